@@ -1,0 +1,1 @@
+//! Programs to start from: one file each, beside this folder.

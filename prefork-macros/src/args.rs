@@ -1,0 +1,197 @@
+//! The attribute's option list.
+
+use proc_macro2::{Ident, TokenStream, TokenTree};
+use syn::ext::IdentExt;
+use syn::parse::{ParseStream, Parser};
+use syn::{Error, Expr, Lit, Token, parenthesized, token};
+
+use crate::options::{self, Role, Spec, Takes};
+use crate::report::Report;
+
+/// The options as the user gave them, in that order.
+#[derive(Default)]
+pub(crate) struct Args {
+    given: Vec<Given>,
+    /// Options that were most likely meant by a name that does not exist. They are never expanded,
+    /// but nothing complains of their absence.
+    meant: Vec<(Role, Ident)>,
+}
+
+/// One option, known and given once.
+pub(crate) struct Given {
+    pub(crate) spec: &'static Spec,
+    pub(crate) name: Ident,
+    /// `None` if there is none (which only a switch may do) or if it was reported as malformed.
+    pub(crate) value: Option<Expr>,
+}
+
+/// What follows an option's name.
+enum Written {
+    Nothing,
+    Value(Expr),
+    Malformed(Error),
+}
+
+impl Args {
+    pub(crate) fn parse(tokens: TokenStream, report: &mut Report) -> Self {
+        let mut args = Self::default();
+        let parsed = (|input: ParseStream<'_>| args.read(input, report)).parse2(tokens);
+        if let Err(error) = parsed {
+            report.push(error);
+        }
+        args
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Given> {
+        self.given.iter()
+    }
+
+    pub(crate) fn get(&self, role: Role) -> Option<&Given> {
+        self.given.iter().find(|given| given.spec.role == role)
+    }
+
+    /// Where the user tried to give this option, in whatever spelling.
+    pub(crate) fn mention(&self, role: Role) -> Option<&Ident> {
+        let meant = || self.meant.iter().find(|(meant, _)| *meant == role).map(|(_, name)| name);
+        self.get(role).map(|given| &given.name).or_else(meant)
+    }
+
+    /// Reads to the end: a malformed option does not hide the mistakes in those after it.
+    fn read(&mut self, input: ParseStream<'_>, report: &mut Report) -> syn::Result<()> {
+        while !input.is_empty() {
+            if input.peek(Ident::peek_any) {
+                let name = input.call(Ident::parse_any)?;
+                let spec = options::find(&name.to_string());
+                let written = written(input, &name, spec)?;
+                self.take(name, spec, written, report);
+            } else {
+                report.push(not_a_name(input));
+                skip_to_comma(input)?;
+            }
+            separator(input, report)?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, name: Ident, spec: Option<&'static Spec>, written: Written, report: &mut Report) {
+        let Some(spec) = spec else {
+            let meant = options::meant_by(&name.to_string());
+            self.meant.extend(meant.map(|spec| (spec.role, name.clone())));
+            return report.error(&name, unknown(&name, meant));
+        };
+        if self.given.iter().any(|given| given.spec.name == spec.name) {
+            return report.error(&name, format!("option `{name}` is given twice"));
+        }
+        let value = match written {
+            Written::Value(value) => Some(value),
+            Written::Nothing => {
+                if spec.takes != Takes::Switch {
+                    let usage = spec.usage();
+                    report.error(&name, format!("`{name}` needs a value: write `{usage}`"));
+                }
+                None
+            }
+            Written::Malformed(error) => {
+                report.push(error);
+                None
+            }
+        };
+        self.given.push(Given { spec, name, value });
+    }
+}
+
+/// Reads what follows `name`, up to the next comma or at least up to where an option could start.
+fn written(input: ParseStream<'_>, name: &Ident, spec: Option<&'static Spec>) -> syn::Result<Written> {
+    let usage = spec.map_or_else(|| format!("{name} = value"), Spec::usage);
+    if input.is_empty() || input.peek(Token![,]) {
+        return Ok(Written::Nothing);
+    }
+    if input.peek(Token![=]) {
+        let equals = input.parse::<Token![=]>()?;
+        if input.is_empty() || input.peek(Token![,]) {
+            let message = format!("`{name}` needs a value after `=`: write `{usage}`");
+            return Ok(Written::Malformed(Error::new_spanned(equals, message)));
+        }
+        return Ok(match input.parse() {
+            Ok(value) => Written::Value(value),
+            Err(error) => {
+                skip_to_comma(input)?;
+                Written::Malformed(error)
+            }
+        });
+    }
+    if input.peek(token::Paren) {
+        return in_parentheses(input, name, &usage).map(Written::Malformed);
+    }
+    let is_switch = spec.is_some_and(|spec| spec.takes == Takes::Switch);
+    if is_switch && input.peek(Ident::peek_any) {
+        // The next option: only a comma is missing between the two.
+        return Ok(Written::Nothing);
+    }
+    let error = match peek_tree(input) {
+        Some(found) => Error::new_spanned(
+            &found,
+            format!("expected `=` after `{name}`, found `{found}`: write `{usage}`"),
+        ),
+        None => input.error("unexpected end of the options"),
+    };
+    skip_to_comma(input)?;
+    Ok(Written::Malformed(error))
+}
+
+/// `workers(4)`: shows what the same value looks like after `=`.
+fn in_parentheses(input: ParseStream<'_>, name: &Ident, usage: &str) -> syn::Result<Error> {
+    let content;
+    let parentheses = parenthesized!(content in input);
+    let value: TokenStream = content.parse()?;
+    let usage = if value.is_empty() { usage.to_owned() } else { format!("{name} = {value}") };
+    let message = format!("options are set with `=`: write `{usage}`");
+    Ok(Error::new(parentheses.span.join(), message))
+}
+
+/// Reads the comma after an option, or says that it is missing.
+fn separator(input: ParseStream<'_>, report: &mut Report) -> syn::Result<()> {
+    let Some(next) = peek_tree(input) else {
+        return Ok(());
+    };
+    if !input.peek(Token![,]) {
+        if let TokenTree::Ident(name) = &next {
+            report.error(name, format!("missing comma before `{name}`"));
+            return Ok(());
+        }
+        report.error(&next, format!("expected a comma between options, found `{next}`"));
+        skip_to_comma(input)?;
+    }
+    input.parse::<Option<Token![,]>>()?;
+    Ok(())
+}
+
+fn not_a_name(input: ParseStream<'_>) -> Error {
+    if let Ok(Lit::Str(text)) = input.fork().parse::<Lit>() {
+        let value = text.token();
+        return Error::new_spanned(
+            &text,
+            format!("expected an option, found a string: for the address write `addr = {value}`"),
+        );
+    }
+    let found = peek_tree(input).map(|found| format!(", found `{found}`")).unwrap_or_default();
+    input.error(format!("expected an option such as `addr = \"127.0.0.1:8080\"`{found}"))
+}
+
+fn unknown(name: &Ident, meant: Option<&Spec>) -> String {
+    match meant {
+        Some(spec) => format!("unknown option `{name}`: did you mean `{}`?", spec.name),
+        None => format!("unknown option `{name}`: the options are {}", options::list()),
+    }
+}
+
+fn skip_to_comma(input: ParseStream<'_>) -> syn::Result<()> {
+    while !input.is_empty() && !input.peek(Token![,]) {
+        input.parse::<TokenTree>()?;
+    }
+    Ok(())
+}
+
+fn peek_tree(input: ParseStream<'_>) -> Option<TokenTree> {
+    input.fork().parse().ok()
+}

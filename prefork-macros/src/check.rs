@@ -1,0 +1,162 @@
+//! Rules across options, and between the options and the function.
+
+use std::net::IpAddr;
+
+use proc_macro2::Ident;
+use syn::{Expr, Path};
+
+use crate::address::{self, Host};
+use crate::args::Args;
+use crate::options::{self, Role};
+use crate::report::Report;
+use crate::signature::{Function, Tls};
+use crate::value::{self, Value};
+
+/// What the generated `main` does, once nothing is wrong any more.
+#[derive(Default)]
+pub(crate) struct Plan {
+    /// Where the runtime is; `::prefork` unless the user says otherwise.
+    pub(crate) runtime: Option<Path>,
+    /// With the name of its option, for the compiler's complaints.
+    pub(crate) init: Option<(Ident, Expr)>,
+    pub(crate) calls: Vec<BuilderCall>,
+}
+
+/// One method call on the builder.
+pub(crate) struct BuilderCall {
+    /// Carries the span of the option's name, so that the compiler's complaints about a value point
+    /// at the option.
+    pub(crate) method: Ident,
+    pub(crate) values: Vec<Value>,
+}
+
+/// Reports every mistake. The plan is of use only if there were none.
+pub(crate) fn check(args: &Args, function: &Function, report: &mut Report) -> Plan {
+    let plan = plan(args, report);
+    check_family(args, report);
+    check_runtime(args, function, report);
+    function.check(report);
+    check_tls(args, function, report);
+    plan
+}
+
+fn plan(args: &Args, report: &mut Report) -> Plan {
+    let mut plan = Plan::default();
+    let (mut cert, mut key) = (None, None);
+    for given in args.iter() {
+        if given.spec.role == Role::Crate {
+            plan.runtime = value::check_path(given, report);
+            continue;
+        }
+        let Some(value) = value::check(given, report) else {
+            continue;
+        };
+        let method = |name: &str| Ident::new(name, given.name.span());
+        match (given.spec.role, value) {
+            (Role::Cert, value) => cert = Some((method("cert_files"), value)),
+            (Role::CertPem, value) => cert = Some((method("cert_pem"), value)),
+            (Role::Key | Role::KeyPem, value) => key = Some(value),
+            (Role::Init, Value::Expr(function)) => plan.init = Some((given.name.clone(), function)),
+            (_, value) => {
+                let method = method(given.spec.name);
+                plan.calls.push(BuilderCall { method, values: vec![value] });
+            }
+        }
+    }
+    if let (Some((method, cert)), Some(key)) = (cert, key) {
+        plan.calls.push(BuilderCall { method, values: vec![cert, key] });
+    }
+    plan
+}
+
+/// An IP address and a network that are both spelled out have to be of one family.
+fn check_family(args: &Args, report: &mut Report) {
+    let literal = |role| args.get(role).and_then(|given| given.value.as_ref());
+    let (Some(addr), Some(network)) = (literal(Role::Addr), literal(Role::Network)) else {
+        return;
+    };
+    let Some(Ok(Host::Ip(ip))) = value::text(addr).map(|addr| address::parse(&addr)) else {
+        return;
+    };
+    let Some(network) = value::text(network) else {
+        return;
+    };
+    let (family, fitting) = match ip {
+        IpAddr::V4(_) if network == "tcp6" => ("an IPv4", "tcp4"),
+        IpAddr::V6(_) if network == "tcp4" => ("an IPv6", "tcp6"),
+        _ => return,
+    };
+    report.error(
+        addr,
+        format!(
+            "`{ip}` is {family} address, which `network = \"{network}\"` does not admit: \
+             write `network = \"{fitting}\"`"
+        ),
+    );
+}
+
+fn check_runtime(args: &Args, function: &Function, report: &mut Report) {
+    match args.get(Role::Runtime) {
+        Some(given) if !function.is_async() => report
+            .error(&given.name, "`runtime` says how tokio runs the serve function: that takes an `async fn`"),
+        _ => {}
+    }
+}
+
+/// Certificate and key: both or neither, of one kind, and taken by the function if given.
+fn check_tls(args: &Args, function: &Function, report: &mut Report) {
+    let files = mentioned(args, Tls::File);
+    let pem = mentioned(args, Tls::Pem);
+    match (files, pem) {
+        (Some(file), Some(pem)) => report.error(
+            pem,
+            format!(
+                "`{pem}` does not go with `{file}`: give either `cert` and `key`, which name \
+                 files, or `cert_pem` and `key_pem`"
+            ),
+        ),
+        (Some(name), None) => check_tls_pair(args, function, Tls::File, name, report),
+        (None, Some(name)) => check_tls_pair(args, function, Tls::Pem, name, report),
+        (None, None) => {
+            if let Some(kind) = function.tls() {
+                let [cert, key] = kind.roles().map(options::usage);
+                report.error(
+                    function.tls_arguments(),
+                    format!("certificate and key need options: add `{cert}, {key}`"),
+                );
+            }
+        }
+    }
+}
+
+/// `name` is the one of the pair's two options that messages about both point at.
+fn check_tls_pair(args: &Args, function: &Function, kind: Tls, name: &Ident, report: &mut Report) {
+    let [cert, key] = kind.roles();
+    for (present, absent) in [(cert, key), (key, cert)] {
+        if args.mention(present).is_some() && args.mention(absent).is_none() {
+            let missing = options::usage(absent);
+            report.error(name, format!("`{name}` is one half of a pair: add `{missing}`"));
+        }
+    }
+    let arguments = kind.arguments();
+    match function.tls() {
+        Some(taken) if taken != kind => {
+            let [cert, key] = taken.roles().map(options::usage);
+            report.error(
+                function.tls_arguments(),
+                format!("with the option `{name}` these are `{arguments}`; or give `{cert}, {key}`"),
+            );
+        }
+        // A function that takes only parts of the pair, or no listener, has its own message.
+        None if function.takes_listener_only() => report.error(
+            name,
+            format!("`{name}` needs a function that takes it: add `{arguments}` after the listener"),
+        ),
+        _ => {}
+    }
+}
+
+/// One of the pair's options, if the user gave any.
+fn mentioned(args: &Args, kind: Tls) -> Option<&Ident> {
+    kind.roles().into_iter().find_map(|role| args.mention(role))
+}

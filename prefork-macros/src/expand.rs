@@ -1,0 +1,185 @@
+//! From plan to tokens, and what takes their place if something is wrong.
+
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{ToTokens, quote, quote_spanned};
+use syn::{Attribute, PatType, Path};
+
+use crate::args::Args;
+use crate::check::{BuilderCall, Plan, check};
+use crate::report::Report;
+use crate::signature::{Function, Tls, first_and_last};
+use crate::value::Value;
+
+pub(crate) fn expand(args: TokenStream, item: TokenStream) -> TokenStream {
+    let mut report = Report::default();
+    let args = Args::parse(args, &mut report);
+    let function = match Function::parse(item.clone()) {
+        Ok(function) => function,
+        Err(error) => {
+            report.push(error);
+            let errors = report.to_compile_errors();
+            return quote!(#errors #item fn main() {});
+        }
+    };
+    let plan = check(&args, &function, &mut report);
+    if report.is_empty() { main_and_function(&plan, &function) } else { fallback(&report, &function) }
+}
+
+/// The errors; the user's function, so that editors and its callers still find it; and a `main`,
+/// whose absence would be one error more.
+fn fallback(report: &Report, function: &Function) -> TokenStream {
+    let (errors, item, vis) = (report.to_compile_errors(), function.without_runtime(), &function.vis);
+    if function.is_main() {
+        quote!(#errors #vis fn main() { #item })
+    } else {
+        quote!(#errors #item fn main() {})
+    }
+}
+
+fn main_and_function(plan: &Plan, function: &Function) -> TokenStream {
+    let here = Span::mixed_site();
+    let runtime = Runtime { path: plan.runtime.as_ref() };
+    let attrs = function.attrs.iter().filter(|attr| concerns_main(attr));
+    let item = &function.tokens;
+    let exit_code = runtime.private("ExitCode", here);
+    let call = runtime_call(plan, function, &runtime);
+    if function.is_main() {
+        // Both are called `main`: the inner one is the user's, and hides the other from the call.
+        let docs = function.attrs.iter().filter(|attr| attr.path().is_ident("doc"));
+        let vis = &function.vis;
+        quote_spanned!(here=> #(#docs)* #(#attrs)* #vis fn main() -> #exit_code { #item #call })
+    } else {
+        quote_spanned!(here=> #item #(#attrs)* fn main() -> #exit_code { #call })
+    }
+}
+
+/// The body of `main`. What the compiler has to say about the type of `init`, it says about the
+/// function called here: so that stands where `init` does.
+fn runtime_call(plan: &Plan, function: &Function, runtime: &Runtime<'_>) -> TokenStream {
+    let here = Span::mixed_site();
+    let builder = builder(plan, function, runtime);
+    let (span, init) = match &plan.init {
+        Some((name, init)) => (here.located_at(name.span()), init.to_token_stream()),
+        None => (here, runtime.private("no_init", here)),
+    };
+    let run = runtime.private("main", span);
+    quote_spanned!(span=> #run(#init, || #builder))
+}
+
+/// Attributes of the function that its caller needs too: without the function there is nothing to
+/// call, and what may be deprecated there may be so here.
+fn concerns_main(attr: &Attribute) -> bool {
+    attr.path().is_ident("cfg") || attr.path().is_ident("allow")
+}
+
+fn builder(plan: &Plan, function: &Function, runtime: &Runtime<'_>) -> TokenStream {
+    let here = Span::mixed_site();
+    let prefork = runtime.item("Prefork", here);
+    let serve = serve_call(function, runtime);
+    let calls = plan.calls.iter().map(|call| builder_call(call, runtime));
+    quote_spanned!(here=> #prefork::new(#serve) #(#calls)*)
+}
+
+fn builder_call(call: &BuilderCall, runtime: &Runtime<'_>) -> TokenStream {
+    let here = Span::mixed_site();
+    let method = &call.method;
+    let values = call.values.iter().map(|value| match value {
+        Value::Expr(expr) => expr.to_token_stream(),
+        Value::On => quote_spanned!(here=> true),
+        Value::Duration(duration) => {
+            let (path, seconds) = (runtime.private("Duration", here), duration.as_secs());
+            let nanoseconds = duration.subsec_nanos();
+            quote_spanned!(here=> #path::new(#seconds, #nanoseconds))
+        }
+        Value::Size(bytes) => quote_spanned!(here=> #bytes),
+        Value::Variant { of, variant } => {
+            let (path, variant) = (runtime.item(of, here), Ident::new(variant, here));
+            quote_spanned!(here=> #path::#variant)
+        }
+    });
+    quote_spanned!(here=> .#method(#(#values),*))
+}
+
+/// `call(|seat| serve(…))`, where the seat supplies what the function takes.
+///
+/// A return type that does not fit is a bound of `call` that is not met, and the compiler points at
+/// the path of `call`: so that path reaches from the first to the last token of the type.
+fn serve_call(function: &Function, runtime: &Runtime<'_>) -> TokenStream {
+    let here = Span::mixed_site();
+    let (first, last) = match function.output() {
+        Some(output) => first_and_last(output),
+        None => (here, here),
+    };
+    let (first, last) = (here.located_at(first), here.located_at(last));
+    let call = Ident::new(if function.is_async() { "call_async" } else { "call" }, last);
+    let runtime_path = runtime.path_at(first);
+    let seat = Ident::new("__seat", here);
+    let serve = &function.sig.ident;
+    let arguments = function.arguments().enumerate().map(|(position, argument)| {
+        let value = argument_value(position, argument, function, runtime, &seat);
+        let cfgs = argument.attrs.iter().filter(|attr| attr.path().is_ident("cfg"));
+        quote_spanned!(here=> #(#cfgs)* #value)
+    });
+    quote_spanned!(first=> #runtime_path::__private::#call(|#seat| #serve(#(#arguments),*)))
+}
+
+fn argument_value(
+    position: usize,
+    argument: &PatType,
+    function: &Function,
+    runtime: &Runtime<'_>,
+    seat: &Ident,
+) -> TokenStream {
+    let ty = &argument.ty;
+    let (first, _) = first_and_last(ty);
+    let span = Span::mixed_site().located_at(first);
+    let supply = match (position, function.tls()) {
+        (0, _) => {
+            // Named, although the seat knows it: else a listener of the other kind is the seat's
+            // fault to the compiler.
+            let kind = runtime.item(if function.is_async() { "Async" } else { "Blocking" }, span);
+            let supply = runtime.private("listener", span);
+            return quote_spanned!(span=> #supply::<#ty, #kind>(#seat));
+        }
+        (1, Some(Tls::File)) => "cert_file",
+        (2, Some(Tls::File)) => "key_file",
+        (1, Some(Tls::Pem)) => "cert_pem",
+        (2, Some(Tls::Pem)) => "key_pem",
+        _ => {
+            let supply = runtime.private("argument", span);
+            return quote_spanned!(span=> #supply::<#ty, _>(#seat));
+        }
+    };
+    let supply = runtime.private(supply, span);
+    quote_spanned!(span=> #supply(#seat))
+}
+
+/// Where generated code finds the runtime crate.
+struct Runtime<'a> {
+    path: Option<&'a Path>,
+}
+
+impl Runtime<'_> {
+    fn item(&self, name: &str, span: Span) -> TokenStream {
+        let (path, name) = (self.path_at(span), Ident::new(name, span));
+        quote_spanned!(span=> #path::#name)
+    }
+
+    fn private(&self, name: &str, span: Span) -> TokenStream {
+        let (path, name) = (self.path_at(span), Ident::new(name, span));
+        quote_spanned!(span=> #path::__private::#name)
+    }
+
+    /// A path of the user's stays where it was written, where it may have to be corrected. Ours is
+    /// part of what surrounds it: code that starts in one place and ends in another is shown to the
+    /// user as all that lies between.
+    fn path_at(&self, span: Span) -> TokenStream {
+        match self.path {
+            Some(path) => path.to_token_stream(),
+            None => quote_spanned!(span=> ::prefork),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

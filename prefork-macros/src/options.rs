@@ -1,0 +1,307 @@
+//! The table of options, and the spellings that people bring along from elsewhere.
+
+use std::time::Duration;
+
+/// One option of the attribute.
+pub(crate) struct Spec {
+    pub(crate) name: &'static str,
+    pub(crate) takes: Takes,
+    pub(crate) role: Role,
+    /// A value that fits, for messages that show the right spelling.
+    pub(crate) example: &'static str,
+}
+
+/// What values an option takes. It decides how a literal is checked; any other expression is left
+/// to the types of the runtime.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Takes {
+    /// `"host:port"`.
+    Addr,
+    /// The spelling of a variant of one of the runtime's enums.
+    Name(&'static Names),
+    /// Nothing at all, or a `bool`.
+    Switch,
+    /// A whole number of this range.
+    Count(u64, u64),
+    /// A duration such as `"5s"`, of this length at least.
+    Duration(Duration),
+    /// A number of bytes, or text such as `"512MiB"`.
+    Size,
+    /// The name of a file.
+    File,
+    /// The material itself, as bytes.
+    Pem,
+    /// A function or closure.
+    Function,
+    /// A value that has no literal.
+    Logger,
+    /// The path of a crate.
+    CratePath,
+}
+
+/// An enum of the runtime's whose variants have a spelling.
+#[derive(PartialEq, Eq)]
+pub(crate) struct Names {
+    pub(crate) type_name: &'static str,
+    /// Spelling and variant.
+    pub(crate) variants: &'static [(&'static str, &'static str)],
+}
+
+const NETWORK: Takes = Takes::Name(&Names {
+    type_name: "Network",
+    variants: &[("tcp4", "Tcp4"), ("tcp6", "Tcp6"), ("tcp", "Tcp")],
+});
+const RUNTIME: Takes = Takes::Name(&Names {
+    type_name: "Runtime",
+    variants: &[("current_thread", "CurrentThread"), ("multi_thread", "MultiThread")],
+});
+const READINESS: Takes =
+    Takes::Name(&Names { type_name: "Readiness", variants: &[("auto", "Auto"), ("manual", "Manual")] });
+
+/// What becomes of an option's value.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Role {
+    /// The builder's method of the same name takes it.
+    Setter,
+    /// As `Setter`, and rules across options ask for it.
+    Addr,
+    Network,
+    Runtime,
+    /// One half of a pair that a single builder method takes.
+    Cert,
+    Key,
+    CertPem,
+    KeyPem,
+    /// Runs before the builder does.
+    Init,
+    /// Where the generated code finds the runtime.
+    Crate,
+}
+
+impl Spec {
+    /// The right spelling, as messages show it.
+    pub(crate) fn usage(&self) -> String {
+        if self.takes == Takes::Switch {
+            return self.name.to_owned();
+        }
+        format!("{} = {}", self.name, self.example)
+    }
+}
+
+const fn setter(name: &'static str, takes: Takes, example: &'static str) -> Spec {
+    special(name, takes, Role::Setter, example)
+}
+
+const fn special(name: &'static str, takes: Takes, role: Role, example: &'static str) -> Spec {
+    Spec { name, takes, role, example }
+}
+
+/// More children than any machine has use for.
+const WORKERS_MAX: u64 = 4096;
+/// `listen` takes a C `int`.
+const BACKLOG_MAX: u64 = 0x7fff_ffff;
+/// The runtime counts failures in a `u32`.
+const RECOVER_MAX: u64 = 0xffff_ffff;
+const ANY_DURATION: Takes = Takes::Duration(Duration::ZERO);
+/// Where zero has no meaning; the runtime's timers do not tell shorter ones from it.
+const SOME_DURATION: Takes = Takes::Duration(Duration::from_millis(1));
+/// A child that is that late may just not have been scheduled.
+const LEAST_HANG: Takes = Takes::Duration(Duration::from_millis(100));
+
+/// Every option, in the order in which messages list them. An option whose builder method has its
+/// name and takes its value is complete with its line here, and its lines in the documentation.
+pub(crate) const OPTIONS: &[Spec] = &[
+    special("addr", Takes::Addr, Role::Addr, r#""127.0.0.1:8080""#),
+    special("network", NETWORK, Role::Network, r#""tcp4""#),
+    setter("reuseport", Takes::Switch, "true"),
+    setter("workers", Takes::Count(1, WORKERS_MAX), "4"),
+    setter("recover", Takes::Count(0, RECOVER_MAX), "5"),
+    setter("recover_window", SOME_DURATION, r#""60s""#),
+    setter("recover_interval", ANY_DURATION, r#""1s""#),
+    setter("shutdown_grace", ANY_DURATION, r#""5s""#),
+    setter("start_timeout", SOME_DURATION, r#""60s""#),
+    setter("ready", READINESS, r#""manual""#),
+    setter("stop_delay", ANY_DURATION, r#""10s""#),
+    setter("reload_parallel", Takes::Count(1, WORKERS_MAX), "2"),
+    setter("max_lifetime", SOME_DURATION, r#""24h""#),
+    setter("max_rss", Takes::Size, r#""512MiB""#),
+    setter("hang_timeout", LEAST_HANG, r#""30s""#),
+    setter("backlog", Takes::Count(1, BACKLOG_MAX), "1024"),
+    special("cert", Takes::File, Role::Cert, r#""cert.pem""#),
+    special("key", Takes::File, Role::Key, r#""key.pem""#),
+    special("cert_pem", Takes::Pem, Role::CertPem, r#"include_bytes!("cert.pem")"#),
+    special("key_pem", Takes::Pem, Role::KeyPem, r#"include_bytes!("key.pem")"#),
+    setter("on_master_death", Takes::Function, "my_function"),
+    setter("on_child_spawn", Takes::Function, "my_function"),
+    setter("on_master_ready", Takes::Function, "my_function"),
+    setter("on_child_recover", Takes::Function, "my_function"),
+    setter("command_producer", Takes::Function, "my_function"),
+    setter("logger", Takes::Logger, "MyLogger"),
+    special("init", Takes::Function, Role::Init, "my_function"),
+    special("runtime", RUNTIME, Role::Runtime, r#""current_thread""#),
+    special("crate", Takes::CratePath, Role::Crate, "::prefork"),
+];
+
+/// What other servers call these things. Compared without case and underscores, so that Go's
+/// `RecoverThreshold` and `recover_threshold` are one entry.
+const ALIASES: &[(&str, &str)] = &[
+    ("address", "addr"),
+    ("bind", "addr"),
+    ("host", "addr"),
+    ("listen", "addr"),
+    ("listenaddr", "addr"),
+    ("port", "addr"),
+    ("protocol", "network"),
+    ("children", "workers"),
+    ("concurrency", "workers"),
+    ("numworkers", "workers"),
+    ("processes", "workers"),
+    ("threads", "workers"),
+    ("workerprocesses", "workers"),
+    ("maxrestarts", "recover"),
+    ("recoverthreshold", "recover"),
+    ("restarts", "recover"),
+    ("retries", "recover"),
+    ("recoverdelay", "recover_interval"),
+    ("restartdelay", "recover_interval"),
+    ("grace", "shutdown_grace"),
+    ("graceperiod", "shutdown_grace"),
+    ("gracefultimeout", "shutdown_grace"),
+    ("shutdowngraceperiod", "shutdown_grace"),
+    ("shutdowntimeout", "shutdown_grace"),
+    ("stoptimeout", "shutdown_grace"),
+    ("boottimeout", "start_timeout"),
+    ("readytimeout", "start_timeout"),
+    ("startuptimeout", "start_timeout"),
+    ("readiness", "ready"),
+    ("draindelay", "stop_delay"),
+    ("maxage", "max_lifetime"),
+    ("lifetime", "max_lifetime"),
+    ("maxmemory", "max_rss"),
+    ("memorylimit", "max_rss"),
+    ("watchdog", "hang_timeout"),
+    ("timeout", "hang_timeout"),
+    ("certfile", "cert"),
+    ("certificate", "cert"),
+    ("tlscert", "cert"),
+    ("keyfile", "key"),
+    ("privatekey", "key"),
+    ("tlskey", "key"),
+    ("certdata", "cert_pem"),
+    ("keydata", "key_pem"),
+    ("onspawn", "on_child_spawn"),
+    ("onready", "on_master_ready"),
+    ("onrecover", "on_child_recover"),
+    ("log", "logger"),
+    ("setup", "init"),
+    ("flavor", "runtime"),
+];
+
+pub(crate) fn find(name: &str) -> Option<&'static Spec> {
+    OPTIONS.iter().find(|spec| spec.name == name)
+}
+
+/// The right spelling of the option with this role.
+pub(crate) fn usage(role: Role) -> String {
+    OPTIONS.iter().find(|spec| spec.role == role).map(Spec::usage).unwrap_or_default()
+}
+
+/// The option that somebody who wrote `name` most likely meant.
+pub(crate) fn meant_by(name: &str) -> Option<&'static Spec> {
+    let wanted = normalized(name);
+    let alias = ALIASES.iter().find(|(alias, _)| *alias == wanted);
+    if let Some((_, name)) = alias {
+        return find(name);
+    }
+    let known = OPTIONS.iter().map(|spec| (spec, normalized(spec.name)));
+    closest(&wanted, known)
+}
+
+/// The entry of `known` that is a typing mistake away from `wanted`, if there is one.
+pub(crate) fn closest<T>(wanted: &str, known: impl Iterator<Item = (T, String)>) -> Option<T> {
+    // A third of the letters wrong is still a slip; more than that is another word.
+    let tolerance = wanted.chars().count().div_ceil(3);
+    known
+        .map(|(entry, name)| (distance(wanted, &name), entry))
+        .filter(|(distance, _)| *distance <= tolerance)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, entry)| entry)
+}
+
+/// All option names, for a message.
+pub(crate) fn list() -> String {
+    let names: Vec<String> = OPTIONS.iter().map(|spec| format!("`{}`", spec.name)).collect();
+    names.join(", ")
+}
+
+fn normalized(name: &str) -> String {
+    name.chars().filter(|c| *c != '_').flat_map(char::to_lowercase).collect()
+}
+
+/// Levenshtein's: how many letters to insert, delete or replace.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    // The distances of the prefix of `a` read so far to every prefix of `b`.
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, from) in a.chars().enumerate() {
+        let mut diagonal = i;
+        row[0] = i + 1;
+        for (j, to) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(from != *to);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distance_counts_single_edits() {
+        assert_eq!(distance("", ""), 0);
+        assert_eq!(distance("", "abc"), 3);
+        assert_eq!(distance("addr", "adr"), 1);
+        assert_eq!(distance("kitten", "sitting"), 3);
+    }
+
+    #[test]
+    fn every_alias_names_an_option_and_is_not_one_itself() {
+        for (alias, name) in ALIASES {
+            assert!(find(name).is_some(), "{alias} stands for {name}, which is no option");
+            assert!(find(alias).is_none(), "{alias} is an option");
+            assert_eq!(*alias, normalized(alias), "aliases are compared in this form");
+        }
+    }
+
+    #[test]
+    fn slips_and_foreign_spellings_find_the_option() {
+        let cases = [
+            ("reuse_port", "reuseport"),
+            ("Reuseport", "reuseport"),
+            ("RecoverThreshold", "recover"),
+            ("ShutdownGracePeriod", "shutdown_grace"),
+            ("OnChildSpawn", "on_child_spawn"),
+            ("worker", "workers"),
+            ("adrr", "addr"),
+            ("netwrok", "network"),
+            ("on_child_recovered", "on_child_recover"),
+            ("port", "addr"),
+        ];
+        for (written, meant) in cases {
+            assert_eq!(meant_by(written).map(|spec| spec.name), Some(meant), "{written}");
+        }
+        assert!(meant_by("colour").is_none());
+        assert!(meant_by("x").is_none());
+    }
+
+    #[test]
+    fn every_option_is_documented() {
+        let docs = include_str!("lib.rs");
+        for spec in OPTIONS {
+            assert!(docs.contains(&format!("| `{}", spec.name)), "{} has no row", spec.name);
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! Every mistake of one attribute and its function, so that all of them are reported at once.
+
+use std::fmt::Display;
+
+use proc_macro2::{Span, TokenStream};
+use quote::ToTokens;
+use syn::Error;
+
+#[derive(Default)]
+pub(crate) struct Report {
+    errors: Vec<Error>,
+}
+
+impl Report {
+    /// A mistake that covers all of `tokens`.
+    pub(crate) fn error(&mut self, tokens: impl ToTokens, message: impl Display) {
+        self.push(Error::new_spanned(tokens, message));
+    }
+
+    /// A mistake at a place that is no token of its own, such as an empty argument list.
+    pub(crate) fn error_at(&mut self, span: Span, message: impl Display) {
+        self.push(Error::new(span, message));
+    }
+
+    pub(crate) fn push(&mut self, error: Error) {
+        self.errors.push(error);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.errors.is_empty()
+    }
+
+    /// One `compile_error!` for each mistake.
+    pub(crate) fn to_compile_errors(&self) -> TokenStream {
+        self.errors.iter().map(Error::to_compile_error).collect()
+    }
+}

@@ -1,0 +1,231 @@
+//! What an option's value turns into. Literals are checked here; any other expression passes, for
+//! the types of the runtime to judge.
+
+use std::time::Duration;
+
+use syn::{Expr, Lit, LitInt, Path, UnOp};
+
+use crate::address;
+use crate::args::Given;
+use crate::options::{Names, Spec, Takes, closest};
+use crate::report::Report;
+
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const LONGEST_DAYS: u32 = 365;
+
+/// A value that passed, as the builder gets it.
+pub(crate) enum Value {
+    /// An expression of the user's, as it is.
+    Expr(Expr),
+    /// A switch without a value: `true`.
+    On,
+    Duration(Duration),
+    /// A number of bytes.
+    Size(u64),
+    /// A variant of one of the runtime's enums.
+    Variant {
+        of: &'static str,
+        variant: &'static str,
+    },
+}
+
+/// A literal among the expressions.
+struct Literal<'a> {
+    lit: &'a Lit,
+    negative: bool,
+}
+
+/// `None` if the value is reported, now or when it was parsed.
+pub(crate) fn check(given: &Given, report: &mut Report) -> Option<Value> {
+    let Some(expr) = &given.value else {
+        return (given.spec.takes == Takes::Switch).then_some(Value::On);
+    };
+    let checked = match literal(expr) {
+        Some(literal) => check_literal(given.spec, &literal, expr),
+        None => Ok(Value::Expr(expr.clone())),
+    };
+    checked.map_err(|message| report.error(expr, message)).ok()
+}
+
+/// The value of an option that is no expression but a path; `None` as for [`check`].
+pub(crate) fn check_path(given: &Given, report: &mut Report) -> Option<Path> {
+    let (expr, spec) = (given.value.as_ref()?, given.spec);
+    match bare(expr) {
+        Expr::Path(expr) if expr.qself.is_none() => return Some(expr.path.clone()),
+        _ => {}
+    }
+    let message = match literal(expr) {
+        Some(literal) => wrong_kind(spec, &literal),
+        None => format!("`{}` takes a path: write `{}`", spec.name, spec.usage()),
+    };
+    report.error(expr, message);
+    None
+}
+
+fn check_literal(spec: &Spec, literal: &Literal<'_>, expr: &Expr) -> Result<Value, String> {
+    match (spec.takes, literal.lit) {
+        (Takes::Count(min, max), Lit::Int(number)) => {
+            check_count(spec, number, literal.negative, min, max)?;
+        }
+        _ if literal.negative => return Err(wrong_kind(spec, literal)),
+        (Takes::Addr, Lit::Str(addr)) => {
+            address::parse(&addr.value())?;
+        }
+        (Takes::Name(names), Lit::Str(name)) => return check_name(spec, &name.value(), names),
+        (Takes::Duration(least), Lit::Str(text)) => {
+            return check_duration(spec, &text.value(), least).map(Value::Duration);
+        }
+        (Takes::Size, Lit::Str(text)) => return check_size(spec, &text.value()),
+        (Takes::Size, Lit::Int(bytes)) => return check_size(spec, bytes.base10_digits()),
+        (Takes::File, Lit::Str(name)) if name.value().is_empty() => {
+            return Err(format!("`{}` is empty: write `{}`", spec.name, spec.usage()));
+        }
+        // Whoever has the certificate in a string may leave it there; a file's name is a mistake.
+        (Takes::Pem, Lit::Str(text)) if text.value().contains("-----BEGIN") => {}
+        (Takes::File, Lit::Str(_)) | (Takes::Pem, Lit::ByteStr(_)) | (Takes::Switch, Lit::Bool(_)) => {}
+        _ => return Err(wrong_kind(spec, literal)),
+    }
+    Ok(Value::Expr(expr.clone()))
+}
+
+fn check_name(spec: &Spec, written: &str, names: &'static Names) -> Result<Value, String> {
+    let Names { type_name, variants } = names;
+    if let Some((_, variant)) = variants.iter().find(|(name, _)| *name == written) {
+        return Ok(Value::Variant { of: type_name, variant });
+    }
+    let known = variants.iter().map(|(name, _)| (*name, (*name).to_owned()));
+    let option = spec.name;
+    Err(match closest(&written.to_lowercase(), known) {
+        Some(name) => format!("unknown value `{written}` of `{option}`: did you mean \"{name}\"?"),
+        None => {
+            let names: Vec<String> = variants.iter().map(|(name, _)| format!("\"{name}\"")).collect();
+            format!("unknown value `{written}` of `{option}`: it is one of {}", names.join(", "))
+        }
+    })
+}
+
+fn check_count(spec: &Spec, number: &LitInt, negative: bool, min: u64, max: u64) -> Result<(), String> {
+    let fits = number.base10_parse::<u64>().is_ok_and(|number| (min..=max).contains(&number));
+    // A negative zero is zero, and the compiler has its own opinion about it.
+    if fits && (!negative || number.base10_digits() == "0") {
+        return Ok(());
+    }
+    let sign = if negative { "-" } else { "" };
+    let digits = number.base10_digits();
+    Err(format!("`{}` must be from {min} to {max}, not {sign}{digits}", spec.name))
+}
+
+fn check_duration(spec: &Spec, text: &str, least: Duration) -> Result<Duration, String> {
+    let name = spec.name;
+    if text.is_empty() {
+        return Err(format!("`{name}` is empty: write `{}`", spec.usage()));
+    }
+    if text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(format!("`{name} = \"{text}\"` lacks its unit: write \"{text}s\" for seconds"));
+    }
+    let duration = humantime::parse_duration(text).map_err(|_| {
+        format!("`{text}` is not a duration: write `{}`; units are ms, s, m, h, days", spec.usage())
+    })?;
+    if duration < least {
+        let least = humantime::format_duration(least);
+        return Err(format!("`{name}` must be at least {least}, not {text}"));
+    }
+    if duration > DAY * LONGEST_DAYS {
+        return Err(format!("`{name}` must be at most {LONGEST_DAYS} days, not {text}"));
+    }
+    Ok(duration)
+}
+
+fn check_size(spec: &Spec, text: &str) -> Result<Value, String> {
+    match parse_size::parse_size(text) {
+        Ok(0) => Err(format!("`{}` must be more than zero", spec.name)),
+        Ok(bytes) => Ok(Value::Size(bytes)),
+        Err(_) => Err(format!("`{text}` is not a size: write `{}`, or a number of bytes", spec.usage())),
+    }
+}
+
+fn wrong_kind(spec: &Spec, literal: &Literal<'_>) -> String {
+    let expected = match spec.takes {
+        Takes::Addr => "an address in quotes",
+        Takes::Name(_) => "a name in quotes",
+        Takes::Switch => "nothing, or a bool",
+        Takes::Count(..) => "a whole number",
+        Takes::Duration(_) => "a duration in quotes",
+        Takes::Size => "a size in quotes, or a number of bytes",
+        Takes::File => "the name of a file in quotes",
+        Takes::Pem => "the material itself as bytes",
+        Takes::Function => "a function or a closure",
+        Takes::Logger => "a value that implements `log::Log`",
+        Takes::CratePath => "a path",
+    };
+    let found = match literal.lit {
+        Lit::Str(_) => "a string",
+        Lit::ByteStr(_) => "a byte string",
+        Lit::CStr(_) => "a C string",
+        Lit::Byte(_) | Lit::Char(_) => "a character",
+        Lit::Int(_) => "a number",
+        Lit::Float(_) => "a decimal number",
+        Lit::Bool(_) => "a bool",
+        _ => "this literal",
+    };
+    let name = spec.name;
+    format!("`{name}` takes {expected}, not {found}: write `{}`", correction(spec, literal))
+}
+
+/// What the user should have written: with the value at hand, if it makes sense.
+fn correction(spec: &Spec, literal: &Literal<'_>) -> String {
+    let name = spec.name;
+    match (spec.takes, literal.lit) {
+        (Takes::Duration(_), Lit::Int(number)) if !literal.negative => {
+            let unit = if number.suffix().is_empty() { "s" } else { number.suffix() };
+            let text = format!("{}{unit}", number.base10_digits());
+            if humantime::parse_duration(&text).is_ok() {
+                return format!("{name} = \"{text}\"");
+            }
+        }
+        (Takes::Addr, Lit::Int(port)) if port.base10_parse::<u16>().is_ok() => {
+            return format!("{name} = \":{}\"", port.base10_digits());
+        }
+        (Takes::Count(min, max), Lit::Str(text)) => {
+            let text = text.value();
+            if text.parse::<u64>().is_ok_and(|number| (min..=max).contains(&number)) {
+                return format!("{name} = {text}");
+            }
+        }
+        (Takes::Pem, Lit::Str(text)) => return format!("{name} = include_bytes!({})", text.token()),
+        (Takes::CratePath, Lit::Str(text)) if syn::parse_str::<Path>(&text.value()).is_ok() => {
+            return format!("{name} = {}", text.value());
+        }
+        _ => {}
+    }
+    spec.usage()
+}
+
+/// The literal that this expression is.
+fn literal(expr: &Expr) -> Option<Literal<'_>> {
+    match bare(expr) {
+        Expr::Lit(literal) => Some(Literal { lit: &literal.lit, negative: false }),
+        Expr::Unary(unary) if matches!(unary.op, UnOp::Neg(_)) => {
+            let inner = literal(&unary.expr)?;
+            Some(Literal { lit: inner.lit, negative: !inner.negative })
+        }
+        _ => None,
+    }
+}
+
+/// The expression without parentheses, and without the unseen ones that macros put around it.
+fn bare(expr: &Expr) -> &Expr {
+    match expr {
+        Expr::Group(group) => bare(&group.expr),
+        Expr::Paren(paren) => bare(&paren.expr),
+        _ => expr,
+    }
+}
+
+/// The text of a string literal.
+pub(crate) fn text(expr: &Expr) -> Option<String> {
+    match literal(expr)? {
+        Literal { lit: Lit::Str(text), negative: false } => Some(text.value()),
+        _ => None,
+    }
+}

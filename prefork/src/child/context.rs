@@ -1,0 +1,225 @@
+//! What a serve function may ask for beside its listener.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use super::latch::Latch;
+use super::vitals::{Busy, Limits, Vitals};
+use crate::handoff::{Hello, Word};
+use crate::sys::Voice;
+
+/// Where this child stands in its fleet. Cheap to clone; ask for it as an argument of the serve
+/// function.
+///
+/// ```no_run
+/// # use std::net::TcpListener;
+/// #[prefork::main]
+/// fn serve(ln: TcpListener, child: prefork::ChildContext) -> std::io::Result<()> {
+///     println!("child {} of {}", child.slot(), child.fleet_size());
+///     # let _ = ln;
+///     Ok(())
+/// }
+/// # fn example() { main(); }
+/// ```
+#[derive(Debug, Clone)]
+pub struct ChildContext {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    hello: Hello,
+    stop: Latch,
+    cooperates: AtomicBool,
+    forewarned: AtomicBool,
+    announced: AtomicBool,
+    voice: Voice,
+    vitals: Arc<Vitals>,
+}
+
+impl ChildContext {
+    pub(super) fn new(hello: Hello, voice: Voice, limits: Limits) -> Self {
+        let shared = Shared {
+            hello,
+            stop: Latch::new(),
+            cooperates: AtomicBool::new(false),
+            forewarned: AtomicBool::new(false),
+            announced: AtomicBool::new(false),
+            voice,
+            vitals: Arc::new(Vitals::new(limits)),
+        };
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// The numbered place that this child fills, from 0. Its successor will have the same.
+    pub fn slot(&self) -> usize {
+        self.shared.hello.slot
+    }
+
+    /// How many slots the fleet had when this child was started.
+    pub fn fleet_size(&self) -> usize {
+        self.shared.hello.fleet
+    }
+
+    /// How often the fleet had been reloaded when this child was started.
+    pub fn generation(&self) -> u32 {
+        self.shared.hello.generation
+    }
+
+    /// The master's process id.
+    pub fn master_pid(&self) -> u32 {
+        self.shared.hello.master
+    }
+
+    /// Tells the master that this child is ready, where the option `ready = "manual"` leaves that to
+    /// the server. Only the first call counts.
+    pub fn ready(&self) {
+        if !self.shared.announced.swap(true, Ordering::SeqCst) {
+            // A master that is gone is the watching thread's business.
+            let _ = self.say(Word::Ready);
+        }
+    }
+
+    /// Whether the fleet is stopping, or is about to (option `stop_delay`): what a health check for a
+    /// load balancer answers by. The server goes on serving until [`Shutdown`] is requested.
+    pub fn is_stopping(&self) -> bool {
+        self.shared.forewarned.load(Ordering::SeqCst) || self.shared.stop.is_set()
+    }
+
+    pub(super) fn forewarn(&self) {
+        self.shared.forewarned.store(true, Ordering::SeqCst);
+    }
+
+    pub(super) fn say(&self, word: Word) -> io::Result<()> {
+        self.shared.voice.say(word.to_line())
+    }
+
+    /// The stop signal. Whoever takes it promises to return from the serve function after it.
+    pub fn shutdown(&self) -> Shutdown {
+        self.shared.cooperates.store(true, Ordering::SeqCst);
+        Shutdown { latch: self.shared.stop.clone() }
+    }
+
+    /// Notes that work is under way until the result is dropped. With the option `hang_timeout`, work
+    /// that takes longer than that ends this child, with a report of where its threads are.
+    ///
+    /// For servers without a runtime of ours, around the handling of a request; an `async` serve
+    /// function is watched without it.
+    pub fn busy(&self) -> Busy {
+        self.shared.vitals.begin_work()
+    }
+
+    pub(crate) fn vitals(&self) -> &Arc<Vitals> {
+        &self.shared.vitals
+    }
+
+    /// How long this child may take to stop.
+    pub(super) fn grace(&self) -> Duration {
+        self.shared.hello.grace
+    }
+
+    pub(super) fn stop(&self) -> &Latch {
+        &self.shared.stop
+    }
+
+    /// Whether the server took a [`Shutdown`], so that it ends by itself.
+    pub(super) fn cooperates(&self) -> bool {
+        self.shared.cooperates.load(Ordering::SeqCst)
+    }
+}
+
+/// Tells a serve function that its child is to stop.
+///
+/// A child drains without it: no new connection comes in, and the process ends when the last one is
+/// closed. A server that takes it can do more, such as closing idle keep-alive connections, and is
+/// expected to return from the serve function; it has the grace period to do so.
+///
+/// It is a future as well, and can be cloned.
+///
+/// ```no_run
+/// # use std::net::TcpListener;
+/// #[prefork::main]
+/// fn serve(ln: TcpListener, shutdown: prefork::Shutdown) -> std::io::Result<()> {
+///     for stream in ln.incoming() {
+///         if shutdown.is_requested() {
+///             break;
+///         }
+///         # drop(stream);
+///         // …
+///     }
+///     Ok(())
+/// }
+/// # fn example() { main(); }
+/// ```
+///
+/// On Linux a thread that waits in `accept` is woken by a connection from nobody, so that the loop
+/// above gets to look; on other systems ask [`wait`](Self::wait) in a thread of its own.
+#[derive(Debug, Clone)]
+#[must_use = "a serve function that takes `Shutdown` is waited for until it returns"]
+pub struct Shutdown {
+    latch: Latch,
+}
+
+impl Shutdown {
+    /// Whether the child is to stop.
+    pub fn is_requested(&self) -> bool {
+        self.latch.is_set()
+    }
+
+    /// Blocks this thread until the child is to stop.
+    pub fn wait(&self) {
+        self.latch.wait();
+    }
+}
+
+impl Future for Shutdown {
+    type Output = ();
+
+    /// Ready when the child is to stop.
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        Pin::new(&mut self.latch).poll(context)
+    }
+}
+
+/// What can be an argument of a serve function, after the listener and the certificate.
+///
+/// Implemented by [`Shutdown`] and [`ChildContext`]; implement it for a type of your own to have it
+/// made in each child, before the serve function is called.
+///
+/// ```no_run
+/// struct Shard(usize);
+///
+/// impl prefork::FromChild for Shard {
+///     fn from_child(child: &prefork::ChildContext) -> Self {
+///         Self(child.slot())
+///     }
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "a serve function cannot take `{Self}` here",
+    label = "neither `prefork::Shutdown` nor `prefork::ChildContext`",
+    note = "a serve function takes its listener first, then the certificate and the key if the options \
+            name them, then `prefork::Shutdown`, `prefork::ChildContext` and whatever else implements \
+            `prefork::FromChild`, in any order"
+)]
+pub trait FromChild: Sized {
+    /// Makes the argument, in the child.
+    fn from_child(child: &ChildContext) -> Self;
+}
+
+impl FromChild for ChildContext {
+    fn from_child(child: &ChildContext) -> Self {
+        child.clone()
+    }
+}
+
+impl FromChild for Shutdown {
+    fn from_child(child: &ChildContext) -> Self {
+        child.shutdown()
+    }
+}

@@ -1,0 +1,205 @@
+//! The thread beside the serve function: waits for orders, then drains.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::Ending;
+use super::vitals::Finding;
+use crate::handoff::{Instruction, Word};
+use crate::hooks::{self, HookFailure, Hooks};
+use crate::logging::Logger;
+use crate::sys::{self, Door, Order, Watch};
+
+/// Connections are counted this often at first, and ever less often while a long one lasts.
+const FIRST_LOOK: Duration = Duration::from_millis(2);
+const SLOWEST_LOOK: Duration = Duration::from_millis(50);
+/// Threads that were on their way into `accept` when the door was shut are in it by then.
+const INTERRUPTIONS: u32 = 5;
+/// A queue that was empty this often in a row is spent: a handshake that had begun is over.
+const EMPTY_LOOKS: u32 = 12;
+
+/// See the [module](self).
+pub(super) struct Watcher {
+    pub(super) ending: Arc<Ending>,
+    pub(super) hooks: Hooks,
+    pub(super) logger: Logger,
+    pub(super) door: Door,
+    pub(super) progress: Progress,
+}
+
+/// How far the end has come.
+#[derive(Debug)]
+pub(super) struct Progress {
+    stage: Stage,
+    interruptions: u32,
+    /// Whether threads that sit in `accept` can be made to leave it.
+    can_interrupt: bool,
+    /// When an orphan gives up on its connections; a child with a master leaves that to the master.
+    give_up: Option<Instant>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// No end in sight.
+    Serving,
+    /// Serving what still waits on a socket that will get nothing new.
+    Emptying { empty_looks: u32 },
+    /// To stop, but the door is not shut yet; whether its refusal was reported.
+    Shutting { reported: bool },
+    /// Behind a shut door.
+    Draining,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self { stage: Stage::Serving, interruptions: 0, can_interrupt: true, give_up: None }
+    }
+}
+
+impl Watcher {
+    pub(super) fn run(mut self, mut watch: Watch) {
+        if let Err(error) = self.watch(&mut watch) {
+            let slot = self.ending.context.slot();
+            self.logger.error(format_args!("child {slot} can no longer watch its master: {error}"));
+            // Without a watch it could outlive its master; the master replaces it.
+            sys::exit_now(1);
+        }
+    }
+
+    /// Sleeps until there is an order, then drains; ends the process, or lets the serve function do so.
+    fn watch(&mut self, watch: &mut Watch) -> io::Result<()> {
+        let mut pause = FIRST_LOOK;
+        loop {
+            let serving = self.progress.stage == Stage::Serving;
+            let timeout = if serving { self.ending.context.vitals().interval() } else { Some(pause) };
+            match watch.wait(timeout)? {
+                Order::None if serving => self.check_vitals()?,
+                Order::None => pause = (pause * 3 / 2).min(SLOWEST_LOOK),
+                Order::Stop => self.begin_to_stop(),
+                Order::Orphaned => self.orphaned(),
+                Order::Said(line) => self.follow(&line),
+            }
+            self.advance();
+        }
+    }
+
+    fn follow(&mut self, line: &str) {
+        match Instruction::from_line(line) {
+            Some(Instruction::Forewarn) => self.ending.context.forewarn(),
+            Some(Instruction::Retire) if self.progress.stage == Stage::Serving => {
+                self.progress.stage = Stage::Emptying { empty_looks: 0 };
+            }
+            Some(Instruction::Retire) => {}
+            None => self.logger.debug(format_args!("the master says {line:?}: unknown")),
+        }
+    }
+
+    fn begin_to_stop(&mut self) {
+        if matches!(self.progress.stage, Stage::Serving | Stage::Emptying { .. }) {
+            self.progress.stage = Stage::Shutting { reported: false };
+        }
+    }
+
+    fn orphaned(&mut self) {
+        let ending = &self.ending;
+        ending.orphaned.store(true, Ordering::SeqCst);
+        self.progress.give_up = Some(Instant::now() + ending.context.grace());
+        let (slot, master) = (ending.context.slot(), ending.context.master_pid());
+        self.logger.warn(format_args!("child {slot} (pid {}) lost its master {master}", std::process::id()));
+        if let Some(hook) = &self.hooks.on_master_death {
+            match hooks::run(|| hook()) {
+                Ok(()) => {}
+                Err(HookFailure::Error(error)) => {
+                    self.logger.error(format_args!("hook on_master_death failed: {error}"));
+                }
+                Err(HookFailure::Panic(_)) => self.logger.error("hook on_master_death panicked"),
+            }
+        }
+        self.begin_to_stop();
+    }
+
+    /// Goes from stage to stage as far as possible.
+    fn advance(&mut self) {
+        if let Stage::Emptying { empty_looks } = self.progress.stage {
+            // Where nobody can tell how many wait, none is waited for.
+            let empty = self.door.queued().map_or(true, |queued| queued == 0);
+            let empty_looks = if empty { empty_looks + 1 } else { 0 };
+            let spent = empty_looks >= EMPTY_LOOKS;
+            self.progress.stage =
+                if spent { Stage::Shutting { reported: false } } else { Stage::Emptying { empty_looks } };
+        }
+        if let Stage::Shutting { reported } = self.progress.stage {
+            self.shut_door(reported);
+        }
+        if self.progress.stage == Stage::Draining {
+            self.empty_accepts();
+            if self.door.connections() == 0 {
+                self.ending.drained.set();
+                self.exit_if_nobody_else_does();
+            }
+        }
+        if self.progress.give_up.is_some_and(|at| at <= Instant::now()) {
+            sys::exit_now(1);
+        }
+    }
+
+    /// First the door, then the word: who hears it finds no new connection any more.
+    fn shut_door(&mut self, reported: bool) {
+        match self.door.shut() {
+            Ok(()) => self.progress.stage = Stage::Draining,
+            Err(error) => {
+                if !reported {
+                    let slot = self.ending.context.slot();
+                    self.logger.warn(format_args!("child {slot} cannot stop accepting yet: {error}"));
+                }
+                self.progress.stage = Stage::Shutting { reported: true };
+            }
+        }
+        self.ending.context.stop().set();
+    }
+
+    /// Sends threads that sit in `accept` on the old socket behind the shut door. A server that wants
+    /// to know of the stop gets a chance to look there.
+    fn empty_accepts(&mut self) {
+        if self.progress.interruptions >= INTERRUPTIONS {
+            return;
+        }
+        self.progress.interruptions += 1;
+        match self.door.interrupt_accepts() {
+            Ok(waiting) if self.ending.context.cooperates() && self.progress.interruptions > 1 => {
+                self.door.knock(waiting);
+            }
+            Ok(_) => {}
+            Err(_) => self.progress.can_interrupt = false,
+        }
+    }
+
+    /// A server that never heard of [`Shutdown`](crate::Shutdown) sits behind a shut door for ever.
+    fn exit_if_nobody_else_does(&self) {
+        let cooperates = self.ending.context.cooperates() && self.progress.can_interrupt;
+        // Whoever has not been through the last interruption may hold a connection we do not see yet.
+        let settled = self.progress.interruptions > 1;
+        if settled && !cooperates && !self.ending.returned.load(Ordering::SeqCst) {
+            let orphaned = self.ending.orphaned.load(Ordering::SeqCst);
+            std::process::exit(i32::from(orphaned));
+        }
+    }
+
+    fn check_vitals(&self) -> io::Result<()> {
+        let context = &self.ending.context;
+        match context.vitals().look() {
+            Finding::Well => Ok(()),
+            Finding::TooLarge => context.say(Word::Tired),
+            Finding::Hangs => {
+                let (slot, pid) = (context.slot(), std::process::id());
+                self.logger.error(format_args!("child {slot} (pid {pid}) hangs; its threads:"));
+                for thread in sys::threads() {
+                    self.logger.error(format_args!("child {slot}: {thread}"));
+                }
+                std::process::abort()
+            }
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! The child: takes the handoff, calls the user's function, and drains when it is told to stop or
+//! its master dies.
+//!
+//! The serve function has the main thread. A second thread sleeps until there is an order; it alone
+//! decides when the process ends, except where the serve function returns by itself.
+
+mod context;
+mod drain;
+mod latch;
+mod vitals;
+
+use std::io;
+use std::net::TcpListener;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread;
+
+pub use context::{ChildContext, FromChild, Shutdown};
+use drain::{Progress, Watcher};
+pub(crate) use latch::Latch;
+pub use vitals::Busy;
+pub(crate) use vitals::Limits;
+
+use crate::error::Error;
+use crate::handoff::{Hello, Word};
+use crate::hooks::Hooks;
+use crate::logging::Logger;
+use crate::serve::{Seat, ServeFn, ServeOptions};
+use crate::sys::{self, Door, Role, Watch};
+
+/// Whether this process is a child of a prefork master; the seed's `IsChild`.
+///
+/// Can be asked at any time in any process. The answer is true from the very start of a child, and
+/// never in a process that a child starts.
+pub fn is_child() -> bool {
+    role() == Role::Child
+}
+
+pub(crate) fn role() -> Role {
+    // Asked once: after the handoff is taken, nothing in the environment tells any more.
+    static ROLE: OnceLock<Role> = OnceLock::new();
+    *ROLE.get_or_init(sys::role)
+}
+
+/// A handoff that has been taken.
+struct Adopted {
+    hello: Hello,
+    listeners: Vec<TcpListener>,
+    channel: sys::Channel,
+}
+
+/// Where a handoff waits that was taken before the fleet was configured.
+static ADOPTED: Mutex<Option<Adopted>> = Mutex::new(None);
+
+/// Takes the handoff now, before any code of the user's has run. Does nothing in a master, nor the
+/// second time.
+///
+/// # Errors
+///
+/// [`Error::Handoff`] in a process that is marked as a child and has no handoff, or a broken one.
+pub(crate) fn adopt_early() -> Result<(), Error> {
+    match role() {
+        Role::Master => Ok(()),
+        Role::Stray => Err(stray()),
+        Role::Child => {
+            let mut waiting = ADOPTED.lock().unwrap_or_else(PoisonError::into_inner);
+            if waiting.is_none() {
+                *waiting = Some(adopt().map_err(|source| Error::Handoff { source })?);
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Whether this child tries out the program that its master is to become, so that what only a master
+/// needs has to be in order as well.
+pub(crate) fn is_trial() -> bool {
+    ADOPTED.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(|adopted| adopted.hello.trial)
+}
+
+fn stray() -> Error {
+    let marker = sys::MARKER;
+    Error::Handoff {
+        source: io::Error::other(format!(
+            "{marker} is set, but standard input is not a handoff; unset {marker}, which is not for you to \
+             set, or let command_producer keep the command's standard input"
+        )),
+    }
+}
+
+fn adopt() -> io::Result<Adopted> {
+    let mut channel = sys::adopt()?;
+    let line = channel.wait_for_line()?;
+    let hello = Hello::from_line(&line)?;
+    channel.send(Word::Here.to_line(), &[])?;
+    let listeners = channel.take_listeners()?;
+    Ok(Adopted { hello, listeners, channel })
+}
+
+/// Serves in this child; returns the status that the process is to end with.
+pub(crate) fn run(serve: ServeFn, options: ServeOptions, hooks: Hooks, logger: &Logger) -> ExitCode {
+    let adopted = ADOPTED.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let adopted = adopted.ok_or_else(|| io::Error::other("it has no handoff"));
+    match adopted.and_then(|adopted| serve_adopted(adopted, serve, options, hooks, logger)) {
+        Ok(code) => code,
+        Err(error) => {
+            logger.error(format_args!("a child cannot start: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve_adopted(
+    adopted: Adopted,
+    serve: ServeFn,
+    options: ServeOptions,
+    hooks: Hooks,
+    logger: &Logger,
+) -> io::Result<ExitCode> {
+    let Adopted { hello, mut listeners, channel } = adopted;
+    let door = Door::new(&listeners)?;
+    let (watch, voice) = Watch::new(channel)?;
+    let listener = listeners.pop().ok_or_else(|| io::Error::other("the master sent no listener"))?;
+    let ending = Arc::new(Ending {
+        context: ChildContext::new(hello, voice, options.limits),
+        drained: Latch::new(),
+        returned: AtomicBool::new(false),
+        orphaned: AtomicBool::new(false),
+    });
+    let watcher = Watcher {
+        ending: Arc::clone(&ending),
+        hooks,
+        logger: logger.clone(),
+        door,
+        progress: Progress::default(),
+    };
+    thread::Builder::new()
+        .name("prefork-watch".to_owned())
+        .spawn(move || watcher.run(watch))
+        .map_err(|error| io::Error::other(format!("no thread to watch the master with: {error}")))?;
+    let seat = Seat::new(listener, options, Arc::clone(&ending), logger.clone());
+    let code = serve.call(seat);
+    Ok(ending.serve_returned(code))
+}
+
+/// How this process comes to its end: known to the main thread and to the one that watches.
+#[derive(Debug)]
+pub(crate) struct Ending {
+    pub(crate) context: ChildContext,
+    /// Set when no connection is left after a stop.
+    drained: Latch,
+    /// Whether the serve function has returned.
+    returned: AtomicBool,
+    /// Whether the master died.
+    orphaned: AtomicBool,
+}
+
+impl Ending {
+    /// If a stop is under way: what to wait for before the process may end, so that connections
+    /// which other threads or tasks still serve are not cut.
+    pub(crate) fn drain(&self) -> Option<Latch> {
+        self.returned.store(true, Ordering::SeqCst);
+        self.context.stop().is_set().then(|| self.drained.clone())
+    }
+
+    fn serve_returned(&self, code: ExitCode) -> ExitCode {
+        if let Some(drained) = self.drain() {
+            drained.wait();
+        }
+        if self.orphaned.load(Ordering::SeqCst) { ExitCode::FAILURE } else { code }
+    }
+}

@@ -1,0 +1,167 @@
+//! What master and child say to each other, both ends in one file.
+//!
+//! The wire is lines of text over the channel that the platform supplies (on Unix a socket pair,
+//! whose child's end is the child's standard input):
+//!
+//! ```text
+//! master ─▶ child   prefork/1 slot=0 fleet=4 generation=0 grace_ms=5000 master=4711 trial=false   + listeners
+//! child ─▶ master   here      the handoff is taken
+//! child ─▶ master   ready     the serve function is about to be called
+//! child ─▶ master   tired     it wants to be replaced, new before old
+//! master ─▶ child   forewarn  the fleet will stop soon; go on serving
+//! master ─▶ child   retire    stop, once nothing waits on the listener any more
+//! end of file       the other side is dead
+//! ```
+//!
+//! A reload can put a newer program on the child's end. So a reader skips lines and fields that it
+//! does not know, and a missing field has a default; what cannot be understood that way gets a new
+//! number in the greeting.
+
+use std::io;
+use std::time::Duration;
+
+use crate::sys::GREETING;
+
+/// What a child needs to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Hello {
+    pub(crate) slot: usize,
+    pub(crate) fleet: usize,
+    pub(crate) generation: u32,
+    pub(crate) grace: Duration,
+    pub(crate) master: u32,
+    /// Whether this child tries out the program that its master is to become.
+    pub(crate) trial: bool,
+}
+
+impl Hello {
+    pub(crate) fn to_line(&self) -> String {
+        format!(
+            "{GREETING}slot={} fleet={} generation={} grace_ms={} master={} trial={}",
+            self.slot,
+            self.fleet,
+            self.generation,
+            self.grace.as_millis(),
+            self.master,
+            self.trial
+        )
+    }
+
+    /// Reads a master's greeting.
+    pub(crate) fn from_line(line: &str) -> io::Result<Self> {
+        let fields =
+            line.strip_prefix(GREETING).ok_or_else(|| invalid("a greeting of another version", line))?;
+        let mut hello =
+            Self { slot: 0, fleet: 1, generation: 0, grace: Duration::from_secs(5), master: 0, trial: false };
+        for (name, value) in fields.split_whitespace().filter_map(|field| field.split_once('=')) {
+            match name {
+                "slot" => hello.slot = number(name, value)?,
+                "fleet" => hello.fleet = number(name, value)?,
+                "generation" => hello.generation = number(name, value)?,
+                "grace_ms" => hello.grace = Duration::from_millis(number(name, value)?),
+                "master" => hello.master = number(name, value)?,
+                "trial" => hello.trial = number(name, value)?,
+                _ => {}
+            }
+        }
+        Ok(hello)
+    }
+}
+
+/// What a child says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Word {
+    /// The handoff is taken.
+    Here,
+    /// The serve function is about to be called.
+    Ready,
+    /// It wants to be replaced, new before old.
+    Tired,
+}
+
+impl Word {
+    pub(crate) fn to_line(self) -> &'static str {
+        match self {
+            Self::Here => "here",
+            Self::Ready => "ready",
+            Self::Tired => "tired",
+        }
+    }
+
+    /// `None` for a word that this version does not know.
+    pub(crate) fn from_line(line: &str) -> Option<Self> {
+        [Self::Here, Self::Ready, Self::Tired].into_iter().find(|word| word.to_line() == line)
+    }
+}
+
+/// What the master says after the greeting. A stop is a signal on Unix, so that it reaches a child
+/// that is wrapped in another program as well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Instruction {
+    /// The fleet will stop soon; go on serving.
+    Forewarn,
+    /// Stop, once nothing waits on the listener any more.
+    Retire,
+}
+
+impl Instruction {
+    pub(crate) fn to_line(self) -> &'static str {
+        match self {
+            Self::Forewarn => "forewarn",
+            Self::Retire => "retire",
+        }
+    }
+
+    /// `None` for an instruction that this version does not know.
+    pub(crate) fn from_line(line: &str) -> Option<Self> {
+        [Self::Forewarn, Self::Retire].into_iter().find(|instruction| instruction.to_line() == line)
+    }
+}
+
+fn number<T: std::str::FromStr>(name: &str, value: &str) -> io::Result<T> {
+    value.parse().map_err(|_| invalid(name, value))
+}
+
+fn invalid(what: &str, value: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("the master sent {what}: `{value}`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hello() -> Hello {
+        Hello {
+            slot: 3,
+            fleet: 8,
+            generation: 2,
+            grace: Duration::from_millis(1500),
+            master: 4711,
+            trial: true,
+        }
+    }
+
+    #[test]
+    fn a_greeting_survives_the_wire() {
+        assert_eq!(Hello::from_line(&hello().to_line()).unwrap(), hello());
+    }
+
+    #[test]
+    fn a_newer_master_is_understood_and_a_strange_one_refused() {
+        let newer = format!("{} colour=blue flag", hello().to_line());
+        assert_eq!(Hello::from_line(&newer).unwrap(), hello());
+        assert!(Hello::from_line("prefork/2 slot=0").is_err());
+        assert!(Hello::from_line("prefork/1 slot=x").is_err());
+    }
+
+    #[test]
+    fn words_survive_the_wire_and_unknown_ones_are_skipped() {
+        for word in [Word::Here, Word::Ready, Word::Tired] {
+            assert_eq!(Word::from_line(word.to_line()), Some(word));
+        }
+        for instruction in [Instruction::Forewarn, Instruction::Retire] {
+            assert_eq!(Instruction::from_line(instruction.to_line()), Some(instruction));
+        }
+        assert_eq!(Word::from_line("thirsty"), None);
+    }
+}

@@ -1,0 +1,93 @@
+//! Turn one annotated function into a production server made of one master process and N child
+//! processes that share a listening address.
+//!
+//! ```no_run
+//! use std::io::{Read, Write};
+//! use std::net::TcpListener;
+//!
+//! #[prefork::main(addr = "127.0.0.1:8080", network = "tcp4", reuseport, recover = 5)]
+//! fn serve(ln: TcpListener) -> std::io::Result<()> {
+//!     for stream in ln.incoming() {
+//!         let mut stream = stream?;
+//!         let mut request = [0; 1024];
+//!         let _ = stream.read(&mut request)?;
+//!         stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")?;
+//!     }
+//!     Ok(())
+//! }
+//! # fn example() { main(); }
+//! ```
+//!
+//! The attribute keeps the function and adds a `main` that is one call into this crate. What that
+//! call does depends on the process it is made in:
+//!
+//! ```text
+//!                 your program, started by you
+//!                ┌──────────────────────────────────┐
+//!  TERM, INT ──▶ │ master                           │   binds the address, once
+//!  QUIT          │   owns every listening socket    │   starts, watches, replaces
+//!                │   runs the hooks, serves nothing │   one thread, asleep in poll
+//!                └──┬────────────┬───────────────┬──┘
+//!      socket pair  │            │               │     ▼ slot, grace, listener
+//!      (child's     │            │               │     ▲ "here", "ready"
+//!       stdin)      │            │               │     end of file: the other one is dead
+//!                ┌──┴──────┐ ┌───┴─────┐     ┌───┴─────┐
+//!                │ child 0 │ │ child 1 │  …  │ child N │   the same program, executed again
+//!                │ serve() │ │ serve() │     │ serve() │   accept() on a plain listener
+//!                └─────────┘ └─────────┘     └─────────┘
+//!                      ▲           ▲               ▲
+//!                      └───────────┴── clients ────┘      nothing of ours on the request path
+//! ```
+//!
+//! - The **master** opens the listening socket (one that all share, or with `reuseport` one for
+//!   each slot), starts a child for each slot and waits. A child that ends is replaced by another on
+//!   the same socket, whose queue of waiting connections it inherits.
+//! - A **child** is the same program with the same arguments. It takes its listener from the master,
+//!   says that it is ready and calls your function on its main thread. One more thread sleeps until
+//!   the master wants a stop or dies.
+//! - **Stopping** (TERM, INT or Ctrl-C to the master): the master closes its listeners and sends
+//!   TERM to the children. A child takes no new connection, serves what it has accepted to the end,
+//!   and exits, all without the server's knowledge; after the grace period it is killed.
+//! - A **dead master**: each child sees the end of file at once, runs `on_master_death`, drains and
+//!   exits with 1. No orphan keeps the port.
+//!
+//! Everything in your program's `main` before the split would run in each of these processes; with
+//! the attribute there is nothing there. Each child has its own memory: a counter, a cache or a rate
+//! limiter in a `static` counts for its child only.
+//!
+//! The options are described at [`main`], the builder without the macro at [`Prefork`], the serve
+//! function's arguments at [`Serve`], the hooks at [`hooks`].
+//!
+//! # Features
+//!
+//! - `tokio`: `async` serve functions.
+//! - `rustls`: the master also checks that certificate and key belong together.
+
+#![deny(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+#[doc(hidden)]
+pub mod __private;
+mod child;
+mod error;
+mod handoff;
+pub mod hooks;
+mod listener;
+mod logging;
+mod master;
+mod prefork;
+mod serve;
+mod supervisor;
+#[allow(unsafe_code)]
+mod sys;
+mod tls;
+
+pub use prefork_macros::main;
+
+pub use crate::child::{Busy, ChildContext, FromChild, Shutdown, is_child};
+pub use crate::error::{Error, Failure};
+pub use crate::listener::Network;
+pub use crate::prefork::{OptionValue, Prefork, Readiness};
+#[cfg(feature = "tokio")]
+pub use crate::serve::Runtime;
+pub use crate::serve::{Async, Blocking, Listener, Serve};

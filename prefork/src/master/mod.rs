@@ -1,0 +1,404 @@
+//! The master: waits, tells the supervisor what happened, does what it says. All decisions are in
+//! `supervisor`, all system calls in `sys`, all sentences in `report.rs`.
+
+mod report;
+mod upgrade;
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io;
+use std::panic::{self, AssertUnwindSafe};
+use std::process::{Child, Command, ExitStatus};
+use std::time::Instant;
+
+use crate::error::{Error, Failure, plain};
+use crate::handoff::{Hello, Instruction, Word};
+use crate::hooks::{self, HookFailure, Hooks};
+use crate::listener::{Network, Sharing, Sockets};
+use crate::logging::Logger;
+use crate::supervisor::{Action, ChildId, Event, Hook, Request, Settings, Supervisor, Verdict};
+use crate::sys::{self, Occurrence, Program, Reactor, Signal};
+
+/// Everything that a master needs to know, checked.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) addr: String,
+    pub(crate) network: Network,
+    pub(crate) sharing: Sharing,
+    pub(crate) backlog: i32,
+    pub(crate) settings: Settings,
+    pub(crate) hooks: Hooks,
+    pub(crate) logger: Logger,
+}
+
+/// Runs a fleet until it ends.
+pub(crate) fn run(plan: Plan) -> Result<(), Error> {
+    if cfg!(windows) && plan.sharing == Sharing::Shared {
+        return Err(Error::OnlyReuseportOnWindows);
+    }
+    let inheritance = sys::inheritance().map_err(|source| Error::Handoff { source })?;
+    let mut master = match inheritance {
+        Some(inheritance) => Master::resume(plan, inheritance)?,
+        None => Master::new(plan)?,
+    };
+    let verdict =
+        master.supervise().map_err(|source| Error::Os { operation: "wait for children", source })?;
+    master.conclude(verdict)
+}
+
+struct Master {
+    plan: Plan,
+    /// What the children of each generation run.
+    programs: BTreeMap<u32, Program>,
+    supervisor: Supervisor,
+    reactor: Reactor<ChildId>,
+    sockets: Sockets,
+    crew: BTreeMap<ChildId, Member>,
+    last_failure: Option<Failure>,
+    /// What made the fleet stop, if it was user code or the system.
+    cause: Option<Cause>,
+}
+
+/// A child, as the driver sees it.
+#[derive(Debug)]
+struct Member {
+    slot: usize,
+    pid: u32,
+    /// Whether it took the handoff.
+    here: bool,
+    ready: bool,
+    /// Whether it was asked to go.
+    dismissed: bool,
+}
+
+enum Cause {
+    Error(Error),
+    Panic(Box<dyn Any + Send>),
+}
+
+impl Master {
+    fn new(plan: Plan) -> Result<Self, Error> {
+        let os = |operation| move |source| Error::Os { operation, source };
+        let workers = plan.settings.workers;
+        let sockets = Sockets::open(&plan.addr, plan.network, plan.sharing, workers, plan.backlog)?;
+        let program = Program::current().map_err(os("find this program's own file"))?;
+        let reactor = Reactor::new().map_err(os("receive signals"))?;
+        let master = Self {
+            supervisor: Supervisor::new(plan.settings),
+            plan,
+            programs: BTreeMap::from([(0, program)]),
+            reactor,
+            sockets,
+            crew: BTreeMap::new(),
+            last_failure: None,
+            cause: None,
+        };
+        master.announce_start();
+        Ok(master)
+    }
+
+    /// Waits, and acts, until no child is left and none is wanted.
+    fn supervise(&mut self) -> io::Result<Verdict> {
+        loop {
+            while let Some(action) = self.supervisor.poll_action() {
+                if let Some(verdict) = self.perform(action) {
+                    return Ok(verdict);
+                }
+            }
+            self.settle();
+            let timeout =
+                self.supervisor.next_deadline().map(|at| at.saturating_duration_since(Instant::now()));
+            for occurrence in self.reactor.wait(timeout)? {
+                self.note(occurrence);
+            }
+            self.supervisor.handle(Instant::now(), Event::DeadlinePassed);
+        }
+    }
+
+    /// Translates what happened into the supervisor's terms.
+    fn note(&mut self, occurrence: Occurrence<ChildId>) {
+        let now = Instant::now();
+        match occurrence {
+            Occurrence::Signal(signal) => self.request(now, signal),
+            Occurrence::Said(child, line) => self.hear(now, child, &line),
+            Occurrence::HungUp(child) => self.check_handoff(now, child),
+            Occurrence::Exited(child, status) => self.exited(now, child, status),
+        }
+    }
+
+    /// Brings what follows from the state of the fleet up to date.
+    fn settle(&mut self) {
+        self.programs.retain(|generation, _| self.supervisor.needs_generation(*generation));
+        let live: Vec<bool> = self.supervisor.live_slots().collect();
+        if let Err(error) = self.sockets.steer(&live) {
+            self.plan.logger.warn(format_args!(
+                "cannot steer new connections to live children, so they wait for their slot's next child: {error}"
+            ));
+        }
+    }
+
+    fn request(&mut self, now: Instant, signal: Signal) {
+        let request = match signal {
+            Signal::Stop => Request::Stop,
+            Signal::Quit => Request::Quit,
+            Signal::Grow => Request::Grow,
+            Signal::Shrink => Request::Shrink,
+            Signal::Reload => Request::Reload,
+            Signal::Upgrade => Request::Upgrade,
+        };
+        let resolved = match request {
+            Request::Reload => self.look_up_program("reload"),
+            Request::Upgrade => self.look_up_program("upgrade"),
+            Request::Stop | Request::Quit | Request::Grow | Request::Shrink => Ok(()),
+        };
+        if let Err(error) = resolved {
+            return self.plan.logger.error(error);
+        }
+        self.supervisor.handle(now, Event::Request(request));
+    }
+
+    /// Resolves the program's path afresh, for the next generation.
+    fn look_up_program(&mut self, purpose: &str) -> Result<(), String> {
+        let Some((_, program)) = self.programs.last_key_value() else {
+            return Err(format!("cannot {purpose}: a bug in prefork lost the program"));
+        };
+        let path = program.path().display();
+        let next = program.afresh().map_err(|error| {
+            format!("cannot {purpose}: {path}: {}; the fleet is as it was", plain(&error))
+        })?;
+        self.programs.insert(self.supervisor.next_generation(), next);
+        Ok(())
+    }
+
+    fn hear(&mut self, now: Instant, child: ChildId, line: &str) {
+        let Some(member) = self.crew.get_mut(&child) else { return };
+        match Word::from_line(line) {
+            Some(Word::Here) => member.here = true,
+            Some(Word::Ready) if !member.ready => {
+                member.ready = true;
+                self.supervisor.handle(now, Event::Ready(child));
+            }
+            Some(Word::Ready) => {}
+            Some(Word::Tired) => self.supervisor.handle(now, Event::Tired(child)),
+            None => self.plan.logger.debug(format_args!("child {} says {line:?}: unknown", member.slot)),
+        }
+    }
+
+    /// A producer that starts something else than the command it was given would otherwise look like
+    /// a crashing server.
+    fn check_handoff(&mut self, now: Instant, child: ChildId) {
+        let Some(member) = self.crew.get(&child) else { return };
+        if member.here || member.dismissed || self.plan.hooks.command_producer.is_none() {
+            return;
+        }
+        let source = io::Error::other(format!(
+            "the process that it returned (pid {}) did not take the handoff; it must run the command that it \
+             was given, with its standard input and its environment",
+            member.pid
+        ));
+        self.cause.get_or_insert(Cause::Error(Error::CommandProducer { source }));
+        self.supervisor.handle(now, Event::HandoffRefused(child));
+    }
+
+    fn exited(&mut self, now: Instant, child: ChildId, status: ExitStatus) {
+        let Some(member) = self.crew.remove(&child) else { return };
+        let Member { slot, pid, ready, dismissed, .. } = member;
+        let logger = &self.plan.logger;
+        if dismissed {
+            logger.debug(format_args!("child {slot} (pid {pid}) stopped: {status}"));
+        } else if !matches!(&self.last_failure, Some(Failure::NotReady { pid: late, .. }) if *late == pid) {
+            let failure = Failure::Exited { slot, pid, ready, status };
+            logger.warn(&failure);
+            self.last_failure = Some(failure);
+        }
+        self.supervisor.handle(now, Event::Exited { child, clean: status.success() });
+        self.close_vacated_sockets();
+    }
+
+    /// The sockets of slots that are gone stay open while their last child serves what waits there:
+    /// a slot that comes back meanwhile finds its socket, and the group its order.
+    fn close_vacated_sockets(&mut self) {
+        let used = self.crew.values().map(|member| member.slot + 1).max().unwrap_or(0);
+        self.sockets.close_from(used.max(self.supervisor.fleet_size()));
+    }
+
+    fn perform(&mut self, action: Action) -> Option<Verdict> {
+        match action {
+            Action::Spawn { child, slot, generation } => self.spawn(child, slot, generation),
+            Action::Terminate(child) => self.dismiss(child, |reactor| reactor.terminate(child)),
+            Action::Retire(child) => self.retire(child),
+            Action::Kill(child) => self.dismiss(child, |reactor| reactor.kill(child)),
+            Action::Forewarn(child) => self.tell(child, Instruction::Forewarn),
+            Action::CloseSlot => {
+                self.settle();
+                self.close_vacated_sockets();
+            }
+            Action::CloseListeners => self.sockets.close(),
+            Action::Exec => {
+                self.exec();
+                self.supervisor.handle(Instant::now(), Event::ExecFailed);
+            }
+            Action::Hook(hook) => self.run_hook(&hook),
+            Action::Log(remark) => self.log(&remark),
+            Action::Finish(verdict) => return Some(verdict),
+        }
+        None
+    }
+
+    fn spawn(&mut self, child: ChildId, slot: usize, generation: u32) {
+        let panicked = RefCell::new(None);
+        let started = self.start(child, slot, generation, &panicked);
+        let now = Instant::now();
+        match started {
+            Ok(pid) => {
+                self.plan.logger.debug(format_args!("child {slot} started (pid {pid})"));
+                let member = Member { slot, pid, here: false, ready: false, dismissed: false };
+                self.crew.insert(child, member);
+                self.supervisor.handle(now, Event::Spawned { child, pid });
+            }
+            Err(source) => {
+                let transient = sys::is_transient(&source);
+                self.spawn_failed(slot, source, transient, panicked.into_inner());
+                self.supervisor.handle(now, Event::SpawnFailed { child, transient });
+            }
+        }
+    }
+
+    fn start(
+        &mut self,
+        child: ChildId,
+        slot: usize,
+        generation: u32,
+        panicked: &RefCell<Option<Box<dyn Any + Send>>>,
+    ) -> io::Result<u32> {
+        let hello = Hello {
+            slot,
+            fleet: self.supervisor.fleet_size(),
+            generation,
+            grace: self.plan.settings.grace,
+            master: std::process::id(),
+            trial: self.supervisor.is_trial(child),
+        };
+        let program = self.programs.get(&generation).or(self.programs.values().next());
+        let command = program.ok_or_else(|| io::Error::other("no program"))?.command();
+        let socket = self.sockets.for_slot(slot)?;
+        let produce = |command| produce(&self.plan.hooks, panicked, command);
+        self.reactor.spawn(child, command, &produce, &hello.to_line(), &[socket])
+    }
+
+    fn spawn_failed(
+        &mut self,
+        slot: usize,
+        source: io::Error,
+        transient: bool,
+        panic: Option<Box<dyn Any + Send>>,
+    ) {
+        if transient {
+            let failure = Failure::NotStarted { slot, source };
+            self.plan.logger.warn(&failure);
+            self.last_failure = Some(failure);
+            return;
+        }
+        let cause = match panic {
+            Some(payload) => Cause::Panic(payload),
+            None if self.plan.hooks.command_producer.is_some() => {
+                Cause::Error(Error::CommandProducer { source })
+            }
+            None => Cause::Error(Error::Spawn { source }),
+        };
+        self.cause.get_or_insert(cause);
+    }
+
+    fn dismiss(&mut self, child: ChildId, how: impl FnOnce(&mut Reactor<ChildId>) -> io::Result<()>) {
+        if let Some(member) = self.crew.get_mut(&child) {
+            member.dismissed = true;
+            if let Err(error) = how(&mut self.reactor) {
+                let (slot, pid) = (member.slot, member.pid);
+                self.plan.logger.warn(format_args!("cannot signal child {slot} (pid {pid}): {error}"));
+            }
+        }
+    }
+
+    /// In reuseport mode, lets the child serve what waits on its own socket before it stops.
+    fn retire(&mut self, child: ChildId) {
+        match self.plan.sharing {
+            Sharing::Shared => self.dismiss(child, |reactor| reactor.terminate(child)),
+            Sharing::Reuseport => {
+                self.settle();
+                self.dismiss(child, |reactor| reactor.say(child, Instruction::Retire.to_line()));
+            }
+        }
+    }
+
+    fn tell(&mut self, child: ChildId, instruction: Instruction) {
+        if let Err(error) = self.reactor.say(child, instruction.to_line()) {
+            self.plan.logger.warn(format_args!("cannot tell a child to {}: {error}", instruction.to_line()));
+        }
+    }
+
+    fn run_hook(&mut self, hook: &Hook) {
+        let hooks = &self.plan.hooks;
+        let (name, outcome) = match hook {
+            Hook::ChildSpawn(pid) => {
+                ("on_child_spawn", hooks.on_child_spawn.as_ref().map(|hook| hooks::run(|| hook(*pid))))
+            }
+            Hook::MasterReady(pids) => {
+                self.announce_ready(pids);
+                ("on_master_ready", hooks.on_master_ready.as_ref().map(|hook| hooks::run(|| hook(pids))))
+            }
+            Hook::ChildRecover { old, new } => {
+                self.plan.logger.info(format_args!("started pid {new} in place of pid {old}"));
+                (
+                    "on_child_recover",
+                    hooks.on_child_recover.as_ref().map(|hook| hooks::run(|| hook(*old, *new))),
+                )
+            }
+        };
+        let Some(Err(failure)) = outcome else { return };
+        self.plan.logger.error(match &failure {
+            HookFailure::Error(error) => format!("hook {name} failed: {error}; stopping"),
+            HookFailure::Panic(_) => format!("hook {name} panicked; stopping"),
+        });
+        self.cause.get_or_insert(match failure {
+            HookFailure::Error(source) => Cause::Error(Error::Hook { hook: name, source }),
+            HookFailure::Panic(payload) => Cause::Panic(payload),
+        });
+        self.supervisor.handle(Instant::now(), Event::HookFailed);
+    }
+
+    /// Turns the end into what the caller gets. No child is left.
+    fn conclude(self, verdict: Verdict) -> Result<(), Error> {
+        let Self { plan, reactor, sockets, cause, last_failure, .. } = self;
+        drop((reactor, sockets));
+        match (cause, verdict, last_failure) {
+            (Some(Cause::Panic(payload)), ..) => panic::resume_unwind(payload),
+            (Some(Cause::Error(error)), Verdict::HookFailed | Verdict::SpawnFailed, _) => Err(error),
+            (_, Verdict::OverRecovery { failures }, Some(last)) => {
+                Err(Error::OverRecovery { failures, threshold: plan.settings.recover.threshold, last })
+            }
+            (_, Verdict::Stopped, _) => {
+                plan.logger.info("stopped");
+                Ok(())
+            }
+            (None, Verdict::HookFailed | Verdict::SpawnFailed, _)
+            | (_, Verdict::OverRecovery { .. }, None) => Err(Error::Os {
+                operation: "tell why the fleet ended",
+                source: io::Error::other("a bug in prefork"),
+            }),
+        }
+    }
+}
+
+/// Turns a command into a process, with the user's producer if there is one.
+fn produce(
+    hooks: &Hooks,
+    panicked: &RefCell<Option<Box<dyn Any + Send>>>,
+    mut command: Command,
+) -> io::Result<Child> {
+    let Some(producer) = &hooks.command_producer else { return command.spawn() };
+    panic::catch_unwind(AssertUnwindSafe(|| producer(command))).unwrap_or_else(|payload| {
+        *panicked.borrow_mut() = Some(payload);
+        Err(io::Error::other("it panicked"))
+    })
+}

@@ -1,0 +1,128 @@
+//! What the master tells its operator: one line each, in one style.
+
+use std::time::{Duration, Instant};
+
+use super::{Master, Member};
+use crate::error::Failure;
+use crate::listener::Sharing;
+use crate::supervisor::{ChildId, Remark};
+
+impl Master {
+    pub(super) fn announce_start(&self) {
+        let sockets = match self.plan.sharing {
+            Sharing::Shared => "one shared socket",
+            Sharing::Reuseport => "reuseport, a socket each",
+        };
+        self.plan.logger.info(format_args!(
+            "listening on {} ({}, {sockets}), starting {}; master pid {}",
+            self.sockets.addr(),
+            self.plan.network,
+            children(self.plan.settings.workers),
+            std::process::id()
+        ));
+    }
+
+    pub(super) fn announce_ready(&self, pids: &[u32]) {
+        let list: Vec<String> = pids.iter().map(u32::to_string).collect();
+        self.plan.logger.info(format_args!(
+            "{} ready (pids {}); stop with Ctrl-C or kill -TERM {}",
+            children(pids.len()),
+            list.join(" "),
+            std::process::id()
+        ));
+    }
+
+    pub(super) fn log(&mut self, remark: &Remark) {
+        let logger = &self.plan.logger;
+        let grace = readable(self.plan.settings.grace);
+        match remark {
+            Remark::RespawnIn { slot, delay } => {
+                logger.info(format_args!("child {slot} is started again in {}", readable(*delay)));
+            }
+            Remark::BootTimeout(child) => self.boot_timed_out(*child),
+            Remark::GraceOver(child) => {
+                if let Some(Member { slot, pid, .. }) = self.crew.get(child) {
+                    logger.warn(format_args!("child {slot} (pid {pid}) did not stop within {grace}: killing it"));
+                }
+            }
+            Remark::StoppingIn(delay) => logger.info(format_args!(
+                "stopping in {}: accepting until then; ask again to stop at once",
+                readable(*delay)
+            )),
+            Remark::Stopping => logger.info(format_args!(
+                "stopping: {} may take {grace} to finish; ask again to stop at once",
+                children(self.crew.len())
+            )),
+            Remark::StoppingAtOnce => {
+                logger.warn(format_args!("stopping at once: killing {}", children(self.crew.len())));
+            }
+            Remark::Reloading { generation } => logger.info(format_args!(
+                "reloading: generation {generation} of {} replaces {}, new before old",
+                self.path_of(*generation),
+                children(self.supervisor.fleet_size())
+            )),
+            Remark::Reloaded { generation } => {
+                logger.info(format_args!("reloaded: every child is of generation {generation}"));
+            }
+            Remark::ReloadAborted { slot, replaced, of } => logger.error(format_args!(
+                "reload aborted: the new child {slot} did not become ready; {replaced} of {of} children are new, \
+                 the others stay as they were"
+            )),
+            Remark::Upgrading { generation } => logger.info(format_args!(
+                "upgrading to {}: starting a trial child first",
+                self.path_of(*generation)
+            )),
+            Remark::UpgradeAborted => {
+                logger.error("upgrade aborted: the trial child did not become ready; the fleet is as it was");
+            }
+            Remark::Recycling { slot } => {
+                logger.info(format_args!("child {slot} has reached its limit and is replaced"));
+            }
+            Remark::RecyclingFailed { slot } => logger.warn(format_args!(
+                "child {slot} stays beyond its limit: its replacement did not become ready"
+            )),
+            Remark::Resized { from, to } => {
+                logger.info(format_args!("{} in place of {from}", children(*to)));
+            }
+            Remark::NotResized(size) => {
+                logger.warn(format_args!("the fleet stays as it is: {} is as far as it goes", children(*size)));
+            }
+            Remark::Unexpected(event) => logger.error(format_args!("a bug in prefork: unexpected {event:?}")),
+        }
+    }
+
+    fn path_of(&self, generation: u32) -> String {
+        self.programs
+            .get(&generation)
+            .map_or_else(String::new, |program| program.path().display().to_string())
+    }
+
+    fn boot_timed_out(&mut self, child: ChildId) {
+        if let Some(member) = self.crew.get(&child) {
+            let timeout = self.plan.settings.start_timeout;
+            let failure = Failure::NotReady { slot: member.slot, pid: member.pid, timeout };
+            self.plan.logger.warn(format_args!("{failure}: killing it"));
+            self.last_failure = Some(failure);
+            self.check_handoff(Instant::now(), child);
+        }
+    }
+}
+
+pub(super) fn children(count: usize) -> String {
+    if count == 1 { "1 child".to_owned() } else { format!("{count} children") }
+}
+
+/// Milliseconds are as fine as anybody wants to read.
+fn readable(duration: Duration) -> humantime::FormattedDuration {
+    humantime::format_duration(Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_are_readable() {
+        assert_eq!(readable(Duration::from_micros(337_500)).to_string(), "337ms");
+    }
+}

@@ -1,0 +1,233 @@
+//! The master's own exec into a new program, and how that one finds itself at home.
+//!
+//! What passes over: the listening sockets and the channels to the children, as descriptors that
+//! stay open; the snapshot of the fleet, as text in a file without a name. The process, and so its
+//! pid and its children, stay what they are. Signals wait until the new program can take them.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io;
+use std::net::TcpListener;
+use std::time::{Duration, Instant};
+
+use super::{Master, Member, Plan};
+use crate::error::Error;
+use crate::listener::{Sharing, Sockets};
+use crate::supervisor::{ChildId, ChildSnapshot, RoleSnapshot, Snapshot, Supervisor};
+use crate::sys::{Inheritance, Program, Reactor};
+
+/// The first line of the text. A program that knows another version only does not take over.
+const HEADING: &str = "prefork upgrade 1";
+
+impl Master {
+    /// Executes the newest program in this process. Returns only if that fails.
+    pub(super) fn exec(&mut self) {
+        let newest = self.supervisor.next_generation() - 1;
+        let snapshot = self.supervisor.snapshot(Instant::now());
+        let error = match self.programs.get(&newest) {
+            Some(program) => self.try_exec(program, &snapshot),
+            None => io::Error::other("its program was lost, which is a bug in prefork"),
+        };
+        self.plan.logger.error(format_args!("cannot execute the new program: {error}"));
+    }
+
+    fn try_exec(&self, program: &Program, snapshot: &Snapshot) -> io::Error {
+        let mut text = format!("{HEADING}\naddress {}\n", wanted(&self.plan));
+        let mut channels = Vec::new();
+        describe_fleet(&mut text, snapshot);
+        for child in &snapshot.children {
+            let channel = self.reactor.channel(child.id);
+            describe_child(&mut text, child, channel.is_some());
+            channels.extend(channel);
+        }
+        self.plan.logger.info(format_args!("executing {} in place of this master", program.path().display()));
+        program.exec(&text, self.sockets.all(), &channels)
+    }
+
+    /// Takes over from the program that this process ran before.
+    pub(super) fn resume(plan: Plan, inheritance: Inheritance) -> Result<Self, Error> {
+        let broken = |source| Error::Handoff { source };
+        let os = |operation| move |source| Error::Os { operation, source };
+        let Inheritance { text, listeners, channels } = inheritance;
+        let last = parse(&text).map_err(broken)?;
+        let (sockets, moved) = take_address(&plan, &last.address, listeners)?;
+        let program = Program::current().map_err(os("find this program's own file"))?;
+        let mut reactor = Reactor::new().map_err(os("receive signals"))?;
+        let mut crew = BTreeMap::new();
+        let mut channels = channels.into_iter();
+        for (child, has_channel) in &last.children {
+            let channel = if *has_channel { channels.next() } else { None };
+            reactor.adopt(child.id, child.pid, channel).map_err(broken)?;
+            let dismissed = child.role == RoleSnapshot::Leaving;
+            let (slot, pid, ready) = (child.slot, child.pid, child.ready);
+            crew.insert(child.id, Member { slot, pid, here: true, ready, dismissed });
+        }
+        let snapshot =
+            Snapshot { children: last.children.into_iter().map(|(child, _)| child).collect(), ..last.fleet };
+        let supervisor = Supervisor::resume(plan.settings, &snapshot, moved, Instant::now());
+        let programs = [(snapshot.generation, program)].into();
+        let mut master =
+            Self { supervisor, plan, programs, reactor, sockets, crew, last_failure: None, cause: None };
+        master.plan.logger.info(format_args!(
+            "upgraded: this program is master now, of {}, on {}; master pid {}",
+            super::report::children(master.crew.len()),
+            master.sockets.addr(),
+            std::process::id()
+        ));
+        for occurrence in master.reactor.catch_up().map_err(os("wait for children"))? {
+            master.note(occurrence);
+        }
+        Ok(master)
+    }
+}
+
+/// What the last program wrote.
+#[derive(Debug, Default)]
+struct Last {
+    /// Without its children.
+    fleet: Snapshot,
+    /// And whether the channel to each is open.
+    children: Vec<(ChildSnapshot, bool)>,
+    /// Where it listened, as its options said: network, sharing, address.
+    address: String,
+}
+
+fn wanted(plan: &Plan) -> String {
+    let sharing = match plan.sharing {
+        Sharing::Shared => "shared",
+        Sharing::Reuseport => "reuseport",
+    };
+    format!("{} {sharing} {}", plan.network, plan.addr)
+}
+
+/// The sockets as they are, if the options still name the same address; else new ones. If those
+/// cannot be had the fleet stays where it is: there is no way back to the old program.
+fn take_address(plan: &Plan, last: &str, inherited: Vec<TcpListener>) -> Result<(Sockets, bool), Error> {
+    let adopt = |inherited| {
+        Sockets::adopt(inherited, plan.sharing, plan.backlog).map_err(|source| Error::Handoff { source })
+    };
+    if last == wanted(plan) {
+        return Ok((adopt(inherited)?, false));
+    }
+    let workers = plan.settings.workers;
+    match Sockets::open(&plan.addr, plan.network, plan.sharing, workers, plan.backlog) {
+        Ok(sockets) => Ok((sockets, true)),
+        Err(error) => {
+            let sockets = adopt(inherited)?;
+            plan.logger.error(format_args!("{error}; staying on {}", sockets.addr()));
+            Ok((sockets, false))
+        }
+    }
+}
+
+// `write!` to a String cannot fail.
+fn describe_fleet(text: &mut String, snapshot: &Snapshot) {
+    let Snapshot { workers, slots, generation, failures, failure_ages, children: _ } = snapshot;
+    let _ = writeln!(text, "fleet {workers} {slots} {generation} {failures}");
+    for age in failure_ages {
+        let _ = writeln!(text, "failure {}", age.as_millis());
+    }
+}
+
+fn describe_child(text: &mut String, child: &ChildSnapshot, has_channel: bool) {
+    let ChildSnapshot { id: ChildId(id), slot, generation, pid, role, ready } = child;
+    let role = match role {
+        RoleSnapshot::Occupant => "occupant",
+        RoleSnapshot::Successor => "successor",
+        RoleSnapshot::Leaving => "leaving",
+    };
+    let _ = writeln!(text, "child {id} {slot} {generation} {pid} {role} {ready} {has_channel}");
+}
+
+fn parse(text: &str) -> io::Result<Last> {
+    let bad = |line: &str| io::Error::new(io::ErrorKind::InvalidData, format!("cannot take over: `{line}`"));
+    let mut last = Last::default();
+    let mut lines = text.lines();
+    if lines.next() != Some(HEADING) {
+        return Err(bad("a snapshot of another version"));
+    }
+    for line in lines {
+        parse_line(line, &mut last).ok_or_else(|| bad(line))?;
+    }
+    Ok(last)
+}
+
+fn parse_line(line: &str, last: &mut Last) -> Option<()> {
+    let (kind, rest) = line.split_once(' ')?;
+    let mut words = rest.split(' ');
+    match kind {
+        "fleet" => {
+            last.fleet.workers = words.next()?.parse().ok()?;
+            last.fleet.slots = words.next()?.parse().ok()?;
+            last.fleet.generation = words.next()?.parse().ok()?;
+            last.fleet.failures = words.next()?.parse().ok()?;
+        }
+        "failure" => last.fleet.failure_ages.push(Duration::from_millis(rest.parse().ok()?)),
+        "address" => rest.clone_into(&mut last.address),
+        "child" => {
+            let child = ChildSnapshot {
+                id: ChildId(words.next()?.parse().ok()?),
+                slot: words.next()?.parse().ok()?,
+                generation: words.next()?.parse().ok()?,
+                pid: words.next()?.parse().ok()?,
+                role: match words.next()? {
+                    "occupant" => RoleSnapshot::Occupant,
+                    "successor" => RoleSnapshot::Successor,
+                    "leaving" => RoleSnapshot::Leaving,
+                    _ => return None,
+                },
+                ready: words.next()?.parse().ok()?,
+            };
+            last.children.push((child, words.next()?.parse().ok()?));
+        }
+        // Of a newer version that an older one can do without.
+        _ => {}
+    }
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_survives_the_exec() {
+        let child = |id, role, ready| ChildSnapshot {
+            id: ChildId(id),
+            slot: 1,
+            generation: 2,
+            pid: 4711,
+            role,
+            ready,
+        };
+        let snapshot = Snapshot {
+            workers: 4,
+            slots: 5,
+            generation: 3,
+            failures: 2,
+            failure_ages: vec![Duration::from_millis(17), Duration::from_secs(40)],
+            children: vec![
+                child(3, RoleSnapshot::Occupant, true),
+                child(8, RoleSnapshot::Successor, false),
+                child(9, RoleSnapshot::Leaving, false),
+            ],
+        };
+        let mut text = format!("{HEADING}\naddress tcp4 shared :80\nsome news\n");
+        describe_fleet(&mut text, &snapshot);
+        for (child, has_channel) in snapshot.children.iter().zip([true, false, true]) {
+            describe_child(&mut text, child, has_channel);
+        }
+        let last = parse(&text).unwrap();
+        assert_eq!(last.address, "tcp4 shared :80");
+        assert!(last.children.iter().map(|(_, has_channel)| *has_channel).eq([true, false, true]));
+        let children = last.children.into_iter().map(|(child, _)| child).collect();
+        assert_eq!(Snapshot { children, ..last.fleet }, snapshot);
+    }
+
+    #[test]
+    fn a_strange_snapshot_is_refused() {
+        assert!(parse("prefork upgrade 2\n").is_err());
+        assert!(parse(&format!("{HEADING}\nchild 1 x")).is_err());
+        assert!(parse("").is_err());
+    }
+}

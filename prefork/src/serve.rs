@@ -1,0 +1,329 @@
+//! The serve function: which shapes it can have, and how a child calls it.
+
+use std::fmt;
+use std::io;
+use std::marker::PhantomData;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{ExitCode, Termination};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::child::{Ending, FromChild, Limits};
+use crate::logging::Logger;
+use crate::tls::Material;
+
+/// Names the kind of serve function in types and messages: a plain `fn`.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Blocking {}
+
+/// Names the kind of serve function in types and messages: an `async fn`.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Async {}
+
+/// The first argument of a serve function.
+///
+/// A plain function takes [`std::net::TcpListener`]; an `async` one, with the feature `tokio`,
+/// `tokio::net::TcpListener`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the listener of this serve function",
+    label = "not the listener that this function needs",
+    note = "the first argument is `std::net::TcpListener`; in an `async fn`, with the feature `tokio`, \
+            it is `tokio::net::TcpListener`"
+)]
+pub trait Listener<Kind>: Sized {
+    /// Makes one of the listener that the master handed over.
+    #[doc(hidden)]
+    fn from_std(listener: TcpListener) -> io::Result<Self>;
+}
+
+impl Listener<Blocking> for TcpListener {
+    fn from_std(listener: TcpListener) -> io::Result<Self> {
+        Ok(listener)
+    }
+}
+
+#[cfg(feature = "tokio")]
+impl Listener<Async> for tokio::net::TcpListener {
+    fn from_std(listener: TcpListener) -> io::Result<Self> {
+        // The mode belongs to the socket, which all children share: all of them are async.
+        listener.set_nonblocking(true)?;
+        Self::from_std(listener)
+    }
+}
+
+/// Which runtime an `async` serve function gets, one in each child.
+#[cfg(feature = "tokio")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Runtime {
+    /// `"current_thread"`: the fleet's processes are the parallelism. The default.
+    #[default]
+    CurrentThread,
+    /// `"multi_thread"`: a thread per core in every child; wants few workers.
+    MultiThread,
+}
+
+/// What a child needs to know of the options.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ServeOptions {
+    pub(crate) material: Material,
+    /// Whether the server itself says when it is ready.
+    pub(crate) manual_ready: bool,
+    pub(crate) limits: Limits,
+    #[cfg(feature = "tokio")]
+    pub(crate) runtime: Runtime,
+}
+
+/// What the serve function's arguments are made from.
+pub struct Seat<Kind> {
+    listener: Mutex<Option<TcpListener>>,
+    options: &'static ServeOptions,
+    ending: Arc<Ending>,
+    logger: Logger,
+    kind: PhantomData<fn() -> Kind>,
+}
+
+impl<Kind> fmt::Debug for Seat<Kind> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Seat").field("context", &self.ending.context).finish_non_exhaustive()
+    }
+}
+
+impl Seat<()> {
+    pub(crate) fn new(
+        listener: TcpListener,
+        options: ServeOptions,
+        ending: Arc<Ending>,
+        logger: Logger,
+    ) -> Self {
+        Self {
+            listener: Mutex::new(Some(listener)),
+            // A child serves once and for its whole life: what it lends to the user is never freed.
+            options: Box::leak(Box::new(options)),
+            ending,
+            logger,
+            kind: PhantomData,
+        }
+    }
+
+    fn of<Kind>(self) -> Seat<Kind> {
+        let Self { listener, options, ending, logger, kind: _ } = self;
+        Seat { listener, options, ending, logger, kind: PhantomData }
+    }
+}
+
+impl<Kind> Seat<Kind> {
+    /// Says that the serve function is about to be called, unless the server says so itself.
+    fn announce_ready(&self) {
+        if !self.options.manual_ready {
+            self.ending.context.ready();
+        }
+    }
+
+    pub(crate) fn listener<L: Listener<Kind>>(&self) -> L {
+        let listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let made = listener.ok_or_else(|| io::Error::other("it was taken already")).and_then(L::from_std);
+        match made {
+            Ok(listener) => listener,
+            Err(error) => self.give_up(format_args!("its listener cannot be used: {error}")),
+        }
+    }
+
+    pub(crate) fn argument<T: FromChild>(&self) -> T {
+        T::from_child(&self.ending.context)
+    }
+
+    pub(crate) fn cert_file(&self) -> &'static Path {
+        match &self.options.material {
+            Material::Files { cert, .. } => cert,
+            Material::None | Material::Embedded { .. } => self.lacks_tls("certificate and key files"),
+        }
+    }
+
+    pub(crate) fn key_file(&self) -> &'static Path {
+        match &self.options.material {
+            Material::Files { key, .. } => key,
+            Material::None | Material::Embedded { .. } => self.lacks_tls("certificate and key files"),
+        }
+    }
+
+    pub(crate) fn cert_pem(&self) -> &'static [u8] {
+        match &self.options.material {
+            Material::Embedded { cert, .. } => cert,
+            Material::None | Material::Files { .. } => self.lacks_tls("an embedded certificate and key"),
+        }
+    }
+
+    pub(crate) fn key_pem(&self) -> &'static [u8] {
+        match &self.options.material {
+            Material::Embedded { key, .. } => key,
+            Material::None | Material::Files { .. } => self.lacks_tls("an embedded certificate and key"),
+        }
+    }
+
+    /// The master has compared the function with the options before it started this child.
+    fn lacks_tls(&self, what: &str) -> ! {
+        self.give_up(format_args!("the serve function takes {what}, and the options name none"))
+    }
+
+    fn give_up(&self, why: fmt::Arguments<'_>) -> ! {
+        let slot = self.ending.context.slot();
+        self.logger.error(format_args!("child {slot} cannot serve: {why}"));
+        std::process::exit(1)
+    }
+}
+
+/// Which TLS arguments a serve function takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TlsForm {
+    /// None that can be seen.
+    Plain,
+    /// `cert_file: &Path, key_file: &Path`.
+    Files,
+    /// `cert: &[u8], key: &[u8]`.
+    Embedded,
+}
+
+/// A serve function of any shape, ready to be called.
+pub struct ServeFn {
+    call: Box<dyn FnOnce(Seat<()>) -> ExitCode>,
+    pub(crate) form: TlsForm,
+}
+
+impl fmt::Debug for ServeFn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServeFn").field("form", &self.form).finish_non_exhaustive()
+    }
+}
+
+impl ServeFn {
+    pub(crate) fn blocking<R: Termination>(
+        form: TlsForm,
+        serve: impl FnOnce(&Seat<Blocking>) -> R + 'static,
+    ) -> Self {
+        let call = |seat: Seat<()>| {
+            seat.announce_ready();
+            serve(&seat.of()).report()
+        };
+        Self { call: Box::new(call), form }
+    }
+
+    #[cfg(feature = "tokio")]
+    pub(crate) fn on_runtime<F>(form: TlsForm, serve: impl FnOnce(&Seat<Async>) -> F + 'static) -> Self
+    where
+        F: Future<Output: Termination>,
+    {
+        let call = |seat: Seat<()>| {
+            let seat = seat.of();
+            match build(seat.options.runtime) {
+                Ok(runtime) => runtime.block_on(drive(&seat, serve)),
+                Err(error) => seat.give_up(format_args!("no tokio runtime: {error}")),
+            }
+        };
+        Self { call: Box::new(call), form }
+    }
+
+    pub(crate) fn call(self, seat: Seat<()>) -> ExitCode {
+        (self.call)(seat)
+    }
+}
+
+#[cfg(feature = "tokio")]
+fn build(runtime: Runtime) -> io::Result<tokio::runtime::Runtime> {
+    use tokio::runtime::Builder;
+    let mut builder = match runtime {
+        Runtime::CurrentThread => Builder::new_current_thread(),
+        Runtime::MultiThread => Builder::new_multi_thread(),
+    };
+    builder.enable_all().build()
+}
+
+#[cfg(feature = "tokio")]
+async fn drive<F>(seat: &Seat<Async>, serve: impl FnOnce(&Seat<Async>) -> F) -> ExitCode
+where
+    F: Future<Output: Termination>,
+{
+    if let Some(heart) = seat.ending.context.vitals().heart() {
+        tokio::spawn(heart);
+    }
+    let serving = serve(seat);
+    seat.announce_ready();
+    let code = serving.await.report();
+    // Tasks that the function left behind run on this runtime: drive them to the end of the drain.
+    if let Some(drained) = seat.ending.drain() {
+        drained.await;
+    }
+    code
+}
+
+/// A serve function, as [`Prefork::new`](crate::Prefork::new) takes it.
+///
+/// `Args` stands for the shape and is always inferred. The shapes are: a plain or (feature `tokio`)
+/// an `async` function or closure, whose arguments are a [`Listener`]; then, for TLS, either
+/// `&Path, &Path` or `&[u8], &[u8]`, certificate first; then up to four that are [`FromChild`]. It
+/// returns whatever `fn main` may return.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a serve function",
+    label = "not a serve function",
+    note = "a serve function takes a listener (`std::net::TcpListener`, or `tokio::net::TcpListener` in an \
+            `async fn` with the feature `tokio`), then `&Path, &Path` or `&[u8], &[u8]` for TLS, then \
+            `prefork::Shutdown` and `prefork::ChildContext` as it likes, and returns what `fn main` may return"
+)]
+pub trait Serve<Args> {
+    /// The function in a box.
+    #[doc(hidden)]
+    fn into_serve_fn(self) -> ServeFn;
+}
+
+impl Serve<ServeFn> for ServeFn {
+    fn into_serve_fn(self) -> ServeFn {
+        self
+    }
+}
+
+/// Implements [`Serve`] for one form of TLS arguments and one number of further arguments. The
+/// tuple in each impl's `Args` only keeps the impls apart.
+macro_rules! serve_shape {
+    ($form:ident, [$($tls:ident: $tls_type:ty),*], [$($extra:ident),*]) => {
+        impl<F, R, L, $($extra),*> Serve<(Blocking, L, $($tls_type,)* $($extra,)* R)> for F
+        where
+            F: FnOnce(L, $($tls_type,)* $($extra),*) -> R + 'static,
+            L: Listener<Blocking>,
+            R: Termination,
+            $($extra: FromChild,)*
+        {
+            fn into_serve_fn(self) -> ServeFn {
+                ServeFn::blocking(TlsForm::$form, |seat| {
+                    self(seat.listener(), $(seat.$tls(),)* $(seat.argument::<$extra>()),*)
+                })
+            }
+        }
+
+        #[cfg(feature = "tokio")]
+        impl<F, R, L, $($extra),*> Serve<(Async, L, $($tls_type,)* $($extra,)* R)> for F
+        where
+            F: FnOnce(L, $($tls_type,)* $($extra),*) -> R + 'static,
+            L: Listener<Async>,
+            R: Future<Output: Termination>,
+            $($extra: FromChild,)*
+        {
+            fn into_serve_fn(self) -> ServeFn {
+                ServeFn::on_runtime(TlsForm::$form, |seat| {
+                    self(seat.listener(), $(seat.$tls(),)* $(seat.argument::<$extra>()),*)
+                })
+            }
+        }
+    };
+}
+
+macro_rules! serve_shapes {
+    ($([$($extra:ident),*])*) => {$(
+        serve_shape!(Plain, [], [$($extra),*]);
+        serve_shape!(Files, [cert_file: &'static Path, key_file: &'static Path], [$($extra),*]);
+        serve_shape!(Embedded, [cert_pem: &'static [u8], key_pem: &'static [u8]], [$($extra),*]);
+    )*};
+}
+
+serve_shapes! { [] [A] [A, B] [A, B, C] [A, B, C, D] }

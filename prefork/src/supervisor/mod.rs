@@ -1,0 +1,311 @@
+//! The master's mind, and nothing but: events go in, actions come out, time is an argument.
+//!
+//! It knows no process, no clock and no descriptor, so that every history a fleet can have is a
+//! unit test that takes microseconds. `master.rs` is its hands.
+//!
+//! The life of a child:
+//!
+//! ```text
+//!              Spawned          Ready
+//!  Starting ───────────▶ Booting ─────▶ Serving
+//!     │                   │   │            │
+//!     │ SpawnFailed       │   └────────────┤ Terminate (stop, reload, recycling, shrinking)
+//!     ▼                   │                ▼
+//!   (gone)                │            Stopping ── grace over ──▶ Killed
+//!                         │                │                        │
+//!                         └── Exited ──────┴────────────────────────┴──▶ (gone)
+//! ```
+//!
+//! Only an exit from Starting, Booting or Serving can be a failure; whoever is Stopping or Killed
+//! was asked to go. Whatever is not drawn here is a bug, and says so ([`Remark::Unexpected`]).
+//!
+//! A slot has an occupant, and while it is being replaced a successor as well: the successor
+//! becomes the occupant when it is ready, and only then is the old occupant asked to go. An old
+//! child that still drains belongs to no slot any more.
+//!
+//! - `interface.rs`: events, actions, settings
+//! - `mod.rs`: the state, and what an operator can ask for
+//! - `life.rs`: children, from spawn to exit
+//! - `rollout.rs`: new before old: reload and recycling
+//! - `upgrade.rs`: another program in the master's own process
+//! - `policy.rs`: how many failures, how long a delay
+
+mod interface;
+mod life;
+mod policy;
+mod rollout;
+#[cfg(test)]
+mod tests;
+mod upgrade;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+pub(crate) use interface::{Action, ChildId, Event, Hook, Remark, Request, Settings, Verdict};
+use policy::FailureLog;
+pub(crate) use policy::RecoverPolicy;
+use rollout::Rollout;
+pub(crate) use upgrade::{ChildSnapshot, RoleSnapshot, Snapshot};
+
+#[derive(Debug)]
+struct Child {
+    slot: usize,
+    generation: u32,
+    pid: Option<u32>,
+    phase: Phase,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Starting,
+    Booting { until: Instant },
+    Serving { since: Instant },
+    Stopping { until: Instant },
+    Killed { unready: bool },
+}
+
+/// A numbered place in the fleet.
+#[derive(Debug, Default)]
+struct Slot {
+    occupant: Option<ChildId>,
+    /// Who is to take over when it is ready.
+    successor: Option<ChildId>,
+    respawn_at: Option<Instant>,
+    /// When the occupant is too old.
+    recycle_at: Option<Instant>,
+    /// Whether the occupant is too old or too large.
+    tired: bool,
+    /// Failures in a row, forgotten once a child served for a while.
+    strikes: u32,
+    /// Whom the next occupant replaces after a failure.
+    predecessor: Option<u32>,
+    /// Which program the occupant runs, and the next one if it fails.
+    generation: u32,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Mode {
+    Running,
+    /// Asked to stop, but still accepting for the load balancer's sake.
+    Leaving {
+        until: Instant,
+    },
+    Stopping {
+        verdict: Verdict,
+        at_once: bool,
+    },
+    Finished,
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(crate) struct Supervisor {
+    settings: Settings,
+    slots: Vec<Slot>,
+    children: BTreeMap<ChildId, Child>,
+    failures: FailureLog,
+    rollout: Rollout,
+    actions: VecDeque<Action>,
+    mode: Mode,
+    /// Whether `on_master_ready` has been called.
+    announced: bool,
+    next_id: u64,
+}
+
+impl Supervisor {
+    /// A supervisor whose first actions fill every slot.
+    pub(crate) fn new(settings: Settings) -> Self {
+        let mut supervisor = Self::empty(settings);
+        for _ in 0..settings.workers {
+            supervisor.add_slot();
+        }
+        supervisor
+    }
+
+    fn empty(settings: Settings) -> Self {
+        Self {
+            settings,
+            slots: Vec::new(),
+            children: BTreeMap::new(),
+            failures: FailureLog::new(settings.recover),
+            rollout: Rollout::default(),
+            actions: VecDeque::new(),
+            mode: Mode::Running,
+            announced: false,
+            next_id: 0,
+        }
+    }
+
+    /// The next thing to do, if there is one.
+    pub(crate) fn poll_action(&mut self) -> Option<Action> {
+        // The exec comes last: whatever else was decided would be lost in it.
+        self.actions.pop_front().or_else(|| self.is_proven().then_some(Action::Exec))
+    }
+
+    /// When `DeadlinePassed` is wanted, unless something else happens first.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        let slots = self.slots.iter().flat_map(|slot| [slot.respawn_at, slot.recycle_at]).flatten();
+        let children = self.children.values().filter_map(|child| match child.phase {
+            Phase::Booting { until } | Phase::Stopping { until } => Some(until),
+            Phase::Starting | Phase::Serving { .. } | Phase::Killed { .. } => None,
+        });
+        let leaving = match self.mode {
+            Mode::Leaving { until } => Some(until),
+            Mode::Running | Mode::Stopping { .. } | Mode::Finished => None,
+        };
+        slots.chain(children).chain(leaving).min()
+    }
+
+    /// How many slots there are.
+    pub(crate) fn fleet_size(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Which slots have a child that takes connections.
+    pub(crate) fn live_slots(&self) -> impl Iterator<Item = bool> {
+        self.slots.iter().map(|slot| slot.occupant.is_some_and(|id| self.is_serving(id)))
+    }
+
+    /// Whether the fleet was told to stop, but still serves.
+    pub(crate) fn is_leaving(&self) -> bool {
+        matches!(self.mode, Mode::Leaving { .. })
+    }
+
+    /// Takes note of what happened at `now`.
+    pub(crate) fn handle(&mut self, now: Instant, event: Event) {
+        match event {
+            Event::Spawned { child, pid } => self.on_spawned(now, event, child, pid),
+            Event::SpawnFailed { child, transient } => self.on_spawn_failed(now, event, child, transient),
+            Event::Ready(child) => self.on_ready(now, event, child),
+            Event::Tired(child) => self.recycle(child),
+            Event::Exited { child, clean } => self.on_exited(now, event, child, clean),
+            Event::HandoffRefused(child) => self.on_handoff_refused(now, event, child),
+            Event::HookFailed => self.stop(now, Verdict::HookFailed),
+            Event::ExecFailed => self.abort_upgrade(now),
+            Event::Request(request) => self.on_request(now, request),
+            Event::DeadlinePassed => self.on_deadline(now),
+        }
+        self.advance_rollout();
+        self.finish_if_empty();
+    }
+
+    fn on_request(&mut self, now: Instant, request: Request) {
+        match (request, self.mode) {
+            (Request::Stop, Mode::Running) if !self.settings.stop_delay.is_zero() => self.leave(now),
+            (Request::Stop, Mode::Running) => {
+                self.log(Remark::Stopping);
+                self.stop(now, Verdict::Stopped);
+            }
+            (Request::Stop | Request::Quit, Mode::Running | Mode::Leaving { .. } | Mode::Stopping { .. }) => {
+                self.log(Remark::StoppingAtOnce);
+                self.stop(now, Verdict::Stopped);
+                self.kill_all();
+            }
+            (Request::Reload, Mode::Running) => self.reload(now),
+            (Request::Upgrade, Mode::Running) => self.begin_upgrade(now),
+            (Request::Grow, Mode::Running) => self.grow(),
+            (Request::Shrink, Mode::Running) => self.shrink(now),
+            // A fleet that is on its way out stays as it is.
+            (Request::Reload | Request::Upgrade | Request::Grow | Request::Shrink, _)
+            | (_, Mode::Finished) => {}
+        }
+    }
+
+    /// Goes on serving for a while, although a stop was asked for.
+    fn leave(&mut self, now: Instant) {
+        // The new program would not know that it is to leave.
+        self.abort_upgrade(now);
+        let delay = self.settings.stop_delay;
+        self.mode = Mode::Leaving { until: deadline(now, delay) };
+        self.log(Remark::StoppingIn(delay));
+        let serving = self
+            .children
+            .iter()
+            .filter(|(_, child)| matches!(child.phase, Phase::Booting { .. } | Phase::Serving { .. }));
+        self.actions.extend(serving.map(|(id, _)| Action::Forewarn(*id)));
+    }
+
+    /// Begins to stop, for the first reason given.
+    fn stop(&mut self, now: Instant, verdict: Verdict) {
+        if !self.is_active() {
+            return;
+        }
+        self.mode = Mode::Stopping { verdict, at_once: false };
+        self.rollout.cancel();
+        self.withdraw_plans();
+        self.actions.push_back(Action::CloseListeners);
+        for id in self.ids() {
+            self.terminate(now, id);
+        }
+    }
+
+    fn grow(&mut self) {
+        let from = self.slots.len();
+        if from >= self.settings.most_workers {
+            return self.log(Remark::NotResized(from));
+        }
+        self.log(Remark::Resized { from, to: from + 1 });
+        self.add_slot();
+    }
+
+    fn add_slot(&mut self) {
+        let slot = self.slots.len();
+        self.slots.push(Slot { generation: self.rollout.settled, ..Slot::default() });
+        self.spawn_occupant(slot);
+        self.include(slot);
+    }
+
+    fn shrink(&mut self, now: Instant) {
+        let from = self.slots.len();
+        if from <= 1 {
+            return self.log(Remark::NotResized(from));
+        }
+        self.log(Remark::Resized { from, to: from - 1 });
+        let last = from - 1;
+        self.slots.pop();
+        for id in self.ids() {
+            if self.children.get(&id).is_some_and(|child| child.slot == last) {
+                self.retire(now, id);
+            }
+        }
+        self.actions.push_back(Action::CloseSlot);
+        self.announce_if_whole();
+    }
+
+    fn finish_if_empty(&mut self) {
+        match self.mode {
+            Mode::Stopping { verdict, .. } if self.children.is_empty() => {
+                self.mode = Mode::Finished;
+                self.actions.push_back(Action::Finish(verdict));
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether slots are to be kept filled.
+    fn is_active(&self) -> bool {
+        matches!(self.mode, Mode::Running | Mode::Leaving { .. })
+    }
+
+    fn is_serving(&self, id: ChildId) -> bool {
+        self.children.get(&id).is_some_and(|child| matches!(child.phase, Phase::Serving { .. }))
+    }
+
+    fn ids(&self) -> Vec<ChildId> {
+        self.children.keys().copied().collect()
+    }
+
+    fn log(&mut self, remark: Remark) {
+        self.actions.push_back(Action::Log(remark));
+    }
+
+    fn unexpected(&mut self, event: Event) {
+        self.log(Remark::Unexpected(event));
+    }
+}
+
+/// A point in time so far away that the clock cannot name it is never reached; a year will do.
+fn deadline(now: Instant, delay: Duration) -> Instant {
+    const YEAR: Duration = Duration::from_secs(365 * 86_400);
+    now.checked_add(delay).unwrap_or_else(|| now + YEAR)
+}

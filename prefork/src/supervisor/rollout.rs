@@ -1,0 +1,193 @@
+//! New before old: reload and recycling.
+//!
+//! One slot after the other (or a few at a time) gets a successor. When it is ready it takes over
+//! and the old occupant is asked to go. A successor that fails ends the reload: whoever still
+//! serves stays, so the fleet is whole.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::policy::lifetime;
+use super::{ChildId, Phase, Remark, Slot, Supervisor, deadline};
+
+/// A replacement that failed for a reason of the moment is tried again after this.
+const RECYCLE_AGAIN: Duration = Duration::from_secs(60);
+
+/// Slots that wait for a successor, and why.
+#[derive(Debug, Default)]
+pub(super) struct Rollout {
+    queue: VecDeque<usize>,
+    /// Whether a reload is under way; what else is in the queue is being recycled.
+    reloading: bool,
+    /// How often a reload has begun.
+    pub(super) newest: u32,
+    /// The trial child of an upgrade.
+    pub(super) trial: Option<ChildId>,
+    /// The generation of the last reload that came to its end: what a new slot starts with.
+    pub(super) settled: u32,
+}
+
+impl Rollout {
+    /// Forgets who is to be replaced.
+    pub(super) fn cancel(&mut self) {
+        self.queue.clear();
+        self.reloading = false;
+        self.trial = None;
+    }
+
+    pub(super) fn is_reloading(&self) -> bool {
+        self.reloading
+    }
+
+    /// Goes on with a reload of these slots.
+    pub(super) fn resume(&mut self, queue: VecDeque<usize>) {
+        self.queue = queue;
+        self.reloading = true;
+    }
+}
+
+impl Supervisor {
+    /// Replaces every child. A reload that is under way starts over.
+    pub(super) fn reload(&mut self, now: Instant) {
+        self.withdraw_successors(now);
+        self.rollout.cancel();
+        self.rollout.newest += 1;
+        self.rollout.resume((0..self.slots.len()).collect());
+        self.log(Remark::Reloading { generation: self.rollout.newest });
+    }
+
+    /// The generation of the next reload.
+    pub(crate) fn next_generation(&self) -> u32 {
+        self.rollout.newest + 1
+    }
+
+    /// Whether a child of this generation may yet be started.
+    pub(crate) fn needs_generation(&self, generation: u32) -> bool {
+        let under_way = self.rollout.reloading || self.rollout.trial.is_some();
+        generation == self.rollout.settled
+            || (under_way && generation == self.rollout.newest)
+            || self.slots.iter().any(|slot| slot.generation == generation)
+    }
+
+    /// A slot was added: if a reload is under way, it wants the new program as well.
+    pub(super) fn include(&mut self, slot: usize) {
+        if self.rollout.reloading {
+            self.rollout.queue.push_back(slot);
+        }
+    }
+
+    /// Replaces one child that asked for it.
+    pub(super) fn recycle(&mut self, id: ChildId) {
+        let slot = self.slots.iter().position(|slot| slot.occupant == Some(id));
+        if let Some(slot) = slot.filter(|_| self.is_serving(id)) {
+            self.queue_recycling(slot);
+        }
+    }
+
+    pub(super) fn queue_recycling(&mut self, slot: usize) {
+        self.slots[slot].tired = true;
+        if self.is_active() && !self.rollout.queue.contains(&slot) && self.slots[slot].successor.is_none() {
+            self.log(Remark::Recycling { slot });
+            self.rollout.queue.push_back(slot);
+        }
+    }
+
+    /// Whoever is too old or too large still has to go, but not now.
+    pub(super) fn recycle_later(&mut self, now: Instant) {
+        for slot in self.slots.iter_mut().filter(|slot| slot.tired && slot.successor.is_none()) {
+            slot.recycle_at = Some(deadline(now, RECYCLE_AGAIN));
+        }
+    }
+
+    /// Notes when the slot's new occupant will be too old.
+    pub(super) fn limit_lifetime(&mut self, now: Instant, slot: usize) {
+        let slot = &mut self.slots[slot];
+        let limits = self.settings.max_lifetime.zip(slot.occupant);
+        slot.recycle_at = limits.map(|(limit, id)| deadline(now, lifetime(limit, id.0)));
+    }
+
+    /// Starts as many successors as may be under way at a time.
+    pub(super) fn advance_rollout(&mut self) {
+        // A trial is alone, so that no other child's failure is taken for its own.
+        if !self.is_active() || self.rollout.trial.is_some() {
+            return;
+        }
+        while self.successors() < self.settings.reload_parallel && self.draining() < self.slots.len() {
+            let Some(slot) = self.rollout.queue.pop_front() else { break };
+            // Slots can have gone since they were queued, or have been given a new child.
+            let reloading = self.rollout.reloading;
+            let wanted = |slot: &Slot| slot.successor.is_none() && (reloading || slot.tired);
+            if self.slots.get(slot).is_some_and(wanted) {
+                let generation = if reloading { self.rollout.newest } else { self.slots[slot].generation };
+                let id = self.spawn(slot, generation);
+                self.slots[slot].successor = Some(id);
+            }
+        }
+        if self.rollout.reloading && self.rollout.queue.is_empty() && self.successors() == 0 {
+            self.rollout.reloading = false;
+            self.rollout.settled = self.rollout.newest;
+            self.log(Remark::Reloaded { generation: self.rollout.newest });
+            self.announce_if_whole();
+        }
+    }
+
+    /// The successor is ready: it takes over, and the old occupant goes.
+    pub(super) fn promote(&mut self, now: Instant, slot: usize, id: ChildId) {
+        let generation = self.children.get(&id).map(|child| child.generation);
+        let slot = &mut self.slots[slot];
+        let old = slot.occupant.replace(id);
+        slot.successor = None;
+        slot.respawn_at = None;
+        slot.predecessor = None;
+        slot.strikes = 0;
+        slot.tired = false;
+        slot.generation = generation.unwrap_or(slot.generation);
+        if let Some(old) = old {
+            self.terminate(now, old);
+        }
+    }
+
+    /// The successor did not become ready.
+    pub(super) fn successor_failed(&mut self, now: Instant, slot: usize) {
+        if self.rollout.trial.is_some() {
+            return self.abort_upgrade(now);
+        }
+        if !self.rollout.reloading {
+            self.recycle_later(now);
+            return self.log(Remark::RecyclingFailed { slot });
+        }
+        self.rollout.cancel();
+        self.withdraw_successors(now);
+        self.recycle_later(now);
+        let replaced = self.slots.iter().filter(|slot| self.is_newest(slot)).count();
+        self.log(Remark::ReloadAborted { slot, replaced, of: self.slots.len() });
+        self.announce_if_whole();
+    }
+
+    /// Gives up on every successor that is not ready.
+    pub(super) fn withdraw_successors(&mut self, now: Instant) {
+        for slot in 0..self.slots.len() {
+            if let Some(id) = self.slots[slot].successor.take() {
+                self.terminate(now, id);
+            }
+        }
+    }
+
+    /// Whether the slot's child is of the newest generation.
+    pub(super) fn is_newest(&self, slot: &Slot) -> bool {
+        let occupant = slot.occupant.and_then(|id| self.children.get(&id));
+        occupant.is_some_and(|child| child.generation == self.rollout.newest)
+    }
+
+    fn successors(&self) -> usize {
+        self.slots.iter().filter(|slot| slot.successor.is_some()).count()
+    }
+
+    /// Old children that still finish their work. Reloads in quick succession must not pile them up.
+    fn draining(&self) -> usize {
+        self.children
+            .values()
+            .filter(|child| matches!(child.phase, Phase::Stopping { .. } | Phase::Killed { .. }))
+            .count()
+    }
+}

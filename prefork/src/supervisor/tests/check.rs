@@ -1,0 +1,81 @@
+//! What has to hold whenever the driver waits, in every history.
+
+use std::fmt;
+
+use super::super::{ChildId, Mode, Phase};
+use super::Fleet;
+
+impl Fleet {
+    pub(super) fn check(&self) {
+        self.check_children();
+        self.check_slots();
+        assert_eq!(self.supervisor.next_deadline().filter(|at| *at < self.now), None, "{self:?}");
+        match self.supervisor.mode {
+            Mode::Running | Mode::Leaving { .. } => assert!(!self.closed, "{self:?}"),
+            Mode::Stopping { .. } => assert!(self.closed && self.verdict.is_none(), "{self:?}"),
+            Mode::Finished => assert!(self.verdict.is_some() && self.processes.is_empty(), "{self:?}"),
+        }
+    }
+
+    /// The supervisor knows exactly the processes that there are.
+    fn check_children(&self) {
+        assert!(self.supervisor.children.keys().eq(self.processes.keys()), "{self:?}");
+        let stopping = matches!(self.supervisor.mode, Mode::Stopping { .. });
+        for (id, child) in &self.supervisor.children {
+            let process = &self.processes[id];
+            assert_eq!(child.slot, process.slot);
+            let asked = match child.phase {
+                Phase::Starting => panic!("{id:?} was forgotten: {self:?}"),
+                Phase::Booting { .. } | Phase::Serving { .. } => false,
+                Phase::Stopping { .. } | Phase::Killed { .. } => true,
+            };
+            assert_eq!(asked, process.terminated || process.killed, "{id:?} in {self:?}");
+            assert!(asked || !stopping, "{id:?} is not asked to stop: {self:?}");
+        }
+    }
+
+    /// Every slot is filled or about to be; nobody fills two; nobody idles outside of the slots.
+    fn check_slots(&self) {
+        if !self.supervisor.is_active() {
+            return;
+        }
+        let mut placed = Vec::new();
+        for (index, slot) in self.supervisor.slots.iter().enumerate() {
+            assert!(slot.occupant.is_some() != slot.respawn_at.is_some(), "slot {index}: {self:?}");
+            for id in [slot.occupant, slot.successor].into_iter().flatten() {
+                assert!(!placed.contains(&id), "{id:?} is in two places: {self:?}");
+                assert_eq!(self.supervisor.children[&id].slot, index);
+                assert!(!self.processes[&id].terminated, "{id:?} goes, but keeps its place: {self:?}");
+                placed.push(id);
+            }
+        }
+        let asked = |id: &ChildId| self.processes[id].terminated || self.processes[id].killed;
+        for id in self.processes.keys() {
+            assert!(placed.contains(id) || asked(id), "{id:?} belongs to no slot: {self:?}");
+        }
+        let parallel = self.supervisor.slots.iter().filter(|slot| slot.successor.is_some()).count();
+        assert!(parallel <= self.settings.reload_parallel, "{self:?}");
+    }
+
+    /// Whoever is told something is alive, or its end has only just come.
+    pub(super) fn assert_known(&self, child: ChildId) {
+        let known = self.processes.contains_key(&child) || self.just_gone.contains(&child);
+        assert!(known, "{child:?} is long gone: {self:?}");
+    }
+
+    /// Old children that have not gone yet, however often somebody asks for new ones.
+    pub(super) fn leaving(&self) -> usize {
+        self.processes.values().filter(|process| process.terminated).count()
+    }
+}
+
+impl fmt::Debug for Fleet {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let end = self.history.len();
+        for (at, action) in &self.history[end.saturating_sub(40)..] {
+            let at = at.duration_since(self.start).as_millis();
+            writeln!(out, "{at:>7} {}", super::tell(action))?;
+        }
+        write!(out, "now {:?}: {:?}", self.now.duration_since(self.start), self.supervisor)
+    }
+}

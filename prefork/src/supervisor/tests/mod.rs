@@ -1,0 +1,371 @@
+//! Whole fleets on a virtual clock.
+//!
+//! [`Fleet`] is the driver's double: it performs every action before it asks for the next, hands
+//! over everything that happened at one moment in one batch (words, then requests, then ends, as
+//! the reactor does), and then jumps to the next moment at which anything happens. After each
+//! batch it checks what has to hold in every history.
+
+mod check;
+mod random;
+mod recovery;
+mod resizing;
+mod rollout;
+mod stopping;
+mod upgrade;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use super::{Action, ChildId, Event, Hook, RecoverPolicy, Remark, Request, Settings, Supervisor, Verdict};
+
+const fn ms(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+const fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+/// How long a simulated process needs to die of a kill.
+const DEATH: Duration = ms(10);
+
+/// Defaults of most scripts; a child that is well boots in 100 ms, and stops in 100 ms.
+fn settings(workers: usize) -> Settings {
+    Settings {
+        workers,
+        most_workers: 8,
+        recover: RecoverPolicy::new(None, None, Duration::ZERO),
+        grace: secs(5),
+        start_timeout: secs(10),
+        stop_delay: Duration::ZERO,
+        reload_parallel: 1,
+        max_lifetime: None,
+    }
+}
+
+/// What becomes of an attempt to start a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Start {
+    Works,
+    FailsForNow,
+    FailsForGood,
+}
+
+/// How a simulated child behaves. Times count from its start, unless something else is said.
+#[derive(Debug, Clone, Copy)]
+struct Nature {
+    start: Start,
+    ready: Option<Duration>,
+    /// When it exits of its own accord, and whether cleanly.
+    exit: Option<(Duration, bool)>,
+    /// When it asks to be replaced.
+    tired: Option<Duration>,
+    /// When it lets go of a handoff that it never took.
+    refuses: Option<Duration>,
+    /// How long it takes to stop when asked; `None`: until it is killed.
+    stop: Option<Duration>,
+}
+
+const WELL: Nature = Nature {
+    start: Start::Works,
+    ready: Some(ms(100)),
+    exit: None,
+    tired: None,
+    refuses: None,
+    stop: Some(ms(100)),
+};
+const STILLBORN: Nature = Nature { ready: None, exit: Some((ms(50), false)), ..WELL };
+const NEVER_READY: Nature = Nature { ready: None, ..WELL };
+const STUBBORN: Nature = Nature { stop: None, ..WELL };
+const UNSTARTABLE: Nature = Nature { start: Start::FailsForNow, ..WELL };
+
+#[derive(Debug)]
+struct Process {
+    slot: usize,
+    nature: Nature,
+    terminated: bool,
+    killed: bool,
+}
+
+/// See the [module](self).
+struct Fleet {
+    supervisor: Supervisor,
+    settings: Settings,
+    now: Instant,
+    start: Instant,
+    /// What the nth child is like.
+    natures: BTreeMap<u64, Nature>,
+    /// What all the others are like.
+    nature: Nature,
+    processes: BTreeMap<ChildId, Process>,
+    /// What is going to happen, if nothing prevents it.
+    agenda: BTreeMap<(Instant, u8, u64), Event>,
+    planned: u64,
+    /// Whose end was reported in the batch at hand.
+    just_gone: BTreeSet<ChildId>,
+    /// Which call of a hook fails, if one does.
+    failing_hook: Option<usize>,
+    hooks: usize,
+    /// Whether a new program can be executed.
+    exec_works: bool,
+    /// Whether the new program listens elsewhere.
+    moved: bool,
+    /// Everything that was done, and when.
+    history: Vec<(Instant, Action)>,
+    told: usize,
+    closed: bool,
+    verdict: Option<Verdict>,
+    /// Batches in a row without any time between them.
+    idle: u32,
+}
+
+impl Fleet {
+    fn new(settings: Settings) -> Self {
+        let start = Instant::now();
+        Self {
+            supervisor: Supervisor::new(settings),
+            settings,
+            now: start,
+            start,
+            natures: BTreeMap::new(),
+            nature: WELL,
+            processes: BTreeMap::new(),
+            agenda: BTreeMap::new(),
+            planned: 0,
+            just_gone: BTreeSet::new(),
+            failing_hook: None,
+            hooks: 0,
+            exec_works: false,
+            moved: false,
+            history: Vec::new(),
+            told: 0,
+            closed: false,
+            verdict: None,
+            idle: 0,
+        }
+    }
+
+    /// A fleet of children that are well, all of them ready; its story so far is told.
+    fn serving(settings: Settings) -> Self {
+        let mut fleet = Self::new(settings);
+        fleet.run(secs(1));
+        fleet.story();
+        fleet
+    }
+
+    /// The child with this number will be like that.
+    fn cast(&mut self, child: u64, nature: Nature) {
+        self.natures.insert(child, nature);
+    }
+
+    /// Something is going to happen.
+    fn plan(&mut self, at: Instant, event: Event) {
+        let rank = match event {
+            Event::Request(_) => 1,
+            Event::Exited { .. } => 2,
+            _ => 0,
+        };
+        self.planned += 1;
+        self.agenda.insert((at, rank, self.planned), event);
+    }
+
+    /// Lets time pass.
+    fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        self.act();
+        while self.verdict.is_none() {
+            let next = self.agenda.keys().map(|key| key.0).chain(self.supervisor.next_deadline()).min();
+            match next.filter(|at| *at <= end) {
+                Some(at) => self.step(at),
+                None => break,
+            }
+        }
+        self.now = end;
+    }
+
+    /// All that happens at one moment, and what is done about it.
+    fn step(&mut self, at: Instant) {
+        self.idle = if at > self.now { 0 } else { self.idle + 1 };
+        assert!(self.idle < 10, "the driver spins: {:?}", self.supervisor);
+        self.now = self.now.max(at);
+        let later = self.agenda.split_off(&(self.now, u8::MAX, u64::MAX));
+        let batch = std::mem::replace(&mut self.agenda, later);
+        for event in batch.into_values() {
+            self.deliver(event);
+        }
+        self.supervisor.handle(self.now, Event::DeadlinePassed);
+        let overdue = self.supervisor.next_deadline().filter(|at| *at <= self.now);
+        assert_eq!(overdue, None, "a deadline that has passed must not come back: {:?}", self.supervisor);
+        self.act();
+    }
+
+    fn deliver(&mut self, event: Event) {
+        if let Event::Ready(child) | Event::Tired(child) | Event::HandoffRefused(child) = event {
+            if !self.processes.contains_key(&child) {
+                return;
+            }
+        }
+        if let Event::Exited { child, .. } = event {
+            if self.processes.remove(&child).is_none() {
+                return;
+            }
+            self.just_gone.insert(child);
+        }
+        self.supervisor.handle(self.now, event);
+    }
+
+    /// Performs what the supervisor wants done.
+    fn act(&mut self) {
+        while let Some(action) = self.supervisor.poll_action() {
+            assert_eq!(self.verdict, None, "{action:?} after the end");
+            self.history.push((self.now, action.clone()));
+            self.perform(action);
+        }
+        self.just_gone.clear();
+        self.check();
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::Spawn { child, slot, .. } => self.spawn(child, slot),
+            Action::Terminate(child) | Action::Retire(child) => self.terminate(child),
+            Action::Kill(child) => self.kill(child),
+            Action::Forewarn(child) => self.assert_known(child),
+            Action::CloseSlot => {}
+            Action::CloseListeners => self.closed = true,
+            Action::Hook(_) => {
+                self.hooks += 1;
+                if self.failing_hook == Some(self.hooks) {
+                    self.supervisor.handle(self.now, Event::HookFailed);
+                }
+            }
+            Action::Exec => self.exec(),
+            Action::Log(Remark::Unexpected(event)) => panic!("unexpected: {event:?} in {self:?}"),
+            Action::Log(_) => {}
+            Action::Finish(verdict) => self.verdict = Some(verdict),
+        }
+    }
+
+    fn spawn(&mut self, child: ChildId, slot: usize) {
+        assert!(!self.closed, "{child:?} is started after the listeners were closed");
+        let nature = self.natures.get(&child.0).copied().unwrap_or(self.nature);
+        if nature.start != Start::Works {
+            let transient = nature.start == Start::FailsForNow;
+            return self.supervisor.handle(self.now, Event::SpawnFailed { child, transient });
+        }
+        let known = self.processes.insert(child, Process { slot, nature, terminated: false, killed: false });
+        assert!(known.is_none(), "{child:?} is started twice");
+        let now = self.now;
+        let events = [
+            nature.ready.map(|after| (after, Event::Ready(child))),
+            nature.tired.map(|after| (after, Event::Tired(child))),
+            nature.refuses.map(|after| (after, Event::HandoffRefused(child))),
+            nature.exit.map(|(after, clean)| (after, Event::Exited { child, clean })),
+        ];
+        for (after, event) in events.into_iter().flatten() {
+            self.plan(now + after, event);
+        }
+        self.supervisor.handle(now, Event::Spawned { child, pid: pid(child) });
+    }
+
+    fn terminate(&mut self, child: ChildId) {
+        self.assert_known(child);
+        let Some(process) = self.processes.get_mut(&child) else { return };
+        assert!(!process.terminated && !process.killed, "{child:?} is asked to stop twice");
+        process.terminated = true;
+        if let Some(after) = process.nature.stop {
+            let at = self.now + after;
+            self.plan(at, Event::Exited { child, clean: true });
+        }
+    }
+
+    fn kill(&mut self, child: ChildId) {
+        self.assert_known(child);
+        let Some(process) = self.processes.get_mut(&child) else { return };
+        assert!(!process.killed, "{child:?} is killed twice");
+        process.killed = true;
+        let at = self.now + DEATH;
+        self.plan(at, Event::Exited { child, clean: false });
+    }
+
+    fn exec(&mut self) {
+        if !self.exec_works {
+            return self.supervisor.handle(self.now, Event::ExecFailed);
+        }
+        // Whatever the old program still had to do is never done.
+        assert_eq!(self.supervisor.actions, [], "lost in the exec");
+        let snapshot = self.supervisor.snapshot(self.now);
+        // A kill is not passed on: the next program kills again, if it has to.
+        for process in self.processes.values_mut().filter(|process| process.killed) {
+            *process = Process { terminated: true, killed: false, ..*process };
+        }
+        self.supervisor = Supervisor::resume(self.settings, &snapshot, self.moved, self.now);
+    }
+
+    fn request(&mut self, request: Request) {
+        self.happen(&[Event::Request(request)]);
+    }
+
+    /// A child ends on the spot.
+    fn exit(&mut self, child: u64, clean: bool) {
+        self.happen(&[Event::Exited { child: ChildId(child), clean }]);
+    }
+
+    /// Several things happen before the driver looks.
+    fn happen(&mut self, events: &[Event]) {
+        for event in events {
+            self.plan(self.now, *event);
+        }
+        self.idle = 0;
+        self.step(self.now);
+    }
+
+    /// Who fills the slots.
+    fn occupants(&self) -> Vec<Option<u64>> {
+        self.supervisor.slots.iter().map(|slot| slot.occupant.map(|child| child.0)).collect()
+    }
+
+    fn is_whole(&self) -> bool {
+        self.supervisor.live_slots().all(|live| live)
+    }
+
+    /// What was done since this was last asked, in words.
+    fn story(&mut self) -> String {
+        let words: Vec<String> = self.history[self.told..].iter().map(|(_, action)| tell(action)).collect();
+        self.told = self.history.len();
+        words.join(" ")
+    }
+
+    /// When something of this kind was done, in milliseconds since the start.
+    fn times(&self, kind: &str) -> Vec<u128> {
+        let of_kind = self.history.iter().filter(|(_, action)| tell(action).starts_with(kind));
+        of_kind.map(|(at, _)| at.duration_since(self.start).as_millis()).collect()
+    }
+}
+
+fn pid(child: ChildId) -> u32 {
+    1000 + u32::try_from(child.0).unwrap()
+}
+
+/// `start#3@1^2`: child 3 in slot 1, of generation 2.
+fn tell(action: &Action) -> String {
+    match action {
+        Action::Spawn { child, slot, generation: 0 } => format!("start#{}@{slot}", child.0),
+        Action::Spawn { child, slot, generation } => format!("start#{}@{slot}^{generation}", child.0),
+        Action::Terminate(child) => format!("stop#{}", child.0),
+        Action::Retire(child) => format!("retire#{}", child.0),
+        Action::Kill(child) => format!("kill#{}", child.0),
+        Action::Forewarn(child) => format!("warn#{}", child.0),
+        Action::CloseSlot => "close-slot".to_owned(),
+        Action::CloseListeners => "close".to_owned(),
+        Action::Exec => "exec".to_owned(),
+        Action::Hook(Hook::ChildSpawn(pid)) => format!("started#{}", pid - 1000),
+        Action::Hook(Hook::MasterReady(pids)) => {
+            let children: Vec<String> = pids.iter().map(|pid| format!("#{}", pid - 1000)).collect();
+            format!("whole{}", children.concat())
+        }
+        Action::Hook(Hook::ChildRecover { old, new }) => format!("recovered#{}#{}", old - 1000, new - 1000),
+        Action::Log(remark) => format!("{remark:?}"),
+        Action::Finish(verdict) => format!("end:{verdict:?}"),
+    }
+}

@@ -1,0 +1,270 @@
+//! Histories that nobody thought of.
+//!
+//! Times are multiples of 50 ms, so that things happen in the same moment; what has to hold after
+//! every batch is in `check.rs`.
+
+use proptest::collection::{btree_map, vec};
+use proptest::option;
+use proptest::prelude::*;
+
+use super::super::policy::STABLE;
+use super::*;
+
+/// After this, nobody asks for anything any more, and whoever is started is well.
+const PEACE: Duration = secs(8);
+
+fn moment(most: u64) -> impl Strategy<Value = Duration> {
+    (0..=most / 50).prop_map(|steps| ms(steps * 50))
+}
+
+fn start() -> impl Strategy<Value = Start> {
+    prop_oneof![12 => Just(Start::Works), 2 => Just(Start::FailsForNow), 1 => Just(Start::FailsForGood)]
+}
+
+fn nature() -> impl Strategy<Value = Nature> {
+    let life = (option::weighted(0.8, moment(600)), option::weighted(0.4, (moment(3000), any::<bool>())));
+    let words = (option::weighted(0.2, moment(2000)), option::weighted(0.02, moment(300)));
+    let stop = option::weighted(0.8, moment(400));
+    (start(), life, words, stop).prop_map(|(start, (ready, exit), (tired, refuses), stop)| {
+        // Whoever became ready took the handoff.
+        let refuses = if ready.is_some() { None } else { refuses };
+        Nature { start, ready, exit, tired, refuses, stop }
+    })
+}
+
+fn request() -> impl Strategy<Value = Request> {
+    prop_oneof![
+        4 => Just(Request::Reload),
+        2 => Just(Request::Upgrade),
+        3 => Just(Request::Grow),
+        3 => Just(Request::Shrink),
+    ]
+}
+
+fn any_request() -> impl Strategy<Value = Request> {
+    prop_oneof![8 => request(), 1 => Just(Request::Stop), 1 => Just(Request::Quit)]
+}
+
+fn settings_of_any_kind() -> impl Strategy<Value = Settings> {
+    let recover = (option::of(0..8_u32), option::of(moment(5000)), moment(300));
+    let times = (moment(600), moment(500).prop_map(|time| time + ms(150)), moment(500));
+    let rollout = (1..3_usize, option::weighted(0.3, moment(3000).prop_map(|time| time + ms(500))));
+    (1..4_usize, recover, times, rollout).prop_map(|(workers, recover, times, rollout)| Settings {
+        workers,
+        most_workers: 5,
+        recover: RecoverPolicy::new(recover.0, recover.1, recover.2),
+        grace: times.0,
+        start_timeout: times.1,
+        stop_delay: times.2,
+        reload_parallel: rollout.0,
+        max_lifetime: rollout.1,
+    })
+}
+
+/// A fleet that recovers whatever happens.
+fn immortal() -> impl Strategy<Value = Settings> {
+    settings_of_any_kind().prop_map(|mut settings| {
+        settings.recover.threshold = u32::MAX;
+        settings
+    })
+}
+
+#[derive(Debug)]
+struct History {
+    settings: Settings,
+    natures: BTreeMap<u64, Nature>,
+    requests: Vec<(Duration, Request)>,
+    failing_hook: Option<usize>,
+    exec_works: bool,
+}
+
+fn history(
+    settings: impl Strategy<Value = Settings>,
+    request: impl Strategy<Value = Request>,
+) -> impl Strategy<Value = History> {
+    let natures = btree_map(0..40_u64, nature(), 0..30);
+    let requests = vec((moment(7000), request), 0..12);
+    (settings, natures, requests, option::weighted(0.1, 0..20_usize), any::<bool>()).prop_map(
+        |(settings, natures, requests, failing_hook, exec_works)| History {
+            settings,
+            natures,
+            requests,
+            failing_hook,
+            exec_works,
+        },
+    )
+}
+
+/// A history in which no start, no handoff and no hook ends the fleet.
+fn survivable() -> impl Strategy<Value = History> {
+    history(immortal(), request()).prop_map(|mut history| {
+        history.failing_hook = None;
+        history.natures.values_mut().for_each(spare_the_fleet);
+        history
+    })
+}
+
+fn spare_the_fleet(nature: &mut Nature) {
+    nature.refuses = None;
+    if nature.start == Start::FailsForGood {
+        nature.start = Start::FailsForNow;
+    }
+}
+
+impl History {
+    fn begin(self) -> Fleet {
+        let mut fleet = Fleet::new(self.settings);
+        fleet.natures = self.natures;
+        fleet.failing_hook = self.failing_hook;
+        fleet.exec_works = self.exec_works;
+        for (at, request) in self.requests {
+            fleet.plan(fleet.start + at, Event::Request(request));
+        }
+        fleet
+    }
+}
+
+impl Fleet {
+    fn make_peace(&mut self) {
+        self.run(PEACE);
+        self.natures.clear();
+        self.agenda.retain(|_, event| !matches!(event, Event::Tired(_)));
+    }
+
+    /// Stops, and takes no longer than it may.
+    fn stop_in_time(&mut self) {
+        let Settings { stop_delay, grace, .. } = self.settings;
+        self.request(Request::Stop);
+        self.run(stop_delay + grace + DEATH);
+        assert!(self.verdict.is_some(), "a stop has to end: {self:?}");
+    }
+
+    fn assert_over(&mut self) {
+        let ends = self.history.iter().filter(|(_, action)| matches!(action, Action::Finish(_)));
+        assert_eq!(ends.count(), 1);
+        let forever = self.now + secs(1_000_000);
+        for event in [Event::DeadlinePassed, Event::Request(Request::Stop), Event::Request(Request::Reload)] {
+            self.supervisor.handle(forever, event);
+            assert_eq!(self.supervisor.poll_action(), None, "after the end");
+        }
+        assert_eq!(self.supervisor.next_deadline(), None);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, max_shrink_iters: 2000, ..ProptestConfig::with_cases(256) })]
+
+    #[test]
+    fn every_history_is_consistent_and_every_stop_ends(
+        history in history(settings_of_any_kind(), any_request()),
+    ) {
+        let mut fleet = history.begin();
+        fleet.run(PEACE);
+        if fleet.verdict.is_none() {
+            fleet.stop_in_time();
+        }
+        fleet.assert_over();
+    }
+
+    #[test]
+    fn a_quit_ends_at_once(history in history(settings_of_any_kind(), any_request()), at in moment(7000)) {
+        let mut fleet = history.begin();
+        fleet.run(at);
+        if fleet.verdict.is_none() {
+            fleet.request(Request::Quit);
+            fleet.run(DEATH);
+        }
+        fleet.assert_over();
+    }
+
+    #[test]
+    fn a_fleet_whose_children_are_well_again_is_whole_again(history in survivable()) {
+        let mut fleet = history.begin();
+        fleet.settings.max_lifetime = None;
+        fleet.supervisor.settings.max_lifetime = None;
+        fleet.make_peace();
+        fleet.run(secs(300));
+        prop_assert!(fleet.is_whole(), "{fleet:?}");
+        prop_assert_eq!(fleet.processes.len(), fleet.supervisor.fleet_size(), "nobody else is left");
+        fleet.story();
+        fleet.run(secs(3600));
+        prop_assert_eq!(fleet.story(), "", "and nothing is going on");
+    }
+
+    #[test]
+    fn nobody_outlives_the_greatest_lifetime_by_much(mut history in survivable(), limit in moment(20_000)) {
+        let limit = limit + secs(5);
+        history.settings.max_lifetime = Some(limit);
+        let mut fleet = history.begin();
+        fleet.make_peace();
+        let before: Vec<Option<u64>> = { fleet.run(secs(100)); fleet.occupants() };
+        // An attempt that fails is repeated after a minute.
+        fleet.run(limit + secs(70));
+        let after = fleet.occupants();
+        prop_assert!(before.iter().all(|child| !after.contains(child)), "{:?}", fleet);
+    }
+
+    #[test]
+    fn children_that_fail_are_not_started_in_a_hot_loop(
+        mut history in survivable(),
+        fatal in vec((option::weighted(0.4, moment(200)), moment(1500)), 1..5),
+    ) {
+        history.requests.clear();
+        history.settings.max_lifetime = None;
+        let fatal: Vec<Nature> = fatal
+            .into_iter()
+            .map(|(ready, exit)| Nature { ready, exit: Some((exit, false)), ..WELL })
+            .collect();
+        history.natures = (0..200).zip(fatal.into_iter().cycle()).collect();
+        let mut fleet = history.begin();
+        fleet.run(secs(20));
+        for slot in 0..fleet.settings.workers {
+            let starts: Vec<Instant> = fleet.history.iter().filter_map(|(at, action)| match action {
+                Action::Spawn { slot: of, .. } if *of == slot => Some(*at),
+                _ => None,
+            }).collect();
+            // A child that served for a second starts the count anew: at once, and then ever more slowly.
+            let crowded = starts.windows(8).find(|eight| eight[7] - eight[0] < STABLE);
+            prop_assert_eq!(crowded, None, "{:?}", fleet);
+        }
+    }
+
+    #[test]
+    fn no_slot_is_empty_while_a_fleet_is_reloaded_and_nobody_crashes(
+        mut history in survivable(),
+        natures in btree_map(5..40_u64, nature(), 0..10),
+    ) {
+        history.settings.start_timeout = secs(2);
+        // New children may fail to become ready. Once they are, they stay.
+        history.natures = natures;
+        for nature in history.natures.values_mut() {
+            spare_the_fleet(nature);
+            nature.exit = nature.exit.filter(|_| nature.ready.is_none());
+        }
+        for (at, _) in &mut history.requests {
+            *at += secs(1);
+        }
+        let mut fleet = history.begin();
+        let mut live = BTreeSet::new();
+        for _ in 0..1000 {
+            fleet.run(ms(10));
+            let now: BTreeSet<usize> = live_slots(&fleet).collect();
+            let kept = smallest_size(&fleet);
+            prop_assert!(live.iter().all(|slot| now.contains(slot) || *slot >= kept), "{:?}", fleet);
+            live = now;
+        }
+    }
+}
+
+fn live_slots(fleet: &Fleet) -> impl Iterator<Item = usize> {
+    fleet.supervisor.live_slots().enumerate().filter_map(|(slot, live)| live.then_some(slot))
+}
+
+/// The smallest that the fleet ever was.
+fn smallest_size(fleet: &Fleet) -> usize {
+    let sizes = fleet.history.iter().filter_map(|(_, action)| match action {
+        Action::Log(Remark::Resized { to, .. }) => Some(*to),
+        _ => None,
+    });
+    sizes.chain([fleet.settings.workers]).min().unwrap_or(0)
+}

@@ -1,0 +1,247 @@
+//! Children that come, fail and are replaced.
+
+use super::*;
+
+fn recovering(threshold: u32) -> Settings {
+    Settings { recover: RecoverPolicy::new(Some(threshold), None, Duration::ZERO), ..settings(1) }
+}
+
+#[test]
+fn every_slot_is_filled_at_the_start() {
+    let mut fleet = Fleet::new(settings(3));
+    fleet.run(Duration::ZERO);
+    assert_eq!(fleet.story(), "start#0@0 start#1@1 start#2@2 started#0 started#1 started#2");
+    assert_eq!(fleet.occupants(), [Some(0), Some(1), Some(2)]);
+}
+
+#[test]
+fn the_fleet_is_announced_once_with_its_pids_in_the_order_of_slots() {
+    let mut fleet = Fleet::new(settings(3));
+    fleet.cast(0, Nature { ready: Some(secs(2)), ..WELL });
+    fleet.run(ms(1999));
+    assert!(!fleet.story().contains("whole"), "slot 0 is not ready");
+    fleet.run(ms(1));
+    assert_eq!(fleet.story(), "whole#0#1#2");
+    fleet.exit(1, false);
+    fleet.run(secs(10));
+    assert_eq!(fleet.story(), "start#3@1 started#3 recovered#1#3");
+}
+
+#[test]
+fn a_child_that_fails_before_the_announcement_is_not_in_it() {
+    let mut fleet = Fleet::new(settings(2));
+    fleet.cast(1, STILLBORN);
+    fleet.run(secs(1));
+    assert!(fleet.story().ends_with("start#2@1 started#2 recovered#1#2 whole#0#2"));
+}
+
+#[test]
+fn a_crash_of_a_child_that_served_is_recovered_at_once() {
+    let mut fleet = Fleet::serving(settings(2));
+    fleet.exit(0, false);
+    assert_eq!(fleet.story(), "start#2@0 started#2 recovered#0#2", "spawned first, recovered then");
+    assert_eq!(fleet.occupants(), [Some(2), Some(1)]);
+}
+
+#[test]
+fn one_failure_more_than_the_threshold_stops_the_fleet() {
+    let mut fleet = Fleet::serving(Settings { workers: 2, ..recovering(2) });
+    fleet.exit(0, false);
+    fleet.run(secs(3600));
+    fleet.exit(1, false);
+    fleet.run(secs(3600));
+    fleet.story();
+    fleet.exit(2, false);
+    assert_eq!(fleet.story(), "close stop#3");
+    fleet.run(secs(1));
+    assert_eq!(fleet.verdict, Some(Verdict::OverRecovery { failures: 3 }));
+}
+
+#[test]
+fn nothing_is_recovered_if_nothing_may_fail() {
+    let mut fleet = Fleet::serving(recovering(0));
+    fleet.exit(0, false);
+    assert_eq!(fleet.verdict, Some(Verdict::OverRecovery { failures: 1 }));
+}
+
+#[test]
+fn failures_are_forgotten_after_the_window() {
+    let recover = RecoverPolicy::new(Some(1), Some(secs(10)), Duration::ZERO);
+    let mut fleet = Fleet::serving(Settings { recover, ..settings(1) });
+    for child in 0..5 {
+        fleet.exit(child, false);
+        fleet.run(secs(11));
+    }
+    assert_eq!(fleet.verdict, None);
+    fleet.exit(5, false);
+    fleet.run(secs(5));
+    fleet.exit(6, false);
+    assert_eq!(fleet.verdict, Some(Verdict::OverRecovery { failures: 2 }));
+}
+
+#[test]
+fn by_default_the_sixth_failure_within_a_minute_is_too_much() {
+    let mut fleet = Fleet::serving(settings(1));
+    for child in 0..5 {
+        fleet.exit(child, false);
+        fleet.run(secs(5));
+    }
+    assert_eq!(fleet.verdict, None);
+    fleet.exit(5, false);
+    assert_eq!(fleet.verdict, Some(Verdict::OverRecovery { failures: 6 }));
+}
+
+#[test]
+fn a_clean_exit_after_a_second_is_replaced_and_not_counted() {
+    let mut fleet = Fleet::new(recovering(0));
+    fleet.nature = Nature { exit: Some((ms(1100), true)), ..WELL };
+    fleet.run(secs(60));
+    assert_eq!(fleet.verdict, None);
+    assert_eq!(fleet.times("start#")[..3], [0, 1100, 2200]);
+}
+
+#[test]
+fn a_clean_exit_before_a_second_is_a_failure() {
+    let mut fleet = Fleet::new(recovering(0));
+    fleet.nature = Nature { exit: Some((ms(1099), true)), ..WELL };
+    fleet.run(secs(2));
+    assert_eq!(fleet.verdict, Some(Verdict::OverRecovery { failures: 1 }));
+}
+
+#[test]
+fn a_clean_exit_of_a_child_that_was_never_ready_is_a_failure() {
+    let mut fleet = Fleet::new(recovering(0));
+    fleet.cast(0, Nature { ready: None, exit: Some((secs(5), true)), ..WELL });
+    fleet.run(secs(6));
+    assert_eq!(fleet.verdict, Some(Verdict::OverRecovery { failures: 1 }));
+}
+
+#[test]
+fn the_delay_grows_while_children_fail_before_they_are_ready() {
+    let mut fleet = Fleet::new(recovering(9));
+    fleet.nature = STILLBORN;
+    fleet.run(secs(2));
+    // 50 ms of life each, and then 100, 150, 225, 337.5, ... ms of delay.
+    assert_eq!(fleet.times("start#")[..5], [0, 150, 350, 625, 1012]);
+}
+
+#[test]
+fn the_delay_starts_anew_once_a_child_has_served_for_a_second() {
+    let mut fleet = Fleet::new(recovering(99));
+    for child in 0..3 {
+        fleet.cast(child, STILLBORN);
+    }
+    fleet.cast(3, Nature { exit: Some((ms(1100), false)), ..WELL });
+    fleet.run(secs(3));
+    assert_eq!(fleet.times("start#"), [0, 150, 350, 625, 1725]);
+}
+
+#[test]
+fn a_child_that_was_ready_for_a_moment_only_does_not_reset_the_delay() {
+    let mut fleet = Fleet::new(recovering(99));
+    fleet.nature = Nature { exit: Some((ms(200), false)), ..WELL };
+    fleet.run(secs(1));
+    assert_eq!(fleet.times("start#"), [0, 200, 550, 975]);
+}
+
+#[test]
+fn the_interval_delays_every_respawn_of_its_own_slot() {
+    let recover = RecoverPolicy::new(None, None, secs(2));
+    let mut fleet = Fleet::serving(Settings { recover, ..settings(2) });
+    fleet.exit(0, false);
+    fleet.run(secs(1));
+    fleet.exit(1, true);
+    fleet.run(secs(5));
+    assert_eq!(fleet.times("start#")[2..], [3000, 4000]);
+}
+
+#[test]
+fn the_interval_never_delays_a_stop() {
+    let recover = RecoverPolicy::new(None, None, secs(3600));
+    let mut fleet = Fleet::serving(Settings { recover, ..settings(2) });
+    fleet.exit(0, false);
+    fleet.request(Request::Stop);
+    fleet.run(ms(100));
+    assert_eq!(fleet.verdict, Some(Verdict::Stopped));
+}
+
+#[test]
+fn a_child_that_is_not_ready_in_time_is_killed_and_has_failed() {
+    let mut fleet = Fleet::new(settings(1));
+    fleet.cast(0, NEVER_READY);
+    fleet.run(secs(11));
+    assert!(fleet.story().contains("BootTimeout(ChildId(0)) kill#0 RespawnIn"));
+    assert_eq!(fleet.times("kill#0"), [10_000]);
+    assert_eq!(fleet.times("start#1"), [10_110]);
+}
+
+#[test]
+fn a_word_that_crosses_the_kill_is_no_surprise() {
+    let mut fleet = Fleet::new(recovering(1));
+    fleet.cast(0, Nature { ready: Some(ms(10_005)), ..WELL });
+    fleet.run(secs(12));
+    assert_eq!(fleet.occupants(), [Some(1)]);
+}
+
+#[test]
+fn a_start_that_may_work_later_is_tried_again_ever_more_slowly() {
+    let mut fleet = Fleet::new(recovering(9));
+    fleet.nature = UNSTARTABLE;
+    fleet.run(ms(1000));
+    fleet.nature = WELL;
+    fleet.run(secs(10));
+    assert_eq!(fleet.times("start#"), [0, 100, 250, 475, 812, 1318]);
+    assert!(fleet.is_whole());
+}
+
+#[test]
+fn starts_that_fail_count() {
+    let mut fleet = Fleet::new(recovering(2));
+    fleet.nature = UNSTARTABLE;
+    fleet.run(secs(10));
+    assert_eq!(fleet.verdict, Some(Verdict::OverRecovery { failures: 3 }));
+}
+
+#[test]
+fn a_start_that_cannot_work_stops_the_fleet() {
+    let mut fleet = Fleet::new(settings(3));
+    fleet.cast(1, Nature { start: Start::FailsForGood, ..WELL });
+    fleet.run(secs(1));
+    assert_eq!(fleet.story(), "start#0@0 start#1@1 close stop#0 end:SpawnFailed", "nobody comes after it");
+}
+
+#[test]
+fn a_crash_is_recovered_with_the_pid_of_whoever_served_last() {
+    let mut fleet = Fleet::serving(recovering(9));
+    fleet.cast(1, UNSTARTABLE);
+    fleet.exit(0, false);
+    fleet.run(secs(1));
+    assert!(fleet.story().ends_with("start#2@0 started#2 recovered#0#2"));
+}
+
+#[test]
+fn a_process_that_is_no_child_stops_the_fleet() {
+    let mut fleet = Fleet::new(settings(2));
+    fleet.cast(1, Nature { ready: None, refuses: Some(ms(20)), ..WELL });
+    fleet.run(secs(1));
+    assert_eq!(fleet.verdict, Some(Verdict::SpawnFailed));
+}
+
+#[test]
+fn a_handoff_that_is_refused_late_explains_the_boot_timeout() {
+    let mut fleet = Fleet::new(settings(1));
+    fleet.cast(0, Nature { ready: None, refuses: Some(ms(10_005)), ..WELL });
+    fleet.run(secs(11));
+    assert_eq!(fleet.verdict, Some(Verdict::SpawnFailed));
+}
+
+#[test]
+fn a_handoff_that_ends_because_the_child_was_stopped_is_no_surprise() {
+    let mut fleet = Fleet::new(settings(1));
+    fleet.run(ms(50));
+    // A child's last words are heard when it is reaped, after the signals of the same moment.
+    fleet.supervisor.handle(fleet.now, Event::Request(Request::Stop));
+    fleet.happen(&[Event::HandoffRefused(ChildId(0))]);
+    fleet.run(secs(1));
+    assert_eq!(fleet.verdict, Some(Verdict::Stopped));
+}

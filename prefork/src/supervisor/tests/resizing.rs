@@ -1,0 +1,103 @@
+//! More slots, and fewer.
+
+use super::*;
+
+#[test]
+fn a_fleet_grows_by_one_slot_up_to_its_limit() {
+    let mut fleet = Fleet::serving(Settings { most_workers: 3, ..settings(2) });
+    fleet.request(Request::Grow);
+    assert_eq!(fleet.story(), "Resized { from: 2, to: 3 } start#2@2 started#2");
+    fleet.request(Request::Grow);
+    assert_eq!(fleet.story(), "NotResized(3)");
+    fleet.run(secs(1));
+    assert!(fleet.is_whole());
+    assert_eq!(fleet.story(), "", "a fleet is announced once");
+}
+
+#[test]
+fn a_fleet_shrinks_by_its_last_slot_and_keeps_the_first() {
+    let mut fleet = Fleet::serving(settings(2));
+    fleet.request(Request::Shrink);
+    assert_eq!(fleet.story(), "Resized { from: 2, to: 1 } retire#1 close-slot");
+    fleet.request(Request::Shrink);
+    assert_eq!(fleet.story(), "NotResized(1)");
+    fleet.run(secs(10));
+    assert_eq!(fleet.story(), "", "it was asked to go");
+    assert_eq!(fleet.occupants(), [Some(0)]);
+}
+
+#[test]
+fn a_slot_comes_back_while_its_last_child_still_drains() {
+    let mut fleet = Fleet::new(settings(2));
+    fleet.cast(1, STUBBORN);
+    fleet.run(secs(1));
+    fleet.request(Request::Shrink);
+    fleet.request(Request::Grow);
+    assert_eq!(fleet.occupants(), [Some(0), Some(2)]);
+    fleet.run(secs(10));
+    assert_eq!(fleet.times("kill#1"), [6000]);
+    assert_eq!(fleet.occupants(), [Some(0), Some(2)], "its end is nothing to the new child");
+}
+
+#[test]
+fn a_slot_that_goes_before_it_was_filled_leaves_nobody_behind() {
+    let mut fleet = Fleet::serving(settings(1));
+    fleet.happen(&[Event::Request(Request::Grow), Event::Request(Request::Shrink)]);
+    fleet.run(secs(1));
+    assert_eq!(fleet.processes.len(), 1);
+    fleet.happen(&[
+        Event::Request(Request::Grow),
+        Event::Request(Request::Shrink),
+        Event::Request(Request::Grow),
+    ]);
+    fleet.run(secs(1));
+    assert_eq!(fleet.occupants(), [Some(0), Some(3)]);
+}
+
+#[test]
+fn a_slot_that_waits_for_its_next_attempt_can_go() {
+    let mut fleet = Fleet::new(settings(2));
+    fleet.cast(1, STILLBORN);
+    fleet.run(ms(60));
+    fleet.request(Request::Shrink);
+    fleet.run(secs(1));
+    assert_eq!(fleet.times("start#"), [0, 0]);
+    assert!(fleet.story().ends_with("close-slot whole#0"), "what is left is the whole fleet");
+}
+
+#[test]
+fn a_slot_that_was_added_takes_part_in_a_reload() {
+    let mut fleet = Fleet::serving(settings(2));
+    fleet.request(Request::Reload);
+    fleet.request(Request::Grow);
+    fleet.run(secs(5));
+    assert_eq!(generations(&fleet), [1, 1, 1]);
+}
+
+#[test]
+fn a_slot_that_is_being_reloaded_can_go() {
+    let mut fleet = Fleet::serving(Settings { reload_parallel: 2, ..settings(2) });
+    fleet.request(Request::Reload);
+    fleet.story();
+    fleet.request(Request::Shrink);
+    assert_eq!(fleet.story(), "Resized { from: 2, to: 1 } retire#1 retire#3 close-slot");
+    fleet.run(secs(5));
+    assert!(fleet.story().contains("Reloaded { generation: 1 }"));
+    assert_eq!(generations(&fleet), [1]);
+}
+
+#[test]
+fn a_new_slot_runs_what_the_last_complete_reload_brought() {
+    let mut fleet = Fleet::serving(settings(1));
+    fleet.request(Request::Reload);
+    fleet.run(secs(1));
+    fleet.cast(2, STILLBORN);
+    fleet.request(Request::Reload);
+    fleet.run(secs(1));
+    fleet.request(Request::Grow);
+    assert!(fleet.story().contains("start#3@1^1"), "generation 2 does not work");
+}
+
+fn generations(fleet: &Fleet) -> Vec<u32> {
+    fleet.supervisor.slots.iter().map(|slot| slot.generation).collect()
+}

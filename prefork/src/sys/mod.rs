@@ -1,0 +1,111 @@
+//! The only place that differs by platform: what the rest of the crate needs of the operating
+//! system, and nothing that it could decide for itself. `unsafe` is allowed here and nowhere else.
+//!
+//! Each platform supplies, under the same names:
+//!
+//! In the master
+//! - [`Program`]: this program, to be started again. On Unix it is the very file that the master
+//!   runs, whatever has become of its name since.
+//! - [`Reactor`]: starts, signals and reaps children, and waits for whatever comes first: a signal,
+//!   a child's word, a child's end, a deadline. One thread; no wake-up without a cause. Dropping it
+//!   kills and reaps every child that is left.
+//! - `Program::exec` and [`inheritance`]: another program in the master's own process, and what it
+//!   finds there.
+//! - [`steer`], [`unsteer`]: which sockets of a reuseport group get new connections.
+//!
+//! In a child
+//! - [`role`]: whether a master started this process.
+//! - [`adopt`]: takes the handoff off standard input, and erases the traces that would make a
+//!   grandchild take itself for a child.
+//! - [`Watch`]: waits until the master wants a stop, or is dead; [`Voice`]: tells the master something.
+//! - [`Door`]: the listeners, as a thing that can be shut while a server that knows nothing of it
+//!   sits in `accept`.
+//! - [`resident_bytes`], [`threads`]: how large it is, and where its threads are.
+//! - [`exit_now`]: ends the process without running anything more of it.
+//!
+//! In both
+//! - [`is_transient`], [`is_out_of_descriptors`], [`lacks_ipv6`]: what an error means.
+
+use std::net::TcpListener;
+use std::process::ExitStatus;
+
+#[cfg(unix)]
+mod unix;
+#[cfg(unix)]
+pub(crate) use unix::*;
+
+#[cfg(windows)]
+mod windows;
+#[cfg(windows)]
+pub(crate) use windows::*;
+
+#[cfg(not(any(unix, windows)))]
+compile_error!("prefork runs on Unix and on Windows");
+
+/// The environment variable that makes a child's role known.
+pub(crate) const MARKER: &str = "PREFORK_CHILD";
+
+/// How every handoff begins; what follows is the business of `handoff.rs`.
+pub(crate) const GREETING: &str = "prefork/1 ";
+
+/// What an operator sends to the master.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Signal {
+    /// Stop gracefully.
+    Stop,
+    /// Stop at once.
+    Quit,
+    /// Replace every child.
+    Reload,
+    /// Replace the master and every child.
+    Upgrade,
+    /// One child more.
+    Grow,
+    /// One child fewer.
+    Shrink,
+}
+
+/// Something that a [`Reactor`] waited for. `K` is the caller's name for a child.
+#[derive(Debug)]
+pub(crate) enum Occurrence<K> {
+    /// A signal for the master.
+    Signal(Signal),
+    /// A line that a child said.
+    Said(K, String),
+    /// A child has closed its end of the handoff. It may be alive.
+    HungUp(K),
+    /// A child has ended and is reaped; its key is free.
+    Exited(K, ExitStatus),
+}
+
+/// What a child's [`Watch`] waited for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// The master, or an operator, wants this child to stop.
+    Stop,
+    /// The master said something.
+    Said(String),
+    /// The master is gone.
+    Orphaned,
+    /// Neither, within the time given.
+    None,
+}
+
+/// What the program that this process ran before left for this one; see `Program::exec`.
+#[derive(Debug)]
+pub(crate) struct Inheritance {
+    pub(crate) text: String,
+    pub(crate) listeners: Vec<TcpListener>,
+    pub(crate) channels: Vec<Channel>,
+}
+
+/// What the environment and standard input say of this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Nobody marked it.
+    Master,
+    /// A master started it, and its handoff is waiting.
+    Child,
+    /// It is marked, but there is no handoff.
+    Stray,
+}

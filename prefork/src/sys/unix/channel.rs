@@ -1,0 +1,185 @@
+//! One end of the socket pair between master and child: lines of text, and listeners beside them.
+
+use std::io::{self, IoSlice, IoSliceMut, Write};
+use std::net::TcpListener;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+
+use nix::errno::Errno;
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
+
+/// The kernel takes no more descriptors in one message.
+const MAX_SOCKETS: usize = 253;
+/// No line is longer; whoever sends more is not one of ours.
+const MAX_LINE: usize = 4096;
+
+/// What one look at the channel brought.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Received {
+    /// Something; ask for lines.
+    Bytes,
+    /// Nothing yet.
+    Nothing,
+    /// The other side is gone.
+    End,
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(crate) struct Channel {
+    socket: UnixStream,
+    buffer: Vec<u8>,
+    sockets: Vec<OwnedFd>,
+}
+
+impl Channel {
+    /// Two connected ends, both closed on exec.
+    pub(crate) fn pair() -> io::Result<(Self, OwnedFd)> {
+        let (ours, theirs) = UnixStream::pair()?;
+        Ok((Self::new(ours), theirs.into()))
+    }
+
+    pub(super) fn new(socket: UnixStream) -> Self {
+        Self { socket, buffer: Vec::new(), sockets: Vec::new() }
+    }
+
+    pub(super) fn try_clone_socket(&self) -> io::Result<UnixStream> {
+        self.socket.try_clone()
+    }
+
+    /// Blocks until there is a whole line.
+    pub(crate) fn wait_for_line(&mut self) -> io::Result<String> {
+        loop {
+            if let Some(line) = self.next_line() {
+                return Ok(line);
+            }
+            if self.receive()? == Received::End {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+
+    pub(super) fn set_nonblocking(&self) -> io::Result<()> {
+        self.socket.set_nonblocking(true)
+    }
+
+    /// Sends one line, and the listeners with it.
+    pub(crate) fn send(&mut self, line: &str, sockets: &[&TcpListener]) -> io::Result<()> {
+        if sockets.is_empty() {
+            return self.socket.write_all(format!("{line}\n").as_bytes());
+        }
+        if sockets.len() > MAX_SOCKETS {
+            return Err(io::Error::other(format!("more than {MAX_SOCKETS} listeners for one child")));
+        }
+        let raw: Vec<RawFd> = sockets.iter().map(|socket| socket.as_raw_fd()).collect();
+        let text = format!("{line}\n");
+        let sent = sendmsg::<()>(
+            self.socket.as_raw_fd(),
+            &[IoSlice::new(text.as_bytes())],
+            &[ControlMessage::ScmRights(&raw)],
+            MsgFlags::empty(),
+            None,
+        )?;
+        if sent == text.len() { Ok(()) } else { Err(io::Error::other("the handoff was cut short")) }
+    }
+
+    /// Takes what has arrived. Blocks if the channel does and nothing has.
+    pub(crate) fn receive(&mut self) -> io::Result<Received> {
+        let mut bytes = [0; 512];
+        let mut space = nix::cmsg_space!([RawFd; MAX_SOCKETS]);
+        let mut slices = [IoSliceMut::new(&mut bytes)];
+        let message = loop {
+            match recvmsg::<()>(self.socket.as_raw_fd(), &mut slices, Some(&mut space), receive_flags()) {
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => return Ok(Received::Nothing),
+                // A child that was killed with words of ours unread resets the channel.
+                Err(Errno::ECONNRESET) => return Ok(Received::End),
+                other => break other?,
+            }
+        };
+        let length = message.bytes;
+        for control in message.cmsgs()? {
+            if let ControlMessageOwned::ScmRights(raw) = control {
+                // SAFETY: the kernel has just made these descriptors for us, and nobody else knows them.
+                self.sockets.extend(raw.into_iter().map(|raw| unsafe { OwnedFd::from_raw_fd(raw) }));
+            }
+        }
+        if length == 0 {
+            return Ok(Received::End);
+        }
+        self.buffer.extend_from_slice(&bytes[..length]);
+        if self.buffer.len() > MAX_LINE && !self.buffer.contains(&b'\n') {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a line without end"));
+        }
+        Ok(Received::Bytes)
+    }
+
+    /// The next whole line that was received.
+    pub(crate) fn next_line(&mut self) -> Option<String> {
+        let end = self.buffer.iter().position(|byte| *byte == b'\n')?;
+        let line: Vec<u8> = self.buffer.drain(..=end).collect();
+        Some(String::from_utf8_lossy(&line[..end]).into_owned())
+    }
+
+    /// The listeners that were received.
+    pub(crate) fn take_listeners(&mut self) -> io::Result<Vec<TcpListener>> {
+        let listeners: Vec<TcpListener> = self.sockets.drain(..).map(TcpListener::from).collect();
+        for listener in &listeners {
+            // Systems without MSG_CMSG_CLOEXEC; a grandchild that inherits a listener keeps the port.
+            nix::fcntl::fcntl(listener, nix::fcntl::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC))?;
+        }
+        Ok(listeners)
+    }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_os = "netbsd"))]
+fn receive_flags() -> MsgFlags {
+    MsgFlags::MSG_CMSG_CLOEXEC
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_os = "netbsd")))]
+fn receive_flags() -> MsgFlags {
+    MsgFlags::empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_and_listeners_arrive_together() {
+        let (mut master, child) = Channel::pair().unwrap();
+        let mut child = Channel::new(UnixStream::from(child));
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        master.send("prefork/1 one", &[&listener, &listener]).unwrap();
+        master.send("two", &[]).unwrap();
+        drop(master);
+        while child.receive().unwrap() == Received::Bytes {}
+        assert_eq!(child.next_line().as_deref(), Some("prefork/1 one"));
+        assert_eq!(child.next_line().as_deref(), Some("two"));
+        assert_eq!(child.next_line(), None);
+        let received = child.take_listeners().unwrap();
+        assert_eq!(received.len(), 2);
+        assert_eq!(received[1].local_addr().unwrap(), listener.local_addr().unwrap());
+    }
+
+    #[test]
+    fn a_flood_is_refused() {
+        let (mut master, child) = Channel::pair().unwrap();
+        let mut child = Channel::new(UnixStream::from(child));
+        master.send(&"x".repeat(2 * MAX_LINE), &[]).unwrap();
+        let outcome = loop {
+            match child.receive() {
+                Ok(Received::Bytes) => {}
+                other => break other,
+            }
+        };
+        assert_eq!(outcome.unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+}

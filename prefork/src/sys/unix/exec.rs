@@ -1,0 +1,110 @@
+//! Another program in this process, with descriptors and a text that pass over.
+
+use std::env;
+use std::ffi::{CString, OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
+use std::net::TcpListener;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::net::UnixStream;
+
+use nix::fcntl::{F_SETFD, FdFlag, fcntl};
+
+use super::reactor::Quiet;
+use super::{Channel, Program, linux};
+use crate::sys::Inheritance;
+
+/// Where the text is: `pid:descriptor`. The pid is that of the process itself, which an exec does
+/// not change; in any other process the variable means nothing.
+pub(super) const STATE_VARIABLE: &str = "PREFORK_UPGRADE";
+
+impl Program {
+    /// Executes this program in this process. `text`, `listeners` and `channels` pass over. Returns
+    /// only if that fails; everything is then as it was.
+    ///
+    /// Signals are blocked from here on until the new program takes them.
+    pub(crate) fn exec(&self, text: &str, listeners: &[TcpListener], channels: &[&Channel]) -> io::Error {
+        let kept: Vec<BorrowedFd<'_>> =
+            listeners.iter().map(AsFd::as_fd).chain(channels.iter().map(|channel| channel.as_fd())).collect();
+        let outcome = self.try_exec(text, listeners.len(), &kept);
+        for descriptor in kept {
+            let _ = fcntl(descriptor, F_SETFD(FdFlag::FD_CLOEXEC));
+        }
+        match outcome {
+            Ok(never) => match never {},
+            Err(error) => error,
+        }
+    }
+
+    fn try_exec(
+        &self,
+        text: &str,
+        listeners: usize,
+        kept: &[BorrowedFd<'_>],
+    ) -> io::Result<std::convert::Infallible> {
+        let numbers: Vec<String> = kept.iter().map(|descriptor| descriptor.as_raw_fd().to_string()).collect();
+        let (listeners, channels) = numbers.split_at(listeners);
+        let mut state = linux::anonymous_file()?;
+        write!(state, "{}\n{}\n{text}", listeners.join(" "), channels.join(" "))?;
+        state.rewind()?;
+        let marker = format!("{STATE_VARIABLE}={}:{}", std::process::id(), state.as_raw_fd());
+        let environment = env::vars_os()
+            .filter(|(name, _)| name != STATE_VARIABLE)
+            .map(|(name, value)| [name, value].join(OsStr::new("=")))
+            .chain([OsString::from(marker)])
+            .map(c_string)
+            .collect::<io::Result<Vec<_>>>()?;
+        let arguments =
+            self.argv().map(|argument| c_string(argument.to_owned())).collect::<io::Result<Vec<_>>>()?;
+        let executable = CString::new(self.executable().as_os_str().as_bytes())?;
+        for descriptor in kept.iter().copied().chain([state.as_fd()]) {
+            fcntl(descriptor, F_SETFD(FdFlag::empty()))?;
+        }
+        let _quiet = Quiet::begin()?;
+        Ok(nix::unistd::execve(&executable, &arguments, &environment)?)
+    }
+}
+
+fn c_string(text: OsString) -> io::Result<CString> {
+    Ok(CString::new(text.into_vec())?)
+}
+
+/// What the program before this one, in this very process, left for it.
+pub(crate) fn inheritance() -> io::Result<Option<Inheritance>> {
+    let Some(number) = state_descriptor() else { return Ok(None) };
+    linux::restore_process_name();
+    let mut text = String::new();
+    File::from(take(number)?).read_to_string(&mut text)?;
+    let broken = || io::Error::new(io::ErrorKind::InvalidData, "the state of the last program is cut short");
+    let (listeners, rest) = text.split_once('\n').ok_or_else(broken)?;
+    let (channels, text) = rest.split_once('\n').ok_or_else(broken)?;
+    let take_all = |numbers: &str| {
+        numbers.split_whitespace().map(|number| take(number.parse().map_err(|_| broken())?)).collect()
+    };
+    let listeners: io::Result<Vec<OwnedFd>> = take_all(listeners);
+    let channels: io::Result<Vec<OwnedFd>> = take_all(channels);
+    Ok(Some(Inheritance {
+        text: text.to_owned(),
+        listeners: listeners?.into_iter().map(TcpListener::from).collect(),
+        channels: channels?.into_iter().map(|channel| Channel::new(UnixStream::from(channel))).collect(),
+    }))
+}
+
+fn state_descriptor() -> Option<RawFd> {
+    let value = env::var(STATE_VARIABLE).ok()?;
+    let (pid, number) = value.split_once(':')?;
+    (pid.parse() == Ok(std::process::id())).then(|| number.parse().ok())?
+}
+
+/// Makes a descriptor our own that the last program left open for us.
+fn take(number: RawFd) -> io::Result<OwnedFd> {
+    if number <= 2 {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "a standard descriptor is none of ours"));
+    }
+    // SAFETY: borrowed for one call; if the number is not open, the call fails.
+    fcntl(unsafe { BorrowedFd::borrow_raw(number) }, F_SETFD(FdFlag::FD_CLOEXEC))?;
+    // SAFETY: it is open, as the call above has shown, and by the word of the last program, which was
+    // this process, it is ours: each number is named once, and nothing else has run here yet.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}

@@ -1,0 +1,59 @@
+//! Unix: signals, socket pairs, descriptors.
+
+mod channel;
+mod door;
+mod exec;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod linux;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[path = "portable.rs"]
+mod linux;
+mod program;
+mod reactor;
+mod role;
+mod watch;
+
+use std::io;
+
+use nix::errno::Errno;
+use nix::libc;
+
+pub(crate) use channel::Channel;
+pub(crate) use door::Door;
+pub(crate) use exec::inheritance;
+pub(crate) use linux::{resident_bytes, steer, threads, unsteer};
+pub(crate) use program::Program;
+pub(crate) use reactor::Reactor;
+pub(crate) use role::{adopt, role};
+pub(crate) use watch::{Voice, Watch};
+
+/// Ends this process at once: no destructor, no exit handler, no flush.
+pub(crate) fn exit_now(status: i32) -> ! {
+    signal_hook::low_level::exit(status)
+}
+
+/// Whether starting a process failed for want of something that may be there later.
+pub(crate) fn is_transient(error: &io::Error) -> bool {
+    let wants = [Errno::EAGAIN, Errno::ENOMEM, Errno::ETXTBSY];
+    is_out_of_descriptors(error) || wants.iter().any(|errno| is(error, *errno))
+}
+
+/// Whether the process or the system has no descriptor left.
+pub(crate) fn is_out_of_descriptors(error: &io::Error) -> bool {
+    is(error, Errno::EMFILE) || is(error, Errno::ENFILE)
+}
+
+/// Whether the error means that this machine does not speak IPv6.
+pub(crate) fn lacks_ipv6(error: &io::Error) -> bool {
+    is(error, Errno::EAFNOSUPPORT) || is(error, Errno::EADDRNOTAVAIL)
+}
+
+fn is(error: &io::Error, errno: Errno) -> bool {
+    error.raw_os_error() == Some(errno as i32)
+}
+
+/// A pid as the system's calls take it.
+fn pid_of(id: u32) -> io::Result<nix::unistd::Pid> {
+    let raw = libc::pid_t::try_from(id).map_err(io::Error::other)?;
+    Ok(nix::unistd::Pid::from_raw(raw))
+}

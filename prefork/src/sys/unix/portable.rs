@@ -1,0 +1,71 @@
+//! What `linux.rs` offers, as far as the other Unixes have it.
+
+use std::fs::File;
+use std::io;
+use std::net::TcpListener;
+use std::os::fd::RawFd;
+use std::path::{Path, PathBuf};
+
+/// These systems know a running file by its name only.
+pub(super) fn own_executable() -> Option<PathBuf> {
+    None
+}
+
+/// Likewise: the name it is.
+pub(super) fn pin(path: &Path) -> io::Result<(PathBuf, Option<File>)> {
+    Ok((path.to_owned(), None))
+}
+
+pub(super) fn close_on_exec_from_3() {
+    super::program::close_on_exec_one_by_one();
+}
+
+/// Unknown here: assume the worst.
+pub(super) fn is_single_threaded() -> bool {
+    false
+}
+
+/// The program was started under its own name.
+pub(super) fn restore_process_name() {}
+
+/// Threads cannot be told apart here. One that sits in `accept` takes one more connection, which
+/// the drain then waits for.
+pub(super) fn interrupt_accepts(_listeners: &[RawFd]) -> io::Result<usize> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// No master is PID 1 there.
+pub(super) fn reap_orphans(_known: &[nix::unistd::Pid]) {}
+
+/// Classic BPF on a reuseport group is Linux's own.
+pub(crate) fn steer(_socket: &TcpListener, _targets: &[usize]) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(crate) fn unsteer(_socket: &TcpListener) -> io::Result<()> {
+    Ok(())
+}
+
+/// Unknown here: no queue is waited for.
+pub(super) fn queued(_listener: RawFd) -> io::Result<u32> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// The most that this process ever had: what these systems tell without asking the kernel's memory.
+pub(crate) fn resident_bytes() -> io::Result<u64> {
+    let usage = nix::sys::resource::getrusage(nix::sys::resource::UsageWho::RUSAGE_SELF)?;
+    let unit = if cfg!(target_vendor = "apple") { 1 } else { 1024 };
+    u64::try_from(usage.max_rss()).map(|rss| rss * unit).map_err(io::Error::other)
+}
+
+/// Not to be known from inside; the core dump tells.
+pub(crate) fn threads() -> Vec<String> {
+    Vec::new()
+}
+
+/// A file without a name.
+pub(super) fn anonymous_file() -> io::Result<File> {
+    let (file, path) = nix::unistd::mkstemp(&std::env::temp_dir().join("prefork-upgrade-XXXXXX"))?;
+    std::fs::remove_file(path)?;
+    Ok(File::from(file))
+}

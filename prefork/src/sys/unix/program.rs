@@ -1,0 +1,123 @@
+//! This program, to be started again.
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::os::fd::{BorrowedFd, RawFd};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use nix::fcntl::{F_SETFD, FdFlag, fcntl};
+use nix::sys::resource::{Resource, getrlimit};
+
+use super::exec::STATE_VARIABLE;
+use super::linux;
+use crate::sys::MARKER;
+
+/// The executable that children run, and its arguments.
+#[derive(Debug)]
+pub(crate) struct Program {
+    /// What is executed.
+    executable: PathBuf,
+    /// Keeps `executable` meaning the same file for as long as this lives.
+    _pin: Option<File>,
+    /// Under which name the program was started, to look it up afresh.
+    path: PathBuf,
+    /// The zeroth argument, and the others.
+    name: OsString,
+    arguments: Vec<OsString>,
+}
+
+impl Program {
+    /// The program that runs now: the same file, even if its name means another one by now.
+    pub(crate) fn current() -> io::Result<Self> {
+        let mut arguments = env::args_os();
+        let running = env::current_exe()?;
+        let name = arguments.next().unwrap_or_else(|| running.clone().into());
+        let path = path_as_started(&name, &running);
+        let executable = linux::own_executable().unwrap_or_else(|| running.clone());
+        Ok(Self { executable, _pin: None, path, name, arguments: arguments.collect() })
+    }
+
+    /// The program that its name means now, to be run with the same arguments.
+    pub(crate) fn afresh(&self) -> io::Result<Self> {
+        let metadata = self.path.metadata()?;
+        if !metadata.is_file() || metadata.permissions().mode() & 0o111 == 0 {
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it is not an executable file"));
+        }
+        let (executable, pin) = linux::pin(&self.path)?;
+        let (path, name, arguments) = (self.path.clone(), self.name.clone(), self.arguments.clone());
+        Ok(Self { executable, _pin: pin, path, name, arguments })
+    }
+
+    /// Under which name it is looked up.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn executable(&self) -> &Path {
+        &self.executable
+    }
+
+    /// Every argument, the zeroth included.
+    pub(super) fn argv(&self) -> impl Iterator<Item = &OsStr> {
+        std::iter::once(&self.name).chain(&self.arguments).map(OsString::as_os_str)
+    }
+
+    /// A command that starts a child. It leads a process group of its own, so that Ctrl-C in a
+    /// terminal reaches the master alone.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(&self.executable);
+        command
+            .arg0(&self.name)
+            .args(&self.arguments)
+            .env_remove(STATE_VARIABLE)
+            .env(MARKER, std::process::id().to_string())
+            .process_group(0);
+        command
+    }
+}
+
+/// The path under which the program was started: not what links in it led to, for a deployment may
+/// put another file there by changing a link. Where the zeroth argument is of no use, `running`.
+fn path_as_started(name: &OsStr, running: &Path) -> PathBuf {
+    let named = Path::new(name);
+    let candidates: Vec<PathBuf> = if named.components().count() > 1 {
+        std::path::absolute(named).into_iter().collect()
+    } else {
+        let path = env::var_os("PATH").unwrap_or_default();
+        env::split_paths(&path).map(|directory| directory.join(named)).collect()
+    };
+    let is_running = |candidate: &PathBuf| match (candidate.metadata(), running.metadata()) {
+        (Ok(one), Ok(other)) => (one.dev(), one.ino()) == (other.dev(), other.ino()),
+        _ => false,
+    };
+    candidates.into_iter().find(is_running).unwrap_or_else(|| running.to_owned())
+}
+
+/// Every descriptor of this process that is open now.
+pub(super) fn open_descriptors() -> Vec<RawFd> {
+    match std::fs::read_dir("/dev/fd") {
+        Ok(entries) => {
+            entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+        }
+        // No such directory: try every number that can be one.
+        Err(_) => {
+            let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((1024, 1024));
+            (0..RawFd::try_from(limit).unwrap_or(65_536).min(65_536)).collect()
+        }
+    }
+}
+
+/// The slow way to do what Linux does in one call.
+pub(super) fn close_on_exec_one_by_one() {
+    for number in open_descriptors().into_iter().filter(|number| *number > 2) {
+        // SAFETY: the number is used for one call that does not close it; if it is free, or taken
+        // by somebody else meanwhile, nothing worse happens than an error or a flag that is set already.
+        let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
+        let _ = fcntl(descriptor, F_SETFD(FdFlag::FD_CLOEXEC));
+    }
+}

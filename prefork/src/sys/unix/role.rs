@@ -1,0 +1,51 @@
+//! Master or child: how a process finds out, and how a child takes its handoff.
+
+use std::env;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+
+use nix::libc;
+use nix::sys::socket::{MsgFlags, recv};
+
+use super::{Channel, linux};
+use crate::sys::{GREETING, MARKER, Role};
+
+/// Whether a master started this process. Blocks never and consumes nothing.
+///
+/// The handoff decides, also where somebody has cleared the environment on the way: a child that
+/// took itself for a master would start children of its own, and those too, without end.
+pub(crate) fn role() -> Role {
+    if handoff_is_waiting() {
+        Role::Child
+    } else if env::var_os(MARKER).is_some() {
+        Role::Stray
+    } else {
+        Role::Master
+    }
+}
+
+/// The master writes the handoff before it starts the child, so it is there or it never will be.
+fn handoff_is_waiting() -> bool {
+    let mut start = [0; GREETING.len()];
+    let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+    let peeked = recv(libc::STDIN_FILENO, &mut start, flags);
+    peeked == Ok(start.len()) && start == GREETING.as_bytes()
+}
+
+/// Moves the handoff from standard input to a descriptor of its own, puts the null device there
+/// instead, and removes the marker. Afterwards neither this process nor any that it starts has a
+/// trace of its role. Call it once, in a process whose [`role`] is child.
+pub(crate) fn adopt() -> io::Result<Channel> {
+    let handoff = io::stdin().as_fd().try_clone_to_owned()?;
+    nix::unistd::dup2_stdin(File::open("/dev/null")?)?;
+    if linux::is_single_threaded() {
+        // SAFETY: no other thread exists that could read the environment at the same time. Where
+        // there is one (a program that starts threads before it asks for its role), the marker
+        // stays; a grandchild that is a prefork program itself is then refused, with a message.
+        unsafe { env::remove_var(MARKER) };
+    }
+    linux::restore_process_name();
+    Ok(Channel::new(UnixStream::from(handoff)))
+}

@@ -1,0 +1,1 @@
+//! Windows: a later change.

@@ -1,0 +1,269 @@
+//! What the server programs under test have in common: options from the environment, a fleet built
+//! from them, and answers to requests.
+//!
+//! An option `name` is the environment variable `TEST_NAME`. Those of the builder have the builder's
+//! names: `addr`, `network`, `reuseport`, `workers`, `recover`, `recover_window`,
+//! `recover_interval`, `shutdown_grace`, `start_timeout`, `backlog`, `runtime`. Besides:
+//!
+//! - `boot`: what a child does in place of serving: `exit0`, `exit1`, `panic`, `hang`;
+//! - `log_file`: a logger of the fleet's own that writes to this file;
+//! - `gate`: the file that requests for `/gate` wait for.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::path::PathBuf;
+use std::process::{self, Command, ExitCode, Stdio};
+use std::sync::Mutex;
+use std::thread;
+use std::time::Duration;
+use std::{env, process::Child};
+
+use prefork::{Prefork, Serve};
+
+use crate::wait;
+
+/// The value of an option, if it is set.
+pub fn option(name: &str) -> Option<String> {
+    env::var(format!("TEST_{}", name.to_uppercase())).ok()
+}
+
+/// A number that is an option's value.
+fn number<T: std::str::FromStr>(name: &str) -> Option<T> {
+    option(name).map(|value| value.parse().unwrap_or_else(|_| panic!("{name} is no number: {value}")))
+}
+
+/// A fleet with the options that the environment names. Call it first in `main`.
+pub fn builder<Args>(serve: impl Serve<Args>) -> Prefork {
+    if prefork::is_child() {
+        boot();
+    }
+    let mut fleet = Prefork::new(serve);
+    if let Some(network) = option("network") {
+        fleet = fleet.network(network);
+    }
+    if let Some(workers) = number("workers") {
+        fleet = fleet.workers(workers);
+    }
+    if let Some(failures) = number("recover") {
+        fleet = fleet.recover(failures);
+    }
+    if let Some(window) = option("recover_window") {
+        fleet = fleet.recover_window(window);
+    }
+    if let Some(interval) = option("recover_interval") {
+        fleet = fleet.recover_interval(interval);
+    }
+    if let Some(grace) = option("shutdown_grace") {
+        fleet = fleet.shutdown_grace(grace);
+    }
+    if let Some(timeout) = option("start_timeout") {
+        fleet = fleet.start_timeout(timeout);
+    }
+    if let Some(backlog) = number("backlog") {
+        fleet = fleet.backlog(backlog);
+    }
+    if let Some(runtime) = option("runtime") {
+        fleet = fleet.runtime(runtime);
+    }
+    if let Some(path) = option("log_file") {
+        fleet = fleet.logger(FileLogger::append(path));
+    }
+    fleet.reuseport(option("reuseport").is_some())
+}
+
+/// Starts the fleet; in the master, the result is the status of the program.
+pub fn start(fleet: Prefork) -> ExitCode {
+    finish(match option("addr") {
+        Some(addr) => fleet.listen_and_serve(addr),
+        None => fleet.run(),
+    })
+}
+
+/// Turns the fleet's end into the program's.
+pub fn finish(result: Result<(), prefork::Error>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Leaves a trace of this child, and misbehaves if it is told to.
+fn boot() {
+    if let Some(directory) = option("started") {
+        let _ = fs::write(PathBuf::from(directory).join(process::id().to_string()), "");
+    }
+    match option("boot").as_deref() {
+        Some("exit0") => process::exit(0),
+        Some("exit1") => process::exit(1),
+        Some("panic") => panic!("at boot, as told"),
+        Some("hang") => loop {
+            thread::park();
+        },
+        _ => {}
+    }
+}
+
+/// Answers one request of a blocking server and closes the connection.
+///
+/// # Errors
+///
+/// Whatever the connection met.
+pub fn answer(stream: impl Read + Write) -> io::Result<()> {
+    answer_or(stream, |path| format!("no such thing: {path}"))
+}
+
+/// [`answer`], where `other` knows the answers that are special to a program.
+///
+/// # Errors
+///
+/// Whatever the connection met.
+pub fn answer_or(mut stream: impl Read + Write, other: impl Fn(&str) -> String) -> io::Result<()> {
+    let path = read_path(&mut stream)?;
+    stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")?;
+    stream.flush()?;
+    let body = body(&path).unwrap_or_else(|| other(&path));
+    stream.write_all(format!("{body}\n").as_bytes())
+}
+
+/// Reads a request to its end; returns its path.
+fn read_path(stream: &mut impl Read) -> io::Result<String> {
+    let mut request = Vec::new();
+    while !request.ends_with(b"\r\n\r\n") {
+        let mut bytes = [0; 1024];
+        let length = stream.read(&mut bytes)?;
+        if length == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        request.extend(&bytes[..length]);
+    }
+    Ok(path_of(&request))
+}
+
+/// The path of a request.
+pub fn path_of(request: &[u8]) -> String {
+    let request = String::from_utf8_lossy(request);
+    request.split(' ').nth(1).unwrap_or_default().to_owned()
+}
+
+/// What every blocking server answers.
+fn body(path: &str) -> Option<String> {
+    let (path, argument) = path.split_at(path[1..].find('/').map_or(path.len(), |slash| slash + 1));
+    let argument = argument.trim_start_matches('/');
+    Some(match path {
+        "/" => process::id().to_string(),
+        "/gate" => {
+            wait_at_gate();
+            process::id().to_string()
+        }
+        "/hold" => loop {
+            thread::park();
+        },
+        "/exit" => process::exit(argument.parse().expect("a status")),
+        "/abort" => process::abort(),
+        "/overflow" => overflow(0).to_string(),
+        "/panic" => panic!("in a thread, as told"),
+        "/role" => prefork::is_child().to_string(),
+        "/variable" => format!("{:?}", env::var(argument).ok()),
+        "/arguments" => env::args().collect::<Vec<_>>().join(" "),
+        "/grandchild" => output_of(&["role"]),
+        "/nested" => nested(),
+        "/leave" => leave_behind(),
+        _ => return None,
+    })
+}
+
+/// Whether the gate is open.
+pub fn gate_is_open() -> bool {
+    option("gate").is_some_and(|gate| PathBuf::from(gate).exists())
+}
+
+fn wait_at_gate() {
+    while !gate_is_open() {
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Whether this process was only started to tell its role; if so it has told.
+pub fn told_role() -> bool {
+    let asked = env::args().nth(1).is_some_and(|argument| argument == "role");
+    if asked {
+        println!("is_child {}, marker {:?}", prefork::is_child(), env::var_os("PREFORK_CHILD"));
+    }
+    asked
+}
+
+fn this_program() -> Command {
+    Command::new(env::current_exe().expect("this program has a path"))
+}
+
+fn output_of(arguments: &[&str]) -> String {
+    let output = this_program().args(arguments).output().expect("this program runs");
+    String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+}
+
+/// Runs this program as a master of its own, asks it something and stops it.
+fn nested() -> String {
+    let mut master = this_program().stderr(Stdio::piped()).spawn().expect("this program runs");
+    let mut lines = BufReader::new(master.stderr.take().expect("a pipe")).lines().map_while(Result::ok);
+    let addr = lines.find_map(|line| {
+        let (_, rest) = line.split_once("listening on ")?;
+        rest.split_once(' ')?.0.parse().ok()
+    });
+    let ready = lines.any(|line| line.contains("ready (pids"));
+    let served = addr.map(|addr| crate::client::try_get(addr, "/role").map_err(|error| error.to_string()));
+    let status = stop(&mut master);
+    format!("ready {ready}, is_child {served:?}, {status}")
+}
+
+#[cfg(unix)]
+fn stop(master: &mut Child) -> String {
+    crate::fleet::send(master.id(), nix::sys::signal::Signal::SIGTERM);
+    wait::for_some("the nested master's end", || master.try_wait().expect("it is ours")).to_string()
+}
+
+#[cfg(not(unix))]
+fn stop(master: &mut Child) -> String {
+    let _ = master.kill();
+    wait::for_some("the nested master's end", || master.try_wait().expect("it is ours")).to_string()
+}
+
+/// Runs out of stack.
+fn overflow(depth: usize) -> usize {
+    let frame = std::hint::black_box([depth; 1024]);
+    if frame[0] == usize::MAX { 0 } else { overflow(depth + 1) + frame[1] }
+}
+
+/// Starts a process that outlives this one.
+fn leave_behind() -> String {
+    let left = Command::new("sleep").arg("1000").spawn().expect("sleep runs");
+    left.id().to_string()
+}
+
+/// A logger that writes to a file.
+#[derive(Debug)]
+pub struct FileLogger(Mutex<fs::File>);
+
+impl FileLogger {
+    /// One that appends to the file at `path`.
+    pub fn append(path: impl Into<PathBuf>) -> Self {
+        let file = OpenOptions::new().create(true).append(true).open(path.into());
+        Self(Mutex::new(file.expect("the log file can be opened")))
+    }
+}
+
+impl log::Log for FileLogger {
+    fn enabled(&self, _metadata: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        let line = format!("{} {}: {}\n", record.level(), record.target(), record.args());
+        let mut file = self.0.lock().expect("no panic under the lock");
+        file.write_all(line.as_bytes()).expect("the log file can be written to");
+    }
+
+    fn flush(&self) {}
+}

@@ -1,0 +1,293 @@
+//! A server under test: started with options, watched, and cleared away whatever happens.
+
+use std::fmt::Display;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::Path;
+use std::process::{self, Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+use crate::console::Console;
+use crate::{client, proc, wait};
+
+/// How to start a server program.
+#[derive(Debug)]
+pub struct Server {
+    /// The command, for whatever the methods here do not offer.
+    pub command: Command,
+    /// The variable that marks every process of this server, as it stands in their environment.
+    mark: String,
+    /// Where each child that gets as far as `main` leaves a file.
+    started: TempDir,
+}
+
+impl Server {
+    /// The program `executable`, on a port of 127.0.0.1 that the system chooses, with two children.
+    pub fn new(executable: impl AsRef<Path>) -> Self {
+        Self::by(Command::new(executable.as_ref()))
+    }
+
+    /// A program that is started by another, which is to execute its last arguments.
+    pub fn through(wrapper: &[&str], executable: impl AsRef<Path>) -> Self {
+        let mut command = Command::new(wrapper[0]);
+        command.args(&wrapper[1..]).arg(executable.as_ref());
+        Self::by(command)
+    }
+
+    /// A program that is started by the shell, which is to run `exec "$0"` at the end of `script`.
+    pub fn in_shell(script: &str, executable: impl AsRef<Path>) -> Self {
+        Self::through(&["sh", "-c", script], executable)
+    }
+
+    fn by(mut command: Command) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let id = format!("{}.{}", process::id(), COUNT.fetch_add(1, Ordering::SeqCst));
+        let started = tempfile::tempdir().expect("a temporary directory");
+        command
+            .env_remove("PREFORK_ADDR")
+            .env_remove("PREFORK_WORKERS")
+            .env_remove("PREFORK_CHILD")
+            .env("TEST_FLEET", &id)
+            .env("TEST_STARTED", started.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let server = Self { command, mark: format!("TEST_FLEET={id}"), started };
+        server.set("addr", "127.0.0.1:0").set("workers", 2)
+    }
+
+    /// Sets an option of the program's; [`app`](crate::app) lists them.
+    #[must_use]
+    pub fn set(mut self, option: &str, value: impl Display) -> Self {
+        self.command.env(format!("TEST_{}", option.to_uppercase()), value.to_string());
+        self
+    }
+
+    /// Leaves an option of the program's at its default.
+    #[must_use]
+    pub fn unset(mut self, option: &str) -> Self {
+        self.command.env_remove(format!("TEST_{}", option.to_uppercase()));
+        self
+    }
+
+    /// Sets an environment variable.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Starts the server and waits for nothing.
+    pub fn launch(self) -> Fleet {
+        let Self { mut command, mark, started } = self;
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+        let console = Console::read(child.stderr.take().expect("standard error is a pipe"));
+        Fleet { child, console, mark, started }
+    }
+
+    /// Starts the server and waits until all its children are ready.
+    pub fn start(self) -> Fleet {
+        let fleet = self.launch();
+        fleet.console.wait_for("ready (pids");
+        fleet
+    }
+
+    /// Starts a server that is expected to end by itself, and waits for its end.
+    pub fn run(self) -> Outcome {
+        let mut fleet = self.launch();
+        let status = fleet.wait();
+        fleet.assert_no_process_left();
+        let children = fleet.children_started();
+        Outcome { status, stderr: fleet.console.wait_for_end(), children }
+    }
+}
+
+/// A server that was started. Dropping it kills whatever is left of it.
+#[derive(Debug)]
+pub struct Fleet {
+    child: Child,
+    /// What it says on standard error.
+    pub console: Console,
+    mark: String,
+    started: TempDir,
+}
+
+impl Fleet {
+    /// The process that was started: the master, unless something wraps it.
+    pub fn master(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Where it listens, on loopback if that is everywhere.
+    pub fn addr(&self) -> SocketAddr {
+        listening_addr(&self.console.wait_for("listening on "))
+    }
+
+    /// The master's children, zombies included.
+    pub fn children(&self) -> Vec<u32> {
+        proc::children(self.master())
+    }
+
+    /// The pids that were announced when the fleet became ready, in the order of the slots.
+    pub fn first_children(&self) -> Vec<u32> {
+        let line = self.console.wait_for("ready (pids");
+        let pids = line.split_once("(pids ").and_then(|(_, rest)| rest.split_once(')'));
+        let pids = pids.expect("pids in parentheses").0.split_whitespace();
+        pids.map(|pid| pid.parse().expect("a pid")).collect()
+    }
+
+    /// Every process of this server that has not ended, wrappers and grandchildren included.
+    pub fn processes(&self) -> Vec<u32> {
+        proc::with_environment(&self.mark)
+    }
+
+    /// How many children got as far as `main`.
+    pub fn children_started(&self) -> usize {
+        self.started.path().read_dir().map_or(0, Iterator::count)
+    }
+
+    /// Sends the master a signal.
+    pub fn signal(&self, signal: Signal) {
+        send(self.master(), signal);
+    }
+
+    /// Waits for the master's end.
+    pub fn wait(&mut self) -> ExitStatus {
+        let console = self.console.clone();
+        wait::for_some(&format!("the end of the master; it said {:#?}", console.lines()), || {
+            self.child.try_wait().expect("the master can be waited for")
+        })
+    }
+
+    /// Waits until the fleet has `count` children and none of `gone` is among them; returns them.
+    pub fn wait_for_children(&self, count: usize, gone: &[u32]) -> Vec<u32> {
+        let what = format!("{count} children without {gone:?}; the master said {:#?}", self.console.lines());
+        wait::for_some(&what, || {
+            let children = self.children();
+            let alive = children.iter().all(|pid| proc::is_alive(*pid) && !gone.contains(pid));
+            (children.len() == count && alive).then_some(children)
+        })
+    }
+
+    /// Kills children with SIGKILL and waits until as many others serve.
+    pub fn replace(&self, victims: &[u32]) -> Vec<u32> {
+        let count = self.children().len();
+        victims.iter().for_each(|victim| send(*victim, Signal::SIGKILL));
+        let children = self.wait_for_children(count, victims);
+        children.iter().for_each(|child| wait_until_it_serves(*child));
+        children
+    }
+
+    /// Waits until every child has been ready for a second, after which a clean exit is no failure.
+    pub fn let_children_settle(&self) {
+        self.console.wait_for("ready (pids");
+        // Not in place of a condition: the age is the condition.
+        std::thread::sleep(Duration::from_millis(1100));
+    }
+
+    /// Asks the master to stop and checks that it did so in good order.
+    pub fn stop(self) -> Vec<String> {
+        self.signal(Signal::SIGTERM);
+        self.expect_stopped()
+    }
+
+    /// Waits for the end of a fleet that was asked to stop: status 0, nobody killed, nothing left.
+    pub fn expect_stopped(mut self) -> Vec<String> {
+        let status = self.wait();
+        assert_eq!(status.code(), Some(0), "{status}; {:#?}", self.console.lines());
+        self.assert_nothing_left();
+        let lines = self.console.wait_for_end();
+        let killed = lines.iter().any(|line| line.contains("killing"));
+        assert!(!killed, "a child had to be killed: {lines:#?}");
+        lines
+    }
+
+    /// Checks that no process is left, and that the port can be had.
+    pub fn assert_nothing_left(&self) {
+        self.assert_no_process_left();
+        let addr = self.addr();
+        assert!(client::is_refused(addr), "somebody still listens on {addr}");
+        TcpListener::bind(addr).unwrap_or_else(|error| panic!("{addr} is not free: {error}"));
+    }
+
+    /// Checks that no process is left.
+    pub fn assert_no_process_left(&self) {
+        let left = self.processes();
+        assert!(left.is_empty(), "left behind: {left:?}; {:#?}", self.console.lines());
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        // A child that was being started meanwhile shows up in the next round.
+        wait::until("the end of every process", || {
+            let left = self.processes();
+            left.iter().for_each(|pid| {
+                let _ = try_send(*pid, Signal::SIGKILL);
+            });
+            left.is_empty()
+        });
+    }
+}
+
+/// A server that has ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// How.
+    pub status: ExitStatus,
+    /// What it said.
+    pub stderr: Vec<String>,
+    /// How many of its children got as far as `main`.
+    pub children: usize,
+}
+
+impl Outcome {
+    /// The one line that says what was wrong, without `error: `. Checks that there is just one, and
+    /// that the status is 1.
+    pub fn error(&self) -> &str {
+        let errors: Vec<&str> = self.stderr.iter().filter_map(|line| line.strip_prefix("error: ")).collect();
+        assert_eq!(errors.len(), 1, "not exactly one error: {self:#?}");
+        assert_eq!(self.status.code(), Some(1), "{self:#?}");
+        errors[0]
+    }
+
+    /// Checks that the server refused to start: one line that contains `reason`, and no child.
+    pub fn assert_refused(&self, reason: &str) {
+        let error = self.error();
+        assert!(error.contains(reason), "expected {reason:?}, not {error:?}");
+        assert_eq!(self.stderr.len(), 1, "more than one line: {self:#?}");
+        assert_eq!(self.children, 0, "children were started: {self:#?}");
+    }
+}
+
+/// Sends a signal to a process that exists.
+pub fn send(pid: u32, signal: Signal) {
+    try_send(pid, signal).unwrap_or_else(|error| panic!("cannot send {signal} to {pid}: {error}"));
+}
+
+fn try_send(pid: u32, signal: Signal) -> io::Result<()> {
+    let pid = i32::try_from(pid).map_err(io::Error::other)?;
+    Ok(kill(Pid::from_raw(pid), signal)?)
+}
+
+/// Waits until a child has taken its handoff and watches its master: then it is ready, or as good as.
+pub fn wait_until_it_serves(child: u32) {
+    wait::until("a child that serves", || proc::threads(child).len() >= 2);
+}
+
+/// Reads `… listening on 127.0.0.1:4711 (…`.
+fn listening_addr(line: &str) -> SocketAddr {
+    let addr = line.split_once("listening on ").and_then(|(_, rest)| rest.split_once(' '));
+    let mut addr: SocketAddr = addr.expect("an address").0.parse().expect("an address");
+    if addr.ip().is_unspecified() && addr.is_ipv4() {
+        addr.set_ip(Ipv4Addr::LOCALHOST.into());
+    }
+    addr
+}

@@ -1,0 +1,25 @@
+//! What the integration tests are made of: servers to test, and means to watch and to disturb them.
+//!
+//! - [`app`]: what the server programs in `src/bin` have in common.
+//! - [`fleet`]: starts one of them and leaves nothing of it behind.
+//! - [`client`]: asks it things.
+//! - [`console`]: reads what it says.
+//! - [`proc`]: looks at its processes from outside.
+//! - [`wait`]: waits for conditions, never for time.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "in a test, what cannot be done is a failure, and a panic is how tests fail"
+)]
+
+pub mod app;
+pub mod client;
+#[cfg(unix)]
+pub mod console;
+#[cfg(unix)]
+pub mod fleet;
+#[cfg(unix)]
+pub mod proc;
+pub mod wait;

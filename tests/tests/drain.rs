@@ -1,0 +1,137 @@
+//! A stop of servers that know nothing of it: what is in flight is answered, what is late is refused.
+#![cfg(target_os = "linux")]
+
+use std::fs;
+use std::path::PathBuf;
+
+use nix::sys::signal::Signal;
+use prefork_tests::fleet::{Fleet, Server, send};
+use prefork_tests::{client, proc, wait};
+use tempfile::TempDir;
+
+const SERVER: &str = env!("CARGO_BIN_EXE_server");
+const TOKIO_SERVER: &str = env!("CARGO_BIN_EXE_tokio_server");
+
+/// Requests for `/gate` are in flight until it opens: for as long as a test wants them to.
+struct Gate(TempDir);
+
+impl Gate {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().join("open")
+    }
+
+    fn open(&self) {
+        fs::write(self.path(), "").unwrap();
+    }
+
+    /// Starts a server that has a minute to drain: nobody gets killed while a test looks on.
+    fn start(&self, server: Server) -> Fleet {
+        server.set("gate", self.path().display()).set("shutdown_grace", "1m").start()
+    }
+}
+
+/// The whole story, for any server: requests in flight, a stop, late clients, the end.
+fn drains(server: Server) {
+    let gate = Gate::new();
+    let fleet = gate.start(server);
+    let addr = fleet.addr();
+    let in_flight: Vec<_> = (0..6).map(|_| client::begin(addr, "/gate")).collect();
+    fleet.signal(Signal::SIGTERM);
+    // A connection that comes before every door is shut may be served or not; soon none gets in.
+    wait::until("a refused connection", || client::is_refused(addr));
+    assert!(fleet.console.says("stopping"), "{:#?}", fleet.console.lines());
+    gate.open();
+    for request in in_flight {
+        let pid: u32 = request.finish().unwrap().parse().unwrap();
+        assert!(fleet.first_children().contains(&pid));
+    }
+    fleet.expect_stopped();
+}
+
+#[test]
+fn a_blocking_server_that_knows_nothing_of_stops_drains() {
+    drains(Server::new(SERVER));
+}
+
+#[test]
+fn a_blocking_server_on_reuseport_sockets_drains() {
+    drains(Server::new(SERVER).set("reuseport", 1));
+}
+
+#[test]
+fn a_blocking_server_on_every_address_drains() {
+    drains(Server::new(SERVER).set("addr", ":0").set("network", "tcp"));
+    drains(Server::new(SERVER).set("addr", ":0").set("network", "tcp4"));
+}
+
+#[test]
+fn a_tokio_server_that_knows_nothing_of_stops_drains() {
+    drains(Server::new(TOKIO_SERVER));
+}
+
+#[test]
+fn a_tokio_server_on_reuseport_sockets_drains() {
+    drains(Server::new(TOKIO_SERVER).set("reuseport", 1));
+}
+
+#[test]
+fn a_tokio_server_with_many_threads_drains() {
+    drains(Server::new(TOKIO_SERVER).set("runtime", "multi_thread"));
+}
+
+/// TERM to one child: it takes nothing more, finishes what it has, and ends with 0, which is no
+/// failure of a child that served for a while. Its siblings serve on all the time.
+fn one_child_drains(server: Server) {
+    let gate = Gate::new();
+    let fleet = gate.start(server.set("recover", 0));
+    let addr = fleet.addr();
+    let in_flight: Vec<_> = (0..6).map(|_| client::begin(addr, "/gate")).collect();
+    fleet.let_children_settle();
+    let before = fleet.first_children();
+    send(before[0], Signal::SIGTERM);
+    // The door shuts a moment after the signal; from then on the other child answers everything.
+    let answered_in_a_row = |count| (0..count).all(|_| client::serving_pid(addr) == before[1]);
+    wait::until("a shut door", || answered_in_a_row(20));
+    assert!(proc::is_alive(before[0]), "it left although it has connections");
+    gate.open();
+    for request in in_flight {
+        let pid: u32 = request.finish().unwrap().parse().unwrap();
+        assert!(before.contains(&pid));
+    }
+    let after = fleet.wait_for_children(2, &before[..1]);
+    assert!(after.contains(&before[1]), "the sibling was replaced too");
+    fleet.console.wait_for("in place of pid");
+    fleet.stop();
+}
+
+#[test]
+fn a_child_that_gets_a_term_of_its_own_drains_and_is_replaced_uncounted() {
+    one_child_drains(Server::new(SERVER));
+}
+
+#[test]
+fn a_tokio_child_that_gets_a_term_of_its_own_drains_and_is_replaced_uncounted() {
+    one_child_drains(Server::new(TOKIO_SERVER));
+}
+
+#[test]
+fn a_stop_under_load_breaks_no_answer_off() {
+    for server in [SERVER, TOKIO_SERVER] {
+        let mut fleet = Server::new(server).start();
+        let addr = fleet.addr();
+        let tally = client::under_load(addr, "/", 4, || {
+            (0..50).for_each(|_| drop(client::try_get(addr, "/")));
+            fleet.signal(Signal::SIGTERM);
+            assert!(fleet.wait().success());
+        });
+        assert!(tally.answered() > 0, "{tally:?}");
+        // What was queued but not accepted is lost with the socket; what was accepted is answered.
+        let broken: Vec<_> = tally.failures.keys().filter(|reason| reason.contains("HTTP/1.1")).collect();
+        assert!(broken.is_empty(), "answers were cut short: {tally:?}");
+        fleet.assert_nothing_left();
+    }
+}

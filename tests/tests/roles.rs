@@ -1,0 +1,89 @@
+//! Who is a child: told by the master alone, and never inherited.
+#![cfg(target_os = "linux")]
+
+use prefork_tests::client;
+use prefork_tests::fleet::Server;
+use prefork_tests::proc;
+
+const SERVER: &str = env!("CARGO_BIN_EXE_server");
+
+/// Asks the program itself for its role, as nobody's child.
+fn role_of_a_fresh_process(marker: Option<&str>) -> String {
+    let mut command = std::process::Command::new(SERVER);
+    command.arg("role").env_remove("PREFORK_CHILD");
+    if let Some(marker) = marker {
+        command.env("PREFORK_CHILD", marker);
+    }
+    String::from_utf8(command.output().unwrap().stdout).unwrap().trim_end().to_owned()
+}
+
+#[test]
+fn is_child_is_true_in_a_child_and_false_elsewhere() {
+    let fleet = Server::new(SERVER).start();
+    assert_eq!(client::get(fleet.addr(), "/role"), "true");
+    assert_eq!(role_of_a_fresh_process(None), "is_child false, marker None");
+    fleet.stop();
+}
+
+#[test]
+fn a_marker_that_somebody_set_makes_no_child() {
+    assert!(role_of_a_fresh_process(Some("1")).starts_with("is_child false"));
+    for marker in ["1", "", "4711", "rubbish"] {
+        let outcome = Server::new(SERVER).env("PREFORK_CHILD", marker).run();
+        outcome.assert_refused("PREFORK_CHILD is set");
+    }
+}
+
+#[test]
+fn nothing_of_a_childs_role_is_inherited_by_what_it_starts() {
+    let fleet = Server::new(SERVER).start();
+    assert_eq!(client::get(fleet.addr(), "/variable/PREFORK_CHILD"), "None");
+    assert_eq!(client::get(fleet.addr(), "/grandchild"), "is_child false, marker None");
+    fleet.stop();
+}
+
+#[test]
+fn a_child_can_start_a_fleet_of_its_own() {
+    let fleet = Server::new(SERVER).start();
+    let told = client::get(fleet.addr(), "/nested");
+    assert_eq!(told, r#"ready true, is_child Some(Ok("true")), exit status: 0"#);
+    fleet.stop();
+}
+
+#[test]
+fn children_get_the_arguments_of_the_master() {
+    let mut server = Server::new(SERVER);
+    server.command.args(["one", "two words", ""]);
+    let fleet = server.start();
+    assert_eq!(client::get(fleet.addr(), "/arguments"), format!("{SERVER} one two words "));
+    fleet.stop();
+}
+
+#[test]
+fn a_child_is_named_like_its_program() {
+    let fleet = Server::new(SERVER).start();
+    let master = proc::name(fleet.master());
+    assert_eq!(master.as_deref(), Some("server"));
+    for child in fleet.first_children() {
+        // `ps` shows the name of the main thread.
+        assert_eq!(proc::name(child), master);
+    }
+    fleet.stop();
+}
+
+#[test]
+fn children_have_nothing_of_their_masters_but_its_output() {
+    let fleet = Server::new(SERVER).start();
+    let inodes = proc::listening_inodes(fleet.addr().port());
+    for child in fleet.first_children() {
+        let descriptors = proc::descriptors(child);
+        assert_eq!(descriptors[0], (0, "/dev/null".to_owned()));
+        assert_eq!(descriptors[1..3], proc::descriptors(fleet.master())[1..3]);
+        assert_eq!(proc::held_inodes(child, &inodes).len(), 1);
+        let others: Vec<_> = descriptors[3..].iter().filter(|(_, what)| !what.starts_with("socket:")).collect();
+        assert!(others.is_empty(), "{descriptors:?}");
+        // The handoff (twice: two threads use it), the listener, a pair for signals.
+        assert!(descriptors.len() <= 3 + 5, "{descriptors:?}");
+    }
+    fleet.stop();
+}

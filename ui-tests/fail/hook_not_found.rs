@@ -1,0 +1,2 @@
+#[prefork::main(on_child_spawn = count_children)]
+fn serve(_: std::net::TcpListener) {}

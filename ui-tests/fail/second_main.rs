@@ -1,0 +1,4 @@
+#[prefork::main]
+fn serve(_: std::net::TcpListener) {}
+
+fn main() {}

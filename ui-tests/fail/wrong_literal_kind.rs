@@ -1,0 +1,23 @@
+#[prefork::main(
+    addr = 8080,
+    network = 4,
+    reuseport = "yes",
+    workers = "4",
+    recover = 1.5,
+    recover_window = 60,
+    recover_interval = 250ms,
+    shutdown_grace = 5,
+    start_timeout = true,
+    backlog = 'x',
+    ready = true,
+    max_rss = 0.5,
+    cert = 1,
+    key = b"key.pem",
+    on_master_death = "notify",
+    on_child_spawn = 1,
+    command_producer = false,
+    logger = "stderr",
+    init = "setup",
+    crate = "my::prefork",
+)]
+fn serve(_: std::net::TcpListener, _: &std::path::Path, _: &std::path::Path) {}
