@@ -196,8 +196,11 @@ fn a_slot_whose_children_crash_is_healed_by_a_reload() {
     fleet.run(ms(100));
     assert!(fleet.is_whole());
     fleet.story();
-    fleet.run(secs(60));
+    fleet.run(ms(500));
     assert_eq!(fleet.story(), "", "nothing is left of the old attempts");
+    let healed = fleet.occupants()[0].unwrap();
+    fleet.exit(healed, false);
+    assert!(fleet.story().starts_with("start#"), "nor of the delay that they had come to");
 }
 
 #[test]
@@ -270,6 +273,17 @@ fn recycling_that_a_failed_reload_interrupted_is_not_forgotten() {
     fleet.request(Request::Reload);
     fleet.run(secs(90));
     assert_eq!(fleet.occupants(), [Some(4), Some(5)]);
+}
+
+#[test]
+fn a_child_that_came_for_a_tired_one_is_not_tired() {
+    let mut fleet = Fleet::serving(settings(1));
+    fleet.happen(&[Event::Tired(ChildId(0))]);
+    fleet.run(secs(1));
+    fleet.cast(2, STILLBORN);
+    fleet.request(Request::Reload);
+    fleet.run(secs(90));
+    assert_eq!(fleet.occupants(), [Some(1)]);
 }
 
 #[test]
