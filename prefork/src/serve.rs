@@ -190,6 +190,7 @@ pub(crate) enum TlsForm {
 pub struct ServeFn {
     call: Box<dyn FnOnce(Seat<()>) -> ExitCode>,
     pub(crate) form: TlsForm,
+    blocking: bool,
 }
 
 impl fmt::Debug for ServeFn {
@@ -207,7 +208,7 @@ impl ServeFn {
             seat.announce_ready();
             serve(&seat.of()).report()
         };
-        Self { call: Box::new(call), form }
+        Self { call: Box::new(call), form, blocking: true }
     }
 
     #[cfg(feature = "tokio")]
@@ -222,7 +223,12 @@ impl ServeFn {
                 Err(error) => seat.give_up(format_args!("no tokio runtime: {error}")),
             }
         };
-        Self { call: Box::new(call), form }
+        Self { call: Box::new(call), form, blocking: false }
+    }
+
+    /// Whether it is a plain function, which accepts in threads.
+    pub(crate) fn is_blocking(&self) -> bool {
+        self.blocking
     }
 
     pub(crate) fn call(self, seat: Seat<()>) -> ExitCode {

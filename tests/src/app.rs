@@ -84,7 +84,7 @@ pub fn finish(result: Result<(), prefork::Error>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
+            say(&format!("error: {error}"));
             ExitCode::FAILURE
         }
     }
@@ -122,10 +122,20 @@ pub fn answer(stream: impl Read + Write) -> io::Result<()> {
 /// Whatever the connection met.
 pub fn answer_or(mut stream: impl Read + Write, other: impl Fn(&str) -> String) -> io::Result<()> {
     let path = read_path(&mut stream)?;
-    stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")?;
+    stream.write_all(head().as_bytes())?;
     stream.flush()?;
     let body = body(&path).unwrap_or_else(|| other(&path));
     stream.write_all(format!("{body}\n").as_bytes())
+}
+
+/// What an answer begins with: the client learns who answers before the body is there.
+pub fn head() -> String {
+    format!("HTTP/1.1 200 OK\r\nConnection: close\r\nX-Pid: {}\r\n\r\n", process::id())
+}
+
+/// Says a line on standard error, whole, whoever else does so.
+pub fn say(line: &str) {
+    let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
 /// Reads a request to its end; returns its path.
@@ -237,6 +247,7 @@ fn overflow(depth: usize) -> usize {
 }
 
 /// Starts a process that outlives this one.
+#[expect(clippy::zombie_processes, reason = "to be orphaned is what it is for")]
 fn leave_behind() -> String {
     let left = Command::new("sleep").arg("1000").spawn().expect("sleep runs");
     left.id().to_string()

@@ -39,6 +39,13 @@ pub fn begin(addr: SocketAddr, path: &str) -> Request {
 }
 
 impl Request {
+    /// The process that answers; known once the answer has begun.
+    pub fn pid(&self) -> u32 {
+        let answer = String::from_utf8_lossy(&self.answer);
+        let pid = answer.lines().find_map(|line| line.strip_prefix("X-Pid: "));
+        pid.expect("the answer has begun").parse().expect("a pid")
+    }
+
     /// Waits for the whole answer; returns its body.
     ///
     /// # Errors
@@ -82,6 +89,7 @@ pub fn is_refused(addr: SocketAddr) -> bool {
 
 /// What became of many requests.
 #[derive(Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Tally {
     /// Bodies of the answers, and how often each came.
     pub answers: BTreeMap<String, usize>,

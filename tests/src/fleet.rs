@@ -99,11 +99,7 @@ impl Server {
 
     /// Starts a server that is expected to end by itself, and waits for its end.
     pub fn run(self) -> Outcome {
-        let mut fleet = self.launch();
-        let status = fleet.wait();
-        fleet.assert_no_process_left();
-        let children = fleet.children_started();
-        Outcome { status, stderr: fleet.console.wait_for_end(), children }
+        self.launch().expect_end()
     }
 }
 
@@ -156,18 +152,26 @@ impl Fleet {
         send(self.master(), signal);
     }
 
-    /// Waits for the master's end.
+    /// Waits for the master's end; checks that it never met something that it thought impossible.
     pub fn wait(&mut self) -> ExitStatus {
         let console = self.console.clone();
-        wait::for_some(&format!("the end of the master; it said {:#?}", console.lines()), || {
-            self.child.try_wait().expect("the master can be waited for")
-        })
+        let what = || format!("the end of the master; it said {:#?}", console.lines());
+        let status = wait::for_some_or(what, || self.try_wait());
+        let bugs = console.lines_with("a bug in prefork");
+        assert!(bugs.is_empty(), "{:#?}", console.lines());
+        status
+    }
+
+    /// How the master ended, if it has.
+    pub fn try_wait(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("the master can be waited for")
     }
 
     /// Waits until the fleet has `count` children and none of `gone` is among them; returns them.
     pub fn wait_for_children(&self, count: usize, gone: &[u32]) -> Vec<u32> {
-        let what = format!("{count} children without {gone:?}; the master said {:#?}", self.console.lines());
-        wait::for_some(&what, || {
+        let said = || self.console.lines();
+        let what = || format!("{count} children without {gone:?}; the master said {:#?}", said());
+        wait::for_some_or(what, || {
             let children = self.children();
             let alive = children.iter().all(|pid| proc::is_alive(*pid) && !gone.contains(pid));
             (children.len() == count && alive).then_some(children)
@@ -207,6 +211,14 @@ impl Fleet {
         lines
     }
 
+    /// Waits for the end of a fleet that ends by itself: nothing is left.
+    pub fn expect_end(mut self) -> Outcome {
+        let status = self.wait();
+        self.assert_no_process_left();
+        let children = self.children_started();
+        Outcome { status, stderr: self.console.wait_for_end(), children }
+    }
+
     /// Checks that no process is left, and that the port can be had.
     pub fn assert_nothing_left(&self) {
         self.assert_no_process_left();
@@ -239,6 +251,7 @@ impl Drop for Fleet {
 
 /// A server that has ended.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Outcome {
     /// How.
     pub status: ExitStatus,

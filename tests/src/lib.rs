@@ -3,6 +3,7 @@
 //! - [`app`]: what the server programs in `src/bin` have in common.
 //! - [`fleet`]: starts one of them and leaves nothing of it behind.
 //! - [`client`]: asks it things.
+//! - [`load`]: keeps asking, and counts.
 //! - [`console`]: reads what it says.
 //! - [`proc`]: looks at its processes from outside.
 //! - [`wait`]: waits for conditions, never for time.
@@ -20,6 +21,7 @@ pub mod client;
 pub mod console;
 #[cfg(unix)]
 pub mod fleet;
+pub mod load;
 #[cfg(unix)]
 pub mod proc;
 pub mod wait;

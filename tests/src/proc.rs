@@ -96,9 +96,8 @@ pub fn listening_inodes(port: u16) -> BTreeSet<u64> {
 /// Those of `inodes` that the process has a descriptor of.
 pub fn held_inodes(pid: u32, inodes: &BTreeSet<u64>) -> BTreeSet<u64> {
     let targets = descriptors(pid).into_iter().map(|(_, target)| target);
-    let held = targets.filter_map(|target| {
-        target.strip_prefix("socket:[")?.strip_suffix(']')?.parse::<u64>().ok()
-    });
+    let held =
+        targets.filter_map(|target| target.strip_prefix("socket:[")?.strip_suffix(']')?.parse::<u64>().ok());
     held.filter(|inode| inodes.contains(inode)).collect()
 }
 

@@ -8,13 +8,20 @@ use std::time::{Duration, Instant};
 pub const LIMIT: Duration = Duration::from_secs(30);
 
 /// Asks `condition` until it has an answer; panics with `what` if there is none in time.
-pub fn for_some<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+pub fn for_some<T>(what: &str, condition: impl FnMut() -> Option<T>) -> T {
+    for_some_or(|| what.to_owned(), condition)
+}
+
+/// [`for_some`], where what to say is only known when it has to be said.
+pub fn for_some_or<T>(what: impl FnOnce() -> String, mut condition: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
         if let Some(value) = condition() {
             return value;
         }
-        assert!(start.elapsed() < LIMIT, "waited {LIMIT:?} in vain for {what}");
+        if start.elapsed() > LIMIT {
+            panic!("waited {LIMIT:?} in vain for {}", what());
+        }
         thread::sleep(Duration::from_millis(5));
     }
 }

@@ -1,6 +1,12 @@
 //! Children whose master is killed. Orphans become children of this process, which so learns how
 //! they end; all tests of this kind are in this file, for that is a property of the whole process.
 #![cfg(target_os = "linux")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "in a helper of tests, a panic is a failure"
+)]
 
 use std::fs;
 
@@ -9,7 +15,7 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use prefork_tests::fleet::{Fleet, Server};
-use prefork_tests::{client, wait};
+use prefork_tests::{client, proc, wait};
 
 /// Kills the master and collects it.
 fn kill_master(fleet: &mut Fleet) {
@@ -40,7 +46,8 @@ fn orphans_drain(server: &str) {
     let addr = fleet.addr();
     let in_flight: Vec<_> = (0..6).map(|_| client::begin(addr, "/gate")).collect();
     kill_master(&mut fleet);
-    wait::until("a refused connection", || client::is_refused(addr));
+    wait::until("a closed port", || proc::listening_inodes(addr.port()).is_empty());
+    assert!(client::is_refused(addr));
     fs::write(&open, "").unwrap();
     for request in in_flight {
         request.finish().unwrap();

@@ -1,5 +1,11 @@
 //! Who is a child: told by the master alone, and never inherited.
 #![cfg(target_os = "linux")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "in a helper of tests, a panic is a failure"
+)]
 
 use prefork_tests::client;
 use prefork_tests::fleet::Server;
@@ -80,7 +86,8 @@ fn children_have_nothing_of_their_masters_but_its_output() {
         assert_eq!(descriptors[0], (0, "/dev/null".to_owned()));
         assert_eq!(descriptors[1..3], proc::descriptors(fleet.master())[1..3]);
         assert_eq!(proc::held_inodes(child, &inodes).len(), 1);
-        let others: Vec<_> = descriptors[3..].iter().filter(|(_, what)| !what.starts_with("socket:")).collect();
+        let others: Vec<_> =
+            descriptors[3..].iter().filter(|(_, what)| !what.starts_with("socket:")).collect();
         assert!(others.is_empty(), "{descriptors:?}");
         // The handoff (twice: two threads use it), the listener, a pair for signals.
         assert!(descriptors.len() <= 3 + 5, "{descriptors:?}");

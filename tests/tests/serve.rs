@@ -1,5 +1,11 @@
 //! Networks and sockets: who listens where, and who serves.
 #![cfg(target_os = "linux")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "in a helper of tests, a panic is a failure"
+)]
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};

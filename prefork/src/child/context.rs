@@ -146,11 +146,11 @@ impl ChildContext {
 /// #[prefork::main]
 /// fn serve(ln: TcpListener, shutdown: prefork::Shutdown) -> std::io::Result<()> {
 ///     for stream in ln.incoming() {
+///         # drop(stream);
+///         // … serve it, then look:
 ///         if shutdown.is_requested() {
 ///             break;
 ///         }
-///         # drop(stream);
-///         // …
 ///     }
 ///     Ok(())
 /// }

@@ -15,8 +15,10 @@ use crate::sys::{self, Door, Order, Watch};
 /// Connections are counted this often at first, and ever less often while a long one lasts.
 const FIRST_LOOK: Duration = Duration::from_millis(2);
 const SLOWEST_LOOK: Duration = Duration::from_millis(50);
-/// Threads that were on their way into `accept` when the door was shut are in it by then.
-const INTERRUPTIONS: u32 = 5;
+/// Threads that were on their way into `accept` when the door was shut are in it after as many looks.
+const INTERRUPTIONS: u32 = 10;
+/// A server that is behind the shut door gets as many chances to look at its stop flag.
+const KNOCKS: u32 = 5;
 /// A queue that was empty this often in a row is spent: a handshake that had begun is over.
 const EMPTY_LOOKS: u32 = 12;
 
@@ -34,6 +36,7 @@ pub(super) struct Watcher {
 pub(super) struct Progress {
     stage: Stage,
     interruptions: u32,
+    knocks: u32,
     /// Whether threads that sit in `accept` can be made to leave it.
     can_interrupt: bool,
     /// When an orphan gives up on its connections; a child with a master leaves that to the master.
@@ -54,7 +57,7 @@ enum Stage {
 
 impl Default for Progress {
     fn default() -> Self {
-        Self { stage: Stage::Serving, interruptions: 0, can_interrupt: true, give_up: None }
+        Self { stage: Stage::Serving, interruptions: 0, knocks: 0, can_interrupt: true, give_up: None }
     }
 }
 
@@ -145,7 +148,6 @@ impl Watcher {
         }
     }
 
-    /// First the door, then the word: who hears it finds no new connection any more.
     fn shut_door(&mut self, reported: bool) {
         match self.door.shut() {
             Ok(()) => self.progress.stage = Stage::Draining,
@@ -157,22 +159,34 @@ impl Watcher {
                 self.progress.stage = Stage::Shutting { reported: true };
             }
         }
-        self.ending.context.stop().set();
     }
 
-    /// Sends threads that sit in `accept` on the old socket behind the shut door. A server that wants
-    /// to know of the stop gets a chance to look there.
+    /// Sends threads that sit in `accept` on the old socket behind the shut door, and then tells the
+    /// server of the stop.
+    ///
+    /// In this order, because a loop may look at its stop flag right after `accept`, and drop what it
+    /// has just accepted if it is set. Once its thread waits behind the shut door there is nothing to
+    /// drop; a connection from nobody then lets it look.
     fn empty_accepts(&mut self) {
-        if self.progress.interruptions >= INTERRUPTIONS {
+        let Progress { interruptions, knocks, can_interrupt, .. } = &mut self.progress;
+        let stop = self.ending.context.stop();
+        if stop.is_set() && (*interruptions >= INTERRUPTIONS || *knocks >= KNOCKS) {
             return;
         }
-        self.progress.interruptions += 1;
-        match self.door.interrupt_accepts() {
-            Ok(waiting) if self.ending.context.cooperates() && self.progress.interruptions > 1 => {
-                self.door.knock(waiting);
-            }
-            Ok(_) => {}
-            Err(_) => self.progress.can_interrupt = false,
+        *interruptions += 1;
+        let waiting = self.door.interrupt_accepts();
+        *can_interrupt = waiting.is_ok();
+        let waiting = waiting.unwrap_or(0);
+        let cooperates = self.ending.context.cooperates();
+        if stop.is_set() && cooperates && waiting > 0 {
+            *knocks += 1;
+            self.door.knock(waiting);
+        }
+        // The first look may have met threads on the old socket.
+        let behind_door = waiting > 0 && *interruptions > 1;
+        let loops = self.ending.blocking && cooperates && *can_interrupt;
+        if !loops || behind_door || *interruptions >= INTERRUPTIONS {
+            stop.set();
         }
     }
 
@@ -180,7 +194,7 @@ impl Watcher {
     fn exit_if_nobody_else_does(&self) {
         let cooperates = self.ending.context.cooperates() && self.progress.can_interrupt;
         // Whoever has not been through the last interruption may hold a connection we do not see yet.
-        let settled = self.progress.interruptions > 1;
+        let settled = self.progress.interruptions > 2;
         if settled && !cooperates && !self.ending.returned.load(Ordering::SeqCst) {
             let orphaned = self.ending.orphaned.load(Ordering::SeqCst);
             std::process::exit(i32::from(orphaned));

@@ -124,6 +124,7 @@ fn serve_adopted(
     let listener = listeners.pop().ok_or_else(|| io::Error::other("the master sent no listener"))?;
     let ending = Arc::new(Ending {
         context: ChildContext::new(hello, voice, options.limits),
+        blocking: serve.is_blocking(),
         drained: Latch::new(),
         returned: AtomicBool::new(false),
         orphaned: AtomicBool::new(false),
@@ -148,6 +149,8 @@ fn serve_adopted(
 #[derive(Debug)]
 pub(crate) struct Ending {
     pub(crate) context: ChildContext,
+    /// Whether the serve function accepts in threads, and not on a runtime.
+    blocking: bool,
     /// Set when no connection is left after a stop.
     drained: Latch,
     /// Whether the serve function has returned.

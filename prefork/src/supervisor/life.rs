@@ -41,7 +41,7 @@ impl Supervisor {
         match role {
             _ if !self.is_active() => {}
             Role::Successor => self.successor_failed(now, child.slot),
-            Role::Occupant if transient => self.fail(now, child.slot, false),
+            Role::Occupant if transient => self.strike(now, child.slot),
             Role::Occupant => self.stop(now, Verdict::SpawnFailed),
             Role::Leftover => {}
         }
@@ -105,21 +105,20 @@ impl Supervisor {
             (Role::Leftover, _) => {}
             (Role::Successor, _) => self.successor_failed(now, child.slot),
             (Role::Occupant, Phase::Serving { since }) => {
-                let slot = &mut self.slots[child.slot];
-                slot.predecessor = child.pid;
+                self.slots[child.slot].predecessor = child.pid;
                 let stable = now.duration_since(since) >= STABLE;
-                if stable {
-                    slot.strikes = 0;
-                }
+                let restless = !stable && self.slots[child.slot].flickered;
+                self.slots[child.slot].flickered = !stable;
+                self.slots[child.slot].strikes = 0;
                 if clean && stable {
                     self.respawn(now, child.slot, self.settings.recover.interval);
                 } else {
-                    self.fail(now, child.slot, true);
+                    self.fail(now, child.slot, restless);
                 }
             }
             (Role::Occupant, _) => {
                 self.slots[child.slot].predecessor = child.pid;
-                self.fail(now, child.slot, false);
+                self.strike(now, child.slot);
             }
         }
     }
@@ -154,15 +153,20 @@ impl Supervisor {
         }
     }
 
+    /// A child died before it was ready, or was never born.
+    fn strike(&mut self, now: Instant, slot: usize) {
+        self.slots[slot].strikes = self.slots[slot].strikes.saturating_add(1);
+        self.fail(now, slot, false);
+    }
+
     /// Counts a failure in the slot, and recovers from it or gives up.
-    fn fail(&mut self, now: Instant, slot: usize, was_ready: bool) {
+    fn fail(&mut self, now: Instant, slot: usize, restless: bool) {
         let (failures, too_many) = self.failures.record(now);
         if too_many {
             return self.stop(now, Verdict::OverRecovery { failures });
         }
-        let strikes = self.slots[slot].strikes.saturating_add(1);
-        self.slots[slot].strikes = strikes;
-        self.respawn(now, slot, self.settings.recover.delay(strikes, was_ready));
+        let delay = self.settings.recover.delay(self.slots[slot].strikes, restless);
+        self.respawn(now, slot, delay);
     }
 
     fn respawn(&mut self, now: Instant, slot: usize, delay: Duration) {

@@ -75,8 +75,10 @@ struct Slot {
     recycle_at: Option<Instant>,
     /// Whether the occupant is too old or too large.
     tired: bool,
-    /// Failures in a row, forgotten once a child served for a while.
+    /// Deaths in a row before ready.
     strikes: u32,
+    /// Whether the last child was ready for a moment only.
+    flickered: bool,
     /// Whom the next occupant replaces after a failure.
     predecessor: Option<u32>,
     /// Which program the occupant runs, and the next one if it fails.

@@ -3,11 +3,11 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// A child that was ready this long and then ends with status 0 has done its work; one that was
-/// ready this long and then crashes does not make its slot suspicious.
+/// A child that was ready this long and then ends with status 0 has done its work; one that was not,
+/// and whose predecessor was not either, must not be replaced in a hot loop.
 pub(super) const STABLE: Duration = Duration::from_secs(1);
 
-/// Delay before the second attempt in a row to fill a slot.
+/// Delay after the first child that died before it was ready.
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 /// No slot waits longer than this for its next attempt because of its own failures.
 const LONGEST_DELAY: Duration = Duration::from_secs(30);
@@ -36,16 +36,19 @@ impl RecoverPolicy {
         Self { threshold, window, interval }
     }
 
-    /// How long a slot waits for its next child after `strikes` failures in a row, the last of them
-    /// by a child that had been ready or not.
-    pub(super) fn delay(&self, strikes: u32, was_ready: bool) -> Duration {
-        // One crash of a child that served is an accident, and its slot is needed back at once.
-        let own = if strikes <= 1 && was_ready { Duration::ZERO } else { backoff(strikes) };
-        own.max(self.interval)
+    /// How long a slot waits for its next child after `strikes` deaths in a row before ready; none
+    /// if the last one had been ready. `restless`: it and the one before were ready for a moment only.
+    pub(super) fn delay(&self, strikes: u32, restless: bool) -> Duration {
+        let floor = if restless { FIRST_DELAY } else { Duration::ZERO };
+        backoff(strikes).max(floor).max(self.interval)
     }
 }
 
+/// A crash of a child that served is an accident, and its slot is needed back at once.
 fn backoff(strikes: u32) -> Duration {
+    if strikes == 0 {
+        return Duration::ZERO;
+    }
     let mut delay = FIRST_DELAY;
     for _ in 1..strikes {
         if delay >= LONGEST_DELAY {
@@ -142,7 +145,8 @@ mod tests {
     #[test]
     fn delays_grow_by_half_up_to_thirty_seconds() {
         let policy = policy(None, None);
-        assert_eq!(policy.delay(1, true), Duration::ZERO);
+        assert_eq!(policy.delay(0, false), Duration::ZERO);
+        assert_eq!(policy.delay(0, true), Duration::from_millis(100));
         assert_eq!(policy.delay(1, false), Duration::from_millis(100));
         assert_eq!(policy.delay(2, true), Duration::from_millis(150));
         assert_eq!(policy.delay(3, false), Duration::from_millis(225));
@@ -152,7 +156,7 @@ mod tests {
     #[test]
     fn the_interval_is_a_floor() {
         let slow = RecoverPolicy { interval: Duration::from_secs(1), ..policy(None, None) };
-        assert_eq!(slow.delay(1, true), Duration::from_secs(1));
-        assert_eq!(slow.delay(u32::MAX, true), Duration::from_secs(30));
+        assert_eq!(slow.delay(0, true), Duration::from_secs(1));
+        assert_eq!(slow.delay(u32::MAX, false), Duration::from_secs(30));
     }
 }

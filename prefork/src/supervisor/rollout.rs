@@ -140,6 +140,7 @@ impl Supervisor {
         slot.respawn_at = None;
         slot.predecessor = None;
         slot.strikes = 0;
+        slot.flickered = false;
         slot.tired = false;
         slot.generation = generation.unwrap_or(slot.generation);
         if let Some(old) = old {

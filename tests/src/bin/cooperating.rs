@@ -35,11 +35,11 @@ fn serve(ln: TcpListener, shard: Shard, shutdown: Shutdown, child: ChildContext)
     if app::option("stop").as_deref() == Some("wait") {
         let accepting = thread::spawn(move || accept(&ln, &about, || false));
         shutdown.wait();
-        eprintln!("serve: waited for the stop; accepting: {}", !accepting.is_finished());
+        app::say(&format!("serve: waited for the stop; accepting: {}", !accepting.is_finished()));
         return Ok(());
     }
     accept(&ln, &about, || shutdown.is_requested());
-    eprintln!("serve: left the loop");
+    app::say("serve: left the loop");
     Ok(())
 }
 

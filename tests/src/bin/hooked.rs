@@ -2,10 +2,16 @@
 //! names. The options `fails` and `panics` name hooks that do so; `produces` says what
 //! `command_producer` does.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a server under test that cannot start fails its test"
+)]
+
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::net::TcpListener;
-use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::Mutex;
 use std::thread;
@@ -54,7 +60,7 @@ fn run(hook: &str, arguments: &str) -> Result<(), String> {
 fn check_for_avalanche() {
     let journal = app::option("journal").and_then(|path| std::fs::read_to_string(path).ok());
     if journal.is_some_and(|journal| journal.lines().count() > 20) {
-        eprintln!("an avalanche of processes");
+        app::say("an avalanche of processes");
         std::process::exit(9);
     }
 }
@@ -86,7 +92,7 @@ fn produce(what: &str, mut command: Command) -> io::Result<Child> {
     note("command_producer");
     check_for_avalanche();
     match what {
-        "alters" => command.arg0("renamed").env("TEST_PRODUCED", "yes").spawn(),
+        "alters" => rename(&mut command).env("TEST_PRODUCED", "yes").spawn(),
         "error" => Err(io::Error::other("no child today")),
         "panic" => panic!("a producer panics, as told"),
         "true" => Command::new("true").spawn(),
@@ -95,4 +101,14 @@ fn produce(what: &str, mut command: Command) -> io::Result<Child> {
         "no_marker" => command.env_remove("PREFORK_CHILD").spawn(),
         other => panic!("no such producer: {other}"),
     }
+}
+
+#[cfg(unix)]
+fn rename(command: &mut Command) -> &mut Command {
+    std::os::unix::process::CommandExt::arg0(command, "renamed")
+}
+
+#[cfg(not(unix))]
+fn rename(command: &mut Command) -> &mut Command {
+    command
 }

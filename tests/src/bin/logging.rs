@@ -1,5 +1,12 @@
 //! A server that installs a `log` logger, which writes to the file that the option `installed` names.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a server under test that cannot start fails its test"
+)]
+
 use std::net::TcpListener;
 use std::process::ExitCode;
 use std::thread;

@@ -1,6 +1,13 @@
 //! A server of TLS with rustls. The options `cert` and `key` are paths; `form` says how the fleet
 //! gets what is in them: as `files`, or `embedded`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a server under test that cannot start fails its test"
+)]
+
 use std::fs;
 use std::io;
 use std::net::{TcpListener, TcpStream};

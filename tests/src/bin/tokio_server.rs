@@ -27,7 +27,7 @@ async fn serve(ln: TcpListener) -> io::Result<()> {
 async fn serve_until_stopped(ln: TcpListener, shutdown: Shutdown) -> io::Result<()> {
     let served = tokio::spawn(serve(ln));
     shutdown.await;
-    eprintln!("serve: stop requested, accepting: {}", !served.is_finished());
+    app::say(&format!("serve: stop requested, accepting: {}", !served.is_finished()));
     served.abort();
     Ok(())
 }
@@ -39,7 +39,7 @@ async fn answer(mut stream: TcpStream) -> io::Result<()> {
             return Ok(());
         }
     }
-    stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n").await?;
+    stream.write_all(app::head().as_bytes()).await?;
     if app::path_of(&request) == "/gate" {
         while !app::gate_is_open() {
             tokio::time::sleep(Duration::from_millis(5)).await;

@@ -98,6 +98,8 @@ struct Fleet {
     /// What all the others are like.
     nature: Nature,
     processes: BTreeMap<ChildId, Process>,
+    /// Of which generations the driver still has the program.
+    programs: BTreeSet<u32>,
     /// What is going to happen, if nothing prevents it.
     agenda: BTreeMap<(Instant, u8, u64), Event>,
     planned: u64,
@@ -130,6 +132,7 @@ impl Fleet {
             natures: BTreeMap::new(),
             nature: WELL,
             processes: BTreeMap::new(),
+            programs: BTreeSet::from([0]),
             agenda: BTreeMap::new(),
             planned: 0,
             just_gone: BTreeSet::new(),
@@ -211,6 +214,9 @@ impl Fleet {
             }
             self.just_gone.insert(child);
         }
+        if let Event::Request(Request::Reload | Request::Upgrade) = event {
+            self.programs.insert(self.supervisor.next_generation());
+        }
         self.supervisor.handle(self.now, event);
     }
 
@@ -222,12 +228,16 @@ impl Fleet {
             self.perform(action);
         }
         self.just_gone.clear();
+        self.programs.retain(|generation| self.supervisor.needs_generation(*generation));
         self.check();
     }
 
     fn perform(&mut self, action: Action) {
         match action {
-            Action::Spawn { child, slot, .. } => self.spawn(child, slot),
+            Action::Spawn { child, slot, generation } => {
+                assert!(self.programs.contains(&generation), "{child:?} has no program: {self:?}");
+                self.spawn(child, slot);
+            }
             Action::Terminate(child) | Action::Retire(child) => self.terminate(child),
             Action::Kill(child) => self.kill(child),
             Action::Forewarn(child) => self.assert_known(child),
@@ -295,6 +305,7 @@ impl Fleet {
         // Whatever the old program still had to do is never done.
         assert_eq!(self.supervisor.actions, [], "lost in the exec");
         let snapshot = self.supervisor.snapshot(self.now);
+        self.programs = BTreeSet::from([snapshot.generation]);
         // A kill is not passed on: the next program kills again, if it has to.
         for process in self.processes.values_mut().filter(|process| process.killed) {
             *process = Process { terminated: true, killed: false, ..*process };

@@ -126,22 +126,32 @@ fn the_delay_grows_while_children_fail_before_they_are_ready() {
 }
 
 #[test]
-fn the_delay_starts_anew_once_a_child_has_served_for_a_second() {
+fn the_delay_starts_anew_once_a_child_was_ready() {
     let mut fleet = Fleet::new(recovering(99));
-    for child in 0..3 {
+    for child in [0, 1, 2, 4] {
         fleet.cast(child, STILLBORN);
     }
-    fleet.cast(3, Nature { exit: Some((ms(1100), false)), ..WELL });
+    fleet.cast(3, Nature { exit: Some((ms(200), false)), ..WELL });
     fleet.run(secs(3));
-    assert_eq!(fleet.times("start#"), [0, 150, 350, 625, 1725]);
+    assert_eq!(fleet.times("start#"), [0, 150, 350, 625, 825, 975], "3 is replaced at once, 4 after 100 ms");
 }
 
 #[test]
-fn a_child_that_was_ready_for_a_moment_only_does_not_reset_the_delay() {
-    let mut fleet = Fleet::new(recovering(99));
+fn children_that_are_ready_for_a_moment_only_are_replaced_at_once_the_first_time() {
+    let mut fleet = Fleet::new(recovering(4));
     fleet.nature = Nature { exit: Some((ms(200), false)), ..WELL };
-    fleet.run(secs(1));
-    assert_eq!(fleet.times("start#"), [0, 200, 550, 975]);
+    fleet.run(secs(2));
+    assert_eq!(fleet.times("start#"), [0, 200, 500, 800, 1100]);
+    assert_eq!(fleet.verdict, Some(Verdict::OverRecovery { failures: 5 }));
+}
+
+#[test]
+fn children_that_served_for_a_second_are_replaced_at_once_every_time() {
+    let mut fleet = Fleet::new(recovering(3));
+    fleet.nature = Nature { exit: Some((ms(1200), false)), ..WELL };
+    fleet.cast(0, Nature { exit: Some((ms(200), false)), ..WELL });
+    fleet.run(secs(5));
+    assert_eq!(fleet.times("start#"), [0, 200, 1400, 2600], "whatever the one before did");
 }
 
 #[test]

@@ -58,7 +58,7 @@ fn a_slot_that_goes_before_it_was_filled_leaves_nobody_behind() {
 fn a_slot_that_waits_for_its_next_attempt_can_go() {
     let mut fleet = Fleet::new(settings(2));
     fleet.cast(1, STILLBORN);
-    fleet.run(ms(60));
+    fleet.run(ms(120));
     fleet.request(Request::Shrink);
     fleet.run(secs(1));
     assert_eq!(fleet.times("start#"), [0, 0]);

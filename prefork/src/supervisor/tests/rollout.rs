@@ -104,26 +104,29 @@ fn a_new_child_that_fails_takes_the_others_along_that_are_not_ready() {
 
 #[test]
 fn new_children_that_fail_never_count() {
-    let recover = RecoverPolicy::new(Some(0), None, Duration::ZERO);
+    let recover = RecoverPolicy::new(Some(1), None, Duration::ZERO);
     let mut fleet = Fleet::serving(Settings { recover, ..settings(1) });
     fleet.nature = STILLBORN;
     for _ in 0..5 {
         fleet.request(Request::Reload);
         fleet.run(secs(1));
     }
-    assert_eq!((fleet.verdict, fleet.occupants()), (None, vec![Some(0)]));
+    fleet.nature = WELL;
+    fleet.exit(0, false);
+    assert_eq!((fleet.verdict, fleet.occupants()), (None, vec![Some(6)]), "the first failure");
 }
 
 #[test]
 fn old_children_that_go_never_count() {
-    let recover = RecoverPolicy::new(Some(0), None, Duration::ZERO);
+    let recover = RecoverPolicy::new(Some(1), None, Duration::ZERO);
     let mut fleet = Fleet::new(Settings { recover, ..settings(2) });
     fleet.nature = STUBBORN;
     fleet.run(secs(1));
     fleet.request(Request::Reload);
     fleet.run(secs(20));
     assert_eq!(fleet.times("kill#").len(), 2);
-    assert_eq!((fleet.verdict, fleet.occupants()), (None, vec![Some(2), Some(3)]));
+    fleet.exit(2, false);
+    assert_eq!((fleet.verdict, fleet.occupants()), (None, vec![Some(4), Some(3)]), "the first failure");
 }
 
 #[test]
@@ -204,6 +207,18 @@ fn a_slot_whose_children_crash_is_healed_by_a_reload() {
 }
 
 #[test]
+fn a_slot_whose_child_was_ready_for_a_moment_only_is_healed_by_a_reload() {
+    let mut fleet = Fleet::new(settings(1));
+    fleet.cast(0, Nature { exit: Some((ms(200), false)), ..WELL });
+    fleet.run(secs(2));
+    fleet.request(Request::Reload);
+    fleet.run(ms(200));
+    fleet.story();
+    fleet.exit(2, false);
+    assert_eq!(fleet.story(), "start#3@0^1 started#3 recovered#2#3", "at once");
+}
+
+#[test]
 fn a_reload_that_was_aborted_can_be_tried_again() {
     let mut fleet = Fleet::new(settings(2));
     fleet.cast(2, STILLBORN);
@@ -253,6 +268,27 @@ fn a_child_that_was_replaced_after_a_crash_is_as_young_as_it_looks() {
     fleet.exit(0, false);
     fleet.run(secs(80));
     assert_eq!(fleet.occupants(), [Some(1)]);
+}
+
+#[test]
+fn a_child_that_boots_after_a_crash_is_not_as_old_as_the_one_before_it() {
+    let mut fleet = Fleet::serving(Settings { max_lifetime: Some(secs(10)), ..settings(1) });
+    fleet.run(secs(7));
+    fleet.cast(1, Nature { ready: Some(secs(5)), ..WELL });
+    fleet.exit(0, false);
+    fleet.run(secs(6));
+    assert_eq!(fleet.times("Recycling"), []);
+}
+
+#[test]
+fn recycling_stays_with_the_program_that_the_slot_runs() {
+    let mut fleet = Fleet::serving(settings(1));
+    fleet.cast(1, STILLBORN);
+    fleet.request(Request::Reload);
+    fleet.run(secs(1));
+    fleet.story();
+    fleet.happen(&[Event::Tired(ChildId(0))]);
+    assert_eq!(fleet.story(), "Recycling { slot: 0 } start#2@0 started#2", "generation 1 does not work");
 }
 
 #[test]
@@ -322,4 +358,16 @@ fn a_tired_child_that_stops_is_left_alone() {
     fleet.story();
     fleet.happen(&[Event::Tired(ChildId(0))]);
     assert_eq!(fleet.story(), "");
+}
+
+#[test]
+fn a_program_is_given_up_once_no_child_can_need_it() {
+    let mut fleet = Fleet::serving(settings(2));
+    fleet.cast(3, STILLBORN);
+    fleet.request(Request::Reload);
+    fleet.run(secs(1));
+    assert!(fleet.programs.iter().eq(&[0, 1]), "one slot each");
+    fleet.request(Request::Reload);
+    fleet.run(secs(1));
+    assert!(fleet.programs.iter().eq(&[2]));
 }

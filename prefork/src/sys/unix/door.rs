@@ -36,7 +36,12 @@ struct Decoy {
 
 impl Door {
     /// The door that `listeners` are, and every copy that the server makes of them.
+    ///
+    /// To be made before there are other threads, which inherit this one's signal mask.
     pub(crate) fn new(listeners: &[TcpListener]) -> io::Result<Self> {
+        let mut wake = SigSet::empty();
+        wake.add(WAKE);
+        wake.thread_unblock()?;
         let addrs = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<_>>()?;
         Ok(Self { addrs, decoys: Vec::new() })
     }

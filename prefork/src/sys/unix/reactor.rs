@@ -158,11 +158,7 @@ impl<K: Ord + Copy> Reactor<K> {
         channel.send(greeting, listeners)?;
         command.stdin(Stdio::from(theirs));
         linux::close_on_exec_from_3();
-        let child = {
-            // A signal between fork and exec would run our handlers in the child, on our self-pipe.
-            let _quiet = Quiet::begin()?;
-            produce(command)?
-        };
+        let child = produce(command)?;
         let pid = child.id();
         self.children.insert(key, Process { handle: Handle::Started(child), channel: Some(channel) });
         Ok(pid)

@@ -1,1 +1,0 @@
-//! Windows: a later change.

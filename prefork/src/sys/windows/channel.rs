@@ -1,0 +1,180 @@
+//! One end of the pipe between master and child: lines of text, and sockets written as text.
+
+use std::io;
+use std::net::TcpListener;
+use std::os::windows::io::{BorrowedHandle, OwnedHandle};
+use std::time::Duration;
+
+use super::pipe::{Pipe, Reader};
+use super::{object, socket};
+
+/// No line is longer; whoever sends more is not one of ours.
+const MAX_LINE: usize = 16 * 1024;
+
+/// A child asks for its listeners with this word and its pid. The pid of the process that the master
+/// started may be that of a wrapper.
+pub(super) const WANTED: &str = "listeners-for ";
+/// The answer: this word and a socket, as text, for each listener.
+pub(super) const HANDED: &str = "listeners";
+/// Or this one, and what went wrong.
+pub(super) const REFUSED: &str = "no-listeners";
+
+/// What one look at the channel brought.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Received {
+    /// Something; ask for lines.
+    Bytes,
+    /// Nothing within the time.
+    Nothing,
+    /// Nothing, but the other object that was waited for is signalled.
+    Other,
+    /// The other side is gone.
+    End,
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(crate) struct Channel {
+    reader: Reader,
+    buffer: Vec<u8>,
+}
+
+impl Channel {
+    /// Two connected ends.
+    pub(super) fn pair() -> io::Result<(Self, OwnedHandle)> {
+        let (ours, theirs) = Pipe::pair()?;
+        Ok((Self::new(ours)?, theirs))
+    }
+
+    pub(super) fn new(pipe: Pipe) -> io::Result<Self> {
+        Ok(Self { reader: Reader::new(pipe)?, buffer: Vec::new() })
+    }
+
+    /// What one can say something with while this end waits.
+    pub(super) fn voice(&self) -> io::Result<Pipe> {
+        self.reader.pipe().try_clone()
+    }
+
+    /// Blocks until there is a whole line.
+    pub(crate) fn wait_for_line(&mut self) -> io::Result<String> {
+        loop {
+            if let Some(line) = self.next_line() {
+                return Ok(line);
+            }
+            if self.receive(None, None)? == Received::End {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+
+    /// Sends one line. Listeners do not travel beside it here: a child asks for them.
+    pub(crate) fn send(&mut self, line: &str, sockets: &[&TcpListener]) -> io::Result<()> {
+        if sockets.is_empty() { self.reader.pipe().say(line) } else { Err(io::ErrorKind::Unsupported.into()) }
+    }
+
+    /// Takes what has arrived. Waits for it, for the `other` object, or until the time is over.
+    pub(super) fn receive(
+        &mut self,
+        other: Option<BorrowedHandle<'_>>,
+        timeout: Option<Duration>,
+    ) -> io::Result<Received> {
+        if !self.reader.begin()? {
+            return Ok(Received::End);
+        }
+        // Words first, should both be there.
+        let objects: Vec<BorrowedHandle<'_>> = [self.reader.done()].into_iter().chain(other).collect();
+        match object::wait_any(&objects, timeout)? {
+            None => return Ok(Received::Nothing),
+            Some(0) => {}
+            Some(_) => return Ok(Received::Other),
+        }
+        let Some(bytes) = self.reader.end()? else { return Ok(Received::End) };
+        self.buffer.extend_from_slice(bytes);
+        if self.buffer.len() > MAX_LINE && !self.buffer.contains(&b'\n') {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a line without end"));
+        }
+        Ok(Received::Bytes)
+    }
+
+    /// The next whole line that was received.
+    pub(super) fn next_line(&mut self) -> Option<String> {
+        let end = self.buffer.iter().position(|byte| *byte == b'\n')?;
+        let line: Vec<u8> = self.buffer.drain(..=end).collect();
+        Some(String::from_utf8_lossy(&line[..end]).into_owned())
+    }
+
+    /// Asks the master for the listeners, and takes them.
+    pub(crate) fn take_listeners(&mut self) -> io::Result<Vec<TcpListener>> {
+        self.send(&format!("{WANTED}{}", std::process::id()), &[])?;
+        let answer = self.wait_for_line()?;
+        match answer.strip_prefix(HANDED) {
+            Some(sockets) => sockets.split_whitespace().map(socket::import).collect(),
+            None => Err(io::Error::other(format!("the master could not hand over its listener: {answer}"))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use super::*;
+
+    fn pair() -> (Channel, Channel) {
+        let (master, child) = Channel::pair().unwrap();
+        (master, Channel::new(Pipe::new(child)).unwrap())
+    }
+
+    #[test]
+    fn lines_go_both_ways_at_once_and_the_end_is_seen() {
+        let (mut master, mut child) = pair();
+        let voice = child.voice().unwrap();
+        let waiting = thread::spawn(move || (child.wait_for_line().unwrap(), child));
+        // Said while another thread waits in a read on the same end.
+        voice.say("here").unwrap();
+        assert_eq!(master.wait_for_line().unwrap(), "here");
+        master.send("prefork/1 one", &[]).unwrap();
+        let (line, mut child) = waiting.join().unwrap();
+        assert_eq!(line, "prefork/1 one");
+        assert_eq!(child.receive(None, Some(Duration::from_millis(1))).unwrap(), Received::Nothing);
+        master.send("last words", &[]).unwrap();
+        drop(master);
+        assert_eq!(child.wait_for_line().unwrap(), "last words");
+        assert_eq!(child.receive(None, None).unwrap(), Received::End);
+    }
+
+    #[test]
+    fn a_listener_survives_the_wire() {
+        let (mut master, mut child) = pair();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let asking = thread::spawn(move || child.take_listeners().unwrap());
+        let request = master.wait_for_line().unwrap();
+        let pid = request.strip_prefix(WANTED).unwrap().parse().unwrap();
+        master.send(&format!("{HANDED} {}", socket::export(&listener, pid).unwrap()), &[]).unwrap();
+        let received = asking.join().unwrap();
+        assert_eq!(received.len(), 1);
+        assert_eq!(received[0].local_addr().unwrap(), addr);
+    }
+
+    #[test]
+    fn a_flood_is_refused() {
+        let (mut master, mut child) = pair();
+        master.send(&"x".repeat(2 * MAX_LINE), &[]).unwrap();
+        let outcome = loop {
+            match child.receive(None, None) {
+                Ok(Received::Bytes) => {}
+                other => break other,
+            }
+        };
+        assert_eq!(outcome.unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn nobody_waits_for_ever_to_say_something() {
+        let (mut master, child) = pair();
+        let flood = "x".repeat(256 * 1024);
+        assert!(master.send(&flood, &[]).is_err());
+        drop(child);
+    }
+}

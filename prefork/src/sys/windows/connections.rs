@@ -1,0 +1,138 @@
+//! Which connections are open on this machine, as the system's own table has them.
+
+use std::io;
+use std::mem::offset_of;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ptr;
+
+use windows_sys::Win32::Foundation::{ERROR_INSUFFICIENT_BUFFER, NO_ERROR};
+use windows_sys::Win32::NetworkManagement::IpHelper::{
+    GetExtendedTcpTable, MIB_TCP_STATE_CLOSE_WAIT, MIB_TCP_STATE_ESTAB, MIB_TCP6ROW_OWNER_PID,
+    MIB_TCPROW_OWNER_PID, TCP_TABLE_OWNER_PID_CONNECTIONS,
+};
+use windows_sys::Win32::Networking::WinSock::{AF_INET, AF_INET6};
+
+/// The table is made of these, whatever the row.
+const WORD: usize = size_of::<u32>();
+
+/// How many connections that came in through `doors` some process still has open. What the kernel
+/// alone sees to its end does not count.
+pub(super) fn open(doors: &[SocketAddr]) -> io::Result<usize> {
+    let mut all = v4()?;
+    // Also IPv4 connections can have come in through an IPv6 door.
+    if doors.iter().any(SocketAddr::is_ipv6) {
+        all.extend(v6()?);
+    }
+    Ok(all.iter().filter(|local| doors.iter().any(|door| leads_to(*door, **local))).count())
+}
+
+/// Whether a connection to `local` has come in through `door`.
+fn leads_to(door: SocketAddr, local: SocketAddr) -> bool {
+    let (door_ip, local_ip) = (door.ip().to_canonical(), local.ip().to_canonical());
+    door.port() == local.port() && (door_ip.is_unspecified() || door_ip == local_ip)
+}
+
+fn v4() -> io::Result<Vec<SocketAddr>> {
+    const ROW: usize = size_of::<MIB_TCPROW_OWNER_PID>() / WORD;
+    const STATE: usize = offset_of!(MIB_TCPROW_OWNER_PID, dwState) / WORD;
+    const ADDR: usize = offset_of!(MIB_TCPROW_OWNER_PID, dwLocalAddr) / WORD;
+    const PORT: usize = offset_of!(MIB_TCPROW_OWNER_PID, dwLocalPort) / WORD;
+    let table = table(AF_INET)?;
+    let rows = rows(&table, ROW).filter(|row| is_open(row[STATE]));
+    Ok(rows.map(|row| at(Ipv4Addr::from(row[ADDR].to_ne_bytes()).into(), row[PORT])).collect())
+}
+
+fn v6() -> io::Result<Vec<SocketAddr>> {
+    const ROW: usize = size_of::<MIB_TCP6ROW_OWNER_PID>() / WORD;
+    const STATE: usize = offset_of!(MIB_TCP6ROW_OWNER_PID, dwState) / WORD;
+    const ADDR: usize = offset_of!(MIB_TCP6ROW_OWNER_PID, ucLocalAddr) / WORD;
+    const PORT: usize = offset_of!(MIB_TCP6ROW_OWNER_PID, dwLocalPort) / WORD;
+    let table = table(AF_INET6)?;
+    let rows = rows(&table, ROW).filter(|row| is_open(row[STATE]));
+    Ok(rows.map(|row| at(v6_addr(&row[ADDR..ADDR + 4]).into(), row[PORT])).collect())
+}
+
+fn v6_addr(words: &[u32]) -> Ipv6Addr {
+    let mut octets = [0; 16];
+    for (place, word) in octets.chunks_exact_mut(WORD).zip(words) {
+        place.copy_from_slice(&word.to_ne_bytes());
+    }
+    octets.into()
+}
+
+/// The port stands in the first two bytes, as on the wire.
+fn at(ip: IpAddr, port: u32) -> SocketAddr {
+    let [high, low, ..] = port.to_ne_bytes();
+    SocketAddr::new(ip, u16::from_be_bytes([high, low]))
+}
+
+fn is_open(state: u32) -> bool {
+    [MIB_TCP_STATE_ESTAB, MIB_TCP_STATE_CLOSE_WAIT].iter().any(|open| open.cast_unsigned() == state)
+}
+
+/// The table is a word that says how many rows there are, and then these.
+fn rows(table: &[u32], row: usize) -> impl Iterator<Item = &[u32]> {
+    let count = table.first().and_then(|count| usize::try_from(*count).ok()).unwrap_or(0);
+    table.get(1..).unwrap_or_default().chunks_exact(row).take(count)
+}
+
+fn table(family: u16) -> io::Result<Vec<u32>> {
+    let mut table: Vec<u32> = Vec::new();
+    loop {
+        let mut size = u32::try_from(table.len() * WORD).map_err(io::Error::other)?;
+        // SAFETY: the system writes at most `size` bytes, and says how many it would have liked.
+        let answer = unsafe {
+            GetExtendedTcpTable(
+                if table.is_empty() { ptr::null_mut() } else { table.as_mut_ptr().cast() },
+                &raw mut size,
+                0,
+                family.into(),
+                TCP_TABLE_OWNER_PID_CONNECTIONS,
+                0,
+            )
+        };
+        match answer {
+            NO_ERROR => return Ok(table),
+            // The table may grow until the next call.
+            ERROR_INSUFFICIENT_BUFFER => {
+                let words = usize::try_from(size).map_err(io::Error::other)?.div_ceil(WORD);
+                table = vec![0; words + words / 4 + 16];
+            }
+            code => return Err(io::Error::from_raw_os_error(code.cast_signed())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[test]
+    fn connections_count_until_they_are_closed() {
+        for addr in ["127.0.0.1:0", "[::1]:0"] {
+            let Ok(listener) = TcpListener::bind(addr) else { continue };
+            let doors = [listener.local_addr().unwrap()];
+            assert_eq!(open(&doors).unwrap(), 0);
+            let client = TcpStream::connect(doors[0]).unwrap();
+            let (server, _) = listener.accept().unwrap();
+            assert_eq!(open(&doors).unwrap(), 1, "{addr}");
+            drop(client);
+            assert_eq!(open(&doors).unwrap(), 1, "{addr}: the server has not closed it");
+            drop(server);
+            assert_eq!(open(&doors).unwrap(), 0, "{addr}");
+        }
+    }
+
+    #[test]
+    fn only_what_came_in_through_the_door_counts() {
+        let leads = |door: &str, local: &str| leads_to(door.parse().unwrap(), local.parse().unwrap());
+        assert!(leads("127.0.0.1:80", "127.0.0.1:80"));
+        assert!(leads("0.0.0.0:80", "192.0.2.7:80"));
+        assert!(leads("[::]:80", "192.0.2.7:80"));
+        assert!(leads("[::]:80", "[::ffff:192.0.2.7]:80"));
+        assert!(!leads("127.0.0.1:80", "192.0.2.7:80"));
+        assert!(!leads("0.0.0.0:80", "192.0.2.7:81"));
+    }
+}

@@ -1,0 +1,81 @@
+//! The listener of a server that is being stopped; what can be done about it is in the
+//! [module above](super).
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+
+use super::{connections, socket, watch};
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(crate) struct Door {
+    /// Handles of our own to the sockets: the server's are its own business.
+    listeners: Vec<TcpListener>,
+    addrs: Vec<SocketAddr>,
+}
+
+impl Door {
+    /// The door that `listeners` are, and every copy that the server makes of them.
+    pub(crate) fn new(listeners: &[TcpListener]) -> io::Result<Self> {
+        let addrs = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<_>>()?;
+        let listeners = listeners.iter().map(TcpListener::try_clone).collect::<io::Result<_>>()?;
+        Ok(Self { listeners, addrs })
+    }
+
+    /// Shuts it, if that is this child's to do. While there is a master it belongs to the whole fleet,
+    /// of which this child may be the only one that stops; the master shuts it for all.
+    pub(crate) fn shut(&mut self) -> io::Result<()> {
+        if watch::is_orphaned() {
+            self.listeners.iter().for_each(socket::refuse);
+        }
+        Ok(())
+    }
+
+    /// Who sits in `accept` cannot be told, and needs no interruption: the door stays where it is.
+    pub(crate) fn interrupt_accepts(&self) -> io::Result<usize> {
+        Ok(1)
+    }
+
+    /// Wakes the threads that sit in `accept`, with an error, so that a loop which looks at its stop
+    /// flag between connections gets to look.
+    pub(crate) fn knock(&self, _count: usize) {
+        self.listeners.iter().for_each(socket::cancel_accepts);
+    }
+
+    /// How many connections to the address are open, in the whole fleet. Where that cannot be told
+    /// there may be one for as long as the grace lasts.
+    pub(crate) fn connections(&self) -> usize {
+        connections::open(&self.addrs).unwrap_or(1)
+    }
+
+    /// A socket's queue cannot be looked at.
+    pub(crate) fn queued(&self) -> io::Result<u32> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn whoever_sits_in_accept_is_woken() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let door = Door::new(&[listener.try_clone().unwrap()]).unwrap();
+        let accepting = thread::spawn(move || (listener.accept().map(drop), listener));
+        while !accepting.is_finished() {
+            door.knock(1);
+            thread::sleep(Duration::from_millis(5));
+        }
+        let (accepted, listener) = accepting.join().unwrap();
+        accepted.unwrap_err();
+        // The socket is none the worse for it.
+        let _client = TcpStream::connect(addr).unwrap();
+        listener.accept().unwrap();
+    }
+}

@@ -1,0 +1,140 @@
+//! Windows: pipes, events, threads, a socket that processes share.
+//!
+//! # One socket for the fleet
+//!
+//! A fleet on Windows has to ask for `reuseport`, as it had to in the seed; what it gets is better
+//! than what the word promises there. Two ways were weighed:
+//!
+//! - Each child listens on a socket of its own, all with `SO_REUSEADDR`. Windows calls the behaviour
+//!   of such sockets indeterminate: in practice one of them gets every connection until it closes.
+//!   The option also lets any other program take the port, and what is queued on the socket of a
+//!   child that dies is lost.
+//! - The master listens, and each child gets a handle to the very same socket (`WSADuplicateSocketW`).
+//!   Whoever is in `accept` gets the next connection, a child's death loses nothing that is queued,
+//!   a busy port is the master's error and port 0 is one port for all.
+//!
+//! It is the second. The child's pid has to be known for it, so the listener follows the greeting
+//! once the child has told its pid itself: it may have been started by a wrapper of the user's.
+//!
+//! Neither `SO_REUSEADDR` nor `SO_EXCLUSIVEADDRUSE` is set on it. Without either, Windows refuses a
+//! second socket on the port unless it asks for `SO_REUSEADDR` and belongs to the same user, who
+//! could as well end this process. The exclusive option would shut that gap too, but refuses the
+//! port while connections of the last run linger: a server could not be restarted at once.
+//!
+//! # Stopping
+//!
+//! A stop is a word on the pipe, and a child can no more be made to stop accepting than any program
+//! whose socket is its own business: nothing can be put over a handle, and closing it under its
+//! owner's feet is no option. So, when the fleet stops, the master has the socket itself refuse new
+//! connections (`SO_PAUSE_ACCEPT`; where the system knows no such thing, they still come in), and
+//! every child goes on until no connection to the address is left, of any child, or the grace is over.
+//! Whose a connection is cannot be told: Windows books it on the process that opened the listener.
+//! A server that takes `Shutdown` is woken from `accept` by an error and can leave its loop.
+//!
+//! # The master's death
+//!
+//! A child sees the end of the pipe and drains. A job object that kills its processes when it is
+//! closed was considered and left out: it would kill the children at the very moment in which they
+//! are to drain and to run `on_master_death`. That none outlives the grace is the work of the thread
+//! that watches in each child. Until then an orphan that drains holds the port.
+
+mod attendant;
+mod channel;
+mod connections;
+mod console;
+mod controls;
+mod door;
+mod object;
+mod pipe;
+mod program;
+mod reactor;
+mod role;
+mod socket;
+mod watch;
+
+use std::io;
+use std::net::TcpListener;
+
+use windows_sys::Win32::Foundation::{
+    ERROR_COMMITMENT_LIMIT, ERROR_NO_SYSTEM_RESOURCES, ERROR_NOT_ENOUGH_MEMORY, ERROR_NOT_ENOUGH_QUOTA,
+    ERROR_OUTOFMEMORY, ERROR_SHARING_VIOLATION, ERROR_TOO_MANY_OPEN_FILES,
+};
+use windows_sys::Win32::Networking::WinSock::{WSAEADDRNOTAVAIL, WSAEAFNOSUPPORT, WSAEMFILE, WSAENOBUFS};
+use windows_sys::Win32::System::ProcessStatus::{K32GetProcessMemoryInfo, PROCESS_MEMORY_COUNTERS};
+use windows_sys::Win32::System::Threading::{GetCurrentProcess, TerminateProcess};
+
+pub(crate) use channel::Channel;
+pub(crate) use door::Door;
+pub(crate) use program::Program;
+pub(crate) use reactor::Reactor;
+pub(crate) use role::{adopt, role};
+pub(crate) use socket::close_for_all;
+pub(crate) use watch::{Voice, Watch};
+
+use super::Inheritance;
+
+/// Ends this process at once: no destructor, no exit handler, no flush.
+pub(crate) fn exit_now(status: i32) -> ! {
+    // SAFETY: plain numbers; the pseudo handle of this process is always valid.
+    unsafe { TerminateProcess(GetCurrentProcess(), status.cast_unsigned()) };
+    // Not reached, unless the system refuses a process its own end.
+    std::process::abort()
+}
+
+/// Nothing: a process cannot become another program here.
+pub(crate) fn inheritance() -> io::Result<Option<Inheritance>> {
+    Ok(None)
+}
+
+/// There is no group of sockets to steer between.
+pub(crate) fn steer(_socket: &TcpListener, _targets: &[usize]) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(crate) fn unsteer(_socket: &TcpListener) -> io::Result<()> {
+    Ok(())
+}
+
+/// How much memory this process occupies now.
+pub(crate) fn resident_bytes() -> io::Result<u64> {
+    let size = u32::try_from(size_of::<PROCESS_MEMORY_COUNTERS>()).map_err(io::Error::other)?;
+    let mut counters = PROCESS_MEMORY_COUNTERS { cb: size, ..PROCESS_MEMORY_COUNTERS::default() };
+    // SAFETY: the system writes at most `size` bytes into `counters`.
+    object::check(unsafe { K32GetProcessMemoryInfo(GetCurrentProcess(), &raw mut counters, size) })?;
+    u64::try_from(counters.WorkingSetSize).map_err(io::Error::other)
+}
+
+/// Not to be known from inside without a debugger's library; the crash dump tells.
+pub(crate) fn threads() -> Vec<String> {
+    Vec::new()
+}
+
+/// Whether starting a process failed for want of something that may be there later.
+pub(crate) fn is_transient(error: &io::Error) -> bool {
+    // The last one: somebody has the program's file open to write to it.
+    const WANTS: [u32; 6] = [
+        ERROR_NOT_ENOUGH_MEMORY,
+        ERROR_OUTOFMEMORY,
+        ERROR_COMMITMENT_LIMIT,
+        ERROR_NO_SYSTEM_RESOURCES,
+        ERROR_NOT_ENOUGH_QUOTA,
+        ERROR_SHARING_VIOLATION,
+    ];
+    let is_want = code_of(error).is_some_and(|code| WANTS.contains(&code));
+    is_want || is_out_of_descriptors(error) || error.raw_os_error() == Some(WSAENOBUFS)
+}
+
+/// Whether the process or the system has no handle left.
+pub(crate) fn is_out_of_descriptors(error: &io::Error) -> bool {
+    code_of(error) == Some(ERROR_TOO_MANY_OPEN_FILES) || error.raw_os_error() == Some(WSAEMFILE)
+}
+
+/// Whether the error means that this machine does not speak IPv6.
+pub(crate) fn lacks_ipv6(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(WSAEAFNOSUPPORT | WSAEADDRNOTAVAIL))
+}
+
+/// The system's number for the error, in the type of its own constants.
+fn code_of(error: &io::Error) -> Option<u32> {
+    error.raw_os_error().and_then(|code| u32::try_from(code).ok())
+}

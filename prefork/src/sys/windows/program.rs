@@ -1,0 +1,58 @@
+//! This program, to be started again.
+
+use std::env;
+use std::ffi::OsString;
+use std::io;
+use std::net::TcpListener;
+use std::os::windows::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use windows_sys::Win32::System::Threading::CREATE_NEW_PROCESS_GROUP;
+
+use super::Channel;
+use crate::sys::MARKER;
+
+/// The executable that children run, and its arguments. Windows lets nobody write to or delete a file
+/// that runs, so its name is enough; it can be renamed, and another put in its place.
+#[derive(Debug)]
+pub(crate) struct Program {
+    path: PathBuf,
+    arguments: Vec<OsString>,
+}
+
+impl Program {
+    /// The program that runs now.
+    pub(crate) fn current() -> io::Result<Self> {
+        Ok(Self { path: env::current_exe()?, arguments: env::args_os().skip(1).collect() })
+    }
+
+    /// The program that its name means now, to be run with the same arguments.
+    pub(crate) fn afresh(&self) -> io::Result<Self> {
+        if !self.path.metadata()?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it is not an executable file"));
+        }
+        Ok(Self { path: self.path.clone(), arguments: self.arguments.clone() })
+    }
+
+    /// Under which name it is looked up.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A command that starts a child. It leads a process group of its own, so that Ctrl-C in a
+    /// console reaches the master alone.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(&self.path);
+        command
+            .args(&self.arguments)
+            .env(MARKER, std::process::id().to_string())
+            .creation_flags(CREATE_NEW_PROCESS_GROUP);
+        command
+    }
+
+    /// A process cannot become another program here.
+    pub(crate) fn exec(&self, _text: &str, _listeners: &[TcpListener], _channels: &[&Channel]) -> io::Error {
+        io::Error::new(io::ErrorKind::Unsupported, "Windows cannot put another program into a running process")
+    }
+}

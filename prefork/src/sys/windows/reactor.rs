@@ -1,0 +1,174 @@
+//! The master's one place to wait: a queue that threads fill. One thread sits beside each child, one
+//! waits for requests, and the system brings its own for what a console has to tell. None of them
+//! decides anything.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::TcpListener;
+use std::os::windows::io::AsHandle;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::Duration;
+
+use super::attendant::{self, Event};
+use super::channel::{Channel, HANDED, REFUSED, WANTED};
+use super::controls::Controls;
+use super::pipe::Pipe;
+use super::{console, socket};
+use crate::sys::{Occurrence, STOP};
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(crate) struct Reactor<K: Ord + Copy> {
+    events: Receiver<Event<K>>,
+    sender: Sender<Event<K>>,
+    children: BTreeMap<K, Process>,
+    _controls: Controls,
+}
+
+#[derive(Debug)]
+struct Process {
+    child: Child,
+    /// `None` once the child has hung up.
+    voice: Option<Pipe>,
+    /// What the child is to get, until it has it.
+    listeners: Vec<TcpListener>,
+}
+
+impl Process {
+    /// Says a line. One that has hung up does not hear it.
+    fn say(&self, line: &str) -> io::Result<()> {
+        self.voice.as_ref().map_or(Ok(()), |voice| voice.say(line))
+    }
+
+    /// Gives the child its listeners; `pid` is what it says of itself.
+    fn hand_over(&self, pid: &str) -> io::Result<()> {
+        let pid = pid.parse().map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "not a pid"))?;
+        let mut line = HANDED.to_owned();
+        for listener in &self.listeners {
+            line.push(' ');
+            line.push_str(&socket::export(listener, pid)?);
+        }
+        self.say(&line)
+    }
+
+    /// Kills it and waits for its end.
+    fn destroy(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl<K: Ord + Copy + Send + 'static> Reactor<K> {
+    /// Takes over the requests that a master answers.
+    pub(crate) fn new() -> io::Result<Self> {
+        let (sender, events) = mpsc::channel();
+        let tell = |sender: Sender<Event<K>>| move |signal| drop(sender.send(Event::Signal(signal)));
+        let controls = Controls::listen(tell(sender.clone()))?;
+        console::listen(tell(sender.clone()))?;
+        Ok(Self { events, sender, children: BTreeMap::new(), _controls: controls })
+    }
+
+    /// There is never another program's child to take over.
+    pub(crate) fn adopt(&mut self, _key: K, _pid: u32, _channel: Option<Channel>) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Nor anything that happened to one meanwhile.
+    pub(crate) fn catch_up(&mut self) -> io::Result<Vec<Occurrence<K>>> {
+        Ok(Vec::new())
+    }
+
+    /// Channels are for a program that takes over; none does.
+    pub(crate) fn channel(&self, _key: K) -> Option<&Channel> {
+        None
+    }
+
+    /// Starts a child with `greeting` waiting on its standard input, and `listeners` ready for when it
+    /// asks. `produce` turns the finished command into a process. Returns its pid.
+    pub(crate) fn spawn(
+        &mut self,
+        key: K,
+        mut command: Command,
+        produce: &dyn Fn(Command) -> io::Result<Child>,
+        greeting: &str,
+        listeners: &[&TcpListener],
+    ) -> io::Result<u32> {
+        let (channel, theirs) = Channel::pair()?;
+        let voice = channel.voice()?;
+        voice.say(greeting)?;
+        let listeners = listeners.iter().map(|listener| listener.try_clone()).collect::<io::Result<_>>()?;
+        command.stdin(Stdio::from(theirs));
+        let child = produce(command)?;
+        let pid = child.id();
+        let mut process = Process { child, voice: Some(voice), listeners };
+        let handle = process.child.as_handle().try_clone_to_owned();
+        match handle.and_then(|handle| attendant::start(key, channel, handle, self.sender.clone())) {
+            Ok(()) => {
+                self.children.insert(key, process);
+                Ok(pid)
+            }
+            Err(error) => {
+                process.destroy();
+                Err(error)
+            }
+        }
+    }
+
+    /// Says a line to a child. One that has hung up does not hear it.
+    pub(crate) fn say(&mut self, key: K, line: &str) -> io::Result<()> {
+        self.children.get(&key).map_or(Ok(()), |process| process.say(line))
+    }
+
+    /// Asks a child to stop.
+    pub(crate) fn terminate(&mut self, key: K) -> io::Result<()> {
+        self.say(key, STOP)
+    }
+
+    /// Kills a child.
+    pub(crate) fn kill(&mut self, key: K) -> io::Result<()> {
+        self.children.get_mut(&key).map_or(Ok(()), |process| process.child.kill())
+    }
+
+    /// Waits until something happens, or for `timeout`. May return nothing.
+    pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<Vec<Occurrence<K>>> {
+        // The queue has always a sender: our own.
+        let first = match timeout {
+            Some(timeout) => self.events.recv_timeout(timeout).ok(),
+            None => self.events.recv().ok(),
+        };
+        let events: Vec<Event<K>> = first.into_iter().chain(self.events.try_iter()).collect();
+        let mut occurrences = Vec::with_capacity(events.len());
+        for event in events {
+            occurrences.extend(self.note(event)?);
+        }
+        Ok(occurrences)
+    }
+
+    fn note(&mut self, event: Event<K>) -> io::Result<Option<Occurrence<K>>> {
+        Ok(match event {
+            Event::Signal(signal) => Some(Occurrence::Signal(signal)),
+            Event::Line(key, line) => match line.strip_prefix(WANTED) {
+                Some(pid) => {
+                    self.hand_over(key, pid);
+                    None
+                }
+                None => {
+                    // Whoever has more to say has its listeners, or will never ask for them.
+                    self.let_go_of_listeners(key, &line);
+                    Some(Occurrence::Said(key, line))
+                }
+            },
+            Event::HungUp(key) => {
+                if let Some(process) = self.children.get_mut(&key) {
+                    process.voice = None;
+                }
+                Some(Occurrence::HungUp(key))
+            }
+            Event::Ended(key) => match self.children.remove(&key) {
+                Some(mut process) => Some(Occurrence::Exited(key, process.child.wait()?)),
+                None => None,
+            },
+        })
+    }
+}

@@ -1,0 +1,72 @@
+//! Master or child: how a process finds out, and how a child takes its handoff.
+
+use std::env;
+use std::fs::File;
+use std::io;
+use std::os::windows::io::{AsRawHandle, FromRawHandle, IntoRawHandle, OwnedHandle};
+use std::ptr;
+
+use windows_sys::Win32::Foundation::{HANDLE_FLAG_INHERIT, SetHandleInformation};
+use windows_sys::Win32::System::Console::{STD_INPUT_HANDLE, SetStdHandle};
+use windows_sys::Win32::System::Pipes::PeekNamedPipe;
+
+use super::pipe::Pipe;
+use super::{Channel, object};
+use crate::sys::{GREETING, MARKER, Role};
+
+/// Whether a master started this process. Consumes nothing.
+///
+/// The handoff decides, also where somebody has cleared the environment on the way: a child that
+/// took itself for a master would start children of its own, and those too, without end.
+///
+/// Windows makes it wait for a thread that reads from standard input at that moment, if that is a
+/// pipe: a program that does so should ask for its role first.
+pub(crate) fn role() -> Role {
+    if handoff_is_waiting() {
+        Role::Child
+    } else if env::var_os(MARKER).is_some() {
+        Role::Stray
+    } else {
+        Role::Master
+    }
+}
+
+/// The master writes the greeting before it starts the child, so it is there or it never will be.
+fn handoff_is_waiting() -> bool {
+    let mut start = [0_u8; GREETING.len()];
+    let Ok(size) = u32::try_from(start.len()) else { return false };
+    let mut seen = 0;
+    // SAFETY: the system writes at most `size` bytes; whatever is not a pipe is refused.
+    let peeked = unsafe {
+        PeekNamedPipe(
+            io::stdin().as_raw_handle(),
+            (&raw mut start).cast(),
+            size,
+            &raw mut seen,
+            ptr::null_mut(),
+            ptr::null_mut(),
+        )
+    };
+    peeked != 0 && seen == size && start == GREETING.as_bytes()
+}
+
+/// Takes the handoff off standard input, puts the null device there instead, and removes the marker.
+/// Afterwards no process that this one starts has a trace of its role. Call it once, in a process
+/// whose [`role`] is child.
+pub(crate) fn adopt() -> io::Result<Channel> {
+    let handoff = io::stdin().as_raw_handle();
+    let null = File::open("NUL")?;
+    // SAFETY: both are open; only flags change: standard input is inherited, the handoff is not.
+    unsafe {
+        object::check(SetHandleInformation(handoff, HANDLE_FLAG_INHERIT, 0))?;
+        object::check(SetHandleInformation(null.as_raw_handle(), HANDLE_FLAG_INHERIT, HANDLE_FLAG_INHERIT))?;
+        object::check(SetStdHandle(STD_INPUT_HANDLE, null.as_raw_handle()))?;
+    }
+    // Standard input has it now, for the rest of the process's life.
+    let _ = null.into_raw_handle();
+    // SAFETY: the handle is open, and was standard input's only: since that is another one, ours.
+    let handoff = unsafe { OwnedHandle::from_raw_handle(handoff) };
+    // SAFETY: on Windows it always is, says its documentation: the system guards the environment.
+    unsafe { env::remove_var(MARKER) };
+    Channel::new(Pipe::new(handoff))
+}

@@ -1,0 +1,121 @@
+//! Calls on sockets that std does not make.
+
+use std::fmt::Write as _;
+use std::io;
+use std::net::TcpListener;
+use std::os::windows::io::{AsRawSocket, FromRawSocket, RawSocket};
+use std::sync::OnceLock;
+
+use windows_sys::Win32::Networking::WinSock::{
+    FROM_PROTOCOL_INFO, INVALID_SOCKET, SO_PAUSE_ACCEPT, SOCKET, SOL_SOCKET, WSA_FLAG_NO_HANDLE_INHERIT,
+    WSA_FLAG_OVERLAPPED, WSADATA, WSADuplicateSocketW, WSAGetLastError, WSAPROTOCOL_INFOW, WSASocketW,
+    WSAStartup, setsockopt,
+};
+use windows_sys::Win32::System::IO::CancelIoEx;
+
+/// A socket, described for another process. The type has no padding: every byte of it means something.
+const DESCRIPTION: usize = size_of::<WSAPROTOCOL_INFOW>();
+
+/// Describes `listener` so that the process with this pid, and no other, can open it too. It has to
+/// be kept open until that has happened.
+pub(super) fn export(listener: &TcpListener, pid: u32) -> io::Result<String> {
+    let mut description = WSAPROTOCOL_INFOW::default();
+    // SAFETY: the socket is open for as long as it is borrowed; the system fills the description.
+    let answer = unsafe { WSADuplicateSocketW(number(listener)?, pid, &raw mut description) };
+    if answer != 0 {
+        return Err(last_error());
+    }
+    // SAFETY: same size, no padding, and every byte pattern is an array of bytes.
+    let bytes: [u8; DESCRIPTION] = unsafe { std::mem::transmute(description) };
+    let mut text = String::with_capacity(2 * DESCRIPTION);
+    for byte in bytes {
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    Ok(text)
+}
+
+/// Opens a socket that another process has described for this one.
+pub(super) fn import(text: &str) -> io::Result<TcpListener> {
+    let broken = || io::Error::new(io::ErrorKind::InvalidData, "the master sent a socket that is none");
+    let digits = text.as_bytes();
+    let mut bytes = [0; DESCRIPTION];
+    if digits.len() != 2 * DESCRIPTION {
+        return Err(broken());
+    }
+    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        let pair = std::str::from_utf8(pair).map_err(|_| broken())?;
+        *byte = u8::from_str_radix(pair, 16).map_err(|_| broken())?;
+    }
+    // SAFETY: same size, and the type is made of integers: every byte pattern is one.
+    let description: WSAPROTOCOL_INFOW = unsafe { std::mem::transmute(bytes) };
+    start()?;
+    let flags = WSA_FLAG_OVERLAPPED | WSA_FLAG_NO_HANDLE_INHERIT;
+    let (any, from) = (FROM_PROTOCOL_INFO, &raw const description);
+    // SAFETY: the description outlives the call, which checks what it says.
+    let socket = unsafe { WSASocketW(any, any, any, from, 0, flags) };
+    if socket == INVALID_SOCKET {
+        return Err(last_error());
+    }
+    let socket = RawSocket::try_from(socket).map_err(io::Error::other)?;
+    // SAFETY: the system has just made this socket for us, and nobody else knows it.
+    Ok(unsafe { TcpListener::from_raw_socket(socket) })
+}
+
+/// Closes a listener that no process is to accept from any more. Others have it open still, so the
+/// socket itself is told to refuse connections; what has come in is served.
+pub(crate) fn close_for_all(listener: TcpListener) {
+    refuse(&listener);
+}
+
+/// Has the socket refuse new connections, whoever else has it open. A system that does not know how
+/// goes on as before: the drain is then as short as its clients let it be.
+pub(super) fn refuse(listener: &TcpListener) {
+    let Ok(socket) = number(listener) else { return };
+    let yes = 1_i32.to_ne_bytes();
+    // The system declares options without a sign, and the call wants them with one.
+    let option = SO_PAUSE_ACCEPT.cast_signed();
+    // SAFETY: the socket is open for as long as it is borrowed; the value is four bytes long.
+    unsafe { setsockopt(socket, SOL_SOCKET, option, yes.as_ptr(), 4) };
+}
+
+/// Makes threads of this process that sit in `accept` on this socket return from there with an error.
+pub(super) fn cancel_accepts(listener: &TcpListener) {
+    let Ok(socket) = number(listener) else { return };
+    // SAFETY: a socket is a handle, open for as long as it is borrowed. If nobody waits on it, the
+    // call finds nothing to cancel.
+    unsafe { CancelIoEx(socket as _, std::ptr::null()) };
+}
+
+/// The socket as the system's calls take it.
+fn number(listener: &TcpListener) -> io::Result<SOCKET> {
+    SOCKET::try_from(listener.as_raw_socket()).map_err(io::Error::other)
+}
+
+/// The library wants to be told that it is used. std does so, but only with the first socket of its own.
+fn start() -> io::Result<()> {
+    static STARTED: OnceLock<i32> = OnceLock::new();
+    let answer = *STARTED.get_or_init(|| {
+        let mut about = WSADATA::default();
+        // SAFETY: the system fills the value, which outlives the call.
+        unsafe { WSAStartup(0x0202, &raw mut about) }
+    });
+    if answer == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(answer)) }
+}
+
+fn last_error() -> io::Error {
+    // SAFETY: reads a number that belongs to this thread.
+    io::Error::from_raw_os_error(unsafe { WSAGetLastError() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_socket_is_refused() {
+        assert_eq!(import("").unwrap_err().kind(), io::ErrorKind::InvalidData);
+        assert_eq!(import(&"xy".repeat(DESCRIPTION)).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        assert!(import(&"00".repeat(DESCRIPTION)).is_err());
+    }
+}

@@ -1,0 +1,63 @@
+//! What a child waits for beside its work: its master's end, or a request to stop.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use super::channel::{Channel, Received};
+use super::console;
+use super::pipe::Pipe;
+use crate::sys::Order;
+
+/// Whether this process has lost its master.
+static ORPHANED: AtomicBool = AtomicBool::new(false);
+
+pub(super) fn is_orphaned() -> bool {
+    ORPHANED.load(Ordering::SeqCst)
+}
+
+/// Waits in a thread of its own; costs nothing while nothing happens.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    channel: Channel,
+}
+
+impl Watch {
+    /// From now on a console's events are the master's business.
+    pub(crate) fn new(channel: Channel) -> io::Result<(Self, Voice)> {
+        console::leave_to_master()?;
+        let voice = Voice(channel.voice()?);
+        Ok((Self { channel }, voice))
+    }
+
+    /// Waits for an order; at most for `timeout`, if there is one. A master that died is reported once.
+    pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<Order> {
+        if let Some(line) = self.channel.next_line() {
+            return Ok(Order::Said(line));
+        }
+        if is_orphaned() {
+            // Nobody is left to give orders.
+            thread::sleep(timeout.unwrap_or(Duration::MAX));
+            return Ok(Order::None);
+        }
+        match self.channel.receive(None, timeout) {
+            Ok(Received::Bytes) => Ok(self.channel.next_line().map_or(Order::None, Order::Said)),
+            Ok(Received::Nothing | Received::Other) => Ok(Order::None),
+            Ok(Received::End) | Err(_) => {
+                ORPHANED.store(true, Ordering::SeqCst);
+                Ok(Order::Orphaned)
+            }
+        }
+    }
+}
+
+/// What a child tells its master with, from any thread.
+#[derive(Debug)]
+pub(crate) struct Voice(Pipe);
+
+impl Voice {
+    pub(crate) fn say(&self, line: &str) -> io::Result<()> {
+        self.0.say(line)
+    }
+}

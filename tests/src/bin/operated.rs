@@ -1,0 +1,138 @@
+//! A server for operators: the options that govern its upkeep, and answers on connections that stay
+//! open. It takes `Shutdown`: from a stop on, every answer is the last on its connection.
+//!
+//! Its options, besides those of every server: `ready`, `stop_delay`, `reload_parallel`,
+//! `max_lifetime`, `max_rss`, `hang_timeout`; `broken`: a file whose presence makes a child end
+//! before it is ready.
+
+use std::io::{self, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::thread;
+use std::time::Duration;
+
+use prefork::{ChildContext, Prefork, Shutdown};
+use prefork_tests::{app, wait};
+
+/// How often a connection that idles looks whether the child is to stop.
+const LOOK: Duration = Duration::from_millis(100);
+/// How often it looks after that before it is closed: a client that is about to ask has the time to.
+const LAST_LOOKS: u32 = 30;
+
+/// What `/grow` filled.
+static BALLAST: Mutex<Vec<u8>> = Mutex::new(Vec::new());
+
+fn main() -> ExitCode {
+    if prefork::is_child() && app::option("broken").is_some_and(|path| PathBuf::from(path).exists()) {
+        return ExitCode::FAILURE;
+    }
+    app::start(with_upkeep(app::builder(serve)))
+}
+
+fn with_upkeep(mut fleet: Prefork) -> Prefork {
+    if let Some(ready) = app::option("ready") {
+        fleet = fleet.ready(ready);
+    }
+    if let Some(delay) = app::option("stop_delay") {
+        fleet = fleet.stop_delay(delay);
+    }
+    if let Some(slots) = app::option("reload_parallel") {
+        fleet = fleet.reload_parallel(slots.parse().expect("a number"));
+    }
+    if let Some(limit) = app::option("max_lifetime") {
+        fleet = fleet.max_lifetime(limit);
+    }
+    if let Some(limit) = app::option("max_rss") {
+        fleet = fleet.max_rss(limit);
+    }
+    if let Some(timeout) = app::option("hang_timeout") {
+        fleet = fleet.hang_timeout(timeout);
+    }
+    fleet
+}
+
+fn serve(ln: TcpListener, child: ChildContext, shutdown: Shutdown) -> io::Result<()> {
+    if app::option("ready").as_deref() == Some("manual") {
+        let child = child.clone();
+        thread::spawn(move || {
+            wait::until("the gate", app::gate_is_open);
+            child.ready();
+        });
+    }
+    thread::scope(|scope| {
+        for stream in ln.incoming() {
+            let stream = stream?;
+            let (child, stop) = (&child, &shutdown);
+            scope.spawn(move || converse(stream, child, stop));
+            if shutdown.is_requested() {
+                break;
+            }
+        }
+        Ok(())
+    })
+}
+
+/// Answers requests until the client has no more, or the child is to stop.
+fn converse(mut stream: TcpStream, child: &ChildContext, shutdown: &Shutdown) -> io::Result<()> {
+    stream.set_read_timeout(Some(LOOK))?;
+    let mut idle_looks = 0;
+    loop {
+        let request = match next_request(&mut stream) {
+            Ok(Some(request)) => request,
+            Ok(None) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && idle_looks < LAST_LOOKS => {
+                idle_looks += u32::from(shutdown.is_requested());
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        idle_looks = 0;
+        let body = body(&app::path_of(&request), child);
+        let last = shutdown.is_requested();
+        let connection = if last { "close" } else { "keep-alive" };
+        let length = body.len() + 1;
+        let head = format!("HTTP/1.1 200 OK\r\nConnection: {connection}\r\nContent-Length: {length}\r\n\r\n");
+        stream.write_all(format!("{head}{body}\n").as_bytes())?;
+        if last {
+            return Ok(());
+        }
+    }
+}
+
+fn next_request(stream: &mut TcpStream) -> io::Result<Option<Vec<u8>>> {
+    let mut request = Vec::new();
+    while !request.ends_with(b"\r\n\r\n") {
+        let mut bytes = [0; 1024];
+        match stream.read(&mut bytes)? {
+            0 => return Ok(None),
+            length => request.extend(&bytes[..length]),
+        }
+    }
+    Ok(Some(request))
+}
+
+fn body(path: &str, child: &ChildContext) -> String {
+    match path {
+        "/slow" => {
+            let _busy = child.busy();
+            thread::sleep(Duration::from_millis(500));
+            std::process::id().to_string()
+        }
+        "/hang" => {
+            let _busy = child.busy();
+            loop {
+                thread::park();
+            }
+        }
+        "/grow" => {
+            let mut ballast = BALLAST.lock().expect("no panic under the lock");
+            ballast.resize(64 << 20, 1);
+            ballast.len().to_string()
+        }
+        "/stopping" => child.is_stopping().to_string(),
+        "/generation" => child.generation().to_string(),
+        _ => std::process::id().to_string(),
+    }
+}

@@ -1,0 +1,79 @@
+//! Where the runtime's own messages go.
+#![cfg(target_os = "linux")]
+
+use std::fs;
+use std::path::Path;
+
+use nix::sys::signal::Signal;
+use prefork_tests::fleet::{Fleet, Server, send};
+use prefork_tests::wait;
+
+const LOGGING: &str = env!("CARGO_BIN_EXE_logging");
+
+/// Lets a fleet that logs to a file live through a failure and a stop; returns what it logged.
+fn life_in(log: &Path, server: Server) -> (String, Vec<String>) {
+    let read = || fs::read_to_string(log).unwrap_or_default();
+    let mut fleet: Fleet = server.launch();
+    wait::until("a fleet that is ready", || read().contains("2 children ready"));
+    let victim = fleet.children()[0];
+    send(victim, Signal::SIGKILL);
+    wait::until("a successor", || read().contains(&format!("in place of pid {victim}")));
+    fleet.signal(Signal::SIGTERM);
+    assert_eq!(fleet.wait().code(), Some(0));
+    (read(), fleet.console.wait_for_end())
+}
+
+fn has_the_whole_story(log: &str) {
+    for part in [
+        "INFO prefork: listening on 127.0.0.1:",
+        "INFO prefork: 2 children ready (pids",
+        "WARN prefork: child",
+        "INFO prefork: started pid",
+        "INFO prefork: stopping",
+        "INFO prefork: stopped",
+    ] {
+        assert!(log.lines().any(|line| line.starts_with(part)), "no {part:?} in {log}");
+    }
+}
+
+#[test]
+fn a_logger_of_the_fleets_own_gets_everything_and_standard_error_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("log");
+    let (logged, stderr) = life_in(&log, Server::new(LOGGING).set("log_file", log.display()));
+    has_the_whole_story(&logged);
+    assert_eq!(stderr, Vec::<String>::new());
+}
+
+#[test]
+fn an_installed_logger_gets_what_its_level_admits_and_standard_error_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("log");
+    let (logged, stderr) = life_in(&log, Server::new(LOGGING).set("installed", log.display()));
+    has_the_whole_story(&logged);
+    assert!(!logged.contains("DEBUG"), "the level is info: {logged}");
+    assert_eq!(stderr, Vec::<String>::new());
+}
+
+#[test]
+fn a_logger_of_the_fleets_own_wins_over_an_installed_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let (own, installed) = (directory.path().join("own"), directory.path().join("installed"));
+    let server = Server::new(LOGGING).set("log_file", own.display()).set("installed", installed.display());
+    let (logged, stderr) = life_in(&own, server);
+    has_the_whole_story(&logged);
+    assert_eq!(fs::read_to_string(installed).unwrap(), "");
+    assert_eq!(stderr, Vec::<String>::new());
+}
+
+#[test]
+fn without_any_logger_standard_error_gets_the_story_from_level_info_up() {
+    let fleet = Server::new(LOGGING).start();
+    fleet.replace(&fleet.first_children()[..1]);
+    let lines = fleet.stop();
+    assert!(lines.iter().all(|line| line.starts_with("prefork: ")), "{lines:#?}");
+    for part in ["listening on", "ready (pids", "ended: signal", "in place of", "stopping", "stopped"] {
+        assert!(lines.iter().any(|line| line.contains(part)), "no {part:?} in {lines:#?}");
+    }
+    assert!(!lines.iter().any(|line| line.contains(" started (pid")), "debug: {lines:#?}");
+}

@@ -1,0 +1,267 @@
+//! Reload, upgrade, scaling and crashes under load: whoever is served notices nothing.
+#![cfg(target_os = "linux")]
+
+use std::fs;
+use std::path::PathBuf;
+
+use nix::sys::signal::Signal;
+use prefork_tests::client::{self, Tally};
+use prefork_tests::fleet::{Fleet, Server, send};
+use prefork_tests::load::{self, Connection, Mix};
+use prefork_tests::{proc, wait};
+use tempfile::TempDir;
+
+const OPERATED: &str = env!("CARGO_BIN_EXE_operated");
+const SERVER: &str = env!("CARGO_BIN_EXE_server");
+const TOKIO_SERVER: &str = env!("CARGO_BIN_EXE_tokio_server");
+
+const MIX: Mix = Mix { fresh: 3, kept: 3, slow: 2 };
+
+/// Waits until the log has `count` lines that contain `text`.
+fn wait_for_lines(fleet: &Fleet, text: &str, count: usize) {
+    let what = || format!("{count} lines with {text:?} in {:#?}", fleet.console.lines());
+    wait::for_some_or(what, || (fleet.console.lines_with(text).len() >= count).then_some(()));
+}
+
+/// Sends a signal and waits for the line that says that it has been answered.
+fn operate(fleet: &Fleet, signal: Signal, answer: &str, times: usize) {
+    for time in 1..=times {
+        fleet.signal(signal);
+        wait_for_lines(fleet, answer, time);
+    }
+}
+
+fn assert_unnoticed(tally: &Tally) {
+    assert!(tally.failures.is_empty(), "{tally:?}");
+    assert!(tally.answered() > 0, "no load: {tally:?}");
+}
+
+/// What must be the same before and after.
+fn master_state(fleet: &Fleet) -> (usize, usize) {
+    let inodes = proc::listening_inodes(fleet.addr().port());
+    (proc::descriptors(fleet.master()).len(), proc::held_inodes(fleet.master(), &inodes).len())
+}
+
+fn both_modes() -> [Server; 2] {
+    [Server::new(OPERATED), Server::new(OPERATED).set("reuseport", "yes")]
+}
+
+#[test]
+fn twenty_reloads_under_load_are_unnoticed() {
+    for server in both_modes() {
+        let fleet = server.set("shutdown_grace", "30s").start();
+        let (addr, before) = (fleet.addr(), master_state(&fleet));
+        let inodes = proc::listening_inodes(addr.port());
+        let first = fleet.first_children();
+        let tally = load::during(addr, MIX, || operate(&fleet, Signal::SIGHUP, "reloaded:", 20));
+        assert_unnoticed(&tally);
+        let children = fleet.wait_for_children(2, &first);
+        assert!(proc::zombies(fleet.master()).is_empty(), "{children:?}");
+        assert_eq!(proc::listening_inodes(addr.port()), inodes, "the same sockets");
+        // The first reload pins the program's file.
+        let after = master_state(&fleet);
+        assert!(after.0 <= before.0 + 1 && after.1 == before.1, "{before:?} {after:?}");
+        fleet.stop();
+    }
+}
+
+#[test]
+fn servers_that_know_nothing_of_stops_are_reloaded_unnoticed_by_new_connections() {
+    for server in [SERVER, TOKIO_SERVER] {
+        for sharing in ["shared", "reuseport"] {
+            let server = Server::new(server).set("shutdown_grace", "30s");
+            let server = if sharing == "shared" { server } else { server.set("reuseport", "yes") };
+            let fleet = server.start();
+            let tally =
+                client::under_load(fleet.addr(), "/", 4, || operate(&fleet, Signal::SIGHUP, "reloaded:", 5));
+            assert_unnoticed(&tally);
+            fleet.stop();
+        }
+    }
+}
+
+/// A copy of a program, so that it can be replaced.
+fn deployed(program: &str) -> (TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("deployed");
+    fs::copy(program, &path).unwrap();
+    (directory, path)
+}
+
+/// Puts another file in the place of a running program's.
+fn redeploy(path: &PathBuf, program: &str) {
+    let new = path.with_extension("new");
+    fs::copy(program, &new).unwrap();
+    fs::rename(&new, path).unwrap();
+}
+
+#[test]
+fn ten_upgrades_under_load_are_unnoticed() {
+    for sharing in ["shared", "reuseport"] {
+        let (_directory, path) = deployed(OPERATED);
+        let server = Server::new(&path).set("shutdown_grace", "30s");
+        let server = if sharing == "shared" { server } else { server.set("reuseport", "yes") };
+        let fleet = server.start();
+        let (addr, before) = (fleet.addr(), master_state(&fleet));
+        let inodes = proc::listening_inodes(addr.port());
+        let tally = load::during(addr, MIX, || {
+            for time in 1..=10 {
+                redeploy(&path, OPERATED);
+                fleet.signal(Signal::SIGUSR2);
+                wait_for_lines(&fleet, "reloaded:", time);
+            }
+        });
+        assert_unnoticed(&tally);
+        wait::until("the old children's end", || fleet.children().len() == 2);
+        assert_eq!(proc::executable(fleet.master()), proc::executable(fleet.children()[0]));
+        assert_eq!(proc::name(fleet.master()).as_deref(), Some("deployed"));
+        assert_eq!(proc::listening_inodes(addr.port()), inodes, "the same sockets");
+        let after = master_state(&fleet);
+        assert!(after.0 <= before.0 && after.1 == before.1, "{before:?} {after:?}");
+        fleet.stop();
+    }
+}
+
+#[test]
+fn fifty_changes_of_size_under_load_are_unnoticed() {
+    for server in both_modes() {
+        let fleet = server.set("shutdown_grace", "30s").start();
+        let addr = fleet.addr();
+        let sockets = proc::listening_inodes(addr.port());
+        let tally = load::during(addr, MIX, || {
+            for time in 1..=25 {
+                fleet.signal(Signal::SIGTTIN);
+                wait_for_lines(&fleet, "3 children in place of 2", time);
+                let children = wait::for_some("a third child", || {
+                    let children = fleet.children();
+                    (children.len() >= 3).then_some(children)
+                });
+                children
+                    .iter()
+                    .for_each(|child| wait::until("its start", || proc::threads(*child).len() != 1));
+                fleet.signal(Signal::SIGTTOU);
+                wait_for_lines(&fleet, "2 children in place of 3", time);
+            }
+        });
+        assert_unnoticed(&tally);
+        wait::until("the end of the third", || fleet.children().len() == 2);
+        wait::until("the third slot's socket to go", || proc::listening_inodes(addr.port()) == sockets);
+        fleet.stop();
+    }
+}
+
+#[test]
+fn fifty_kills_lose_only_what_the_killed_were_doing() {
+    for server in both_modes() {
+        let fleet = server.set("recover", 1000).set("workers", 3).start();
+        let clients = MIX.fresh + MIX.kept + MIX.slow;
+        let tally = load::during(fleet.addr(), MIX, || {
+            for _ in 0..50 {
+                let victim = fleet.children()[0];
+                fleet.replace(&[victim]);
+            }
+        });
+        let failures: usize = tally.failures.values().sum();
+        assert!(failures <= 50 * clients, "{tally:?}");
+        let refused =
+            tally.failures.keys().any(|reason| reason.contains("refused") || reason.contains("timed out"));
+        assert!(!refused, "a connection that nobody served: {tally:?}");
+        assert!(proc::zombies(fleet.master()).is_empty());
+        fleet.stop();
+    }
+}
+
+#[test]
+fn slow_requests_in_flight_outlive_stop_reload_and_upgrade() {
+    for signal in [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGUSR2] {
+        let fleet = Server::new(OPERATED).set("shutdown_grace", "30s").start();
+        let addr = fleet.addr();
+        let ask = || std::thread::spawn(move || Connection::to(addr).get("/slow"));
+        let requests: Vec<_> = (0..8).map(|_| ask()).collect();
+        // They are with the children when the connections have left the queue.
+        wait::until("requests in flight", || {
+            let children = fleet.children();
+            children.iter().map(|child| proc::threads(*child).len().saturating_sub(2)).sum::<usize>() >= 8
+        });
+        fleet.signal(signal);
+        if signal != Signal::SIGTERM {
+            wait_for_lines(&fleet, "reloaded:", 1);
+        }
+        for request in requests {
+            request.join().unwrap().unwrap_or_else(|error| panic!("{signal}: {error}"));
+        }
+        if signal != Signal::SIGTERM {
+            fleet.signal(Signal::SIGTERM);
+        }
+        fleet.expect_stopped();
+    }
+}
+
+#[test]
+fn a_reload_picks_up_the_program_that_has_its_name_now() {
+    let (_directory, path) = deployed(OPERATED);
+    let fleet = Server::new(&path).start();
+    let first = fleet.first_children();
+    let old = proc::executable(first[0]);
+    redeploy(&path, OPERATED);
+    send(first[0], Signal::SIGKILL);
+    let children = fleet.wait_for_children(2, &first[..1]);
+    assert!(
+        children.iter().all(|child| proc::executable(*child) == old),
+        "nothing changes before the reload"
+    );
+    fleet.signal(Signal::SIGHUP);
+    wait_for_lines(&fleet, "reloaded:", 1);
+    let new = fleet.wait_for_children(2, &children);
+    assert!(new.iter().all(|child| proc::executable(*child) != old));
+    // From here on it is the new program that replaces a child.
+    send(new[0], Signal::SIGKILL);
+    let newer = fleet.wait_for_children(2, &new[..1]);
+    assert!(newer.iter().all(|child| proc::executable(*child) == proc::executable(new[1])));
+    assert_eq!(Connection::to(fleet.addr()).get("/generation").unwrap(), "1");
+    fleet.stop();
+}
+
+#[test]
+fn a_reload_of_a_broken_program_leaves_the_fleet_as_it_was() {
+    let directory = tempfile::tempdir().unwrap();
+    let broken = directory.path().join("broken");
+    for (signal, answer) in [(Signal::SIGHUP, "reload aborted"), (Signal::SIGUSR2, "upgrade aborted")] {
+        let fleet = Server::new(OPERATED).set("broken", broken.display()).start();
+        let first = fleet.first_children();
+        fs::write(&broken, "").unwrap();
+        fleet.signal(signal);
+        wait_for_lines(&fleet, answer, 1);
+        fs::remove_file(&broken).unwrap();
+        let children = fleet.children();
+        assert!(first.iter().all(|child| children.contains(child)), "{first:?} {children:?}");
+        Connection::to(fleet.addr()).get("/").unwrap();
+        fleet.signal(signal);
+        wait_for_lines(&fleet, "reloaded:", 1);
+        fleet.stop();
+    }
+}
+
+#[test]
+fn an_upgrade_to_no_such_program_leaves_the_fleet_as_it_was() {
+    let (_directory, path) = deployed(SERVER);
+    let mut fleet = Server::new(&path).set("start_timeout", "1s").start();
+    let first = fleet.first_children();
+    let attempts: [(&str, Box<dyn Fn()>); 4] = [
+        ("no such file", Box::new(|| fs::remove_file(&path).unwrap())),
+        ("not an executable file", Box::new(|| fs::write(&path, "text").unwrap())),
+        ("upgrade aborted", Box::new(|| redeploy(&path, "/bin/true"))),
+        ("upgrade aborted", Box::new(|| redeploy(&path, "/bin/yes"))),
+    ];
+    for (time, (answer, deploy)) in attempts.iter().enumerate() {
+        deploy();
+        let before = fleet.console.lines_with(answer).len();
+        fleet.signal(Signal::SIGUSR2);
+        wait_for_lines(&fleet, answer, before + 1);
+        wait::until("the trial child's end", || fleet.children() == first);
+        assert_eq!(fleet.console.lines_with("executing").len(), 0, "attempt {time}");
+        client::serving_pid(fleet.addr());
+    }
+    fleet.signal(Signal::SIGTERM);
+    assert_eq!(fleet.wait().code(), Some(0));
+}
