@@ -1,33 +1,68 @@
-//! The same as `hello`, without the macro.
+//! The same as `hello`, without the attribute: `main` is yours, and calls the builder.
+//!
+//! ```console
+//! $ cargo run --example builder
+//! $ curl http://127.0.0.1:8080/
+//! ```
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
+use std::process::ExitCode;
 use std::thread;
+use std::time::Duration;
+use std::{env, process};
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
-    // Whatever stands here runs in the master and again in every child.
-    let result = prefork::Prefork::new(serve)
-        .on_master_ready(|pids: &[u32]| println!("on_master_ready: {pids:?}"))
-        .listen_and_serve("127.0.0.1:8080");
-    result?;
-    println!("only the master comes here");
-    Ok(())
+use prefork::{Network, Prefork};
+
+fn main() -> ExitCode {
+    // Every child runs this program again, from its first line. So what stands up here happens in
+    // the master and in each child: read arguments and set up logging, but open no files for
+    // writing, start no threads and bind no sockets.
+    let addr = env::var("PREFORK_ADDR").unwrap_or_else(|_| "127.0.0.1:8080".to_owned());
+
+    let result = Prefork::new(serve)
+        .network(Network::Tcp4)
+        .recover(5)
+        .recover_window("60s")
+        .on_master_ready(|pids: &[u32]| eprintln!("on_master_ready: {pids:?}"))
+        .listen_and_serve(addr);
+
+    // Children never get here: they end when the serve function returns. The master gets here when
+    // no child is left: the fleet was asked to stop, or could not go on.
+    match result {
+        Ok(()) => {
+            eprintln!("process {} says goodbye", process::id());
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
-fn serve(ln: TcpListener) -> std::io::Result<()> {
+fn serve(ln: TcpListener) -> io::Result<()> {
     for stream in ln.incoming() {
-        let stream = stream?;
-        thread::spawn(move || answer(stream));
+        match stream {
+            Ok(stream) => drop(thread::spawn(move || answer(stream))),
+            Err(error) => {
+                eprintln!("cannot accept: {error}");
+                thread::sleep(Duration::from_millis(50));
+            }
+        }
     }
     Ok(())
 }
 
-fn answer(mut stream: TcpStream) -> std::io::Result<()> {
-    for line in BufReader::new(stream.try_clone()?).lines() {
+fn answer(mut stream: TcpStream) -> io::Result<()> {
+    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+    for line in BufReader::new(&stream).lines() {
         if line?.is_empty() {
             break;
         }
     }
-    let body = format!("hello from process {}\n", std::process::id());
-    write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
+    let body = format!("hello from process {}\n", process::id());
+    let length = body.len();
+    let response = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
+    stream.write_all(response.as_bytes())
 }

@@ -203,10 +203,13 @@ impl fmt::Display for Error {
             Self::BadOption { option, value, expected } => {
                 write!(f, "{option} cannot be `{value}`: expected {expected}")
             }
-            Self::OverRecovery { failures, threshold, last } => write!(
-                f,
-                "too many children failed: {failures} failures, {threshold} allowed; the last: {last}"
-            ),
+            Self::OverRecovery { failures, threshold, last } => {
+                let noun = if *failures == 1 { "failure" } else { "failures" };
+                write!(
+                    f,
+                    "too many children failed: {failures} {noun}, {threshold} allowed; the last: {last}"
+                )
+            }
             Self::Hook { hook, source } => write!(f, "hook {hook} failed: {source}"),
             Self::Spawn { source } => write!(f, "cannot start a child: {}", plain(source)),
             Self::CommandProducer { source } => write!(f, "command_producer failed: {}", plain(source)),
@@ -224,7 +227,10 @@ impl fmt::Display for Error {
                 }
             }
             Self::OnlyReuseportOnWindows => f.write_str("windows only supports reuseport = true"),
-            Self::Os { operation, source } => write!(f, "cannot {operation}: {}", plain(source)),
+            Self::Os { operation, source } => {
+                write!(f, "cannot {operation}: {}", plain(source))?;
+                f.write_str(limit_hint(source))
+            }
         }
     }
 }

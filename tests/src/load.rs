@@ -64,6 +64,7 @@ fn read_head(stream: &mut impl BufRead) -> io::Result<Vec<String>> {
 
 /// Which load there is besides.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::exhaustive_structs, reason = "tests write it out")]
 pub struct Mix {
     /// Clients that open a connection for each request.
     pub fresh: usize,

@@ -177,6 +177,17 @@ fn a_producer_may_alter_the_command() {
 }
 
 #[test]
+fn a_producer_may_wrap_the_command_in_another() {
+    let journal = Journal::new();
+    let fleet = journal.server().set("produces", "wraps").start();
+    assert_eq!(client::get(fleet.addr(), "/variable/TEST_PRODUCED"), r#"Some("yes")"#);
+    assert_eq!(client::get(fleet.addr(), "/role"), "true");
+    assert_eq!(proc::name(fleet.first_children()[0]).as_deref(), Some("hooked"));
+    fleet.replace(&[fleet.first_children()[0]]);
+    fleet.stop();
+}
+
+#[test]
 fn an_error_of_the_producer_comes_back() {
     let journal = Journal::new();
     let outcome = journal.server().set("produces", "error").run();

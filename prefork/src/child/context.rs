@@ -91,6 +91,10 @@ impl ChildContext {
         self.shared.forewarned.load(Ordering::SeqCst) || self.shared.stop.is_set()
     }
 
+    pub(super) fn is_announced(&self) -> bool {
+        self.shared.announced.load(Ordering::SeqCst)
+    }
+
     pub(super) fn forewarn(&self) {
         self.shared.forewarned.store(true, Ordering::SeqCst);
     }

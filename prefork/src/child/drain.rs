@@ -203,6 +203,10 @@ impl Watcher {
 
     fn check_vitals(&self) -> io::Result<()> {
         let context = &self.ending.context;
+        if !context.is_announced() {
+            // How long it may take to become ready is the master's business.
+            return Ok(());
+        }
         match context.vitals().look() {
             Finding::Well => Ok(()),
             Finding::TooLarge => context.say(Word::Tired),

@@ -189,7 +189,8 @@ impl Master {
     /// a crashing server.
     fn check_handoff(&mut self, now: Instant, child: ChildId) {
         let Some(member) = self.crew.get(&child) else { return };
-        if member.here || member.dismissed || self.plan.hooks.command_producer.is_none() {
+        let proven = member.here || self.supervisor.has_been_whole();
+        if proven || member.dismissed || self.plan.hooks.command_producer.is_none() {
             return;
         }
         let source = io::Error::other(format!(
@@ -199,6 +200,15 @@ impl Master {
         ));
         self.cause.get_or_insert(Cause::Error(Error::CommandProducer { source }));
         self.supervisor.handle(now, Event::HandoffRefused(child));
+        self.forget_harmless_cause();
+    }
+
+    /// What went wrong without an end to the fleet (a reload that came to nothing) is no reason for
+    /// a later end.
+    fn forget_harmless_cause(&mut self) {
+        if self.supervisor.is_active() {
+            self.cause = None;
+        }
     }
 
     fn exited(&mut self, now: Instant, child: ChildId, status: ExitStatus) {
@@ -261,6 +271,7 @@ impl Master {
                 let transient = sys::is_transient(&source);
                 self.spawn_failed(slot, source, transient, panicked.into_inner());
                 self.supervisor.handle(now, Event::SpawnFailed { child, transient });
+                self.forget_harmless_cause();
             }
         }
     }

@@ -9,7 +9,7 @@ use crate::supervisor::{ChildId, Remark};
 
 impl Master {
     pub(super) fn announce_start(&self) {
-        let sockets = match self.plan.sharing {
+        let sockets = match self.plan.sharing.in_effect() {
             Sharing::Shared => "one shared socket",
             Sharing::Reuseport => "reuseport, a socket each",
         };

@@ -111,6 +111,8 @@ pub(crate) struct Supervisor {
     mode: Mode,
     /// Whether `on_master_ready` has been called.
     announced: bool,
+    /// Whether somebody asked for the end of a fleet that was ending by itself.
+    asked: bool,
     next_id: u64,
 }
 
@@ -134,6 +136,7 @@ impl Supervisor {
             actions: VecDeque::new(),
             mode: Mode::Running,
             announced: false,
+            asked: false,
             next_id: 0,
         }
     }
@@ -156,6 +159,11 @@ impl Supervisor {
             Mode::Running | Mode::Stopping { .. } | Mode::Finished => None,
         };
         slots.chain(children).chain(leaving).min()
+    }
+
+    /// Whether every slot had a ready child at some time.
+    pub(crate) fn has_been_whole(&self) -> bool {
+        self.announced
     }
 
     /// How many slots there are.
@@ -197,6 +205,11 @@ impl Supervisor {
             (Request::Stop, Mode::Running) => {
                 self.log(Remark::Stopping);
                 self.stop(now, Verdict::Stopped);
+            }
+            // A fleet that was already ending by itself ends as gracefully as it would have.
+            (Request::Stop, Mode::Stopping { verdict, .. }) if verdict != Verdict::Stopped && !self.asked => {
+                self.asked = true;
+                self.log(Remark::Stopping);
             }
             (Request::Stop | Request::Quit, Mode::Running | Mode::Leaving { .. } | Mode::Stopping { .. }) => {
                 self.log(Remark::StoppingAtOnce);
@@ -285,7 +298,7 @@ impl Supervisor {
     }
 
     /// Whether slots are to be kept filled.
-    fn is_active(&self) -> bool {
+    pub(crate) fn is_active(&self) -> bool {
         matches!(self.mode, Mode::Running | Mode::Leaving { .. })
     }
 

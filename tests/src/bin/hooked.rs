@@ -93,6 +93,11 @@ fn produce(what: &str, mut command: Command) -> io::Result<Child> {
     check_for_avalanche();
     match what {
         "alters" => rename(&mut command).env("TEST_PRODUCED", "yes").spawn(),
+        "wraps" => {
+            let mut wrapped = Command::new("env");
+            wrapped.arg("TEST_PRODUCED=yes").arg(command.get_program()).args(command.get_args());
+            wrapped.spawn()
+        }
         "error" => Err(io::Error::other("no child today")),
         "panic" => panic!("a producer panics, as told"),
         "true" => Command::new("true").spawn(),

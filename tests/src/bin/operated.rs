@@ -5,6 +5,8 @@
 //! `max_lifetime`, `max_rss`, `hang_timeout`; `broken`: a file whose presence makes a child end
 //! before it is ready.
 
+#![allow(clippy::expect_used, reason = "a server under test that cannot start fails its test")]
+
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;

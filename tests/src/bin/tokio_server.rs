@@ -5,7 +5,7 @@ use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use prefork::Shutdown;
+use prefork::{Prefork, Shutdown};
 use prefork_tests::app;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -13,8 +13,16 @@ use tokio::net::{TcpListener, TcpStream};
 fn main() -> ExitCode {
     app::start(match app::option("stop").as_deref() {
         Some("select") => app::builder(serve_until_stopped),
-        _ => app::builder(serve),
+        _ => watched(app::builder(serve)),
     })
+}
+
+/// The option `hang_timeout`.
+fn watched(fleet: Prefork) -> Prefork {
+    match app::option("hang_timeout") {
+        Some(timeout) => fleet.hang_timeout(timeout),
+        None => fleet,
+    }
 }
 
 async fn serve(ln: TcpListener) -> io::Result<()> {
@@ -40,6 +48,9 @@ async fn answer(mut stream: TcpStream) -> io::Result<()> {
         }
     }
     stream.write_all(app::head().as_bytes()).await?;
+    if app::path_of(&request) == "/block" {
+        std::thread::sleep(Duration::MAX);
+    }
     if app::path_of(&request) == "/gate" {
         while !app::gate_is_open() {
             tokio::time::sleep(Duration::from_millis(5)).await;

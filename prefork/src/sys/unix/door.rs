@@ -8,7 +8,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, TcpListener, TcpStream};
-use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use nix::fcntl::{F_GETFL, F_SETFD, FdFlag, OFlag, fcntl};
@@ -26,6 +26,8 @@ pub(super) const WAKE: Signal = Signal::SIGURG;
 pub(crate) struct Door {
     addrs: Vec<SocketAddr>,
     decoys: Vec<Decoy>,
+    /// Holds a descriptor for a decoy, in case the server has used up all others by then.
+    spare: Option<OwnedFd>,
 }
 
 #[derive(Debug)]
@@ -43,7 +45,8 @@ impl Door {
         wake.add(WAKE);
         wake.thread_unblock()?;
         let addrs = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<_>>()?;
-        Ok(Self { addrs, decoys: Vec::new() })
+        let spare = io::stdin().as_fd().try_clone_to_owned().ok();
+        Ok(Self { addrs, decoys: Vec::new(), spare })
     }
 
     /// Shuts it. Fails where a descriptor is wanted and none is left: try again.
@@ -53,7 +56,9 @@ impl Door {
         let action = SigAction::new(SigHandler::Handler(nothing), SaFlags::empty(), SigSet::empty());
         // SAFETY: the handler does nothing, so it is safe to run at any point.
         unsafe { sigaction(WAKE, &action) }?;
-        for number in open_descriptors() {
+        let descriptors = open_descriptors();
+        self.spare = None;
+        for number in descriptors {
             if let Some(addr) = self.listens(number) {
                 self.decoys.push(replace(number, addr)?);
             }

@@ -13,17 +13,18 @@ use nix::libc;
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::{Pid, SysconfVar};
 
-/// The file that this process runs, by a name that no rename or deletion can change.
+/// The file that this process runs, by a name that no rename or deletion can change. It names this
+/// process's pid, so that it means the same in a program that a producer wraps around a child.
 pub(super) fn own_executable() -> Option<PathBuf> {
-    let link = Path::new("/proc/self/exe");
-    link.exists().then(|| link.to_owned())
+    let link = PathBuf::from(format!("/proc/{}/exe", std::process::id()));
+    link.exists().then_some(link)
 }
 
 /// A name for the file at `path` that no rename or deletion can change, as long as the file beside
 /// it is kept open.
 pub(super) fn pin(path: &Path) -> io::Result<(PathBuf, Option<File>)> {
     let file = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path)?;
-    let name = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+    let name = PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()));
     // Without /proc there is only the path.
     if name.exists() { Ok((name, Some(file))) } else { Ok((path.to_owned(), None)) }
 }
@@ -52,8 +53,12 @@ pub(super) fn is_single_threaded() -> bool {
 /// The kernel named this process after the link it was started through; `ps` shall show the
 /// program's own name.
 pub(super) fn restore_process_name() {
-    let Some(program) = std::env::args_os().next() else { return };
-    let Some(name) = Path::new(&program).file_name() else { return };
+    let Some(mut program) = std::env::args_os().next().map(PathBuf::from) else { return };
+    if program.starts_with("/proc") {
+        // A wrapper passed on what it executed as the name.
+        program = std::env::current_exe().unwrap_or(program);
+    }
+    let Some(name) = program.file_name() else { return };
     if let Ok(name) = CString::new(name.as_bytes()) {
         // Cosmetic: a refusal changes nothing that matters.
         let _ = nix::sys::prctl::set_name(&name);

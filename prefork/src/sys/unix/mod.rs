@@ -14,6 +14,7 @@ mod role;
 mod watch;
 
 use std::io;
+use std::net::TcpListener;
 
 use nix::errno::Errno;
 use nix::libc;
@@ -30,6 +31,11 @@ pub(crate) use watch::{Voice, Watch};
 /// Ends this process at once: no destructor, no exit handler, no flush.
 pub(crate) fn exit_now(status: i32) -> ! {
     signal_hook::low_level::exit(status)
+}
+
+/// Closes a listener that no process is to accept from any more: the children shut their own doors.
+pub(crate) fn close_for_all(listener: TcpListener) {
+    drop(listener);
 }
 
 /// Whether starting a process failed for want of something that may be there later.

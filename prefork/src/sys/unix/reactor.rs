@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::net::TcpListener;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -156,9 +156,11 @@ impl<K: Ord + Copy> Reactor<K> {
         let (mut channel, theirs) = Channel::pair()?;
         channel.set_nonblocking()?;
         channel.send(greeting, listeners)?;
-        command.stdin(Stdio::from(theirs));
         linux::close_on_exec_from_3();
-        let child = produce(command)?;
+        let child = with_stdin(theirs, |theirs| {
+            command.stdin(Stdio::from(theirs));
+            produce(command)
+        })?;
         let pid = child.id();
         self.children.insert(key, Process { handle: Handle::Started(child), channel: Some(channel) });
         Ok(pid)
@@ -275,6 +277,16 @@ impl<K: Ord + Copy> Drop for Reactor<K> {
         }
         self.retired.store(true, Ordering::SeqCst);
     }
+}
+
+/// Runs `start` with `handoff` as this process's own standard input as well: a producer that wraps
+/// the command in another cannot move its standard input, but what it starts inherits ours.
+fn with_stdin<T>(handoff: OwnedFd, start: impl FnOnce(OwnedFd) -> io::Result<T>) -> io::Result<T> {
+    let before = io::stdin().as_fd().try_clone_to_owned()?;
+    nix::unistd::dup2_stdin(&handoff)?;
+    let started = start(handoff);
+    nix::unistd::dup2_stdin(before)?;
+    started
 }
 
 /// Collects `signals` on a self-pipe, whatever mask and dispositions were inherited.
