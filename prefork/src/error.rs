@@ -17,7 +17,9 @@ pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// Returned in the master by [`Prefork::listen_and_serve`](crate::Prefork::listen_and_serve) and
 /// its siblings. The message is one lower-case line that names the value at fault and, where it is
 /// known, what to do; the cause is in [`source`](std::error::Error::source) as well.
-#[derive(Debug)]
+///
+/// `Debug` says the same as `Display`, so that a `main` which returns it prints the line and not the
+/// structure.
 #[non_exhaustive]
 pub enum Error {
     /// The address is taken, privileged, or not one of this machine's.
@@ -232,6 +234,12 @@ impl fmt::Display for Error {
                 f.write_str(limit_hint(source))
             }
         }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

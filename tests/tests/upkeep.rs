@@ -1,5 +1,6 @@
 //! What a fleet does for its children's health, and for load balancers.
 #![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "in a test, what cannot be done is a failure")]
 
 use nix::sys::signal::Signal;
 use prefork_tests::fleet::{Fleet, Server, send};

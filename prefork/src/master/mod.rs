@@ -177,6 +177,8 @@ impl Master {
             Some(Word::Here) => member.here = true,
             Some(Word::Ready) if !member.ready => {
                 member.ready = true;
+                let (slot, pid) = (member.slot, member.pid);
+                self.report_ready(slot, pid);
                 self.supervisor.handle(now, Event::Ready(child));
             }
             Some(Word::Ready) => {}
@@ -198,7 +200,7 @@ impl Master {
              was given, with its standard input and its environment",
             member.pid
         ));
-        self.cause.get_or_insert(Cause::Error(Error::CommandProducer { source }));
+        self.blame(Cause::Error(Error::CommandProducer { source }));
         self.supervisor.handle(now, Event::HandoffRefused(child));
         self.forget_harmless_cause();
     }
@@ -217,6 +219,9 @@ impl Master {
         let logger = &self.plan.logger;
         if dismissed {
             logger.debug(format_args!("child {slot} (pid {pid}) stopped: {status}"));
+        } else if ready && status.success() {
+            logger.info(format_args!("child {slot} (pid {pid}) has ended by itself"));
+            self.last_failure = Some(Failure::Exited { slot, pid, ready, status });
         } else if !matches!(&self.last_failure, Some(Failure::NotReady { pid: late, .. }) if *late == pid) {
             let failure = Failure::Exited { slot, pid, ready, status };
             logger.warn(&failure);
@@ -311,13 +316,17 @@ impl Master {
             self.last_failure = Some(failure);
             return;
         }
-        let cause = match panic {
-            Some(payload) => Cause::Panic(payload),
-            None if self.plan.hooks.command_producer.is_some() => {
-                Cause::Error(Error::CommandProducer { source })
-            }
-            None => Cause::Error(Error::Spawn { source }),
+        let error = match panic {
+            Some(payload) => return self.blame(Cause::Panic(payload)),
+            None if self.plan.hooks.command_producer.is_some() => Error::CommandProducer { source },
+            None => Error::Spawn { source },
         };
+        self.plan.logger.error(format_args!("child {slot}: {error}"));
+        self.blame(Cause::Error(error));
+    }
+
+    /// Notes what may be the reason of the fleet's end, unless there is one already.
+    fn blame(&mut self, cause: Cause) {
         self.cause.get_or_insert(cause);
     }
 
@@ -371,7 +380,7 @@ impl Master {
             HookFailure::Error(error) => format!("hook {name} failed: {error}; stopping"),
             HookFailure::Panic(_) => format!("hook {name} panicked; stopping"),
         });
-        self.cause.get_or_insert(match failure {
+        self.blame(match failure {
             HookFailure::Error(source) => Cause::Error(Error::Hook { hook: name, source }),
             HookFailure::Panic(payload) => Cause::Panic(payload),
         });

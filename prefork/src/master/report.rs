@@ -32,6 +32,13 @@ impl Master {
         ));
     }
 
+    /// After the start, which is one line for all, each child that becomes ready has its own.
+    pub(super) fn report_ready(&self, slot: usize, pid: u32) {
+        if self.supervisor.has_been_whole() {
+            self.plan.logger.info(format_args!("child {slot} ready (pid {pid})"));
+        }
+    }
+
     pub(super) fn log(&mut self, remark: &Remark) {
         let logger = &self.plan.logger;
         let grace = readable(self.plan.settings.grace);
@@ -42,7 +49,9 @@ impl Master {
             Remark::BootTimeout(child) => self.boot_timed_out(*child),
             Remark::GraceOver(child) => {
                 if let Some(Member { slot, pid, .. }) = self.crew.get(child) {
-                    logger.warn(format_args!("child {slot} (pid {pid}) did not stop within {grace}: killing it"));
+                    logger.warn(format_args!(
+                        "child {slot} (pid {pid}) did not stop within {grace}: killing it"
+                    ));
                 }
             }
             Remark::StoppingIn(delay) => logger.info(format_args!(
@@ -65,7 +74,7 @@ impl Master {
                 logger.info(format_args!("reloaded: every child is of generation {generation}"));
             }
             Remark::ReloadAborted { slot, replaced, of } => logger.error(format_args!(
-                "reload aborted: the new child {slot} did not become ready; {replaced} of {of} children are new, \
+                "reload aborted: the new child {slot} is no good; {replaced} of {of} children are new, \
                  the others stay as they were"
             )),
             Remark::Upgrading { generation } => logger.info(format_args!(
@@ -85,7 +94,8 @@ impl Master {
                 logger.info(format_args!("{} in place of {from}", children(*to)));
             }
             Remark::NotResized(size) => {
-                logger.warn(format_args!("the fleet stays as it is: {} is as far as it goes", children(*size)));
+                logger
+                    .warn(format_args!("the fleet stays as it is: {} is as far as it goes", children(*size)));
             }
             Remark::Unexpected(event) => logger.error(format_args!("a bug in prefork: unexpected {event:?}")),
         }

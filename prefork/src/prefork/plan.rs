@@ -37,11 +37,12 @@ impl Prefork {
             return Err(bad("reload_parallel", 0, "at least 1"));
         }
         check_form(self.serve.form, &self.serving.material)?;
-        let network = self.network.unwrap_or_else(|| network_of(self.addr.as_deref()));
         let addr = match &self.addr {
-            Some(addr) => addr.clone(),
-            None => addr_by_default(network)?,
+            Some(addr) => Some(addr.clone()),
+            None => from_environment(ADDR_VARIABLE)?,
         };
+        let network = self.network.unwrap_or_else(|| network_of(addr.as_deref()));
+        let addr = addr.unwrap_or_else(|| network.default_addr().to_owned());
         let workers = match self.workers {
             Some(workers) => check_workers("workers", workers)?,
             None => workers_by_default()?,
@@ -96,10 +97,6 @@ fn check_form(form: TlsForm, material: &Material) -> Result<(), Error> {
 /// Without a word of the user's it is tcp4, unless the address can only be meant for tcp6.
 fn network_of(addr: Option<&str>) -> Network {
     if addr.is_some_and(|addr| addr.starts_with('[')) { Network::Tcp6 } else { Network::default() }
-}
-
-fn addr_by_default(network: Network) -> Result<String, Error> {
-    Ok(from_environment(ADDR_VARIABLE)?.unwrap_or_else(|| network.default_addr().to_owned()))
 }
 
 fn workers_by_default() -> Result<usize, Error> {

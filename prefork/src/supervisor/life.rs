@@ -110,6 +110,9 @@ impl Supervisor {
                 let restless = !stable && self.slots[child.slot].flickered;
                 self.slots[child.slot].flickered = !stable;
                 self.slots[child.slot].strikes = 0;
+                if !stable {
+                    self.doubt_reload(now, child.slot, child.generation);
+                }
                 if clean && stable {
                     self.respawn(now, child.slot, self.settings.recover.interval);
                 } else {

@@ -157,6 +157,18 @@ impl Supervisor {
             self.recycle_later(now);
             return self.log(Remark::RecyclingFailed { slot });
         }
+        self.abort_reload(now, slot);
+    }
+
+    /// A child died that had been ready for a moment only. If the reload under way has just put it
+    /// there, the new program is no good, although it became ready.
+    pub(super) fn doubt_reload(&mut self, now: Instant, slot: usize, generation: u32) {
+        if self.rollout.reloading && generation == self.rollout.newest {
+            self.abort_reload(now, slot);
+        }
+    }
+
+    fn abort_reload(&mut self, now: Instant, slot: usize) {
         self.rollout.cancel();
         self.withdraw_successors(now);
         self.recycle_later(now);

@@ -58,9 +58,9 @@ impl Supervisor {
         self.rollout.trial = Some(trial);
     }
 
-    /// Whether this is the trial child of an upgrade.
+    /// Whether this child tries out a program: the old occupant of its slot stays if it fails.
     pub(crate) fn is_trial(&self, id: ChildId) -> bool {
-        self.rollout.trial == Some(id)
+        self.slots.iter().any(|slot| slot.successor == Some(id))
     }
 
     /// Whether the trial child is ready: now it is the master's own turn.

@@ -194,7 +194,11 @@ fn instruction(code: u32, skip: u8, k: u32) -> libc::sock_filter {
 
 /// Has the kernel spread new connections over the whole group again.
 pub(crate) fn unsteer(socket: &TcpListener) -> io::Result<()> {
-    set_socket_option(socket, libc::SO_DETACH_REUSEPORT_BPF, &0_i32)
+    match set_socket_option(socket, libc::SO_DETACH_REUSEPORT_BPF, &0_i32) {
+        // There was no program.
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+        detached => detached,
+    }
 }
 
 fn set_socket_option<T>(socket: &TcpListener, option: libc::c_int, value: &T) -> io::Result<()> {
