@@ -10,8 +10,12 @@
 //! child ─▶ master   tired     it wants to be replaced, new before old
 //! master ─▶ child   forewarn  the fleet will stop soon; go on serving
 //! master ─▶ child   retire    stop, once nothing waits on the listener any more
+//! master ─▶ child   stand-in  serve what waits on this listener as well   + listener
 //! end of file       the other side is dead
 //! ```
+//!
+//! On Windows the channel is a pipe. What a signal or a descriptor does elsewhere, words do there that
+//! never leave `sys`: a child asks for its listeners, and a master for a stop.
 //!
 //! A reload can put a newer program on the child's end. So a reader skips lines and fields that it
 //! does not know, and a missing field has a default; what cannot be understood that way gets a new
@@ -95,13 +99,15 @@ impl Word {
 }
 
 /// What the master says after the greeting. A stop is a signal on Unix, so that it reaches a child
-/// that is wrapped in another program as well.
+/// that is wrapped in another program as well; where there is none, `sys` has a word for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Instruction {
     /// The fleet will stop soon; go on serving.
     Forewarn,
     /// Stop, once nothing waits on the listener any more.
     Retire,
+    /// Serve what waits on the listener that comes with this, too.
+    StandIn,
 }
 
 impl Instruction {
@@ -109,12 +115,15 @@ impl Instruction {
         match self {
             Self::Forewarn => "forewarn",
             Self::Retire => "retire",
+            Self::StandIn => "stand-in",
         }
     }
 
     /// `None` for an instruction that this version does not know.
     pub(crate) fn from_line(line: &str) -> Option<Self> {
-        [Self::Forewarn, Self::Retire].into_iter().find(|instruction| instruction.to_line() == line)
+        [Self::Forewarn, Self::Retire, Self::StandIn]
+            .into_iter()
+            .find(|instruction| instruction.to_line() == line)
     }
 }
 
@@ -159,7 +168,7 @@ mod tests {
         for word in [Word::Here, Word::Ready, Word::Tired] {
             assert_eq!(Word::from_line(word.to_line()), Some(word));
         }
-        for instruction in [Instruction::Forewarn, Instruction::Retire] {
+        for instruction in [Instruction::Forewarn, Instruction::Retire, Instruction::StandIn] {
             assert_eq!(Instruction::from_line(instruction.to_line()), Some(instruction));
         }
         assert_eq!(Word::from_line("thirsty"), None);

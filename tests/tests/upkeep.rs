@@ -8,6 +8,7 @@ use prefork_tests::load::{self, Connection, Mix};
 use prefork_tests::{client, proc, wait};
 
 const OPERATED: &str = env!("CARGO_BIN_EXE_operated");
+const SERVER: &str = env!("CARGO_BIN_EXE_server");
 const TOKIO_SERVER: &str = env!("CARGO_BIN_EXE_tokio_server");
 
 fn get(fleet: &Fleet, path: &str) -> String {
@@ -136,4 +137,27 @@ fn connections_go_to_live_slots_while_one_waits_for_its_next_child() {
         assert_eq!(get(&fleet, "/"), first[1].to_string());
     }
     fleet.stop();
+}
+
+#[test]
+fn what_queued_for_a_slot_that_waits_for_its_next_child_is_served_by_another() {
+    for server in [SERVER, TOKIO_SERVER] {
+        let fleet = Server::new(server).set("reuseport", "yes").set("recover_interval", "1h").start();
+        let first = fleet.first_children();
+        send(first[0], Signal::SIGSTOP);
+        wait::until("a stopped child", || proc::state(first[0]) == Some('T'));
+        let requests: Vec<_> = (0..40).map(|_| client::send(fleet.addr(), "/").unwrap()).collect();
+        send(first[0], Signal::SIGKILL);
+        let mut tally = client::Tally::default();
+        for request in requests {
+            tally.count(request.finish());
+        }
+        assert!(tally.failures.is_empty(), "{server}: {tally:?} {:#?}", fleet.console.lines());
+        assert_eq!(tally.answers.keys().collect::<Vec<_>>(), [&first[1].to_string()]);
+        // The other child goes on with its own.
+        for _ in 0..20 {
+            assert_eq!(client::serving_pid(fleet.addr()), first[1]);
+        }
+        fleet.stop();
+    }
 }

@@ -10,7 +10,7 @@ use super::vitals::Finding;
 use crate::handoff::{Instruction, Word};
 use crate::hooks::{self, HookFailure, Hooks};
 use crate::logging::Logger;
-use crate::sys::{self, Door, Order, Watch};
+use crate::sys::{self, Door, Order, StandIn, Watch};
 
 /// Connections are counted this often at first, and ever less often while a long one lasts.
 const FIRST_LOOK: Duration = Duration::from_millis(2);
@@ -19,6 +19,8 @@ const SLOWEST_LOOK: Duration = Duration::from_millis(50);
 const INTERRUPTIONS: u32 = 10;
 /// A server that is behind the shut door gets as many chances to look at its stop flag.
 const KNOCKS: u32 = 5;
+/// For this many looks another slot's queue is served; the kernel sends nothing new there.
+const STAND_IN_LOOKS: u32 = 30;
 /// A queue that was empty this often in a row is spent: a handshake that had begun is over.
 const EMPTY_LOOKS: u32 = 12;
 
@@ -28,6 +30,8 @@ pub(super) struct Watcher {
     pub(super) hooks: Hooks,
     pub(super) logger: Logger,
     pub(super) door: Door,
+    /// Sockets of other slots that this child serves for a while, and how often to look at them yet.
+    pub(super) stand_ins: Vec<(StandIn, u32)>,
     pub(super) progress: Progress,
 }
 
@@ -76,26 +80,53 @@ impl Watcher {
         let mut pause = FIRST_LOOK;
         loop {
             let serving = self.progress.stage == Stage::Serving;
-            let timeout = if serving { self.ending.context.vitals().interval() } else { Some(pause) };
+            let at_rest = serving && self.stand_ins.is_empty();
+            let timeout = if at_rest { self.ending.context.vitals().interval() } else { Some(pause) };
             match watch.wait(timeout)? {
-                Order::None if serving => self.check_vitals()?,
+                Order::None if at_rest => self.check_vitals()?,
                 Order::None => pause = (pause * 3 / 2).min(SLOWEST_LOOK),
                 Order::Stop => self.begin_to_stop(),
                 Order::Orphaned => self.orphaned(),
-                Order::Said(line) => self.follow(&line),
+                Order::Said(line) => self.follow(&line, watch)?,
             }
+            self.stand_in();
             self.advance();
         }
     }
 
-    fn follow(&mut self, line: &str) {
+    fn follow(&mut self, line: &str, watch: &mut Watch) -> io::Result<()> {
         match Instruction::from_line(line) {
             Some(Instruction::Forewarn) => self.ending.context.forewarn(),
             Some(Instruction::Retire) if self.progress.stage == Stage::Serving => {
                 self.progress.stage = Stage::Emptying { empty_looks: 0 };
             }
             Some(Instruction::Retire) => {}
+            Some(Instruction::StandIn) => {
+                let lent = watch.take_listeners()?.into_iter();
+                self.stand_ins.extend(lent.map(|listener| (StandIn::new(listener), STAND_IN_LOOKS)));
+            }
             None => self.logger.debug(format_args!("the master says {line:?}: unknown")),
+        }
+        Ok(())
+    }
+
+    /// Serves what waits on other slots' sockets, one after the other. A child that is to stop has its
+    /// own listener back first.
+    fn stand_in(&mut self) {
+        let serving = self.progress.stage == Stage::Serving;
+        let Some((stand_in, looks)) = self.stand_ins.first_mut() else { return };
+        *looks -= u32::from(*looks > 0 && !stand_in.is_in_place());
+        let over = *looks == 0 || !serving;
+        let outcome = if over { stand_in.end() } else { stand_in.look(&self.door) };
+        if let Err(error) = &outcome {
+            let slot = self.ending.context.slot();
+            self.logger.warn(format_args!("child {slot} cannot serve another slot's queue: {error}"));
+        }
+        if over || outcome.is_err() {
+            self.stand_ins.remove(0);
+        }
+        if !serving {
+            self.stand_ins.clear();
         }
     }
 

@@ -134,6 +134,7 @@ fn serve_adopted(
         hooks,
         logger: logger.clone(),
         door,
+        stand_ins: Vec::new(),
         progress: Progress::default(),
     };
     thread::Builder::new()

@@ -77,6 +77,14 @@ pub(crate) enum Sharing {
     Reuseport,
 }
 
+impl Sharing {
+    /// What becomes of it on this system: on Windows every fleet shares one socket. Why is told where
+    /// the system is dealt with.
+    pub(crate) fn in_effect(self) -> Self {
+        if cfg!(windows) { Self::Shared } else { self }
+    }
+}
+
 /// A place to listen, after resolution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Place {
@@ -123,8 +131,8 @@ fn open(place: Place) -> io::Result<Socket> {
     if place.addr.is_ipv6() {
         socket.set_only_v6(!place.dual_stack)?;
     }
-    // Restart at once although connections of the last run linger in TIME_WAIT. On Windows the
-    // option means something else: that others may take the address away.
+    // Restart at once although connections of the last run linger in TIME_WAIT. Windows does so by
+    // itself, and the option means something else there: that others may take the address away.
     #[cfg(unix)]
     socket.set_reuse_address(true)?;
     Ok(socket)
@@ -135,9 +143,10 @@ fn join_reuseport_group(socket: &Socket) -> io::Result<()> {
     socket.set_reuse_port(true)
 }
 
+/// There are none on Windows, and nobody asks for one: see [`Sharing::in_effect`].
 #[cfg(not(unix))]
-fn join_reuseport_group(socket: &Socket) -> io::Result<()> {
-    socket.set_reuse_address(true)
+fn join_reuseport_group(_socket: &Socket) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// Finds out what `addr` means; the error is a reason, for [`Error::Resolve`].

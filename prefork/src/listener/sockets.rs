@@ -47,7 +47,7 @@ impl Sockets {
         let resolve_error = |reason| Error::Resolve { addr: addr.to_owned(), network, reason };
         let bind_error = |source| Error::Bind { addr: addr.to_owned(), network, source };
         let place = resolve(addr, network).map_err(resolve_error)?;
-        Self::bind(place, sharing, slots, backlog).map_err(bind_error)
+        Self::bind(place, sharing.in_effect(), slots, backlog).map_err(bind_error)
     }
 
     fn bind(place: Place, sharing: Sharing, slots: usize, backlog: i32) -> io::Result<Self> {
@@ -98,6 +98,11 @@ impl Sockets {
         self.all.get(index).ok_or_else(|| io::Error::other("the listeners are closed"))
     }
 
+    /// The socket that is this slot's alone.
+    pub(crate) fn own_of(&self, slot: usize) -> Option<&TcpListener> {
+        self.all.get(slot).filter(|_| self.sharing == Sharing::Reuseport)
+    }
+
     /// Closes the sockets of slots that are gone. In shared mode there are none.
     pub(crate) fn close_from(&mut self, slot: usize) {
         if self.sharing == Sharing::Reuseport {
@@ -105,9 +110,9 @@ impl Sockets {
         }
     }
 
-    /// Closes the master's hold on all of them. Children keep theirs.
+    /// Closes the master's hold on all of them, for the fleet stops. Children keep theirs.
     pub(crate) fn close(&mut self) {
-        self.all.clear();
+        self.all.drain(..).for_each(sys::close_for_all);
     }
 
     /// Has new connections go to live slots only, in reuseport mode; `live` says which are. With

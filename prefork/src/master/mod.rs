@@ -17,7 +17,7 @@ use crate::handoff::{Hello, Instruction, Word};
 use crate::hooks::{self, HookFailure, Hooks};
 use crate::listener::{Network, Sharing, Sockets};
 use crate::logging::Logger;
-use crate::supervisor::{Action, ChildId, Event, Hook, Request, Settings, Supervisor, Verdict};
+use crate::supervisor::{Action, ChildId, Event, Hook, Remark, Request, Settings, Supervisor, Verdict};
 use crate::sys::{self, Occurrence, Program, Reactor, Signal};
 
 /// Everything that a master needs to know, checked.
@@ -255,7 +255,12 @@ impl Master {
                 self.supervisor.handle(Instant::now(), Event::ExecFailed);
             }
             Action::Hook(hook) => self.run_hook(&hook),
-            Action::Log(remark) => self.log(&remark),
+            Action::Log(remark) => {
+                self.log(&remark);
+                if let Remark::RespawnIn { slot, .. } = remark {
+                    self.lend_socket(slot);
+                }
+            }
             Action::Finish(verdict) => return Some(verdict),
         }
         None
@@ -348,6 +353,22 @@ impl Master {
                 self.settle();
                 self.dismiss(child, |reactor| reactor.say(child, Instruction::Retire.to_line()));
             }
+        }
+    }
+
+    /// While a slot waits for its next child, a live one serves what has queued on its socket.
+    fn lend_socket(&mut self, slot: usize) {
+        self.settle();
+        let Some(child) = self.supervisor.stand_in_for(slot) else { return };
+        let lent = match self.sockets.own_of(slot) {
+            // Where nobody can tell how many wait, they wait for the slot's next child.
+            Some(socket) if sys::queued(socket).is_ok_and(|queued| queued > 0) => {
+                self.reactor.lend(child, Instruction::StandIn.to_line(), socket)
+            }
+            Some(_) | None => Ok(()),
+        };
+        if let Err(error) = lent {
+            self.plan.logger.warn(format_args!("cannot lend the socket of slot {slot}: {error}"));
         }
     }
 

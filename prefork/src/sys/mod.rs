@@ -11,7 +11,9 @@
 //!   kills and reaps every child that is left.
 //! - `Program::exec` and [`inheritance`]: another program in the master's own process, and what it
 //!   finds there.
-//! - [`steer`], [`unsteer`]: which sockets of a reuseport group get new connections.
+//! - [`steer`], [`unsteer`]: which sockets of a reuseport group get new connections; [`queued`]: how
+//!   many wait on one.
+//! - [`close_for_all`]: closes a listener that no process is to accept from any more.
 //!
 //! In a child
 //! - [`role`]: whether a master started this process.
@@ -20,6 +22,7 @@
 //! - [`Watch`]: waits until the master wants a stop, or is dead; [`Voice`]: tells the master something.
 //! - [`Door`]: the listeners, as a thing that can be shut while a server that knows nothing of it
 //!   sits in `accept`.
+//! - [`StandIn`]: another slot's socket, served through this server's own listener.
 //! - [`resident_bytes`], [`threads`]: how large it is, and where its threads are.
 //! - [`exit_now`]: ends the process without running anything more of it.
 //!
@@ -58,6 +61,7 @@ pub(crate) enum Signal {
     /// Replace every child.
     Reload,
     /// Replace the master and every child.
+    #[cfg_attr(windows, expect(dead_code, reason = "no process becomes another program there"))]
     Upgrade,
     /// One child more.
     Grow,

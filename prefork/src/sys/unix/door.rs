@@ -51,11 +51,7 @@ impl Door {
 
     /// Shuts it. Fails where a descriptor is wanted and none is left: try again.
     pub(crate) fn shut(&mut self) -> io::Result<()> {
-        // A handler that does nothing, and no SA_RESTART: the call is interrupted.
-        extern "C" fn nothing(_: i32) {}
-        let action = SigAction::new(SigHandler::Handler(nothing), SaFlags::empty(), SigSet::empty());
-        // SAFETY: the handler does nothing, so it is safe to run at any point.
-        unsafe { sigaction(WAKE, &action) }?;
+        catch_wake()?;
         let descriptors = open_descriptors();
         self.spare = None;
         for number in descriptors {
@@ -85,6 +81,11 @@ impl Door {
         }
     }
 
+    /// The numbers under which the server holds its listeners.
+    pub(super) fn listeners(&self) -> Vec<RawFd> {
+        open_descriptors().into_iter().filter(|number| self.listens(*number).is_some()).collect()
+    }
+
     /// How many connections that came in through this door are open.
     pub(crate) fn connections(&self) -> usize {
         open_descriptors().into_iter().filter(|number| self.serves(*number)).count()
@@ -92,8 +93,7 @@ impl Door {
 
     /// How many connections wait behind the open door; an error means that this system cannot tell.
     pub(crate) fn queued(&self) -> io::Result<u32> {
-        let listener = open_descriptors().into_iter().find(|number| self.listens(*number).is_some());
-        listener.map_or(Ok(0), linux::queued)
+        self.listeners().first().map_or(Ok(0), |listener| linux::queued(*listener))
     }
 
     fn listens(&self, number: RawFd) -> Option<SocketAddr> {
@@ -128,16 +128,30 @@ fn replace(number: RawFd, addr: SocketAddr) -> io::Result<Decoy> {
     };
     let decoy = TcpListener::bind((loopback, 0))?;
     let addr = decoy.local_addr()?;
-    // SAFETY: borrowed for one call that leaves it open.
-    let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
-    let mode = OFlag::from_bits_retain(fcntl(descriptor, F_GETFL)?);
-    decoy.set_nonblocking(mode.contains(OFlag::O_NONBLOCK))?;
+    copy_mode(number, &decoy)?;
     put(decoy.as_fd(), number)?;
     Ok(Decoy { number, addr })
 }
 
+/// From now on the signal interrupts calls: its handler does nothing, and there is no SA_RESTART.
+pub(super) fn catch_wake() -> io::Result<()> {
+    extern "C" fn nothing(_: i32) {}
+    let action = SigAction::new(SigHandler::Handler(nothing), SaFlags::empty(), SigSet::empty());
+    // SAFETY: the handler does nothing, so it is safe to run at any point.
+    unsafe { sigaction(WAKE, &action) }?;
+    Ok(())
+}
+
+/// Gives `listener` the blocking mode of the one at `number`.
+pub(super) fn copy_mode(number: RawFd, listener: &TcpListener) -> io::Result<()> {
+    // SAFETY: borrowed for one call that leaves it open; if it is gone, the call fails.
+    let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
+    let mode = OFlag::from_bits_retain(fcntl(descriptor, F_GETFL)?);
+    listener.set_nonblocking(mode.contains(OFlag::O_NONBLOCK))
+}
+
 /// `dup2`, with close-on-exec.
-fn put(source: BorrowedFd<'_>, number: RawFd) -> io::Result<()> {
+pub(super) fn put(source: BorrowedFd<'_>, number: RawFd) -> io::Result<()> {
     // SAFETY: the number is the server's listener, as we saw a moment ago; it stays an open
     // listening socket, only another one. Should the server have closed it in that moment, it
     // gains a socket that nobody uses. `into_raw_fd` leaves the number with its owner, the server.

@@ -11,10 +11,12 @@ mod linux;
 mod program;
 mod reactor;
 mod role;
+mod stand_in;
 mod watch;
 
 use std::io;
 use std::net::TcpListener;
+use std::os::fd::AsRawFd;
 
 use nix::errno::Errno;
 use nix::libc;
@@ -26,6 +28,7 @@ pub(crate) use linux::{resident_bytes, steer, threads, unsteer};
 pub(crate) use program::Program;
 pub(crate) use reactor::Reactor;
 pub(crate) use role::{adopt, role};
+pub(crate) use stand_in::StandIn;
 pub(crate) use watch::{Voice, Watch};
 
 /// Ends this process at once: no destructor, no exit handler, no flush.
@@ -56,6 +59,11 @@ pub(crate) fn lacks_ipv6(error: &io::Error) -> bool {
 
 fn is(error: &io::Error, errno: Errno) -> bool {
     error.raw_os_error() == Some(errno as i32)
+}
+
+/// How many connections wait on a listener; an error where that cannot be known.
+pub(crate) fn queued(listener: &TcpListener) -> io::Result<u32> {
+    linux::queued(listener.as_raw_fd())
 }
 
 /// A pid as the system's calls take it.

@@ -1,6 +1,7 @@
 //! What a child waits for beside its work: its master's end, or a request to stop.
 
 use std::io::{self, Write};
+use std::net::TcpListener;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -49,6 +50,13 @@ impl Watch {
             return Ok(Order::Orphaned);
         }
         Ok(self.channel.next_line().map_or(Order::None, Order::Said))
+    }
+}
+
+impl Watch {
+    /// The listeners that came with what the master said.
+    pub(crate) fn take_listeners(&mut self) -> io::Result<Vec<TcpListener>> {
+        self.channel.take_listeners()
     }
 }
 

@@ -19,6 +19,9 @@ pub(super) const HANDED: &str = "listeners";
 /// Or this one, and what went wrong.
 pub(super) const REFUSED: &str = "no-listeners";
 
+/// A master asks a child to stop with this word.
+pub(super) const STOP: &str = "stop";
+
 /// What one look at the channel brought.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Received {

@@ -7,10 +7,8 @@ use std::ptr;
 
 use windows_sys::Win32::Foundation::{ERROR_INSUFFICIENT_BUFFER, NO_ERROR};
 use windows_sys::Win32::NetworkManagement::IpHelper::{
-    GetExtendedTcpTable, MIB_TCP_STATE_CLOSE_WAIT, MIB_TCP_STATE_ESTAB, MIB_TCP6ROW_OWNER_PID,
-    MIB_TCPROW_OWNER_PID, TCP_TABLE_OWNER_PID_CONNECTIONS,
+    GetTcp6Table, GetTcpTable, MIB_TCP_STATE_CLOSE_WAIT, MIB_TCP_STATE_ESTAB, MIB_TCP6ROW, MIB_TCPROW_LH,
 };
-use windows_sys::Win32::Networking::WinSock::{AF_INET, AF_INET6};
 
 /// The table is made of these, whatever the row.
 const WORD: usize = size_of::<u32>();
@@ -33,21 +31,21 @@ fn leads_to(door: SocketAddr, local: SocketAddr) -> bool {
 }
 
 fn v4() -> io::Result<Vec<SocketAddr>> {
-    const ROW: usize = size_of::<MIB_TCPROW_OWNER_PID>() / WORD;
-    const STATE: usize = offset_of!(MIB_TCPROW_OWNER_PID, dwState) / WORD;
-    const ADDR: usize = offset_of!(MIB_TCPROW_OWNER_PID, dwLocalAddr) / WORD;
-    const PORT: usize = offset_of!(MIB_TCPROW_OWNER_PID, dwLocalPort) / WORD;
-    let table = table(AF_INET)?;
+    const ROW: usize = size_of::<MIB_TCPROW_LH>() / WORD;
+    const STATE: usize = offset_of!(MIB_TCPROW_LH, Anonymous) / WORD;
+    const ADDR: usize = offset_of!(MIB_TCPROW_LH, dwLocalAddr) / WORD;
+    const PORT: usize = offset_of!(MIB_TCPROW_LH, dwLocalPort) / WORD;
+    let table = table(Version::V4)?;
     let rows = rows(&table, ROW).filter(|row| is_open(row[STATE]));
     Ok(rows.map(|row| at(Ipv4Addr::from(row[ADDR].to_ne_bytes()).into(), row[PORT])).collect())
 }
 
 fn v6() -> io::Result<Vec<SocketAddr>> {
-    const ROW: usize = size_of::<MIB_TCP6ROW_OWNER_PID>() / WORD;
-    const STATE: usize = offset_of!(MIB_TCP6ROW_OWNER_PID, dwState) / WORD;
-    const ADDR: usize = offset_of!(MIB_TCP6ROW_OWNER_PID, ucLocalAddr) / WORD;
-    const PORT: usize = offset_of!(MIB_TCP6ROW_OWNER_PID, dwLocalPort) / WORD;
-    let table = table(AF_INET6)?;
+    const ROW: usize = size_of::<MIB_TCP6ROW>() / WORD;
+    const STATE: usize = offset_of!(MIB_TCP6ROW, State) / WORD;
+    const ADDR: usize = offset_of!(MIB_TCP6ROW, LocalAddr) / WORD;
+    const PORT: usize = offset_of!(MIB_TCP6ROW, dwLocalPort) / WORD;
+    let table = table(Version::V6)?;
     let rows = rows(&table, ROW).filter(|row| is_open(row[STATE]));
     Ok(rows.map(|row| at(v6_addr(&row[ADDR..ADDR + 4]).into(), row[PORT])).collect())
 }
@@ -67,7 +65,7 @@ fn at(ip: IpAddr, port: u32) -> SocketAddr {
 }
 
 fn is_open(state: u32) -> bool {
-    [MIB_TCP_STATE_ESTAB, MIB_TCP_STATE_CLOSE_WAIT].iter().any(|open| open.cast_unsigned() == state)
+    [MIB_TCP_STATE_ESTAB, MIB_TCP_STATE_CLOSE_WAIT].iter().any(|open| u32::try_from(*open) == Ok(state))
 }
 
 /// The table is a word that says how many rows there are, and then these.
@@ -76,20 +74,23 @@ fn rows(table: &[u32], row: usize) -> impl Iterator<Item = &[u32]> {
     table.get(1..).unwrap_or_default().chunks_exact(row).take(count)
 }
 
-fn table(family: u16) -> io::Result<Vec<u32>> {
+#[derive(Clone, Copy)]
+enum Version {
+    V4,
+    V6,
+}
+
+fn table(version: Version) -> io::Result<Vec<u32>> {
     let mut table: Vec<u32> = Vec::new();
     loop {
         let mut size = u32::try_from(table.len() * WORD).map_err(io::Error::other)?;
+        let place = if table.is_empty() { ptr::null_mut() } else { table.as_mut_ptr() };
         // SAFETY: the system writes at most `size` bytes, and says how many it would have liked.
         let answer = unsafe {
-            GetExtendedTcpTable(
-                if table.is_empty() { ptr::null_mut() } else { table.as_mut_ptr().cast() },
-                &raw mut size,
-                0,
-                family.into(),
-                TCP_TABLE_OWNER_PID_CONNECTIONS,
-                0,
-            )
+            match version {
+                Version::V4 => GetTcpTable(place.cast(), &raw mut size, 0),
+                Version::V6 => GetTcp6Table(place.cast(), &raw mut size, 0),
+            }
         };
         match answer {
             NO_ERROR => return Ok(table),
@@ -98,7 +99,7 @@ fn table(family: u16) -> io::Result<Vec<u32>> {
                 let words = usize::try_from(size).map_err(io::Error::other)?.div_ceil(WORD);
                 table = vec![0; words + words / 4 + 16];
             }
-            code => return Err(io::Error::from_raw_os_error(code.cast_signed())),
+            code => return Err(io::Error::from_raw_os_error(i32::from_ne_bytes(code.to_ne_bytes()))),
         }
     }
 }

@@ -67,9 +67,11 @@ extern "system" fn handle(event: u32) -> BOOL {
         Ear::Master(tell) => tell(Signal::Stop),
         Ear::Child => {}
     }
-    while is_end {
+    if is_end {
         // When this returns, the system ends the process; until then it gives us a few seconds.
-        thread::park();
+        loop {
+            thread::park();
+        }
     }
     1
 }

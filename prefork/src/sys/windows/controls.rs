@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn a_request_is_heard_once() {
         let (sender, requests) = mpsc::channel();
-        let controls = Controls::listen(move |request| drop(sender.send(request))).unwrap();
+        let controls = Controls::listen(move |request| sender.send(request).unwrap()).unwrap();
         let name = format!(r"Global\prefork-{}-reload", std::process::id());
         // The same event, as another process would open it.
         object::set(&object::named_event(&name).unwrap()).unwrap();

@@ -48,9 +48,9 @@ impl Door {
         connections::open(&self.addrs).unwrap_or(1)
     }
 
-    /// A socket's queue cannot be looked at.
+    /// How many connections wait behind the open door.
     pub(crate) fn queued(&self) -> io::Result<u32> {
-        Err(io::ErrorKind::Unsupported.into())
+        self.listeners.first().map_or(Ok(0), super::queued)
     }
 }
 

@@ -50,6 +50,7 @@ mod program;
 mod reactor;
 mod role;
 mod socket;
+mod stand_in;
 mod watch;
 
 use std::io;
@@ -69,6 +70,7 @@ pub(crate) use program::Program;
 pub(crate) use reactor::Reactor;
 pub(crate) use role::{adopt, role};
 pub(crate) use socket::close_for_all;
+pub(crate) use stand_in::StandIn;
 pub(crate) use watch::{Voice, Watch};
 
 use super::Inheritance;
@@ -76,7 +78,7 @@ use super::Inheritance;
 /// Ends this process at once: no destructor, no exit handler, no flush.
 pub(crate) fn exit_now(status: i32) -> ! {
     // SAFETY: plain numbers; the pseudo handle of this process is always valid.
-    unsafe { TerminateProcess(GetCurrentProcess(), status.cast_unsigned()) };
+    unsafe { TerminateProcess(GetCurrentProcess(), u32::from_ne_bytes(status.to_ne_bytes())) };
     // Not reached, unless the system refuses a process its own end.
     std::process::abort()
 }
@@ -93,6 +95,11 @@ pub(crate) fn steer(_socket: &TcpListener, _targets: &[usize]) -> io::Result<()>
 
 pub(crate) fn unsteer(_socket: &TcpListener) -> io::Result<()> {
     Ok(())
+}
+
+/// A socket's queue cannot be looked at.
+pub(crate) fn queued(_socket: &TcpListener) -> io::Result<u32> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// How much memory this process occupies now.

@@ -156,7 +156,13 @@ impl Reader {
         // SAFETY: the memory is ours and no read is under way, so the kernel may have it; it is
         // neither read nor freed before `end` has seen this read's end. The buffer is 512 bytes.
         let started = unsafe {
-            ReadFile(handle, (&raw mut (*memory).bytes).cast(), 512, ptr::null_mut(), &raw mut (*memory).operation)
+            ReadFile(
+                handle,
+                (&raw mut (*memory).bytes).cast(),
+                512,
+                ptr::null_mut(),
+                &raw mut (*memory).operation,
+            )
         };
         match object::check(started) {
             Ok(()) => {}
@@ -203,7 +209,9 @@ impl Drop for Reader {
     fn drop(&mut self) {
         if self.under_way {
             // SAFETY: it names an operation of ours on a handle that is open.
-            unsafe { CancelIoEx(self.pipe.handle.as_raw_handle(), &raw const (*self.memory.as_ptr()).operation) };
+            unsafe {
+                CancelIoEx(self.pipe.handle.as_raw_handle(), &raw const (*self.memory.as_ptr()).operation)
+            };
             // Cancelled or not, the kernel has to be done with the memory.
             let _ = self.end();
         }

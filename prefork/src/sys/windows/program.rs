@@ -53,6 +53,9 @@ impl Program {
 
     /// A process cannot become another program here.
     pub(crate) fn exec(&self, _text: &str, _listeners: &[TcpListener], _channels: &[&Channel]) -> io::Error {
-        io::Error::new(io::ErrorKind::Unsupported, "Windows cannot put another program into a running process")
+        io::Error::new(
+            io::ErrorKind::Unsupported,
+            "Windows cannot put another program into a running process",
+        )
     }
 }

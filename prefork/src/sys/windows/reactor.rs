@@ -6,16 +6,16 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::TcpListener;
 use std::os::windows::io::AsHandle;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
 
 use super::attendant::{self, Event};
-use super::channel::{Channel, HANDED, REFUSED, WANTED};
+use super::channel::{Channel, HANDED, REFUSED, STOP, WANTED};
 use super::controls::Controls;
 use super::pipe::Pipe;
-use super::{console, socket};
-use crate::sys::{Occurrence, STOP};
+use super::{console, role, socket};
+use crate::sys::Occurrence;
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -33,6 +33,7 @@ struct Process {
     voice: Option<Pipe>,
     /// What the child is to get, until it has it.
     listeners: Vec<TcpListener>,
+    handed_over: bool,
 }
 
 impl Process {
@@ -98,10 +99,11 @@ impl<K: Ord + Copy + Send + 'static> Reactor<K> {
         let voice = channel.voice()?;
         voice.say(greeting)?;
         let listeners = listeners.iter().map(|listener| listener.try_clone()).collect::<io::Result<_>>()?;
-        command.stdin(Stdio::from(theirs));
-        let child = produce(command)?;
+        command.stdin(theirs.try_clone()?);
+        let child = role::with_stdin(&theirs, || produce(command))?;
+        drop(theirs);
         let pid = child.id();
-        let mut process = Process { child, voice: Some(voice), listeners };
+        let mut process = Process { child, voice: Some(voice), listeners, handed_over: false };
         let handle = process.child.as_handle().try_clone_to_owned();
         match handle.and_then(|handle| attendant::start(key, channel, handle, self.sender.clone())) {
             Ok(()) => {
@@ -118,6 +120,11 @@ impl<K: Ord + Copy + Send + 'static> Reactor<K> {
     /// Says a line to a child. One that has hung up does not hear it.
     pub(crate) fn say(&mut self, key: K, line: &str) -> io::Result<()> {
         self.children.get(&key).map_or(Ok(()), |process| process.say(line))
+    }
+
+    /// No child has a socket of its own that could be lent to another.
+    pub(crate) fn lend(&mut self, _key: K, _line: &str, _listener: &TcpListener) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     /// Asks a child to stop.
@@ -154,8 +161,7 @@ impl<K: Ord + Copy + Send + 'static> Reactor<K> {
                     None
                 }
                 None => {
-                    // Whoever has more to say has its listeners, or will never ask for them.
-                    self.let_go_of_listeners(key, &line);
+                    self.let_go_of_listeners(key);
                     Some(Occurrence::Said(key, line))
                 }
             },
@@ -170,5 +176,34 @@ impl<K: Ord + Copy + Send + 'static> Reactor<K> {
                 None => None,
             },
         })
+    }
+}
+
+impl<K: Ord + Copy> Reactor<K> {
+    /// Answers a child that asks for its listeners.
+    fn hand_over(&mut self, key: K, pid: &str) {
+        let Some(process) = self.children.get_mut(&key) else { return };
+        process.handed_over = true;
+        if let Err(error) = process.hand_over(pid) {
+            // The child reports it. If it cannot even be told, it has its end of the pipe closed.
+            let _ = process.say(&format!("{REFUSED}: {error}"));
+        }
+    }
+
+    /// Once a child that was answered says more, it has opened what it got.
+    fn let_go_of_listeners(&mut self, key: K) {
+        if let Some(process) = self.children.get_mut(&key).filter(|process| process.handed_over) {
+            process.listeners.clear();
+        }
+    }
+}
+
+impl<K: Ord + Copy> Drop for Reactor<K> {
+    /// Whatever the reason, a panic included: no child stays behind.
+    fn drop(&mut self) {
+        for process in self.children.values_mut() {
+            process.destroy();
+        }
+        console::forget();
     }
 }

@@ -3,7 +3,7 @@
 use std::env;
 use std::fs::File;
 use std::io;
-use std::os::windows::io::{AsRawHandle, FromRawHandle, IntoRawHandle, OwnedHandle};
+use std::os::windows::io::{AsRawHandle, FromRawHandle, IntoRawHandle, OwnedHandle, RawHandle};
 use std::ptr;
 
 use windows_sys::Win32::Foundation::{HANDLE_FLAG_INHERIT, SetHandleInformation};
@@ -50,6 +50,22 @@ fn handoff_is_waiting() -> bool {
     peeked != 0 && seen == size && start == GREETING.as_bytes()
 }
 
+/// Runs `start` with `handoff` as this process's own standard input: a producer that wraps the command
+/// in another cannot move its standard input, but what it starts inherits ours.
+pub(super) fn with_stdin<T>(handoff: &OwnedHandle, start: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let before = io::stdin().as_raw_handle();
+    set_stdin(handoff.as_raw_handle())?;
+    let started = start();
+    set_stdin(before)?;
+    started
+}
+
+/// Whoever calls this keeps `handle` open for as long as it is standard input.
+fn set_stdin(handle: RawHandle) -> io::Result<()> {
+    // SAFETY: it only replaces a number; the one that was there before stays open.
+    object::check(unsafe { SetStdHandle(STD_INPUT_HANDLE, handle) })
+}
+
 /// Takes the handoff off standard input, puts the null device there instead, and removes the marker.
 /// Afterwards no process that this one starts has a trace of its role. Call it once, in a process
 /// whose [`role`] is child.
@@ -60,10 +76,9 @@ pub(crate) fn adopt() -> io::Result<Channel> {
     unsafe {
         object::check(SetHandleInformation(handoff, HANDLE_FLAG_INHERIT, 0))?;
         object::check(SetHandleInformation(null.as_raw_handle(), HANDLE_FLAG_INHERIT, HANDLE_FLAG_INHERIT))?;
-        object::check(SetStdHandle(STD_INPUT_HANDLE, null.as_raw_handle()))?;
     }
     // Standard input has it now, for the rest of the process's life.
-    let _ = null.into_raw_handle();
+    set_stdin(null.into_raw_handle())?;
     // SAFETY: the handle is open, and was standard input's only: since that is another one, ours.
     let handoff = unsafe { OwnedHandle::from_raw_handle(handoff) };
     // SAFETY: on Windows it always is, says its documentation: the system guards the environment.

@@ -71,10 +71,8 @@ pub(crate) fn close_for_all(listener: TcpListener) {
 /// Has the socket refuse new connections, whoever else has it open. A system that does not know how
 /// goes on as before: the drain is then as short as its clients let it be.
 pub(super) fn refuse(listener: &TcpListener) {
-    let Ok(socket) = number(listener) else { return };
+    let (Ok(socket), Ok(option)) = (number(listener), i32::try_from(SO_PAUSE_ACCEPT)) else { return };
     let yes = 1_i32.to_ne_bytes();
-    // The system declares options without a sign, and the call wants them with one.
-    let option = SO_PAUSE_ACCEPT.cast_signed();
     // SAFETY: the socket is open for as long as it is borrowed; the value is four bytes long.
     unsafe { setsockopt(socket, SOL_SOCKET, option, yes.as_ptr(), 4) };
 }

@@ -1,11 +1,12 @@
 //! What a child waits for beside its work: its master's end, or a request to stop.
 
 use std::io;
+use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use super::channel::{Channel, Received};
+use super::channel::{Channel, Received, STOP};
 use super::console;
 use super::pipe::Pipe;
 use crate::sys::Order;
@@ -33,8 +34,8 @@ impl Watch {
 
     /// Waits for an order; at most for `timeout`, if there is one. A master that died is reported once.
     pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<Order> {
-        if let Some(line) = self.channel.next_line() {
-            return Ok(Order::Said(line));
+        if let Some(order) = self.next_order() {
+            return Ok(order);
         }
         if is_orphaned() {
             // Nobody is left to give orders.
@@ -42,13 +43,23 @@ impl Watch {
             return Ok(Order::None);
         }
         match self.channel.receive(None, timeout) {
-            Ok(Received::Bytes) => Ok(self.channel.next_line().map_or(Order::None, Order::Said)),
+            Ok(Received::Bytes) => Ok(self.next_order().unwrap_or(Order::None)),
             Ok(Received::Nothing | Received::Other) => Ok(Order::None),
             Ok(Received::End) | Err(_) => {
                 ORPHANED.store(true, Ordering::SeqCst);
                 Ok(Order::Orphaned)
             }
         }
+    }
+
+    /// No listener ever comes with what the master says.
+    pub(crate) fn take_listeners(&mut self) -> io::Result<Vec<TcpListener>> {
+        Ok(Vec::new())
+    }
+
+    fn next_order(&mut self) -> Option<Order> {
+        let line = self.channel.next_line()?;
+        Some(if line == STOP { Order::Stop } else { Order::Said(line) })
     }
 }
 
