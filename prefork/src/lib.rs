@@ -25,7 +25,7 @@
 //!                 your program, started by you
 //!                ┌──────────────────────────────────┐
 //!  TERM, INT ──▶ │ master                           │   binds the address, once
-//!  QUIT          │   owns every listening socket    │   starts, watches, replaces
+//!  HUP, USR2, …  │   owns every listening socket    │   starts, watches, replaces
 //!                │   runs the hooks, serves nothing │   one thread, asleep in poll
 //!                └──┬────────────┬───────────────┬──┘
 //!      socket pair  │            │               │     ▼ slot, grace, listener
@@ -48,6 +48,10 @@
 //! - **Stopping** (TERM, INT or Ctrl-C to the master): the master closes its listeners and sends
 //!   TERM to the children. A child takes no new connection, serves what it has accepted to the end,
 //!   and exits, all without the server's knowledge; after the grace period it is killed.
+//! - **Reloading** (HUP): slot by slot a new child is started, of whatever program has the name now;
+//!   when it is ready the old one drains. **Upgrading** (USR2): once such a child is ready, the master
+//!   executes the new program in its own process, with the same sockets, pid and children.
+//! - **Scaling** (TTIN, TTOU): one child more, one fewer; nothing queued is lost.
 //! - A **dead master**: each child sees the end of file at once, runs `on_master_death`, drains and
 //!   exits with 1. No orphan keeps the port.
 //!

@@ -2,18 +2,18 @@
 //! `supervisor`, all system calls in `sys`, all sentences in `report.rs`.
 
 mod report;
+mod spawn;
 mod upgrade;
 
 use std::any::Any;
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
-use std::panic::{self, AssertUnwindSafe};
-use std::process::{Child, Command, ExitStatus};
+use std::panic;
+use std::process::ExitStatus;
 use std::time::Instant;
 
 use crate::error::{Error, Failure, plain};
-use crate::handoff::{Hello, Instruction, Word};
+use crate::handoff::{Instruction, Word};
 use crate::hooks::{self, HookFailure, Hooks};
 use crate::listener::{Network, Sharing, Sockets};
 use crate::logging::Logger;
@@ -187,32 +187,6 @@ impl Master {
         }
     }
 
-    /// A producer that starts something else than the command it was given would otherwise look like
-    /// a crashing server.
-    fn check_handoff(&mut self, now: Instant, child: ChildId) {
-        let Some(member) = self.crew.get(&child) else { return };
-        let proven = member.here || self.supervisor.has_been_whole();
-        if proven || member.dismissed || self.plan.hooks.command_producer.is_none() {
-            return;
-        }
-        let source = io::Error::other(format!(
-            "the process that it returned (pid {}) did not take the handoff; it must run the command that it \
-             was given, with its standard input and its environment",
-            member.pid
-        ));
-        self.blame(Cause::Error(Error::CommandProducer { source }));
-        self.supervisor.handle(now, Event::HandoffRefused(child));
-        self.forget_harmless_cause();
-    }
-
-    /// What went wrong without an end to the fleet (a reload that came to nothing) is no reason for
-    /// a later end.
-    fn forget_harmless_cause(&mut self) {
-        if self.supervisor.is_active() {
-            self.cause = None;
-        }
-    }
-
     fn exited(&mut self, now: Instant, child: ChildId, status: ExitStatus) {
         let Some(member) = self.crew.remove(&child) else { return };
         let Member { slot, pid, ready, dismissed, .. } = member;
@@ -264,75 +238,6 @@ impl Master {
             Action::Finish(verdict) => return Some(verdict),
         }
         None
-    }
-
-    fn spawn(&mut self, child: ChildId, slot: usize, generation: u32) {
-        let panicked = RefCell::new(None);
-        let started = self.start(child, slot, generation, &panicked);
-        let now = Instant::now();
-        match started {
-            Ok(pid) => {
-                self.plan.logger.debug(format_args!("child {slot} started (pid {pid})"));
-                let member = Member { slot, pid, here: false, ready: false, dismissed: false };
-                self.crew.insert(child, member);
-                self.supervisor.handle(now, Event::Spawned { child, pid });
-            }
-            Err(source) => {
-                let transient = sys::is_transient(&source);
-                self.spawn_failed(slot, source, transient, panicked.into_inner());
-                self.supervisor.handle(now, Event::SpawnFailed { child, transient });
-                self.forget_harmless_cause();
-            }
-        }
-    }
-
-    fn start(
-        &mut self,
-        child: ChildId,
-        slot: usize,
-        generation: u32,
-        panicked: &RefCell<Option<Box<dyn Any + Send>>>,
-    ) -> io::Result<u32> {
-        let hello = Hello {
-            slot,
-            fleet: self.supervisor.fleet_size(),
-            generation,
-            grace: self.plan.settings.grace,
-            master: std::process::id(),
-            trial: self.supervisor.is_trial(child),
-        };
-        let program = self.programs.get(&generation).or(self.programs.values().next());
-        let command = program.ok_or_else(|| io::Error::other("no program"))?.command();
-        let socket = self.sockets.for_slot(slot)?;
-        let produce = |command| produce(&self.plan.hooks, panicked, command);
-        self.reactor.spawn(child, command, &produce, &hello.to_line(), &[socket])
-    }
-
-    fn spawn_failed(
-        &mut self,
-        slot: usize,
-        source: io::Error,
-        transient: bool,
-        panic: Option<Box<dyn Any + Send>>,
-    ) {
-        if transient {
-            let failure = Failure::NotStarted { slot, source };
-            self.plan.logger.warn(&failure);
-            self.last_failure = Some(failure);
-            return;
-        }
-        let error = match panic {
-            Some(payload) => return self.blame(Cause::Panic(payload)),
-            None if self.plan.hooks.command_producer.is_some() => Error::CommandProducer { source },
-            None => Error::Spawn { source },
-        };
-        self.plan.logger.error(format_args!("child {slot}: {error}"));
-        self.blame(Cause::Error(error));
-    }
-
-    /// Notes what may be the reason of the fleet's end, unless there is one already.
-    fn blame(&mut self, cause: Cause) {
-        self.cause.get_or_insert(cause);
     }
 
     fn dismiss(&mut self, child: ChildId, how: impl FnOnce(&mut Reactor<ChildId>) -> io::Result<()>) {
@@ -429,17 +334,4 @@ impl Master {
             }),
         }
     }
-}
-
-/// Turns a command into a process, with the user's producer if there is one.
-fn produce(
-    hooks: &Hooks,
-    panicked: &RefCell<Option<Box<dyn Any + Send>>>,
-    mut command: Command,
-) -> io::Result<Child> {
-    let Some(producer) = &hooks.command_producer else { return command.spawn() };
-    panic::catch_unwind(AssertUnwindSafe(|| producer(command))).unwrap_or_else(|payload| {
-        *panicked.borrow_mut() = Some(payload);
-        Err(io::Error::other("it panicked"))
-    })
 }

@@ -1,0 +1,118 @@
+//! Children, from the decision to start one to the handoff: what can go wrong there, and whose
+//! fault it is.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::io;
+use std::panic::{self, AssertUnwindSafe};
+use std::process::{Child, Command};
+use std::time::Instant;
+
+use super::{Cause, Master, Member};
+use crate::error::{Error, Failure};
+use crate::handoff::Hello;
+use crate::hooks::Hooks;
+use crate::supervisor::{ChildId, Event};
+use crate::sys;
+
+type Panic = Box<dyn Any + Send>;
+
+impl Master {
+    pub(super) fn spawn(&mut self, child: ChildId, slot: usize, generation: u32) {
+        let panicked = RefCell::new(None);
+        let started = self.start(child, slot, generation, &panicked);
+        let now = Instant::now();
+        match started {
+            Ok(pid) => {
+                self.plan.logger.debug(format_args!("child {slot} started (pid {pid})"));
+                let member = Member { slot, pid, here: false, ready: false, dismissed: false };
+                self.crew.insert(child, member);
+                self.supervisor.handle(now, Event::Spawned { child, pid });
+            }
+            Err(source) => {
+                let transient = sys::is_transient(&source);
+                self.spawn_failed(slot, source, transient, panicked.into_inner());
+                self.supervisor.handle(now, Event::SpawnFailed { child, transient });
+                self.forget_harmless_cause();
+            }
+        }
+    }
+
+    fn start(
+        &mut self,
+        child: ChildId,
+        slot: usize,
+        generation: u32,
+        panicked: &RefCell<Option<Panic>>,
+    ) -> io::Result<u32> {
+        let hello = Hello {
+            slot,
+            fleet: self.supervisor.fleet_size(),
+            generation,
+            grace: self.plan.settings.grace,
+            master: std::process::id(),
+            trial: self.supervisor.is_trial(child),
+        };
+        let program = self.programs.get(&generation).or(self.programs.values().next());
+        let command = program.ok_or_else(|| io::Error::other("no program"))?.command();
+        let socket = self.sockets.for_slot(slot)?;
+        let produce = |command| produce(&self.plan.hooks, panicked, command);
+        self.reactor.spawn(child, command, &produce, &hello.to_line(), &[socket])
+    }
+
+    fn spawn_failed(&mut self, slot: usize, source: io::Error, transient: bool, panic: Option<Panic>) {
+        if transient {
+            let failure = Failure::NotStarted { slot, source };
+            self.plan.logger.warn(&failure);
+            self.last_failure = Some(failure);
+            return;
+        }
+        let error = match panic {
+            Some(payload) => return self.blame(Cause::Panic(payload)),
+            None if self.plan.hooks.command_producer.is_some() => Error::CommandProducer { source },
+            None => Error::Spawn { source },
+        };
+        self.plan.logger.error(format_args!("child {slot}: {error}"));
+        self.blame(Cause::Error(error));
+    }
+
+    /// Notes what may be the reason of the fleet's end, unless there is one already.
+    pub(super) fn blame(&mut self, cause: Cause) {
+        self.cause.get_or_insert(cause);
+    }
+
+    /// A producer that starts something else than the command it was given would otherwise look like
+    /// a crashing server.
+    pub(super) fn check_handoff(&mut self, now: Instant, child: ChildId) {
+        let Some(member) = self.crew.get(&child) else { return };
+        let proven = member.here || self.supervisor.has_been_whole();
+        if proven || member.dismissed || self.plan.hooks.command_producer.is_none() {
+            return;
+        }
+        let source = io::Error::other(format!(
+            "the process that it returned (pid {}) did not take the handoff; it must run the command that it \
+             was given, with its standard input and its environment",
+            member.pid
+        ));
+        self.blame(Cause::Error(Error::CommandProducer { source }));
+        self.supervisor.handle(now, Event::HandoffRefused(child));
+        self.forget_harmless_cause();
+    }
+
+    /// What went wrong without an end to the fleet (a reload that came to nothing) is no reason for
+    /// a later end.
+    fn forget_harmless_cause(&mut self) {
+        if self.supervisor.is_active() {
+            self.cause = None;
+        }
+    }
+}
+
+/// Turns a command into a process, with the user's producer if there is one.
+fn produce(hooks: &Hooks, panicked: &RefCell<Option<Panic>>, mut command: Command) -> io::Result<Child> {
+    let Some(producer) = &hooks.command_producer else { return command.spawn() };
+    panic::catch_unwind(AssertUnwindSafe(|| producer(command))).unwrap_or_else(|payload| {
+        *panicked.borrow_mut() = Some(payload);
+        Err(io::Error::other("it panicked"))
+    })
+}

@@ -1,0 +1,48 @@
+//! A server made by `#[prefork::main]`: the same fleet as the builder's.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, reason = "in a test, what cannot be done is a failure")]
+
+use std::fs;
+
+use nix::sys::signal::Signal;
+use prefork_tests::fleet::Server;
+use prefork_tests::{client, wait};
+
+const ATTRIBUTED: &str = env!("CARGO_BIN_EXE_attributed");
+
+#[test]
+fn every_option_of_the_attribute_reaches_the_fleet() {
+    for reuseport in [false, true] {
+        let directory = tempfile::tempdir().unwrap();
+        let log = directory.path().join("log");
+        let server = Server::new(ATTRIBUTED).set("log_file", log.display());
+        let mut fleet = if reuseport { server.set("reuseport", "yes") } else { server }.launch();
+        let read = || fs::read_to_string(&log).unwrap_or_default();
+        wait::until("readiness in the log file", || read().contains("2 children ready"));
+        let text = read();
+        assert!(text.starts_with("INFO : init in a master\n"), "{text}");
+        assert_eq!(text.matches("init in a child").count(), 2, "{text}");
+        assert!(text.contains(if reuseport { "(tcp, reuseport" } else { "(tcp, one shared" }), "{text}");
+        let addr = text.split("listening on ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
+        let addr = addr.parse().unwrap();
+        let victim = client::serving_pid(addr);
+        prefork_tests::fleet::send(victim, Signal::SIGKILL);
+        fleet.console.wait_for(&format!("recovered {victim} true"));
+        fleet.signal(Signal::SIGHUP);
+        wait::until("a reload", || read().contains("reloaded:"));
+        client::serving_pid(addr);
+        fleet.signal(Signal::SIGTERM);
+        assert_eq!(fleet.wait().code(), Some(0));
+        assert!(read().contains("stopping in 1ms"), "{}", read());
+        assert!(fleet.console.wait_for_end().iter().all(|line| line.starts_with("recovered")));
+    }
+}
+
+#[test]
+fn an_init_that_fails_is_one_line_and_no_child() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("log");
+    let outcome = Server::new(ATTRIBUTED).set("log_file", log.display()).set("unfit", "yes").run();
+    assert_eq!(outcome.stderr, ["prefork: error: init failed: unfit, as told"]);
+    assert_eq!((outcome.status.code(), outcome.children), (Some(1), 0));
+}
