@@ -105,7 +105,6 @@ fn check_match(
 
 /// Without the feature `rustls` nothing here can do the arithmetic; the handshake will.
 #[cfg(not(feature = "rustls"))]
-#[expect(clippy::needless_pass_by_value, clippy::unnecessary_wraps, reason = "the same as with the feature")]
 fn check_match(
     _chain: Vec<CertificateDer<'static>>,
     _secret: PrivateKeyDer<'static>,

@@ -6,10 +6,8 @@
 //! interval, and nothing ever wakes.
 
 use std::collections::BTreeMap;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::Waker;
 use std::time::Duration;
 
 use crate::sys;
@@ -106,11 +104,6 @@ impl Vitals {
         drop(state);
         Busy { vitals: Arc::clone(self), id }
     }
-
-    /// The task that answers for a runtime; `None` if nobody asks.
-    pub(crate) fn heart(self: &Arc<Self>) -> Option<Heart> {
-        self.limits.hang_timeout.map(|_| Heart(Arc::clone(self)))
-    }
 }
 
 impl State {
@@ -142,18 +135,35 @@ impl Drop for Busy {
     }
 }
 
-/// Beats whenever the runtime gets to it.
-#[derive(Debug)]
-pub(crate) struct Heart(Arc<Vitals>);
+/// The task that answers for a runtime: beats whenever the runtime gets to it.
+#[cfg(feature = "tokio")]
+mod heart {
+    use std::future::Future;
+    use std::pin::Pin;
+    use std::sync::Arc;
+    use std::task::{Context, Poll};
 
-impl Future for Heart {
-    type Output = ();
+    use super::Vitals;
 
-    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        let mut state = self.0.lock();
-        state.pulse.asked = None;
-        state.pulse.task = Some(context.waker().clone());
-        Poll::Pending
+    #[derive(Debug)]
+    pub(crate) struct Heart(Arc<Vitals>);
+
+    impl Vitals {
+        /// `None` if nobody asks.
+        pub(crate) fn heart(self: &Arc<Self>) -> Option<Heart> {
+            self.limits.hang_timeout.map(|_| Heart(Arc::clone(self)))
+        }
+    }
+
+    impl Future for Heart {
+        type Output = ();
+
+        fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+            let mut state = self.0.lock();
+            state.pulse.asked = None;
+            state.pulse.task = Some(context.waker().clone());
+            Poll::Pending
+        }
     }
 }
 
@@ -196,13 +206,14 @@ mod tests {
         assert_eq!(vitals.look(), Finding::Hangs);
     }
 
+    #[cfg(feature = "tokio")]
     #[test]
     fn a_runtime_that_answers_is_well_and_one_that_does_not_hangs() {
         let vitals = watched();
         let mut heart = vitals.heart().unwrap();
-        let mut context = Context::from_waker(Waker::noop());
+        let mut context = std::task::Context::from_waker(Waker::noop());
         for _ in 0..100 {
-            assert!(Pin::new(&mut heart).poll(&mut context).is_pending());
+            assert!(Future::poll(std::pin::Pin::new(&mut heart), &mut context).is_pending());
             assert_eq!(vitals.look(), Finding::Well);
         }
         assert_eq!(looks(&vitals, LOOKS), Finding::Well);
