@@ -272,3 +272,82 @@ fn an_upgrade_to_no_such_program_leaves_the_fleet_as_it_was() {
     fleet.signal(Signal::SIGTERM);
     assert_eq!(fleet.wait().code(), Some(0));
 }
+
+/// A fleet whose next program has another address and three workers, and the file that says so.
+fn rebuilt_with(addr: &str) -> (Fleet, TempDir) {
+    let directory = tempfile::tempdir().unwrap();
+    let overrides = directory.path().join("overrides");
+    let fleet =
+        Server::new(OPERATED).set("overrides", overrides.display()).set("shutdown_grace", "30s").start();
+    fs::write(&overrides, format!("{addr} 3")).unwrap();
+    (fleet, directory)
+}
+
+#[test]
+fn an_upgrade_takes_the_new_programs_options_and_moves_to_its_address() {
+    let (fleet, _directory) = rebuilt_with("localhost:0");
+    let (old, first) = (fleet.addr(), fleet.first_children());
+    let slow = std::thread::spawn(move || Connection::to(old).get("/slow"));
+    wait::until("a request in flight", || {
+        first.iter().map(|child| proc::threads(*child).len()).sum::<usize>() > 2 * first.len()
+    });
+    fleet.signal(Signal::SIGUSR2);
+    let line = fleet.console.wait_for("upgraded:");
+    wait_for_lines(&fleet, "reloaded:", 1);
+    let new = line.split_once(", on ").and_then(|(_, rest)| rest.split(';').next()).unwrap().parse().unwrap();
+    assert_ne!(old, new);
+    Connection::to(new).get("/").unwrap();
+    slow.join().unwrap().expect("the old address is drained");
+    wait::until("the old address to close", || client::is_refused(old));
+    fleet.wait_for_children(3, &first);
+    fleet.signal(Signal::SIGTERM);
+    fleet.expect_stopped();
+    assert!(client::is_refused(new));
+}
+
+#[test]
+fn an_upgrade_to_an_address_that_is_taken_stays_where_it_was() {
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = taken.local_addr().unwrap().to_string();
+    let (fleet, _directory) = rebuilt_with(&addr);
+    fleet.signal(Signal::SIGUSR2);
+    fleet.console.wait_for(&format!("cannot bind {addr}: address already in use"));
+    wait_for_lines(&fleet, "reloaded:", 1);
+    Connection::to(fleet.addr()).get("/").unwrap();
+    fleet.stop();
+}
+
+#[test]
+fn new_connections_to_an_async_server_notice_no_operation_at_all() {
+    for sharing in ["shared", "reuseport"] {
+        let (_directory, path) = deployed(TOKIO_SERVER);
+        let server = Server::new(&path).set("shutdown_grace", "30s").set("recover", 1000);
+        let server = if sharing == "shared" { server } else { server.set("reuseport", "yes") };
+        let fleet = server.start();
+        let tally = client::under_load(fleet.addr(), "/", 4, || {
+            operate(&fleet, Signal::SIGHUP, "reloaded:", 20);
+            for time in 21..=30 {
+                fleet.signal(Signal::SIGUSR2);
+                wait_for_lines(&fleet, "reloaded:", time);
+            }
+            for time in 1..=25 {
+                fleet.signal(Signal::SIGTTIN);
+                wait_for_lines(&fleet, "3 children in place of 2", time);
+                fleet.signal(Signal::SIGTTOU);
+                wait_for_lines(&fleet, "2 children in place of 3", time);
+            }
+        });
+        assert_unnoticed(&tally);
+        wait::until("the last surplus child's end", || fleet.children().len() == 2);
+        let tally = client::under_load(fleet.addr(), "/", 4, || {
+            for _ in 0..50 {
+                let victim = fleet.children()[0];
+                fleet.replace(&[victim]);
+            }
+        });
+        // Each killed child had a few requests in hand; whatever was queued has been answered.
+        assert!(tally.failures.values().sum::<usize>() <= 50 * 4, "{tally:?}");
+        assert!(!tally.failures.keys().any(|reason| reason.contains("refused")), "{tally:?}");
+        fleet.stop();
+    }
+}

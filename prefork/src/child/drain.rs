@@ -170,7 +170,10 @@ impl Watcher {
         if self.progress.stage == Stage::Draining {
             self.empty_accepts();
             if self.door.connections() == 0 {
-                self.ending.drained.set();
+                // Through a door that stays open one more may come in until the server has left it.
+                if !self.door.stays_open() || self.ending.returned.load(Ordering::SeqCst) {
+                    self.ending.drained.set();
+                }
                 self.exit_if_nobody_else_does();
             }
         }

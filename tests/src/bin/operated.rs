@@ -3,7 +3,8 @@
 //!
 //! Its options, besides those of every server: `ready`, `stop_delay`, `reload_parallel`,
 //! `max_lifetime`, `max_rss`, `hang_timeout`; `broken`: a file whose presence makes a child end
-//! before it is ready.
+//! before it is ready; `overrides`: a file with an address and a number of workers that count in
+//! place of the options, as if another program had been built with them.
 
 #![allow(clippy::expect_used, reason = "a server under test that cannot start fails its test")]
 
@@ -30,7 +31,14 @@ fn main() -> ExitCode {
     if prefork::is_child() && app::option("broken").is_some_and(|path| PathBuf::from(path).exists()) {
         return ExitCode::FAILURE;
     }
-    app::start(with_upkeep(app::builder(serve)))
+    let fleet = with_upkeep(app::builder(serve));
+    let overrides = app::option("overrides").and_then(|path| std::fs::read_to_string(path).ok());
+    match overrides.as_deref().and_then(|text| text.split_once(' ')) {
+        Some((addr, workers)) => {
+            app::finish(fleet.workers(workers.parse().expect("a number")).listen_and_serve(addr))
+        }
+        None => app::start(fleet),
+    }
 }
 
 fn with_upkeep(mut fleet: Prefork) -> Prefork {

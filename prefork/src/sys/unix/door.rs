@@ -62,6 +62,11 @@ impl Door {
         Ok(())
     }
 
+    /// Whether the server can accept through it although it is shut.
+    pub(crate) fn stays_open(&self) -> bool {
+        false
+    }
+
     /// Makes threads that sit in `accept` on the old socket go to the new one. To be repeated: a
     /// thread may have been on its way into the call. Says how many sat there; an error means that
     /// this system cannot tell.

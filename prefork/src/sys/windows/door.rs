@@ -31,6 +31,11 @@ impl Door {
         Ok(())
     }
 
+    /// Whether the server can accept through it although it is shut: the socket is the fleet's.
+    pub(crate) fn stays_open(&self) -> bool {
+        true
+    }
+
     /// Who sits in `accept` cannot be told, and needs no interruption: the door stays where it is.
     pub(crate) fn interrupt_accepts(&self) -> io::Result<usize> {
         Ok(1)
