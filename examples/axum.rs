@@ -7,21 +7,43 @@
 
 use std::io;
 use std::process;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
+use axum::http::HeaderValue;
+use axum::http::header::CONNECTION;
+use axum::middleware::map_response_with_state;
+use axum::response::Response;
 use axum::routing::get;
 use prefork::{ChildContext, Shutdown};
 use tokio::net::TcpListener;
+
+/// How long connections that wait for another request are kept once this child is to stop.
+const LAST_CALL: Duration = Duration::from_secs(1);
 
 // No `#[tokio::main]`: a runtime that is started before the processes part cannot be shared by them.
 // Each child gets one of its own, with one thread; `runtime = "multi_thread"` gives it more.
 #[prefork::main]
 async fn serve(ln: TcpListener, shutdown: Shutdown, child: ChildContext) -> io::Result<()> {
-    let app = Router::new().route("/", get(hello)).with_state(child);
-    // When the fleet is to stop or this child is replaced, axum finishes the requests under way,
-    // closes the connections that wait for another request, and returns.
-    axum::serve(ln, app).with_graceful_shutdown(shutdown).await
+    let announce = map_response_with_state(child.clone(), announce_close);
+    let app = Router::new().route("/", get(hello)).layer(announce).with_state(child);
+    // When this child is to stop, no new connection comes in. The open ones get some time to hear of
+    // it; then axum closes those that are idle, finishes the requests under way, and returns.
+    let stop = async move {
+        shutdown.await;
+        tokio::time::sleep(LAST_CALL).await;
+    };
+    axum::serve(ln, app).with_graceful_shutdown(stop).await
+}
+
+/// Tells clients that keep their connection not to use it again. One that was closed without a word
+/// could meet their next request, which would be lost.
+async fn announce_close(State(child): State<ChildContext>, mut response: Response) -> Response {
+    if child.is_stopping() {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 async fn hello(State(child): State<ChildContext>) -> String {

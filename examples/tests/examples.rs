@@ -14,7 +14,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use nix::sys::signal::Signal;
 use prefork_tests::fleet::{Fleet, Server};
+use prefork_tests::load::{self, Mix};
 use prefork_tests::{proc, wait};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -147,4 +149,18 @@ fn axum() {
     let idle = connect(fleet.addr());
     fleet.stop();
     drop(idle);
+}
+
+#[test]
+fn clients_of_axum_that_keep_their_connections_notice_no_reload() {
+    let fleet = start("axum");
+    let mix = Mix { fresh: 2, kept: 4, slow: 0 };
+    let tally = load::during(fleet.addr(), mix, || {
+        for time in 1..=3 {
+            fleet.signal(Signal::SIGHUP);
+            wait::until("a reload", || fleet.console.lines_with("reloaded:").len() >= time);
+        }
+    });
+    assert!(tally.failures.is_empty(), "{tally:?}");
+    fleet.stop();
 }

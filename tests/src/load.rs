@@ -38,10 +38,10 @@ impl Connection {
         };
         write!(stream.get_mut(), "GET {path} HTTP/1.1\r\nHost: test\r\n\r\n")?;
         let head = read_head(&mut stream)?;
-        let length = head.iter().find_map(|line| line.strip_prefix("Content-Length: ")?.parse().ok());
+        let length = head.iter().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok());
         let mut body = vec![0; length.ok_or_else(|| io::Error::other("no length"))?];
         stream.read_exact(&mut body)?;
-        if !head.iter().any(|line| line == "Connection: close") {
+        if !head.iter().any(|line| line == "connection: close") {
             self.stream = Some(stream);
         }
         Ok(String::from_utf8_lossy(&body).trim_end().to_owned())
@@ -57,7 +57,7 @@ fn read_head(stream: &mut impl BufRead) -> io::Result<Vec<String>> {
         }
         match line.trim_end() {
             "" => return Ok(head),
-            line => head.push(line.to_owned()),
+            line => head.push(line.to_ascii_lowercase()),
         }
     }
 }
