@@ -249,19 +249,25 @@ fn an_upgrade_to_no_such_program_leaves_the_fleet_as_it_was() {
     let (_directory, path) = deployed(SERVER);
     let mut fleet = Server::new(&path).set("start_timeout", "1s").start();
     let first = fleet.first_children();
+    let nothing: fn(&PathBuf) = |_| {};
+    let text: fn(&PathBuf) = |path| fs::write(path, "no program").unwrap();
+    let garbage: fn(&PathBuf) = |path| {
+        fs::write(path, "no program").unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    let ends: fn(&PathBuf) = |path| redeploy(path, "/bin/true");
+    // It reads the handoff, and waits for more of it.
+    let hangs: fn(&PathBuf) = |path| redeploy(path, "/bin/cat");
     let attempts = [
-        ("no such file", None),
-        ("not an executable file", Some(("text", 0o644))),
-        ("upgrade aborted", Some(("no program", 0o755))),
-        ("upgrade aborted", Some(("#!/bin/true", 0o755))),
-        ("upgrade aborted", Some(("#!/bin/sleep 1000", 0o755))),
+        ("no such file", nothing),
+        ("not an executable file", text),
+        ("upgrade aborted", garbage),
+        ("upgrade aborted", ends),
+        ("upgrade aborted", hangs),
     ];
-    for (time, (answer, deployed)) in attempts.into_iter().enumerate() {
+    for (time, (answer, deploy)) in attempts.into_iter().enumerate() {
         let _ = fs::remove_file(&path);
-        if let Some((text, mode)) = deployed {
-            fs::write(&path, text).unwrap();
-            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-        }
+        deploy(&path);
         let before = fleet.console.lines_with(answer).len();
         fleet.signal(Signal::SIGUSR2);
         wait_for_lines(&fleet, answer, before + 1);

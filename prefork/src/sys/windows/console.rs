@@ -75,3 +75,25 @@ extern "system" fn handle(event: u32) -> BOOL {
     }
     1
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn the_master_hears_of_breaks_and_a_child_sits_them_out() {
+        let (sender, requests) = mpsc::channel();
+        listen(move |request| sender.send(request).unwrap()).unwrap();
+        for event in [CTRL_C_EVENT, CTRL_BREAK_EVENT] {
+            assert_eq!(handle(event), 1);
+            assert_eq!(requests.recv(), Ok(Signal::Stop));
+        }
+        leave_to_master().unwrap();
+        assert_eq!(handle(CTRL_BREAK_EVENT), 1);
+        forget();
+        assert_eq!(handle(CTRL_C_EVENT), 0);
+        requests.recv().unwrap_err();
+    }
+}

@@ -28,8 +28,15 @@
 //! owner's feet is no option. So, when the fleet stops, the master has the socket itself refuse new
 //! connections (`SO_PAUSE_ACCEPT`; where the system knows no such thing, they still come in), and
 //! every child goes on until no connection to the address is left, of any child, or the grace is over.
-//! Whose a connection is cannot be told: Windows books it on the process that opened the listener.
-//! A server that takes `Shutdown` is woken from `accept` by an error and can leave its loop.
+//! Which child holds it is not asked: Windows names one owner of a connection, and where processes
+//! share the listener that need not be the one that accepted it.
+//! A server that takes `Shutdown` is woken from `accept` by an error and can leave its loop; it should
+//! serve what it has accepted before it looks at the flag, for nobody else will.
+//!
+//! The same holds where one child goes while its siblings stay (a reload, a limit on its life), except
+//! that the socket stays open. A busy fleet may then never be without a connection, so that a child
+//! whose server does not take `Shutdown` goes on accepting until its grace is over and it is killed;
+//! and one that comes in just as it leaves is cut.
 //!
 //! # The master's death
 //!
