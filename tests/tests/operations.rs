@@ -357,3 +357,23 @@ fn new_connections_to_an_async_server_notice_no_operation_at_all() {
         fleet.stop();
     }
 }
+
+#[test]
+fn what_waits_on_the_socket_of_a_slot_that_goes_is_served_before_it_goes() {
+    for server in [SERVER, TOKIO_SERVER] {
+        let fleet = Server::new(server).set("reuseport", "yes").set("shutdown_grace", "30s").start();
+        let last = fleet.first_children()[1];
+        send(last, Signal::SIGSTOP);
+        wait::until("a stopped child", || proc::state(last) == Some('T'));
+        let requests: Vec<_> = (0..40).map(|_| client::send(fleet.addr(), "/").unwrap()).collect();
+        fleet.signal(Signal::SIGTTOU);
+        wait_for_lines(&fleet, "1 child in place of 2", 1);
+        send(last, Signal::SIGCONT);
+        let mut tally = Tally::default();
+        requests.into_iter().for_each(|request| tally.count(request.finish()));
+        assert_unnoticed(&tally);
+        assert!(tally.answers.contains_key(&last.to_string()), "{tally:?}");
+        wait::until("the end of the last child", || fleet.children().len() == 1);
+        fleet.stop();
+    }
+}
