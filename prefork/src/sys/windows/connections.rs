@@ -3,7 +3,6 @@
 use std::io;
 use std::mem::offset_of;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::ptr;
 
 use windows_sys::Win32::Foundation::{ERROR_INSUFFICIENT_BUFFER, NO_ERROR};
 use windows_sys::Win32::NetworkManagement::IpHelper::{
@@ -12,6 +11,8 @@ use windows_sys::Win32::NetworkManagement::IpHelper::{
 
 /// The table is made of these, whatever the row.
 const WORD: usize = size_of::<u32>();
+/// Words that mostly are enough for it.
+const ENOUGH: usize = 16 * 1024;
 
 /// How many connections that came in through `doors` some process still has open. What the kernel
 /// alone sees to its end does not count.
@@ -81,10 +82,10 @@ enum Version {
 }
 
 fn table(version: Version) -> io::Result<Vec<u32>> {
-    let mut table: Vec<u32> = Vec::new();
+    let mut table = vec![0_u32; ENOUGH];
     loop {
         let mut size = u32::try_from(table.len() * WORD).map_err(io::Error::other)?;
-        let place = if table.is_empty() { ptr::null_mut() } else { table.as_mut_ptr() };
+        let place = table.as_mut_ptr();
         // SAFETY: the system writes at most `size` bytes, and says how many it would have liked.
         let answer = unsafe {
             match version {
