@@ -16,7 +16,7 @@
 //! - [`close_for_all`]: closes a listener that no process is to accept from any more.
 //!
 //! In a child
-//! - [`role`]: whether a master started this process.
+//! - [`handoff_is_waiting`]: whether a master started this process.
 //! - [`adopt`]: takes the handoff off standard input, and erases the traces that would make a
 //!   grandchild take itself for a child.
 //! - [`Watch`]: waits until the master wants a stop, or is dead; [`Voice`]: tells the master something.
@@ -112,4 +112,18 @@ pub(crate) enum Role {
     Child,
     /// It is marked, but there is no handoff.
     Stray,
+}
+
+/// Whether a master started this process.
+///
+/// The handoff decides, also where somebody has cleared the environment on the way: a child that
+/// took itself for a master would start children of its own, and those too, without end.
+pub(crate) fn role() -> Role {
+    if handoff_is_waiting() {
+        Role::Child
+    } else if std::env::var_os(MARKER).is_some() {
+        Role::Stray
+    } else {
+        Role::Master
+    }
 }

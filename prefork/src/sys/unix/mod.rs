@@ -27,7 +27,7 @@ pub(crate) use exec::inheritance;
 pub(crate) use linux::{resident_bytes, steer, threads, unsteer};
 pub(crate) use program::Program;
 pub(crate) use reactor::Reactor;
-pub(crate) use role::{adopt, role};
+pub(crate) use role::{adopt, handoff_is_waiting};
 pub(crate) use stand_in::StandIn;
 pub(crate) use watch::{Voice, Watch};
 

@@ -10,24 +10,11 @@ use nix::libc;
 use nix::sys::socket::{MsgFlags, recv};
 
 use super::{Channel, linux};
-use crate::sys::{GREETING, MARKER, Role};
+use crate::sys::{GREETING, MARKER};
 
-/// Whether a master started this process. Blocks never and consumes nothing.
-///
-/// The handoff decides, also where somebody has cleared the environment on the way: a child that
-/// took itself for a master would start children of its own, and those too, without end.
-pub(crate) fn role() -> Role {
-    if handoff_is_waiting() {
-        Role::Child
-    } else if env::var_os(MARKER).is_some() {
-        Role::Stray
-    } else {
-        Role::Master
-    }
-}
-
-/// The master writes the handoff before it starts the child, so it is there or it never will be.
-fn handoff_is_waiting() -> bool {
+/// Whether a handoff waits on standard input. Consumes nothing, and waits for nothing: the master
+/// writes the handoff before it starts the child, so it is there or it never will be.
+pub(crate) fn handoff_is_waiting() -> bool {
     let mut start = [0; GREETING.len()];
     let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
     let peeked = recv(libc::STDIN_FILENO, &mut start, flags);
@@ -36,7 +23,7 @@ fn handoff_is_waiting() -> bool {
 
 /// Moves the handoff from standard input to a descriptor of its own, puts the null device there
 /// instead, and removes the marker. Afterwards neither this process nor any that it starts has a
-/// trace of its role. Call it once, in a process whose [`role`] is child.
+/// trace of its role. Call it once, in a process whose [`role`](crate::sys::role) is child.
 pub(crate) fn adopt() -> io::Result<Channel> {
     let handoff = io::stdin().as_fd().try_clone_to_owned()?;
     nix::unistd::dup2_stdin(File::open("/dev/null")?)?;

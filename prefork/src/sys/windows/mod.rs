@@ -75,7 +75,7 @@ pub(crate) use channel::Channel;
 pub(crate) use door::Door;
 pub(crate) use program::Program;
 pub(crate) use reactor::Reactor;
-pub(crate) use role::{adopt, role};
+pub(crate) use role::{adopt, handoff_is_waiting};
 pub(crate) use socket::close_for_all;
 pub(crate) use stand_in::StandIn;
 pub(crate) use watch::{Voice, Watch};

@@ -12,27 +12,14 @@ use windows_sys::Win32::System::Pipes::PeekNamedPipe;
 
 use super::pipe::Pipe;
 use super::{Channel, object};
-use crate::sys::{GREETING, MARKER, Role};
+use crate::sys::{GREETING, MARKER};
 
-/// Whether a master started this process. Consumes nothing.
-///
-/// The handoff decides, also where somebody has cleared the environment on the way: a child that
-/// took itself for a master would start children of its own, and those too, without end.
+/// Whether a handoff waits on standard input. Consumes nothing, and waits for nothing: the master
+/// writes the greeting before it starts the child, so it is there or it never will be.
 ///
 /// Windows makes it wait for a thread that reads from standard input at that moment, if that is a
 /// pipe: a program that does so should ask for its role first.
-pub(crate) fn role() -> Role {
-    if handoff_is_waiting() {
-        Role::Child
-    } else if env::var_os(MARKER).is_some() {
-        Role::Stray
-    } else {
-        Role::Master
-    }
-}
-
-/// The master writes the greeting before it starts the child, so it is there or it never will be.
-fn handoff_is_waiting() -> bool {
+pub(crate) fn handoff_is_waiting() -> bool {
     let mut start = [0_u8; GREETING.len()];
     let Ok(size) = u32::try_from(start.len()) else { return false };
     let mut seen = 0;
@@ -68,7 +55,7 @@ fn set_stdin(handle: RawHandle) -> io::Result<()> {
 
 /// Takes the handoff off standard input, puts the null device there instead, and removes the marker.
 /// Afterwards no process that this one starts has a trace of its role. Call it once, in a process
-/// whose [`role`] is child.
+/// whose [`role`](crate::sys::role) is child.
 pub(crate) fn adopt() -> io::Result<Channel> {
     let handoff = io::stdin().as_raw_handle();
     let null = File::open("NUL")?;
