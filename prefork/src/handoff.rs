@@ -34,7 +34,7 @@ pub(crate) struct Hello {
     pub(crate) generation: u32,
     pub(crate) grace: Duration,
     pub(crate) master: u32,
-    /// Whether this child tries out the program that its master is to become.
+    /// Whether this child is to replace another, and so has to check what only a master needs as well.
     pub(crate) trial: bool,
 }
 

@@ -81,6 +81,9 @@ impl Watcher {
         loop {
             let serving = self.progress.stage == Stage::Serving;
             let at_rest = serving && self.stand_ins.is_empty();
+            if at_rest {
+                pause = FIRST_LOOK;
+            }
             let timeout = if at_rest { self.ending.context.vitals().interval() } else { Some(pause) };
             match watch.wait(timeout)? {
                 Order::None if at_rest => self.check_vitals()?,
@@ -191,6 +194,8 @@ impl Watcher {
                     self.logger.warn(format_args!("child {slot} cannot stop accepting yet: {error}"));
                 }
                 self.progress.stage = Stage::Shutting { reported: true };
+                // A server that is told may close what is in the way.
+                self.ending.context.stop().set();
             }
         }
     }

@@ -73,8 +73,8 @@ pub(crate) fn adopt_early() -> Result<(), Error> {
     }
 }
 
-/// Whether this child tries out the program that its master is to become, so that what only a master
-/// needs has to be in order as well.
+/// Whether this child is to replace another, which stays if it fails: then what only a master needs
+/// has to be in order as well.
 pub(crate) fn is_trial() -> bool {
     ADOPTED.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(|adopted| adopted.hello.trial)
 }
