@@ -63,14 +63,15 @@ use proc_macro::TokenStream;
 ///
 /// Options are separated by commas and set with `=`. Every value is a literal, which is checked when
 /// the program is compiled, or any expression of the right type, which is evaluated when it starts.
-/// An option that is left out has its default.
+/// An option that is left out can be set by the environment (`PREFORK_` and its name in capitals,
+/// where it is an operator's business), and else has its default.
 ///
 /// | option | values | meaning | default |
 /// |---|---|---|---|
-/// | `addr = "127.0.0.1:8080"` | `"host:port"`, `":port"` (every interface), `"[v6 address]:port"`; port 0 is any free one | where to listen | the environment's `PREFORK_ADDR`, else port 8080 of the loopback interface |
+/// | `addr = "127.0.0.1:8080"` | `"host:port"`, `":port"` (every interface), `"[v6 address]:port"`; port 0 is any free one | where to listen | port 8080 of the loopback interface |
 /// | `network = "tcp4"` | `"tcp4"`, `"tcp6"` (IPv6 only), `"tcp"` (both, if no host is given), or a `prefork::Network` | which IP versions | `"tcp4"` |
 /// | `reuseport` | nothing, or a `bool` | a socket for each child, which the kernel spreads connections over, in place of one that all share | off |
-/// | `workers = 4` | 1 to 4096 | how many children | the environment's `PREFORK_WORKERS`, else one per available core |
+/// | `workers = 4` | 1 to 4096 | how many children | one per available core |
 /// | `recover = 5` | a `u32` | how many failed children are replaced before the fleet is given up | 5 within 60 s |
 /// | `recover_window = "60s"` | a duration above zero | count only the failures of this last stretch of time | the program's whole life if `recover` is given, else 60 s |
 /// | `recover_interval = "1s"` | a duration | how long to wait before a child is replaced | not at all, unless children fail again and again |

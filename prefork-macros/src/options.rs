@@ -222,7 +222,7 @@ pub(crate) fn closest<T>(wanted: &str, known: impl Iterator<Item = (T, String)>)
     // A third of the letters wrong is still a slip; more than that is another word.
     let tolerance = wanted.chars().count().div_ceil(3);
     known
-        .map(|(entry, name)| (distance(wanted, &name), entry))
+        .map(|(entry, name)| (strsim::levenshtein(wanted, &name), entry))
         .filter(|(distance, _)| *distance <= tolerance)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, entry)| entry)
@@ -238,34 +238,9 @@ fn normalized(name: &str) -> String {
     name.chars().filter(|c| *c != '_').flat_map(char::to_lowercase).collect()
 }
 
-/// Levenshtein's: how many letters to insert, delete or replace.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    // The distances of the prefix of `a` read so far to every prefix of `b`.
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.chars().enumerate() {
-        let mut diagonal = i;
-        row[0] = i + 1;
-        for (j, to) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(from != *to);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn distance_counts_single_edits() {
-        assert_eq!(distance("", ""), 0);
-        assert_eq!(distance("", "abc"), 3);
-        assert_eq!(distance("addr", "adr"), 1);
-        assert_eq!(distance("kitten", "sitting"), 3);
-    }
 
     #[test]
     fn every_alias_names_an_option_and_is_not_one_itself() {

@@ -41,6 +41,9 @@ pub fn builder<Args>(serve: impl Serve<Args>) -> Prefork {
     if let Some(network) = option("network") {
         fleet = fleet.network(network);
     }
+    if let Some(reuseport) = option("reuseport") {
+        fleet = fleet.reuseport(reuseport != "0");
+    }
     if let Some(workers) = number("workers") {
         fleet = fleet.workers(workers);
     }
@@ -68,7 +71,7 @@ pub fn builder<Args>(serve: impl Serve<Args>) -> Prefork {
     if let Some(path) = option("log_file") {
         fleet = fleet.logger(FileLogger::append(path));
     }
-    fleet.reuseport(option("reuseport").is_some())
+    fleet
 }
 
 /// Starts the fleet; in the master, the result is the status of the program.

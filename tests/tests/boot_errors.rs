@@ -110,28 +110,6 @@ fn backlogs_that_cannot_be_are_refused() {
 }
 
 #[test]
-fn rubbish_in_the_environment_is_refused_by_name() {
-    let workers = |value| Server::new(SERVER).unset("workers").env("PREFORK_WORKERS", value).run();
-    for value in ["0", "-1", "many", "1.5", "5000", "99999999999999999999"] {
-        workers(value).assert_refused(&format!("PREFORK_WORKERS cannot be `{value}`: expected a number"));
-    }
-    let addr = |value| Server::new(SERVER).unset("addr").env("PREFORK_ADDR", value).run();
-    addr("rubbish").assert_refused("`rubbish`");
-    addr("127.0.0.1:70000").assert_refused("70000");
-}
-
-#[test]
-fn text_that_is_no_text_in_the_environment_is_refused_by_name() {
-    use std::ffi::OsStr;
-    use std::os::unix::ffi::OsStrExt;
-    for (option, variable) in [("addr", "PREFORK_ADDR"), ("workers", "PREFORK_WORKERS")] {
-        let mut server = Server::new(SERVER).unset(option);
-        server.command.env(variable, OsStr::from_bytes(b"\xff:80"));
-        server.run().assert_refused(variable);
-    }
-}
-
-#[test]
 fn a_privileged_port_is_refused_to_others_than_root() {
     let first = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
     let protected = first.is_ok_and(|first| first.trim().parse::<u16>().is_ok_and(|first| first > 81));

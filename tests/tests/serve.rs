@@ -129,38 +129,6 @@ fn the_default_heeds_the_cores_that_the_process_may_run_on() {
     fleet.stop();
 }
 
-#[test]
-fn the_environment_stands_in_for_address_and_workers_that_are_not_set() {
-    let server = Server::new(SERVER).unset("addr").unset("workers");
-    let fleet = server.env("PREFORK_ADDR", "127.0.0.2:0").env("PREFORK_WORKERS", "3").start();
-    assert_eq!(fleet.addr().ip(), Ipv4Addr::new(127, 0, 0, 2));
-    assert_eq!(fleet.first_children().len(), 3);
-    assert!(fleet.first_children().contains(&client::serving_pid(fleet.addr())));
-    fleet.stop();
-}
-
-#[test]
-fn explicit_options_win_over_the_environment() {
-    let server = Server::new(SERVER).set("workers", 1);
-    let fleet = server.env("PREFORK_ADDR", "127.0.0.2:0").env("PREFORK_WORKERS", "3").start();
-    assert_eq!(fleet.addr().ip(), Ipv4Addr::LOCALHOST);
-    assert_eq!(fleet.first_children().len(), 1);
-    fleet.stop();
-}
-
-#[test]
-fn explicit_options_win_over_rubbish_in_the_environment() {
-    let server = Server::new(SERVER).set("workers", 1);
-    server.env("PREFORK_ADDR", "rubbish").env("PREFORK_WORKERS", "rubbish").start().stop();
-}
-
-#[test]
-fn an_empty_variable_is_no_value() {
-    let fleet = Server::new(SERVER).unset("workers").env("PREFORK_WORKERS", "").start();
-    assert_eq!(fleet.first_children().len(), thread::available_parallelism().unwrap().get());
-    fleet.stop();
-}
-
 /// Starts a fleet on every address of a network; says which IP versions are served.
 fn versions_served(network: &str, reuseport: bool) -> (Fleet, [bool; 2]) {
     let server = Server::new(SERVER).set("addr", ":0").set("network", network);

@@ -1,8 +1,9 @@
 //! Values of options, as users write them.
 
-use std::env;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::Prefork;
 use crate::error::Error;
 use crate::listener::Network;
 
@@ -10,6 +11,9 @@ use crate::listener::Network;
 pub(super) const MAX_WORKERS: usize = 4096;
 /// No option waits longer; what is longer is a slip of the pen.
 const LONGEST: Duration = Duration::from_secs(365 * 86_400);
+pub(super) const ANY_DURATION: RangeInclusive<Duration> = Duration::ZERO..=LONGEST;
+/// Where zero has no meaning; timers do not tell shorter ones from it.
+pub(super) const SOME_DURATION: RangeInclusive<Duration> = Duration::from_millis(1)..=LONGEST;
 
 /// A value that an option takes as `T`, or as the text that stands for one.
 ///
@@ -55,9 +59,30 @@ impl Spelled for Duration {
     }
 }
 
+/// A size.
 impl Spelled for u64 {
     fn read(text: &str) -> Result<Self, String> {
         parse_size::parse_size(text).map_err(|_| "a size such as `512MiB` or `2GB`, or bytes".to_owned())
+    }
+}
+
+/// A count of things that there are.
+impl Spelled for usize {
+    fn read(text: &str) -> Result<Self, String> {
+        text.trim().parse().map_err(|_| "a whole number".to_owned())
+    }
+}
+
+/// A count of things that happen.
+impl Spelled for u32 {
+    fn read(text: &str) -> Result<Self, String> {
+        text.trim().parse().map_err(|_| "a whole number".to_owned())
+    }
+}
+
+impl Spelled for bool {
+    fn read(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| "`true` or `false`".to_owned())
     }
 }
 
@@ -99,36 +124,82 @@ impl Spelled for crate::serve::Runtime {
     }
 }
 
+/// A value of which an option takes a range.
+pub(super) trait Ranged: Spelled + PartialOrd {
+    /// What a value must be to be in the range; `value` is one that is not, if it could be read.
+    fn expected(range: &RangeInclusive<Self>, value: Option<&Self>) -> String;
+    fn spell(&self) -> String;
+}
+
+impl Ranged for usize {
+    fn expected(range: &RangeInclusive<Self>, _value: Option<&Self>) -> String {
+        expected_number(range)
+    }
+
+    fn spell(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Ranged for u32 {
+    fn expected(range: &RangeInclusive<Self>, _value: Option<&Self>) -> String {
+        expected_number(range)
+    }
+
+    fn spell(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Ranged for Duration {
+    fn expected(range: &RangeInclusive<Self>, value: Option<&Self>) -> String {
+        match value {
+            None => "a duration such as `250ms`, `5s` or `2m`".to_owned(),
+            Some(short) if short < range.start() => {
+                format!("at least {}", humantime::format_duration(*range.start()))
+            }
+            Some(_) => "at most 365 days".to_owned(),
+        }
+    }
+
+    fn spell(&self) -> String {
+        humantime::format_duration(*self).to_string()
+    }
+}
+
+fn expected_number<T: std::fmt::Display>(range: &RangeInclusive<T>) -> String {
+    format!("a number from {} to {}", range.start(), range.end())
+}
+
 pub(super) fn bad(option: &'static str, value: impl ToString, expected: impl Into<String>) -> Error {
     Error::BadOption { option, value: value.to_string(), expected: expected.into() }
 }
 
-/// Checks a duration; `least` is what it must reach.
-pub(super) fn check_duration(option: &'static str, value: Duration, least: Duration) -> Result<(), Error> {
-    let text = || humantime::format_duration(value);
-    if value < least {
-        return Err(bad(option, text(), format!("at least {}", humantime::format_duration(least))));
+impl Prefork {
+    /// Reads an option's value. A bad one is the fleet's error when it is started; the first counts.
+    pub(super) fn read<T>(&mut self, option: &'static str, value: impl OptionValue<T>) -> Option<T> {
+        let name = self.note_author(option);
+        value.into_value().map_err(|(value, expected)| self.refuse(bad(name, value, expected))).ok()
     }
-    if value > LONGEST {
-        return Err(bad(option, text(), "at most 365 days"));
+
+    /// Reads the value of an option that takes a range of them.
+    pub(super) fn read_in<T: Ranged>(
+        &mut self,
+        option: &'static str,
+        value: impl OptionValue<T>,
+        range: RangeInclusive<T>,
+    ) -> Option<T> {
+        let name = self.note_author(option);
+        let (text, expected) = match value.into_value() {
+            Ok(value) if range.contains(&value) => return Some(value),
+            Ok(value) => (value.spell(), T::expected(&range, Some(&value))),
+            Err((text, _)) => (text, T::expected(&range, None)),
+        };
+        self.refuse(bad(name, text, expected));
+        None
     }
-    Ok(())
-}
 
-pub(super) fn check_workers(option: &'static str, value: usize) -> Result<usize, Error> {
-    if (1..=MAX_WORKERS).contains(&value) { Ok(value) } else { Err(bad(option, value, expected_workers())) }
-}
-
-pub(super) fn expected_workers() -> String {
-    format!("a number from 1 to {MAX_WORKERS}")
-}
-
-/// An environment variable that stands for an option; unset and empty are the same.
-pub(super) fn from_environment(name: &'static str) -> Result<Option<String>, Error> {
-    match env::var(name) {
-        Ok(value) if value.is_empty() => Ok(None),
-        Ok(value) => Ok(Some(value)),
-        Err(env::VarError::NotPresent) => Ok(None),
-        Err(env::VarError::NotUnicode(value)) => Err(bad(name, value.to_string_lossy(), "text in UTF-8")),
+    pub(super) fn refuse(&mut self, problem: Error) {
+        self.problem.get_or_insert(problem);
     }
 }

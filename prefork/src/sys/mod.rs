@@ -48,6 +48,12 @@ compile_error!("prefork runs on Unix and on Windows");
 /// The environment variable that makes a child's role known.
 pub(crate) const MARKER: &str = "PREFORK_CHILD";
 
+/// The environment variable by which a program finds what the one before it in the same process left.
+pub(crate) const STATE_VARIABLE: &str = "PREFORK_UPGRADE";
+
+/// The variables that are not for an operator to set.
+pub(crate) const OWN_VARIABLES: [&str; 2] = [MARKER, STATE_VARIABLE];
+
 /// How every handoff begins; what follows is the business of `handoff.rs`.
 pub(crate) const GREETING: &str = "prefork/1 ";
 

@@ -13,11 +13,7 @@ use nix::fcntl::{F_SETFD, FdFlag, fcntl};
 
 use super::reactor::Quiet;
 use super::{Channel, Program, linux};
-use crate::sys::Inheritance;
-
-/// Where the text is: `pid:descriptor`. The pid is that of the process itself, which an exec does
-/// not change; in any other process the variable means nothing.
-pub(super) const STATE_VARIABLE: &str = "PREFORK_UPGRADE";
+use crate::sys::{Inheritance, STATE_VARIABLE};
 
 impl Program {
     /// Executes this program in this process. `text`, `listeners` and `channels` pass over. Returns
@@ -91,6 +87,8 @@ pub(crate) fn inheritance() -> io::Result<Option<Inheritance>> {
     }))
 }
 
+/// The variable says `pid:descriptor`. The pid is that of the process itself, which an exec does not
+/// change; in any other process the variable means nothing.
 fn state_descriptor() -> Option<RawFd> {
     let value = env::var(STATE_VARIABLE).ok()?;
     let (pid, number) = value.split_once(':')?;

@@ -13,9 +13,8 @@ use std::process::Command;
 use nix::fcntl::{F_SETFD, FdFlag, fcntl};
 use nix::sys::resource::{Resource, getrlimit};
 
-use super::exec::STATE_VARIABLE;
 use super::linux;
-use crate::sys::MARKER;
+use crate::sys::{MARKER, STATE_VARIABLE};
 
 /// The executable that children run, and its arguments.
 #[derive(Debug)]

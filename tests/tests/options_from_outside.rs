@@ -1,0 +1,111 @@
+//! Options from the environment, where the program leaves them open.
+#![cfg(target_os = "linux")]
+
+use std::net::Ipv4Addr;
+use std::thread;
+
+use nix::sys::signal::Signal;
+use prefork_tests::client;
+use prefork_tests::fleet::Server;
+
+const SERVER: &str = env!("CARGO_BIN_EXE_server");
+
+#[test]
+fn the_environment_stands_in_for_address_and_workers_that_are_not_set() {
+    let server = Server::new(SERVER).unset("addr").unset("workers");
+    let fleet = server.env("PREFORK_ADDR", "127.0.0.2:0").env("PREFORK_WORKERS", "3").start();
+    assert_eq!(fleet.addr().ip(), Ipv4Addr::new(127, 0, 0, 2));
+    assert_eq!(fleet.first_children().len(), 3);
+    assert!(fleet.first_children().contains(&client::serving_pid(fleet.addr())));
+    fleet.stop();
+}
+
+#[test]
+fn explicit_options_win_over_the_environment() {
+    let server = Server::new(SERVER).set("workers", 1);
+    let fleet = server.env("PREFORK_ADDR", "127.0.0.2:0").env("PREFORK_WORKERS", "3").start();
+    assert_eq!(fleet.addr().ip(), Ipv4Addr::LOCALHOST);
+    assert_eq!(fleet.first_children().len(), 1);
+    fleet.stop();
+}
+
+#[test]
+fn explicit_options_win_over_rubbish_in_the_environment() {
+    let server = Server::new(SERVER).set("workers", 1);
+    server.env("PREFORK_ADDR", "rubbish").env("PREFORK_WORKERS", "rubbish").start().stop();
+}
+
+#[test]
+fn an_empty_variable_is_no_value() {
+    let fleet = Server::new(SERVER).unset("workers").env("PREFORK_WORKERS", "").start();
+    assert_eq!(fleet.first_children().len(), thread::available_parallelism().unwrap().get());
+    fleet.stop();
+}
+
+#[test]
+fn rubbish_in_the_environment_is_refused_by_name() {
+    let workers = |value| Server::new(SERVER).unset("workers").env("PREFORK_WORKERS", value).run();
+    for value in ["0", "-1", "many", "1.5", "5000", "99999999999999999999"] {
+        workers(value).assert_refused(&format!("PREFORK_WORKERS cannot be `{value}`: expected a number"));
+    }
+    let addr = |value| Server::new(SERVER).unset("addr").env("PREFORK_ADDR", value).run();
+    addr("rubbish").assert_refused("`rubbish`");
+    addr("127.0.0.1:70000").assert_refused("70000");
+}
+
+#[test]
+fn text_that_is_no_text_in_the_environment_is_refused_by_name() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    for (option, variable) in [("addr", "PREFORK_ADDR"), ("workers", "PREFORK_WORKERS")] {
+        let mut server = Server::new(SERVER).unset(option);
+        server.command.env(variable, OsStr::from_bytes(b"\xff:80"));
+        server.run().assert_refused(variable);
+    }
+}
+
+#[test]
+fn every_variable_has_the_effect_of_its_option() {
+    let server = Server::new(SERVER).env("PREFORK_REUSEPORT", "true").env("PREFORK_SHUTDOWN_GRACE", "90s");
+    let fleet = server.env("PREFORK_STOP_DELAY", "1ms").start();
+    fleet.console.wait_for("reuseport, a socket each");
+    fleet.signal(Signal::SIGTERM);
+    fleet.console.wait_for("stopping in 1ms");
+    fleet.console.wait_for("children may take 1m 30s to finish");
+    assert!(fleet.expect_end().status.success());
+}
+
+#[test]
+fn bad_values_are_refused_in_the_words_of_the_option() {
+    let cases = [
+        ("backlog", "0", "a number from 1 to 2147483647"),
+        ("backlog", "many", "a number from 1 to 2147483647"),
+        ("recover", "-1", "a number from 0 to 4294967295"),
+        ("recover_window", "0s", "at least 1ms"),
+        ("shutdown_grace", "soon", "a duration such as"),
+        ("shutdown_grace", "400days", "at most 365 days"),
+        ("reload_parallel", "0", "a number from 1 to 4096"),
+        ("max_lifetime", "5", "a duration such as"),
+        ("max_rss", "huge", "a size such as"),
+        ("hang_timeout", "1ms", "at least 100ms"),
+        ("network", "udp", "`tcp4`, `tcp6` or `tcp`"),
+        ("reuseport", "maybe", "`true` or `false`"),
+        ("runtime", "fast", "`current_thread` or `multi_thread`"),
+    ];
+    for (option, value, expected) in cases {
+        let variable = format!("PREFORK_{}", option.to_uppercase());
+        let outcome = Server::new(SERVER).env(&variable, value).run();
+        outcome.assert_refused(&format!("{variable} cannot be"));
+        outcome.assert_refused(&format!("expected {expected}"));
+    }
+}
+
+#[test]
+fn variables_without_an_effect_are_named() {
+    let server = Server::new(SERVER).set("workers", 1).env("PREFORK_WORKERS", "3");
+    let fleet = server.env("PREFORK_RECOVERY", "1").env("PREFORK_COLOUR", "blue").start();
+    fleet.console.wait_for("PREFORK_WORKERS has no effect: the program itself sets `workers`");
+    fleet.console.wait_for("PREFORK_RECOVERY is no variable of prefork's: did you mean PREFORK_RECOVER?");
+    fleet.console.wait_for("PREFORK_COLOUR is no variable of prefork's, and has no effect");
+    fleet.stop();
+}
