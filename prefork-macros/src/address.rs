@@ -1,4 +1,4 @@
-//! Addresses in literals: `host:port`, `:port`, `[v6]:port`.
+//! Addresses in literals: `host:port`, `:port`, `[v6]:port`, `unix:/path`, `unix:@name`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -15,6 +15,13 @@ pub(crate) enum Host {
 pub(crate) fn parse(addr: &str) -> Result<Host, String> {
     if addr.is_empty() {
         return Err("the address is empty: write `host:port`, or `:8080` for every interface".into());
+    }
+    if let Some(name) = addr.strip_prefix("unix:") {
+        return parse_unix(name);
+    }
+    // With `network = "unix"`; whether that is there is looked at elsewhere.
+    if addr.starts_with(['/', '@', '.']) {
+        return Ok(Host::Open);
     }
     if let Some((scheme, rest)) = addr.split_once("://") {
         return Err(format!("`{addr}` starts with a scheme: leave `{scheme}://` out, as in `{rest}`"));
@@ -33,6 +40,21 @@ pub(crate) fn parse(addr: &str) -> Result<Host, String> {
     let host = parse_host(host, port)?;
     check_port(addr, port)?;
     Ok(host)
+}
+
+fn parse_unix(name: &str) -> Result<Host, String> {
+    if name == "@" || name.is_empty() {
+        return Err("the Unix socket has no name: write `unix:/run/app.sock`".into());
+    }
+    if let Some(path) = name.strip_prefix("//") {
+        return Err(format!("`unix:{name}` starts with a scheme: write `unix:{path}`"));
+    }
+    if !name.starts_with('@') && !name.contains('/') {
+        return Err(format!(
+            "`{name}` is no path: write `unix:./{name}`, or `unix:@{name}` for an abstract name"
+        ));
+    }
+    Ok(Host::Open)
 }
 
 fn parse_host(host: &str, port: &str) -> Result<Host, String> {

@@ -57,6 +57,9 @@ fn plan(args: &Args, report: &mut Report) -> Plan {
             (Role::CertPem, value) => cert = Some((method("cert_pem"), value)),
             (Role::Key | Role::KeyPem, value) => key = Some(value),
             (Role::Init, Value::Expr(function)) => plan.init = Some((given.name.clone(), function)),
+            (Role::Addr, value @ Value::List(_)) => {
+                plan.calls.push(BuilderCall { method: method("addrs"), values: vec![value] });
+            }
             (_, value) => {
                 let method = method(given.spec.name);
                 plan.calls.push(BuilderCall { method, values: vec![value] });
@@ -75,10 +78,17 @@ fn check_family(args: &Args, report: &mut Report) {
     let (Some(addr), Some(network)) = (literal(Role::Addr), literal(Role::Network)) else {
         return;
     };
-    let Some(Ok(Host::Ip(ip))) = value::text(addr).map(|addr| address::parse(&addr)) else {
+    let (Some(written), Some(network)) = (value::text(addr), value::text(network)) else {
         return;
     };
-    let Some(network) = value::text(network) else {
+    if network == "unix" {
+        let written = written.strip_prefix("unix:").unwrap_or(&written);
+        if !written.contains('/') && !written.starts_with('@') {
+            report.error(addr, format!("`{written}` is no path, which `network = \"unix\"` takes: write `addr = \"/run/app.sock\"`"));
+        }
+        return;
+    }
+    let Ok(Host::Ip(ip)) = address::parse(&written) else {
         return;
     };
     let (family, fitting) = match ip {

@@ -84,7 +84,7 @@ fn builder_call(call: &BuilderCall, runtime: &Runtime<'_>) -> TokenStream {
     let here = Span::mixed_site();
     let method = &call.method;
     let values = call.values.iter().map(|value| match value {
-        Value::Expr(expr) => expr.to_token_stream(),
+        Value::Expr(expr) | Value::List(expr) => expr.to_token_stream(),
         Value::On => quote_spanned!(here=> true),
         Value::Duration(duration) => {
             let (path, seconds) = (runtime.private("Duration", here), duration.as_secs());
@@ -100,7 +100,8 @@ fn builder_call(call: &BuilderCall, runtime: &Runtime<'_>) -> TokenStream {
     quote_spanned!(here=> .#method(#(#values),*))
 }
 
-/// `call(|seat| serve(…))`, where the seat supplies what the function takes.
+/// `call::<Listener, _>(|seat, listener| serve(listener, …))`, where the seat supplies whatever else
+/// the function takes.
 ///
 /// A return type that does not fit is a bound of `call` that is not met, and the compiler points at
 /// the path of `call`: so that path reaches from the first to the last token of the type.
@@ -113,14 +114,20 @@ fn serve_call(function: &Function, runtime: &Runtime<'_>) -> TokenStream {
     let (first, last) = (here.located_at(first), here.located_at(last));
     let call = Ident::new(if function.is_async() { "call_async" } else { "call" }, last);
     let runtime_path = runtime.path_at(first);
-    let seat = Ident::new("__seat", here);
+    let (seat, listener) = (Ident::new("__seat", here), Ident::new("__listener", here));
+    let listener_type = function.arguments().next().map(|listener| &listener.ty);
     let serve = &function.sig.ident;
     let arguments = function.arguments().enumerate().map(|(position, argument)| {
-        let value = argument_value(position, argument, function, runtime, &seat);
+        let value = match position {
+            0 => listener.to_token_stream(),
+            _ => argument_value(position, argument, function, runtime, &seat),
+        };
         let cfgs = argument.attrs.iter().filter(|attr| attr.path().is_ident("cfg"));
         quote_spanned!(here=> #(#cfgs)* #value)
     });
-    quote_spanned!(first=> #runtime_path::__private::#call(|#seat| #serve(#(#arguments),*)))
+    quote_spanned!(first=> #runtime_path::__private::#call::<#listener_type, _>(
+        |#seat, #listener| #serve(#(#arguments),*)
+    ))
 }
 
 fn argument_value(
@@ -134,13 +141,6 @@ fn argument_value(
     let (first, _) = first_and_last(ty);
     let span = Span::mixed_site().located_at(first);
     let supply = match (position, function.tls()) {
-        (0, _) => {
-            // Named, although the seat knows it: else a listener of the other kind is the seat's
-            // fault to the compiler.
-            let kind = runtime.item(if function.is_async() { "Async" } else { "Blocking" }, span);
-            let supply = runtime.private("listener", span);
-            return quote_spanned!(span=> #supply::<#ty, #kind>(#seat));
-        }
         (1, Some(Tls::File)) => "cert_file",
         (2, Some(Tls::File)) => "key_file",
         (1, Some(Tls::Pem)) => "cert_pem",

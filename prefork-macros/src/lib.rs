@@ -38,9 +38,10 @@ use proc_macro::TokenStream;
 /// It has any name (also `main`), any visibility and any other attributes, and returns what `fn
 /// main` may return. It is not generic, not `unsafe`, and not a method. It takes, in this order:
 ///
-/// 1. The listener: a `std::net::TcpListener`. An `async fn`, with the feature `tokio`, takes a
-///    `tokio::net::TcpListener`; the runtime is started in each child, so that no
-///    `#[tokio::main]` is needed, or allowed.
+/// 1. The listener: a `std::net::TcpListener`, or a `std::os::unix::net::UnixListener` for a Unix
+///    socket. An `async fn`, with the feature `tokio`, takes tokio's; the runtime is started in each
+///    child, so that no `#[tokio::main]` is needed, or allowed. With several addresses the argument is
+///    a tuple of listeners in their order, or a `Vec<prefork::Listener>`.
 /// 2. For TLS, certificate and key, always in this order: `cert: &Path, key: &Path` with the options
 ///    `cert` and `key`, or `cert: &[u8], key: &[u8]` with `cert_pem` and `key_pem`.
 /// 3. Whatever else it wants to know, in any order: `prefork::Shutdown` (the signal to stop),
@@ -68,8 +69,8 @@ use proc_macro::TokenStream;
 ///
 /// | option | values | meaning | default |
 /// |---|---|---|---|
-/// | `addr = "127.0.0.1:8080"` | `"host:port"`, `":port"` (every interface), `"[v6 address]:port"`; port 0 is any free one | where to listen | port 8080 of the loopback interface |
-/// | `network = "tcp4"` | `"tcp4"`, `"tcp6"` (IPv6 only), `"tcp"` (both, if no host is given), or a `prefork::Network` | which IP versions | `"tcp4"` |
+/// | `addr = "127.0.0.1:8080"` | `"host:port"`, `":port"` (every interface), `"[v6 address]:port"`; port 0 is any free one; `"unix:/path"`, on Linux `"unix:@name"`; several in brackets | where to listen | port 8080 of the loopback interface |
+/// | `network = "tcp4"` | `"tcp4"`, `"tcp6"` (IPv6 only), `"tcp"` (both, if no host is given), `"unix"` (the address is a path), or a `prefork::Network` | which IP versions, or a Unix socket | `"tcp4"` |
 /// | `reuseport` | nothing, or a `bool` | a socket for each child, which the kernel spreads connections over, in place of one that all share | off |
 /// | `workers = 4` | 1 to 4096 | how many children | one per available core |
 /// | `recover = 5` | a `u32` | how many failed children are replaced before the fleet is given up | 5 within 60 s |
@@ -84,6 +85,12 @@ use proc_macro::TokenStream;
 /// | `max_rss = "512MiB"` | a size above zero: bytes, or text | how much memory a child may occupy before it is replaced, new before old | any amount |
 /// | `hang_timeout = "30s"` | a duration of 100 ms or more | how long a child may fail to get on with its work before it is taken to hang, and fails | for ever |
 /// | `backlog = 1024` | 1 to 2147483647 | how many connections may wait to be accepted | the system's maximum |
+/// | `nodelay` | nothing, or a `bool` | connections send small pieces at once (`TCP_NODELAY`) | off |
+/// | `keepalive = "60s"` | 1 s to 9 h | how long a connection may be silent until the system asks whether its other end is there | it never asks |
+/// | `defer_accept = "5s"` | a duration of 1 s or more | `accept` has a connection only when its first data is there, for which it waits about this long (Linux) | at once |
+/// | `fastopen = 256` | 1 to 2147483647 | how many connections at a time may bring data with their first packet (Linux) | none |
+/// | `unix_mode = 0o660` | a file mode, as a number or as text | who may connect to a Unix socket | what the process's mask leaves |
+/// | `unix_owner = "www-data"` | `"user"`, `"user:group"` or `":group"` | the owner of a Unix socket's file | whoever runs the master |
 /// | `cert = "cert.pem"` | the name of a file; goes with `key` | the TLS certificate | no TLS |
 /// | `key = "key.pem"` | the name of a file; goes with `cert` | the certificate's private key | no TLS |
 /// | `cert_pem = include_bytes!("cert.pem")` | bytes; goes with `key_pem` | the TLS certificate, part of the program | no TLS |

@@ -15,7 +15,7 @@ pub(crate) struct Spec {
 /// to the types of the runtime.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Takes {
-    /// `"host:port"`.
+    /// `"host:port"` or `"unix:/path"`, or several in brackets.
     Addr,
     /// The spelling of a variant of one of the runtime's enums.
     Name(&'static Names),
@@ -27,6 +27,10 @@ pub(crate) enum Takes {
     Duration(Duration),
     /// A number of bytes, or text such as `"512MiB"`.
     Size,
+    /// Permissions of a file, such as `0o660` or `"660"`.
+    Mode,
+    /// `"user"`, `"user:group"` or `":group"`.
+    Owner,
     /// The name of a file.
     File,
     /// The material itself, as bytes.
@@ -49,7 +53,7 @@ pub(crate) struct Names {
 
 const NETWORK: Takes = Takes::Name(&Names {
     type_name: "Network",
-    variants: &[("tcp4", "Tcp4"), ("tcp6", "Tcp6"), ("tcp", "Tcp")],
+    variants: &[("tcp4", "Tcp4"), ("tcp6", "Tcp6"), ("tcp", "Tcp"), ("unix", "Unix")],
 });
 const RUNTIME: Takes = Takes::Name(&Names {
     type_name: "Runtime",
@@ -102,6 +106,8 @@ const WORKERS_MAX: u64 = 4096;
 const BACKLOG_MAX: u64 = 0x7fff_ffff;
 /// The runtime counts failures in a `u32`.
 const RECOVER_MAX: u64 = 0xffff_ffff;
+/// The kernel's unit for sockets.
+const SECOND: Duration = Duration::from_secs(1);
 const ANY_DURATION: Takes = Takes::Duration(Duration::ZERO);
 /// Where zero has no meaning; the runtime's timers do not tell shorter ones from it.
 const SOME_DURATION: Takes = Takes::Duration(Duration::from_millis(1));
@@ -126,6 +132,12 @@ pub(crate) const OPTIONS: &[Spec] = &[
     setter("max_lifetime", SOME_DURATION, r#""24h""#),
     setter("max_rss", Takes::Size, r#""512MiB""#),
     setter("hang_timeout", LEAST_HANG, r#""30s""#),
+    setter("nodelay", Takes::Switch, "true"),
+    setter("keepalive", Takes::Duration(SECOND), r#""60s""#),
+    setter("defer_accept", Takes::Duration(SECOND), r#""5s""#),
+    setter("fastopen", Takes::Count(1, BACKLOG_MAX), "256"),
+    setter("unix_mode", Takes::Mode, "0o660"),
+    setter("unix_owner", Takes::Owner, r#""www-data""#),
     setter("backlog", Takes::Count(1, BACKLOG_MAX), "1024"),
     special("cert", Takes::File, Role::Cert, r#""cert.pem""#),
     special("key", Takes::File, Role::Key, r#""key.pem""#),
@@ -181,6 +193,15 @@ const ALIASES: &[(&str, &str)] = &[
     ("memorylimit", "max_rss"),
     ("watchdog", "hang_timeout"),
     ("timeout", "hang_timeout"),
+    ("tcpnodelay", "nodelay"),
+    ("keepalivetimeout", "keepalive"),
+    ("tcpfastopen", "fastopen"),
+    ("socketmode", "unix_mode"),
+    ("mode", "unix_mode"),
+    ("umask", "unix_mode"),
+    ("socketowner", "unix_owner"),
+    ("addresses", "addr"),
+    ("addrs", "addr"),
     ("certfile", "cert"),
     ("certificate", "cert"),
     ("tlscert", "cert"),

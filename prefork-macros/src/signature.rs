@@ -221,12 +221,22 @@ impl Function {
             );
             return false;
         };
-        let is_listener = |argument: &PatType| names(&argument.ty, &["TcpListener"]);
-        let late = if is_listener(first) { None } else { arguments.find(|later| is_listener(later)) };
-        if let Some(late) = late {
-            report.error(late, "the listener comes first: move it before the others");
-        }
-        late.is_none()
+        let is_listener = |argument: &PatType| {
+            ["TcpListener", "UnixListener"].iter().any(|listener| names(&argument.ty, &[listener]))
+        };
+        let Some(late) = arguments.find(|later| is_listener(later)) else {
+            return true;
+        };
+        report.error(
+            late,
+            if is_listener(first) {
+                "several listeners are one argument: a tuple in the order of the addresses, such as \
+                 `(web, admin): (TcpListener, UnixListener)`"
+            } else {
+                "the listener comes first: move it before the others"
+            },
+        );
+        false
     }
 
     /// Only what is spelled out is judged here; the rest is up to the types.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use syn::{Expr, Lit, LitInt, Path, UnOp};
+use syn::{Expr, ExprArray, Lit, LitInt, Path, UnOp};
 
 use crate::address;
 use crate::args::Given;
@@ -12,6 +12,8 @@ use crate::report::Report;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 const LONGEST_DAYS: u32 = 365;
+/// Read, write and execute for everybody.
+const MODE_MAX: u32 = 0o777;
 
 /// A value that passed, as the builder gets it.
 pub(crate) enum Value {
@@ -22,6 +24,8 @@ pub(crate) enum Value {
     Duration(Duration),
     /// A number of bytes.
     Size(u64),
+    /// A list in brackets, as it is.
+    List(Expr),
     /// A variant of one of the runtime's enums.
     Variant {
         of: &'static str,
@@ -40,6 +44,11 @@ pub(crate) fn check(given: &Given, report: &mut Report) -> Option<Value> {
     let Some(expr) = &given.value else {
         return (given.spec.takes == Takes::Switch).then_some(Value::On);
     };
+    if given.spec.takes == Takes::Addr {
+        if let Expr::Array(list) = bare(expr) {
+            return check_list(given.spec, list, report).then(|| Value::List(expr.clone()));
+        }
+    }
     let checked = match literal(expr) {
         Some(literal) => check_literal(given.spec, &literal, expr),
         None => Ok(Value::Expr(expr.clone())),
@@ -62,6 +71,24 @@ pub(crate) fn check_path(given: &Given, report: &mut Report) -> Option<Path> {
     None
 }
 
+/// Whether every address of a list that is spelled out can be one.
+fn check_list(spec: &Spec, list: &ExprArray, report: &mut Report) -> bool {
+    if list.elems.is_empty() {
+        report.error(list, format!("`{}` is empty: write `{}`", spec.name, spec.usage()));
+        return false;
+    }
+    let mut passed = true;
+    for expr in &list.elems {
+        let literal = literal(expr);
+        let checked = literal.map_or(Ok(()), |literal| check_literal(spec, &literal, expr).map(drop));
+        if let Err(message) = checked {
+            report.error(expr, message);
+            passed = false;
+        }
+    }
+    passed
+}
+
 fn check_literal(spec: &Spec, literal: &Literal<'_>, expr: &Expr) -> Result<Value, String> {
     match (spec.takes, literal.lit) {
         (Takes::Count(min, max), Lit::Int(number)) => {
@@ -77,6 +104,19 @@ fn check_literal(spec: &Spec, literal: &Literal<'_>, expr: &Expr) -> Result<Valu
         }
         (Takes::Size, Lit::Str(text)) => return check_size(spec, &text.value()),
         (Takes::Size, Lit::Int(bytes)) => return check_size(spec, bytes.base10_digits()),
+        (Takes::Mode, Lit::Int(mode)) if mode.base10_parse::<u32>().is_ok_and(|mode| mode <= MODE_MAX) => {
+            if !mode.to_string().starts_with("0o") {
+                return Err(format!("`{}` is in octal: write `{0} = 0o{mode}`", spec.name));
+            }
+        }
+        (Takes::Mode, Lit::Int(mode)) => {
+            return Err(format!("`{}` must be from 0o000 to 0o777, not {mode}", spec.name));
+        }
+        (Takes::Mode, Lit::Str(mode)) => check_mode(spec, &mode.value())?,
+        (Takes::Owner, Lit::Str(owner)) if owner.value().is_empty() => {
+            return Err(format!("`{}` is empty: write `{}`", spec.name, spec.usage()));
+        }
+        (Takes::Owner, Lit::Str(_)) => {}
         (Takes::File, Lit::Str(name)) if name.value().is_empty() => {
             return Err(format!("`{}` is empty: write `{}`", spec.name, spec.usage()));
         }
@@ -144,9 +184,19 @@ fn check_size(spec: &Spec, text: &str) -> Result<Value, String> {
     }
 }
 
+fn check_mode(spec: &Spec, text: &str) -> Result<(), String> {
+    let mode = u32::from_str_radix(text.strip_prefix("0o").unwrap_or(text), 8);
+    match mode {
+        Ok(mode) if mode <= MODE_MAX => Ok(()),
+        _ => Err(format!("`{text}` is no file mode in octal: write `{}`", spec.usage())),
+    }
+}
+
 fn wrong_kind(spec: &Spec, literal: &Literal<'_>) -> String {
     let expected = match spec.takes {
-        Takes::Addr => "an address in quotes",
+        Takes::Addr => "an address in quotes, or several in brackets",
+        Takes::Mode => "a file mode in octal",
+        Takes::Owner => "the name of a user in quotes",
         Takes::Name(_) => "a name in quotes",
         Takes::Switch => "nothing, or a bool",
         Takes::Count(..) => "a whole number",

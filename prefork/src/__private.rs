@@ -11,7 +11,7 @@ use crate::logging;
 use crate::prefork::Prefork;
 #[cfg(feature = "tokio")]
 use crate::serve::Async;
-use crate::serve::{Blocking, Listener, Seat, ServeFn, TlsForm};
+use crate::serve::{Blocking, FromListeners, Seat, ServeFn, TlsForm};
 
 /// The whole of a generated `main`. A child takes its handoff first, so that no code of the user's
 /// ever runs in a process that does not know its role.
@@ -36,23 +36,20 @@ fn fail(error: &dyn std::fmt::Display) -> ExitCode {
 /// What runs first where the user named nothing.
 pub fn no_init() {}
 
-/// Wraps the call of a plain serve function.
-pub fn call<R: Termination>(serve: impl FnOnce(&Seat<Blocking>) -> R + 'static) -> ServeFn {
-    ServeFn::blocking(TlsForm::Plain, serve)
+/// Wraps the call of a plain serve function, whose first argument is an `L`.
+pub fn call<L: FromListeners<Blocking>, R: Termination>(
+    serve: impl FnOnce(&Seat<Blocking>, L) -> R + 'static,
+) -> ServeFn {
+    ServeFn::blocking(TlsForm::Plain, L::DEMAND, |seat| serve(seat, seat.listeners()))
 }
 
-/// Wraps the call of an `async` serve function.
+/// Wraps the call of an `async` serve function, whose first argument is an `L`.
 #[cfg(feature = "tokio")]
-pub fn call_async<F>(serve: impl FnOnce(&Seat<Async>) -> F + 'static) -> ServeFn
+pub fn call_async<L: FromListeners<Async>, F>(serve: impl FnOnce(&Seat<Async>, L) -> F + 'static) -> ServeFn
 where
     F: Future<Output: Termination>,
 {
-    ServeFn::on_runtime(TlsForm::Plain, serve)
-}
-
-/// The serve function's first argument.
-pub fn listener<L: Listener<Kind>, Kind>(seat: &Seat<Kind>) -> L {
-    seat.listener()
+    ServeFn::on_runtime(TlsForm::Plain, L::DEMAND, |seat| serve(seat, seat.listeners()))
 }
 
 /// An argument of the serve function that is neither listener nor TLS.

@@ -183,6 +183,19 @@ pub(crate) fn plain(error: &io::Error) -> String {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Bind { addr, network: Network::Unix, source } => {
+                write!(f, "cannot bind {addr}: {}", plain(source))?;
+                f.write_str(match source.kind() {
+                    io::ErrorKind::AddrInUse => {
+                        "; another process listens there: stop it or choose another path"
+                    }
+                    io::ErrorKind::PermissionDenied => {
+                        "; the master must be allowed to write to its directory"
+                    }
+                    io::ErrorKind::NotFound => "; its directory must exist",
+                    _ => "",
+                })
+            }
             Self::Bind { addr, source, .. } => {
                 write!(f, "cannot bind {addr}: {}", plain(source))?;
                 f.write_str(match source.kind() {

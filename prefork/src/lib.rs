@@ -90,8 +90,8 @@ pub use prefork_macros::main;
 
 pub use crate::child::{Busy, ChildContext, FromChild, Shutdown, is_child};
 pub use crate::error::{Error, Failure};
-pub use crate::listener::Network;
+pub use crate::listener::{Listener, Network};
 pub use crate::prefork::{OptionValue, Prefork, Readiness};
 #[cfg(feature = "tokio")]
 pub use crate::serve::Runtime;
-pub use crate::serve::{Async, Blocking, Listener, Serve};
+pub use crate::serve::{Async, Blocking, FromListener, FromListeners, Serve};

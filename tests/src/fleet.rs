@@ -119,9 +119,14 @@ impl Fleet {
         self.child.id()
     }
 
-    /// Where it listens, on loopback if that is everywhere.
+    /// Where it listens first, on loopback if that is everywhere.
     pub fn addr(&self) -> SocketAddr {
-        listening_addr(&self.console.wait_for("listening on "))
+        *self.addrs().first().expect("an address of TCP")
+    }
+
+    /// Its addresses of TCP.
+    pub fn addrs(&self) -> Vec<SocketAddr> {
+        listening_addrs(&self.console.wait_for("listening on "))
     }
 
     /// The master's children, zombies included.
@@ -222,9 +227,10 @@ impl Fleet {
     /// Checks that no process is left, and that the port can be had.
     pub fn assert_nothing_left(&self) {
         self.assert_no_process_left();
-        let addr = self.addr();
-        assert!(client::is_refused(addr), "somebody still listens on {addr}");
-        TcpListener::bind(addr).unwrap_or_else(|error| panic!("{addr} is not free: {error}"));
+        for addr in self.addrs() {
+            assert!(client::is_refused(addr), "somebody still listens on {addr}");
+            TcpListener::bind(addr).unwrap_or_else(|error| panic!("{addr} is not free: {error}"));
+        }
     }
 
     /// Checks that no process is left.
@@ -295,12 +301,16 @@ pub fn wait_until_it_serves(child: u32) {
     wait::until("a child that serves", || proc::threads(child).len() >= 2);
 }
 
-/// Reads `… listening on 127.0.0.1:4711 (…`.
-fn listening_addr(line: &str) -> SocketAddr {
-    let addr = line.split_once("listening on ").and_then(|(_, rest)| rest.split_once(' '));
-    let mut addr: SocketAddr = addr.expect("an address").0.parse().expect("an address");
-    if addr.ip().is_unspecified() && addr.is_ipv4() {
-        addr.set_ip(Ipv4Addr::LOCALHOST.into());
-    }
-    addr
+/// Reads `… listening on 127.0.0.1:4711, unix:/run/app.sock (…`.
+fn listening_addrs(line: &str) -> Vec<SocketAddr> {
+    let addrs = line.split_once("listening on ").and_then(|(_, rest)| rest.split_once(" ("));
+    let addrs = addrs.expect("addresses").0.split(", ").filter(|addr| !addr.starts_with("unix:"));
+    let read = |addr: &str| {
+        let mut addr: SocketAddr = addr.parse().expect("an address");
+        if addr.ip().is_unspecified() && addr.is_ipv4() {
+            addr.set_ip(Ipv4Addr::LOCALHOST.into());
+        }
+        addr
+    };
+    addrs.map(read).collect()
 }

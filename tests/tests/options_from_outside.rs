@@ -88,7 +88,7 @@ fn bad_values_are_refused_in_the_words_of_the_option() {
         ("max_lifetime", "5", "a duration such as"),
         ("max_rss", "huge", "a size such as"),
         ("hang_timeout", "1ms", "at least 100ms"),
-        ("network", "udp", "`tcp4`, `tcp6` or `tcp`"),
+        ("network", "udp", "`tcp4`, `tcp6`, `tcp` or `unix`"),
         ("reuseport", "maybe", "`true` or `false`"),
         ("runtime", "fast", "`current_thread` or `multi_thread`"),
     ];

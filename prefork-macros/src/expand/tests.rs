@@ -70,9 +70,9 @@ fn main_is_one_call_into_the_runtime() {
             fn main() -> ::prefork::__private::ExitCode {
                 ::prefork::__private::main(
                     ::prefork::__private::no_init,
-                    || ::prefork::Prefork::new(::prefork::__private::call(|__seat| serve(
-                        ::prefork::__private::listener::<TcpListener, ::prefork::Blocking>(__seat)
-                    )))
+                    || ::prefork::Prefork::new(::prefork::__private::call::<TcpListener, _>(
+                        |__seat, __listener| serve(__listener)
+                    ))
                 )
             }
         },
@@ -102,10 +102,12 @@ fn options_become_builder_calls_in_the_order_they_are_given() {
             fn main() -> ::prefork::__private::ExitCode {
                 ::prefork::__private::main(
                     setup,
-                    || ::prefork::Prefork::new(::prefork::__private::call(|__seat| serve(
-                        ::prefork::__private::listener::<TcpListener, ::prefork::Blocking>(__seat),
-                        ::prefork::__private::argument::<prefork::Shutdown, _>(__seat)
-                    )))
+                    || ::prefork::Prefork::new(::prefork::__private::call::<TcpListener, _>(
+                        |__seat, __listener| serve(
+                            __listener,
+                            ::prefork::__private::argument::<prefork::Shutdown, _>(__seat)
+                        )
+                    ))
                     .recover(5)
                     .addr("127.0.0.1:8080")
                     .network(::prefork::Network::Tcp4)
@@ -202,7 +204,7 @@ fn a_function_called_main_moves_into_main() {
         panic!("expected a function and a call");
     };
     assert!(text(inner).ends_with(&function.to_string()));
-    assert!(text(call).contains("| __seat | main (:: prefork"));
+    assert!(text(call).contains("| __seat , __listener | main (__listener"));
 }
 
 #[test]
@@ -231,7 +233,10 @@ fn an_async_function_is_called_on_a_runtime() {
         ),
     );
     let main = text(&main);
-    assert!(main.contains(":: prefork :: __private :: call_async (| __seat | serve"), "{main}");
+    assert!(
+        main.contains(":: prefork :: __private :: call_async :: < tokio :: net :: TcpListener , _ >"),
+        "{main}"
+    );
     assert!(main.contains(". runtime (:: prefork :: Runtime :: MultiThread)"), "{main}");
 }
 
@@ -248,14 +253,16 @@ fn an_async_function_says_which_feature_it_needs() {
     assert!(messages[0].contains("feature `tokio`"));
 }
 
-/// The one name that generated code binds must not be one that the user's expressions can see.
+/// The names that generated code binds must not be ones that the user's expressions can see.
 #[test]
-fn the_seat_is_hygienic() {
+fn the_names_in_generated_code_are_hygienic() {
     fn seats(tokens: TokenStream, found: &mut Vec<Span>) {
         for tree in tokens {
             match tree {
                 TokenTree::Group(group) => seats(group.stream(), found),
-                TokenTree::Ident(ident) if ident == "__seat" => found.push(ident.span()),
+                TokenTree::Ident(ident) if ident == "__seat" || ident == "__listener" => {
+                    found.push(ident.span())
+                }
                 _ => {}
             }
         }
@@ -271,7 +278,7 @@ fn the_seat_is_hygienic() {
         &mut found,
     );
     let expected = format!("{:?}", Span::mixed_site());
-    assert_eq!(found.len(), 2);
+    assert_eq!(found.len(), 3);
     assert!(found.iter().all(|span| format!("{span:?}") == expected));
 }
 
@@ -360,7 +367,7 @@ fn literals_are_checked() {
     );
     assert_error(
         quote!(addr = 8080),
-        "`addr` takes an address in quotes, not a number: write `addr = \":8080\"`",
+        "`addr` takes an address in quotes, or several in brackets, not a number: write `addr = \":8080\"`",
     );
     assert_error(quote!(network = "TCP4"), "unknown value `TCP4` of `network`: did you mean \"tcp4\"?");
     let messages = errors(

@@ -19,6 +19,8 @@ const SLOWEST_LOOK: Duration = Duration::from_millis(50);
 const INTERRUPTIONS: u32 = 10;
 /// A server that is behind the shut door gets as many chances to look at its stop flag.
 const KNOCKS: u32 = 5;
+/// For this many looks a thread that does not come to rest may be one that has just accepted.
+const RESTLESS_LOOKS: u32 = 40;
 /// For this many looks another slot's queue is served; the kernel sends nothing new there.
 const STAND_IN_LOOKS: u32 = 30;
 /// A queue that was empty this often in a row is spent: a handshake that had begun is over.
@@ -41,6 +43,8 @@ pub(super) struct Progress {
     stage: Stage,
     interruptions: u32,
     knocks: u32,
+    /// How many looks have found nothing left but threads that do not rest.
+    restless_looks: u32,
     /// Whether threads that sit in `accept` can be made to leave it.
     can_interrupt: bool,
     /// When an orphan gives up on its connections; a child with a master leaves that to the master.
@@ -61,7 +65,14 @@ enum Stage {
 
 impl Default for Progress {
     fn default() -> Self {
-        Self { stage: Stage::Serving, interruptions: 0, knocks: 0, can_interrupt: true, give_up: None }
+        Self {
+            stage: Stage::Serving,
+            interruptions: 0,
+            knocks: 0,
+            restless_looks: 0,
+            can_interrupt: true,
+            give_up: None,
+        }
     }
 }
 
@@ -172,7 +183,7 @@ impl Watcher {
         }
         if self.progress.stage == Stage::Draining {
             self.empty_accepts();
-            if self.door.connections() == 0 {
+            if self.door.connections() == 0 && self.everybody_rests() {
                 // Through a door that stays open one more may come in until the server has left it.
                 if !self.door.stays_open() || self.ending.returned.load(Ordering::SeqCst) {
                     self.ending.drained.set();
@@ -227,6 +238,18 @@ impl Watcher {
         if !loops || behind_door || *interruptions >= INTERRUPTIONS {
             stop.set();
         }
+    }
+
+    /// Whether nobody can hold a connection that has no descriptor yet. A thread that runs may have been
+    /// stopped in the middle of `accept`, for as long as a busy machine likes; one that never rests has
+    /// other work.
+    fn everybody_rests(&mut self) -> bool {
+        if !self.door.somebody_may_be_in_it() {
+            // Whoever came to rest since the connections were counted has opened his by now.
+            return self.door.connections() == 0;
+        }
+        self.progress.restless_looks += 1;
+        self.progress.restless_looks > RESTLESS_LOOKS
     }
 
     /// A server that never heard of [`Shutdown`](crate::Shutdown) sits behind a shut door for ever.

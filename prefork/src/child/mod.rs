@@ -10,11 +10,12 @@ mod latch;
 mod vitals;
 
 use std::io;
-use std::net::TcpListener;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread;
+
+use socket2::Socket;
 
 pub use context::{ChildContext, FromChild, Shutdown};
 use drain::{Progress, Watcher};
@@ -46,7 +47,7 @@ pub(crate) fn role() -> Role {
 /// A handoff that has been taken.
 struct Adopted {
     hello: Hello,
-    listeners: Vec<TcpListener>,
+    listeners: Vec<Socket>,
     channel: sys::Channel,
 }
 
@@ -118,10 +119,9 @@ fn serve_adopted(
     hooks: Hooks,
     logger: &Logger,
 ) -> io::Result<ExitCode> {
-    let Adopted { hello, mut listeners, channel } = adopted;
+    let Adopted { hello, listeners, channel } = adopted;
     let door = Door::new(&listeners)?;
     let (watch, voice) = Watch::new(channel)?;
-    let listener = listeners.pop().ok_or_else(|| io::Error::other("the master sent no listener"))?;
     let ending = Arc::new(Ending {
         context: ChildContext::new(hello, voice, options.limits),
         blocking: serve.is_blocking(),
@@ -141,7 +141,7 @@ fn serve_adopted(
         .name("prefork-watch".to_owned())
         .spawn(move || watcher.run(watch))
         .map_err(|error| io::Error::other(format!("no thread to watch the master with: {error}")))?;
-    let seat = Seat::new(listener, options, Arc::clone(&ending), logger.clone());
+    let seat = Seat::new(listeners, options, Arc::clone(&ending), logger.clone());
     let code = serve.call(seat);
     Ok(ending.serve_returned(code))
 }

@@ -1,118 +1,136 @@
-//! The listening sockets of a fleet, and which slot each belongs to.
+//! The listening sockets of a fleet, by address.
 
+use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
 
-use super::{Network, Place, Sharing, bind_first_possible, join_reuseport_group, open, resolve};
+use socket2::Socket;
+
+use super::group::Group;
+use super::{Endpoint, Sharing, SocketOptions};
 use crate::error::Error;
-use crate::sys;
 
-/// One socket in shared mode, one for each slot in reuseport mode; owned by the master.
+/// Every listening socket of the fleet; owned by the master.
 #[derive(Debug)]
 pub(crate) struct Sockets {
-    /// In the order in which they joined the group, which is the order of the slots.
-    all: Vec<TcpListener>,
-    place: Place,
-    sharing: Sharing,
-    backlog: i32,
-    steering: Steering,
+    groups: Vec<Group>,
 }
 
-/// Whether the kernel is told which slots new connections may go to.
-#[derive(Debug, PartialEq, Eq)]
-enum Steering {
-    /// It spreads them over all.
-    Everywhere,
-    /// It goes by this list.
-    Only(Vec<usize>),
-    /// It does what the program before this one said.
-    Unknown,
-    /// It does not let us.
-    Refused,
+/// What is said of an address to the program that takes over its sockets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Passed {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) sharing: Sharing,
+    /// How many sockets there are.
+    pub(crate) count: usize,
 }
 
 impl Sockets {
-    /// Binds and listens, for `slots` slots.
+    /// Binds and listens on every address, for `slots` slots.
     ///
     /// # Errors
     ///
-    /// [`Error::Resolve`] if `addr` cannot be understood, [`Error::Bind`] if the system refuses it.
+    /// [`Error::Resolve`] if an address cannot be understood, [`Error::Bind`] if the system refuses
+    /// it, [`Error::BadOption`] if it does not have what an option asks for.
     pub(crate) fn open(
-        addr: &str,
-        network: Network,
+        endpoints: &[Endpoint],
         sharing: Sharing,
         slots: usize,
-        backlog: i32,
+        options: SocketOptions,
     ) -> Result<Self, Error> {
-        let resolve_error = |reason| Error::Resolve { addr: addr.to_owned(), network, reason };
-        let bind_error = |source| Error::Bind { addr: addr.to_owned(), network, source };
-        let place = resolve(addr, network).map_err(resolve_error)?;
-        Self::bind(place, sharing.in_effect(), slots, backlog).map_err(bind_error)
+        let open = |endpoint| Group::open(endpoint, sharing, slots, options);
+        Ok(Self { groups: endpoints.iter().map(open).collect::<Result<_, _>>()? })
     }
 
-    fn bind(place: Place, sharing: Sharing, slots: usize, backlog: i32) -> io::Result<Self> {
-        let first = bind_first_possible(place, sharing)?;
-        let addr = first.local_addr()?.as_socket().ok_or_else(|| io::Error::other("not an IP socket"))?;
-        let place = Place { addr, dual_stack: place.dual_stack && addr.is_ipv6() };
-        first.listen(backlog)?;
-        let steering = Steering::Everywhere;
-        let mut sockets = Self { all: vec![first.into()], place, sharing, backlog, steering };
-        if sharing == Sharing::Reuseport {
-            sockets.for_slot(slots.saturating_sub(1))?;
-        }
-        Ok(sockets)
-    }
-
-    /// Takes over sockets that another program opened, in the order of their slots.
-    pub(crate) fn adopt(all: Vec<TcpListener>, sharing: Sharing, backlog: i32) -> io::Result<Self> {
-        let first = all.first().ok_or_else(|| io::Error::other("no listener was passed on"))?;
-        let addr = first.local_addr()?;
-        let dual_stack = addr.is_ipv6() && !socket2::SockRef::from(first).only_v6()?;
-        let steering = Steering::Unknown;
-        Ok(Self { all, place: Place { addr, dual_stack }, sharing, backlog, steering })
-    }
-
-    /// All of them, in the order of their slots.
-    pub(crate) fn all(&self) -> &[TcpListener] {
-        &self.all
-    }
-
-    /// Where the fleet listens.
-    pub(crate) fn addr(&self) -> SocketAddr {
-        self.place.addr
-    }
-
-    /// The socket that the slot's child accepts from; opened if the fleet has grown.
-    pub(crate) fn for_slot(&mut self, slot: usize) -> io::Result<&TcpListener> {
-        let index = match self.sharing {
-            Sharing::Shared => 0,
-            Sharing::Reuseport => slot,
+    /// Takes over sockets that another program opened, as it said what they are.
+    pub(crate) fn adopt(passed: &[Passed], all: Vec<Socket>, options: SocketOptions) -> io::Result<Self> {
+        let mut all = all.into_iter();
+        let mut adopt = |passed: &Passed| {
+            let sockets: Vec<Socket> = all.by_ref().take(passed.count).collect();
+            Group::adopt(passed.endpoint.clone(), passed.sharing, sockets, options)
         };
-        while self.all.len() <= index && self.sharing == Sharing::Reuseport {
-            let socket = open(self.place)?;
-            join_reuseport_group(&socket)?;
-            socket.bind(&self.place.addr.into())?;
-            socket.listen(self.backlog)?;
-            self.all.push(socket.into());
-        }
-        self.all.get(index).ok_or_else(|| io::Error::other("the listeners are closed"))
+        Ok(Self { groups: passed.iter().map(&mut adopt).collect::<io::Result<_>>()? })
     }
 
-    /// The socket that is this slot's alone.
-    pub(crate) fn own_of(&self, slot: usize) -> Option<&TcpListener> {
-        self.all.get(slot).filter(|_| self.sharing == Sharing::Reuseport)
+    /// Sets options that may have changed with the program.
+    pub(crate) fn renew_options(&self) -> Result<(), Error> {
+        self.groups.iter().try_for_each(Group::renew_options)
+    }
+
+    /// What to say of them to a program that takes them over.
+    pub(crate) fn passed(&self) -> Vec<Passed> {
+        let describe = |group: &Group| Passed {
+            endpoint: group.endpoint.clone(),
+            sharing: group.sharing,
+            count: group.sockets.len(),
+        };
+        self.groups.iter().map(describe).collect()
+    }
+
+    /// These sockets as the options of another program want them: an address that is among theirs
+    /// already stays open, others are opened, and those that are left over are closed.
+    ///
+    /// # Errors
+    ///
+    /// As for [`open`](Self::open), with the sockets as they were.
+    pub(crate) fn rearranged(
+        mut self,
+        endpoints: &[Endpoint],
+        sharing: Sharing,
+        slots: usize,
+        options: SocketOptions,
+    ) -> Result<Self, (Self, Error)> {
+        let wants = |endpoint: &Endpoint, group: &Group| {
+            let spread = group.sharing == Sharing::Reuseport;
+            let shall_be_spread = group.can_be_spread() && sharing.in_effect() == Sharing::Reuseport;
+            group.endpoint == *endpoint && spread == shall_be_spread
+        };
+        let mut opened = Vec::new();
+        for endpoint in endpoints {
+            if self.groups.iter().any(|group| wants(endpoint, group)) {
+                continue;
+            }
+            match Group::open(endpoint, sharing, slots, options) {
+                Ok(group) => opened.push(group),
+                Err(error) => return Err((self, error)),
+            }
+        }
+        let mut groups = Vec::new();
+        for endpoint in endpoints {
+            let from = |groups: &mut Vec<Group>| {
+                let place = groups.iter().position(|group| wants(endpoint, group))?;
+                Some(groups.remove(place))
+            };
+            groups.extend(from(&mut self.groups).or_else(|| from(&mut opened)));
+        }
+        Ok(Self { groups })
+    }
+
+    /// All of them, address by address, in the order of their slots.
+    pub(crate) fn all(&self) -> Vec<&Socket> {
+        self.groups.iter().flat_map(|group| &group.sockets).collect()
+    }
+
+    /// The sockets that the slot's child accepts from, in the order of the addresses; opened if the
+    /// fleet has grown.
+    pub(crate) fn for_slot(&mut self, slot: usize) -> io::Result<Vec<&Socket>> {
+        self.groups.iter_mut().try_for_each(|group| group.open_up_to(slot))?;
+        let closed = || io::Error::other("the listeners are closed");
+        self.groups.iter().map(|group| group.of_slot(slot).ok_or_else(closed)).collect()
+    }
+
+    /// The sockets that are this slot's alone.
+    pub(crate) fn own_of(&self, slot: usize) -> impl Iterator<Item = &Socket> {
+        self.groups.iter().filter_map(move |group| group.own_of(slot))
     }
 
     /// Closes the sockets of slots that are gone. In shared mode there are none.
     pub(crate) fn close_from(&mut self, slot: usize) {
-        if self.sharing == Sharing::Reuseport {
-            self.all.truncate(slot);
-        }
+        self.groups.iter_mut().for_each(|group| group.close_from(slot));
     }
 
     /// Closes the master's hold on all of them, for the fleet stops. Children keep theirs.
     pub(crate) fn close(&mut self) {
-        self.all.drain(..).for_each(sys::close_for_all);
+        self.groups.iter_mut().for_each(Group::close);
     }
 
     /// Has new connections go to live slots only, in reuseport mode; `live` says which are. With
@@ -122,84 +140,28 @@ impl Sockets {
     ///
     /// The kernel's refusal, once; the fleet is then as good as the kernel's own spreading.
     pub(crate) fn steer(&mut self, live: &[bool]) -> io::Result<()> {
-        let Some(first) = self.all.first().filter(|_| self.sharing == Sharing::Reuseport) else {
-            return Ok(());
-        };
-        let targets: Vec<usize> = (0..live.len()).filter(|slot| live[*slot]).collect();
-        // A socket that belongs to no slot any more must be left out as well.
-        let everywhere = targets.is_empty() || targets.len() == self.all.len();
-        let wanted = if everywhere { Steering::Everywhere } else { Steering::Only(targets) };
-        if self.steering == Steering::Refused || self.steering == wanted {
-            return Ok(());
+        self.groups.iter_mut().try_for_each(|group| group.steer(live))
+    }
+
+    /// On what networks, and how the children share them: `tcp4, one shared socket`.
+    pub(crate) fn kind(&self) -> String {
+        let reuseport = self.groups.iter().any(|group| group.sharing == Sharing::Reuseport);
+        match (self.groups.as_slice(), reuseport) {
+            ([only], false) => format!("{}, one shared socket", only.endpoint.network),
+            ([only], true) => format!("{}, reuseport, a socket each", only.endpoint.network),
+            (_, false) => "one shared socket for each".to_owned(),
+            (_, true) => "reuseport, a socket each where there is TCP".to_owned(),
         }
-        let steered = match &wanted {
-            Steering::Only(targets) => sys::steer(first, targets),
-            Steering::Everywhere | Steering::Unknown | Steering::Refused => sys::unsteer(first),
-        };
-        self.steering = if steered.is_ok() { wanted } else { Steering::Refused };
-        steered
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::net::{Ipv4Addr, Ipv6Addr, TcpStream};
-
-    use super::*;
-
-    #[cfg(unix)]
-    #[test]
-    fn a_reuseport_group_shares_one_port_with_nobody_else() {
-        let group = |addr: &str| Sockets::open(addr, Network::Tcp4, Sharing::Reuseport, 3, 16);
-        let sockets = group("127.0.0.1:0").unwrap();
-        assert_eq!(sockets.all.len(), 3);
-        assert!(sockets.all.iter().all(|socket| socket.local_addr().unwrap() == sockets.addr()));
-        match group(&sockets.addr().to_string()) {
-            Err(Error::Bind { source, .. }) => assert_eq!(source.kind(), io::ErrorKind::AddrInUse),
-            other => panic!("a second group joined the first: {other:?}"),
+/// Where the fleet listens.
+impl fmt::Display for Sockets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (position, group) in self.groups.iter().enumerate() {
+            let comma = if position > 0 { ", " } else { "" };
+            write!(f, "{comma}{}", group.place)?;
         }
-    }
-
-    #[test]
-    fn tcp_without_a_host_takes_both_versions() {
-        let sockets = Sockets::open(":0", Network::Tcp, Sharing::Shared, 4, 16).unwrap();
-        let port = sockets.addr().port();
-        TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
-        if sockets.addr().is_ipv6() {
-            TcpStream::connect((Ipv6Addr::LOCALHOST, port)).unwrap();
-        }
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn connections_are_steered_to_live_slots_only() {
-        let mut sockets = Sockets::open("127.0.0.1:0", Network::Tcp4, Sharing::Reuseport, 3, 512).unwrap();
-        let arrivals = |sockets: &Sockets| {
-            let clients: Vec<_> = (0..150).map(|_| TcpStream::connect(sockets.addr()).unwrap()).collect();
-            let counts: Vec<usize> = sockets.all.iter().map(accept_all).collect();
-            drop(clients);
-            counts
-        };
-        for socket in &sockets.all {
-            socket.set_nonblocking(true).unwrap();
-        }
-        assert!(arrivals(&sockets).iter().all(|count| *count > 0), "the kernel spreads by itself");
-        sockets.steer(&[true, false, true]).unwrap();
-        let steered = arrivals(&sockets);
-        assert_eq!((steered[1], steered[0] + steered[2]), (0, 150));
-        assert!(steered[0] > 0 && steered[2] > 0);
-        sockets.steer(&[false, true, false]).unwrap();
-        assert_eq!(arrivals(&sockets), [0, 150, 0]);
-        sockets.steer(&[true, true, true]).unwrap();
-        assert!(arrivals(&sockets).iter().all(|count| *count > 0));
-        // Without any, they wait wherever the kernel puts them.
-        sockets.steer(&[true, false, false]).unwrap();
-        sockets.steer(&[false, false, false]).unwrap();
-        assert!(arrivals(&sockets).iter().all(|count| *count > 0));
-    }
-
-    #[cfg(target_os = "linux")]
-    fn accept_all(socket: &TcpListener) -> usize {
-        std::iter::from_fn(|| socket.accept().ok()).count()
+        Ok(())
     }
 }

@@ -15,7 +15,7 @@ use std::time::Instant;
 use crate::error::{Error, Failure, plain};
 use crate::handoff::{Instruction, Word};
 use crate::hooks::{self, HookFailure, Hooks};
-use crate::listener::{Network, Sharing, Sockets};
+use crate::listener::{Endpoint, Sharing, SocketOptions, Sockets};
 use crate::logging::Logger;
 use crate::supervisor::{Action, ChildId, Event, Hook, Remark, Request, Settings, Supervisor, Verdict};
 use crate::sys::{self, Occurrence, Program, Reactor, Signal};
@@ -23,10 +23,9 @@ use crate::sys::{self, Occurrence, Program, Reactor, Signal};
 /// Everything that a master needs to know, checked.
 #[derive(Debug)]
 pub(crate) struct Plan {
-    pub(crate) addr: String,
-    pub(crate) network: Network,
+    pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) sharing: Sharing,
-    pub(crate) backlog: i32,
+    pub(crate) sockets: SocketOptions,
     pub(crate) settings: Settings,
     pub(crate) hooks: Hooks,
     pub(crate) logger: Logger,
@@ -81,7 +80,7 @@ impl Master {
     fn new(plan: Plan) -> Result<Self, Error> {
         let os = |operation| move |source| Error::Os { operation, source };
         let workers = plan.settings.workers;
-        let sockets = Sockets::open(&plan.addr, plan.network, plan.sharing, workers, plan.backlog)?;
+        let sockets = Sockets::open(&plan.endpoints, plan.sharing, workers, plan.sockets)?;
         let program = Program::current().map_err(os("find this program's own file"))?;
         let reactor = Reactor::new().map_err(os("receive signals"))?;
         let master = Self {
@@ -265,13 +264,13 @@ impl Master {
     fn lend_socket(&mut self, slot: usize) {
         self.settle();
         let Some(child) = self.supervisor.stand_in_for(slot) else { return };
-        let lent = match self.sockets.own_of(slot) {
-            // Where nobody can tell how many wait, they wait for the slot's next child.
-            Some(socket) if sys::queued(socket).is_ok_and(|queued| queued > 0) => {
-                self.reactor.lend(child, Instruction::StandIn.to_line(), socket)
-            }
-            Some(_) | None => Ok(()),
-        };
+        // Where nobody can tell how many wait, they wait for the slot's next child.
+        let has_queue = |socket: &&_| sys::queued(socket).is_ok_and(|queued| queued > 0);
+        let lent = self
+            .sockets
+            .own_of(slot)
+            .filter(has_queue)
+            .try_for_each(|socket| self.reactor.lend(child, Instruction::StandIn.to_line(), socket));
         if let Err(error) = lent {
             self.plan.logger.warn(format_args!("cannot lend the socket of slot {slot}: {error}"));
         }

@@ -4,19 +4,14 @@ use std::time::{Duration, Instant};
 
 use super::{Master, Member};
 use crate::error::Failure;
-use crate::listener::Sharing;
 use crate::supervisor::{ChildId, Remark};
 
 impl Master {
     pub(super) fn announce_start(&self) {
-        let sockets = match self.plan.sharing.in_effect() {
-            Sharing::Shared => "one shared socket",
-            Sharing::Reuseport => "reuseport, a socket each",
-        };
         self.plan.logger.info(format_args!(
-            "listening on {} ({}, {sockets}), starting {}; master pid {}",
-            self.sockets.addr(),
-            self.plan.network,
+            "listening on {} ({}), starting {}; master pid {}",
+            self.sockets,
+            self.sockets.kind(),
             children(self.plan.settings.workers),
             std::process::id()
         ));

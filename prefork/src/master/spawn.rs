@@ -55,9 +55,9 @@ impl Master {
         };
         let program = self.programs.get(&generation).or(self.programs.values().next());
         let command = program.ok_or_else(|| io::Error::other("no program"))?.command();
-        let socket = self.sockets.for_slot(slot)?;
+        let sockets = self.sockets.for_slot(slot)?;
         let produce = |command| produce(&self.plan.hooks, panicked, command);
-        self.reactor.spawn(child, command, &produce, &hello.to_line(), &[socket])
+        self.reactor.spawn(child, command, &produce, &hello.to_line(), &sockets)
     }
 
     fn spawn_failed(&mut self, slot: usize, source: io::Error, transient: bool, panic: Option<Panic>) {

@@ -7,12 +7,13 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
-use std::net::TcpListener;
 use std::time::{Duration, Instant};
+
+use socket2::Socket;
 
 use super::{Master, Member, Plan};
 use crate::error::Error;
-use crate::listener::{Sharing, Sockets};
+use crate::listener::{Endpoint, Passed, Sharing, Sockets};
 use crate::supervisor::{ChildId, ChildSnapshot, RoleSnapshot, Snapshot, Supervisor};
 use crate::sys::{Inheritance, Program, Reactor};
 
@@ -32,8 +33,9 @@ impl Master {
     }
 
     fn try_exec(&self, program: &Program, snapshot: &Snapshot) -> io::Error {
-        let mut text = format!("{HEADING}\naddress {}\n", wanted(&self.plan));
+        let mut text = format!("{HEADING}\n");
         let mut channels = Vec::new();
+        describe_sockets(&mut text, &self.sockets.passed());
         describe_fleet(&mut text, snapshot);
         for child in &snapshot.children {
             let channel = self.reactor.channel(child.id);
@@ -41,7 +43,7 @@ impl Master {
             channels.extend(channel);
         }
         self.plan.logger.info(format_args!("executing {} in place of this master", program.path().display()));
-        program.exec(&text, self.sockets.all(), &channels)
+        program.exec(&text, &self.sockets.all(), &channels)
     }
 
     /// Takes over from the program that this process ran before.
@@ -50,7 +52,7 @@ impl Master {
         let os = |operation| move |source| Error::Os { operation, source };
         let Inheritance { text, listeners, channels } = inheritance;
         let last = parse(&text).map_err(broken)?;
-        let (sockets, moved) = take_address(&plan, &last.address, listeners)?;
+        let (sockets, moved) = take_addresses(&plan, &last.sockets, listeners)?;
         let program = Program::current().map_err(os("find this program's own file"))?;
         let mut reactor = Reactor::new().map_err(os("receive signals"))?;
         let mut crew = BTreeMap::new();
@@ -71,7 +73,7 @@ impl Master {
         master.plan.logger.info(format_args!(
             "upgraded: this program is master now, of {}, on {}; master pid {}",
             super::report::children(master.crew.len()),
-            master.sockets.addr(),
+            master.sockets,
             std::process::id()
         ));
         for occurrence in master.reactor.catch_up().map_err(os("wait for children"))? {
@@ -88,39 +90,42 @@ struct Last {
     fleet: Snapshot,
     /// And whether the channel to each is open.
     children: Vec<(ChildSnapshot, bool)>,
-    /// Where it listened, as its options said: network, sharing, address.
-    address: String,
+    /// Where it listened, in the order of the sockets.
+    sockets: Vec<Passed>,
 }
 
-fn wanted(plan: &Plan) -> String {
-    let sharing = match plan.sharing {
-        Sharing::Shared => "shared",
-        Sharing::Reuseport => "reuseport",
-    };
-    format!("{} {sharing} {}", plan.network, plan.addr)
-}
-
-/// The sockets as they are, if the options still name the same address; else new ones. If those
-/// cannot be had the fleet stays where it is: there is no way back to the old program.
-fn take_address(plan: &Plan, last: &str, inherited: Vec<TcpListener>) -> Result<(Sockets, bool), Error> {
-    let adopt = |inherited| {
-        Sockets::adopt(inherited, plan.sharing, plan.backlog).map_err(|source| Error::Handoff { source })
-    };
-    if last == wanted(plan) {
-        return Ok((adopt(inherited)?, false));
-    }
+/// The sockets, as far as the options still name their addresses, and new ones for the others. If
+/// those cannot be had the fleet stays where it is: there is no way back to the old program.
+fn take_addresses(plan: &Plan, last: &[Passed], inherited: Vec<Socket>) -> Result<(Sockets, bool), Error> {
+    let broken = |source| Error::Handoff { source };
+    let sockets = Sockets::adopt(last, inherited, plan.sockets).map_err(broken)?;
     let workers = plan.settings.workers;
-    match Sockets::open(&plan.addr, plan.network, plan.sharing, workers, plan.backlog) {
-        Ok(sockets) => Ok((sockets, true)),
-        Err(error) => {
-            let sockets = adopt(inherited)?;
-            plan.logger.error(format_args!("{error}; staying on {}", sockets.addr()));
-            Ok((sockets, false))
+    let sockets = match sockets.rearranged(&plan.endpoints, plan.sharing, workers, plan.sockets) {
+        Ok(sockets) => sockets,
+        Err((sockets, error)) => {
+            plan.logger.error(format_args!("{error}; staying on {sockets}"));
+            sockets
         }
+    };
+    if let Err(error) = sockets.renew_options() {
+        plan.logger.error(format_args!("{error}; the sockets stay as they were"));
     }
+    let endpoints = |all: &[Passed]| all.iter().map(|passed| passed.endpoint.clone()).collect::<Vec<_>>();
+    let moved = endpoints(&sockets.passed()) != endpoints(last);
+    Ok((sockets, moved))
 }
 
 // `write!` to a String cannot fail.
+fn describe_sockets(text: &mut String, sockets: &[Passed]) {
+    for Passed { endpoint, sharing, count } in sockets {
+        let sharing = match sharing {
+            Sharing::Shared => "shared",
+            Sharing::Reuseport => "reuseport",
+        };
+        let _ = writeln!(text, "sockets {count} {sharing} {} {}", endpoint.network, endpoint.addr);
+    }
+}
+
 fn describe_fleet(text: &mut String, snapshot: &Snapshot) {
     let Snapshot { workers, slots, generation, failures, failure_ages, children: _ } = snapshot;
     let _ = writeln!(text, "fleet {workers} {slots} {generation} {failures}");
@@ -163,7 +168,7 @@ fn parse_line(line: &str, last: &mut Last) -> Option<()> {
             last.fleet.failures = words.next()?.parse().ok()?;
         }
         "failure" => last.fleet.failure_ages.push(Duration::from_millis(rest.parse().ok()?)),
-        "address" => rest.clone_into(&mut last.address),
+        "sockets" => last.sockets.push(parse_sockets(rest)?),
         "child" => {
             let child = ChildSnapshot {
                 id: ChildId(words.next()?.parse().ok()?),
@@ -186,9 +191,23 @@ fn parse_line(line: &str, last: &mut Last) -> Option<()> {
     Some(())
 }
 
+/// Reads `count sharing network address`; the address comes last because it may hold blanks.
+fn parse_sockets(text: &str) -> Option<Passed> {
+    let mut words = text.splitn(4, ' ');
+    let count = words.next()?.parse().ok()?;
+    let sharing = match words.next()? {
+        "shared" => Sharing::Shared,
+        "reuseport" => Sharing::Reuseport,
+        _ => return None,
+    };
+    let network = words.next()?.parse().ok()?;
+    Some(Passed { endpoint: Endpoint { addr: words.next()?.to_owned(), network }, sharing, count })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::listener::Network;
 
     #[test]
     fn a_snapshot_survives_the_exec() {
@@ -212,13 +231,19 @@ mod tests {
                 child(9, RoleSnapshot::Leaving, false),
             ],
         };
-        let mut text = format!("{HEADING}\naddress tcp4 shared :80\nsome news\n");
+        let at = |addr: &str, network| Endpoint { addr: addr.to_owned(), network };
+        let sockets = [
+            Passed { endpoint: at(":80", Network::Tcp4), sharing: Sharing::Reuseport, count: 4 },
+            Passed { endpoint: at("unix:/run/an app", Network::Unix), sharing: Sharing::Shared, count: 1 },
+        ];
+        let mut text = format!("{HEADING}\nsome news\n");
+        describe_sockets(&mut text, &sockets);
         describe_fleet(&mut text, &snapshot);
         for (child, has_channel) in snapshot.children.iter().zip([true, false, true]) {
             describe_child(&mut text, child, has_channel);
         }
         let last = parse(&text).unwrap();
-        assert_eq!(last.address, "tcp4 shared :80");
+        assert_eq!(last.sockets, sockets);
         assert!(last.children.iter().map(|(_, has_channel)| *has_channel).eq([true, false, true]));
         let children = last.children.into_iter().map(|(child, _)| child).collect();
         assert_eq!(Snapshot { children, ..last.fleet }, snapshot);
@@ -226,7 +251,7 @@ mod tests {
 
     #[test]
     fn a_strange_snapshot_is_refused() {
-        assert!(parse("prefork upgrade 2\n").is_err());
+        assert!(parse("prefork upgrade 0\n").is_err());
         assert!(parse(&format!("{HEADING}\nchild 1 x")).is_err());
         assert!(parse("").is_err());
     }

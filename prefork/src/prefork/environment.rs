@@ -7,7 +7,7 @@
 use std::env;
 
 use super::Prefork;
-use super::sockets::BACKLOGS;
+use super::sockets::QUEUES;
 use super::supervision::{FAILURES, SLOTS};
 use super::value::bad;
 use crate::sys;
@@ -24,16 +24,28 @@ const fn variable(name: &'static str, option: &'static str, set: fn(Prefork, &st
 
 /// Every option that is an operator's business.
 const VARIABLES: &[Variable] = &[
-    variable("PREFORK_ADDR", "addr", |fleet, text| fleet.addr(text)),
+    variable("PREFORK_ADDR", "addr", |fleet, text| fleet.addrs(text.split(',').map(str::trim))),
     variable("PREFORK_NETWORK", "network", |fleet, text| fleet.network(text)),
     variable("PREFORK_REUSEPORT", "reuseport", |mut fleet, text| {
         fleet.reuseport = fleet.read("reuseport", text).unwrap_or(fleet.reuseport);
         fleet
     }),
     variable("PREFORK_BACKLOG", "backlog", |mut fleet, text| {
-        fleet.backlog = fleet.read_in("backlog", text, BACKLOGS);
+        fleet.set_backlog(text);
         fleet
     }),
+    variable("PREFORK_NODELAY", "nodelay", |mut fleet, text| {
+        fleet.sockets.nodelay = fleet.read("nodelay", text).unwrap_or(false);
+        fleet
+    }),
+    variable("PREFORK_KEEPALIVE", "keepalive", |fleet, text| fleet.keepalive(text)),
+    variable("PREFORK_DEFER_ACCEPT", "defer_accept", |fleet, text| fleet.defer_accept(text)),
+    variable("PREFORK_FASTOPEN", "fastopen", |mut fleet, text| {
+        fleet.sockets.fastopen = fleet.read_in("fastopen", text, QUEUES);
+        fleet
+    }),
+    variable("PREFORK_UNIX_MODE", "unix_mode", |fleet, text| fleet.unix_mode(text)),
+    variable("PREFORK_UNIX_OWNER", "unix_owner", |fleet, text| fleet.unix_owner(text)),
     variable("PREFORK_WORKERS", "workers", |mut fleet, text| {
         fleet.workers = fleet.read_in("workers", text, SLOTS);
         fleet

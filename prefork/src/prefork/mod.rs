@@ -26,7 +26,7 @@ pub use value::{OptionValue, Readiness};
 use crate::child;
 use crate::error::Error;
 use crate::hooks::Hooks;
-use crate::listener::Network;
+use crate::listener::{Network, SocketOptions};
 use crate::logging::Logger;
 use crate::master;
 use crate::serve::{Serve, ServeFn, ServeOptions};
@@ -64,11 +64,12 @@ const DEFAULT_START_TIMEOUT: Duration = Duration::from_secs(60);
 #[must_use = "a fleet does nothing until `listen_and_serve` or `run` is called"]
 pub struct Prefork {
     serve: ServeFn,
-    addr: Option<String>,
+    /// None: the default.
+    addrs: Vec<String>,
     network: Option<Network>,
     reuseport: bool,
     workers: Option<usize>,
-    backlog: Option<u32>,
+    sockets: SocketOptions,
     recover: Option<u32>,
     recover_window: Option<Duration>,
     recover_interval: Duration,
@@ -92,7 +93,7 @@ impl fmt::Debug for Prefork {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Prefork")
             .field("serve", &self.serve)
-            .field("addr", &self.addr)
+            .field("addrs", &self.addrs)
             .field("network", &self.network)
             .field("reuseport", &self.reuseport)
             .field("workers", &self.workers)
@@ -107,11 +108,11 @@ impl Prefork {
     pub fn new<Args>(serve: impl Serve<Args>) -> Self {
         Self {
             serve: serve.into_serve_fn(),
-            addr: None,
+            addrs: Vec::new(),
             network: None,
             reuseport: false,
             workers: None,
-            backlog: None,
+            sockets: SocketOptions::default(),
             recover: None,
             recover_window: None,
             recover_interval: Duration::ZERO,

@@ -5,9 +5,9 @@ use std::thread;
 use super::value::bad;
 use super::{MAX_WORKERS, Prefork};
 use crate::error::Error;
-use crate::listener::{Network, Sharing};
+use crate::listener::{Endpoint, Network, Sharing};
 use crate::master::Plan;
-use crate::serve::TlsForm;
+use crate::serve::{Demand, TlsForm};
 use crate::supervisor::{RecoverPolicy, Settings};
 use crate::tls::Material;
 
@@ -18,16 +18,14 @@ impl Prefork {
             return Err(problem);
         }
         check_form(self.serve.form, &self.serving.material)?;
-        let network = self.network.unwrap_or_else(|| network_of(self.addr.as_deref()));
-        let addr = self.addr.clone().unwrap_or_else(|| network.default_addr().to_owned());
+        let endpoints = self.endpoints()?;
         // A system that does not tell has at least one.
         let workers = self.workers.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
         self.serving.material.check()?;
         Ok(Plan {
-            addr,
-            network,
+            endpoints,
             sharing: if self.reuseport { Sharing::Reuseport } else { Sharing::Shared },
-            backlog: self.backlog.and_then(|backlog| i32::try_from(backlog).ok()).unwrap_or(i32::MAX),
+            sockets: self.sockets,
             settings: Settings {
                 workers,
                 most_workers: MAX_WORKERS,
@@ -42,6 +40,36 @@ impl Prefork {
             logger: self.logger.clone(),
         })
     }
+
+    /// The addresses, which the serve function's listeners have to fit.
+    fn endpoints(&self) -> Result<Vec<Endpoint>, Error> {
+        let addrs = match self.addrs.as_slice() {
+            [] => {
+                let default = self.network.unwrap_or_default().default_addr();
+                vec![default.ok_or_else(|| bad("addr", "unset", "the path of a Unix socket"))?]
+            }
+            addrs => addrs.iter().map(String::as_str).collect(),
+        };
+        let endpoints: Vec<Endpoint> = addrs.iter().map(|addr| Endpoint::new(addr, self.network)).collect();
+        check_demand(self.serve.demand, &endpoints)?;
+        if self.reuseport && endpoints.iter().all(|endpoint| endpoint.network == Network::Unix) {
+            return Err(bad("reuseport", true, "`false`: Unix sockets are always shared"));
+        }
+        Ok(endpoints)
+    }
+}
+
+/// A serve function takes as many listeners as there are addresses, and of their kinds.
+fn check_demand(demand: Demand, endpoints: &[Endpoint]) -> Result<(), Error> {
+    let Demand::Each(kinds) = demand else { return Ok(()) };
+    if kinds.len() != endpoints.len() {
+        let addrs: Vec<&str> = endpoints.iter().map(|endpoint| endpoint.addr.as_str()).collect();
+        let addresses = if kinds.len() == 1 { "1 address" } else { &format!("{} addresses", kinds.len()) };
+        let expected = format!("{addresses}, as many as the serve function takes listeners");
+        return Err(bad("addr", addrs.join(", "), expected));
+    }
+    let wrong = kinds.iter().zip(endpoints).find(|(kind, endpoint)| !kind.fits(endpoint.network));
+    wrong.map_or(Ok(()), |(kind, endpoint)| Err(bad("addr", &endpoint.addr, kind.describe())))
 }
 
 /// A serve function that takes TLS material needs options that name it.
@@ -59,9 +87,4 @@ fn check_form(form: TlsForm, material: &Material) -> Result<(), Error> {
         | (TlsForm::Files, Material::Files { .. })
         | (TlsForm::Embedded, Material::Embedded { .. }) => Ok(()),
     }
-}
-
-/// Without a word of the user's it is tcp4, unless the address can only be meant for tcp6.
-fn network_of(addr: Option<&str>) -> Network {
-    if addr.is_some_and(|addr| addr.starts_with('[')) { Network::Tcp6 } else { Network::default() }
 }

@@ -10,7 +10,7 @@ use crate::listener::Network;
 /// More children than any machine has use for; a bound for slips of the pen.
 pub(super) const MAX_WORKERS: usize = 4096;
 /// No option waits longer; what is longer is a slip of the pen.
-const LONGEST: Duration = Duration::from_secs(365 * 86_400);
+pub(super) const LONGEST: Duration = Duration::from_secs(365 * 86_400);
 pub(super) const ANY_DURATION: RangeInclusive<Duration> = Duration::ZERO..=LONGEST;
 /// Where zero has no meaning; timers do not tell shorter ones from it.
 pub(super) const SOME_DURATION: RangeInclusive<Duration> = Duration::from_millis(1)..=LONGEST;
@@ -86,6 +86,28 @@ impl Spelled for bool {
     }
 }
 
+/// Permissions of a file: a number such as `0o660`, or the text `"660"`.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mode(pub(super) u32);
+
+const MODES: RangeInclusive<u32> = 0..=0o777;
+
+impl OptionValue<Mode> for u32 {
+    fn into_value(self) -> Result<Mode, (String, String)> {
+        let expected = || (format!("{self:#o}"), "permissions from `0o000` to `0o777`".to_owned());
+        MODES.contains(&self).then_some(Mode(self)).ok_or_else(expected)
+    }
+}
+
+impl Spelled for Mode {
+    fn read(text: &str) -> Result<Self, String> {
+        let digits = text.strip_prefix("0o").unwrap_or(text);
+        let mode = u32::from_str_radix(digits, 8).ok().filter(|mode| MODES.contains(mode));
+        mode.map(Self).ok_or_else(|| "permissions in octal, such as `660`".to_owned())
+    }
+}
+
 /// When a child is ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -158,7 +180,8 @@ impl Ranged for Duration {
             Some(short) if short < range.start() => {
                 format!("at least {}", humantime::format_duration(*range.start()))
             }
-            Some(_) => "at most 365 days".to_owned(),
+            Some(_) if *range.end() == LONGEST => "at most 365 days".to_owned(),
+            Some(_) => format!("at most {}", humantime::format_duration(*range.end())),
         }
     }
 

@@ -13,6 +13,8 @@
 //!   finds there.
 //! - [`steer`], [`unsteer`]: which sockets of a reuseport group get new connections; [`queued`]: how
 //!   many wait on one.
+//! - [`SocketFile`]: a Unix socket in the file system; [`set_defer_accept`], [`set_fast_open`]: options
+//!   of TCP listeners that not every system has.
 //! - [`close_for_all`]: closes a listener that no process is to accept from any more.
 //!
 //! In a child
@@ -29,8 +31,9 @@
 //! In both
 //! - [`is_transient`], [`is_out_of_descriptors`], [`lacks_ipv6`]: what an error means.
 
-use std::net::TcpListener;
 use std::process::ExitStatus;
+
+use socket2::Socket;
 
 #[cfg(unix)]
 mod unix;
@@ -105,8 +108,17 @@ pub(crate) enum Order {
 #[derive(Debug)]
 pub(crate) struct Inheritance {
     pub(crate) text: String,
-    pub(crate) listeners: Vec<TcpListener>,
+    pub(crate) listeners: Vec<Socket>,
     pub(crate) channels: Vec<Channel>,
+}
+
+/// What the file of a Unix socket is to be like.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct SocketFileOptions {
+    /// Its permissions; by default those that the mask of the process leaves.
+    pub(crate) mode: Option<u32>,
+    pub(crate) user: Option<u32>,
+    pub(crate) group: Option<u32>,
 }
 
 /// What the environment and standard input say of this process.

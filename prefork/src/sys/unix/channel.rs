@@ -1,12 +1,12 @@
 //! One end of the socket pair between master and child: lines of text, and listeners beside them.
 
 use std::io::{self, IoSlice, IoSliceMut, Write};
-use std::net::TcpListener;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
+use socket2::Socket;
 
 /// The kernel takes no more descriptors in one message.
 const MAX_SOCKETS: usize = 253;
@@ -64,7 +64,7 @@ impl Channel {
     }
 
     /// Sends one line, and the listeners with it.
-    pub(crate) fn send(&mut self, line: &str, sockets: &[&TcpListener]) -> io::Result<()> {
+    pub(crate) fn send(&mut self, line: &str, sockets: &[&Socket]) -> io::Result<()> {
         if sockets.is_empty() {
             return self.socket.write_all(format!("{line}\n").as_bytes());
         }
@@ -122,8 +122,8 @@ impl Channel {
     }
 
     /// The listeners that were received.
-    pub(crate) fn take_listeners(&mut self) -> io::Result<Vec<TcpListener>> {
-        let listeners: Vec<TcpListener> = self.sockets.drain(..).map(TcpListener::from).collect();
+    pub(crate) fn take_listeners(&mut self) -> io::Result<Vec<Socket>> {
+        let listeners: Vec<Socket> = self.sockets.drain(..).map(Socket::from).collect();
         for listener in &listeners {
             // Systems without MSG_CMSG_CLOEXEC; a grandchild that inherits a listener keeps the port.
             nix::fcntl::fcntl(listener, nix::fcntl::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC))?;
@@ -150,13 +150,15 @@ fn receive_flags() -> MsgFlags {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
 
     #[test]
     fn lines_and_listeners_arrive_together() {
         let (mut master, child) = Channel::pair().unwrap();
         let mut child = Channel::new(UnixStream::from(child));
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = Socket::from(TcpListener::bind("127.0.0.1:0").unwrap());
         master.send("prefork/1 one", &[&listener, &listener]).unwrap();
         master.send("two", &[]).unwrap();
         drop(master);

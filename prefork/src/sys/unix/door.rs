@@ -7,13 +7,14 @@
 //! socket itself, which other processes share, never notices.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use nix::fcntl::{F_GETFL, F_SETFD, FdFlag, OFlag, fcntl};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
-use nix::sys::socket::{SockaddrStorage, getpeername, getsockname, getsockopt, sockopt::AcceptConn};
+use nix::sys::socket::{getsockopt, sockopt::AcceptConn};
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use super::linux;
 use super::program::open_descriptors;
@@ -24,7 +25,7 @@ pub(super) const WAKE: Signal = Signal::SIGURG;
 /// See the [module](self).
 #[derive(Debug)]
 pub(crate) struct Door {
-    addrs: Vec<SocketAddr>,
+    addrs: Vec<SockAddr>,
     decoys: Vec<Decoy>,
     /// Holds a descriptor for a decoy, in case the server has used up all others by then.
     spare: Option<OwnedFd>,
@@ -33,18 +34,18 @@ pub(crate) struct Door {
 #[derive(Debug)]
 struct Decoy {
     number: RawFd,
-    addr: SocketAddr,
+    addr: SockAddr,
 }
 
 impl Door {
     /// The door that `listeners` are, and every copy that the server makes of them.
     ///
     /// To be made before there are other threads, which inherit this one's signal mask.
-    pub(crate) fn new(listeners: &[TcpListener]) -> io::Result<Self> {
+    pub(crate) fn new(listeners: &[Socket]) -> io::Result<Self> {
         let mut wake = SigSet::empty();
         wake.add(WAKE);
         wake.thread_unblock()?;
-        let addrs = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<_>>()?;
+        let addrs = listeners.iter().map(Socket::local_addr).collect::<io::Result<_>>()?;
         let spare = io::stdin().as_fd().try_clone_to_owned().ok();
         Ok(Self { addrs, decoys: Vec::new(), spare })
     }
@@ -56,7 +57,7 @@ impl Door {
         self.spare = None;
         for number in descriptors {
             if let Some(addr) = self.listens(number) {
-                self.decoys.push(replace(number, addr)?);
+                self.decoys.push(replace(number, &addr)?);
             }
         }
         Ok(())
@@ -75,20 +76,25 @@ impl Door {
         linux::interrupt_accepts(&numbers)
     }
 
+    /// Whether a thread may be on its way out of `accept`, with a connection that nobody can see yet.
+    pub(crate) fn somebody_may_be_in_it(&self) -> bool {
+        linux::others_are_moving()
+    }
+
     /// Wakes `count` threads that sit in `accept` behind the shut door with a connection from
     /// nobody, so that a loop which looks at its stop flag between connections gets to look.
     pub(crate) fn knock(&self, count: usize) {
         for decoy in &self.decoys {
             for _ in 0..count {
                 // Refused if the server has closed its listener: then nobody waits there.
-                let _ = TcpStream::connect_timeout(&decoy.addr, Duration::from_millis(100));
+                let _ = connect(&decoy.addr);
             }
         }
     }
 
-    /// The numbers under which the server holds its listeners.
-    pub(super) fn listeners(&self) -> Vec<RawFd> {
-        open_descriptors().into_iter().filter(|number| self.listens(*number).is_some()).collect()
+    /// The numbers under which the server holds its listeners on `addr`.
+    pub(super) fn listeners_on(&self, addr: &SockAddr) -> Vec<RawFd> {
+        open_descriptors().into_iter().filter(|number| self.listens(*number).as_ref() == Some(addr)).collect()
     }
 
     /// How many connections that came in through this door are open.
@@ -96,46 +102,75 @@ impl Door {
         open_descriptors().into_iter().filter(|number| self.serves(*number)).count()
     }
 
-    /// How many connections wait behind the open door; an error means that this system cannot tell.
+    /// How many connections wait behind the open door for this child alone; an error means that this
+    /// system cannot tell.
     pub(crate) fn queued(&self) -> io::Result<u32> {
-        self.listeners().first().map_or(Ok(0), |listener| linux::queued(*listener))
+        let mut queued = 0;
+        for addr in &self.addrs {
+            let listener = self.listeners_on(addr).first().copied();
+            if let Some(listener) = listener.filter(|listener| is_own(*listener)) {
+                queued += linux::queued(listener)?;
+            }
+        }
+        Ok(queued)
     }
 
-    fn listens(&self, number: RawFd) -> Option<SocketAddr> {
-        let addr = local_addr(number).filter(|addr| self.addrs.contains(addr))?;
-        // SAFETY: borrowed for one call that leaves it open; if it is gone, the call fails.
+    fn listens(&self, number: RawFd) -> Option<SockAddr> {
+        // SAFETY: borrowed for calls that leave it open; if it is gone, they fail.
         let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
+        let addr = SockRef::from(&descriptor).local_addr().ok().filter(|addr| self.addrs.contains(addr))?;
         getsockopt(&descriptor, AcceptConn).is_ok_and(|listening| listening).then_some(addr)
     }
 
     fn serves(&self, number: RawFd) -> bool {
-        let Some(local) = local_addr(number) else { return false };
-        let through = |addr: &SocketAddr| {
+        // SAFETY: as above.
+        let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
+        let socket = SockRef::from(&descriptor);
+        let Ok(local) = socket.local_addr() else { return false };
+        self.addrs.iter().any(|addr| leads_through(addr, &local)) && socket.peer_addr().is_ok()
+    }
+}
+
+/// Whether a connection that is `local` here has come in through a listener on `addr`.
+fn leads_through(addr: &SockAddr, local: &SockAddr) -> bool {
+    match (addr.as_socket(), local.as_socket()) {
+        (Some(addr), Some(local)) => {
             addr.port() == local.port() && (addr.ip().is_unspecified() || addr.ip() == local.ip())
-        };
-        self.addrs.iter().any(through) && getpeername::<SockaddrStorage>(number).is_ok()
+        }
+        _ => addr == local,
     }
 }
 
-fn local_addr(number: RawFd) -> Option<SocketAddr> {
-    let name = getsockname::<SockaddrStorage>(number).ok()?;
-    if let Some(v4) = name.as_sockaddr_in() {
-        return Some(SocketAddrV4::from(*v4).into());
-    }
-    name.as_sockaddr_in6().map(|v6| SocketAddrV6::from(*v6).into())
+/// Whether a listener is its slot's alone, and not one that all children accept from.
+fn is_own(number: RawFd) -> bool {
+    // SAFETY: borrowed for one call that leaves it open; if it is gone, the call fails.
+    let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
+    SockRef::from(&descriptor).reuse_port().unwrap_or(false)
 }
 
-/// Puts a listening socket that nobody knows over `number`.
-fn replace(number: RawFd, addr: SocketAddr) -> io::Result<Decoy> {
-    let loopback: IpAddr = match addr {
-        SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-        SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+fn connect(addr: &SockAddr) -> io::Result<()> {
+    let socket = Socket::new(addr.domain(), Type::STREAM, None)?;
+    socket.connect_timeout(addr, Duration::from_millis(100))
+}
+
+/// Puts a listening socket that nobody knows over `number`, which listens on `addr`.
+fn replace(number: RawFd, addr: &SockAddr) -> io::Result<Decoy> {
+    let decoy: Socket = match addr.as_socket() {
+        Some(addr) => TcpListener::bind((loopback(addr), 0))?.into(),
+        None if addr.domain() == Domain::UNIX => linux::nameless_unix_listener()?.into(),
+        None => return Err(io::Error::other("a listener of an unknown kind")),
     };
-    let decoy = TcpListener::bind((loopback, 0))?;
     let addr = decoy.local_addr()?;
     copy_mode(number, &decoy)?;
     put(decoy.as_fd(), number)?;
     Ok(Decoy { number, addr })
+}
+
+fn loopback(addr: SocketAddr) -> IpAddr {
+    match addr {
+        SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    }
 }
 
 /// From now on the signal interrupts calls: its handler does nothing, and there is no SA_RESTART.
@@ -148,7 +183,7 @@ pub(super) fn catch_wake() -> io::Result<()> {
 }
 
 /// Gives `listener` the blocking mode of the one at `number`.
-pub(super) fn copy_mode(number: RawFd, listener: &TcpListener) -> io::Result<()> {
+pub(super) fn copy_mode(number: RawFd, listener: &Socket) -> io::Result<()> {
     // SAFETY: borrowed for one call that leaves it open; if it is gone, the call fails.
     let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
     let mode = OFlag::from_bits_retain(fcntl(descriptor, F_GETFL)?);

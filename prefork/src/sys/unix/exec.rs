@@ -4,12 +4,12 @@ use std::env;
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
-use std::net::TcpListener;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::net::UnixStream;
 
 use nix::fcntl::{F_SETFD, FdFlag, fcntl};
+use socket2::Socket;
 
 use super::reactor::Quiet;
 use super::{Channel, Program, linux};
@@ -20,9 +20,12 @@ impl Program {
     /// only if that fails; everything is then as it was.
     ///
     /// Signals are blocked from here on until the new program takes them.
-    pub(crate) fn exec(&self, text: &str, listeners: &[TcpListener], channels: &[&Channel]) -> io::Error {
-        let kept: Vec<BorrowedFd<'_>> =
-            listeners.iter().map(AsFd::as_fd).chain(channels.iter().map(|channel| channel.as_fd())).collect();
+    pub(crate) fn exec(&self, text: &str, listeners: &[&Socket], channels: &[&Channel]) -> io::Error {
+        let kept: Vec<BorrowedFd<'_>> = listeners
+            .iter()
+            .map(|listener| listener.as_fd())
+            .chain(channels.iter().map(|channel| channel.as_fd()))
+            .collect();
         let outcome = self.try_exec(text, listeners.len(), &kept);
         for descriptor in kept {
             let _ = fcntl(descriptor, F_SETFD(FdFlag::FD_CLOEXEC));
@@ -82,7 +85,7 @@ pub(crate) fn inheritance() -> io::Result<Option<Inheritance>> {
     let channels: io::Result<Vec<OwnedFd>> = take_all(channels);
     Ok(Some(Inheritance {
         text: text.to_owned(),
-        listeners: listeners?.into_iter().map(TcpListener::from).collect(),
+        listeners: listeners?.into_iter().map(Socket::from).collect(),
         channels: channels?.into_iter().map(|channel| Channel::new(UnixStream::from(channel))).collect(),
     }))
 }

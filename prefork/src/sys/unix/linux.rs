@@ -3,15 +3,18 @@
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::net::TcpListener;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::libc;
+use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::{Pid, SysconfVar};
+use socket2::Socket;
 
 /// The file that this process runs, by a name that no rename or deletion can change. It names this
 /// process's pid, so that it means the same in a program that a producer wraps around a child.
@@ -81,6 +84,16 @@ pub(super) fn interrupt_accepts(listeners: &[RawFd]) -> io::Result<usize> {
         }
     }
     Ok(interrupted)
+}
+
+/// Whether another thread of this process is on its way somewhere, and not asleep in a call: what it
+/// has just taken from a listener may not have a descriptor yet.
+pub(super) fn others_are_moving() -> bool {
+    let own = nix::unistd::gettid().to_string();
+    let Ok(tasks) = fs::read_dir("/proc/self/task") else { return false };
+    tasks.flatten().filter(|task| task.file_name().to_str() != Some(own.as_str())).any(|task| {
+        fs::read_to_string(task.path().join("syscall")).is_ok_and(|call| call.starts_with("running"))
+    })
 }
 
 /// Reads a line of `/proc/self/task/*/syscall`: the call's number, then its arguments in hex.
@@ -165,7 +178,7 @@ pub(crate) fn threads() -> Vec<String> {
 ///
 /// A classic BPF program, which wants no privilege: `A = random() % n`, then a ladder of
 /// `if A == i return targets[i]`.
-pub(crate) fn steer(socket: &TcpListener, targets: &[usize]) -> io::Result<()> {
+pub(crate) fn steer(socket: &Socket, targets: &[usize]) -> io::Result<()> {
     let number = |value: usize| u32::try_from(value).map_err(io::Error::other);
     // The kernel keeps negative offsets for what is not in the packet.
     let random = u32::from_ne_bytes((libc::SKF_AD_OFF + libc::SKF_AD_RANDOM).to_ne_bytes());
@@ -183,7 +196,7 @@ pub(crate) fn steer(socket: &TcpListener, targets: &[usize]) -> io::Result<()> {
         len: u16::try_from(program.len()).map_err(io::Error::other)?,
         filter: program.as_mut_ptr(),
     };
-    set_socket_option(socket, libc::SO_ATTACH_REUSEPORT_CBPF, &filter)
+    set_option(socket, libc::SOL_SOCKET, libc::SO_ATTACH_REUSEPORT_CBPF, &filter)
 }
 
 /// One instruction; `skip` is how many to skip if a comparison fails.
@@ -193,9 +206,9 @@ fn instruction(code: u32, skip: u8, k: u32) -> libc::sock_filter {
 }
 
 /// Has the kernel spread new connections over the whole group again.
-pub(crate) fn unsteer(socket: &TcpListener) -> io::Result<()> {
+pub(crate) fn unsteer(socket: &Socket) -> io::Result<()> {
     // ENOENT: there was no program.
-    unless(libc::ENOENT, set_socket_option(socket, libc::SO_DETACH_REUSEPORT_BPF, &0_i32))
+    unless(libc::ENOENT, set_option(socket, libc::SOL_SOCKET, libc::SO_DETACH_REUSEPORT_BPF, &0_i32))
 }
 
 /// Success also where the error says that it was so already.
@@ -206,12 +219,33 @@ fn unless(harmless: libc::c_int, outcome: io::Result<()>) -> io::Result<()> {
     }
 }
 
-fn set_socket_option<T>(socket: &TcpListener, option: libc::c_int, value: &T) -> io::Result<()> {
+/// Lets `accept` have a connection only once there is something to read from it, or after `limit`.
+pub(crate) fn set_defer_accept(socket: &Socket, limit: Duration) -> io::Result<()> {
+    let seconds = i32::try_from(limit.as_secs().max(1)).map_err(io::Error::other)?;
+    set_option(socket, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, &seconds)
+}
+
+/// Takes data that comes with the first packet of up to `queue` connections at a time.
+pub(crate) fn set_fast_open(socket: &Socket, queue: u32) -> io::Result<()> {
+    let queue = i32::try_from(queue).map_err(io::Error::other)?;
+    set_option(socket, libc::IPPROTO_TCP, libc::TCP_FASTOPEN, &queue)
+}
+
+/// A listening Unix socket whose name the kernel has picked, which nobody knows.
+pub(super) fn nameless_unix_listener() -> io::Result<UnixListener> {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    let socket = nix::sys::socket::socket(AddressFamily::Unix, SockType::Stream, flags, None)?;
+    nix::sys::socket::bind(socket.as_raw_fd(), &UnixAddr::new_unnamed())?;
+    nix::sys::socket::listen(&socket, Backlog::new(16)?)?;
+    Ok(socket.into())
+}
+
+fn set_option<T>(socket: &Socket, level: libc::c_int, option: libc::c_int, value: &T) -> io::Result<()> {
     let size = libc::socklen_t::try_from(size_of::<T>()).map_err(io::Error::other)?;
     // SAFETY: the pointer and the size are those of one value that outlives the call, and each
     // caller passes the type that its option takes.
     let result = unsafe {
-        libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, option, std::ptr::from_ref(value).cast(), size)
+        libc::setsockopt(socket.as_raw_fd(), level, option, std::ptr::from_ref(value).cast(), size)
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }

@@ -11,23 +11,28 @@ mod linux;
 mod program;
 mod reactor;
 mod role;
+mod socket_file;
 mod stand_in;
 mod watch;
 
 use std::io;
-use std::net::TcpListener;
 use std::os::fd::AsRawFd;
+pub(crate) use std::os::unix::net::UnixListener;
+#[cfg(feature = "tokio")]
+pub(crate) use tokio::net::UnixListener as TokioUnixListener;
 
 use nix::errno::Errno;
 use nix::libc;
+use socket2::Socket;
 
 pub(crate) use channel::Channel;
 pub(crate) use door::Door;
 pub(crate) use exec::inheritance;
-pub(crate) use linux::{resident_bytes, steer, threads, unsteer};
+pub(crate) use linux::{resident_bytes, set_defer_accept, set_fast_open, steer, threads, unsteer};
 pub(crate) use program::Program;
 pub(crate) use reactor::Reactor;
 pub(crate) use role::{adopt, handoff_is_waiting};
+pub(crate) use socket_file::{SocketFile, owner};
 pub(crate) use stand_in::StandIn;
 pub(crate) use watch::{Voice, Watch};
 
@@ -36,8 +41,13 @@ pub(crate) fn exit_now(status: i32) -> ! {
     signal_hook::low_level::exit(status)
 }
 
+/// A listener that is a Unix socket.
+pub(crate) fn into_unix_listener(socket: Socket) -> io::Result<UnixListener> {
+    Ok(socket.into())
+}
+
 /// Closes a listener that no process is to accept from any more: the children shut their own doors.
-pub(crate) fn close_for_all(listener: TcpListener) {
+pub(crate) fn close_for_all(listener: Socket) {
     drop(listener);
 }
 
@@ -62,7 +72,7 @@ fn is(error: &io::Error, errno: Errno) -> bool {
 }
 
 /// How many connections wait on a listener; an error where that cannot be known.
-pub(crate) fn queued(listener: &TcpListener) -> io::Result<u32> {
+pub(crate) fn queued(listener: &Socket) -> io::Result<u32> {
     linux::queued(listener.as_raw_fd())
 }
 

@@ -2,9 +2,12 @@
 
 use std::fs::File;
 use std::io;
-use std::net::TcpListener;
 use std::os::fd::RawFd;
+use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use socket2::Socket;
 
 /// These systems know a running file by its name only.
 pub(super) fn own_executable() -> Option<PathBuf> {
@@ -34,16 +37,39 @@ pub(super) fn interrupt_accepts(_listeners: &[RawFd]) -> io::Result<usize> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// Unknown as well.
+pub(super) fn others_are_moving() -> bool {
+    false
+}
+
 /// No master is PID 1 there.
 pub(super) fn reap_orphans(_known: &[nix::unistd::Pid]) {}
 
 /// Classic BPF on a reuseport group is Linux's own.
-pub(crate) fn steer(_socket: &TcpListener, _targets: &[usize]) -> io::Result<()> {
+pub(crate) fn steer(_socket: &Socket, _targets: &[usize]) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-pub(crate) fn unsteer(_socket: &TcpListener) -> io::Result<()> {
+pub(crate) fn unsteer(_socket: &Socket) -> io::Result<()> {
     Ok(())
+}
+
+pub(crate) fn set_defer_accept(_socket: &Socket, _limit: Duration) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(crate) fn set_fast_open(_socket: &Socket, _queue: u32) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// A listening Unix socket that nobody can find: its name is gone as soon as it is there.
+pub(super) fn nameless_unix_listener() -> io::Result<UnixListener> {
+    let directory = nix::unistd::mkdtemp(&std::env::temp_dir().join("prefork-XXXXXX"))?;
+    let path = directory.join("door");
+    let listener = UnixListener::bind(&path);
+    let _ = std::fs::remove_file(&path);
+    let _ = std::fs::remove_dir(&directory);
+    listener
 }
 
 /// Unknown here: no queue is waited for.

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
@@ -19,6 +18,7 @@ use nix::unistd::Pid;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR2};
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::SignalOnly;
+use socket2::Socket;
 
 use super::channel::{Channel, Received};
 use super::{linux, pid_of};
@@ -151,7 +151,7 @@ impl<K: Ord + Copy> Reactor<K> {
         mut command: Command,
         produce: &dyn Fn(Command) -> io::Result<Child>,
         greeting: &str,
-        listeners: &[&TcpListener],
+        listeners: &[&Socket],
     ) -> io::Result<u32> {
         let (mut channel, theirs) = Channel::pair()?;
         channel.set_nonblocking()?;
@@ -175,7 +175,7 @@ impl<K: Ord + Copy> Reactor<K> {
     }
 
     /// Says a line to a child, and lends it a listener.
-    pub(crate) fn lend(&mut self, key: K, line: &str, listener: &TcpListener) -> io::Result<()> {
+    pub(crate) fn lend(&mut self, key: K, line: &str, listener: &Socket) -> io::Result<()> {
         match self.children.get_mut(&key).and_then(|process| process.channel.as_mut()) {
             Some(channel) => channel.send(line, &[listener]),
             None => Ok(()),

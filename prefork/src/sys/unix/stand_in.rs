@@ -7,8 +7,9 @@
 //! server's own is, and taken out again afterwards.
 
 use std::io;
-use std::net::TcpListener;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+use socket2::Socket;
 
 use super::linux::{self, Registration};
 use super::{Door, door};
@@ -16,7 +17,7 @@ use super::{Door, door};
 /// See the [module](self).
 #[derive(Debug)]
 pub(crate) struct StandIn {
-    lent: TcpListener,
+    lent: Socket,
     /// While the lent socket is in place: what stood there.
     replaced: Vec<Replaced>,
     /// Where it has been in place.
@@ -31,7 +32,7 @@ struct Replaced {
 }
 
 impl StandIn {
-    pub(crate) fn new(lent: TcpListener) -> Self {
+    pub(crate) fn new(lent: Socket) -> Self {
         Self { lent, replaced: Vec::new(), numbers: Vec::new() }
     }
 
@@ -53,7 +54,8 @@ impl StandIn {
 
     fn begin(&mut self, door: &Door) -> io::Result<()> {
         let lent = self.lent.as_raw_fd();
-        let own: Vec<RawFd> = door.listeners().into_iter().filter(|number| *number != lent).collect();
+        let same_door = door.listeners_on(&self.lent.local_addr()?);
+        let own: Vec<RawFd> = same_door.into_iter().filter(|number| *number != lent).collect();
         for number in own {
             let replaced = Replaced::new(number)?;
             let registrations = replaced.registrations.clone();

@@ -1,13 +1,13 @@
 //! What a child waits for beside its work: its master's end, or a request to stop.
 
 use std::io::{self, Write};
-use std::net::TcpListener;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, poll};
 use signal_hook::consts::SIGTERM;
+use socket2::Socket;
 
 use super::channel::{Channel, Received};
 use super::reactor::{self, poll_timeout};
@@ -55,7 +55,7 @@ impl Watch {
 
 impl Watch {
     /// The listeners that came with what the master said.
-    pub(crate) fn take_listeners(&mut self) -> io::Result<Vec<TcpListener>> {
+    pub(crate) fn take_listeners(&mut self) -> io::Result<Vec<Socket>> {
         self.channel.take_listeners()
     }
 }

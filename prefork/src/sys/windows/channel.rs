@@ -1,9 +1,10 @@
 //! One end of the pipe between master and child: lines of text, and sockets written as text.
 
 use std::io;
-use std::net::TcpListener;
 use std::os::windows::io::{BorrowedHandle, OwnedHandle};
 use std::time::Duration;
+
+use socket2::Socket;
 
 use super::pipe::{Pipe, Reader};
 use super::{object, socket};
@@ -71,7 +72,7 @@ impl Channel {
     }
 
     /// Sends one line. Listeners do not travel beside it here: a child asks for them.
-    pub(crate) fn send(&mut self, line: &str, sockets: &[&TcpListener]) -> io::Result<()> {
+    pub(crate) fn send(&mut self, line: &str, sockets: &[&Socket]) -> io::Result<()> {
         if sockets.is_empty() { self.reader.pipe().say(line) } else { Err(io::ErrorKind::Unsupported.into()) }
     }
 
@@ -107,7 +108,7 @@ impl Channel {
     }
 
     /// Asks the master for the listeners, and takes them.
-    pub(crate) fn take_listeners(&mut self) -> io::Result<Vec<TcpListener>> {
+    pub(crate) fn take_listeners(&mut self) -> io::Result<Vec<Socket>> {
         self.send(&format!("{WANTED}{}", std::process::id()), &[])?;
         let answer = self.wait_for_line()?;
         match answer.strip_prefix(HANDED) {
@@ -120,6 +121,8 @@ impl Channel {
 #[cfg(test)]
 mod tests {
     use std::thread;
+
+    use std::net::TcpListener;
 
     use super::*;
 
@@ -149,7 +152,7 @@ mod tests {
     #[test]
     fn a_listener_survives_the_wire() {
         let (mut master, mut child) = pair();
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = Socket::from(TcpListener::bind("127.0.0.1:0").unwrap());
         let addr = listener.local_addr().unwrap();
         let asking = thread::spawn(move || child.take_listeners().unwrap());
         let request = master.wait_for_line().unwrap();

@@ -2,7 +2,9 @@
 //! [module above](super).
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
+
+use socket2::{SockAddr, Socket};
 
 use super::{connections, socket, watch};
 
@@ -10,15 +12,16 @@ use super::{connections, socket, watch};
 #[derive(Debug)]
 pub(crate) struct Door {
     /// Handles of our own to the sockets: the server's are its own business.
-    listeners: Vec<TcpListener>,
+    listeners: Vec<Socket>,
     addrs: Vec<SocketAddr>,
 }
 
 impl Door {
     /// The door that `listeners` are, and every copy that the server makes of them.
-    pub(crate) fn new(listeners: &[TcpListener]) -> io::Result<Self> {
-        let addrs = listeners.iter().map(TcpListener::local_addr).collect::<io::Result<_>>()?;
-        let listeners = listeners.iter().map(TcpListener::try_clone).collect::<io::Result<_>>()?;
+    pub(crate) fn new(listeners: &[Socket]) -> io::Result<Self> {
+        let addrs = listeners.iter().map(Socket::local_addr).collect::<io::Result<Vec<_>>>()?;
+        let addrs = addrs.iter().filter_map(SockAddr::as_socket).collect();
+        let listeners = listeners.iter().map(Socket::try_clone).collect::<io::Result<_>>()?;
         Ok(Self { listeners, addrs })
     }
 
@@ -39,6 +42,11 @@ impl Door {
     /// Who sits in `accept` cannot be told, and needs no interruption: the door stays where it is.
     pub(crate) fn interrupt_accepts(&self) -> io::Result<usize> {
         Ok(1)
+    }
+
+    /// Connections are counted by the system, from the moment that they are there.
+    pub(crate) fn somebody_may_be_in_it(&self) -> bool {
+        false
     }
 
     /// Wakes the threads that sit in `accept`, with an error, so that a loop which looks at its stop
@@ -65,12 +73,14 @@ mod tests {
     use std::thread;
     use std::time::Duration;
 
+    use std::net::TcpListener;
+
     use super::*;
 
     #[test]
     fn whoever_sits_in_accept_is_woken() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let addr = listener.local_addr().unwrap();
+        let listener = Socket::from(TcpListener::bind("127.0.0.1:0").unwrap());
+        let addr = listener.local_addr().unwrap().as_socket().unwrap();
         let door = Door::new(&[listener.try_clone().unwrap()]).unwrap();
         let accepting = thread::spawn(move || (listener.accept().map(drop), listener));
         while !accepting.is_finished() {

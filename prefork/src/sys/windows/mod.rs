@@ -57,12 +57,14 @@ mod program;
 mod reactor;
 mod role;
 mod socket;
+mod socket_file;
 mod stand_in;
 mod watch;
 
 use std::io;
-use std::net::TcpListener;
+use std::time::Duration;
 
+use socket2::Socket;
 use windows_sys::Win32::Foundation::{
     ERROR_COMMITMENT_LIMIT, ERROR_NO_SYSTEM_RESOURCES, ERROR_NOT_ENOUGH_MEMORY, ERROR_NOT_ENOUGH_QUOTA,
     ERROR_OUTOFMEMORY, ERROR_SHARING_VIOLATION, ERROR_TOO_MANY_OPEN_FILES,
@@ -77,6 +79,9 @@ pub(crate) use program::Program;
 pub(crate) use reactor::Reactor;
 pub(crate) use role::{adopt, handoff_is_waiting};
 pub(crate) use socket::close_for_all;
+#[cfg(feature = "tokio")]
+pub(crate) use socket_file::TokioUnixListener;
+pub(crate) use socket_file::{SocketFile, UnixListener, into_unix_listener, owner};
 pub(crate) use stand_in::StandIn;
 pub(crate) use watch::{Voice, Watch};
 
@@ -90,22 +95,30 @@ pub(crate) fn exit_now(status: i32) -> ! {
     std::process::abort()
 }
 
+pub(crate) fn set_defer_accept(_socket: &Socket, _limit: Duration) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(crate) fn set_fast_open(_socket: &Socket, _queue: u32) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// Nothing: a process cannot become another program here.
 pub(crate) fn inheritance() -> io::Result<Option<Inheritance>> {
     Ok(None)
 }
 
 /// There is no group of sockets to steer between.
-pub(crate) fn steer(_socket: &TcpListener, _targets: &[usize]) -> io::Result<()> {
+pub(crate) fn steer(_socket: &Socket, _targets: &[usize]) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-pub(crate) fn unsteer(_socket: &TcpListener) -> io::Result<()> {
+pub(crate) fn unsteer(_socket: &Socket) -> io::Result<()> {
     Ok(())
 }
 
 /// A socket's queue cannot be looked at.
-pub(crate) fn queued(_socket: &TcpListener) -> io::Result<u32> {
+pub(crate) fn queued(_socket: &Socket) -> io::Result<u32> {
     Err(io::ErrorKind::Unsupported.into())
 }
 

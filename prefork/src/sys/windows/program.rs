@@ -3,11 +3,11 @@
 use std::env;
 use std::ffi::OsString;
 use std::io;
-use std::net::TcpListener;
 use std::os::windows::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use socket2::Socket;
 use windows_sys::Win32::System::Threading::CREATE_NEW_PROCESS_GROUP;
 
 use super::Channel;
@@ -52,7 +52,7 @@ impl Program {
     }
 
     /// A process cannot become another program here.
-    pub(crate) fn exec(&self, _text: &str, _listeners: &[TcpListener], _channels: &[&Channel]) -> io::Error {
+    pub(crate) fn exec(&self, _text: &str, _listeners: &[&Socket], _channels: &[&Channel]) -> io::Error {
         io::Error::new(
             io::ErrorKind::Unsupported,
             "Windows cannot put another program into a running process",

@@ -4,11 +4,12 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::TcpListener;
 use std::os::windows::io::AsHandle;
 use std::process::{Child, Command};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
+
+use socket2::Socket;
 
 use super::attendant::{self, Event};
 use super::channel::{Channel, HANDED, REFUSED, STOP, WANTED};
@@ -32,7 +33,7 @@ struct Process {
     /// `None` once the child has hung up.
     voice: Option<Pipe>,
     /// What the child is to get, until it has it.
-    listeners: Vec<TcpListener>,
+    listeners: Vec<Socket>,
     handed_over: bool,
 }
 
@@ -94,7 +95,7 @@ impl<K: Ord + Copy + Send + 'static> Reactor<K> {
         mut command: Command,
         produce: &dyn Fn(Command) -> io::Result<Child>,
         greeting: &str,
-        listeners: &[&TcpListener],
+        listeners: &[&Socket],
     ) -> io::Result<u32> {
         let (channel, theirs) = Channel::pair()?;
         let voice = channel.voice()?;
@@ -124,7 +125,7 @@ impl<K: Ord + Copy + Send + 'static> Reactor<K> {
     }
 
     /// No child has a socket of its own that could be lent to another.
-    pub(crate) fn lend(&mut self, _key: K, _line: &str, _listener: &TcpListener) -> io::Result<()> {
+    pub(crate) fn lend(&mut self, _key: K, _line: &str, _listener: &Socket) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
 

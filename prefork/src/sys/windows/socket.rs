@@ -2,10 +2,10 @@
 
 use std::fmt::Write as _;
 use std::io;
-use std::net::TcpListener;
 use std::os::windows::io::{AsRawSocket, FromRawSocket, RawSocket};
 use std::sync::OnceLock;
 
+use socket2::Socket;
 use windows_sys::Win32::Networking::WinSock::{
     FROM_PROTOCOL_INFO, INVALID_SOCKET, SO_PAUSE_ACCEPT, SOCKET, SOL_SOCKET, WSA_FLAG_NO_HANDLE_INHERIT,
     WSA_FLAG_OVERLAPPED, WSADATA, WSADuplicateSocketW, WSAGetLastError, WSAPROTOCOL_INFOW, WSASocketW,
@@ -18,7 +18,7 @@ const DESCRIPTION: usize = size_of::<WSAPROTOCOL_INFOW>();
 
 /// Describes `listener` so that the process with this pid, and no other, can open it too. It has to
 /// be kept open until that has happened.
-pub(super) fn export(listener: &TcpListener, pid: u32) -> io::Result<String> {
+pub(super) fn export(listener: &Socket, pid: u32) -> io::Result<String> {
     let mut description = WSAPROTOCOL_INFOW::default();
     // SAFETY: the socket is open for as long as it is borrowed; the system fills the description.
     let answer = unsafe { WSADuplicateSocketW(number(listener)?, pid, &raw mut description) };
@@ -36,7 +36,7 @@ pub(super) fn export(listener: &TcpListener, pid: u32) -> io::Result<String> {
 }
 
 /// Opens a socket that another process has described for this one.
-pub(super) fn import(text: &str) -> io::Result<TcpListener> {
+pub(super) fn import(text: &str) -> io::Result<Socket> {
     let broken = || io::Error::new(io::ErrorKind::InvalidData, "the master sent a socket that is none");
     let digits = text.as_bytes();
     let mut bytes = [0; DESCRIPTION];
@@ -59,18 +59,18 @@ pub(super) fn import(text: &str) -> io::Result<TcpListener> {
     }
     let socket = RawSocket::try_from(socket).map_err(io::Error::other)?;
     // SAFETY: the system has just made this socket for us, and nobody else knows it.
-    Ok(unsafe { TcpListener::from_raw_socket(socket) })
+    Ok(unsafe { Socket::from_raw_socket(socket) })
 }
 
 /// Closes a listener that no process is to accept from any more. Others have it open still, so the
 /// socket itself is told to refuse connections; what has come in is served.
-pub(crate) fn close_for_all(listener: TcpListener) {
+pub(crate) fn close_for_all(listener: Socket) {
     refuse(&listener);
 }
 
 /// Has the socket refuse new connections, whoever else has it open. A system that does not know how
 /// goes on as before: the drain is then as short as its clients let it be.
-pub(super) fn refuse(listener: &TcpListener) {
+pub(super) fn refuse(listener: &Socket) {
     let (Ok(socket), Ok(option)) = (number(listener), i32::try_from(SO_PAUSE_ACCEPT)) else { return };
     let yes = 1_i32.to_ne_bytes();
     // SAFETY: the socket is open for as long as it is borrowed; the value is four bytes long.
@@ -78,7 +78,7 @@ pub(super) fn refuse(listener: &TcpListener) {
 }
 
 /// Makes threads of this process that sit in `accept` on this socket return from there with an error.
-pub(super) fn cancel_accepts(listener: &TcpListener) {
+pub(super) fn cancel_accepts(listener: &Socket) {
     let Ok(socket) = number(listener) else { return };
     // SAFETY: a socket is a handle, open for as long as it is borrowed. If nobody waits on it, the
     // call finds nothing to cancel.
@@ -86,7 +86,7 @@ pub(super) fn cancel_accepts(listener: &TcpListener) {
 }
 
 /// The socket as the system's calls take it.
-fn number(listener: &TcpListener) -> io::Result<SOCKET> {
+fn number(listener: &Socket) -> io::Result<SOCKET> {
     SOCKET::try_from(listener.as_raw_socket()).map_err(io::Error::other)
 }
 

@@ -1,7 +1,8 @@
 //! Every child accepts from the one socket: none waits for its slot, and nobody stands in.
 
 use std::io;
-use std::net::TcpListener;
+
+use socket2::Socket;
 
 use super::Door;
 
@@ -11,7 +12,7 @@ pub(crate) enum StandIn {}
 
 impl StandIn {
     /// Not called: `Watch::take_listeners` brings none.
-    pub(crate) fn new(_lent: TcpListener) -> Self {
+    pub(crate) fn new(_lent: Socket) -> Self {
         unreachable!("no socket is lent on Windows")
     }
 

@@ -1,10 +1,11 @@
 //! What a child waits for beside its work: its master's end, or a request to stop.
 
 use std::io;
-use std::net::TcpListener;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
+
+use socket2::Socket;
 
 use super::channel::{Channel, Received, STOP};
 use super::console;
@@ -53,7 +54,7 @@ impl Watch {
     }
 
     /// No listener ever comes with what the master says.
-    pub(crate) fn take_listeners(&mut self) -> io::Result<Vec<TcpListener>> {
+    pub(crate) fn take_listeners(&mut self) -> io::Result<Vec<Socket>> {
         Ok(Vec::new())
     }
 

@@ -1,14 +1,21 @@
 //! The serve function: which shapes it can have, and how a child calls it.
 
+mod listeners;
+
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{ExitCode, Termination};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use socket2::Socket;
+
+pub(crate) use listeners::Demand;
+pub use listeners::{FromListener, FromListeners};
+
 use crate::child::{Ending, FromChild, Limits};
+use crate::listener::Listener;
 use crate::logging::Logger;
 use crate::tls::Material;
 
@@ -21,37 +28,6 @@ pub enum Blocking {}
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Async {}
-
-/// The first argument of a serve function.
-///
-/// A plain function takes [`std::net::TcpListener`]; an `async` one, with the feature `tokio`,
-/// `tokio::net::TcpListener`.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be the listener of this serve function",
-    label = "not the listener that this function needs",
-    note = "the first argument is `std::net::TcpListener`; in an `async fn`, with the feature `tokio`, \
-            it is `tokio::net::TcpListener`"
-)]
-pub trait Listener<Kind>: Sized {
-    /// Makes one of the listener that the master handed over.
-    #[doc(hidden)]
-    fn from_std(listener: TcpListener) -> io::Result<Self>;
-}
-
-impl Listener<Blocking> for TcpListener {
-    fn from_std(listener: TcpListener) -> io::Result<Self> {
-        Ok(listener)
-    }
-}
-
-#[cfg(feature = "tokio")]
-impl Listener<Async> for tokio::net::TcpListener {
-    fn from_std(listener: TcpListener) -> io::Result<Self> {
-        // The mode belongs to the socket, which all children share: all of them are async.
-        listener.set_nonblocking(true)?;
-        Self::from_std(listener)
-    }
-}
 
 /// Which runtime an `async` serve function gets, one in each child.
 #[cfg(feature = "tokio")]
@@ -78,7 +54,7 @@ pub(crate) struct ServeOptions {
 
 /// What the serve function's arguments are made from.
 pub struct Seat<Kind> {
-    listener: Mutex<Option<TcpListener>>,
+    listeners: Mutex<Vec<Socket>>,
     options: &'static ServeOptions,
     ending: Arc<Ending>,
     logger: Logger,
@@ -93,13 +69,13 @@ impl<Kind> fmt::Debug for Seat<Kind> {
 
 impl Seat<()> {
     pub(crate) fn new(
-        listener: TcpListener,
+        listeners: Vec<Socket>,
         options: ServeOptions,
         ending: Arc<Ending>,
         logger: Logger,
     ) -> Self {
         Self {
-            listener: Mutex::new(Some(listener)),
+            listeners: Mutex::new(listeners),
             // A child serves once and for its whole life: what it lends to the user is never freed.
             options: Box::leak(Box::new(options)),
             ending,
@@ -109,8 +85,8 @@ impl Seat<()> {
     }
 
     fn of<Kind>(self) -> Seat<Kind> {
-        let Self { listener, options, ending, logger, kind: _ } = self;
-        Seat { listener, options, ending, logger, kind: PhantomData }
+        let Self { listeners, options, ending, logger, kind: _ } = self;
+        Seat { listeners, options, ending, logger, kind: PhantomData }
     }
 }
 
@@ -122,12 +98,12 @@ impl<Kind> Seat<Kind> {
         }
     }
 
-    pub(crate) fn listener<L: Listener<Kind>>(&self) -> L {
-        let listener = self.listener.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let made = listener.ok_or_else(|| io::Error::other("it was taken already")).and_then(L::from_std);
-        match made {
-            Ok(listener) => listener,
-            Err(error) => self.give_up(format_args!("its listener cannot be used: {error}")),
+    pub(crate) fn listeners<L: FromListeners<Kind>>(&self) -> L {
+        let sockets = std::mem::take(&mut *self.listeners.lock().unwrap_or_else(PoisonError::into_inner));
+        let listeners = sockets.into_iter().map(Listener::from_socket).collect::<io::Result<_>>();
+        match listeners.and_then(L::from_listeners) {
+            Ok(made) => made,
+            Err(error) => self.give_up(format_args!("its listeners cannot be used: {error}")),
         }
     }
 
@@ -190,6 +166,8 @@ pub(crate) enum TlsForm {
 pub struct ServeFn {
     call: Box<dyn FnOnce(Seat<()>) -> ExitCode>,
     pub(crate) form: TlsForm,
+    /// What it takes as listeners.
+    pub(crate) demand: Demand,
     blocking: bool,
 }
 
@@ -202,17 +180,22 @@ impl fmt::Debug for ServeFn {
 impl ServeFn {
     pub(crate) fn blocking<R: Termination>(
         form: TlsForm,
+        demand: Demand,
         serve: impl FnOnce(&Seat<Blocking>) -> R + 'static,
     ) -> Self {
         let call = |seat: Seat<()>| {
             seat.announce_ready();
             serve(&seat.of()).report()
         };
-        Self { call: Box::new(call), form, blocking: true }
+        Self { call: Box::new(call), form, demand, blocking: true }
     }
 
     #[cfg(feature = "tokio")]
-    pub(crate) fn on_runtime<F>(form: TlsForm, serve: impl FnOnce(&Seat<Async>) -> F + 'static) -> Self
+    pub(crate) fn on_runtime<F>(
+        form: TlsForm,
+        demand: Demand,
+        serve: impl FnOnce(&Seat<Async>) -> F + 'static,
+    ) -> Self
     where
         F: Future<Output: Termination>,
     {
@@ -223,7 +206,7 @@ impl ServeFn {
                 Err(error) => seat.give_up(format_args!("no tokio runtime: {error}")),
             }
         };
-        Self { call: Box::new(call), form, blocking: false }
+        Self { call: Box::new(call), form, demand, blocking: false }
     }
 
     /// Whether it is a plain function, which accepts in threads.
@@ -267,7 +250,7 @@ where
 /// A serve function, as [`Prefork::new`](crate::Prefork::new) takes it.
 ///
 /// `Args` stands for the shape and is always inferred. The shapes are: a plain or (feature `tokio`)
-/// an `async` function or closure, whose arguments are a [`Listener`]; then, for TLS, either
+/// an `async` function or closure, whose arguments are the listeners ([`FromListeners`]); then, for TLS, either
 /// `&Path, &Path` or `&[u8], &[u8]`, certificate first; then up to four that are [`FromChild`]. It
 /// returns whatever `fn main` may return.
 #[diagnostic::on_unimplemented(
@@ -296,13 +279,13 @@ macro_rules! serve_shape {
         impl<F, R, L, $($extra),*> Serve<(Blocking, L, $($tls_type,)* $($extra,)* R)> for F
         where
             F: FnOnce(L, $($tls_type,)* $($extra),*) -> R + 'static,
-            L: Listener<Blocking>,
+            L: FromListeners<Blocking>,
             R: Termination,
             $($extra: FromChild,)*
         {
             fn into_serve_fn(self) -> ServeFn {
-                ServeFn::blocking(TlsForm::$form, |seat| {
-                    self(seat.listener(), $(seat.$tls(),)* $(seat.argument::<$extra>()),*)
+                ServeFn::blocking(TlsForm::$form, L::DEMAND, |seat| {
+                    self(seat.listeners(), $(seat.$tls(),)* $(seat.argument::<$extra>()),*)
                 })
             }
         }
@@ -311,13 +294,13 @@ macro_rules! serve_shape {
         impl<F, R, L, $($extra),*> Serve<(Async, L, $($tls_type,)* $($extra,)* R)> for F
         where
             F: FnOnce(L, $($tls_type,)* $($extra),*) -> R + 'static,
-            L: Listener<Async>,
+            L: FromListeners<Async>,
             R: Future<Output: Termination>,
             $($extra: FromChild,)*
         {
             fn into_serve_fn(self) -> ServeFn {
-                ServeFn::on_runtime(TlsForm::$form, |seat| {
-                    self(seat.listener(), $(seat.$tls(),)* $(seat.argument::<$extra>()),*)
+                ServeFn::on_runtime(TlsForm::$form, L::DEMAND, |seat| {
+                    self(seat.listeners(), $(seat.$tls(),)* $(seat.argument::<$extra>()),*)
                 })
             }
         }

@@ -1,0 +1,207 @@
+//! An address of the fleet's: as it was written, and as it is meant.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+
+use super::Network;
+
+/// How an address says that it is a Unix socket's, whatever the others are.
+const UNIX: &str = "unix:";
+
+/// An address as it was given, and the network that it is on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Endpoint {
+    pub(crate) addr: String,
+    pub(crate) network: Network,
+}
+
+impl Endpoint {
+    /// The address `addr`, on `network` if the user named one and the address leaves it open: a
+    /// `unix:` says what it is, and an IPv6 literal can only be meant for tcp6.
+    pub(crate) fn new(addr: &str, network: Option<Network>) -> Self {
+        let by_itself = if addr.starts_with('[') { Network::Tcp6 } else { Network::default() };
+        let network = if addr.starts_with(UNIX) { Network::Unix } else { network.unwrap_or(by_itself) };
+        Self { addr: addr.to_owned(), network }
+    }
+
+    /// Finds out where that is.
+    pub(super) fn resolve(&self) -> Result<Place, String> {
+        resolve(&self.addr, self.network)
+    }
+}
+
+/// An IP address and a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct TcpPlace {
+    pub(super) addr: SocketAddr,
+    /// Whether an IPv6 socket takes IPv4 connections too.
+    pub(super) dual_stack: bool,
+}
+
+/// A place to listen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Place {
+    Tcp(TcpPlace),
+    /// A Unix socket in the file system.
+    Path(PathBuf),
+    /// A Unix socket without a file, which Linux has.
+    Abstract(String),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(place) => write!(f, "{}", place.addr),
+            Self::Path(path) => write!(f, "{UNIX}{}", path.display()),
+            Self::Abstract(name) => write!(f, "{UNIX}@{name}"),
+        }
+    }
+}
+
+/// Finds out what `addr` means; the error is a reason, for [`Error::Resolve`](crate::Error::Resolve).
+fn resolve(addr: &str, network: Network) -> Result<Place, String> {
+    if network == Network::Unix {
+        return resolve_unix(addr.strip_prefix(UNIX).unwrap_or(addr));
+    }
+    let (host, port) = split(addr)?;
+    if host.is_empty() {
+        let ip = match network {
+            Network::Tcp4 => Ipv4Addr::UNSPECIFIED.into(),
+            Network::Tcp6 | Network::Tcp | Network::Unix => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        return Ok(Place::Tcp(TcpPlace {
+            addr: SocketAddr::new(ip, port),
+            dual_stack: network == Network::Tcp,
+        }));
+    }
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        if !network.admits(ip) {
+            let version = if ip.is_ipv4() { "IPv4" } else { "IPv6" };
+            return Err(format!("{ip} is an {version} address, which network {network} does not admit"));
+        }
+        return Ok(Place::Tcp(TcpPlace { addr: SocketAddr::new(ip, port), dual_stack: false }));
+    }
+    let found: Vec<SocketAddr> = (host, port)
+        .to_socket_addrs()
+        .map_err(|error| format!("cannot look up `{host}`: {error}"))?
+        .filter(|found| network.admits(found.ip()))
+        .collect();
+    let preferred = found.iter().find(|found| found.is_ipv4()).or(found.first());
+    match preferred {
+        Some(addr) => Ok(Place::Tcp(TcpPlace { addr: *addr, dual_stack: false })),
+        None => Err(format!("`{host}` has no address that network {network} admits")),
+    }
+}
+
+fn resolve_unix(name: &str) -> Result<Place, String> {
+    const FORM: &str = "expected a path such as `/run/app.sock`, or on Linux an abstract name such as `@app`";
+    match name.strip_prefix('@') {
+        Some("") => Err(format!("the abstract name is empty; {FORM}")),
+        // A lone word is a host or a slip rather than a file in whatever directory this is.
+        _ if name.contains(char::is_control) => Err(format!("it has a control character in it; {FORM}")),
+        None if !name.contains('/') => Err(format!("it is no path; {FORM}")),
+        None if name.ends_with('/') => Err(format!("it is a directory; {FORM}")),
+        Some(name) => Ok(Place::Abstract(name.to_owned())),
+        None => Ok(Place::Path(PathBuf::from(name))),
+    }
+}
+
+/// Splits `host:port`, `[v6]:port` or `:port`.
+fn split(addr: &str) -> Result<(&str, u16), String> {
+    const FORM: &str = "expected `host:port`, `:port` or `[v6 address]:port`";
+    let (host, port) = addr.rsplit_once(':').ok_or_else(|| format!("it has no port; {FORM}"))?;
+    let host = match host.strip_prefix('[').map(|host| host.strip_suffix(']')) {
+        Some(Some(host)) => host,
+        Some(None) => return Err(format!("the bracket is not closed; {FORM}")),
+        None if host.contains(':') => {
+            return Err(format!("an IPv6 address needs brackets: `[{host}]:{port}`"));
+        }
+        None => host,
+    };
+    if port.is_empty() || !port.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(format!("its port `{port}` is not a number; {FORM}"));
+    }
+    let port = port.parse().map_err(|_| format!("its port {port} is over 65535"))?;
+    Ok((host, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(addr: &str, network: Network) -> (String, bool) {
+        match resolve(addr, network).unwrap() {
+            Place::Tcp(place) => (place.addr.to_string(), place.dual_stack),
+            other => panic!("no TCP address: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn addresses_mean_what_they_say() {
+        use Network::{Tcp, Tcp4, Tcp6};
+        let cases = [
+            ("127.0.0.1:80", Tcp4, "127.0.0.1:80", false),
+            ("[::1]:80", Tcp6, "[::1]:80", false),
+            ("[::1]:80", Tcp, "[::1]:80", false),
+            (":80", Tcp4, "0.0.0.0:80", false),
+            (":80", Tcp6, "[::]:80", false),
+            (":80", Tcp, "[::]:80", true),
+            ("localhost:80", Tcp4, "127.0.0.1:80", false),
+            ("localhost:0", Tcp, "127.0.0.1:0", false),
+        ];
+        for (addr, network, expected, dual_stack) in cases {
+            assert_eq!(place(addr, network), (expected.to_owned(), dual_stack), "{addr} on {network}");
+        }
+    }
+
+    #[test]
+    fn bad_addresses_say_why() {
+        let cases = [
+            ("", "has no port"),
+            ("localhost", "has no port"),
+            ("localhost:", "not a number"),
+            ("localhost:http", "not a number"),
+            ("localhost:+80", "not a number"),
+            ("127.0.0.1:65536", "over 65535"),
+            ("::1:80", "`[::1]:80`"),
+            ("[::1:80", "not closed"),
+            ("[::1]:80", "IPv6 address, which network tcp4"),
+            ("no such host:80", "cannot look up"),
+        ];
+        for (addr, expected) in cases {
+            let reason = resolve(addr, Network::Tcp4).unwrap_err();
+            assert!(reason.contains(expected), "{addr}: {reason}");
+        }
+        let reason = resolve("127.0.0.1:80", Network::Tcp6).unwrap_err();
+        assert!(reason.contains("IPv4 address, which network tcp6"), "{reason}");
+    }
+
+    #[test]
+    fn unix_sockets_have_a_path_or_an_abstract_name() {
+        let place = |addr| Endpoint::new(addr, None).resolve();
+        assert_eq!(place("unix:/run/app.sock"), Ok(Place::Path("/run/app.sock".into())));
+        assert_eq!(place("unix:@app"), Ok(Place::Abstract("app".to_owned())));
+        let on_unix = |addr| Endpoint::new(addr, Some(Network::Unix)).resolve();
+        assert_eq!(on_unix("./app.sock"), Ok(Place::Path("./app.sock".into())));
+        for (addr, expected) in [
+            ("", "no path"),
+            ("@", "name is empty"),
+            ("127.0.0.1:80", "no path"),
+            ("app.sock", "no path"),
+            ("/run/", "directory"),
+        ] {
+            let reason = on_unix(addr).unwrap_err();
+            assert!(reason.contains(expected), "{addr}: {reason}");
+        }
+    }
+
+    #[test]
+    fn the_network_is_what_the_address_says_and_else_the_option() {
+        let network = |addr, option| Endpoint::new(addr, option).network;
+        assert_eq!(network("unix:/x", Some(Network::Tcp4)), Network::Unix);
+        assert_eq!(network("[::1]:80", None), Network::Tcp6);
+        assert_eq!(network("[::1]:80", Some(Network::Tcp)), Network::Tcp);
+        assert_eq!(network(":80", None), Network::Tcp4);
+    }
+}

@@ -1,0 +1,206 @@
+//! The serve function's first argument: one listener, or all of them.
+
+use std::io;
+use std::net::TcpListener;
+
+use super::{Async, Blocking};
+use crate::listener::{Listener, Network};
+#[cfg(feature = "tokio")]
+use crate::sys::TokioUnixListener;
+use crate::sys::UnixListener;
+
+/// What a serve function takes as its listeners: known before anything is started.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Demand {
+    /// One for each address, of these kinds.
+    Each(&'static [Kind]),
+    /// However many there are.
+    Any,
+}
+
+/// What kind of listener an argument is.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    Tcp,
+    Unix,
+    Either,
+}
+
+impl Kind {
+    /// Whether an address on `network` supplies it.
+    pub(crate) fn fits(self, network: Network) -> bool {
+        match self {
+            Self::Tcp => network != Network::Unix,
+            Self::Unix => network == Network::Unix,
+            Self::Either => true,
+        }
+    }
+
+    /// The argument, and the address that it wants, for a message.
+    pub(crate) fn describe(self) -> &'static str {
+        match self {
+            Self::Tcp => "`host:port`, for the serve function takes a `TcpListener` there",
+            Self::Unix => "`unix:/path`, for the serve function takes a `UnixListener` there",
+            Self::Either => "`host:port` or `unix:/path`",
+        }
+    }
+}
+
+/// The first argument of a serve function: all its listeners.
+///
+/// - With one address it is a listener: [`TcpListener`], `std::os::unix::net::UnixListener`, or
+///   [`Listener`](crate::Listener) for either. An `async` function takes tokio's own.
+/// - With several addresses it is a tuple of up to four, in their order, or a `Vec<Listener>`.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the listener of this serve function",
+    label = "not the listener that this function needs",
+    note = "the first argument is `std::net::TcpListener` (or `UnixListener`); in an `async fn`, with the \
+            feature `tokio`, it is `tokio::net::TcpListener`; with several addresses it is a tuple of \
+            these, or `Vec<prefork::Listener>`"
+)]
+pub trait FromListeners<Mode>: Sized {
+    /// What it is made from.
+    #[doc(hidden)]
+    const DEMAND: Demand;
+
+    /// Makes it of what the master handed over.
+    #[doc(hidden)]
+    fn from_listeners(listeners: Vec<Listener>) -> io::Result<Self>;
+}
+
+/// A single listener among the arguments of a serve function; see [`FromListeners`].
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no listener of this serve function",
+    label = "neither a `TcpListener` nor a `UnixListener` of the kind that this function needs"
+)]
+pub trait FromListener<Mode>: Sized {
+    /// Of what kind it is.
+    #[doc(hidden)]
+    const KIND: Kind;
+
+    /// Makes it of one that the master handed over.
+    #[doc(hidden)]
+    fn from_listener(listener: Listener) -> io::Result<Self>;
+}
+
+impl FromListener<Blocking> for TcpListener {
+    const KIND: Kind = Kind::Tcp;
+
+    fn from_listener(listener: Listener) -> io::Result<Self> {
+        listener.into_tcp().map_err(wrong_kind)
+    }
+}
+
+impl FromListener<Blocking> for UnixListener {
+    const KIND: Kind = Kind::Unix;
+
+    fn from_listener(listener: Listener) -> io::Result<Self> {
+        listener.into_unix().map_err(wrong_kind)
+    }
+}
+
+impl FromListener<Blocking> for Listener {
+    const KIND: Kind = Kind::Either;
+
+    fn from_listener(listener: Listener) -> io::Result<Self> {
+        Ok(listener)
+    }
+}
+
+/// The mode belongs to the socket, which all children share: all of them are async.
+impl FromListener<Async> for Listener {
+    const KIND: Kind = Kind::Either;
+
+    fn from_listener(listener: Listener) -> io::Result<Self> {
+        listener.set_nonblocking()?;
+        Ok(listener)
+    }
+}
+
+#[cfg(feature = "tokio")]
+impl FromListener<Async> for tokio::net::TcpListener {
+    const KIND: Kind = Kind::Tcp;
+
+    fn from_listener(listener: Listener) -> io::Result<Self> {
+        listener.set_nonblocking()?;
+        Self::from_std(listener.into_tcp().map_err(wrong_kind)?)
+    }
+}
+
+#[cfg(feature = "tokio")]
+impl FromListener<Async> for TokioUnixListener {
+    const KIND: Kind = Kind::Unix;
+
+    fn from_listener(listener: Listener) -> io::Result<Self> {
+        listener.set_nonblocking()?;
+        Self::from_std(listener.into_unix().map_err(wrong_kind)?)
+    }
+}
+
+fn wrong_kind(listener: Listener) -> io::Error {
+    io::Error::other(format!("the master sent {listener:?}, which is of another kind"))
+}
+
+/// A type that is the only listener.
+macro_rules! only_listener {
+    ($($listener:ty, $mode:ty;)*) => {$(
+        impl FromListeners<$mode> for $listener {
+            const DEMAND: Demand = Demand::Each(&[<Self as FromListener<$mode>>::KIND]);
+
+            fn from_listeners(listeners: Vec<Listener>) -> io::Result<Self> {
+                let (only,) = FromListeners::<$mode>::from_listeners(listeners)?;
+                Ok(only)
+            }
+        }
+    )*};
+}
+
+only_listener! {
+    TcpListener, Blocking;
+    UnixListener, Blocking;
+    Listener, Blocking;
+    Listener, Async;
+}
+
+#[cfg(feature = "tokio")]
+only_listener! {
+    tokio::net::TcpListener, Async;
+    TokioUnixListener, Async;
+}
+
+/// One of each.
+macro_rules! listener_tuple {
+    ($($listener:ident),*) => {
+        impl<Mode, $($listener: FromListener<Mode>),*> FromListeners<Mode> for ($($listener,)*) {
+            const DEMAND: Demand = Demand::Each(&[$($listener::KIND),*]);
+
+            fn from_listeners(listeners: Vec<Listener>) -> io::Result<Self> {
+                let mut listeners = listeners.into_iter();
+                let missing = || io::Error::other("the master sent fewer than the serve function takes");
+                let tuple = ($($listener::from_listener(listeners.next().ok_or_else(missing)?)?,)*);
+                match listeners.next() {
+                    None => Ok(tuple),
+                    Some(_) => Err(io::Error::other("the master sent more than the serve function takes")),
+                }
+            }
+        }
+    };
+}
+
+listener_tuple!(A);
+listener_tuple!(A, B);
+listener_tuple!(A, B, C);
+listener_tuple!(A, B, C, D);
+
+impl<Mode> FromListeners<Mode> for Vec<Listener>
+where
+    Listener: FromListener<Mode>,
+{
+    const DEMAND: Demand = Demand::Any;
+
+    fn from_listeners(listeners: Vec<Listener>) -> io::Result<Self> {
+        listeners.into_iter().map(FromListener::from_listener).collect()
+    }
+}

@@ -1,0 +1,172 @@
+//! Unix sockets: their files, with mode and owner, and names without a file.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{Gid, Group, Uid, User};
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use crate::sys::SocketFileOptions;
+
+/// The file of a Unix socket that this process has bound, which goes with it.
+#[derive(Debug)]
+pub(crate) struct SocketFile {
+    path: PathBuf,
+    /// Device and inode: whether the file at the path is still the one that we made.
+    identity: (u64, u64),
+}
+
+impl SocketFile {
+    /// Binds a socket to `path`, with the mode and the owner that are wanted from its first moment
+    /// on. A socket that nobody listens on any more is replaced.
+    pub(crate) fn bind(path: &Path, options: SocketFileOptions) -> io::Result<(Socket, Self)> {
+        let path = std::path::absolute(path)?;
+        remove_stale(&path)?;
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        bind_with_mode(&socket, &SockAddr::unix(&path)?, options.mode)?;
+        let file = Self { identity: identity(&path)?, path };
+        if options.user.is_some() || options.group.is_some() {
+            let (user, group) = (options.user.map(Uid::from_raw), options.group.map(Gid::from_raw));
+            nix::unistd::chown(&file.path, user, group)?;
+        }
+        Ok((socket, file))
+    }
+
+    /// The file of a socket that the program before this one in the same process has bound.
+    pub(crate) fn adopt(path: &Path) -> io::Result<Self> {
+        let path = std::path::absolute(path)?;
+        Ok(Self { identity: identity(&path)?, path })
+    }
+
+    /// Whether the path still leads to this socket.
+    fn is_in_place(&self) -> bool {
+        identity(&self.path).is_ok_and(|identity| identity == self.identity)
+    }
+}
+
+impl Drop for SocketFile {
+    /// Removes the file, unless somebody else has put his own there.
+    fn drop(&mut self) {
+        if self.is_in_place() {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let metadata = fs::symlink_metadata(path)?;
+    Ok((metadata.dev(), metadata.ino()))
+}
+
+/// Makes room at `path`, if what is there is a socket that nobody listens on.
+fn remove_stale(path: &Path) -> io::Result<()> {
+    let found = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        found => found?,
+    };
+    if !found.file_type().is_socket() {
+        return Err(io::Error::other("there is a file that is no socket; remove it, or choose another path"));
+    }
+    match Socket::new(Domain::UNIX, Type::STREAM, None)?.connect(&SockAddr::unix(path)?) {
+        Ok(()) => Err(Errno::EADDRINUSE.into()),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+        // A queue that is full is one that somebody has; whatever else it is cannot be judged.
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(Errno::EADDRINUSE.into()),
+        Err(error) => Err(error),
+    }
+}
+
+/// The kernel makes the file with the mode that the mask leaves: so there is no moment in which
+/// more is allowed than shall be.
+fn bind_with_mode(socket: &Socket, addr: &SockAddr, mode: Option<u32>) -> io::Result<()> {
+    let Some(mode) = mode else { return socket.bind(addr) };
+    let before = umask(Mode::from_bits_truncate(0o777 & !mode));
+    let bound = socket.bind(addr);
+    umask(before);
+    bound
+}
+
+/// The user and the group of `owner`: `user`, `user:group` or `:group`, by name or by number. The
+/// error says what is wrong with it.
+pub(crate) fn owner(owner: &str) -> Result<(Option<u32>, Option<u32>), String> {
+    let (user, group) = owner.split_once(':').unwrap_or((owner, ""));
+    let by_number = |name: &str| name.parse::<u32>().ok();
+    let user = match by_number(user) {
+        _ if user.is_empty() => None,
+        Some(number) => Some(number),
+        None => {
+            let found = User::from_name(user).ok().flatten();
+            Some(found.ok_or_else(|| format!("a user that exists; there is no `{user}`"))?.uid.as_raw())
+        }
+    };
+    let group = match by_number(group) {
+        _ if group.is_empty() => None,
+        Some(number) => Some(number),
+        None => {
+            let found = Group::from_name(group).ok().flatten();
+            Some(found.ok_or_else(|| format!("a group that exists; there is no `{group}`"))?.gid.as_raw())
+        }
+    };
+    Ok((user, group))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::net::{UnixListener, UnixStream};
+
+    use super::*;
+
+    const ANY: SocketFileOptions = SocketFileOptions { mode: None, user: None, group: None };
+
+    fn directory() -> PathBuf {
+        nix::unistd::mkdtemp(&std::env::temp_dir().join("prefork-test-XXXXXX")).unwrap()
+    }
+
+    #[test]
+    fn the_file_has_its_mode_and_goes_with_its_owner() {
+        let directory = directory();
+        let path = directory.join("socket");
+        let (socket, file) = SocketFile::bind(&path, SocketFileOptions { mode: Some(0o620), ..ANY }).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o620);
+        socket.listen(1).unwrap();
+        UnixStream::connect(&path).unwrap();
+        drop(file);
+        assert!(!path.exists());
+        fs::remove_dir(directory).unwrap();
+    }
+
+    #[test]
+    fn what_is_stale_is_replaced_and_what_is_not_stays() {
+        let directory = directory();
+        let path = directory.join("socket");
+        let theirs = UnixListener::bind(&path).unwrap();
+        assert_eq!(SocketFile::bind(&path, ANY).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        drop(theirs);
+        let (_socket, ours) = SocketFile::bind(&path, ANY).unwrap();
+        assert!(ours.is_in_place());
+        // Somebody takes the path: it is not ours to remove any more.
+        fs::remove_file(&path).unwrap();
+        let _theirs = UnixListener::bind(&path).unwrap();
+        drop(ours);
+        assert!(path.exists());
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, "precious").unwrap();
+        assert!(SocketFile::bind(&path, ANY).unwrap_err().to_string().contains("no socket"));
+        assert!(path.exists());
+        fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn owners_are_names_or_numbers() {
+        assert_eq!(owner("0:0"), Ok((Some(0), Some(0))));
+        assert_eq!(owner("root"), Ok((Some(0), None)));
+        assert_eq!(owner(":0"), Ok((None, Some(0))));
+        assert!(owner("no-such-user").unwrap_err().contains("no-such-user"));
+        assert!(owner("0:no-such-group").unwrap_err().contains("no-such-group"));
+    }
+}

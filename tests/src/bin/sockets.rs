@@ -1,0 +1,76 @@
+//! A server on several addresses of any kind: a thread for each listener, and one for each
+//! connection.
+//!
+//! Its options, besides those of every server: `addrs`, with commas between; `socket_options`: any
+//! value sets all that TCP listeners can have; `unix_mode`, `unix_owner`; `takes`: `tcp`, `unix`,
+//! `pair` or `tokio` (a Unix listener) in place of whatever there is; `overrides`: a file with addresses
+//! that count in place of the others, as if another program had been built with them.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::net::TcpListener;
+use std::os::unix::net::UnixListener;
+use std::process::ExitCode;
+use std::thread;
+
+use prefork::{Listener, Serve};
+use prefork_tests::app;
+
+fn main() -> ExitCode {
+    match app::option("takes").as_deref() {
+        Some("tcp") => start(|ln: TcpListener| serve(vec![Listener::Tcp(ln)])),
+        Some("unix") => start(|ln: UnixListener| serve(vec![Listener::Unix(ln)])),
+        Some("pair") => start(|(web, admin): (TcpListener, UnixListener)| {
+            serve(vec![Listener::Tcp(web), Listener::Unix(admin)])
+        }),
+        Some("tokio") => start(serve_unix),
+        _ => start(serve),
+    }
+}
+
+async fn serve_unix(ln: tokio::net::UnixListener) -> io::Result<()> {
+    loop {
+        let (stream, _) = ln.accept().await?;
+        let stream = stream.into_std()?;
+        stream.set_nonblocking(false)?;
+        answer(stream)?;
+    }
+}
+
+fn start<Args>(serve: impl Serve<Args>) -> ExitCode {
+    let mut fleet = app::builder(serve);
+    if let Some(mode) = app::option("unix_mode") {
+        fleet = fleet.unix_mode(mode);
+    }
+    if let Some(owner) = app::option("unix_owner") {
+        fleet = fleet.unix_owner(owner);
+    }
+    if app::option("socket_options").is_some() {
+        fleet = fleet.nodelay(true).keepalive("90s").defer_accept("3s").fastopen(16);
+    }
+    let overrides = app::option("overrides").and_then(|path| fs::read_to_string(path).ok());
+    match overrides.or_else(|| app::option("addrs")) {
+        Some(addrs) => app::finish(fleet.addrs(addrs.split(',')).run()),
+        None => app::start(fleet),
+    }
+}
+
+fn serve(listeners: Vec<Listener>) -> io::Result<()> {
+    let serving: Vec<_> = listeners.into_iter().map(|ln| thread::spawn(move || accept_on(ln))).collect();
+    for thread in serving {
+        thread.join().map_err(|_| io::Error::other("a thread panicked"))??;
+    }
+    Ok(())
+}
+
+fn accept_on(listener: Listener) -> io::Result<()> {
+    match listener {
+        Listener::Tcp(listener) => listener.incoming().try_for_each(|stream| answer(stream?)),
+        Listener::Unix(listener) => listener.incoming().try_for_each(|stream| answer(stream?)),
+        other => Err(io::Error::other(format!("{other:?} is new"))),
+    }
+}
+
+fn answer(stream: impl Read + Write + Send + 'static) -> io::Result<()> {
+    thread::Builder::new().spawn(move || app::answer(stream)).map(drop)
+}
