@@ -100,8 +100,8 @@ fn builder_call(call: &BuilderCall, runtime: &Runtime<'_>) -> TokenStream {
     quote_spanned!(here=> .#method(#(#values),*))
 }
 
-/// `call::<Listener, _>(|seat, listener| serve(listener, …))`, where the seat supplies whatever else
-/// the function takes.
+/// `call(listener::<L, Mode>(), |seat, listener| serve(listener, …))`, where the seat supplies
+/// whatever else the function takes.
 ///
 /// A return type that does not fit is a bound of `call` that is not met, and the compiler points at
 /// the path of `call`: so that path reaches from the first to the last token of the type.
@@ -115,7 +115,6 @@ fn serve_call(function: &Function, runtime: &Runtime<'_>) -> TokenStream {
     let call = Ident::new(if function.is_async() { "call_async" } else { "call" }, last);
     let runtime_path = runtime.path_at(first);
     let (seat, listener) = (Ident::new("__seat", here), Ident::new("__listener", here));
-    let listener_type = function.arguments().next().map(|listener| &listener.ty);
     let serve = &function.sig.ident;
     let arguments = function.arguments().enumerate().map(|(position, argument)| {
         let value = match position {
@@ -125,9 +124,22 @@ fn serve_call(function: &Function, runtime: &Runtime<'_>) -> TokenStream {
         let cfgs = argument.attrs.iter().filter(|attr| attr.path().is_ident("cfg"));
         quote_spanned!(here=> #(#cfgs)* #value)
     });
-    quote_spanned!(first=> #runtime_path::__private::#call::<#listener_type, _>(
-        |#seat, #listener| #serve(#(#arguments),*)
+    let first_argument = first_argument(function, runtime);
+    quote_spanned!(first=> #runtime_path::__private::#call(
+        #first_argument, |#seat, #listener| #serve(#(#arguments),*)
     ))
+}
+
+/// Names the type of the listener where the user wrote it, and the mode, although the function tells
+/// it: else a listener of the other kind is the call's fault to the compiler.
+fn first_argument(function: &Function, runtime: &Runtime<'_>) -> TokenStream {
+    let Some(argument) = function.arguments().next() else { return TokenStream::new() };
+    let ty = &argument.ty;
+    let (first, _) = first_and_last(ty);
+    let span = Span::mixed_site().located_at(first);
+    let mode = runtime.item(if function.is_async() { "Async" } else { "Blocking" }, span);
+    let supply = runtime.private("listener", span);
+    quote_spanned!(span=> #supply::<#ty, #mode>())
 }
 
 fn argument_value(

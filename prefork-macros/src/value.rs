@@ -104,14 +104,11 @@ fn check_literal(spec: &Spec, literal: &Literal<'_>, expr: &Expr) -> Result<Valu
         }
         (Takes::Size, Lit::Str(text)) => return check_size(spec, &text.value()),
         (Takes::Size, Lit::Int(bytes)) => return check_size(spec, bytes.base10_digits()),
-        (Takes::Mode, Lit::Int(mode)) if mode.base10_parse::<u32>().is_ok_and(|mode| mode <= MODE_MAX) => {
-            if !mode.to_string().starts_with("0o") {
-                return Err(format!("`{}` is in octal: write `{0} = 0o{mode}`", spec.name));
-            }
+        // 660 as a decimal number is a mode that nobody means.
+        (Takes::Mode, Lit::Int(mode)) if !mode.to_string().starts_with("0o") => {
+            return Err(format!("`{0}` is in octal: write `{0} = 0o{mode}`", spec.name));
         }
-        (Takes::Mode, Lit::Int(mode)) => {
-            return Err(format!("`{}` must be from 0o000 to 0o777, not {mode}", spec.name));
-        }
+        (Takes::Mode, Lit::Int(mode)) => check_mode(spec, &mode.to_string())?,
         (Takes::Mode, Lit::Str(mode)) => check_mode(spec, &mode.value())?,
         (Takes::Owner, Lit::Str(owner)) if owner.value().is_empty() => {
             return Err(format!("`{}` is empty: write `{}`", spec.name, spec.usage()));
@@ -185,10 +182,11 @@ fn check_size(spec: &Spec, text: &str) -> Result<Value, String> {
 }
 
 fn check_mode(spec: &Spec, text: &str) -> Result<(), String> {
-    let mode = u32::from_str_radix(text.strip_prefix("0o").unwrap_or(text), 8);
-    match mode {
+    let digits = text.strip_prefix("0o").unwrap_or(text);
+    match u32::from_str_radix(digits, 8) {
         Ok(mode) if mode <= MODE_MAX => Ok(()),
-        _ => Err(format!("`{text}` is no file mode in octal: write `{}`", spec.usage())),
+        Ok(_) => Err(format!("`{}` must be from 0o000 to 0o777, not {text}", spec.name)),
+        Err(_) => Err(format!("`{text}` is no file mode in octal: write `{}`", spec.usage())),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What `#[prefork::main]` expands to. Not for you: it changes with the macro, in any release.
 
+use std::io;
 use std::path::Path;
 pub use std::process::ExitCode;
 use std::process::Termination;
@@ -7,11 +8,12 @@ pub use std::time::Duration;
 
 use crate::child::{self, FromChild};
 use crate::hooks::HookResult;
+use crate::listener::Listener;
 use crate::logging;
 use crate::prefork::Prefork;
 #[cfg(feature = "tokio")]
 use crate::serve::Async;
-use crate::serve::{Blocking, FromListeners, Seat, ServeFn, TlsForm};
+use crate::serve::{Blocking, Demand, FromListeners, Seat, ServeFn, TlsForm};
 
 /// The whole of a generated `main`. A child takes its handoff first, so that no code of the user's
 /// ever runs in a process that does not know its role.
@@ -36,20 +38,36 @@ fn fail(error: &dyn std::fmt::Display) -> ExitCode {
 /// What runs first where the user named nothing.
 pub fn no_init() {}
 
-/// Wraps the call of a plain serve function, whose first argument is an `L`.
-pub fn call<L: FromListeners<Blocking>, R: Termination>(
-    serve: impl FnOnce(&Seat<Blocking>, L) -> R + 'static,
-) -> ServeFn {
-    ServeFn::blocking(TlsForm::Plain, L::DEMAND, |seat| serve(seat, seat.listeners()))
+/// The serve function's first argument: what it wants, and how it is made.
+#[derive(Debug)]
+pub struct First<L> {
+    demand: Demand,
+    make: fn(Vec<Listener>) -> io::Result<L>,
 }
 
-/// Wraps the call of an `async` serve function, whose first argument is an `L`.
+/// Names the type of that argument, so that what is wrong with it is reported there.
+pub fn listener<L: FromListeners<Mode>, Mode>() -> First<L> {
+    First { demand: L::DEMAND, make: L::from_listeners }
+}
+
+/// Wraps the call of a plain serve function.
+pub fn call<L: 'static, R: Termination>(
+    first: First<L>,
+    serve: impl FnOnce(&Seat<Blocking>, L) -> R + 'static,
+) -> ServeFn {
+    ServeFn::blocking(TlsForm::Plain, first.demand, move |seat| serve(seat, seat.listeners(first.make)))
+}
+
+/// Wraps the call of an `async` serve function.
 #[cfg(feature = "tokio")]
-pub fn call_async<L: FromListeners<Async>, F>(serve: impl FnOnce(&Seat<Async>, L) -> F + 'static) -> ServeFn
+pub fn call_async<L: 'static, F>(
+    first: First<L>,
+    serve: impl FnOnce(&Seat<Async>, L) -> F + 'static,
+) -> ServeFn
 where
     F: Future<Output: Termination>,
 {
-    ServeFn::on_runtime(TlsForm::Plain, L::DEMAND, |seat| serve(seat, seat.listeners()))
+    ServeFn::on_runtime(TlsForm::Plain, first.demand, move |seat| serve(seat, seat.listeners(first.make)))
 }
 
 /// An argument of the serve function that is neither listener nor TLS.

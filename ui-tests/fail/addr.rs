@@ -54,7 +54,7 @@ mod url {
 }
 
 mod path {
-    #[prefork::main(addr = "unix:/run/server.sock")]
+    #[prefork::main(addr = "unix:server.sock")]
     fn serve(_: std::net::TcpListener) {}
 }
 

@@ -4,7 +4,7 @@ mod almost {
 }
 
 mod another {
-    #[prefork::main(network = "unix")]
+    #[prefork::main(network = "udp")]
     fn serve(_: std::net::TcpListener) {}
 }
 

@@ -70,7 +70,8 @@ fn main_is_one_call_into_the_runtime() {
             fn main() -> ::prefork::__private::ExitCode {
                 ::prefork::__private::main(
                     ::prefork::__private::no_init,
-                    || ::prefork::Prefork::new(::prefork::__private::call::<TcpListener, _>(
+                    || ::prefork::Prefork::new(::prefork::__private::call(
+                        ::prefork::__private::listener::<TcpListener, ::prefork::Blocking>(),
                         |__seat, __listener| serve(__listener)
                     ))
                 )
@@ -102,7 +103,8 @@ fn options_become_builder_calls_in_the_order_they_are_given() {
             fn main() -> ::prefork::__private::ExitCode {
                 ::prefork::__private::main(
                     setup,
-                    || ::prefork::Prefork::new(::prefork::__private::call::<TcpListener, _>(
+                    || ::prefork::Prefork::new(::prefork::__private::call(
+                        ::prefork::__private::listener::<TcpListener, ::prefork::Blocking>(),
                         |__seat, __listener| serve(
                             __listener,
                             ::prefork::__private::argument::<prefork::Shutdown, _>(__seat)
@@ -233,10 +235,7 @@ fn an_async_function_is_called_on_a_runtime() {
         ),
     );
     let main = text(&main);
-    assert!(
-        main.contains(":: prefork :: __private :: call_async :: < tokio :: net :: TcpListener , _ >"),
-        "{main}"
-    );
+    assert!(main.contains(":: prefork :: __private :: call_async (:: prefork"), "{main}");
     assert!(main.contains(". runtime (:: prefork :: Runtime :: MultiThread)"), "{main}");
 }
 

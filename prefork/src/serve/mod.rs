@@ -98,10 +98,10 @@ impl<Kind> Seat<Kind> {
         }
     }
 
-    pub(crate) fn listeners<L: FromListeners<Kind>>(&self) -> L {
+    pub(crate) fn listeners<L>(&self, make: impl FnOnce(Vec<Listener>) -> io::Result<L>) -> L {
         let sockets = std::mem::take(&mut *self.listeners.lock().unwrap_or_else(PoisonError::into_inner));
         let listeners = sockets.into_iter().map(Listener::from_socket).collect::<io::Result<_>>();
-        match listeners.and_then(L::from_listeners) {
+        match listeners.and_then(make) {
             Ok(made) => made,
             Err(error) => self.give_up(format_args!("its listeners cannot be used: {error}")),
         }
@@ -285,7 +285,7 @@ macro_rules! serve_shape {
         {
             fn into_serve_fn(self) -> ServeFn {
                 ServeFn::blocking(TlsForm::$form, L::DEMAND, |seat| {
-                    self(seat.listeners(), $(seat.$tls(),)* $(seat.argument::<$extra>()),*)
+                    self(seat.listeners(L::from_listeners), $(seat.$tls(),)* $(seat.argument::<$extra>()),*)
                 })
             }
         }
@@ -300,7 +300,7 @@ macro_rules! serve_shape {
         {
             fn into_serve_fn(self) -> ServeFn {
                 ServeFn::on_runtime(TlsForm::$form, L::DEMAND, |seat| {
-                    self(seat.listeners(), $(seat.$tls(),)* $(seat.argument::<$extra>()),*)
+                    self(seat.listeners(L::from_listeners), $(seat.$tls(),)* $(seat.argument::<$extra>()),*)
                 })
             }
         }
