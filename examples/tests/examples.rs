@@ -7,36 +7,20 @@
     reason = "in a test, what cannot be done is a failure, and a panic is how tests fail"
 )]
 
-use std::env;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use nix::sys::signal::Signal;
 use prefork_tests::fleet::{Fleet, Server};
-use prefork_tests::load::{self, Mix};
 use prefork_tests::{proc, wait};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
-/// Cargo puts this test into `target/PROFILE/deps`, and the examples beside that folder.
-fn executable(name: &str) -> PathBuf {
-    let test = env::current_exe().unwrap();
-    let path = test.parent().and_then(Path::parent).unwrap().join("examples").join(name);
-    assert!(
-        path.exists(),
-        "{} is not there: run `cargo build -p prefork-examples --examples`",
-        path.display()
-    );
-    path
-}
-
-/// Starts an example on a port that the system chooses, and waits until it is ready.
+/// Starts an example, and waits until it is ready.
 fn start(name: &str) -> Fleet {
-    Server::new(executable(name)).env("PREFORK_ADDR", "127.0.0.1:0").env("PREFORK_WORKERS", "2").start()
+    Server::example(name).start()
 }
 
 fn connect(addr: SocketAddr) -> TcpStream {
@@ -149,18 +133,4 @@ fn axum() {
     let idle = connect(fleet.addr());
     fleet.stop();
     drop(idle);
-}
-
-#[test]
-fn clients_of_axum_that_keep_their_connections_notice_no_reload() {
-    let fleet = start("axum");
-    let mix = Mix { fresh: 2, kept: 4, slow: 0 };
-    let tally = load::during(fleet.addr(), mix, || {
-        for time in 1..=3 {
-            fleet.signal(Signal::SIGHUP);
-            wait::until("a reload", || fleet.console.lines_with("reloaded:").len() >= time);
-        }
-    });
-    assert!(tally.failures.is_empty(), "{tally:?}");
-    fleet.stop();
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::thread;
 
+use crate::load::{self, Client};
 use crate::wait;
 
 /// A request on its way.
@@ -126,24 +126,7 @@ impl Tally {
 }
 
 /// Keeps asking for `path` from `clients` threads while `meanwhile` runs.
-pub fn under_load(addr: SocketAddr, path: &str, clients: usize, meanwhile: impl FnOnce()) -> Tally {
-    let over = std::sync::atomic::AtomicBool::new(false);
-    let is_over = || over.load(std::sync::atomic::Ordering::SeqCst);
-    thread::scope(|scope| {
-        let ask = || {
-            let mut tally = Tally::default();
-            while !is_over() {
-                tally.count(try_get(addr, path));
-            }
-            tally
-        };
-        let threads: Vec<_> = (0..clients).map(|_| scope.spawn(ask)).collect();
-        // Also when `meanwhile` panics: the scope waits for its threads.
-        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(meanwhile));
-        over.store(true, std::sync::atomic::Ordering::SeqCst);
-        let tallies = threads.into_iter().map(|thread| thread.join().expect("a client"));
-        let total = tallies.fold(Tally::default(), Tally::plus);
-        done.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        total
-    })
+pub fn under_load(addr: SocketAddr, path: &'static str, clients: usize, meanwhile: impl FnOnce()) -> Tally {
+    let client = || -> Client { Box::new(move || try_get(addr, path)) };
+    load::of((0..clients).map(|_| client()).collect(), meanwhile)
 }

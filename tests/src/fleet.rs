@@ -1,5 +1,6 @@
 //! A server under test: started with options, watched, and cleared away whatever happens.
 
+use std::env;
 use std::fmt::Display;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -30,6 +31,17 @@ impl Server {
     /// The program `executable`, on a port of 127.0.0.1 that the system chooses, with two children.
     pub fn new(executable: impl AsRef<Path>) -> Self {
         Self::by(Command::new(executable.as_ref()))
+    }
+
+    /// The example `name`, on a port of 127.0.0.1 that the system chooses, with two children.
+    pub fn example(name: &str) -> Self {
+        // Cargo puts a test into `target/PROFILE/deps`, and the examples beside that folder.
+        let test = env::current_exe().expect("the test's own path");
+        let target = test.parent().and_then(Path::parent).expect("the target directory");
+        let path = target.join("examples").join(name);
+        let hint = "run `cargo build -p prefork-examples --examples`";
+        assert!(path.exists(), "{} is not there: {hint}", path.display());
+        Self::new(path).env("PREFORK_ADDR", "127.0.0.1:0").env("PREFORK_WORKERS", "2")
     }
 
     /// A program that is started by another, which is to execute its last arguments.

@@ -1,4 +1,4 @@
-//! Load on connections that stay open, with an account of every request.
+//! Load, on connections that stay open and others, with an account of every request.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -62,7 +62,7 @@ fn read_head(stream: &mut impl BufRead) -> io::Result<Vec<String>> {
     }
 }
 
-/// Which load there is besides.
+/// Which clients there are, of a server that speaks HTTP.
 #[derive(Debug, Clone, Copy)]
 #[expect(clippy::exhaustive_structs, reason = "tests write it out")]
 pub struct Mix {
@@ -70,30 +70,46 @@ pub struct Mix {
     pub fresh: usize,
     /// Clients that keep theirs.
     pub kept: usize,
-    /// Clients that keep theirs and whose requests take half a second.
+    /// Clients that keep theirs and ask for something slow.
     pub slow: usize,
 }
 
-/// Keeps a mix of clients busy while `meanwhile` runs; counts every request.
+/// Keeps a mix of clients busy while `meanwhile` runs; counts every request by its path.
 pub fn during(addr: SocketAddr, mix: Mix, meanwhile: impl FnOnce()) -> Tally {
-    let over = AtomicBool::new(false);
-    let ask = |path: &'static str, keeps: bool| {
-        let mut tally = Tally::default();
+    of(clients(addr, mix), meanwhile)
+}
+
+/// The clients of a mix.
+pub fn clients(addr: SocketAddr, mix: Mix) -> Vec<Client> {
+    let client = |path: &'static str, keeps: bool| -> Client {
         let mut connection = Connection::to(addr);
-        while !over.load(Ordering::SeqCst) {
-            tally.count(connection.get(path).map(|_| path.to_owned()));
+        Box::new(move || {
             if !keeps {
                 connection = Connection::to(addr);
             }
+            connection.get(path).map(|_| path.to_owned())
+        })
+    };
+    let kinds = [("/", false, mix.fresh), ("/", true, mix.kept), ("/slow", true, mix.slow)];
+    kinds.iter().flat_map(|(path, keeps, count)| (0..*count).map(|_| client(path, *keeps))).collect()
+}
+
+/// A client of any protocol. Each call makes one request; the answer is counted as what it returns.
+pub type Client = Box<dyn FnMut() -> io::Result<String> + Send>;
+
+/// Keeps clients busy, each in a thread of its own, while `meanwhile` runs; counts every request.
+pub fn of(clients: Vec<Client>, meanwhile: impl FnOnce()) -> Tally {
+    let over = AtomicBool::new(false);
+    let is_over = || over.load(Ordering::SeqCst);
+    let busy = |mut client: Client| {
+        let mut tally = Tally::default();
+        while !is_over() {
+            tally.count(client());
         }
         tally
     };
-    let clients = [("/", false, mix.fresh), ("/", true, mix.kept), ("/slow", true, mix.slow)];
     thread::scope(|scope| {
-        let mut threads = Vec::new();
-        for (path, keeps, count) in clients {
-            threads.extend((0..count).map(|_| scope.spawn(move || ask(path, keeps))));
-        }
+        let threads: Vec<_> = clients.into_iter().map(|client| scope.spawn(move || busy(client))).collect();
         // Also when `meanwhile` panics: the scope waits for its threads.
         let done = panic::catch_unwind(AssertUnwindSafe(meanwhile));
         over.store(true, Ordering::SeqCst);
