@@ -27,7 +27,8 @@ const LAST_CALL: Duration = Duration::from_secs(1);
 #[prefork::main]
 async fn serve(ln: TcpListener, shutdown: Shutdown, child: ChildContext) -> io::Result<()> {
     let announce = map_response_with_state(child.clone(), announce_close);
-    let app = Router::new().route("/", get(hello)).layer(announce).with_state(child);
+    let app =
+        Router::new().route("/", get(hello)).route("/slow", get(slow)).layer(announce).with_state(child);
     // When this child is to stop, no new connection comes in. The open ones get some time to hear of
     // it; then axum closes those that are idle, finishes the requests under way, and returns.
     let stop = async move {
@@ -48,4 +49,9 @@ async fn announce_close(State(child): State<ChildContext>, mut response: Respons
 
 async fn hello(State(child): State<ChildContext>) -> String {
     format!("hello from process {} in slot {}\n", process::id(), child.slot())
+}
+
+async fn slow(child: State<ChildContext>) -> String {
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    hello(child).await
 }

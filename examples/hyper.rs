@@ -1,0 +1,66 @@
+//! hyper itself, without a framework: an accept loop, and a task for each connection.
+//!
+//! ```console
+//! $ cargo run --example hyper
+//! $ curl http://127.0.0.1:8080/
+//! ```
+
+use std::convert::Infallible;
+use std::io;
+use std::process;
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulShutdown;
+use prefork::{ChildContext, Shutdown};
+use tokio::net::TcpListener;
+
+/// How long connections that wait for another request are kept once this child is to stop.
+const LAST_CALL: Duration = Duration::from_secs(1);
+
+#[prefork::main]
+async fn serve(ln: TcpListener, mut shutdown: Shutdown, child: ChildContext) -> io::Result<()> {
+    let connections = GracefulShutdown::new();
+    loop {
+        let stream = tokio::select! {
+            accepted = ln.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    eprintln!("cannot accept: {error}");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            },
+            () = &mut shutdown => break,
+        };
+        let child = child.clone();
+        let service = service_fn(move |request| answer(request, child.clone()));
+        // The timer is for clients that never say what they want: they have 30 seconds.
+        let connection =
+            http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service);
+        tokio::spawn(connections.watch(connection));
+    }
+    // No new connection comes in. The open ones get some time to hear of the stop; then hyper closes
+    // those that are idle, and finishes the requests under way.
+    tokio::time::sleep(LAST_CALL).await;
+    connections.shutdown().await;
+    Ok(())
+}
+
+async fn answer(request: Request<Incoming>, child: ChildContext) -> Result<Response<String>, Infallible> {
+    if request.uri().path() == "/slow" {
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+    }
+    let mut response = Response::new(format!("hello from process {}\n", process::id()));
+    // Clients that keep their connection are told not to use it again. One that was closed without a
+    // word could meet their next request, which would be lost.
+    if child.is_stopping() {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    Ok(response)
+}
