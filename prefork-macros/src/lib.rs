@@ -95,6 +95,15 @@ use proc_macro::TokenStream;
 /// | `key = "key.pem"` | the name of a file; goes with `cert` | the certificate's private key | no TLS |
 /// | `cert_pem = include_bytes!("cert.pem")` | bytes; goes with `key_pem` | the TLS certificate, part of the program | no TLS |
 /// | `key_pem = include_bytes!("key.pem")` | bytes; goes with `cert_pem` | the certificate's private key, part of the program | no TLS |
+/// | `title = "app"` | text; `""` for none | what `ps` and `top` show: `app: master`, `app: child 3` | the program's name |
+/// | `user = "www-data"` | a name, or a number | the user that children run as; the master stays root | the master's |
+/// | `group = "www-data"` | a name, or a number; goes with `user` | their primary group | the user's own |
+/// | `no_new_privs` | nothing, or a `bool` | whether the programs that children execute may have no more privileges than the children (Linux) | off |
+/// | `cpu_affinity = "auto"` | `"auto"`, a list such as `"0-3,8"`, or a `prefork::CpuAffinity` | pins each child to one of these CPUs, the i-th to the i-th (Linux) | any CPU |
+/// | `nice = 5` | -20 to 19 | the priority of children | the master's |
+/// | `rlimit_nofile = 65536` | 16 to 1073741824 | how many files and sockets a child may have open | the master's limit |
+/// | `landlock_read = ["/etc/ssl"]` | paths | all that children can open to read, but for the next (Linux, feature `landlock`) | everything |
+/// | `landlock_write = ["/var/lib/app"]` | paths | all that children can open to write (Linux, feature `landlock`) | everything |
 /// | `on_master_death = f` | `Fn()` | runs in a child whose master is gone | the child drains and exits with 1 |
 /// | `on_child_spawn = f` | `Fn(u32)` | runs in the master after each start of a child, with its pid | nothing |
 /// | `on_master_ready = f` | `Fn(&[u32])` | runs in the master once, when all children are ready, with their pids | nothing |

@@ -23,6 +23,16 @@ pub(crate) enum Takes {
     Switch,
     /// A whole number of this range.
     Count(u64, u64),
+    /// A whole number of this range, in which there are negative ones.
+    Signed(i64, i64),
+    /// The name of a user or group, or its number.
+    Account,
+    /// What `ps` shows.
+    Title,
+    /// `"auto"` or a list such as `"0-3,8"`.
+    Cpus,
+    /// Several names of files.
+    Files,
     /// A duration such as `"5s"`, of this length at least.
     Duration(Duration),
     /// A number of bytes, or text such as `"512MiB"`.
@@ -108,6 +118,8 @@ const BACKLOG_MAX: u64 = 0x7fff_ffff;
 const RECOVER_MAX: u64 = 0xffff_ffff;
 /// The kernel's unit for sockets.
 const SECOND: Duration = Duration::from_secs(1);
+/// No kernel lets a process have more.
+const OPEN_FILES_MAX: u64 = 1 << 30;
 const ANY_DURATION: Takes = Takes::Duration(Duration::ZERO);
 /// Where zero has no meaning; the runtime's timers do not tell shorter ones from it.
 const SOME_DURATION: Takes = Takes::Duration(Duration::from_millis(1));
@@ -143,6 +155,15 @@ pub(crate) const OPTIONS: &[Spec] = &[
     special("key", Takes::File, Role::Key, r#""key.pem""#),
     special("cert_pem", Takes::Pem, Role::CertPem, r#"include_bytes!("cert.pem")"#),
     special("key_pem", Takes::Pem, Role::KeyPem, r#"include_bytes!("key.pem")"#),
+    setter("title", Takes::Title, r#""app""#),
+    setter("user", Takes::Account, r#""www-data""#),
+    setter("group", Takes::Account, r#""www-data""#),
+    setter("no_new_privs", Takes::Switch, "true"),
+    setter("cpu_affinity", Takes::Cpus, r#""auto""#),
+    setter("nice", Takes::Signed(-20, 19), "5"),
+    setter("rlimit_nofile", Takes::Count(16, OPEN_FILES_MAX), "65536"),
+    setter("landlock_read", Takes::Files, r#"["/etc/ssl"]"#),
+    setter("landlock_write", Takes::Files, r#"["/var/lib/app"]"#),
     setter("on_master_death", Takes::Function, "my_function"),
     setter("on_child_spawn", Takes::Function, "my_function"),
     setter("on_master_ready", Takes::Function, "my_function"),
@@ -202,6 +223,24 @@ const ALIASES: &[(&str, &str)] = &[
     ("socketowner", "unix_owner"),
     ("addresses", "addr"),
     ("addrs", "addr"),
+    ("proctitle", "title"),
+    ("procname", "title"),
+    ("processtitle", "title"),
+    ("runas", "user"),
+    ("uid", "user"),
+    ("username", "user"),
+    ("gid", "group"),
+    ("nonewprivileges", "no_new_privs"),
+    ("affinity", "cpu_affinity"),
+    ("cpuaffinity", "cpu_affinity"),
+    ("workercpuaffinity", "cpu_affinity"),
+    ("niceness", "nice"),
+    ("priority", "nice"),
+    ("limitnofile", "rlimit_nofile"),
+    ("maxopenfiles", "rlimit_nofile"),
+    ("workerrlimitnofile", "rlimit_nofile"),
+    ("readonlypaths", "landlock_read"),
+    ("readwritepaths", "landlock_write"),
     ("certfile", "cert"),
     ("certificate", "cert"),
     ("tlscert", "cert"),

@@ -94,7 +94,20 @@ fn check_literal(spec: &Spec, literal: &Literal<'_>, expr: &Expr) -> Result<Valu
         (Takes::Count(min, max), Lit::Int(number)) => {
             check_count(spec, number, literal.negative, min, max)?;
         }
+        (Takes::Signed(min, max), Lit::Int(number)) => {
+            check_signed(spec, number, literal.negative, min, max)?;
+        }
         _ if literal.negative => return Err(wrong_kind(spec, literal)),
+        (Takes::Account, Lit::Int(_)) => {}
+        (Takes::Account, Lit::Str(name)) if !name.value().is_empty() => {}
+        (Takes::Account, Lit::Str(_)) => {
+            return Err(format!("`{}` is empty: write `{}`", spec.name, spec.usage()));
+        }
+        (Takes::Title, Lit::Str(title)) if title.value().contains(char::is_control) => {
+            return Err(format!("`{}` cannot have control characters: write `{}`", spec.name, spec.usage()));
+        }
+        (Takes::Title, Lit::Str(_)) => {}
+        (Takes::Cpus, Lit::Str(cpus)) => check_cpus(spec, &cpus.value())?,
         (Takes::Addr, Lit::Str(addr)) => {
             address::parse(&addr.value())?;
         }
@@ -152,6 +165,30 @@ fn check_count(spec: &Spec, number: &LitInt, negative: bool, min: u64, max: u64)
     Err(format!("`{}` must be from {min} to {max}, not {sign}{digits}", spec.name))
 }
 
+fn check_signed(spec: &Spec, number: &LitInt, negative: bool, min: i64, max: i64) -> Result<(), String> {
+    let sign = if negative { "-" } else { "" };
+    let digits = number.base10_digits();
+    match format!("{sign}{digits}").parse::<i64>() {
+        Ok(number) if (min..=max).contains(&number) => Ok(()),
+        _ => Err(format!("`{}` must be from {min} to {max}, not {sign}{digits}", spec.name)),
+    }
+}
+
+/// Only the form: which CPUs there are is known when the program starts.
+fn check_cpus(spec: &Spec, text: &str) -> Result<(), String> {
+    let is_range = |part: &str| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        match (first.trim().parse::<u16>(), last.trim().parse::<u16>()) {
+            (Ok(first), Ok(last)) => first <= last,
+            _ => false,
+        }
+    };
+    if text == "auto" || text.split(',').all(is_range) {
+        return Ok(());
+    }
+    Err(format!("`{text}` is no list of CPUs: write `{}`, or such as \"0-3,8\"", spec.usage()))
+}
+
 fn check_duration(spec: &Spec, text: &str, least: Duration) -> Result<Duration, String> {
     let name = spec.name;
     if text.is_empty() {
@@ -197,7 +234,11 @@ fn wrong_kind(spec: &Spec, literal: &Literal<'_>) -> String {
         Takes::Owner => "the name of a user in quotes",
         Takes::Name(_) => "a name in quotes",
         Takes::Switch => "nothing, or a bool",
-        Takes::Count(..) => "a whole number",
+        Takes::Count(..) | Takes::Signed(..) => "a whole number",
+        Takes::Account => "a name in quotes, or a number",
+        Takes::Title => "text in quotes",
+        Takes::Cpus => "CPUs in quotes",
+        Takes::Files => "a list of paths",
         Takes::Duration(_) => "a duration in quotes",
         Takes::Size => "a size in quotes, or a number of bytes",
         Takes::File => "the name of a file in quotes",
@@ -240,6 +281,14 @@ fn correction(spec: &Spec, literal: &Literal<'_>) -> String {
                 return format!("{name} = {text}");
             }
         }
+        (Takes::Signed(min, max), Lit::Str(text)) => {
+            let text = text.value();
+            if text.parse::<i64>().is_ok_and(|number| (min..=max).contains(&number)) {
+                return format!("{name} = {text}");
+            }
+        }
+        (Takes::Cpus, Lit::Int(cpu)) => return format!("{name} = \"{}\"", cpu.base10_digits()),
+        (Takes::Files, Lit::Str(path)) => return format!("{name} = [{}]", path.token()),
         (Takes::Pem, Lit::Str(text)) => return format!("{name} = include_bytes!({})", text.token()),
         (Takes::CratePath, Lit::Str(text)) if syn::parse_str::<Path>(&text.value()).is_ok() => {
             return format!("{name} = {}", text.value());

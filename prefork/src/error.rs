@@ -80,6 +80,14 @@ pub enum Error {
         /// What went wrong.
         source: io::Error,
     },
+    /// Children cannot run under the conditions that the options ask for: as that user, within those
+    /// limits, in that place.
+    Conditions {
+        /// What was tried, as in `run children as www-data`.
+        attempt: String,
+        /// Why not: the operating system's answer, or a sentence in place of it.
+        source: io::Error,
+    },
     /// A certificate or key cannot be read, cannot be understood, or does not fit its partner.
     Tls {
         /// The file at fault; `None` for embedded material.
@@ -231,6 +239,7 @@ impl fmt::Display for Error {
             Self::Handoff { source } => {
                 write!(f, "handoff between master and child failed: {}", plain(source))
             }
+            Self::Conditions { attempt, source } => write!(f, "cannot {attempt}: {}", plain(source)),
             Self::Tls { path, reason, source } => {
                 match path {
                     Some(path) => write!(f, "cannot use {}: {reason}", path.display())?,
@@ -263,6 +272,7 @@ impl std::error::Error for Error {
             | Self::Spawn { source }
             | Self::CommandProducer { source }
             | Self::Handoff { source }
+            | Self::Conditions { source, .. }
             | Self::Os { source, .. } => Some(source),
             Self::Hook { source, .. } => Some(&**source),
             Self::Tls { source, .. } => source.as_deref().map(|source| source as _),

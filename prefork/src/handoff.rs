@@ -4,7 +4,8 @@
 //! whose child's end is the child's standard input):
 //!
 //! ```text
-//! master ─▶ child   prefork/1 slot=0 fleet=4 generation=0 grace_ms=5000 master=4711 trial=false   + listeners
+//! master ─▶ child   prefork/1 slot=0 fleet=4 generation=0 grace_ms=5000 master=4711 trial=false title=app   + listeners
+//!                   and the conditions it runs under, if it is told any: uid=33 nice=5 …
 //! child ─▶ master   here      the handoff is taken
 //! child ─▶ master   ready     the serve function is about to be called
 //! child ─▶ master   tired     it wants to be replaced, new before old
@@ -17,13 +18,15 @@
 //! On Windows the channel is a pipe. What a signal or a descriptor does elsewhere, words do there that
 //! never leave `sys`: a child asks for its listeners, and a master for a stop.
 //!
-//! A reload can put a newer program on the child's end. So a reader skips lines and fields that it
+//! A reload can put a newer or older program on the child's end. So a reader skips lines and fields that it
 //! does not know, and a missing field has a default; what cannot be understood that way gets a new
 //! number in the greeting.
 
 use std::io;
 use std::time::Duration;
 
+use crate::conditions::Conditions;
+use crate::escape::{escape, unescape};
 use crate::sys::GREETING;
 
 /// What a child needs to know.
@@ -36,18 +39,23 @@ pub(crate) struct Hello {
     pub(crate) master: u32,
     /// Whether this child is to replace another, and so has to check what only a master needs as well.
     pub(crate) trial: bool,
+    /// What the fleet's processes call themselves; empty: nothing.
+    pub(crate) title: String,
+    pub(crate) conditions: Conditions,
 }
 
 impl Hello {
     pub(crate) fn to_line(&self) -> String {
         format!(
-            "{GREETING}slot={} fleet={} generation={} grace_ms={} master={} trial={}",
+            "{GREETING}slot={} fleet={} generation={} grace_ms={} master={} trial={} title={}{}",
             self.slot,
             self.fleet,
             self.generation,
             self.grace.as_millis(),
             self.master,
-            self.trial
+            self.trial,
+            escape(self.title.as_ref()),
+            self.conditions.to_fields()
         )
     }
 
@@ -55,8 +63,16 @@ impl Hello {
     pub(crate) fn from_line(line: &str) -> io::Result<Self> {
         let fields =
             line.strip_prefix(GREETING).ok_or_else(|| invalid("a greeting of another version", line))?;
-        let mut hello =
-            Self { slot: 0, fleet: 1, generation: 0, grace: Duration::from_secs(5), master: 0, trial: false };
+        let mut hello = Self {
+            slot: 0,
+            fleet: 1,
+            generation: 0,
+            grace: Duration::from_secs(5),
+            master: 0,
+            trial: false,
+            title: String::new(),
+            conditions: Conditions::default(),
+        };
         for (name, value) in fields.split_whitespace().filter_map(|field| field.split_once('=')) {
             match name {
                 "slot" => hello.slot = number(name, value)?,
@@ -65,7 +81,11 @@ impl Hello {
                 "grace_ms" => hello.grace = Duration::from_millis(number(name, value)?),
                 "master" => hello.master = number(name, value)?,
                 "trial" => hello.trial = number(name, value)?,
-                _ => {}
+                "title" => {
+                    let title = unescape(value).and_then(|title| title.into_string().ok());
+                    hello.title = title.ok_or_else(|| invalid(name, value))?;
+                }
+                _ => hello.conditions.read_field(name, value).ok_or_else(|| invalid(name, value))?,
             }
         }
         Ok(hello)
@@ -147,6 +167,8 @@ mod tests {
             grace: Duration::from_millis(1500),
             master: 4711,
             trial: true,
+            title: "two words".to_owned(),
+            conditions: Conditions { nice: Some(5), no_new_privs: true, ..Conditions::default() },
         }
     }
 

@@ -66,6 +66,8 @@
 //!
 //! - `tokio`: `async` serve functions.
 //! - `rustls`: the master also checks that certificate and key belong together.
+//! - `tracing`: messages as events of a `tracing` subscriber; a span around what a child serves.
+//! - `landlock`: `landlock_read` and `landlock_write`, for children that see a part of the file system.
 
 #![deny(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -73,7 +75,9 @@
 #[doc(hidden)]
 pub mod __private;
 mod child;
+mod conditions;
 mod error;
+mod escape;
 mod handoff;
 pub mod hooks;
 mod listener;
@@ -84,6 +88,7 @@ mod serve;
 mod supervisor;
 #[allow(unsafe_code)]
 mod sys;
+mod title;
 mod tls;
 
 pub use prefork_macros::main;
@@ -91,7 +96,8 @@ pub use prefork_macros::main;
 pub use crate::child::{Busy, ChildContext, FromChild, Shutdown, is_child};
 pub use crate::error::{Error, Failure};
 pub use crate::listener::{Listener, Network};
-pub use crate::prefork::{OptionValue, Prefork, Readiness};
+pub use crate::logging::{ThisProcess, this_process};
+pub use crate::prefork::{CpuAffinity, OptionValue, Prefork, Readiness};
 #[cfg(feature = "tokio")]
 pub use crate::serve::Runtime;
 pub use crate::serve::{Async, Blocking, FromListener, FromListeners, Serve};

@@ -1,15 +1,20 @@
-//! Where the runtime's own messages go.
+//! Where the runtime's own messages go, and what they carry.
+//!
+//! Each message is a line for people and an event for programs: it has a name, and says which child it
+//! is about. The README lists them all, under "Log lines".
 
 use std::fmt;
 use std::io::{self, Write};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use log::kv::Value;
 use log::{Level, LevelFilter, Log, MetadataBuilder, Record};
 
 /// The target of every record, for filters.
 const TARGET: &str = "prefork";
 
-/// The user's logger, or the installed one, or standard error. Cheap to clone.
+/// The user's logger; or with the feature `tracing` the subscriber, if there is one; or the installed
+/// logger; or standard error. Cheap to clone.
 #[derive(Clone, Default)]
 pub(crate) struct Logger {
     own: Option<Arc<dyn Log>>,
@@ -20,29 +25,13 @@ impl Logger {
         Self { own: Some(Arc::new(logger)) }
     }
 
-    pub(crate) fn debug(&self, message: impl fmt::Display) {
-        self.write(Level::Debug, format_args!("{message}"));
-    }
-
-    pub(crate) fn info(&self, message: impl fmt::Display) {
-        self.write(Level::Info, format_args!("{message}"));
-    }
-
-    pub(crate) fn warn(&self, message: impl fmt::Display) {
-        self.write(Level::Warn, format_args!("{message}"));
-    }
-
-    pub(crate) fn error(&self, message: impl fmt::Display) {
-        self.write(Level::Error, format_args!("{message}"));
-    }
-
-    fn write(&self, level: Level, message: fmt::Arguments<'_>) {
-        let record = Record::builder().level(level).target(TARGET).args(message).build();
-        match &self.own {
-            Some(own) => log_with(&**own, &record),
-            None if is_installed() && level <= log::max_level() => log_with(log::logger(), &record),
-            None if !is_installed() && level <= Level::Info => to_stderr(format_args!("prefork: {message}")),
-            None => {}
+    /// Begins a message. In a child it is about that child.
+    pub(crate) fn event(&self, name: &'static str) -> Event<'_> {
+        let ThisProcess(child) = this_process();
+        let event = Event { logger: self, name, slot: None, pid: None, generation: None };
+        match child {
+            Some((slot, generation)) => event.child(slot, std::process::id()).generation(generation),
+            None => event,
         }
     }
 }
@@ -53,10 +42,149 @@ impl fmt::Debug for Logger {
     }
 }
 
-fn log_with(logger: &dyn Log, record: &Record<'_>) {
-    if logger.enabled(record.metadata()) {
-        logger.log(record);
+/// A message that lacks its text yet.
+#[derive(Debug)]
+#[must_use = "it is said when it has a text"]
+pub(crate) struct Event<'a> {
+    logger: &'a Logger,
+    name: &'static str,
+    slot: Option<usize>,
+    pid: Option<u32>,
+    generation: Option<u32>,
+}
+
+impl Event<'_> {
+    pub(crate) fn slot(self, slot: usize) -> Self {
+        Self { slot: Some(slot), ..self }
     }
+
+    pub(crate) fn child(self, slot: usize, pid: u32) -> Self {
+        Self { slot: Some(slot), pid: Some(pid), ..self }
+    }
+
+    pub(crate) fn generation(self, generation: u32) -> Self {
+        Self { generation: Some(generation), ..self }
+    }
+
+    pub(crate) fn debug(self, text: impl fmt::Display) {
+        self.say(Level::Debug, format_args!("{text}"));
+    }
+
+    pub(crate) fn info(self, text: impl fmt::Display) {
+        self.say(Level::Info, format_args!("{text}"));
+    }
+
+    pub(crate) fn warn(self, text: impl fmt::Display) {
+        self.say(Level::Warn, format_args!("{text}"));
+    }
+
+    pub(crate) fn error(self, text: impl fmt::Display) {
+        self.say(Level::Error, format_args!("{text}"));
+    }
+
+    fn say(self, level: Level, text: fmt::Arguments<'_>) {
+        if let Some(own) = &self.logger.own {
+            return self.log_with(&**own, level, text);
+        }
+        #[cfg(feature = "tracing")]
+        if tracing::dispatcher::has_been_set() {
+            return self.trace(level, text);
+        }
+        if !is_installed() {
+            if level <= Level::Info {
+                to_stderr(format_args!("prefork: {text}"));
+            }
+        } else if level <= log::max_level() {
+            self.log_with(log::logger(), level, text);
+        }
+    }
+
+    fn log_with(&self, logger: &dyn Log, level: Level, text: fmt::Arguments<'_>) {
+        let mut fields = vec![("event", Value::from(self.name))];
+        fields.extend(self.slot.map(|slot| ("slot", Value::from(slot))));
+        fields.extend(self.pid.map(|pid| ("pid", Value::from(pid))));
+        fields.extend(self.generation.map(|generation| ("generation", Value::from(generation))));
+        let record = Record::builder().level(level).target(TARGET).args(text).key_values(&fields).build();
+        if logger.enabled(record.metadata()) {
+            logger.log(&record);
+        }
+    }
+
+    #[cfg(feature = "tracing")]
+    fn trace(&self, level: Level, text: fmt::Arguments<'_>) {
+        let Self { logger: _, name, slot, pid, generation } = *self;
+        // Where an event is made, and at which level, has to be known when the program is compiled.
+        macro_rules! event {
+            ($level:ident) => {
+                tracing::event!(
+                    target: TARGET,
+                    tracing::Level::$level,
+                    event = name,
+                    slot,
+                    pid,
+                    generation,
+                    "{text}"
+                )
+            };
+        }
+        match level {
+            Level::Error => event!(ERROR),
+            Level::Warn => event!(WARN),
+            Level::Info => event!(INFO),
+            Level::Debug | Level::Trace => event!(DEBUG),
+        }
+    }
+}
+
+/// Which process of its fleet this one is, for what you log yourself: it displays as `master` or as
+/// `child 3`.
+///
+/// Of use in a logger's format, where one line has every record tell its process; here with env_logger:
+///
+/// ```ignore
+/// fn init() {
+///     env_logger::builder()
+///         .format(|out, record| writeln!(out, "[{}] {} {}", prefork::this_process(), record.level(), record.args()))
+///         .init();
+/// }
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ThisProcess(Option<(usize, u32)>);
+
+impl ThisProcess {
+    /// The slot, in a child.
+    pub fn slot(&self) -> Option<usize> {
+        self.0.map(|(slot, _)| slot)
+    }
+
+    /// How often the fleet had been reloaded when this child was started.
+    pub fn generation(&self) -> Option<u32> {
+        self.0.map(|(_, generation)| generation)
+    }
+}
+
+impl fmt::Display for ThisProcess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some((slot, _)) => write!(f, "child {slot}"),
+            None => f.write_str("master"),
+        }
+    }
+}
+
+/// Slot and generation, in a child.
+static CHILD: OnceLock<(usize, u32)> = OnceLock::new();
+
+/// Which process of its fleet this one is. With the attribute it is known in `init` already; with the
+/// builder, a child knows it from `listen_and_serve` on.
+pub fn this_process() -> ThisProcess {
+    ThisProcess(CHILD.get().copied())
+}
+
+/// Notes that this process is a child.
+pub(crate) fn note_child(slot: usize, generation: u32) {
+    // A process is one child, and becomes it once.
+    let _ = CHILD.set((slot, generation));
 }
 
 /// Whether the program has set a logger. `log` does not tell; but without one the level is off and
@@ -70,4 +198,39 @@ fn is_installed() -> bool {
 /// that cannot be written to is no reason to stop serving.
 pub(crate) fn to_stderr(line: fmt::Arguments<'_>) {
     let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::path::Path;
+
+    /// What `event("…")` names in the sources.
+    fn said(directory: &Path, names: &mut BTreeSet<String>) {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                said(&path, names);
+            } else {
+                let source = fs::read_to_string(path).unwrap();
+                let calls = source.split(".event(\"").skip(1);
+                names.extend(calls.filter_map(|rest| Some(rest.split_once('"')?.0.to_owned())));
+            }
+        }
+    }
+
+    #[test]
+    fn the_readme_lists_every_event_and_no_other() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut names = BTreeSet::new();
+        said(&root.join("src"), &mut names);
+        names.remove("…");
+        let readme = fs::read_to_string(root.join("../README.md")).unwrap();
+        let (_, section) = readme.split_once("### Log lines").unwrap();
+        let section = section.split("\n#").next().unwrap();
+        let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
+        let listed: BTreeSet<String> = rows.map(|(name, _)| name.to_owned()).collect();
+        assert_eq!(listed, names);
+    }
 }

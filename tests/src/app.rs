@@ -3,9 +3,11 @@
 //!
 //! An option `name` is the environment variable `TEST_NAME`. Those of the builder have the builder's
 //! names: `addr`, `network`, `reuseport`, `workers`, `recover`, `recover_window`,
-//! `recover_interval`, `shutdown_grace`, `start_timeout`, `backlog`, `runtime`. Besides:
+//! `recover_interval`, `shutdown_grace`, `start_timeout`, `backlog`, `runtime`,
+//! `title`. Besides:
 //!
 //! - `boot`: what a child does in place of serving: `exit0`, `exit1`, `panic`, `hang`;
+//!   with `thread` it starts one first;
 //! - `log_file`: a logger of the fleet's own that writes to this file;
 //! - `gate`: the file that requests for `/gate` wait for.
 
@@ -68,6 +70,9 @@ pub fn builder<Args>(serve: impl Serve<Args>) -> Prefork {
     if let Some(runtime) = option("runtime") {
         fleet = fleet.runtime(runtime);
     }
+    if let Some(title) = option("title") {
+        fleet = fleet.title(title);
+    }
     if let Some(path) = option("log_file") {
         fleet = fleet.logger(FileLogger::append(path));
     }
@@ -102,6 +107,7 @@ fn boot() {
         Some("exit0") => process::exit(0),
         Some("exit1") => process::exit(1),
         Some("panic") => panic!("at boot, as told"),
+        Some("thread") => drop(thread::spawn(thread::park)),
         Some("hang") => loop {
             thread::park();
         },
@@ -256,6 +262,34 @@ fn leave_behind() -> String {
     left.id().to_string()
 }
 
+/// The fields of a record, as ` name=value` each.
+struct Fields(String);
+
+impl Fields {
+    fn of(record: &log::Record<'_>) -> Self {
+        let mut fields = Self(String::new());
+        record.key_values().visit(&mut fields).expect("it never fails");
+        fields
+    }
+}
+
+impl<'kvs> log::kv::VisitSource<'kvs> for Fields {
+    fn visit_pair(
+        &mut self,
+        key: log::kv::Key<'kvs>,
+        value: log::kv::Value<'kvs>,
+    ) -> Result<(), log::kv::Error> {
+        self.0 += &format!(" {key}={value}");
+        Ok(())
+    }
+}
+
+impl std::fmt::Display for Fields {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// A logger that writes to a file.
 #[derive(Debug)]
 pub struct FileLogger(Mutex<fs::File>);
@@ -274,7 +308,8 @@ impl log::Log for FileLogger {
     }
 
     fn log(&self, record: &log::Record<'_>) {
-        let line = format!("{} {}: {}\n", record.level(), record.target(), record.args());
+        let fields = Fields::of(record);
+        let line = format!("{} {}: {}{fields}\n", record.level(), record.target(), record.args());
         let mut file = self.0.lock().expect("no panic under the lock");
         file.write_all(line.as_bytes()).expect("the log file can be written to");
     }

@@ -122,9 +122,21 @@ pub fn context_switches(pid: u32) -> u64 {
     threads.iter().flat_map(|thread| names.iter().filter_map(|name| count(*thread, name))).sum()
 }
 
+/// The priority, from -20 to 19.
+pub fn nice(pid: u32) -> Option<i32> {
+    stat(pid)?.get(16)?.parse().ok()
+}
+
 /// The name that `ps` shows.
 pub fn name(pid: u32) -> Option<String> {
     Some(fs::read_to_string(path(pid, "comm")).ok()?.trim_end().to_owned())
+}
+
+/// The arguments that `ps` shows.
+pub fn arguments(pid: u32) -> Option<String> {
+    let arguments = fs::read(path(pid, "cmdline")).ok()?;
+    let text = String::from_utf8_lossy(&arguments);
+    Some(text.trim_end_matches('\0').replace('\0', " "))
 }
 
 /// The file that the process runs, as device and inode.

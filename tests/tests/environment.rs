@@ -107,7 +107,8 @@ fn an_executable_that_is_deleted_and_replaced_is_still_what_successors_run() {
     fs::copy("/bin/false", &executable).unwrap();
     for child in fleet.replace(&fleet.first_children()) {
         assert_eq!(proc::executable(child), original);
-        assert_eq!(proc::name(child).as_deref(), Some("program"));
+        let name = proc::name(child).unwrap_or_default();
+        assert!(name.starts_with("progra") && name.contains(": child "), "{name}");
     }
     client::serving_pid(fleet.addr());
     fleet.stop();

@@ -182,7 +182,7 @@ fn a_producer_may_wrap_the_command_in_another() {
     let fleet = journal.server().set("produces", "wraps").start();
     assert_eq!(client::get(fleet.addr(), "/variable/TEST_PRODUCED"), r#"Some("yes")"#);
     assert_eq!(client::get(fleet.addr(), "/role"), "true");
-    assert_eq!(proc::name(fleet.first_children()[0]).as_deref(), Some("hooked"));
+    assert_eq!(proc::name(fleet.first_children()[0]).as_deref(), Some("hooked: child 0"));
     fleet.replace(&[fleet.first_children()[0]]);
     fleet.stop();
 }

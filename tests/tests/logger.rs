@@ -28,11 +28,15 @@ fn has_the_whole_story(log: &str) {
         "INFO prefork: listening on 127.0.0.1:",
         "INFO prefork: 2 children ready (pids",
         "WARN prefork: child",
-        "INFO prefork: started pid",
+        "INFO prefork: child",
         "INFO prefork: stopping",
         "INFO prefork: stopped",
     ] {
         assert!(log.lines().any(|line| line.starts_with(part)), "no {part:?} in {log}");
+    }
+    let replaced = log.lines().find(|line| line.contains(" started in place of pid")).unwrap_or_default();
+    for field in [" event=child_replaced", " slot=0", " pid=", " generation=0"] {
+        assert!(replaced.contains(field), "no {field:?} in {replaced}");
     }
 }
 
@@ -75,5 +79,5 @@ fn without_any_logger_standard_error_gets_the_story_from_level_info_up() {
     for part in ["listening on", "ready (pids", "ended: signal", "in place of", "stopping", "stopped"] {
         assert!(lines.iter().any(|line| line.contains(part)), "no {part:?} in {lines:#?}");
     }
-    assert!(!lines.iter().any(|line| line.contains(" started (pid")), "debug: {lines:#?}");
+    assert!(!lines.iter().any(|line| line.ends_with(" started")), "debug: {lines:#?}");
 }

@@ -116,7 +116,7 @@ fn ten_upgrades_under_load_are_unnoticed() {
         assert_unnoticed(&tally);
         wait::until("the old children's end", || fleet.children().len() == 2);
         assert_eq!(proc::executable(fleet.master()), proc::executable(fleet.children()[0]));
-        assert_eq!(proc::name(fleet.master()).as_deref(), Some("deployed"));
+        assert_eq!(proc::name(fleet.master()).as_deref(), Some("deploye: master"));
         assert_eq!(proc::listening_inodes(addr.port()), inodes, "the same sockets");
         let after = master_state(&fleet);
         assert!(after.0 <= before.0 && after.1 == before.1, "{before:?} {after:?}");

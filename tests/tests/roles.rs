@@ -7,6 +7,7 @@
     reason = "in a helper of tests, a panic is a failure"
 )]
 
+use nix::sys::signal::Signal;
 use prefork_tests::client;
 use prefork_tests::fleet::Server;
 use prefork_tests::proc;
@@ -66,15 +67,49 @@ fn children_get_the_arguments_of_the_master() {
 }
 
 #[test]
-fn a_child_is_named_like_its_program() {
-    let fleet = Server::new(SERVER).start();
-    let master = proc::name(fleet.master());
-    assert_eq!(master.as_deref(), Some("server"));
-    for child in fleet.first_children() {
-        // `ps` shows the name of the main thread.
-        assert_eq!(proc::name(child), master);
+fn processes_are_told_apart_by_their_titles() {
+    let mut server = Server::new(SERVER);
+    server.command.arg("two words");
+    let fleet = server.start();
+    let check = |title: &str| {
+        let arguments = format!("{title}: master {SERVER} two words");
+        assert_eq!(proc::arguments(fleet.master()), Some(arguments));
+        assert_eq!(proc::name(fleet.master()), Some(format!("{title}: master")));
+        let mut shown: Vec<_> = fleet.children().into_iter().map(proc::arguments).collect();
+        shown.sort();
+        assert_eq!(shown, [0, 1].map(|slot| Some(format!("{title}: child {slot}"))));
+        let mut names: Vec<_> = fleet.children().into_iter().map(proc::name).collect();
+        names.sort();
+        assert_eq!(names, [0, 1].map(|slot| Some(format!("{title}: child {slot}"))));
+    };
+    check("server");
+    // What the program itself sees is what it was started with.
+    assert_eq!(client::get(fleet.addr(), "/arguments"), format!("{SERVER} two words"));
+    fleet.replace(&fleet.first_children());
+    check("server");
+    let before = fleet.children();
+    fleet.signal(Signal::SIGUSR2);
+    fleet.console.wait_for("reloaded: every child");
+    fleet.wait_for_children(2, &before);
+    check("server");
+    fleet.stop();
+}
+
+#[test]
+fn a_title_can_be_chosen_and_done_without() {
+    let fleet = Server::new(SERVER).env("PREFORK_TITLE", "a title that is long").start();
+    let child = fleet.first_children()[1];
+    assert_eq!(proc::arguments(child).as_deref(), Some("a title that is long: child 1"));
+    assert_eq!(proc::name(child).as_deref(), Some("a titl: child 1"));
+    fleet.stop();
+    let fleet = Server::new(SERVER).set("title", "").start();
+    for process in [fleet.master(), fleet.first_children()[0]] {
+        assert_eq!(proc::arguments(process).as_deref(), Some(SERVER));
+        assert_eq!(proc::name(process).as_deref(), Some("server"));
     }
     fleet.stop();
+    let outcome = Server::new(SERVER).env("PREFORK_TITLE", "a\u{7}bell").run();
+    outcome.assert_refused("PREFORK_TITLE cannot be `a\\u{7}bell`: expected text without control characters");
 }
 
 #[test]

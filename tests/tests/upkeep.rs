@@ -91,7 +91,7 @@ fn a_child_that_hangs_reports_its_threads_and_is_replaced() {
     let addr = fleet.addr();
     let hanging = std::thread::spawn(move || Connection::to(addr).get("/hang"));
     fleet.console.wait_for("hangs; its threads:");
-    fleet.console.wait_for(&format!("thread {} (operated)", first[0]));
+    fleet.console.wait_for(&format!("thread {} (operat: child 0)", first[0]));
     fleet.wait_for_children(1, &first);
     assert!(hanging.join().unwrap().is_err());
     get(&fleet, "/");

@@ -118,6 +118,19 @@ impl ChildContext {
         self.shared.vitals.begin_work()
     }
 
+    /// A span of `tracing` that says which child this is: `child{slot=3 generation=0 pid=4711}`.
+    ///
+    /// The runtime has entered it where it can: in the thread that calls the serve function, and in
+    /// every thread of a tokio runtime. A thread that you start enters it with one line,
+    /// `let _child = child.span().entered();`. It is of level error, so that no filter of levels takes it
+    /// away, and of the target `prefork`.
+    #[cfg(feature = "tracing")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "tracing")))]
+    pub fn span(&self) -> tracing::Span {
+        let Hello { slot, generation, .. } = self.shared.hello;
+        tracing::error_span!(target: "prefork", "child", slot, generation, pid = std::process::id())
+    }
+
     pub(crate) fn vitals(&self) -> &Arc<Vitals> {
         &self.shared.vitals
     }

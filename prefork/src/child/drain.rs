@@ -80,7 +80,8 @@ impl Watcher {
     pub(super) fn run(mut self, mut watch: Watch) {
         if let Err(error) = self.watch(&mut watch) {
             let slot = self.ending.context.slot();
-            self.logger.error(format_args!("child {slot} can no longer watch its master: {error}"));
+            let event = self.logger.event("cannot_watch");
+            event.error(format_args!("child {slot} can no longer watch its master: {error}"));
             // Without a watch it could outlive its master; the master replaces it.
             sys::exit_now(1);
         }
@@ -119,7 +120,9 @@ impl Watcher {
                 let lent = watch.take_listeners()?.into_iter();
                 self.stand_ins.extend(lent.map(|listener| (StandIn::new(listener), STAND_IN_LOOKS)));
             }
-            None => self.logger.debug(format_args!("the master says {line:?}: unknown")),
+            None => {
+                self.logger.event("unknown_word").debug(format_args!("the master says {line:?}: unknown"))
+            }
         }
         Ok(())
     }
@@ -134,7 +137,8 @@ impl Watcher {
         let outcome = if over { stand_in.end() } else { stand_in.look(&self.door) };
         if let Err(error) = &outcome {
             let slot = self.ending.context.slot();
-            self.logger.warn(format_args!("child {slot} cannot serve another slot's queue: {error}"));
+            let event = self.logger.event("cannot_stand_in");
+            event.warn(format_args!("child {slot} cannot serve another slot's queue: {error}"));
         }
         if over || outcome.is_err() {
             self.stand_ins.remove(0);
@@ -155,14 +159,18 @@ impl Watcher {
         ending.orphaned.store(true, Ordering::SeqCst);
         self.progress.give_up = Some(Instant::now() + ending.context.grace());
         let (slot, master) = (ending.context.slot(), ending.context.master_pid());
-        self.logger.warn(format_args!("child {slot} (pid {}) lost its master {master}", std::process::id()));
+        let (pid, event) = (std::process::id(), self.logger.event("orphaned"));
+        event.warn(format_args!("child {slot} (pid {pid}) lost its master {master}"));
         if let Some(hook) = &self.hooks.on_master_death {
             match hooks::run(|| hook()) {
                 Ok(()) => {}
                 Err(HookFailure::Error(error)) => {
-                    self.logger.error(format_args!("hook on_master_death failed: {error}"));
+                    let event = self.logger.event("hook_failed");
+                    event.error(format_args!("hook on_master_death failed: {error}"));
                 }
-                Err(HookFailure::Panic(_)) => self.logger.error("hook on_master_death panicked"),
+                Err(HookFailure::Panic(_)) => {
+                    self.logger.event("hook_failed").error("hook on_master_death panicked");
+                }
             }
         }
         self.begin_to_stop();
@@ -202,7 +210,8 @@ impl Watcher {
             Err(error) => {
                 if !reported {
                     let slot = self.ending.context.slot();
-                    self.logger.warn(format_args!("child {slot} cannot stop accepting yet: {error}"));
+                    let event = self.logger.event("cannot_stop_accepting");
+                    event.warn(format_args!("child {slot} cannot stop accepting yet: {error}"));
                 }
                 self.progress.stage = Stage::Shutting { reported: true };
                 // A server that is told may close what is in the way.
@@ -274,9 +283,11 @@ impl Watcher {
             Finding::TooLarge => context.say(Word::Tired),
             Finding::Hangs => {
                 let (slot, pid) = (context.slot(), std::process::id());
-                self.logger.error(format_args!("child {slot} (pid {pid}) hangs; its threads:"));
+                let event = self.logger.event("child_hangs");
+                event.error(format_args!("child {slot} (pid {pid}) hangs; its threads:"));
                 for thread in sys::threads() {
-                    self.logger.error(format_args!("child {slot}: {thread}"));
+                    let event = self.logger.event("child_hangs");
+                    event.error(format_args!("child {slot} (pid {pid}): {thread}"));
                 }
                 std::process::abort()
             }

@@ -23,12 +23,14 @@ pub(crate) use latch::Latch;
 pub use vitals::Busy;
 pub(crate) use vitals::Limits;
 
+use crate::conditions::Conditions;
 use crate::error::Error;
 use crate::handoff::{Hello, Word};
 use crate::hooks::Hooks;
-use crate::logging::Logger;
+use crate::logging::{self, Logger};
 use crate::serve::{Seat, ServeFn, ServeOptions};
 use crate::sys::{self, Door, Role, Watch};
+use crate::title::title_child;
 
 /// Whether this process is a child of a prefork master; the seed's `IsChild`.
 ///
@@ -54,8 +56,8 @@ struct Adopted {
 /// Where a handoff waits that was taken before the fleet was configured.
 static ADOPTED: Mutex<Option<Adopted>> = Mutex::new(None);
 
-/// Takes the handoff now, before any code of the user's has run. Does nothing in a master, nor the
-/// second time.
+/// Takes the handoff now, before any code of the user's has run, and the conditions that come with it.
+/// Does nothing in a master, nor the second time.
 ///
 /// # Errors
 ///
@@ -67,17 +69,27 @@ pub(crate) fn adopt_early() -> Result<(), Error> {
         Role::Child => {
             let mut waiting = ADOPTED.lock().unwrap_or_else(PoisonError::into_inner);
             if waiting.is_none() {
-                *waiting = Some(adopt().map_err(|source| Error::Handoff { source })?);
+                let adopted = adopt().map_err(|source| Error::Handoff { source })?;
+                logging::note_child(adopted.hello.slot, adopted.hello.generation);
+                title_child(&adopted.hello.title, adopted.hello.slot);
+                if let Err(error) = adopted.hello.conditions.take_on() {
+                    // Whoever gets an error may carry on; this process must not.
+                    let slot = adopted.hello.slot;
+                    logging::to_stderr(format_args!("prefork: error: child {slot} {error}"));
+                    sys::exit_now(1);
+                }
+                *waiting = Some(adopted);
             }
             Ok(())
         }
     }
 }
 
-/// Whether this child is to replace another, which stays if it fails: then what only a master needs
-/// has to be in order as well.
-pub(crate) fn is_trial() -> bool {
-    ADOPTED.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(|adopted| adopted.hello.trial)
+/// If this child is to replace another, which stays if it fails, so that what only a master needs has
+/// to be in order as well: the conditions that it runs under.
+pub(crate) fn conditions_on_trial() -> Option<Conditions> {
+    let adopted = ADOPTED.lock().unwrap_or_else(PoisonError::into_inner);
+    adopted.as_ref().filter(|adopted| adopted.hello.trial).map(|adopted| adopted.hello.conditions.clone())
 }
 
 fn stray() -> Error {
@@ -106,7 +118,7 @@ pub(crate) fn run(serve: ServeFn, options: ServeOptions, hooks: Hooks, logger: &
     match adopted.and_then(|adopted| serve_adopted(adopted, serve, options, hooks, logger)) {
         Ok(code) => code,
         Err(error) => {
-            logger.error(format_args!("a child cannot start: {error}"));
+            logger.event("cannot_serve").error(format_args!("a child cannot start: {error}"));
             ExitCode::FAILURE
         }
     }
@@ -142,6 +154,8 @@ fn serve_adopted(
         .spawn(move || watcher.run(watch))
         .map_err(|error| io::Error::other(format!("no thread to watch the master with: {error}")))?;
     let seat = Seat::new(listeners, options, Arc::clone(&ending), logger.clone());
+    #[cfg(feature = "tracing")]
+    let _child = ending.context.span().entered();
     let code = serve.call(seat);
     Ok(ending.serve_returned(code))
 }

@@ -12,6 +12,7 @@ use std::panic;
 use std::process::ExitStatus;
 use std::time::Instant;
 
+use crate::conditions::Conditions;
 use crate::error::{Error, Failure, plain};
 use crate::handoff::{Instruction, Word};
 use crate::hooks::{self, HookFailure, Hooks};
@@ -19,6 +20,7 @@ use crate::listener::{Endpoint, Sharing, SocketOptions, Sockets};
 use crate::logging::Logger;
 use crate::supervisor::{Action, ChildId, Event, Hook, Remark, Request, Settings, Supervisor, Verdict};
 use crate::sys::{self, Occurrence, Program, Reactor, Signal};
+use crate::title::title_master;
 
 /// Everything that a master needs to know, checked.
 #[derive(Debug)]
@@ -27,8 +29,21 @@ pub(crate) struct Plan {
     pub(crate) sharing: Sharing,
     pub(crate) sockets: SocketOptions,
     pub(crate) settings: Settings,
+    /// Under which children run.
+    pub(crate) conditions: Conditions,
+    /// What the fleet's processes call themselves; empty: nothing.
+    pub(crate) title: String,
+    /// Which each run on one of, if there are any; they go round.
+    pub(crate) cpus: Vec<usize>,
     pub(crate) hooks: Hooks,
     pub(crate) logger: Logger,
+}
+
+impl Plan {
+    /// The CPU that the slot's child is pinned to.
+    fn cpu_of(&self, slot: usize) -> Option<usize> {
+        self.cpus.get(slot.checked_rem(self.cpus.len())?).copied()
+    }
 }
 
 /// Runs a fleet until it ends.
@@ -37,6 +52,7 @@ pub(crate) fn run(plan: Plan) -> Result<(), Error> {
         return Err(Error::OnlyReuseportOnWindows);
     }
     let inheritance = sys::inheritance().map_err(|source| Error::Handoff { source })?;
+    title_master(&plan.title);
     let mut master = match inheritance {
         Some(inheritance) => Master::resume(plan, inheritance)?,
         None => Master::new(plan)?,
@@ -64,6 +80,7 @@ struct Master {
 struct Member {
     slot: usize,
     pid: u32,
+    generation: u32,
     /// Whether it took the handoff.
     here: bool,
     ready: bool,
@@ -131,7 +148,7 @@ impl Master {
         self.programs.retain(|generation, _| self.supervisor.needs_generation(*generation));
         let live: Vec<bool> = self.supervisor.live_slots().collect();
         if let Err(error) = self.sockets.steer(&live) {
-            self.plan.logger.warn(format_args!(
+            self.plan.logger.event("cannot_steer").warn(format_args!(
                 "cannot steer new connections to live children, so they wait for their slot's next child: {error}"
             ));
         }
@@ -152,7 +169,7 @@ impl Master {
             Request::Stop | Request::Quit | Request::Grow | Request::Shrink => Ok(()),
         };
         if let Err(error) = resolved {
-            return self.plan.logger.error(error);
+            return self.plan.logger.event("cannot_replace").error(error);
         }
         self.supervisor.handle(now, Event::Request(request));
     }
@@ -176,28 +193,34 @@ impl Master {
             Some(Word::Here) => member.here = true,
             Some(Word::Ready) if !member.ready => {
                 member.ready = true;
-                let (slot, pid) = (member.slot, member.pid);
-                self.report_ready(slot, pid);
+                self.report_ready(child);
                 self.supervisor.handle(now, Event::Ready(child));
             }
             Some(Word::Ready) => {}
             Some(Word::Tired) => self.supervisor.handle(now, Event::Tired(child)),
-            None => self.plan.logger.debug(format_args!("child {} says {line:?}: unknown", member.slot)),
+            None => {
+                let (slot, pid) = (member.slot, member.pid);
+                let event = self.plan.logger.event("unknown_word").child(slot, pid);
+                event.debug(format_args!("child {slot} (pid {pid}) says {line:?}: unknown"));
+            }
         }
     }
 
     fn exited(&mut self, now: Instant, child: ChildId, status: ExitStatus) {
         let Some(member) = self.crew.remove(&child) else { return };
-        let Member { slot, pid, ready, dismissed, .. } = member;
+        let Member { slot, pid, generation, ready, dismissed, .. } = member;
         let logger = &self.plan.logger;
         if dismissed {
-            logger.debug(format_args!("child {slot} (pid {pid}) stopped: {status}"));
+            let event = logger.event("child_stopped").child(slot, pid).generation(generation);
+            event.debug(format_args!("child {slot} (pid {pid}) stopped: {status}"));
         } else if ready && status.success() {
-            logger.info(format_args!("child {slot} (pid {pid}) has ended by itself"));
+            let event = logger.event("child_ended").child(slot, pid).generation(generation);
+            event.info(format_args!("child {slot} (pid {pid}) has ended by itself"));
             self.last_failure = Some(Failure::Exited { slot, pid, ready, status });
         } else if !matches!(&self.last_failure, Some(Failure::NotReady { pid: late, .. }) if *late == pid) {
             let failure = Failure::Exited { slot, pid, ready, status };
-            logger.warn(&failure);
+            let event = logger.event("child_failed").child(slot, pid).generation(generation);
+            event.warn(&failure);
             self.last_failure = Some(failure);
         }
         self.supervisor.handle(now, Event::Exited { child, clean: status.success() });
@@ -244,7 +267,8 @@ impl Master {
             member.dismissed = true;
             if let Err(error) = how(&mut self.reactor) {
                 let (slot, pid) = (member.slot, member.pid);
-                self.plan.logger.warn(format_args!("cannot signal child {slot} (pid {pid}): {error}"));
+                let event = self.plan.logger.event("cannot_signal").child(slot, pid);
+                event.warn(format_args!("child {slot} (pid {pid}) cannot be signalled: {error}"));
             }
         }
     }
@@ -272,13 +296,15 @@ impl Master {
             .filter(has_queue)
             .try_for_each(|socket| self.reactor.lend(child, Instruction::StandIn.to_line(), socket));
         if let Err(error) = lent {
-            self.plan.logger.warn(format_args!("cannot lend the socket of slot {slot}: {error}"));
+            let event = self.plan.logger.event("cannot_lend").slot(slot);
+            event.warn(format_args!("cannot lend the socket of slot {slot}: {error}"));
         }
     }
 
     fn tell(&mut self, child: ChildId, instruction: Instruction) {
         if let Err(error) = self.reactor.say(child, instruction.to_line()) {
-            self.plan.logger.warn(format_args!("cannot tell a child to {}: {error}", instruction.to_line()));
+            let event = self.plan.logger.event("cannot_tell");
+            event.warn(format_args!("cannot tell a child to {}: {error}", instruction.to_line()));
         }
     }
 
@@ -293,7 +319,7 @@ impl Master {
                 ("on_master_ready", hooks.on_master_ready.as_ref().map(|hook| hooks::run(|| hook(pids))))
             }
             Hook::ChildRecover { old, new } => {
-                self.plan.logger.info(format_args!("started pid {new} in place of pid {old}"));
+                self.report_replaced(*old, *new);
                 (
                     "on_child_recover",
                     hooks.on_child_recover.as_ref().map(|hook| hooks::run(|| hook(*old, *new))),
@@ -301,7 +327,7 @@ impl Master {
             }
         };
         let Some(Err(failure)) = outcome else { return };
-        self.plan.logger.error(match &failure {
+        self.plan.logger.event("hook_failed").error(match &failure {
             HookFailure::Error(error) => format!("hook {name} failed: {error}; stopping"),
             HookFailure::Panic(_) => format!("hook {name} panicked; stopping"),
         });
@@ -323,7 +349,7 @@ impl Master {
                 Err(Error::OverRecovery { failures, threshold: plan.settings.recover.threshold, last })
             }
             (_, Verdict::Stopped, _) => {
-                plan.logger.info("stopped");
+                plan.logger.event("stopped").info("stopped");
                 Ok(())
             }
             (None, Verdict::HookFailed | Verdict::SpawnFailed, _)

@@ -8,7 +8,7 @@ use crate::supervisor::{ChildId, Remark};
 
 impl Master {
     pub(super) fn announce_start(&self) {
-        self.plan.logger.info(format_args!(
+        self.plan.logger.event("start").info(format_args!(
             "listening on {} ({}), starting {}; master pid {}",
             self.sockets,
             self.sockets.kind(),
@@ -19,7 +19,7 @@ impl Master {
 
     pub(super) fn announce_ready(&self, pids: &[u32]) {
         let list: Vec<String> = pids.iter().map(u32::to_string).collect();
-        self.plan.logger.info(format_args!(
+        self.plan.logger.event("ready").info(format_args!(
             "{} ready (pids {}); stop with Ctrl-C or kill -TERM {}",
             children(pids.len()),
             list.join(" "),
@@ -28,10 +28,21 @@ impl Master {
     }
 
     /// After the start, which is one line for all, each child that becomes ready has its own.
-    pub(super) fn report_ready(&self, slot: usize, pid: u32) {
+    pub(super) fn report_ready(&self, child: ChildId) {
+        let Some(Member { slot, pid, generation, .. }) = self.crew.get(&child) else { return };
         if self.supervisor.has_been_whole() {
-            self.plan.logger.info(format_args!("child {slot} ready (pid {pid})"));
+            let event = self.plan.logger.event("child_ready").child(*slot, *pid).generation(*generation);
+            event.info(format_args!("child {slot} (pid {pid}) is ready"));
         }
+    }
+
+    pub(super) fn report_replaced(&self, old: u32, new: u32) {
+        let Some(Member { slot, generation, .. }) = self.crew.values().find(|member| member.pid == new)
+        else {
+            return;
+        };
+        let event = self.plan.logger.event("child_replaced").child(*slot, new).generation(*generation);
+        event.info(format_args!("child {slot} (pid {new}) started in place of pid {old}"));
     }
 
     pub(super) fn log(&mut self, remark: &Remark) {
@@ -39,60 +50,73 @@ impl Master {
         let grace = readable(self.plan.settings.grace);
         match remark {
             Remark::RespawnIn { slot, delay } => {
-                logger.info(format_args!("child {slot} is started again in {}", readable(*delay)));
+                let event = logger.event("child_delayed").slot(*slot);
+                event.info(format_args!("child {slot} is started again in {}", readable(*delay)));
             }
             Remark::BootTimeout(child) => self.boot_timed_out(*child),
             Remark::GraceOver(child) => {
-                if let Some(Member { slot, pid, .. }) = self.crew.get(child) {
-                    logger.warn(format_args!(
+                if let Some(Member { slot, pid, generation, .. }) = self.crew.get(child) {
+                    let event = logger.event("child_killed").child(*slot, *pid).generation(*generation);
+                    event.warn(format_args!(
                         "child {slot} (pid {pid}) did not stop within {grace}: killing it"
                     ));
                 }
             }
-            Remark::StoppingIn(delay) => logger.info(format_args!(
+            Remark::StoppingIn(delay) => logger.event("stop_delayed").info(format_args!(
                 "stopping in {}: accepting until then; ask again to stop at once",
                 readable(*delay)
             )),
-            Remark::Stopping => logger.info(format_args!(
+            Remark::Stopping => logger.event("stopping").info(format_args!(
                 "stopping: {} may take {grace} to finish; ask again to stop at once",
                 children(self.crew.len())
             )),
             Remark::StoppingAtOnce => {
-                logger.warn(format_args!("stopping at once: killing {}", children(self.crew.len())));
+                let event = logger.event("stopping_at_once");
+                event.warn(format_args!("stopping at once: killing {}", children(self.crew.len())));
             }
-            Remark::Reloading { generation } => logger.info(format_args!(
-                "reloading: generation {generation} of {} replaces {}, new before old",
-                self.path_of(*generation),
-                children(self.supervisor.fleet_size())
-            )),
+            Remark::Reloading { generation } => {
+                logger.event("reloading").generation(*generation).info(format_args!(
+                    "reloading: generation {generation} of {} replaces {}, new before old",
+                    self.path_of(*generation),
+                    children(self.supervisor.fleet_size())
+                ))
+            }
             Remark::Reloaded { generation } => {
-                logger.info(format_args!("reloaded: every child is of generation {generation}"));
+                let event = logger.event("reloaded").generation(*generation);
+                event.info(format_args!("reloaded: every child is of generation {generation}"));
             }
-            Remark::ReloadAborted { slot, replaced, of } => logger.error(format_args!(
-                "reload aborted: the new child {slot} is no good; {replaced} of {of} children are new, \
+            Remark::ReloadAborted { slot, replaced, of } => {
+                logger.event("reload_aborted").slot(*slot).error(format_args!(
+                    "reload aborted: the new child {slot} is no good; {replaced} of {of} children are new, \
                  the others stay as they were"
-            )),
-            Remark::Upgrading { generation } => logger.info(format_args!(
-                "upgrading to {}: starting a trial child first",
-                self.path_of(*generation)
-            )),
+                ))
+            }
+            Remark::Upgrading { generation } => logger.event("upgrading").generation(*generation).info(
+                format_args!("upgrading to {}: starting a trial child first", self.path_of(*generation)),
+            ),
             Remark::UpgradeAborted => {
-                logger.error("upgrade aborted: the trial child did not become ready; the fleet is as it was");
+                let event = logger.event("upgrade_aborted");
+                event.error("upgrade aborted: the trial child did not become ready; the fleet is as it was");
             }
             Remark::Recycling { slot } => {
-                logger.info(format_args!("child {slot} has reached its limit and is replaced"));
+                let event = logger.event("child_beyond_limit").slot(*slot);
+                event.info(format_args!("child {slot} has reached its limit and is replaced"));
             }
-            Remark::RecyclingFailed { slot } => logger.warn(format_args!(
-                "child {slot} stays beyond its limit: its replacement did not become ready"
-            )),
+            Remark::RecyclingFailed { slot } => logger.event("child_not_replaced").slot(*slot).warn(
+                format_args!("child {slot} stays beyond its limit: its replacement did not become ready"),
+            ),
             Remark::Resized { from, to } => {
-                logger.info(format_args!("{} in place of {from}", children(*to)));
+                let event = logger.event("resized");
+                event.info(format_args!("{} in place of {from}", children(*to)));
             }
             Remark::NotResized(size) => {
-                logger
+                let event = logger.event("not_resized");
+                event
                     .warn(format_args!("the fleet stays as it is: {} is as far as it goes", children(*size)));
             }
-            Remark::Unexpected(event) => logger.error(format_args!("a bug in prefork: unexpected {event:?}")),
+            Remark::Unexpected(event) => {
+                logger.event("bug").error(format_args!("a bug in prefork: unexpected {event:?}"))
+            }
         }
     }
 
@@ -106,7 +130,8 @@ impl Master {
         if let Some(member) = self.crew.get(&child) {
             let timeout = self.plan.settings.start_timeout;
             let failure = Failure::NotReady { slot: member.slot, pid: member.pid, timeout };
-            self.plan.logger.warn(format_args!("{failure}: killing it"));
+            let event = self.plan.logger.event("child_not_ready").child(member.slot, member.pid);
+            event.generation(member.generation).warn(format_args!("{failure}: killing it"));
             self.last_failure = Some(failure);
             self.check_handoff(Instant::now(), child);
         }

@@ -9,6 +9,7 @@ use std::process::{Child, Command};
 use std::time::Instant;
 
 use super::{Cause, Master, Member};
+use crate::conditions::Conditions;
 use crate::error::{Error, Failure};
 use crate::handoff::Hello;
 use crate::hooks::Hooks;
@@ -24,8 +25,9 @@ impl Master {
         let now = Instant::now();
         match started {
             Ok(pid) => {
-                self.plan.logger.debug(format_args!("child {slot} started (pid {pid})"));
-                let member = Member { slot, pid, here: false, ready: false, dismissed: false };
+                let event = self.plan.logger.event("child_started").child(slot, pid).generation(generation);
+                event.debug(format_args!("child {slot} (pid {pid}) started"));
+                let member = Member { slot, pid, generation, here: false, ready: false, dismissed: false };
                 self.crew.insert(child, member);
                 self.supervisor.handle(now, Event::Spawned { child, pid });
             }
@@ -52,18 +54,33 @@ impl Master {
             grace: self.plan.settings.grace,
             master: std::process::id(),
             trial: self.supervisor.is_trial(child),
+            title: self.plan.title.clone(),
+            conditions: Conditions { cpu: self.plan.cpu_of(slot), ..self.plan.conditions.clone() },
         };
         let program = self.programs.get(&generation).or(self.programs.values().next());
         let command = program.ok_or_else(|| io::Error::other("no program"))?.command();
+        self.hint_cpu(slot)?;
         let sockets = self.sockets.for_slot(slot)?;
         let produce = |command| produce(&self.plan.hooks, panicked, command);
         self.reactor.spawn(child, command, &produce, &hello.to_line(), &sockets)
     }
 
+    /// A hint for the kernel: without it connections are spread as they always were.
+    fn hint_cpu(&mut self, slot: usize) -> io::Result<()> {
+        self.sockets.for_slot(slot)?;
+        for socket in self.sockets.own_of(slot) {
+            if let Err(error) = sys::prefer_cpu(socket, self.plan.cpu_of(slot)) {
+                let event = self.plan.logger.event("cannot_hint").slot(slot);
+                event.debug(format_args!("cannot have the kernel prefer the CPU of slot {slot}: {error}"));
+            }
+        }
+        Ok(())
+    }
+
     fn spawn_failed(&mut self, slot: usize, source: io::Error, transient: bool, panic: Option<Panic>) {
         if transient {
             let failure = Failure::NotStarted { slot, source };
-            self.plan.logger.warn(&failure);
+            self.plan.logger.event("child_not_started").slot(slot).warn(&failure);
             self.last_failure = Some(failure);
             return;
         }
@@ -72,7 +89,8 @@ impl Master {
             None if self.plan.hooks.command_producer.is_some() => Error::CommandProducer { source },
             None => Error::Spawn { source },
         };
-        self.plan.logger.error(format_args!("child {slot}: {error}"));
+        let event = self.plan.logger.event("child_not_started").slot(slot);
+        event.error(format_args!("child {slot} could not be started: {error}"));
         self.blame(Cause::Error(error));
     }
 

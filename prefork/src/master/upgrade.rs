@@ -29,11 +29,14 @@ impl Master {
             Some(program) => self.try_exec(program, &snapshot),
             None => io::Error::other("its program was lost, which is a bug in prefork"),
         };
-        self.plan.logger.error(format_args!("cannot execute the new program: {error}"));
+        self.plan
+            .logger
+            .event("cannot_execute")
+            .error(format_args!("cannot execute the new program: {error}"));
     }
 
     fn try_exec(&self, program: &Program, snapshot: &Snapshot) -> io::Error {
-        let mut text = format!("{HEADING}\n");
+        let mut text = format!("{HEADING}\nconditions{}\n", conditions(&self.plan));
         let mut channels = Vec::new();
         describe_sockets(&mut text, &self.sockets.passed());
         describe_fleet(&mut text, snapshot);
@@ -42,7 +45,8 @@ impl Master {
             describe_child(&mut text, child, channel.is_some());
             channels.extend(channel);
         }
-        self.plan.logger.info(format_args!("executing {} in place of this master", program.path().display()));
+        let event = self.plan.logger.event("executing");
+        event.info(format_args!("executing {} in place of this master", program.path().display()));
         program.exec(&text, &self.sockets.all(), &channels)
     }
 
@@ -62,15 +66,18 @@ impl Master {
             reactor.adopt(child.id, child.pid, channel).map_err(broken)?;
             let dismissed = child.role == RoleSnapshot::Leaving;
             let (slot, pid, ready) = (child.slot, child.pid, child.ready);
-            crew.insert(child.id, Member { slot, pid, here: true, ready, dismissed });
+            let generation = child.generation;
+            crew.insert(child.id, Member { slot, pid, generation, here: true, ready, dismissed });
         }
         let snapshot =
             Snapshot { children: last.children.into_iter().map(|(child, _)| child).collect(), ..last.fleet };
-        let supervisor = Supervisor::resume(plan.settings, &snapshot, moved, Instant::now());
+        // The trial child was started by the last program, in that one's place and under its conditions.
+        let everyone = moved || last.conditions.trim() != conditions(&plan).trim();
+        let supervisor = Supervisor::resume(plan.settings, &snapshot, everyone, Instant::now());
         let programs = [(snapshot.generation, program)].into();
         let mut master =
             Self { supervisor, plan, programs, reactor, sockets, crew, last_failure: None, cause: None };
-        master.plan.logger.info(format_args!(
+        master.plan.logger.event("upgraded").generation(snapshot.generation).info(format_args!(
             "upgraded: this program is master now, of {}, on {}; master pid {}",
             super::report::children(master.crew.len()),
             master.sockets,
@@ -92,6 +99,12 @@ struct Last {
     children: Vec<(ChildSnapshot, bool)>,
     /// Where it listened, in the order of the sockets.
     sockets: Vec<Passed>,
+    /// Under what its children run.
+    conditions: String,
+}
+
+fn conditions(plan: &Plan) -> String {
+    format!("{} {:?}", plan.conditions.to_fields(), plan.cpus)
 }
 
 /// The sockets, as far as the options still name their addresses, and new ones for the others. If
@@ -103,12 +116,12 @@ fn take_addresses(plan: &Plan, last: &[Passed], inherited: Vec<Socket>) -> Resul
     let sockets = match sockets.rearranged(&plan.endpoints, plan.sharing, workers, plan.sockets) {
         Ok(sockets) => sockets,
         Err((sockets, error)) => {
-            plan.logger.error(format_args!("{error}; staying on {sockets}"));
+            plan.logger.event("cannot_move").error(format_args!("{error}; staying on {sockets}"));
             sockets
         }
     };
     if let Err(error) = sockets.renew_options() {
-        plan.logger.error(format_args!("{error}; the sockets stay as they were"));
+        plan.logger.event("cannot_set").error(format_args!("{error}; the sockets stay as they were"));
     }
     let endpoints = |all: &[Passed]| all.iter().map(|passed| passed.endpoint.clone()).collect::<Vec<_>>();
     let moved = endpoints(&sockets.passed()) != endpoints(last);
@@ -169,6 +182,7 @@ fn parse_line(line: &str, last: &mut Last) -> Option<()> {
         }
         "failure" => last.fleet.failure_ages.push(Duration::from_millis(rest.parse().ok()?)),
         "sockets" => last.sockets.push(parse_sockets(rest)?),
+        "conditions" => rest.clone_into(&mut last.conditions),
         "child" => {
             let child = ChildSnapshot {
                 id: ChildId(words.next()?.parse().ok()?),

@@ -7,6 +7,7 @@
 use std::env;
 
 use super::Prefork;
+use super::privileges::{NICE, OPEN_FILES};
 use super::sockets::QUEUES;
 use super::supervision::{FAILURES, SLOTS};
 use super::value::bad;
@@ -67,6 +68,28 @@ const VARIABLES: &[Variable] = &[
     variable("PREFORK_MAX_LIFETIME", "max_lifetime", |fleet, text| fleet.max_lifetime(text)),
     variable("PREFORK_MAX_RSS", "max_rss", |fleet, text| fleet.max_rss(text)),
     variable("PREFORK_HANG_TIMEOUT", "hang_timeout", |fleet, text| fleet.hang_timeout(text)),
+    variable("PREFORK_TITLE", "title", |fleet, text| fleet.title(text)),
+    variable("PREFORK_USER", "user", |fleet, text| fleet.user(text)),
+    variable("PREFORK_GROUP", "group", |fleet, text| fleet.group(text)),
+    variable("PREFORK_NO_NEW_PRIVS", "no_new_privs", |mut fleet, text| {
+        fleet.wishes.no_new_privs = fleet.read("no_new_privs", text).unwrap_or_default();
+        fleet
+    }),
+    variable("PREFORK_CPU_AFFINITY", "cpu_affinity", |fleet, text| fleet.cpu_affinity(text)),
+    variable("PREFORK_NICE", "nice", |mut fleet, text| {
+        fleet.wishes.nice = fleet.read_in("nice", text, NICE);
+        fleet
+    }),
+    variable("PREFORK_RLIMIT_NOFILE", "rlimit_nofile", |mut fleet, text| {
+        fleet.wishes.open_files = fleet.read_in("rlimit_nofile", text, OPEN_FILES);
+        fleet
+    }),
+    variable("PREFORK_LANDLOCK_READ", "landlock_read", |fleet, text| {
+        fleet.landlock_read(env::split_paths(text))
+    }),
+    variable("PREFORK_LANDLOCK_WRITE", "landlock_write", |fleet, text| {
+        fleet.landlock_write(env::split_paths(text))
+    }),
     #[cfg(feature = "tokio")]
     variable("PREFORK_RUNTIME", "runtime", |fleet, text| fleet.runtime(text)),
 ];
@@ -113,11 +136,12 @@ impl Prefork {
             match VARIABLES.iter().find(|variable| variable.name == name) {
                 Some(Variable { option, .. }) if self.said.contains(option) && !value.is_empty() => {
                     self.logger
+                        .event("idle_variable")
                         .warn(format_args!("{name} has no effect: the program itself sets `{option}`"));
                 }
                 Some(_) => {}
                 None if sys::OWN_VARIABLES.contains(&name) => {}
-                None => self.logger.warn(unknown(name)),
+                None => self.logger.event("idle_variable").warn(unknown(name)),
             }
         }
     }

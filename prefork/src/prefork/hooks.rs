@@ -5,11 +5,24 @@ use std::process::{Child, Command};
 use std::sync::Arc;
 
 use super::Prefork;
+use super::value::bad;
 use crate::hooks::HookResult;
 use crate::logging::Logger;
 
-/// # Hooks, and where messages go
+/// # Hooks, and how the fleet presents itself
 impl Prefork {
+    /// What the fleet's processes call themselves: `ps` and `top` show `app: master` with its arguments,
+    /// and `app: child 3`. Nothing, as in `""`: they are shown as they were started. Default: the name of
+    /// the program. On macOS and Windows there are no titles.
+    pub fn title(mut self, title: impl AsRef<str>) -> Self {
+        let (name, title) = (self.note_author("title"), title.as_ref());
+        if title.contains(char::is_control) {
+            self.refuse(bad(name, title.escape_debug(), "text without control characters"));
+        }
+        self.title = Some(title.to_owned());
+        self
+    }
+
     /// Runs in each child when its master is gone; the child then drains, and exits with 1.
     ///
     /// It runs in a thread beside the serve function. It may end the process itself.
@@ -49,7 +62,7 @@ impl Prefork {
     ///
     /// The command is complete: program, arguments, environment, and the handoff as its standard
     /// input. The producer may alter or wrap it, and returns the process it started. An error stops
-    /// the fleet with [`Error::CommandProducer`], unless the system was short of something: then it
+    /// the fleet with [`Error::CommandProducer`](crate::Error::CommandProducer), unless the system was short of something: then it
     /// is tried again.
     pub fn command_producer(
         mut self,
@@ -59,8 +72,8 @@ impl Prefork {
         self
     }
 
-    /// Where the runtime's own messages go. Default: the installed [`log`] logger; with none
-    /// installed, standard error, from level info up.
+    /// Where the runtime's own messages go. Default: with the feature `tracing`, the subscriber, if there
+    /// is one; else the installed [`log`] logger; with none installed, standard error, from level info up.
     pub fn logger(mut self, logger: impl log::Log + 'static) -> Self {
         self.logger = Logger::new(logger);
         self

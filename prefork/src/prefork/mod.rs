@@ -1,7 +1,7 @@
 //! [`Prefork`]: every option, its validation, and the ways to start.
 //!
 //! - `mod.rs`: the fleet to be, and the ways to start it
-//! - `sockets.rs`, `supervision.rs`, `tls.rs`, `hooks.rs`: the options, by what they are about
+//! - `sockets.rs`, `supervision.rs`, `privileges.rs`, `tls.rs`, `hooks.rs`: the options, by what they are about
 //! - `value.rs`: how values are written
 //! - `environment.rs`: options from outside
 //! - `plan.rs`: rules across options, and defaults
@@ -9,6 +9,7 @@
 mod environment;
 mod hooks;
 mod plan;
+mod privileges;
 mod sockets;
 mod supervision;
 mod tls;
@@ -20,10 +21,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+pub use privileges::CpuAffinity;
+use privileges::Wishes;
 use value::MAX_WORKERS;
 pub use value::{OptionValue, Readiness};
 
 use crate::child;
+use crate::conditions::Conditions;
 use crate::error::Error;
 use crate::hooks::Hooks;
 use crate::listener::{Network, SocketOptions};
@@ -78,6 +82,8 @@ pub struct Prefork {
     stop_delay: Duration,
     reload_parallel: usize,
     max_lifetime: Option<Duration>,
+    title: Option<String>,
+    wishes: Wishes,
     serving: ServeOptions,
     hooks: Hooks,
     logger: Logger,
@@ -121,6 +127,8 @@ impl Prefork {
             stop_delay: Duration::ZERO,
             reload_parallel: 1,
             max_lifetime: None,
+            title: None,
+            wishes: Wishes::default(),
             serving: ServeOptions::default(),
             hooks: Hooks::default(),
             logger: Logger::default(),
@@ -198,11 +206,11 @@ impl Prefork {
         let mut fleet = self.with_environment();
         if child::role() == Role::Master {
             fleet.warn_of_idle_variables();
-            master::run(fleet.plan()?)?;
+            master::run(fleet.plan(&Conditions::default())?)?;
             return Ok(ExitCode::SUCCESS);
         }
-        if child::is_trial() {
-            fleet.plan()?;
+        if let Some(conditions) = child::conditions_on_trial() {
+            fleet.plan(&conditions)?;
         }
         Ok(child::run(fleet.serve, fleet.serving, fleet.hooks, &fleet.logger))
     }

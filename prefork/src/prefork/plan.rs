@@ -4,16 +4,19 @@ use std::thread;
 
 use super::value::bad;
 use super::{MAX_WORKERS, Prefork};
+use crate::conditions::Conditions;
 use crate::error::Error;
 use crate::listener::{Endpoint, Network, Sharing};
 use crate::master::Plan;
 use crate::serve::{Demand, TlsForm};
 use crate::supervisor::{RecoverPolicy, Settings};
+use crate::title::default_title;
 use crate::tls::Material;
 
 impl Prefork {
-    /// Checks every option and fills in the defaults.
-    pub(super) fn plan(&mut self) -> Result<Plan, Error> {
+    /// Checks every option and fills in the defaults. `bound` are the conditions that this process
+    /// runs under.
+    pub(super) fn plan(&mut self, bound: &Conditions) -> Result<Plan, Error> {
         if let Some(problem) = self.problem.take() {
             return Err(problem);
         }
@@ -22,6 +25,7 @@ impl Prefork {
         // A system that does not tell has at least one.
         let workers = self.workers.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
         self.serving.material.check()?;
+        let (conditions, cpus) = self.wishes.resolve(bound)?;
         Ok(Plan {
             endpoints,
             sharing: if self.reuseport { Sharing::Reuseport } else { Sharing::Shared },
@@ -36,6 +40,9 @@ impl Prefork {
                 grace: self.shutdown_grace,
                 start_timeout: self.start_timeout,
             },
+            conditions,
+            title: self.title.clone().unwrap_or_else(default_title),
+            cpus,
             hooks: self.hooks.clone(),
             logger: self.logger.clone(),
         })

@@ -22,7 +22,7 @@ impl Prefork {
     }
 
     /// How many failures of children are recovered; one more stops the fleet with
-    /// [`Error::OverRecovery`]. They are counted in the
+    /// [`Error::OverRecovery`](crate::Error::OverRecovery). They are counted in the
     /// [`recover_window`](Self::recover_window), without one over the master's life. Default, with
     /// neither set: five within a minute.
     ///

@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::Prefork;
+use super::{CpuAffinity, Prefork};
 use crate::error::Error;
 use crate::listener::Network;
 
@@ -80,6 +80,12 @@ impl Spelled for u32 {
     }
 }
 
+impl Spelled for i32 {
+    fn read(text: &str) -> Result<Self, String> {
+        text.trim().parse().map_err(|_| "a whole number".to_owned())
+    }
+}
+
 impl Spelled for bool {
     fn read(text: &str) -> Result<Self, String> {
         text.parse().map_err(|_| "`true` or `false`".to_owned())
@@ -129,6 +135,15 @@ impl Spelled for Readiness {
     }
 }
 
+impl Spelled for CpuAffinity {
+    fn read(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            _ => Self::from_list(text).ok_or_else(|| "`auto`, or CPUs such as `0-3,8`".to_owned()),
+        }
+    }
+}
+
 impl Spelled for Network {
     fn read(text: &str) -> Result<Self, String> {
         text.parse()
@@ -164,6 +179,16 @@ impl Ranged for usize {
 }
 
 impl Ranged for u32 {
+    fn expected(range: &RangeInclusive<Self>, _value: Option<&Self>) -> String {
+        expected_number(range)
+    }
+
+    fn spell(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Ranged for i32 {
     fn expected(range: &RangeInclusive<Self>, _value: Option<&Self>) -> String {
         expected_number(range)
     }

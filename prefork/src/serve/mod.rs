@@ -146,7 +146,7 @@ impl<Kind> Seat<Kind> {
 
     fn give_up(&self, why: fmt::Arguments<'_>) -> ! {
         let slot = self.ending.context.slot();
-        self.logger.error(format_args!("child {slot} cannot serve: {why}"));
+        self.logger.event("cannot_serve").error(format_args!("child {slot} cannot serve: {why}"));
         std::process::exit(1)
     }
 }
@@ -201,7 +201,7 @@ impl ServeFn {
     {
         let call = |seat: Seat<()>| {
             let seat = seat.of();
-            match build(seat.options.runtime) {
+            match build(&seat) {
                 Ok(runtime) => runtime.block_on(drive(&seat, serve)),
                 Err(error) => seat.give_up(format_args!("no tokio runtime: {error}")),
             }
@@ -220,12 +220,18 @@ impl ServeFn {
 }
 
 #[cfg(feature = "tokio")]
-fn build(runtime: Runtime) -> io::Result<tokio::runtime::Runtime> {
+fn build<Kind>(seat: &Seat<Kind>) -> io::Result<tokio::runtime::Runtime> {
     use tokio::runtime::Builder;
-    let mut builder = match runtime {
+    let mut builder = match seat.options.runtime {
         Runtime::CurrentThread => Builder::new_current_thread(),
         Runtime::MultiThread => Builder::new_multi_thread(),
     };
+    #[cfg(feature = "tracing")]
+    {
+        let span = seat.ending.context.span();
+        // Entered for as long as the thread lives.
+        builder.on_thread_start(move || std::mem::forget(span.clone().entered()));
+    }
     builder.enable_all().build()
 }
 

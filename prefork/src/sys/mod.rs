@@ -15,12 +15,17 @@
 //!   many wait on one.
 //! - [`SocketFile`]: a Unix socket in the file system; [`set_defer_accept`], [`set_fast_open`]: options
 //!   of TCP listeners that not every system has.
+//! - [`prefer_cpu`]: which socket of a group is to get what arrives on a CPU.
+//! - [`find_user`], [`find_group`], [`groups_of`], [`allowed_cpus`] and the functions named `check_…`:
+//!   whether this process can have its children take on what the options ask for.
 //! - [`close_for_all`]: closes a listener that no process is to accept from any more.
 //!
 //! In a child
 //! - [`handoff_is_waiting`]: whether a master started this process.
 //! - [`adopt`]: takes the handoff off standard input, and erases the traces that would make a
 //!   grandchild take itself for a child.
+//! - [`assume`], [`limit_open_files`], [`set_nice`], [`pin_to_cpu`], [`refuse_new_privileges`],
+//!   [`confine_to`]: the conditions that it takes on, for ever.
 //! - [`Watch`]: waits until the master wants a stop, or is dead; [`Voice`]: tells the master something.
 //! - [`Door`]: the listeners, as a thing that can be shut while a server that knows nothing of it
 //!   sits in `accept`.
@@ -29,6 +34,7 @@
 //! - [`exit_now`]: ends the process without running anything more of it.
 //!
 //! In both
+//! - [`set_title`]: what `ps` shows of this process.
 //! - [`is_transient`], [`is_out_of_descriptors`], [`lacks_ipv6`]: what an error means.
 
 use std::process::ExitStatus;
@@ -59,6 +65,15 @@ pub(crate) const OWN_VARIABLES: [&str; 2] = [MARKER, STATE_VARIABLE];
 
 /// How every handoff begins; what follows is the business of `handoff.rs`.
 pub(crate) const GREETING: &str = "prefork/1 ";
+
+/// A user of this system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Account {
+    pub(crate) name: String,
+    pub(crate) uid: u32,
+    /// Of its primary group.
+    pub(crate) gid: u32,
+}
 
 /// What an operator sends to the master.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -99,6 +99,8 @@ fn produce(what: &str, mut command: Command) -> io::Result<Child> {
             wrapped.spawn()
         }
         "error" => Err(io::Error::other("no child today")),
+        #[cfg(unix)]
+        "daemon" => std::os::unix::process::CommandExt::uid(&mut command, 1).spawn(),
         "panic" => panic!("a producer panics, as told"),
         "true" => Command::new("true").spawn(),
         "sleep" => Command::new("sleep").arg("1000").spawn(),

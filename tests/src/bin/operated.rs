@@ -3,8 +3,8 @@
 //!
 //! Its options, besides those of every server: `ready`, `stop_delay`, `reload_parallel`,
 //! `max_lifetime`, `max_rss`, `hang_timeout`; `broken`: a file whose presence makes a child end
-//! before it is ready; `overrides`: a file with an address and a number of workers that count in
-//! place of the options, as if another program had been built with them.
+//! before it is ready; `overrides`: a file with an address, a number of workers and maybe a user
+//! that count in place of the options, as if another program had been built with them.
 
 #![allow(clippy::expect_used, reason = "a server under test that cannot start fails its test")]
 
@@ -33,12 +33,11 @@ fn main() -> ExitCode {
     }
     let fleet = with_upkeep(app::builder(serve));
     let overrides = app::option("overrides").and_then(|path| std::fs::read_to_string(path).ok());
-    match overrides.as_deref().and_then(|text| text.split_once(' ')) {
-        Some((addr, workers)) => {
-            app::finish(fleet.workers(workers.parse().expect("a number")).listen_and_serve(addr))
-        }
-        None => app::start(fleet),
-    }
+    let words: Vec<&str> = overrides.iter().flat_map(|text| text.split(' ')).collect();
+    let Some((addr, [workers, user @ ..])) = words.split_first() else { return app::start(fleet) };
+    let fleet = fleet.workers(workers.parse().expect("a number"));
+    let fleet = user.iter().fold(fleet, |fleet, user| fleet.user(user));
+    app::finish(fleet.listen_and_serve(addr))
 }
 
 fn with_upkeep(mut fleet: Prefork) -> Prefork {

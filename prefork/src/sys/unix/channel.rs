@@ -10,8 +10,8 @@ use socket2::Socket;
 
 /// The kernel takes no more descriptors in one message.
 const MAX_SOCKETS: usize = 253;
-/// No line is longer; whoever sends more is not one of ours.
-const MAX_LINE: usize = 4096;
+/// No line is longer; whoever sends more is not one of ours. Many groups and paths take room.
+const MAX_LINE: usize = 65_536;
 
 /// What one look at the channel brought.
 #[derive(Debug, PartialEq, Eq)]
@@ -65,6 +65,9 @@ impl Channel {
 
     /// Sends one line, and the listeners with it.
     pub(crate) fn send(&mut self, line: &str, sockets: &[&Socket]) -> io::Result<()> {
+        if line.len() > MAX_LINE {
+            return Err(io::Error::other(format!("the handoff is longer than {MAX_LINE} bytes")));
+        }
         if sockets.is_empty() {
             return self.socket.write_all(format!("{line}\n").as_bytes());
         }
@@ -175,7 +178,8 @@ mod tests {
     fn a_flood_is_refused() {
         let (mut master, child) = Channel::pair().unwrap();
         let mut child = Channel::new(UnixStream::from(child));
-        master.send(&"x".repeat(2 * MAX_LINE), &[]).unwrap();
+        assert!(master.send(&"x".repeat(2 * MAX_LINE), &[]).is_err());
+        master.socket.write_all("x".repeat(2 * MAX_LINE).as_bytes()).unwrap();
         let outcome = loop {
             match child.receive() {
                 Ok(Received::Bytes) => {}

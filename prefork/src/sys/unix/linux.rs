@@ -3,33 +3,48 @@
 use std::ffi::CString;
 use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::fcntl::{F_GETFL, fcntl};
 use nix::libc;
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::{Pid, SysconfVar};
 use socket2::Socket;
 
-/// The file that this process runs, by a name that no rename or deletion can change. It names this
-/// process's pid, so that it means the same in a program that a producer wraps around a child.
-pub(super) fn own_executable() -> Option<PathBuf> {
-    let link = PathBuf::from(format!("/proc/{}/exe", std::process::id()));
-    link.exists().then_some(link)
+/// The file that this process runs, pinned.
+pub(super) fn own_executable() -> Option<(PathBuf, File)> {
+    match pin(Path::new("/proc/self/exe")) {
+        Ok((name, Some(file))) => Some((name, file)),
+        Ok((_, None)) | Err(_) => None,
+    }
 }
 
-/// A name for the file at `path` that no rename or deletion can change, as long as the file beside
-/// it is kept open.
+/// Where a process finds its own descriptors.
+const DESCRIPTORS: &str = "/proc/self/fd";
+
+/// A name for the file at `path` that no rename or deletion can change, for every process that has
+/// inherited the file beside it: whoever it runs as, it may follow links of its own.
 pub(super) fn pin(path: &Path) -> io::Result<(PathBuf, Option<File>)> {
     let file = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path)?;
-    let name = PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), file.as_raw_fd()));
+    let name = Path::new(DESCRIPTORS).join(file.as_raw_fd().to_string());
     // Without /proc there is only the path.
     if name.exists() { Ok((name, Some(file))) } else { Ok((path.to_owned(), None)) }
+}
+
+/// The descriptor that the name of a pinned file stands for.
+pub(super) fn pinned(name: &Path) -> Option<RawFd> {
+    name.strip_prefix(DESCRIPTORS).ok()?.to_str()?.parse().ok()
+}
+
+/// Whether a descriptor is open and of the kind that pins a file.
+pub(super) fn is_pin(descriptor: BorrowedFd<'_>) -> bool {
+    fcntl(descriptor, F_GETFL).is_ok_and(|flags| flags & libc::O_PATH != 0)
 }
 
 /// A file without a name, in memory.
@@ -240,7 +255,12 @@ pub(super) fn nameless_unix_listener() -> io::Result<UnixListener> {
     Ok(socket.into())
 }
 
-fn set_option<T>(socket: &Socket, level: libc::c_int, option: libc::c_int, value: &T) -> io::Result<()> {
+pub(super) fn set_option<T>(
+    socket: &Socket,
+    level: libc::c_int,
+    option: libc::c_int,
+    value: &T,
+) -> io::Result<()> {
     let size = libc::socklen_t::try_from(size_of::<T>()).map_err(io::Error::other)?;
     // SAFETY: the pointer and the size are those of one value that outlives the call, and each
     // caller passes the type that its option takes.

@@ -1,18 +1,28 @@
 //! Unix: signals, socket pairs, descriptors.
 
 mod channel;
+mod conditions;
 mod door;
 mod exec;
+#[cfg_attr(target_vendor = "apple", path = "identity_apple.rs")]
+mod identity;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod linux;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 #[path = "portable.rs"]
 mod linux;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+#[path = "conditions_linux.rs"]
+mod platform;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[path = "conditions_portable.rs"]
+mod platform;
 mod program;
 mod reactor;
 mod role;
 mod socket_file;
 mod stand_in;
+mod title;
 mod watch;
 
 use std::io;
@@ -26,14 +36,23 @@ use nix::libc;
 use socket2::Socket;
 
 pub(crate) use channel::Channel;
+pub(crate) use conditions::{
+    check_may_change_user, check_nice, check_open_files, find_group, find_user, limit_open_files, set_nice,
+};
 pub(crate) use door::Door;
 pub(crate) use exec::inheritance;
+pub(crate) use identity::{assume, groups_of};
 pub(crate) use linux::{resident_bytes, set_defer_accept, set_fast_open, steer, threads, unsteer};
+pub(crate) use platform::{
+    allowed_cpus, check_landlock, check_no_new_privs, confine_to, other_threads, pin_to_cpu, prefer_cpu,
+    refuse_new_privileges,
+};
 pub(crate) use program::Program;
 pub(crate) use reactor::Reactor;
 pub(crate) use role::{adopt, handoff_is_waiting};
 pub(crate) use socket_file::{SocketFile, owner};
 pub(crate) use stand_in::StandIn;
+pub(crate) use title::set_title;
 pub(crate) use watch::{Voice, Watch};
 
 /// Ends this process at once: no destructor, no exit handler, no flush.

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::RawFd;
+use std::os::fd::{BorrowedFd, RawFd};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,13 +10,21 @@ use std::time::Duration;
 use socket2::Socket;
 
 /// These systems know a running file by its name only.
-pub(super) fn own_executable() -> Option<PathBuf> {
+pub(super) fn own_executable() -> Option<(PathBuf, File)> {
     None
 }
 
 /// Likewise: the name it is.
 pub(super) fn pin(path: &Path) -> io::Result<(PathBuf, Option<File>)> {
     Ok((path.to_owned(), None))
+}
+
+pub(super) fn pinned(_name: &Path) -> Option<RawFd> {
+    None
+}
+
+pub(super) fn is_pin(_descriptor: BorrowedFd<'_>) -> bool {
+    false
 }
 
 pub(super) fn close_on_exec_from_3() {

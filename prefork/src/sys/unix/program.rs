@@ -4,7 +4,7 @@ use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::{BorrowedFd, FromRawFd, RawFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -37,8 +37,11 @@ impl Program {
         let running = env::current_exe()?;
         let name = arguments.next().unwrap_or_else(|| running.clone().into());
         let path = path_as_started(&name, &running);
-        let executable = linux::own_executable().unwrap_or_else(|| running.clone());
-        Ok(Self { executable, _pin: None, path, name, arguments: arguments.collect() })
+        let (executable, pin) = match linux::own_executable() {
+            Some((executable, pin)) => (executable, Some(pin)),
+            None => (running, None),
+        };
+        Ok(Self { executable, _pin: pin, path, name, arguments: arguments.collect() })
     }
 
     /// The program that its name means now, to be run with the same arguments.
@@ -67,14 +70,14 @@ impl Program {
     }
 
     /// A command that starts a child. It leads a process group of its own, so that Ctrl-C in a
-    /// terminal reaches the master alone.
+    /// terminal reaches the master alone. The marker tells it which descriptor it was executed through.
     pub(crate) fn command(&self) -> Command {
         let mut command = Command::new(&self.executable);
         command
             .arg0(&self.name)
             .args(&self.arguments)
             .env_remove(STATE_VARIABLE)
-            .env(MARKER, std::process::id().to_string())
+            .env(MARKER, linux::pinned(&self.executable).unwrap_or_default().to_string())
             .process_group(0);
         command
     }
@@ -95,6 +98,31 @@ fn path_as_started(name: &OsStr, running: &Path) -> PathBuf {
         _ => false,
     };
     candidates.into_iter().find(is_running).unwrap_or_else(|| running.to_owned())
+}
+
+/// Lets what is started inherit the pinned file of the program `name`, while `start` runs: a program
+/// that wraps the command needs it, and a child that is to run as another user may look into no other
+/// process.
+pub(super) fn with_pin<T>(name: &OsStr, start: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let Some(number) = linux::pinned(Path::new(name)) else { return start() };
+    // SAFETY: the program that the name is of keeps it open; it is borrowed for calls that leave it so.
+    let pin = unsafe { BorrowedFd::borrow_raw(number) };
+    fcntl(pin, F_SETFD(FdFlag::empty()))?;
+    let started = start();
+    fcntl(pin, F_SETFD(FdFlag::FD_CLOEXEC))?;
+    started
+}
+
+/// Closes, in a child, the file that it was executed through.
+pub(super) fn close_pin() {
+    let number = env::var(MARKER).ok().and_then(|number| number.parse::<RawFd>().ok());
+    let Some(number) = number.filter(|number| *number > 2) else { return };
+    // SAFETY: borrowed for one call that leaves it as it is; if it is not open, the call fails.
+    if linux::is_pin(unsafe { BorrowedFd::borrow_raw(number) }) {
+        // SAFETY: it is open, as the call above has shown, and by the master's word it is the file that
+        // this process was executed through; nothing else here knows of it.
+        drop(unsafe { File::from_raw_fd(number) });
+    }
 }
 
 /// Every descriptor of this process that is open now.

@@ -21,6 +21,7 @@ use signal_hook::iterator::exfiltrator::SignalOnly;
 use socket2::Socket;
 
 use super::channel::{Channel, Received};
+use super::program::with_pin;
 use super::{linux, pid_of};
 use crate::sys::{Occurrence, Signal};
 
@@ -157,9 +158,10 @@ impl<K: Ord + Copy> Reactor<K> {
         channel.set_nonblocking()?;
         channel.send(greeting, listeners)?;
         linux::close_on_exec_from_3();
+        let name = command.get_program().to_owned();
         let child = with_stdin(theirs, |theirs| {
             command.stdin(Stdio::from(theirs));
-            produce(command)
+            with_pin(&name, || produce(command))
         })?;
         let pid = child.id();
         self.children.insert(key, Process { handle: Handle::Started(child), channel: Some(channel) });

@@ -9,6 +9,7 @@ use std::os::unix::net::UnixStream;
 use nix::libc;
 use nix::sys::socket::{MsgFlags, recv};
 
+use super::program::close_pin;
 use super::{Channel, linux};
 use crate::sys::{GREETING, MARKER};
 
@@ -27,6 +28,7 @@ pub(crate) fn handoff_is_waiting() -> bool {
 pub(crate) fn adopt() -> io::Result<Channel> {
     let handoff = io::stdin().as_fd().try_clone_to_owned()?;
     nix::unistd::dup2_stdin(File::open("/dev/null")?)?;
+    close_pin();
     if linux::is_single_threaded() {
         // SAFETY: no other thread exists that could read the environment at the same time. Where
         // there is one (a program that starts threads before it asks for its role), the marker

@@ -47,6 +47,7 @@
 
 mod attendant;
 mod channel;
+mod conditions;
 mod connections;
 mod console;
 mod controls;
@@ -74,6 +75,11 @@ use windows_sys::Win32::System::ProcessStatus::{K32GetProcessMemoryInfo, PROCESS
 use windows_sys::Win32::System::Threading::{GetCurrentProcess, TerminateProcess};
 
 pub(crate) use channel::Channel;
+pub(crate) use conditions::{
+    allowed_cpus, assume, check_landlock, check_may_change_user, check_nice, check_no_new_privs,
+    check_open_files, confine_to, find_group, find_user, groups_of, limit_open_files, other_threads,
+    pin_to_cpu, prefer_cpu, refuse_new_privileges, set_nice,
+};
 pub(crate) use door::Door;
 pub(crate) use program::Program;
 pub(crate) use reactor::Reactor;
@@ -102,6 +108,8 @@ pub(crate) fn set_defer_accept(_socket: &Socket, _limit: Duration) -> io::Result
 pub(crate) fn set_fast_open(_socket: &Socket, _queue: u32) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
+/// A process is called as its file is.
+pub(crate) fn set_title(_title: &str, _name: &str) {}
 
 /// Nothing: a process cannot become another program here.
 pub(crate) fn inheritance() -> io::Result<Option<Inheritance>> {

@@ -1,0 +1,47 @@
+//! Becoming another user, for ever.
+
+use std::ffi::CString;
+use std::io;
+
+use nix::unistd::{Gid, Uid, getgrouplist, getgroups, seteuid, setgroups, setuid};
+
+use super::platform;
+use crate::conditions::Identity;
+
+/// Every group that a user with this primary one is in.
+pub(crate) fn groups_of(user: &str, primary: u32) -> io::Result<Vec<u32>> {
+    let groups = getgrouplist(&CString::new(user)?, Gid::from_raw(primary))?;
+    Ok(groups.into_iter().map(Gid::as_raw).collect())
+}
+
+/// Becomes somebody else: the groups first, for that takes the privilege that goes with the user. Then
+/// it tries to go back, which must fail.
+pub(crate) fn assume(identity: &Identity) -> io::Result<()> {
+    let groups: Vec<Gid> = identity.groups.iter().map(|group| Gid::from_raw(*group)).collect();
+    setgroups(&groups)?;
+    platform::set_ids(Uid::from_raw(identity.uid), Gid::from_raw(identity.gid))?;
+    platform::drop_capabilities()?;
+    verify(identity)?;
+    platform::restore_access_to_itself()
+}
+
+fn verify(identity: &Identity) -> io::Result<()> {
+    let wrong = |what: &str| Err(io::Error::other(format!("{what}; giving up")));
+    if !platform::has_ids(Uid::from_raw(identity.uid), Gid::from_raw(identity.gid))? {
+        return wrong("the change of user and group did not take effect");
+    }
+    // Some systems count the primary group among the others.
+    let groups = getgroups()?.into_iter().map(Gid::as_raw);
+    let mut groups: Vec<u32> = groups.filter(|group| *group != identity.gid).collect();
+    let mut wanted = identity.groups.clone();
+    groups.sort_unstable();
+    wanted.sort_unstable();
+    wanted.dedup();
+    if groups != wanted {
+        return wrong("the change of groups did not take effect");
+    }
+    if setuid(Uid::from_raw(0)).is_ok() || seteuid(Uid::from_raw(0)).is_ok() {
+        return wrong("there is a way back to root");
+    }
+    if platform::has_capabilities()? { wrong("capabilities are left") } else { Ok(()) }
+}

@@ -1,0 +1,55 @@
+//! How the processes of a fleet call themselves, for `ps` and `top` to show: `app: master` and
+//! `app: child 3`.
+
+use std::env;
+use std::path::PathBuf;
+
+use crate::sys;
+
+/// As many bytes of a process's name does Linux keep.
+const NAME_LENGTH: usize = 15;
+
+/// What the processes are called without an option: the program, by the name it was started under.
+pub(crate) fn default_title() -> String {
+    let name = env::args_os().next().map(PathBuf::from);
+    let name = name.as_deref().and_then(|path| path.file_name()).map(|name| name.to_string_lossy());
+    name.map_or_else(|| "prefork".to_owned(), |name| name.replace(char::is_control, "?"))
+}
+
+/// Titles the master; its arguments follow, by which people look for processes.
+pub(crate) fn title_master(title: &str) {
+    if !title.is_empty() {
+        let arguments: Vec<String> =
+            env::args_os().map(|argument| argument.to_string_lossy().into_owned()).collect();
+        sys::set_title(&format!("{title}: master {}", arguments.join(" ")), &short(title, ": master"));
+    }
+}
+
+/// Titles a child.
+pub(crate) fn title_child(title: &str, slot: usize) {
+    if !title.is_empty() {
+        let role = format!(": child {slot}");
+        sys::set_title(&format!("{title}{role}"), &short(title, &role));
+    }
+}
+
+/// The role is what tells the processes apart: a long title is what gives way.
+fn short(title: &str, role: &str) -> String {
+    let mut end = title.len().min(NAME_LENGTH.saturating_sub(role.len()));
+    while !title.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{}{role}", &title[..end])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_title_gives_way_to_the_role() {
+        assert_eq!(short("app", ": child 3"), "app: child 3");
+        assert_eq!(short("my-service", ": child 12"), "my-se: child 12");
+        assert_eq!(short("\u{e9}\u{e9}\u{e9}\u{e9}", ": child 12"), "\u{e9}\u{e9}: child 12");
+    }
+}

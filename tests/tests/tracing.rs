@@ -1,0 +1,37 @@
+//! Where messages go when there is a `tracing` subscriber, and what they carry.
+#![cfg(target_os = "linux")]
+
+use nix::sys::signal::Signal;
+use prefork_tests::client;
+use prefork_tests::fleet::Server;
+
+const TRACED: &str = env!("CARGO_BIN_EXE_traced");
+
+#[test]
+fn messages_are_events_with_fields_and_said_once() {
+    let fleet = Server::new(TRACED).start();
+    let before = fleet.first_children();
+    fleet.replace(&before[1..]);
+    let line = fleet.console.wait_for("started in place of pid");
+    let new = fleet.children().into_iter().find(|child| !before.contains(child)).expect("a successor");
+    for field in ["INFO prefork: ", "event=\"child_replaced\"", "slot=1", "generation=0"] {
+        assert!(line.contains(field), "{field}: {line}");
+    }
+    assert!(line.contains(&format!("pid={new}")), "{line}");
+    assert_eq!(fleet.console.lines_with("started in place of pid").len(), 1);
+    fleet.signal(Signal::SIGTERM);
+    fleet.expect_stopped();
+}
+
+#[test]
+fn whatever_a_child_says_tells_which_child_it_is() {
+    for runtime in ["current_thread", "multi_thread"] {
+        let fleet = Server::new(TRACED).env("PREFORK_RUNTIME", runtime).start();
+        let pid = client::serving_pid(fleet.addr());
+        let slot = fleet.first_children().into_iter().position(|child| child == pid);
+        let line = fleet.console.wait_for("answering");
+        let span = format!("child{{slot={} generation=0 pid={pid}}}", slot.expect("one of the children"));
+        assert!(line.contains(&span), "{line}");
+        fleet.stop();
+    }
+}
