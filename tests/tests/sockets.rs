@@ -271,7 +271,7 @@ fn bad_places_for_a_socket_are_refused() {
         .run()
         .assert_refused("unix_mode cannot be `999`");
     let owner = Server::new(SOCKETS).set("addr", &file).set("unix_owner", "no-such-user");
-    owner.run().assert_refused("unix_owner cannot be `no-such-user`: expected a user that exists");
+    owner.run().assert_refused("unix_owner cannot be `no-such-user`: expected a user of this system");
     Server::new(SOCKETS).set("network", "unix").unset("addr").run().assert_refused("addr cannot be `unset`");
 }
 

@@ -22,7 +22,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 pub use privileges::CpuAffinity;
-use privileges::Wishes;
+use privileges::{Said, Wishes};
 use value::MAX_WORKERS;
 pub use value::{OptionValue, Readiness};
 
@@ -74,6 +74,7 @@ pub struct Prefork {
     reuseport: bool,
     workers: Option<usize>,
     sockets: SocketOptions,
+    unix_owner: Option<Said>,
     recover: Option<u32>,
     recover_window: Option<Duration>,
     recover_interval: Duration,
@@ -119,6 +120,7 @@ impl Prefork {
             reuseport: false,
             workers: None,
             sockets: SocketOptions::default(),
+            unix_owner: None,
             recover: None,
             recover_window: None,
             recover_interval: Duration::ZERO,

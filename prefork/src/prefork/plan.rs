@@ -26,6 +26,9 @@ impl Prefork {
         let workers = self.workers.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
         self.serving.material.check()?;
         let (conditions, cpus) = self.wishes.resolve(bound)?;
+        if bound.files.is_none() {
+            self.resolve_unix_owner()?;
+        }
         Ok(Plan {
             endpoints,
             sharing: if self.reuseport { Sharing::Reuseport } else { Sharing::Shared },

@@ -27,9 +27,9 @@ pub(super) struct Wishes {
 
 /// A value, and what its author calls the option.
 #[derive(Debug)]
-struct Said {
-    option: &'static str,
-    value: String,
+pub(super) struct Said {
+    pub(super) option: &'static str,
+    pub(super) value: String,
 }
 
 /// Which CPUs children run on; see [`Prefork::cpu_affinity`].

@@ -4,7 +4,9 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::Prefork;
-use super::value::{LONGEST, Mode, OptionValue};
+use super::privileges::Said;
+use super::value::{LONGEST, Mode, OptionValue, bad};
+use crate::error::Error;
 use crate::listener::Network;
 use crate::sys;
 
@@ -117,11 +119,28 @@ impl Prefork {
     /// The owner of a Unix socket's file: `"user"`, `"user:group"` or `":group"`, by name or number.
     /// Giving it to another user takes root. Default: whoever runs the master.
     pub fn unix_owner(mut self, owner: impl AsRef<str>) -> Self {
-        let name = self.note_author("unix_owner");
-        match sys::owner(owner.as_ref()) {
-            Ok((user, group)) => (self.sockets.file.user, self.sockets.file.group) = (user, group),
-            Err(expected) => self.refuse(super::value::bad(name, owner.as_ref(), expected)),
-        }
+        let option = self.note_author("unix_owner");
+        self.unix_owner = Some(Said { option, value: owner.as_ref().to_owned() });
         self
+    }
+
+    /// Finds out who owns the files of Unix sockets.
+    pub(super) fn resolve_unix_owner(&mut self) -> Result<(), Error> {
+        let Some(Said { option, value }) = &self.unix_owner else { return Ok(()) };
+        let lookup = |source| Error::Conditions { attempt: format!("look up the owner {value}"), source };
+        let (user, group) = value.split_once(':').unwrap_or((value, ""));
+        if !user.is_empty() {
+            let found = sys::find_user(user).map_err(lookup)?.map(|found| found.uid);
+            // A number needs no entry.
+            let uid = found.or_else(|| user.parse().ok());
+            let unknown = || bad(option, value, format!("a user of this system; there is no `{user}`"));
+            self.sockets.file.user = Some(uid.ok_or_else(unknown)?);
+        }
+        if !group.is_empty() {
+            let unknown = || bad(option, value, format!("a group of this system; there is no `{group}`"));
+            let gid = sys::find_group(group).map_err(lookup)?;
+            self.sockets.file.group = Some(gid.ok_or_else(unknown)?);
+        }
+        Ok(())
     }
 }

@@ -50,7 +50,7 @@ pub(crate) use platform::{
 pub(crate) use program::Program;
 pub(crate) use reactor::Reactor;
 pub(crate) use role::{adopt, handoff_is_waiting};
-pub(crate) use socket_file::{SocketFile, owner};
+pub(crate) use socket_file::SocketFile;
 pub(crate) use stand_in::StandIn;
 pub(crate) use title::set_title;
 pub(crate) use watch::{Voice, Watch};

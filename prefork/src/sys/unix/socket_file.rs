@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{Gid, Group, Uid, User};
+use nix::unistd::{Gid, Uid};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::sys::SocketFileOptions;
@@ -90,30 +90,6 @@ fn bind_with_mode(socket: &Socket, addr: &SockAddr, mode: Option<u32>) -> io::Re
     bound
 }
 
-/// The user and the group of `owner`: `user`, `user:group` or `:group`, by name or by number. The
-/// error says what is wrong with it.
-pub(crate) fn owner(owner: &str) -> Result<(Option<u32>, Option<u32>), String> {
-    let (user, group) = owner.split_once(':').unwrap_or((owner, ""));
-    let by_number = |name: &str| name.parse::<u32>().ok();
-    let user = match by_number(user) {
-        _ if user.is_empty() => None,
-        Some(number) => Some(number),
-        None => {
-            let found = User::from_name(user).ok().flatten();
-            Some(found.ok_or_else(|| format!("a user that exists; there is no `{user}`"))?.uid.as_raw())
-        }
-    };
-    let group = match by_number(group) {
-        _ if group.is_empty() => None,
-        Some(number) => Some(number),
-        None => {
-            let found = Group::from_name(group).ok().flatten();
-            Some(found.ok_or_else(|| format!("a group that exists; there is no `{group}`"))?.gid.as_raw())
-        }
-    };
-    Ok((user, group))
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
@@ -159,14 +135,5 @@ mod tests {
         assert!(SocketFile::bind(&path, ANY).unwrap_err().to_string().contains("no socket"));
         assert!(path.exists());
         fs::remove_dir_all(directory).unwrap();
-    }
-
-    #[test]
-    fn owners_are_names_or_numbers() {
-        assert_eq!(owner("0:0"), Ok((Some(0), Some(0))));
-        assert_eq!(owner("root"), Ok((Some(0), None)));
-        assert_eq!(owner(":0"), Ok((None, Some(0))));
-        assert!(owner("no-such-user").unwrap_err().contains("no-such-user"));
-        assert!(owner("0:no-such-group").unwrap_err().contains("no-such-group"));
     }
 }

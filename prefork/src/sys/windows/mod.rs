@@ -87,7 +87,7 @@ pub(crate) use role::{adopt, handoff_is_waiting};
 pub(crate) use socket::close_for_all;
 #[cfg(feature = "tokio")]
 pub(crate) use socket_file::TokioUnixListener;
-pub(crate) use socket_file::{SocketFile, UnixListener, into_unix_listener, owner};
+pub(crate) use socket_file::{SocketFile, UnixListener, into_unix_listener};
 pub(crate) use stand_in::StandIn;
 pub(crate) use watch::{Voice, Watch};
 

@@ -21,10 +21,6 @@ impl SocketFile {
     }
 }
 
-pub(crate) fn owner(_owner: &str) -> Result<(Option<u32>, Option<u32>), String> {
-    Err("nothing: there are no Unix sockets on this system".to_owned())
-}
-
 /// What the standard library has not: a value of this type does not exist here.
 #[derive(Debug)]
 #[non_exhaustive]
