@@ -23,6 +23,11 @@ pub(crate) fn parse(addr: &str) -> Result<Host, String> {
     if addr.starts_with(['/', '@', '.']) {
         return Ok(Host::Open);
     }
+    parse_tcp(addr)
+}
+
+/// [`parse`], for an address that can only be one of TCP.
+pub(crate) fn parse_tcp(addr: &str) -> Result<Host, String> {
     if let Some((scheme, rest)) = addr.split_once("://") {
         return Err(format!("`{addr}` starts with a scheme: leave `{scheme}://` out, as in `{rest}`"));
     }

@@ -84,6 +84,7 @@ use proc_macro::TokenStream;
 /// | `max_lifetime = "24h"` | a duration above zero | how old a child may become before it is replaced, new before old | any age |
 /// | `max_rss = "512MiB"` | a size above zero: bytes, or text | how much memory a child may occupy before it is replaced, new before old | any amount |
 /// | `hang_timeout = "30s"` | a duration of 100 ms or more | how long a child may fail to get on with its work before it is taken to hang, and fails | for ever |
+/// | `health = "127.0.0.1:9090"` | as `addr` | where the master answers `/livez`, `/readyz` and `/status` over HTTP | nowhere |
 /// | `backlog = 1024` | 1 to 2147483647 | how many connections may wait to be accepted | the system's maximum |
 /// | `nodelay` | nothing, or a `bool` | connections send small pieces at once (`TCP_NODELAY`) | off |
 /// | `keepalive = "60s"` | 1 s to 9 h | how long a connection may be silent until the system asks whether its other end is there | it never asks |

@@ -17,6 +17,8 @@ pub(crate) struct Spec {
 pub(crate) enum Takes {
     /// `"host:port"` or `"unix:/path"`, or several in brackets.
     Addr,
+    /// `"host:port"`.
+    TcpAddr,
     /// The spelling of a variant of one of the runtime's enums.
     Name(&'static Names),
     /// Nothing at all, or a `bool`.
@@ -150,6 +152,7 @@ pub(crate) const OPTIONS: &[Spec] = &[
     setter("fastopen", Takes::Count(1, BACKLOG_MAX), "256"),
     setter("unix_mode", Takes::Mode, "0o660"),
     setter("unix_owner", Takes::Owner, r#""www-data""#),
+    setter("health", Takes::TcpAddr, r#""127.0.0.1:9090""#),
     setter("backlog", Takes::Count(1, BACKLOG_MAX), "1024"),
     special("cert", Takes::File, Role::Cert, r#""cert.pem""#),
     special("key", Takes::File, Role::Key, r#""key.pem""#),
@@ -241,6 +244,11 @@ const ALIASES: &[(&str, &str)] = &[
     ("workerrlimitnofile", "rlimit_nofile"),
     ("readonlypaths", "landlock_read"),
     ("readwritepaths", "landlock_write"),
+    ("healthaddr", "health"),
+    ("healthcheck", "health"),
+    ("livez", "health"),
+    ("readyz", "health"),
+    ("probe", "health"),
     ("certfile", "cert"),
     ("certificate", "cert"),
     ("tlscert", "cert"),

@@ -111,6 +111,9 @@ fn check_literal(spec: &Spec, literal: &Literal<'_>, expr: &Expr) -> Result<Valu
         (Takes::Addr, Lit::Str(addr)) => {
             address::parse(&addr.value())?;
         }
+        (Takes::TcpAddr, Lit::Str(addr)) => {
+            address::parse_tcp(&addr.value())?;
+        }
         (Takes::Name(names), Lit::Str(name)) => return check_name(spec, &name.value(), names),
         (Takes::Duration(least), Lit::Str(text)) => {
             return check_duration(spec, &text.value(), least).map(Value::Duration);
@@ -230,6 +233,7 @@ fn check_mode(spec: &Spec, text: &str) -> Result<(), String> {
 fn wrong_kind(spec: &Spec, literal: &Literal<'_>) -> String {
     let expected = match spec.takes {
         Takes::Addr => "an address in quotes, or several in brackets",
+        Takes::TcpAddr => "an address in quotes",
         Takes::Mode => "a file mode in octal",
         Takes::Owner => "the name of a user in quotes",
         Takes::Name(_) => "a name in quotes",
@@ -272,7 +276,7 @@ fn correction(spec: &Spec, literal: &Literal<'_>) -> String {
                 return format!("{name} = \"{text}\"");
             }
         }
-        (Takes::Addr, Lit::Int(port)) if port.base10_parse::<u16>().is_ok() => {
+        (Takes::Addr | Takes::TcpAddr, Lit::Int(port)) if port.base10_parse::<u16>().is_ok() => {
             return format!("{name} = \":{}\"", port.base10_digits());
         }
         (Takes::Count(min, max), Lit::Str(text)) => {

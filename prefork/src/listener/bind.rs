@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 
-use super::Sharing;
-use super::endpoint::TcpPlace;
+use super::endpoint::{TcpPlace, resolve_tcp};
+use super::{Network, Sharing};
 use crate::error::Error;
 use crate::sys::{self, SocketFileOptions};
 
@@ -94,6 +94,22 @@ pub(super) fn bind_first_possible(place: TcpPlace, sharing: Sharing) -> io::Resu
         }
         bound => bound,
     }
+}
+
+/// Opens a listener of the master's own, beside the fleet's.
+///
+/// # Errors
+///
+/// As [`Sockets::open`](super::Sockets::open).
+pub(crate) fn listen_beside(addr: &str) -> Result<Socket, Error> {
+    const BACKLOG: i32 = 128;
+    let network = Network::Tcp;
+    let bind_error = |source| Error::Bind { addr: addr.to_owned(), network, source };
+    let resolve_error = |reason| Error::Resolve { addr: addr.to_owned(), network, reason };
+    let place = resolve_tcp(addr, network).map_err(resolve_error)?;
+    let socket = bind_first_possible(place, Sharing::Shared).map_err(bind_error)?;
+    socket.listen(BACKLOG).map_err(bind_error)?;
+    Ok(socket)
 }
 
 fn open(place: TcpPlace) -> io::Result<Socket> {

@@ -64,23 +64,25 @@ fn resolve(addr: &str, network: Network) -> Result<Place, String> {
     if network == Network::Unix {
         return resolve_unix(addr.strip_prefix(UNIX).unwrap_or(addr));
     }
+    resolve_tcp(addr, network).map(Place::Tcp)
+}
+
+/// [`resolve`], on one of the networks of TCP.
+pub(super) fn resolve_tcp(addr: &str, network: Network) -> Result<TcpPlace, String> {
     let (host, port) = split(addr)?;
     if host.is_empty() {
         let ip = match network {
             Network::Tcp4 => Ipv4Addr::UNSPECIFIED.into(),
             Network::Tcp6 | Network::Tcp | Network::Unix => Ipv6Addr::UNSPECIFIED.into(),
         };
-        return Ok(Place::Tcp(TcpPlace {
-            addr: SocketAddr::new(ip, port),
-            dual_stack: network == Network::Tcp,
-        }));
+        return Ok(TcpPlace { addr: SocketAddr::new(ip, port), dual_stack: network == Network::Tcp });
     }
     if let Ok(ip) = host.parse::<IpAddr>() {
         if !network.admits(ip) {
             let version = if ip.is_ipv4() { "IPv4" } else { "IPv6" };
             return Err(format!("{ip} is an {version} address, which network {network} does not admit"));
         }
-        return Ok(Place::Tcp(TcpPlace { addr: SocketAddr::new(ip, port), dual_stack: false }));
+        return Ok(TcpPlace { addr: SocketAddr::new(ip, port), dual_stack: false });
     }
     let found: Vec<SocketAddr> = (host, port)
         .to_socket_addrs()
@@ -89,7 +91,7 @@ fn resolve(addr: &str, network: Network) -> Result<Place, String> {
         .collect();
     let preferred = found.iter().find(|found| found.is_ipv4()).or(found.first());
     match preferred {
-        Some(addr) => Ok(Place::Tcp(TcpPlace { addr: *addr, dual_stack: false })),
+        Some(addr) => Ok(TcpPlace { addr: *addr, dual_stack: false }),
         None => Err(format!("`{host}` has no address that network {network} admits")),
     }
 }

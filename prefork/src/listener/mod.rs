@@ -19,7 +19,7 @@ use socket2::{Domain, Socket};
 
 use crate::sys::{self, UnixListener};
 
-pub(crate) use bind::SocketOptions;
+pub(crate) use bind::{SocketOptions, listen_beside};
 pub(crate) use endpoint::Endpoint;
 pub(crate) use sockets::{Passed, Sockets};
 

@@ -1,7 +1,10 @@
 //! The master: waits, tells the supervisor what happened, does what it says. All decisions are in
 //! `supervisor`, all system calls in `sys`, all sentences in `report.rs`.
 
+mod health;
+mod observers;
 mod report;
+mod service;
 mod spawn;
 mod upgrade;
 
@@ -12,11 +15,15 @@ use std::panic;
 use std::process::ExitStatus;
 use std::time::Instant;
 
+use observers::Observers;
+use service::Service;
+use socket2::Socket;
+
 use crate::conditions::Conditions;
 use crate::error::{Error, Failure, plain};
 use crate::handoff::{Instruction, Word};
 use crate::hooks::{self, HookFailure, Hooks};
-use crate::listener::{Endpoint, Sharing, SocketOptions, Sockets};
+use crate::listener::{self, Endpoint, Sharing, SocketOptions, Sockets};
 use crate::logging::Logger;
 use crate::supervisor::{Action, ChildId, Event, Hook, Remark, Request, Settings, Supervisor, Verdict};
 use crate::sys::{self, Occurrence, Program, Reactor, Signal};
@@ -28,6 +35,8 @@ pub(crate) struct Plan {
     pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) sharing: Sharing,
     pub(crate) sockets: SocketOptions,
+    /// Where questions of health are answered.
+    pub(crate) health: Option<String>,
     pub(crate) settings: Settings,
     /// Under which children run.
     pub(crate) conditions: Conditions,
@@ -69,6 +78,7 @@ struct Master {
     supervisor: Supervisor,
     reactor: Reactor<ChildId>,
     sockets: Sockets,
+    observers: Observers,
     crew: BTreeMap<ChildId, Member>,
     last_failure: Option<Failure>,
     /// What made the fleet stop, if it was user code or the system.
@@ -98,9 +108,11 @@ impl Master {
         let os = |operation| move |source| Error::Os { operation, source };
         let workers = plan.settings.workers;
         let sockets = Sockets::open(&plan.endpoints, plan.sharing, workers, plan.sockets)?;
+        let health = plan.health.as_deref().map(listener::listen_beside).transpose()?;
         let program = Program::current().map_err(os("find this program's own file"))?;
         let reactor = Reactor::new().map_err(os("receive signals"))?;
-        let master = Self {
+        let mut master = Self {
+            observers: Observers::new(Service::new(&plan.logger)),
             supervisor: Supervisor::new(plan.settings),
             plan,
             programs: BTreeMap::from([(0, program)]),
@@ -111,7 +123,15 @@ impl Master {
             cause: None,
         };
         master.announce_start();
+        if let Some(listener) = health {
+            master.answer_health_on(listener).map_err(os("answer questions of health"))?;
+        }
         Ok(master)
+    }
+
+    fn answer_health_on(&mut self, listener: Socket) -> io::Result<()> {
+        let Self { observers, reactor, supervisor, plan, .. } = self;
+        observers.answer_on(listener, reactor, supervisor, &plan.logger)
     }
 
     /// Waits, and acts, until no child is left and none is wanted.
@@ -119,12 +139,14 @@ impl Master {
         loop {
             while let Some(action) = self.supervisor.poll_action() {
                 if let Some(verdict) = self.perform(action) {
+                    self.observers.update(&self.supervisor);
                     return Ok(verdict);
                 }
             }
             self.settle();
-            let timeout =
-                self.supervisor.next_deadline().map(|at| at.saturating_duration_since(Instant::now()));
+            let news_at = self.observers.update(&self.supervisor);
+            let deadline = [self.supervisor.next_deadline(), news_at].into_iter().flatten().min();
+            let timeout = deadline.map(|at| at.saturating_duration_since(Instant::now()));
             for occurrence in self.reactor.wait(timeout)? {
                 self.note(occurrence);
             }
@@ -163,12 +185,17 @@ impl Master {
             Signal::Reload => Request::Reload,
             Signal::Upgrade => Request::Upgrade,
         };
+        if matches!(request, Request::Reload | Request::Upgrade) {
+            self.observers.reload_begins();
+        }
         let resolved = match request {
             Request::Reload => self.look_up_program("reload"),
             Request::Upgrade => self.look_up_program("upgrade"),
             Request::Stop | Request::Quit | Request::Grow | Request::Shrink => Ok(()),
         };
         if let Err(error) = resolved {
+            let upgrade = request == Request::Upgrade;
+            self.observers.reload_failed(if upgrade { "upgrade refused" } else { "reload refused" });
             return self.plan.logger.event("cannot_replace").error(error);
         }
         self.supervisor.handle(now, Event::Request(request));
@@ -340,9 +367,9 @@ impl Master {
 
     /// Turns the end into what the caller gets. No child is left.
     fn conclude(self, verdict: Verdict) -> Result<(), Error> {
-        let Self { plan, reactor, sockets, cause, last_failure, .. } = self;
+        let Self { plan, reactor, sockets, cause, last_failure, mut observers, .. } = self;
         drop((reactor, sockets));
-        match (cause, verdict, last_failure) {
+        let outcome = match (cause, verdict, last_failure) {
             (Some(Cause::Panic(payload)), ..) => panic::resume_unwind(payload),
             (Some(Cause::Error(error)), Verdict::HookFailed | Verdict::SpawnFailed, _) => Err(error),
             (_, Verdict::OverRecovery { failures }, Some(last)) => {
@@ -357,6 +384,10 @@ impl Master {
                 operation: "tell why the fleet ended",
                 source: io::Error::other("a bug in prefork"),
             }),
+        };
+        if let Err(error) = &outcome {
+            observers.failed(error);
         }
+        outcome
     }
 }

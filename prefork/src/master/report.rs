@@ -86,6 +86,7 @@ impl Master {
                 event.info(format_args!("reloaded: every child is of generation {generation}"));
             }
             Remark::ReloadAborted { slot, replaced, of } => {
+                self.observers.reload_failed("reload aborted");
                 logger.event("reload_aborted").slot(*slot).error(format_args!(
                     "reload aborted: the new child {slot} is no good; {replaced} of {of} children are new, \
                  the others stay as they were"
@@ -95,6 +96,7 @@ impl Master {
                 format_args!("upgrading to {}: starting a trial child first", self.path_of(*generation)),
             ),
             Remark::UpgradeAborted => {
+                self.observers.reload_failed("upgrade aborted");
                 let event = logger.event("upgrade_aborted");
                 event.error("upgrade aborted: the trial child did not become ready; the fleet is as it was");
             }
@@ -143,7 +145,7 @@ pub(super) fn children(count: usize) -> String {
 }
 
 /// Milliseconds are as fine as anybody wants to read.
-fn readable(duration: Duration) -> humantime::FormattedDuration {
+pub(super) fn readable(duration: Duration) -> humantime::FormattedDuration {
     humantime::format_duration(Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
 }
 

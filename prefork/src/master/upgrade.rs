@@ -1,6 +1,6 @@
 //! The master's own exec into a new program, and how that one finds itself at home.
 //!
-//! What passes over: the listening sockets and the channels to the children, as descriptors that
+//! What passes over: the listening sockets (that of health too) and the channels to the children, as descriptors that
 //! stay open; the snapshot of the fleet, as text in a file without a name. The process, and so its
 //! pid and its children, stay what they are. Signals wait until the new program can take them.
 
@@ -11,9 +11,11 @@ use std::time::{Duration, Instant};
 
 use socket2::Socket;
 
+use super::observers::Observers;
+use super::service::Service;
 use super::{Master, Member, Plan};
 use crate::error::Error;
-use crate::listener::{Endpoint, Passed, Sharing, Sockets};
+use crate::listener::{self, Endpoint, Passed, Sharing, Sockets};
 use crate::supervisor::{ChildId, ChildSnapshot, RoleSnapshot, Snapshot, Supervisor};
 use crate::sys::{Inheritance, Program, Reactor};
 
@@ -45,17 +47,24 @@ impl Master {
             describe_child(&mut text, child, channel.is_some());
             channels.extend(channel);
         }
+        let mut listeners = self.sockets.all();
+        // The last one, if there is one.
+        if let Some((listener, addr)) = self.observers.health_listener().zip(self.plan.health.as_ref()) {
+            let _ = writeln!(text, "health {addr}");
+            listeners.push(listener);
+        }
         let event = self.plan.logger.event("executing");
         event.info(format_args!("executing {} in place of this master", program.path().display()));
-        program.exec(&text, &self.sockets.all(), &channels)
+        program.exec(&text, &listeners, &channels)
     }
 
     /// Takes over from the program that this process ran before.
     pub(super) fn resume(plan: Plan, inheritance: Inheritance) -> Result<Self, Error> {
         let broken = |source| Error::Handoff { source };
         let os = |operation| move |source| Error::Os { operation, source };
-        let Inheritance { text, listeners, channels } = inheritance;
+        let Inheritance { text, mut listeners, channels } = inheritance;
         let last = parse(&text).map_err(broken)?;
+        let health = last.health.as_ref().and_then(|_| listeners.pop());
         let (sockets, moved) = take_addresses(&plan, &last.sockets, listeners)?;
         let program = Program::current().map_err(os("find this program's own file"))?;
         let mut reactor = Reactor::new().map_err(os("receive signals"))?;
@@ -75,18 +84,46 @@ impl Master {
         let everyone = moved || last.conditions.trim() != conditions(&plan).trim();
         let supervisor = Supervisor::resume(plan.settings, &snapshot, everyone, Instant::now());
         let programs = [(snapshot.generation, program)].into();
-        let mut master =
-            Self { supervisor, plan, programs, reactor, sockets, crew, last_failure: None, cause: None };
+        let mut master = Self {
+            observers: Observers::new(Service::after_upgrade(&plan.logger)),
+            supervisor,
+            plan,
+            programs,
+            reactor,
+            sockets,
+            crew,
+            last_failure: None,
+            cause: None,
+        };
         master.plan.logger.event("upgraded").generation(snapshot.generation).info(format_args!(
             "upgraded: this program is master now, of {}, on {}; master pid {}",
             super::report::children(master.crew.len()),
             master.sockets,
             std::process::id()
         ));
+        master.resume_health(last.health.zip(health));
         for occurrence in master.reactor.catch_up().map_err(os("wait for children"))? {
             master.note(occurrence);
         }
         Ok(master)
+    }
+}
+
+impl Master {
+    /// Goes on answering questions of health where the last program did, or where this one is told
+    /// to. The fleet does without if that cannot be: there is no way back to the old program.
+    fn resume_health(&mut self, last: Option<(String, Socket)>) {
+        let Some(wanted) = &self.plan.health else { return };
+        let listener = match last {
+            Some((addr, listener)) if addr == *wanted => Ok(listener),
+            Some(_) | None => listener::listen_beside(wanted).map_err(|error| error.to_string()),
+        };
+        let started =
+            listener.and_then(|listener| self.answer_health_on(listener).map_err(|error| error.to_string()));
+        if let Err(error) = started {
+            let event = self.plan.logger.event("cannot_tell_health");
+            event.error(format_args!("{error}; nobody is told of the fleet's health"));
+        }
     }
 }
 
@@ -101,6 +138,8 @@ struct Last {
     sockets: Vec<Passed>,
     /// Under what its children run.
     conditions: String,
+    /// Where it answered questions of health, as its options said; that listener is the last one.
+    health: Option<String>,
 }
 
 fn conditions(plan: &Plan) -> String {
@@ -181,6 +220,7 @@ fn parse_line(line: &str, last: &mut Last) -> Option<()> {
             last.fleet.failures = words.next()?.parse().ok()?;
         }
         "failure" => last.fleet.failure_ages.push(Duration::from_millis(rest.parse().ok()?)),
+        "health" => last.health = Some(rest.to_owned()),
         "sockets" => last.sockets.push(parse_sockets(rest)?),
         "conditions" => rest.clone_into(&mut last.conditions),
         "child" => {

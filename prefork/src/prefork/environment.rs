@@ -47,6 +47,7 @@ const VARIABLES: &[Variable] = &[
     }),
     variable("PREFORK_UNIX_MODE", "unix_mode", |fleet, text| fleet.unix_mode(text)),
     variable("PREFORK_UNIX_OWNER", "unix_owner", |fleet, text| fleet.unix_owner(text)),
+    variable("PREFORK_HEALTH", "health", |fleet, text| fleet.health(text)),
     variable("PREFORK_WORKERS", "workers", |mut fleet, text| {
         fleet.workers = fleet.read_in("workers", text, SLOTS);
         fleet

@@ -33,6 +33,7 @@ impl Prefork {
             endpoints,
             sharing: if self.reuseport { Sharing::Reuseport } else { Sharing::Shared },
             sockets: self.sockets,
+            health: self.health.clone(),
             settings: Settings {
                 workers,
                 most_workers: MAX_WORKERS,

@@ -124,6 +124,16 @@ impl Prefork {
         self
     }
 
+    /// Where the master answers questions of health over HTTP, beside the fleet's own address:
+    /// `/livez`, whether the supervisor gets on; `/readyz`, whether the fleet has started, serves, and
+    /// was not asked to stop; `/status`, how it is, in JSON. Anybody who reaches the address may ask.
+    /// Default: nowhere.
+    pub fn health(mut self, addr: impl AsRef<str>) -> Self {
+        self.note_author("health");
+        self.health = Some(addr.as_ref().to_owned());
+        self
+    }
+
     /// Finds out who owns the files of Unix sockets.
     pub(super) fn resolve_unix_owner(&mut self) -> Result<(), Error> {
         let Some(Said { option, value }) = &self.unix_owner else { return Ok(()) };

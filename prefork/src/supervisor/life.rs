@@ -87,6 +87,7 @@ impl Supervisor {
     /// when they have been replaced.
     pub(super) fn announce_if_whole(&mut self) {
         if !self.announced && !self.rollout.is_reloading() && self.live_slots().all(|live| live) {
+            self.started = true;
             self.announced = true;
             let pids = self.slots.iter().filter_map(|slot| self.children.get(&slot.occupant?)?.pid).collect();
             self.actions.push_back(Action::Hook(Hook::MasterReady(pids)));

@@ -28,10 +28,12 @@
 //! - `life.rs`: children, from spawn to exit
 //! - `rollout.rs`: new before old: reload and recycling
 //! - `upgrade.rs`: another program in the master's own process
+//! - `overview.rs`: the fleet as others see it
 //! - `policy.rs`: how many failures, how long a delay
 
 mod interface;
 mod life;
+mod overview;
 mod policy;
 mod rollout;
 #[cfg(test)]
@@ -42,6 +44,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 pub(crate) use interface::{Action, ChildId, Event, Hook, Remark, Request, Settings, Verdict};
+pub(crate) use overview::{ChildView, Overview, Stage};
 use policy::FailureLog;
 pub(crate) use policy::RecoverPolicy;
 use rollout::Rollout;
@@ -109,6 +112,8 @@ pub(crate) struct Supervisor {
     rollout: Rollout,
     actions: VecDeque<Action>,
     mode: Mode,
+    /// Whether every slot had a ready child at some time, in this program or in the one before it.
+    started: bool,
     /// Whether `on_master_ready` has been called.
     announced: bool,
     /// Whether somebody asked for the end of a fleet that was ending by itself.
@@ -135,6 +140,7 @@ impl Supervisor {
             rollout: Rollout::default(),
             actions: VecDeque::new(),
             mode: Mode::Running,
+            started: false,
             announced: false,
             asked: false,
             next_id: 0,

@@ -92,6 +92,17 @@ impl FailureLog {
         self.recent = ages.iter().filter_map(|age| now.checked_sub(*age)).collect();
     }
 
+    /// How many failures count at `now`, and when there will be one fewer by itself.
+    pub(super) fn current(&self, now: Instant) -> (u32, Option<Instant>) {
+        let Some(window) = self.policy.window else { return (self.count, None) };
+        let counts = |at: &&Instant| now.duration_since(**at) <= window;
+        let oldest = self.recent.iter().find(counts);
+        let count = self.recent.iter().filter(counts).count();
+        // A failure still counts at the very end of the window.
+        let forgets_at = oldest.and_then(|at| at.checked_add(window + Duration::from_millis(1)));
+        (u32::try_from(count).unwrap_or(u32::MAX), forgets_at)
+    }
+
     /// Counts one failure; says how many count now, and whether that is one too many.
     pub(super) fn record(&mut self, now: Instant) -> (u32, bool) {
         match self.policy.window {
@@ -134,6 +145,21 @@ mod tests {
         assert_eq!(log.record(start), (1, false));
         assert_eq!(log.record(start + second * 11), (1, false));
         assert_eq!(log.record(start + second * 21), (2, true), "a failure counts for the whole window");
+    }
+
+    #[test]
+    fn what_counts_now_changes_without_a_failure() {
+        let mut log = FailureLog::new(policy(None, Some(10)));
+        let start = Instant::now();
+        let second = Duration::from_secs(1);
+        assert_eq!(log.current(start), (0, None));
+        log.record(start);
+        log.record(start + second);
+        let (count, forgets_at) = log.current(start + second * 2);
+        assert_eq!(count, 2);
+        let (count, last) = log.current(forgets_at.unwrap());
+        assert_eq!(count, 1);
+        assert_eq!(log.current(last.unwrap()), (0, None));
     }
 
     #[test]

@@ -114,6 +114,7 @@ impl Supervisor {
         let newest = snapshot.generation;
         supervisor.rollout.newest = newest;
         supervisor.rollout.settled = newest;
+        supervisor.started = true;
         supervisor.failures.resume(now, snapshot.failures, &snapshot.failure_ages);
         // Whoever fails from here on is replaced by a child of this program.
         supervisor.slots =

@@ -19,6 +19,9 @@
 //! - [`find_user`], [`find_group`], [`groups_of`], [`allowed_cpus`] and the functions named `check_…`:
 //!   whether this process can have its children take on what the options ask for.
 //! - [`close_for_all`]: closes a listener that no process is to accept from any more.
+//! - [`Waker`]: has a reactor return from its wait, from another thread; [`spawn_thread`]: such a
+//!   thread, which gets no signal that is meant for the master.
+//! - [`is_managed`], [`notify`], [`watchdog`]: the service manager, where it is told something.
 //!
 //! In a child
 //! - [`handoff_is_waiting`]: whether a master started this process.
@@ -38,6 +41,7 @@
 //! - [`is_transient`], [`is_out_of_descriptors`], [`lacks_ipv6`]: what an error means.
 
 use std::process::ExitStatus;
+use std::time::Duration;
 
 use socket2::Socket;
 
@@ -104,6 +108,23 @@ pub(crate) enum Occurrence<K> {
     HungUp(K),
     /// A child has ended and is reaped; its key is free.
     Exited(K, ExitStatus),
+}
+
+/// What a service manager can be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Notice<'a> {
+    /// The start, or the reload, is over.
+    Ready,
+    /// A reload has begun, now.
+    Reloading,
+    /// The end has begun.
+    Stopping,
+    /// What to show to an operator.
+    Status(&'a str),
+    /// Not to lose patience with the start, the reload or the end for this long from now.
+    ExtendTimeout(Duration),
+    /// A sign of life.
+    Watchdog,
 }
 
 /// What a child's [`Watch`] waited for.

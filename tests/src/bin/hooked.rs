@@ -1,6 +1,6 @@
 //! A server with every hook, each of which appends a line to the file that the option `journal`
-//! names. The options `fails` and `panics` name hooks that do so; `produces` says what
-//! `command_producer` does.
+//! names. The options `fails`, `panics` and `waits` name hooks that do so, the last for the gate;
+//! `produces` says what `command_producer` does.
 
 #![allow(
     clippy::unwrap_used,
@@ -16,7 +16,7 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::Mutex;
 use std::thread;
 
-use prefork_tests::app;
+use prefork_tests::{app, wait};
 
 /// Started by `on_master_ready`, waited for by `on_child_recover`.
 static HELPER: Mutex<Option<Child>> = Mutex::new(None);
@@ -52,6 +52,9 @@ fn serve(ln: TcpListener) -> io::Result<()> {
 fn run(hook: &str, arguments: &str) -> Result<(), String> {
     note(&format!("{hook} {arguments}"));
     assert_ne!(app::option("panics").as_deref(), Some(hook), "a hook panics, as told");
+    if app::option("waits").as_deref() == Some(hook) {
+        wait::until("the gate", app::gate_is_open);
+    }
     if app::option("fails").as_deref() == Some(hook) { Err("no, as told".to_owned()) } else { Ok(()) }
 }
 

@@ -20,6 +20,7 @@ mod platform;
 mod program;
 mod reactor;
 mod role;
+mod service;
 mod socket_file;
 mod stand_in;
 mod title;
@@ -48,8 +49,9 @@ pub(crate) use platform::{
     refuse_new_privileges,
 };
 pub(crate) use program::Program;
-pub(crate) use reactor::Reactor;
+pub(crate) use reactor::{Reactor, Waker, spawn_thread};
 pub(crate) use role::{adopt, handoff_is_waiting};
+pub(crate) use service::{is_managed, notify, watchdog};
 pub(crate) use socket_file::SocketFile;
 pub(crate) use stand_in::StandIn;
 pub(crate) use title::set_title;

@@ -13,7 +13,7 @@ use std::process::Command;
 use nix::fcntl::{F_SETFD, FdFlag, fcntl};
 use nix::sys::resource::{Resource, getrlimit};
 
-use super::linux;
+use super::{linux, service};
 use crate::sys::{MARKER, STATE_VARIABLE};
 
 /// The executable that children run, and its arguments.
@@ -79,6 +79,9 @@ impl Program {
             .env_remove(STATE_VARIABLE)
             .env(MARKER, linux::pinned(&self.executable).unwrap_or_default().to_string())
             .process_group(0);
+        for variable in service::VARIABLES {
+            command.env_remove(variable);
+        }
         command
     }
 }

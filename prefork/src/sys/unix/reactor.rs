@@ -1,13 +1,14 @@
 //! The master's one place to wait: signals by self-pipe, children by socket and SIGCHLD, one `poll`.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -43,6 +44,8 @@ const REQUESTS: [(i32, Signal); 7] = [
 pub(crate) struct Reactor<K: Ord + Copy> {
     signals: Signals,
     children: BTreeMap<K, Process>,
+    /// What a [`Waker`] rings, if there is one.
+    bell: Option<UnixStream>,
     /// Set when the reactor is gone: signals then do again what they do by default.
     retired: Arc<AtomicBool>,
 }
@@ -118,7 +121,16 @@ impl<K: Ord + Copy> Reactor<K> {
             wanted.push(signal);
         }
         let signals = listen_for(&wanted)?;
-        Ok(Self { signals, children: BTreeMap::new(), retired })
+        Ok(Self { signals, children: BTreeMap::new(), bell: None, retired })
+    }
+
+    /// For another thread, to end a [`wait`](Self::wait). There is one at a time.
+    pub(crate) fn waker(&mut self) -> io::Result<Waker> {
+        let (bell, cord) = UnixStream::pair()?;
+        bell.set_nonblocking(true)?;
+        cord.set_nonblocking(true)?;
+        self.bell = Some(bell);
+        Ok(Waker { cord })
     }
 
     /// Takes over a child that the program which this process ran before had started.
@@ -207,6 +219,8 @@ impl<K: Ord + Copy> Reactor<K> {
                 descriptors.push(PollFd::new(channel.as_fd(), PollFlags::POLLIN));
             }
         }
+        // The last, so that the others are in the order of their keys.
+        descriptors.extend(self.bell.iter().map(|bell| PollFd::new(bell.as_fd(), PollFlags::POLLIN)));
         match poll(&mut descriptors, poll_timeout(timeout)) {
             Ok(_) => {}
             Err(Errno::EINTR) => return Ok(Vec::new()),
@@ -221,7 +235,14 @@ impl<K: Ord + Copy> Reactor<K> {
             self.hear(key, &mut occurrences);
         }
         self.take_signals(&mut occurrences)?;
+        self.silence_bell();
         Ok(occurrences)
+    }
+
+    fn silence_bell(&mut self) {
+        let Some(bell) = &mut self.bell else { return };
+        let mut rings = [0; 64];
+        while matches!(bell.read(&mut rings), Ok(1..)) {}
     }
 
     fn hear(&mut self, key: K, occurrences: &mut Vec<Occurrence<K>>) {
@@ -287,6 +308,27 @@ impl<K: Ord + Copy> Drop for Reactor<K> {
         }
         self.retired.store(true, Ordering::SeqCst);
     }
+}
+
+/// See [`Reactor::waker`].
+#[derive(Debug)]
+pub(crate) struct Waker {
+    cord: UnixStream,
+}
+
+impl Waker {
+    pub(crate) fn wake(&self) {
+        // A bell that nobody has silenced yet need not be rung again.
+        let _ = (&self.cord).write(&[1]);
+    }
+}
+
+/// Starts a thread that gets no signal: those for the process are the reactor's, and must not arrive
+/// in another thread while the reactor's own has them blocked.
+pub(crate) fn spawn_thread(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    // A thread begins with the mask of the one that starts it.
+    let _quiet = Quiet::begin()?;
+    thread::Builder::new().name(name.to_owned()).spawn(body).map(drop)
 }
 
 /// Runs `start` with `handoff` as this process's own standard input as well: a producer that wraps

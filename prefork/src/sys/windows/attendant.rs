@@ -21,6 +21,8 @@ pub(super) enum Event<K> {
     HungUp(K),
     /// A child has ended; its status waits.
     Ended(K),
+    /// Somebody wants the reactor to return.
+    Woken,
 }
 
 /// There can be thousands, and none calls anything deep.

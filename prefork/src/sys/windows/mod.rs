@@ -57,6 +57,7 @@ mod pipe;
 mod program;
 mod reactor;
 mod role;
+mod service;
 mod socket;
 mod socket_file;
 mod stand_in;
@@ -82,8 +83,9 @@ pub(crate) use conditions::{
 };
 pub(crate) use door::Door;
 pub(crate) use program::Program;
-pub(crate) use reactor::Reactor;
+pub(crate) use reactor::{Reactor, Waker, spawn_thread};
 pub(crate) use role::{adopt, handoff_is_waiting};
+pub(crate) use service::{is_managed, notify, watchdog};
 pub(crate) use socket::close_for_all;
 #[cfg(feature = "tokio")]
 pub(crate) use socket_file::TokioUnixListener;

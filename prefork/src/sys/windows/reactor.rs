@@ -3,10 +3,12 @@
 //! decides anything.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::os::windows::io::AsHandle;
 use std::process::{Child, Command};
 use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread;
 use std::time::Duration;
 
 use socket2::Socket;
@@ -70,6 +72,12 @@ impl<K: Ord + Copy + Send + 'static> Reactor<K> {
         let controls = Controls::listen(tell(sender.clone())).ok();
         console::listen(tell(sender.clone()))?;
         Ok(Self { events, sender, children: BTreeMap::new(), _controls: controls })
+    }
+
+    /// For another thread, to end a [`wait`](Self::wait).
+    pub(crate) fn waker(&mut self) -> io::Result<Waker> {
+        let sender = self.sender.clone();
+        Ok(Waker { wake: Box::new(move || drop(sender.send(Event::Woken))) })
     }
 
     /// There is never another program's child to take over.
@@ -157,6 +165,7 @@ impl<K: Ord + Copy + Send + 'static> Reactor<K> {
     fn note(&mut self, event: Event<K>) -> io::Result<Option<Occurrence<K>>> {
         Ok(match event {
             Event::Signal(signal) => Some(Occurrence::Signal(signal)),
+            Event::Woken => None,
             Event::Line(key, line) => match line.strip_prefix(WANTED) {
                 Some(pid) => {
                     self.hand_over(key, pid);
@@ -208,4 +217,26 @@ impl<K: Ord + Copy> Drop for Reactor<K> {
         }
         console::forget();
     }
+}
+
+/// See [`Reactor::waker`].
+pub(crate) struct Waker {
+    wake: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Waker {
+    pub(crate) fn wake(&self) {
+        (self.wake)();
+    }
+}
+
+impl fmt::Debug for Waker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Waker").finish_non_exhaustive()
+    }
+}
+
+/// Starts a thread. No signal is any thread's here.
+pub(crate) fn spawn_thread(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    thread::Builder::new().name(name.to_owned()).spawn(body).map(drop)
 }

@@ -1,0 +1,83 @@
+//! Who is told how the fleet is, after each turn of the supervisor's loop.
+
+use std::fmt;
+use std::io;
+use std::time::Instant;
+
+use socket2::Socket;
+
+use super::health::Health;
+use super::service::Service;
+use crate::logging::Logger;
+use crate::supervisor::{ChildId, Supervisor};
+use crate::sys::Reactor;
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(super) struct Observers {
+    service: Option<Service>,
+    health: Option<Health>,
+}
+
+impl Observers {
+    pub(super) fn new(service: Option<Service>) -> Self {
+        Self { service, health: None }
+    }
+
+    /// Answers questions of health on this listener.
+    pub(super) fn answer_on(
+        &mut self,
+        listener: Socket,
+        reactor: &mut Reactor<ChildId>,
+        supervisor: &Supervisor,
+        logger: &Logger,
+    ) -> io::Result<()> {
+        let addr = listener.local_addr()?.as_socket();
+        let addr = addr.ok_or_else(|| io::Error::other("its address is none of TCP"))?;
+        let fleet = supervisor.overview(Instant::now());
+        self.health = Some(Health::start(listener, reactor.waker()?, fleet)?);
+        logger.event("health").info(format_args!("health is told on {addr}: /livez, /readyz, /status"));
+        Ok(())
+    }
+
+    /// What a program that takes over goes on answering on.
+    pub(super) fn health_listener(&self) -> Option<&Socket> {
+        self.health.as_ref().map(Health::listener)
+    }
+
+    /// Tells them. Returns when they want to be told again, even if nothing happens until then.
+    pub(super) fn update(&mut self, supervisor: &Supervisor) -> Option<Instant> {
+        if self.service.is_none() && self.health.is_none() {
+            return None;
+        }
+        let now = Instant::now();
+        let fleet = supervisor.overview(now);
+        let deadline = supervisor.next_deadline();
+        let next = self.service.as_mut().and_then(|service| service.update(now, &fleet, deadline));
+        if let Some(health) = &self.health {
+            health.post(fleet);
+        }
+        next
+    }
+
+    /// See [`Service::reload_begins`].
+    pub(super) fn reload_begins(&mut self) {
+        if let Some(service) = &mut self.service {
+            service.reload_begins();
+        }
+    }
+
+    /// See [`Service::reload_failed`].
+    pub(super) fn reload_failed(&mut self, how: &'static str) {
+        if let Some(service) = &mut self.service {
+            service.reload_failed(how);
+        }
+    }
+
+    /// The fleet has ended, with this error.
+    pub(super) fn failed(&mut self, error: &dyn fmt::Display) {
+        if let Some(service) = &mut self.service {
+            service.failed(error);
+        }
+    }
+}
