@@ -71,6 +71,18 @@ pub fn try_get(addr: SocketAddr, path: &str) -> io::Result<String> {
     send(addr, path)?.finish()
 }
 
+/// The status of the answer to `GET path`.
+///
+/// # Errors
+///
+/// As [`send`], and whatever reading met.
+pub fn status(addr: SocketAddr, path: &str) -> io::Result<u16> {
+    let mut answer = String::new();
+    send(addr, path)?.stream.read_to_string(&mut answer)?;
+    let status = answer.split(' ').nth(1).and_then(|status| status.parse().ok());
+    status.ok_or_else(|| io::Error::other(format!("no status: {answer:?}")))
+}
+
 /// [`try_get`] where a failure fails the test.
 pub fn get(addr: SocketAddr, path: &str) -> String {
     try_get(addr, path).unwrap_or_else(|error| panic!("GET {path} at {addr}: {error}"))

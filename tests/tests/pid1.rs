@@ -78,3 +78,40 @@ fn orphans_do_not_outlive_the_stop_of_pid_1() {
     // The kernel ends what is left in the namespace.
     fleet.expect_stopped();
 }
+
+/// What a Deployment asks for: no privileges, nothing to write to, its own user.
+const CONTAINED: &str = r#"mount -o remount,bind,ro / &&
+    exec setpriv --reuid 65532 --regid 65532 --clear-groups --no-new-privs --bounding-set -all "$0" "$@""#;
+
+#[test]
+fn a_contained_master_is_taken_out_of_service_before_it_stops() {
+    let contained = [&UNSHARE[..], &["sh", "-c", CONTAINED]].concat();
+    let mut probe = Command::new(contained[0]);
+    let allowed = probe.args(&contained[1..]).arg(SERVER).arg("role").stderr(Stdio::null()).output();
+    if !allowed.is_ok_and(|output| output.status.success()) {
+        return eprintln!(
+            "skipped: nothing can be contained here, or the program is nothing for other users"
+        );
+    }
+    let server = Server::through(&contained, SERVER).set("shutdown_grace", "30s");
+    let server = server.env("PREFORK_HEALTH", "127.0.0.1:0").env("PREFORK_STOP_DELAY", "60s");
+    let fleet = server.start();
+    let [master] = proc::children(fleet.master())[..] else { panic!("unshare has one child") };
+    assert_eq!(proc::status_field(master, "Uid").as_deref(), Some("65532\t65532\t65532\t65532"));
+    assert_eq!(proc::status_field(master, "CapBnd").as_deref(), Some("0000000000000000"));
+    let line = fleet.console.wait_for("health is told on ");
+    let health = line.split_once(" on ").unwrap().1.split_once(": ").unwrap().0.parse().unwrap();
+    let status = |path| client::status(health, path).unwrap();
+    assert_eq!((status("/livez"), status("/readyz")), (200, 200));
+    send(master, Signal::SIGTERM);
+    let served = wait::for_some("the probe to notice", || {
+        let served = client::try_get(fleet.addr(), "/role");
+        (status("/readyz") == 503).then_some(served)
+    });
+    assert_eq!(served.unwrap(), "true", "served between the stop and the probe");
+    assert_eq!(client::get(fleet.addr(), "/role"), "true", "the delay is not over");
+    assert_eq!(status("/livez"), 200);
+    // The second time, at once.
+    send(master, Signal::SIGTERM);
+    assert!(fleet.expect_end().status.success());
+}
