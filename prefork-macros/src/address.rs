@@ -1,4 +1,4 @@
-//! Addresses in literals: `host:port`, `:port`, `[v6]:port`, `unix:/path`, `unix:@name`.
+//! Addresses in literals: `host:port`, `:port`, `[v6]:port`, `unix:/path`, `unix:@name`, `systemd:name`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -18,6 +18,10 @@ pub(crate) fn parse(addr: &str) -> Result<Host, String> {
     }
     if let Some(name) = addr.strip_prefix("unix:") {
         return parse_unix(name);
+    }
+    if let Some(name) = addr.strip_prefix("systemd:") {
+        let missing = "the socket's name is missing: write `systemd:http`, for `FileDescriptorName=http`";
+        return if name.is_empty() { Err(missing.into()) } else { Ok(Host::Open) };
     }
     // With `network = "unix"`; whether that is there is looked at elsewhere.
     if addr.starts_with(['/', '@', '.']) {

@@ -83,7 +83,7 @@ fn check_family(args: &Args, report: &mut Report) {
     };
     if network == "unix" {
         let written = written.strip_prefix("unix:").unwrap_or(&written);
-        if !written.contains('/') && !written.starts_with('@') {
+        if !written.contains('/') && !written.starts_with('@') && !written.starts_with("systemd:") {
             report.error(addr, format!("`{written}` is no path, which `network = \"unix\"` takes: write `addr = \"/run/app.sock\"`"));
         }
         return;

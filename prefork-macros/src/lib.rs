@@ -69,7 +69,7 @@ use proc_macro::TokenStream;
 ///
 /// | option | values | meaning | default |
 /// |---|---|---|---|
-/// | `addr = "127.0.0.1:8080"` | `"host:port"`, `":port"` (every interface), `"[v6 address]:port"`; port 0 is any free one; `"unix:/path"`, on Linux `"unix:@name"`; several in brackets | where to listen | port 8080 of the loopback interface |
+/// | `addr = "127.0.0.1:8080"` | `"host:port"`, `":port"` (every interface), `"[v6 address]:port"`; port 0 is any free one; `"unix:/path"`, on Linux `"unix:@name"`; `"systemd:name"` for a socket of the service manager's; several in brackets | where to listen | port 8080 of the loopback interface |
 /// | `network = "tcp4"` | `"tcp4"`, `"tcp6"` (IPv6 only), `"tcp"` (both, if no host is given), `"unix"` (the address is a path), or a `prefork::Network` | which IP versions, or a Unix socket | `"tcp4"` |
 /// | `reuseport` | nothing, or a `bool` | a socket for each child, which the kernel spreads connections over, in place of one that all share | off |
 /// | `workers = 4` | 1 to 4096 | how many children | one per available core |

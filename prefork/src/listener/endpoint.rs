@@ -1,13 +1,19 @@
 //! An address of the fleet's: as it was written, and as it is meant.
 
 use std::fmt;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 
+use socket2::Socket;
+
 use super::Network;
+use crate::sys;
 
 /// How an address says that it is a Unix socket's, whatever the others are.
 const UNIX: &str = "unix:";
+/// And that it is one of those that the service manager opened.
+const SYSTEMD: &str = "systemd:";
 
 /// An address as it was given, and the network that it is on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,8 +27,29 @@ impl Endpoint {
     /// `unix:` says what it is, and an IPv6 literal can only be meant for tcp6.
     pub(crate) fn new(addr: &str, network: Option<Network>) -> Self {
         let by_itself = if addr.starts_with('[') { Network::Tcp6 } else { Network::default() };
-        let network = if addr.starts_with(UNIX) { Network::Unix } else { network.unwrap_or(by_itself) };
+        let network = if addr.starts_with(UNIX) {
+            Network::Unix
+        } else if addr.starts_with(SYSTEMD) {
+            // The socket decides.
+            Network::Tcp
+        } else {
+            network.unwrap_or(by_itself)
+        };
         Self { addr: addr.to_owned(), network }
+    }
+
+    /// The socket that the service manager calls `name`.
+    pub(crate) fn activated(name: &str) -> Self {
+        Self::new(&format!("{SYSTEMD}{name}"), None)
+    }
+
+    /// What the service manager calls it, if it is to come from there.
+    pub(crate) fn activated_name(&self) -> Option<&str> {
+        self.addr.strip_prefix(SYSTEMD)
+    }
+
+    pub(crate) fn is_activated(&self) -> bool {
+        self.activated_name().is_some()
     }
 
     /// Finds out where that is.
@@ -61,6 +88,11 @@ impl fmt::Display for Place {
 
 /// Finds out what `addr` means; the error is a reason, for [`Error::Resolve`](crate::Error::Resolve).
 fn resolve(addr: &str, network: Network) -> Result<Place, String> {
+    if let Some(name) = addr.strip_prefix(SYSTEMD) {
+        return Err(format!(
+            "no service manager passed a socket `{name}`; start the program by a socket unit, or name an address"
+        ));
+    }
     if network == Network::Unix {
         return resolve_unix(addr.strip_prefix(UNIX).unwrap_or(addr));
     }
@@ -93,6 +125,17 @@ pub(super) fn resolve_tcp(addr: &str, network: Network) -> Result<TcpPlace, Stri
     match preferred {
         Some(addr) => Ok(TcpPlace { addr: *addr, dual_stack: false }),
         None => Err(format!("`{host}` has no address that network {network} admits")),
+    }
+}
+
+/// Where a socket listens that somebody else opened.
+pub(super) fn place_of(socket: &Socket) -> io::Result<Place> {
+    match socket.local_addr()?.as_socket() {
+        Some(addr) => {
+            let dual_stack = addr.is_ipv6() && !socket.only_v6()?;
+            Ok(Place::Tcp(TcpPlace { addr, dual_stack }))
+        }
+        None => resolve_unix(&sys::unix_name(socket)?).map_err(io::Error::other),
     }
 }
 

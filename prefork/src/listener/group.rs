@@ -6,7 +6,7 @@ use socket2::Socket;
 
 use super::Sharing;
 use super::bind::{self, SocketOptions};
-use super::endpoint::{Endpoint, Place, TcpPlace};
+use super::endpoint::{Endpoint, Place, TcpPlace, place_of};
 use crate::error::Error;
 use crate::sys::{self, SocketFile};
 
@@ -69,6 +69,26 @@ impl Group {
         Ok(group)
     }
 
+    /// Takes a socket that the service manager opened, and that it keeps. How long its queue is, and
+    /// what a Unix socket's file is like, is the service manager's business.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Bind`] if it cannot be used, [`Error::BadOption`] if it does not have what an option
+    /// asks for.
+    pub(super) fn take(endpoint: Endpoint, socket: Socket, options: SocketOptions) -> Result<Self, Error> {
+        let place = place_of(&socket).map_err(|source| Error::Bind {
+            addr: endpoint.addr.clone(),
+            network: endpoint.network,
+            source,
+        })?;
+        if let Place::Tcp(_) = place {
+            options.apply(&socket)?;
+        }
+        let (sharing, steering) = (Sharing::Shared, Steering::Everywhere);
+        Ok(Self { endpoint, place, sharing, sockets: vec![socket], file: None, options, steering })
+    }
+
     /// Takes over sockets that another program opened, in the order of their slots.
     pub(super) fn adopt(
         endpoint: Endpoint,
@@ -77,33 +97,24 @@ impl Group {
         options: SocketOptions,
     ) -> io::Result<Self> {
         let first = sockets.first().ok_or_else(|| io::Error::other("no listener was passed on"))?;
-        let (place, file) = match first.local_addr()?.as_socket() {
-            Some(addr) => {
-                let dual_stack = addr.is_ipv6() && !first.only_v6()?;
-                (Place::Tcp(TcpPlace { addr, dual_stack }), None)
-            }
-            None => {
-                let place = endpoint.resolve().map_err(io::Error::other)?;
-                let file = match &place {
-                    // Somebody may have removed it: there is nothing of ours then.
-                    Place::Path(path) => SocketFile::adopt(path).ok(),
-                    Place::Tcp(_) | Place::Abstract(_) => None,
-                };
-                (place, file)
-            }
+        let place = place_of(first)?;
+        let file = match &place {
+            // Somebody may have removed it: there is nothing of ours then.
+            Place::Path(path) if !endpoint.is_activated() => SocketFile::adopt(path).ok(),
+            Place::Path(_) | Place::Tcp(_) | Place::Abstract(_) => None,
         };
         Ok(Self { endpoint, place, sharing, sockets, file, options, steering: Steering::Unknown })
     }
 
     /// Sets options that may have changed with the program.
     pub(super) fn renew_options(&self) -> Result<(), Error> {
-        let is_tcp = self.can_be_spread();
+        let is_tcp = matches!(self.place, Place::Tcp(_));
         self.sockets.iter().filter(|_| is_tcp).try_for_each(|socket| self.options.apply(socket))
     }
 
     /// Whether each slot can have a socket of its own.
     pub(super) fn can_be_spread(&self) -> bool {
-        matches!(self.place, Place::Tcp(_))
+        matches!(self.place, Place::Tcp(_)) && !self.endpoint.is_activated()
     }
 
     /// Opens the sockets that are missing up to this slot's: the fleet has grown.

@@ -8,6 +8,7 @@ use socket2::Socket;
 use super::group::Group;
 use super::{Endpoint, Sharing, SocketOptions};
 use crate::error::Error;
+use crate::sys::Activated;
 
 /// Every listening socket of the fleet; owned by the master.
 #[derive(Debug)]
@@ -25,7 +26,8 @@ pub(crate) struct Passed {
 }
 
 impl Sockets {
-    /// Binds and listens on every address, for `slots` slots.
+    /// Binds and listens on every address, for `slots` slots; takes those of `activated` that are
+    /// named.
     ///
     /// # Errors
     ///
@@ -33,12 +35,24 @@ impl Sockets {
     /// it, [`Error::BadOption`] if it does not have what an option asks for.
     pub(crate) fn open(
         endpoints: &[Endpoint],
+        mut activated: Vec<Activated>,
         sharing: Sharing,
         slots: usize,
         options: SocketOptions,
     ) -> Result<Self, Error> {
-        let open = |endpoint| Group::open(endpoint, sharing, slots, options);
-        Ok(Self { groups: endpoints.iter().map(open).collect::<Result<_, _>>()? })
+        let mut open = |endpoint: &Endpoint| {
+            let place = activated.iter().position(|passed| endpoint.activated_name() == Some(&passed.name));
+            match place {
+                Some(place) => Group::take(endpoint.clone(), activated.remove(place).socket, options),
+                None => Group::open(endpoint, sharing, slots, options),
+            }
+        };
+        Ok(Self { groups: endpoints.iter().map(&mut open).collect::<Result<_, _>>()? })
+    }
+
+    /// Whether these are the service manager's, which says where to listen.
+    pub(crate) fn are_activated(&self) -> bool {
+        self.groups.iter().all(|group| group.endpoint.is_activated())
     }
 
     /// Takes over sockets that another program opened, as it said what they are.
@@ -147,6 +161,7 @@ impl Sockets {
     pub(crate) fn kind(&self) -> String {
         let reuseport = self.groups.iter().any(|group| group.sharing == Sharing::Reuseport);
         match (self.groups.as_slice(), reuseport) {
+            _ if self.are_activated() => "from the service manager, shared".to_owned(),
             ([only], false) => format!("{}, one shared socket", only.endpoint.network),
             ([only], true) => format!("{}, reuseport, a socket each", only.endpoint.network),
             (_, false) => "one shared socket for each".to_owned(),

@@ -26,13 +26,15 @@ use crate::hooks::{self, HookFailure, Hooks};
 use crate::listener::{self, Endpoint, Sharing, SocketOptions, Sockets};
 use crate::logging::Logger;
 use crate::supervisor::{Action, ChildId, Event, Hook, Remark, Request, Settings, Supervisor, Verdict};
-use crate::sys::{self, Occurrence, Program, Reactor, Signal};
+use crate::sys::{self, Activated, Occurrence, Program, Reactor, Signal};
 use crate::title::title_master;
 
 /// Everything that a master needs to know, checked.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) endpoints: Vec<Endpoint>,
+    /// What the service manager opened, until the master has it.
+    pub(crate) activated: Vec<Activated>,
     pub(crate) sharing: Sharing,
     pub(crate) sockets: SocketOptions,
     /// Where questions of health are answered.
@@ -104,10 +106,11 @@ enum Cause {
 }
 
 impl Master {
-    fn new(plan: Plan) -> Result<Self, Error> {
+    fn new(mut plan: Plan) -> Result<Self, Error> {
         let os = |operation| move |source| Error::Os { operation, source };
         let workers = plan.settings.workers;
-        let sockets = Sockets::open(&plan.endpoints, plan.sharing, workers, plan.sockets)?;
+        let activated = std::mem::take(&mut plan.activated);
+        let sockets = Sockets::open(&plan.endpoints, activated, plan.sharing, workers, plan.sockets)?;
         let health = plan.health.as_deref().map(listener::listen_beside).transpose()?;
         let program = Program::current().map_err(os("find this program's own file"))?;
         let reactor = Reactor::new().map_err(os("receive signals"))?;

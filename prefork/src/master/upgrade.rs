@@ -152,13 +152,17 @@ fn take_addresses(plan: &Plan, last: &[Passed], inherited: Vec<Socket>) -> Resul
     let broken = |source| Error::Handoff { source };
     let sockets = Sockets::adopt(last, inherited, plan.sockets).map_err(broken)?;
     let workers = plan.settings.workers;
-    let sockets = match sockets.rearranged(&plan.endpoints, plan.sharing, workers, plan.sockets) {
-        Ok(sockets) => sockets,
-        Err((sockets, error)) => {
-            plan.logger.event("cannot_move").error(format_args!("{error}; staying on {sockets}"));
-            sockets
-        }
+    // What the service manager opened stays in place of whatever the program says, unless it says names.
+    let stays = sockets.are_activated() && !plan.endpoints.iter().any(Endpoint::is_activated);
+    let rearranged = if stays {
+        Ok(sockets)
+    } else {
+        sockets.rearranged(&plan.endpoints, plan.sharing, workers, plan.sockets)
     };
+    let sockets = rearranged.unwrap_or_else(|(sockets, error)| {
+        plan.logger.event("cannot_move").error(format_args!("{error}; staying on {sockets}"));
+        sockets
+    });
     if let Err(error) = sockets.renew_options() {
         plan.logger.event("cannot_set").error(format_args!("{error}; the sockets stay as they were"));
     }

@@ -34,7 +34,7 @@ use crate::listener::{Network, SocketOptions};
 use crate::logging::Logger;
 use crate::master;
 use crate::serve::{Serve, ServeFn, ServeOptions};
-use crate::sys::Role;
+use crate::sys::{self, Role};
 
 const DEFAULT_GRACE: Duration = Duration::from_secs(5);
 const DEFAULT_START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -210,11 +210,15 @@ impl Prefork {
         let mut fleet = self.with_environment();
         if child::role() == Role::Master {
             fleet.warn_of_idle_variables();
-            master::run(fleet.plan(&Conditions::default())?)?;
+            let activated = sys::activated().map_err(|source| Error::Os {
+                operation: "take the sockets of the service manager",
+                source,
+            })?;
+            master::run(fleet.plan(activated, &Conditions::default())?)?;
             return Ok(ExitCode::SUCCESS);
         }
         if let Some(conditions) = child::conditions_on_trial() {
-            fleet.plan(&conditions)?;
+            fleet.plan(Vec::new(), &conditions)?;
         }
         Ok(child::run(fleet.serve, fleet.serving, fleet.hooks, &fleet.logger))
     }

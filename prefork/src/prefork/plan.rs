@@ -2,6 +2,8 @@
 
 use std::thread;
 
+use socket2::Domain;
+
 use super::value::bad;
 use super::{MAX_WORKERS, Prefork};
 use crate::conditions::Conditions;
@@ -10,18 +12,19 @@ use crate::listener::{Endpoint, Network, Sharing};
 use crate::master::Plan;
 use crate::serve::{Demand, TlsForm};
 use crate::supervisor::{RecoverPolicy, Settings};
+use crate::sys::Activated;
 use crate::title::default_title;
 use crate::tls::Material;
 
 impl Prefork {
-    /// Checks every option and fills in the defaults. `bound` are the conditions that this process
-    /// runs under.
-    pub(super) fn plan(&mut self, bound: &Conditions) -> Result<Plan, Error> {
+    /// Checks every option and fills in the defaults. `activated` are the sockets that the service
+    /// manager opened, `bound` the conditions that this process runs under.
+    pub(super) fn plan(&mut self, activated: Vec<Activated>, bound: &Conditions) -> Result<Plan, Error> {
         if let Some(problem) = self.problem.take() {
             return Err(problem);
         }
         check_form(self.serve.form, &self.serving.material)?;
-        let endpoints = self.endpoints()?;
+        let endpoints = self.endpoints(&activated)?;
         // A system that does not tell has at least one.
         let workers = self.workers.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
         self.serving.material.check()?;
@@ -31,6 +34,7 @@ impl Prefork {
         }
         Ok(Plan {
             endpoints,
+            activated,
             sharing: if self.reuseport { Sharing::Reuseport } else { Sharing::Shared },
             sockets: self.sockets,
             health: self.health.clone(),
@@ -53,7 +57,7 @@ impl Prefork {
     }
 
     /// The addresses, which the serve function's listeners have to fit.
-    fn endpoints(&self) -> Result<Vec<Endpoint>, Error> {
+    fn endpoints(&self, activated: &[Activated]) -> Result<Vec<Endpoint>, Error> {
         let addrs = match self.addrs.as_slice() {
             [] => {
                 let default = self.network.unwrap_or_default().default_addr();
@@ -61,8 +65,9 @@ impl Prefork {
             }
             addrs => addrs.iter().map(String::as_str).collect(),
         };
-        let endpoints: Vec<Endpoint> = addrs.iter().map(|addr| Endpoint::new(addr, self.network)).collect();
-        check_demand(self.serve.demand, &endpoints)?;
+        let written: Vec<Endpoint> = addrs.iter().map(|addr| Endpoint::new(addr, self.network)).collect();
+        let endpoints = self.or_activated(written, activated);
+        check_demand(self.serve.demand, &endpoints, activated)?;
         if self.reuseport && endpoints.iter().all(|endpoint| endpoint.network == Network::Unix) {
             return Err(bad("reuseport", true, "`false`: Unix sockets are always shared"));
         }
@@ -70,8 +75,41 @@ impl Prefork {
     }
 }
 
+impl Prefork {
+    /// The service manager's sockets in place of these addresses, unless they are named among them:
+    /// whoever wrote a unit for the socket has said where to listen.
+    fn or_activated(&self, written: Vec<Endpoint>, activated: &[Activated]) -> Vec<Endpoint> {
+        if activated.is_empty() {
+            return written;
+        }
+        let named = written.iter().any(Endpoint::is_activated);
+        let endpoints = if named {
+            written
+        } else {
+            activated.iter().map(|Activated { name, .. }| Endpoint::activated(name)).collect()
+        };
+        for Activated { name, .. } in activated {
+            if !endpoints.contains(&Endpoint::activated(name)) {
+                let event = self.logger.event("idle_socket");
+                event.warn(format_args!(
+                    "nobody listens on the service manager's socket `{name}`: no address names it"
+                ));
+            }
+        }
+        if !named && !self.addrs.is_empty() {
+            let (event, addrs) = (self.logger.event("activated"), self.addrs.join(", "));
+            event.info(format_args!("the service manager says where to listen, in place of {addrs}"));
+        }
+        if self.reuseport {
+            let event = self.logger.event("idle_reuseport");
+            event.warn("reuseport has no effect on the service manager's sockets, which all children share");
+        }
+        endpoints
+    }
+}
+
 /// A serve function takes as many listeners as there are addresses, and of their kinds.
-fn check_demand(demand: Demand, endpoints: &[Endpoint]) -> Result<(), Error> {
+fn check_demand(demand: Demand, endpoints: &[Endpoint], activated: &[Activated]) -> Result<(), Error> {
     let Demand::Each(kinds) = demand else { return Ok(()) };
     if kinds.len() != endpoints.len() {
         let addrs: Vec<&str> = endpoints.iter().map(|endpoint| endpoint.addr.as_str()).collect();
@@ -79,7 +117,16 @@ fn check_demand(demand: Demand, endpoints: &[Endpoint]) -> Result<(), Error> {
         let expected = format!("{addresses}, as many as the serve function takes listeners");
         return Err(bad("addr", addrs.join(", "), expected));
     }
-    let wrong = kinds.iter().zip(endpoints).find(|(kind, endpoint)| !kind.fits(endpoint.network));
+    let mut left: Vec<&Activated> = activated.iter().collect();
+    // `None` for a socket of the service manager's in a process that it was not passed to.
+    let mut network = |endpoint: &Endpoint| {
+        let Some(name) = endpoint.activated_name() else { return Some(endpoint.network) };
+        let passed = left.remove(left.iter().position(|passed| passed.name == name)?);
+        let domain = passed.socket.local_addr().ok()?.domain();
+        Some(if domain == Domain::UNIX { Network::Unix } else { Network::Tcp })
+    };
+    let mut pairs = kinds.iter().zip(endpoints);
+    let wrong = pairs.find(|(kind, endpoint)| network(endpoint).is_some_and(|network| !kind.fits(network)));
     wrong.map_or(Ok(()), |(kind, endpoint)| Err(bad("addr", &endpoint.addr, kind.describe())))
 }
 

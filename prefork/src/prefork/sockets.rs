@@ -31,6 +31,11 @@ impl Prefork {
     /// that somebody does listen on is an error. The master removes it when the fleet stops, unless
     /// somebody else has put his own there.
     ///
+    /// `systemd:name` is the socket of that name that the service manager opened for this program.
+    /// Where it opened any (`sd_listen_fds(3)`) and none is named like that, they are listened on in
+    /// place of these addresses, all of them and in their order: whoever wrote a unit for a socket has
+    /// said where to listen.
+    ///
     /// Default: port 8080 of the loopback interface.
     pub fn addr(self, addr: impl AsRef<str>) -> Self {
         self.addrs([addr])

@@ -21,7 +21,8 @@
 //! - [`close_for_all`]: closes a listener that no process is to accept from any more.
 //! - [`Waker`]: has a reactor return from its wait, from another thread; [`spawn_thread`]: such a
 //!   thread, which gets no signal that is meant for the master.
-//! - [`is_managed`], [`notify`], [`watchdog`]: the service manager, where it is told something.
+//! - [`activated`], [`unix_name`]: sockets that the service manager opened, and what they are;
+//!   [`is_managed`], [`notify`], [`watchdog`]: it is told something.
 //!
 //! In a child
 //! - [`handoff_is_waiting`]: whether a master started this process.
@@ -108,6 +109,14 @@ pub(crate) enum Occurrence<K> {
     HungUp(K),
     /// A child has ended and is reaped; its key is free.
     Exited(K, ExitStatus),
+}
+
+/// A listening socket that the service manager opened for this program.
+#[derive(Debug)]
+pub(crate) struct Activated {
+    /// What the service manager calls it; several may have one name.
+    pub(crate) name: String,
+    pub(crate) socket: Socket,
 }
 
 /// What a service manager can be told.

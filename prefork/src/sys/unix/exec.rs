@@ -90,6 +90,11 @@ pub(crate) fn inheritance() -> io::Result<Option<Inheritance>> {
     }))
 }
 
+/// Whether this program has taken over from another one in this process.
+pub(super) fn is_successor() -> bool {
+    state_descriptor().is_some()
+}
+
 /// The variable says `pid:descriptor`. The pid is that of the process itself, which an exec does not
 /// change; in any other process the variable means nothing.
 fn state_descriptor() -> Option<RawFd> {

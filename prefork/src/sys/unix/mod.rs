@@ -1,5 +1,6 @@
 //! Unix: signals, socket pairs, descriptors.
 
+mod activation;
 mod channel;
 mod conditions;
 mod door;
@@ -36,6 +37,7 @@ use nix::errno::Errno;
 use nix::libc;
 use socket2::Socket;
 
+pub(crate) use activation::{activated, unix_name};
 pub(crate) use channel::Channel;
 pub(crate) use conditions::{
     check_may_change_user, check_nice, check_open_files, find_group, find_user, limit_open_files, set_nice,

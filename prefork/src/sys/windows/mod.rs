@@ -85,7 +85,7 @@ pub(crate) use door::Door;
 pub(crate) use program::Program;
 pub(crate) use reactor::{Reactor, Waker, spawn_thread};
 pub(crate) use role::{adopt, handoff_is_waiting};
-pub(crate) use service::{is_managed, notify, watchdog};
+pub(crate) use service::{activated, is_managed, notify, unix_name, watchdog};
 pub(crate) use socket::close_for_all;
 #[cfg(feature = "tokio")]
 pub(crate) use socket_file::TokioUnixListener;

@@ -1,0 +1,255 @@
+//! Sockets that a service manager opened: those of `systemd-socket-activate` and of the test itself.
+#![cfg(target_os = "linux")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "in a helper of tests, a panic is a failure"
+)]
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use nix::libc;
+use nix::sys::signal::Signal;
+use prefork_tests::fleet::Server;
+use prefork_tests::{client, proc, wait};
+
+const SERVER: &str = env!("CARGO_BIN_EXE_server");
+const SOCKETS: &str = env!("CARGO_BIN_EXE_sockets");
+const TOKIO_SERVER: &str = env!("CARGO_BIN_EXE_tokio_server");
+const VARIABLES: [&str; 3] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
+
+/// A program that is passed these sockets, as systemd does it.
+fn activated(executable: &str, sockets: Vec<OwnedFd>, names: &str) -> Server {
+    let script = r#"export LISTEN_PID=$$; exec "$0""#;
+    let count = sockets.len().to_string();
+    let mut server = Server::in_shell(script, executable).env("LISTEN_FDS", &count);
+    server = server.env("LISTEN_FDNAMES", names);
+    // Out of the way of the numbers that they are to have.
+    let sockets: Vec<OwnedFd> = sockets
+        .iter()
+        .map(|socket| {
+            // SAFETY: plain numbers; what comes back is a new descriptor, and nobody else's.
+            unsafe {
+                let copy = libc::fcntl(socket.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 100);
+                assert!(copy >= 100, "{}", io::Error::last_os_error());
+                OwnedFd::from_raw_fd(copy)
+            }
+        })
+        .collect();
+    let pass = move || {
+        for (number, socket) in (3..).zip(&sockets) {
+            // SAFETY: plain numbers; in this process, nothing but an exec follows.
+            if unsafe { libc::dup2(socket.as_raw_fd(), number) } == -1 {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec, only async-signal-safe calls are made.
+    unsafe { server.command.pre_exec(pass) };
+    server
+}
+
+fn tcp() -> (OwnedFd, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    (listener.into(), addr)
+}
+
+fn unix(path: &Path) -> OwnedFd {
+    UnixListener::bind(path).unwrap().into()
+}
+
+fn get(mut stream: impl Read + Write, path: &str) -> io::Result<String> {
+    write!(stream, "GET {path} HTTP/1.1\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.trim_end().to_owned());
+    body.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+}
+
+fn role_at(path: &Path) -> String {
+    get(UnixStream::connect(path).unwrap(), "/role").unwrap()
+}
+
+#[test]
+fn a_socket_that_is_passed_is_listened_on_in_place_of_the_programs_address() {
+    for program in [SERVER, TOKIO_SERVER] {
+        let (socket, addr) = tcp();
+        let inodes = proc::listening_inodes(addr.port());
+        let fleet = activated(program, vec![socket], "web").start();
+        fleet.console.wait_for(&format!("listening on {addr} (from the service manager, shared)"));
+        fleet.console.wait_for("the service manager says where to listen, in place of 127.0.0.1:0");
+        client::get(addr, "/");
+        assert_eq!(proc::listening_inodes(addr.port()), inodes, "the very same");
+        fleet.stop();
+    }
+}
+
+#[test]
+fn children_and_what_they_start_are_not_activated() {
+    let (socket, addr) = tcp();
+    let fleet = activated(SERVER, vec![socket], "web").start();
+    for variable in VARIABLES {
+        assert_eq!(client::get(addr, &format!("/variable/{variable}")), "None");
+    }
+    // A fleet of its own, on an address of its own.
+    assert!(client::get(addr, "/nested").starts_with("ready true"));
+    fleet.stop();
+}
+
+#[test]
+fn several_sockets_come_in_their_order_and_files_stay() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("admin.sock");
+    let (web, addr) = tcp();
+    // Two of one unit have one name.
+    let server = activated(SOCKETS, vec![web, unix(&path)], "app:app").unset("addr");
+    let fleet = server.set("takes", "pair").set("addrs", "127.0.0.1:0,unix:/nowhere/app.sock").start();
+    fleet.console.wait_for(&format!("listening on {addr}, unix:{}", path.display()));
+    assert_eq!(client::get(addr, "/role"), "true");
+    assert_eq!(role_at(&path), "true");
+    fleet.stop();
+    assert!(path.exists(), "the file is the service manager's");
+}
+
+#[test]
+fn names_choose_among_the_sockets() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("admin.sock");
+    let ((web, addr), (spare, _)) = (tcp(), tcp());
+    let server = activated(SOCKETS, vec![unix(&path), spare, web], "admin:spare:web").unset("addr");
+    let fleet = server.set("addrs", "systemd:web,127.0.0.1:0,systemd:admin").start();
+    fleet.console.wait_for("nobody listens on the service manager's socket `spare`: no address names it");
+    let line = fleet.console.wait_for(&format!("listening on {addr}, 127.0.0.1:"));
+    assert!(line.contains(&format!(", unix:{} (one shared socket for each)", path.display())), "{line}");
+    for addr in fleet.addrs() {
+        assert_eq!(client::get(addr, "/role"), "true");
+    }
+    assert_eq!(role_at(&path), "true");
+    fleet.stop();
+}
+
+#[test]
+fn sockets_for_another_process_are_none_of_ours() {
+    let fleet = Server::new(SERVER).env("LISTEN_PID", "1").env("LISTEN_FDS", "1").start();
+    fleet.console.wait_for("(tcp4, one shared socket)");
+    fleet.stop();
+}
+
+#[test]
+fn what_does_not_fit_is_refused_before_anything_starts() {
+    let directory = tempfile::tempdir().unwrap();
+    let pair = || vec![tcp().0, tcp().0];
+    let cases = [
+        (activated(SERVER, pair(), "web:admin"), "expected 1 address, as many as the serve function takes"),
+        (
+            activated(SERVER, vec![unix(&directory.path().join("s"))], "web"),
+            "addr cannot be `systemd:web`: expected `host:port`",
+        ),
+        (
+            activated(SERVER, pair(), "web"),
+            "cannot take the sockets of the service manager: invalid LISTEN_FDNAMES",
+        ),
+        (
+            activated(SERVER, vec![UdpSocket::bind("127.0.0.1:0").unwrap().into()], "web"),
+            "its socket `web` (descriptor 3) does not listen for connections",
+        ),
+        (activated(SERVER, vec![], "").env("LISTEN_FDS", "3").env("LISTEN_FDNAMES", "a:b:c"), "cannot take"),
+        (
+            activated(SERVER, vec![tcp().0], "web").set("addr", "systemd:http"),
+            "cannot listen on `systemd:http`",
+        ),
+        (Server::new(SERVER).set("addr", "systemd:http"), "no service manager passed a socket `http`"),
+    ];
+    for (server, reason) in cases {
+        let outcome = server.run();
+        let error = outcome.error();
+        assert!(error.contains(reason), "expected {reason:?}, not {error:?}");
+        assert_eq!(outcome.children, 0);
+    }
+}
+
+#[test]
+fn reuseport_is_said_to_have_no_effect() {
+    let (socket, addr) = tcp();
+    let fleet = activated(SERVER, vec![socket], "web").set("reuseport", "yes").start();
+    fleet.console.wait_for("reuseport has no effect on the service manager's sockets");
+    client::get(addr, "/");
+    fleet.replace(&fleet.first_children()[..1]);
+    fleet.signal(Signal::SIGTTIN);
+    fleet.wait_for_children(3, &[]);
+    fleet.signal(Signal::SIGTTOU);
+    fleet.console.wait_for("2 children in place of 3");
+    fleet.stop();
+}
+
+#[test]
+fn the_sockets_last_through_reloads_and_upgrades() {
+    for names in [false, true] {
+        let (socket, addr) = tcp();
+        let inodes = proc::listening_inodes(addr.port());
+        let server = activated(SERVER, vec![socket], "web");
+        let fleet = if names { server.set("addr", "systemd:web") } else { server }.start();
+        let tally = client::under_load(addr, "/role", 2, || {
+            for (time, signal) in [Signal::SIGHUP, Signal::SIGUSR2, Signal::SIGUSR2].into_iter().enumerate() {
+                fleet.signal(signal);
+                fleet.console.wait_for_nth(time + 1, "reloaded:");
+            }
+        });
+        assert!(tally.failures.is_empty() && tally.answered() > 0, "{tally:?}");
+        fleet.console.wait_for(&format!(", on {addr}; master pid"));
+        assert_eq!(proc::listening_inodes(addr.port()), inodes);
+        fleet.stop();
+    }
+}
+
+#[test]
+fn a_unix_sockets_file_stays_after_an_upgrade_too() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("app.sock");
+    let fleet = activated(SOCKETS, vec![unix(&path)], "app").set("takes", "unix").set("addr", "systemd:app");
+    let fleet = fleet.start();
+    fleet.signal(Signal::SIGUSR2);
+    fleet.console.wait_for("reloaded:");
+    assert_eq!(role_at(&path), "true");
+    fleet.stop();
+    assert!(path.exists());
+}
+
+#[test]
+fn systemd_socket_activate_starts_a_fleet_with_the_first_client() {
+    let probe = Command::new("systemd-socket-activate").arg("--version").stdout(Stdio::null()).status();
+    if !probe.is_ok_and(|status| status.success()) {
+        return eprintln!("skipped: there is no systemd-socket-activate here");
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("admin.sock");
+    // It tells nobody which port it was given: one that was free a moment ago will do.
+    let addr = tcp().1;
+    let mut wrapper = vec!["systemd-socket-activate", "-l"];
+    let (web, admin) = (addr.to_string(), path.to_str().unwrap().to_owned());
+    wrapper.extend([web.as_str(), "-l", &admin, "--fdname=web:admin"]);
+    // It passes on what it is told to.
+    for name in ["TEST_FLEET", "TEST_STARTED", "TEST_ADDRS", "TEST_WORKERS"] {
+        wrapper.extend(["-E", name]);
+    }
+    let server = Server::through(&wrapper, SOCKETS).unset("addr");
+    let fleet = server.set("addrs", "systemd:admin,systemd:web").launch();
+    fleet.console.wait_for("Listening on");
+    let connected = wait::for_some("a port that listens", || TcpStream::connect(addr).ok());
+    assert_eq!(get(connected, "/role").unwrap(), "true");
+    assert_eq!(role_at(&path), "true");
+    fleet.console.wait_for(&format!("listening on unix:{admin}, {addr} (from the service manager, shared)"));
+    assert_eq!(fs::canonicalize(format!("/proc/{}/exe", fleet.master())).unwrap(), Path::new(SOCKETS));
+    assert_eq!(fleet.first_children().len(), 2);
+    fleet.stop();
+}
