@@ -241,3 +241,19 @@ fn an_address_that_cannot_be_had_is_an_error_before_anything_starts() {
     refused("rubbish").assert_refused("cannot listen on `rubbish`");
     refused("127.0.0.1:70000").assert_refused("over 65535");
 }
+
+#[test]
+fn signals_stay_the_supervisors_alone() {
+    let fleet = with_health(SERVER).start();
+    health_addr(&fleet);
+    let others = || proc::threads(fleet.master()).into_iter().filter(|thread| *thread != fleet.master());
+    wait::until("the threads", || others().count() == 4);
+    for thread in others() {
+        let blocked = proc::status_field(thread, "SigBlk").unwrap();
+        let blocked = u64::from_str_radix(&blocked, 16).unwrap();
+        for signal in [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGUSR2, Signal::SIGCHLD] {
+            assert_ne!(blocked & 1 << (signal as i32 - 1), 0, "{signal} in thread {thread}");
+        }
+    }
+    fleet.stop();
+}

@@ -6,6 +6,7 @@
 //! batch it checks what has to hold in every history.
 
 mod check;
+mod overview;
 mod random;
 mod recovery;
 mod resizing;

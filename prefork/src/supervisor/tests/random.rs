@@ -7,6 +7,7 @@ use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
 
+use super::super::Stage;
 use super::*;
 
 /// After this, nobody asks for anything any more, and whoever is started is well.
@@ -185,6 +186,8 @@ proptest! {
         fleet.run(secs(300));
         prop_assert!(fleet.is_whole(), "{fleet:?}");
         prop_assert_eq!(fleet.processes.len(), fleet.supervisor.fleet_size(), "nobody else is left");
+        let stage = fleet.supervisor.overview(fleet.now).stage;
+        prop_assert_eq!(stage, Stage::Serving, "no reload lasts for ever: {:?}", fleet);
         fleet.story();
         fleet.run(secs(3600));
         prop_assert_eq!(fleet.story(), "", "and nothing is going on");

@@ -1,0 +1,73 @@
+//! What others are told of a fleet.
+
+use super::super::Stage;
+use super::*;
+
+fn stage(fleet: &Fleet) -> Stage {
+    fleet.supervisor.overview(fleet.now).stage
+}
+
+fn is_ready(fleet: &Fleet) -> bool {
+    fleet.supervisor.overview(fleet.now).is_ready()
+}
+
+#[test]
+fn a_fleet_starts_serves_and_stops() {
+    let mut fleet = Fleet::new(settings(2));
+    fleet.run(ms(10));
+    assert_eq!((stage(&fleet), is_ready(&fleet)), (Stage::Starting, false));
+    fleet.run(secs(1));
+    assert_eq!((stage(&fleet), is_ready(&fleet)), (Stage::Serving, true));
+    fleet.request(Request::Stop);
+    assert_eq!((stage(&fleet), is_ready(&fleet)), (Stage::Stopping, false));
+}
+
+#[test]
+fn a_fleet_that_is_about_to_stop_is_not_ready_any_more() {
+    let mut fleet = Fleet::serving(Settings { stop_delay: secs(10), ..settings(2) });
+    fleet.request(Request::Stop);
+    assert_eq!((stage(&fleet), is_ready(&fleet)), (Stage::Leaving, false));
+}
+
+#[test]
+fn a_reload_is_one_until_it_ends_well_or_not() {
+    for (nature, generation) in [(WELL, 1), (STILLBORN, 0)] {
+        let mut fleet = Fleet::serving(settings(2));
+        fleet.cast(2, nature);
+        fleet.request(Request::Reload);
+        assert_eq!((stage(&fleet), is_ready(&fleet)), (Stage::Reloading, true));
+        assert_eq!(fleet.supervisor.overview(fleet.now).generation, 1, "what it is about to run");
+        fleet.run(secs(5));
+        assert_eq!((stage(&fleet), is_ready(&fleet)), (Stage::Serving, true));
+        assert_eq!(fleet.supervisor.overview(fleet.now).generation, generation, "what it runs");
+    }
+}
+
+#[test]
+fn an_upgrade_is_a_reload_in_both_programs() {
+    let mut fleet = Fleet::serving(settings(2));
+    fleet.exec_works = true;
+    fleet.request(Request::Upgrade);
+    assert_eq!(stage(&fleet), Stage::Reloading);
+    fleet.run(ms(100));
+    assert_eq!(fleet.times("exec").len(), 1);
+    assert_eq!((stage(&fleet), is_ready(&fleet)), (Stage::Reloading, true));
+    fleet.run(secs(5));
+    assert_eq!(stage(&fleet), Stage::Serving);
+}
+
+#[test]
+fn a_fleet_with_nobody_left_for_now_is_not_ready() {
+    let recover = RecoverPolicy::new(Some(5), Some(secs(60)), secs(1));
+    let mut fleet = Fleet::new(Settings { recover, ..settings(1) });
+    fleet.cast(0, Nature { exit: Some((ms(500), false)), ..WELL });
+    fleet.run(ms(1200));
+    let overview = fleet.supervisor.overview(fleet.now);
+    assert_eq!((overview.stage, overview.ready, overview.failures), (Stage::Serving, 0, 1));
+    assert!(!overview.is_ready());
+    fleet.run(secs(2));
+    assert!(is_ready(&fleet));
+    // Nothing is left to be told of but what counts no more.
+    let forgets_at = fleet.supervisor.overview(fleet.now).forgets_at;
+    assert_eq!(fleet.supervisor.overview(forgets_at.unwrap()).failures, 0);
+}
