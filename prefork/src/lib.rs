@@ -52,6 +52,8 @@
 //!   when it is ready the old one drains. **Upgrading** (USR2): once such a child is ready, the master
 //!   executes the new program in its own process, with the same sockets, pid and children.
 //! - **Scaling** (TTIN, TTOU): one child more, one fewer; nothing queued is lost.
+//! - **Watched from outside**: systemd is told what the fleet is at and passes sockets to it; with
+//!   [`health`](Prefork::health) whoever asks over HTTP learns whether it is live and ready.
 //! - A **dead master**: each child sees the end of file at once, runs `on_master_death`, drains and
 //!   exits with 1. No orphan keeps the port.
 //!
