@@ -126,6 +126,16 @@ fn tls_embedded() {
 }
 
 #[test]
+fn tls_rustls() {
+    let fleet = start("tls_rustls");
+    // A client that never begins its handshake keeps nobody waiting, a stop included.
+    let silent = connect(fleet.addr());
+    assert_from_a_child(&fleet, &get_over_tls(&fleet));
+    drop(silent);
+    fleet.stop();
+}
+
+#[test]
 fn axum() {
     let fleet = start("axum");
     assert_from_a_child(&fleet, &get(&fleet));

@@ -50,6 +50,10 @@ impl Args {
         self.given.iter().find(|given| given.spec.role == role)
     }
 
+    pub(crate) fn named(&self, name: &str) -> Option<&Given> {
+        self.given.iter().find(|given| given.spec.name == name)
+    }
+
     /// Where the user tried to give this option, in whatever spelling.
     pub(crate) fn mention(&self, role: Role) -> Option<&Ident> {
         let meant = || self.meant.iter().find(|(meant, _)| *meant == role).map(|(_, name)| name);

@@ -37,6 +37,7 @@ pub(crate) fn check(args: &Args, function: &Function, report: &mut Report) -> Pl
     check_runtime(args, function, report);
     function.check(report);
     check_tls(args, function, report);
+    check_tls_config(args, function, report);
     plan
 }
 
@@ -139,6 +140,33 @@ fn check_tls(args: &Args, function: &Function, report: &mut Report) {
     }
 }
 
+/// What shapes a rustls configuration is for functions that may take one.
+fn check_tls_config(args: &Args, function: &Function, report: &mut Report) {
+    for given in args.iter().filter(|given| given.spec.role == Role::TlsConfig) {
+        let name = &given.name;
+        if !cfg!(feature = "rustls") {
+            report.error(
+                name,
+                format!(
+                    "`{name}` needs the feature `rustls` of prefork: add `features = [\"rustls\"]` to the \
+                     dependency"
+                ),
+            );
+        } else if function.tls().is_some() || function.takes_no_tls() {
+            report.error(
+                name,
+                format!(
+                    "`{name}` is for a function that takes its configuration from prefork: add `config: \
+                     Arc<rustls::ServerConfig>` to its arguments"
+                ),
+            );
+        }
+    }
+    if let (Some(file), Some(pem)) = (args.named("client_ca"), args.named("client_ca_pem")) {
+        report.error(&pem.name, format!("`{}` does not go with `{}`: give one of them", pem.name, file.name));
+    }
+}
+
 /// `name` is the one of the pair's two options that messages about both point at.
 fn check_tls_pair(args: &Args, function: &Function, kind: Tls, name: &Ident, report: &mut Report) {
     let [cert, key] = kind.roles();
@@ -157,10 +185,14 @@ fn check_tls_pair(args: &Args, function: &Function, kind: Tls, name: &Ident, rep
                 format!("with the option `{name}` these are `{arguments}`; or give `{cert}, {key}`"),
             );
         }
-        // A function that takes only parts of the pair, or no listener, has its own message.
-        None if function.takes_listener_only() => report.error(
+        // A function that takes only parts of the pair, or no listener, has its own message. Whether
+        // another argument is made of the pair is up to its type.
+        None if function.takes_no_tls() => report.error(
             name,
-            format!("`{name}` needs a function that takes it: add `{arguments}` after the listener"),
+            format!(
+                "`{name}` needs a function that takes it: add `{arguments}` after the listener, or, with the \
+                 feature `rustls`, `config: Arc<rustls::ServerConfig>`"
+            ),
         ),
         _ => {}
     }

@@ -125,9 +125,32 @@ fn serve_call(function: &Function, runtime: &Runtime<'_>) -> TokenStream {
         quote_spanned!(here=> #(#cfgs)* #value)
     });
     let first_argument = first_argument(function, runtime);
+    let needs = needs_of_arguments(function, runtime);
     quote_spanned!(first=> #runtime_path::__private::#call(
         #first_argument, |#seat, #listener| #serve(#(#arguments),*)
-    ))
+    ) #needs)
+}
+
+/// What the master has to know of the function's arguments before it starts a child.
+fn needs_of_arguments(function: &Function, runtime: &Runtime<'_>) -> TokenStream {
+    let here = Span::mixed_site();
+    let mut arguments = further_arguments(function).peekable();
+    if arguments.peek().is_none() {
+        return TokenStream::new();
+    }
+    let needs = arguments.map(|argument| {
+        let ty = &argument.ty;
+        let span = here.located_at(first_and_last(ty).0);
+        let needs_tls = runtime.private("needs_tls", span);
+        let cfgs = argument.attrs.iter().filter(|attr| attr.path().is_ident("cfg"));
+        quote_spanned!(span=> #(#cfgs)* #needs_tls::<#ty>())
+    });
+    quote_spanned!(here=> .needing_tls(&[#(#needs),*]))
+}
+
+/// Those after the listener, and after certificate and key if it takes them so.
+fn further_arguments(function: &Function) -> impl Iterator<Item = &PatType> {
+    function.arguments().skip(if function.tls().is_some() { 3 } else { 1 })
 }
 
 /// Names the type of the listener where the user wrote it, and the mode, although the function tells

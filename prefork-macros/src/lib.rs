@@ -43,9 +43,11 @@ use proc_macro::TokenStream;
 ///    child, so that no `#[tokio::main]` is needed, or allowed. With several addresses the argument is
 ///    a tuple of listeners in their order, or a `Vec<prefork::Listener>`.
 /// 2. For TLS, certificate and key, always in this order: `cert: &Path, key: &Path` with the options
-///    `cert` and `key`, or `cert: &[u8], key: &[u8]` with `cert_pem` and `key_pem`.
+///    `cert` and `key`, or `cert: &[u8], key: &[u8]` with `cert_pem` and `key_pem`. Or it leaves both
+///    to prefork, and takes an `Arc<rustls::ServerConfig>` among what follows (feature `rustls`).
 /// 3. Whatever else it wants to know, in any order: `prefork::Shutdown` (the signal to stop),
-///    `prefork::ChildContext` (which child this is), or any other type that the runtime's argument
+///    `prefork::ChildContext` (which child this is), `Arc<rustls::ServerConfig>` (feature `rustls`) or
+///    `tokio_rustls::TlsAcceptor` (feature `tokio-rustls`), or any other type that the runtime's argument
 ///    trait is implemented for.
 ///
 /// ```ignore
@@ -105,6 +107,9 @@ use proc_macro::TokenStream;
 /// | `rlimit_nofile = 65536` | 16 to 1073741824 | how many files and sockets a child may have open | the master's limit |
 /// | `landlock_read = ["/etc/ssl"]` | paths | all that children can open to read, but for the next (Linux, feature `landlock`) | everything |
 /// | `landlock_write = ["/var/lib/app"]` | paths | all that children can open to write (Linux, feature `landlock`) | everything |
+/// | `client_ca = "ca.pem"` | the name of a file | who vouches for clients, which then have to show a certificate; for functions that take an `Arc<rustls::ServerConfig>` | clients show nothing |
+/// | `client_ca_pem = include_bytes!("ca.pem")` | bytes | the same, part of the program | clients show nothing |
+/// | `alpn = ["h2", "http/1.1"]` | names in an array | what is spoken over TLS, the most wanted first; for functions that take an `Arc<rustls::ServerConfig>` | `h2` and `http/1.1` |
 /// | `on_master_death = f` | `Fn()` | runs in a child whose master is gone | the child drains and exits with 1 |
 /// | `on_child_spawn = f` | `Fn(u32)` | runs in the master after each start of a child, with its pid | nothing |
 /// | `on_master_ready = f` | `Fn(&[u32])` | runs in the master once, when all children are ready, with their pids | nothing |

@@ -47,6 +47,8 @@ pub(crate) enum Takes {
     File,
     /// The material itself, as bytes.
     Pem,
+    /// Names of protocols, in an array.
+    Protocols,
     /// A function or closure.
     Function,
     /// A value that has no literal.
@@ -88,6 +90,8 @@ pub(crate) enum Role {
     Key,
     CertPem,
     KeyPem,
+    /// As `Setter`, and for functions that take a rustls configuration only.
+    TlsConfig,
     /// Runs before the builder does.
     Init,
     /// Where the generated code finds the runtime.
@@ -167,6 +171,9 @@ pub(crate) const OPTIONS: &[Spec] = &[
     setter("rlimit_nofile", Takes::Count(16, OPEN_FILES_MAX), "65536"),
     setter("landlock_read", Takes::Files, r#"["/etc/ssl"]"#),
     setter("landlock_write", Takes::Files, r#"["/var/lib/app"]"#),
+    special("client_ca", Takes::File, Role::TlsConfig, r#""ca.pem""#),
+    special("client_ca_pem", Takes::Pem, Role::TlsConfig, r#"include_bytes!("ca.pem")"#),
+    special("alpn", Takes::Protocols, Role::TlsConfig, r#"["h2", "http/1.1"]"#),
     setter("on_master_death", Takes::Function, "my_function"),
     setter("on_child_spawn", Takes::Function, "my_function"),
     setter("on_master_ready", Takes::Function, "my_function"),
@@ -257,6 +264,11 @@ const ALIASES: &[(&str, &str)] = &[
     ("tlskey", "key"),
     ("certdata", "cert_pem"),
     ("keydata", "key_pem"),
+    ("cafile", "client_ca"),
+    ("clientcas", "client_ca"),
+    ("clientcacert", "client_ca"),
+    ("alpnprotocols", "alpn"),
+    ("nextprotos", "alpn"),
     ("onspawn", "on_child_spawn"),
     ("onready", "on_master_ready"),
     ("onrecover", "on_child_recover"),

@@ -103,12 +103,13 @@ impl Function {
         quote!(#cert, #key)
     }
 
-    /// Whether there is a listener, and nothing that looks like a certificate or a key.
-    pub(crate) fn takes_listener_only(&self) -> bool {
-        let mut arguments = self.arguments().peekable();
+    /// Whether there is a listener, and beside it nothing that a certificate could be part of.
+    pub(crate) fn takes_no_tls(&self) -> bool {
+        let is_other = |ty| ["Shutdown", "ChildContext"].iter().any(|other| names(ty, &[other]));
+        let mut arguments = self.arguments();
         self.sig.receiver().is_none()
-            && arguments.peek().is_some()
-            && arguments.all(|argument| tls(&argument.ty).is_none())
+            && arguments.next().is_some_and(|listener| tls(&listener.ty).is_none())
+            && arguments.all(|argument| is_other(&argument.ty))
     }
 
     /// The return type, unless it is left out.

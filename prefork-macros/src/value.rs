@@ -44,10 +44,12 @@ pub(crate) fn check(given: &Given, report: &mut Report) -> Option<Value> {
     let Some(expr) = &given.value else {
         return (given.spec.takes == Takes::Switch).then_some(Value::On);
     };
-    if given.spec.takes == Takes::Addr {
-        if let Expr::Array(list) = bare(expr) {
-            return check_list(given.spec, list, report).then(|| Value::List(expr.clone()));
-        }
+    if let (Takes::Addr | Takes::Protocols, Expr::Array(list)) = (given.spec.takes, bare(expr)) {
+        return check_list(given.spec, list, report).then(|| Value::List(expr.clone()));
+    }
+    if let (Takes::Protocols, Some(literal)) = (given.spec.takes, literal(expr)) {
+        report.error(expr, wrong_kind(given.spec, &literal));
+        return None;
     }
     let checked = match literal(expr) {
         Some(literal) => check_literal(given.spec, &literal, expr),
@@ -71,7 +73,7 @@ pub(crate) fn check_path(given: &Given, report: &mut Report) -> Option<Path> {
     None
 }
 
-/// Whether every address of a list that is spelled out can be one.
+/// Whether every entry of a list that is spelled out can be one.
 fn check_list(spec: &Spec, list: &ExprArray, report: &mut Report) -> bool {
     if list.elems.is_empty() {
         report.error(list, format!("`{}` is empty: write `{}`", spec.name, spec.usage()));
@@ -118,6 +120,10 @@ fn check_literal(spec: &Spec, literal: &Literal<'_>, expr: &Expr) -> Result<Valu
         (Takes::Duration(least), Lit::Str(text)) => {
             return check_duration(spec, &text.value(), least).map(Value::Duration);
         }
+        (Takes::Protocols, Lit::Str(name)) if !(1..=255).contains(&name.value().len()) => {
+            return Err("the name of a protocol has 1 to 255 bytes".to_owned());
+        }
+        (Takes::Protocols, Lit::Str(_)) => {}
         (Takes::Size, Lit::Str(text)) => return check_size(spec, &text.value()),
         (Takes::Size, Lit::Int(bytes)) => return check_size(spec, bytes.base10_digits()),
         // 660 as a decimal number is a mode that nobody means.
@@ -247,6 +253,7 @@ fn wrong_kind(spec: &Spec, literal: &Literal<'_>) -> String {
         Takes::Size => "a size in quotes, or a number of bytes",
         Takes::File => "the name of a file in quotes",
         Takes::Pem => "the material itself as bytes",
+        Takes::Protocols => "an array of names",
         Takes::Function => "a function or a closure",
         Takes::Logger => "a value that implements `log::Log`",
         Takes::CratePath => "a path",
@@ -293,6 +300,7 @@ fn correction(spec: &Spec, literal: &Literal<'_>) -> String {
         }
         (Takes::Cpus, Lit::Int(cpu)) => return format!("{name} = \"{}\"", cpu.base10_digits()),
         (Takes::Files, Lit::Str(path)) => return format!("{name} = [{}]", path.token()),
+        (Takes::Protocols, Lit::Str(text)) => return format!("{name} = [{}]", text.token()),
         (Takes::Pem, Lit::Str(text)) => return format!("{name} = include_bytes!({})", text.token()),
         (Takes::CratePath, Lit::Str(text)) if syn::parse_str::<Path>(&text.value()).is_ok() => {
             return format!("{name} = {}", text.value());

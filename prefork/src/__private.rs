@@ -75,6 +75,11 @@ pub fn argument<T: FromChild, Kind>(seat: &Seat<Kind>) -> T {
     seat.argument()
 }
 
+/// Whether such an argument cannot be made without a certificate.
+pub fn needs_tls<T: FromChild>() -> bool {
+    T::NEEDS_TLS
+}
+
 /// The certificate's path.
 pub fn cert_file<Kind>(seat: &Seat<Kind>) -> &'static Path {
     seat.cert_file()

@@ -4,8 +4,9 @@
 //! whose child's end is the child's standard input):
 //!
 //! ```text
-//! master ─▶ child   prefork/1 slot=0 fleet=4 generation=0 grace_ms=5000 master=4711 trial=false title=app   + listeners
+//! master ─▶ child   prefork/1 slot=0 fleet=4 generation=0 grace_ms=5000 master=4711 trial=false secrets=true title=app   + listeners
 //!                   and the conditions it runs under, if it is told any: uid=33 nice=5 …
+//! master ─▶ child   secrets   what the vault holds for it, if the greeting says so   + a file without a name
 //! child ─▶ master   here      the handoff is taken
 //! child ─▶ master   ready     the serve function is about to be called
 //! child ─▶ master   tired     it wants to be replaced, new before old
@@ -15,7 +16,7 @@
 //! end of file       the other side is dead
 //! ```
 //!
-//! On Windows the channel is a pipe. What a signal or a descriptor does elsewhere, words do there that
+//! On Windows the channel is a pipe, and secrets do not pass: a child reads the files itself. What a signal or a descriptor does elsewhere, words do there that
 //! never leave `sys`: a child asks for its listeners, and a master for a stop.
 //!
 //! A reload can put a newer or older program on the child's end. So a reader skips lines and fields that it
@@ -39,6 +40,8 @@ pub(crate) struct Hello {
     pub(crate) master: u32,
     /// Whether this child is to replace another, and so has to check what only a master needs as well.
     pub(crate) trial: bool,
+    /// Whether secrets come after the greeting.
+    pub(crate) secrets: bool,
     /// What the fleet's processes call themselves; empty: nothing.
     pub(crate) title: String,
     pub(crate) conditions: Conditions,
@@ -47,13 +50,14 @@ pub(crate) struct Hello {
 impl Hello {
     pub(crate) fn to_line(&self) -> String {
         format!(
-            "{GREETING}slot={} fleet={} generation={} grace_ms={} master={} trial={} title={}{}",
+            "{GREETING}slot={} fleet={} generation={} grace_ms={} master={} trial={} secrets={} title={}{}",
             self.slot,
             self.fleet,
             self.generation,
             self.grace.as_millis(),
             self.master,
             self.trial,
+            self.secrets,
             escape(self.title.as_ref()),
             self.conditions.to_fields()
         )
@@ -70,6 +74,7 @@ impl Hello {
             grace: Duration::from_secs(5),
             master: 0,
             trial: false,
+            secrets: false,
             title: String::new(),
             conditions: Conditions::default(),
         };
@@ -81,6 +86,7 @@ impl Hello {
                 "grace_ms" => hello.grace = Duration::from_millis(number(name, value)?),
                 "master" => hello.master = number(name, value)?,
                 "trial" => hello.trial = number(name, value)?,
+                "secrets" => hello.secrets = number(name, value)?,
                 "title" => {
                     let title = unescape(value).and_then(|title| title.into_string().ok());
                     hello.title = title.ok_or_else(|| invalid(name, value))?;
@@ -167,6 +173,7 @@ mod tests {
             grace: Duration::from_millis(1500),
             master: 4711,
             trial: true,
+            secrets: true,
             title: "two words".to_owned(),
             conditions: Conditions { nice: Some(5), no_new_privs: true, ..Conditions::default() },
         }

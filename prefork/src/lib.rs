@@ -67,7 +67,8 @@
 //! # Features
 //!
 //! - `tokio`: `async` serve functions.
-//! - `rustls`: the master also checks that certificate and key belong together.
+//! - `rustls`: a serve function may take an `Arc<rustls::ServerConfig>`, of this crate's [`rustls`].
+//! - `tokio-rustls`: both of them; an `async` serve function may take a `tokio_rustls::TlsAcceptor`.
 //! - `tracing`: messages as events of a `tracing` subscriber; a span around what a child serves.
 //! - `landlock`: `landlock_read` and `landlock_write`, for children that see a part of the file system.
 
@@ -94,6 +95,10 @@ mod title;
 mod tls;
 
 pub use prefork_macros::main;
+#[cfg(feature = "rustls")]
+pub use rustls;
+#[cfg(feature = "tokio-rustls")]
+pub use tokio_rustls;
 
 pub use crate::child::{Busy, ChildContext, FromChild, Shutdown, is_child};
 pub use crate::error::{Error, Failure};

@@ -6,6 +6,7 @@
 //! - [`load`]: keeps asking, and counts.
 //! - [`console`]: reads what it says.
 //! - [`proc`]: looks at its processes from outside.
+//! - [`tls`]: certificates, and a client that knows how its handshake went.
 //! - [`wait`]: waits for conditions, never for time.
 
 #![allow(
@@ -24,4 +25,5 @@ pub mod fleet;
 pub mod load;
 #[cfg(unix)]
 pub mod proc;
+pub mod tls;
 pub mod wait;

@@ -109,7 +109,7 @@ fn options_become_builder_calls_in_the_order_they_are_given() {
                             __listener,
                             ::prefork::__private::argument::<prefork::Shutdown, _>(__seat)
                         )
-                    ))
+                    ).needing_tls(&[::prefork::__private::needs_tls::<prefork::Shutdown>()]))
                     .recover(5)
                     .addr("127.0.0.1:8080")
                     .network(::prefork::Network::Tcp4)
@@ -250,6 +250,41 @@ fn an_async_function_says_which_feature_it_needs() {
     );
     assert_eq!(messages.len(), 1);
     assert!(messages[0].contains("feature `tokio`"));
+}
+
+#[test]
+#[cfg(feature = "rustls")]
+fn what_shapes_a_configuration_is_for_functions_that_may_take_one() {
+    let taking = quote!(
+        fn serve(ln: TcpListener, tls: Arc<ServerConfig>) {}
+    );
+    let args = quote!(cert = "c", key = "k", client_ca = "ca", alpn = ["h2", NAME]);
+    let (_, main) = split(args.clone(), taking.clone());
+    let calls = r#". client_ca ("ca") . alpn (["h2" , NAME]) . cert_files ("c" , "k")"#;
+    assert!(text(&main).contains(calls), "{}", text(&main));
+    let by_itself = quote!(
+        fn serve(ln: TcpListener, cert: &Path, key: &Path) {}
+    );
+    let messages = errors(args, by_itself);
+    assert_eq!(messages.len(), 2, "{messages:?}");
+    assert!(messages.iter().all(|message| message.contains("Arc<rustls::ServerConfig>")), "{messages:?}");
+    let messages = errors(quote!(alpn = ["", 7], cert = "c", key = "k"), taking.clone());
+    assert_eq!(messages.len(), 2, "{messages:?}");
+    let messages = errors(quote!(alpn = "h2", cert = "c", key = "k"), taking);
+    assert_eq!(messages, [r#"`alpn` takes an array of names, not a string: write `alpn = ["h2"]`"#]);
+}
+
+#[test]
+#[cfg(not(feature = "rustls"))]
+fn what_shapes_a_configuration_says_which_feature_it_needs() {
+    let messages = errors(
+        quote!(alpn = ["h2"]),
+        quote!(
+            fn serve(ln: TcpListener, tls: Tls) {}
+        ),
+    );
+    assert_eq!(messages.len(), 1);
+    assert!(messages[0].contains("feature `rustls`"));
 }
 
 /// The names that generated code binds must not be ones that the user's expressions can see.

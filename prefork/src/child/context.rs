@@ -12,6 +12,7 @@ use super::latch::Latch;
 use super::vitals::{Busy, Limits, Vitals};
 use crate::handoff::{Hello, Word};
 use crate::sys::Voice;
+use crate::tls::Prepared;
 
 /// Where this child stands in its fleet. Cheap to clone; ask for it as an argument of the serve
 /// function.
@@ -40,10 +41,12 @@ struct Shared {
     announced: AtomicBool,
     voice: Voice,
     vitals: Arc<Vitals>,
+    #[cfg_attr(not(feature = "rustls"), expect(dead_code, reason = "there is nothing in it"))]
+    tls: Prepared,
 }
 
 impl ChildContext {
-    pub(super) fn new(hello: Hello, voice: Voice, limits: Limits) -> Self {
+    pub(super) fn new(hello: Hello, voice: Voice, limits: Limits, tls: Prepared) -> Self {
         let shared = Shared {
             hello,
             stop: Latch::new(),
@@ -52,6 +55,7 @@ impl ChildContext {
             announced: AtomicBool::new(false),
             voice,
             vitals: Arc::new(Vitals::new(limits)),
+            tls,
         };
         Self { shared: Arc::new(shared) }
     }
@@ -107,6 +111,13 @@ impl ChildContext {
     pub fn shutdown(&self) -> Shutdown {
         self.shared.cooperates.store(true, Ordering::SeqCst);
         Shutdown { latch: self.shared.stop.clone() }
+    }
+
+    /// What to speak TLS by, if the options name a certificate. A serve function that cannot do without
+    /// takes an `Arc<rustls::ServerConfig>` as an argument.
+    #[cfg(feature = "rustls")]
+    pub fn tls_config(&self) -> Option<Arc<rustls::ServerConfig>> {
+        self.shared.tls.config()
     }
 
     /// Notes that work is under way until the result is dropped. With the option `hang_timeout`, work
@@ -205,7 +216,8 @@ impl Future for Shutdown {
 
 /// What can be an argument of a serve function, after the listener and the certificate.
 ///
-/// Implemented by [`Shutdown`] and [`ChildContext`]; implement it for a type of your own to have it
+/// Implemented by [`Shutdown`] and [`ChildContext`]; with the feature `rustls` by
+/// `Arc<rustls::ServerConfig>`, and with `tokio-rustls` by `tokio_rustls::TlsAcceptor`. Implement it for a type of your own to have it
 /// made in each child, before the serve function is called.
 ///
 /// ```no_run
@@ -225,6 +237,10 @@ impl Future for Shutdown {
             `prefork::FromChild`, in any order"
 )]
 pub trait FromChild: Sized {
+    /// Whether it cannot be made without a certificate: then a fleet that has none is refused, in the
+    /// master, before a child is started.
+    const NEEDS_TLS: bool = false;
+
     /// Makes the argument, in the child.
     fn from_child(child: &ChildContext) -> Self;
 }
@@ -238,5 +254,36 @@ impl FromChild for ChildContext {
 impl FromChild for Shutdown {
     fn from_child(child: &ChildContext) -> Self {
         child.shutdown()
+    }
+}
+
+/// The options' certificate and key, checked; ALPN for `h2` and `http/1.1` unless the option `alpn`
+/// says otherwise; TLS 1.2 and 1.3; session tickets that every child of the fleet can open; and with the
+/// option `client_ca` a check of the clients' certificates.
+#[cfg(feature = "rustls")]
+impl FromChild for Arc<rustls::ServerConfig> {
+    const NEEDS_TLS: bool = true;
+
+    /// Ends the process, with a message, if the options name no certificate: the master refuses that
+    /// fleet, so this is a type of your own that asks for a configuration and does not say so in
+    /// `NEEDS_TLS`.
+    fn from_child(child: &ChildContext) -> Self {
+        child.tls_config().unwrap_or_else(|| {
+            crate::logging::to_stderr(format_args!(
+                "prefork: child {} cannot serve: it needs a certificate, and the options name none",
+                child.slot()
+            ));
+            std::process::exit(1)
+        })
+    }
+}
+
+/// Of the same configuration.
+#[cfg(feature = "tokio-rustls")]
+impl FromChild for tokio_rustls::TlsAcceptor {
+    const NEEDS_TLS: bool = true;
+
+    fn from_child(child: &ChildContext) -> Self {
+        Arc::<rustls::ServerConfig>::from_child(child).into()
     }
 }

@@ -31,6 +31,7 @@ use crate::logging::{self, Logger};
 use crate::serve::{Seat, ServeFn, ServeOptions};
 use crate::sys::{self, Door, Role, Watch};
 use crate::title::title_child;
+use crate::tls::{Prepared, Secrets};
 
 /// Whether this process is a child of a prefork master; the seed's `IsChild`.
 ///
@@ -51,6 +52,7 @@ struct Adopted {
     hello: Hello,
     listeners: Vec<Socket>,
     channel: sys::Channel,
+    secrets: Secrets,
 }
 
 /// Where a handoff waits that was taken before the fleet was configured.
@@ -108,13 +110,15 @@ fn adopt() -> io::Result<Adopted> {
     let hello = Hello::from_line(&line)?;
     channel.send(Word::Here.to_line(), &[])?;
     let listeners = channel.take_listeners()?;
-    Ok(Adopted { hello, listeners, channel })
+    let secrets =
+        if hello.secrets { Secrets::from_text(&channel.take_secrets()?) } else { Secrets::default() };
+    Ok(Adopted { hello, listeners, channel, secrets })
 }
 
 /// Serves in this child; returns the status that the process is to end with.
 pub(crate) fn run(serve: ServeFn, options: ServeOptions, hooks: Hooks, logger: &Logger) -> ExitCode {
     let adopted = ADOPTED.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let adopted = adopted.ok_or_else(|| io::Error::other("it has no handoff"));
+    let adopted = adopted.ok_or_else(|| Error::Handoff { source: io::Error::other("this process has none") });
     match adopted.and_then(|adopted| serve_adopted(adopted, serve, options, hooks, logger)) {
         Ok(code) => code,
         Err(error) => {
@@ -130,12 +134,14 @@ fn serve_adopted(
     options: ServeOptions,
     hooks: Hooks,
     logger: &Logger,
-) -> io::Result<ExitCode> {
-    let Adopted { hello, listeners, channel } = adopted;
-    let door = Door::new(&listeners)?;
-    let (watch, voice) = Watch::new(channel)?;
+) -> Result<ExitCode, Error> {
+    let Adopted { hello, listeners, channel, secrets } = adopted;
+    let broken = |source| Error::Handoff { source };
+    let tls = Prepared::new(&options.tls, secrets, hello.trial)?;
+    let door = Door::new(&listeners).map_err(broken)?;
+    let (watch, voice) = Watch::new(channel).map_err(broken)?;
     let ending = Arc::new(Ending {
-        context: ChildContext::new(hello, voice, options.limits),
+        context: ChildContext::new(hello, voice, options.limits, tls),
         blocking: serve.is_blocking(),
         drained: Latch::new(),
         returned: AtomicBool::new(false),
@@ -152,7 +158,7 @@ fn serve_adopted(
     thread::Builder::new()
         .name("prefork-watch".to_owned())
         .spawn(move || watcher.run(watch))
-        .map_err(|error| io::Error::other(format!("no thread to watch the master with: {error}")))?;
+        .map_err(|source| Error::Os { operation: "start a thread to watch the master with", source })?;
     let seat = Seat::new(listeners, options, Arc::clone(&ending), logger.clone());
     #[cfg(feature = "tracing")]
     let _child = ending.context.span().entered();

@@ -28,6 +28,7 @@ use crate::logging::Logger;
 use crate::supervisor::{Action, ChildId, Event, Hook, Remark, Request, Settings, Supervisor, Verdict};
 use crate::sys::{self, Activated, Occurrence, Program, Reactor, Signal};
 use crate::title::title_master;
+use crate::tls::{self, Vault};
 
 /// Everything that a master needs to know, checked.
 #[derive(Debug)]
@@ -47,6 +48,7 @@ pub(crate) struct Plan {
     /// Which each run on one of, if there are any; they go round.
     pub(crate) cpus: Vec<usize>,
     pub(crate) hooks: Hooks,
+    pub(crate) tls: tls::Options,
     pub(crate) logger: Logger,
 }
 
@@ -77,6 +79,8 @@ struct Master {
     plan: Plan,
     /// What the children of each generation run.
     programs: BTreeMap<u32, Program>,
+    /// And what they speak TLS by.
+    vault: Vault,
     supervisor: Supervisor,
     reactor: Reactor<ChildId>,
     sockets: Sockets,
@@ -109,6 +113,7 @@ impl Master {
     fn new(mut plan: Plan) -> Result<Self, Error> {
         let os = |operation| move |source| Error::Os { operation, source };
         let workers = plan.settings.workers;
+        let vault = Vault::open(plan.tls.clone())?;
         let activated = std::mem::take(&mut plan.activated);
         let sockets = Sockets::open(&plan.endpoints, activated, plan.sharing, workers, plan.sockets)?;
         let health = plan.health.as_deref().map(listener::listen_beside).transpose()?;
@@ -119,6 +124,7 @@ impl Master {
             supervisor: Supervisor::new(plan.settings),
             plan,
             programs: BTreeMap::from([(0, program)]),
+            vault,
             reactor,
             sockets,
             crew: BTreeMap::new(),
@@ -129,6 +135,7 @@ impl Master {
         if let Some(listener) = health {
             master.answer_health_on(listener).map_err(os("answer questions of health"))?;
         }
+        master.warn_of_certificate(0);
         Ok(master)
     }
 
@@ -171,6 +178,7 @@ impl Master {
     /// Brings what follows from the state of the fleet up to date.
     fn settle(&mut self) {
         self.programs.retain(|generation, _| self.supervisor.needs_generation(*generation));
+        self.vault.retain(|generation| self.supervisor.needs_generation(generation));
         let live: Vec<bool> = self.supervisor.live_slots().collect();
         if let Err(error) = self.sockets.steer(&live) {
             self.plan.logger.event("cannot_steer").warn(format_args!(
@@ -192,8 +200,8 @@ impl Master {
             self.observers.reload_begins();
         }
         let resolved = match request {
-            Request::Reload => self.look_up_program("reload"),
-            Request::Upgrade => self.look_up_program("upgrade"),
+            Request::Reload => self.prepare_generation("reload"),
+            Request::Upgrade => self.prepare_generation("upgrade"),
             Request::Stop | Request::Quit | Request::Grow | Request::Shrink => Ok(()),
         };
         if let Err(error) = resolved {
@@ -202,6 +210,16 @@ impl Master {
             return self.plan.logger.event("cannot_replace").error(error);
         }
         self.supervisor.handle(now, Event::Request(request));
+    }
+
+    /// Looks for all that the children of the next generation are to be given.
+    fn prepare_generation(&mut self, purpose: &str) -> Result<(), String> {
+        let next = self.supervisor.next_generation();
+        self.vault.renew(next).map_err(|error| {
+            format!("cannot {purpose}: {error}; the fleet keeps the certificate that it has")
+        })?;
+        self.warn_of_certificate(next);
+        self.look_up_program(purpose)
     }
 
     /// Resolves the program's path afresh, for the next generation.

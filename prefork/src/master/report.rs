@@ -17,6 +17,12 @@ impl Master {
         ));
     }
 
+    pub(super) fn warn_of_certificate(&self, generation: u32) {
+        if let Some(concern) = self.vault.concern(generation) {
+            self.plan.logger.event("certificate").generation(generation).warn(concern);
+        }
+    }
+
     pub(super) fn announce_ready(&self, pids: &[u32]) {
         let list: Vec<String> = pids.iter().map(u32::to_string).collect();
         self.plan.logger.event("ready").info(format_args!(

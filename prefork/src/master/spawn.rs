@@ -47,6 +47,7 @@ impl Master {
         generation: u32,
         panicked: &RefCell<Option<Panic>>,
     ) -> io::Result<u32> {
+        let secrets = self.vault.secrets(generation);
         let hello = Hello {
             slot,
             fleet: self.supervisor.fleet_size(),
@@ -56,13 +57,14 @@ impl Master {
             trial: self.supervisor.is_trial(child),
             title: self.plan.title.clone(),
             conditions: Conditions { cpu: self.plan.cpu_of(slot), ..self.plan.conditions.clone() },
+            secrets: !secrets.is_empty(),
         };
         let program = self.programs.get(&generation).or(self.programs.values().next());
         let command = program.ok_or_else(|| io::Error::other("no program"))?.command();
         self.hint_cpu(slot)?;
         let sockets = self.sockets.for_slot(slot)?;
         let produce = |command| produce(&self.plan.hooks, panicked, command);
-        self.reactor.spawn(child, command, &produce, &hello.to_line(), &sockets)
+        self.reactor.spawn(child, command, &produce, &hello.to_line(), &sockets, &secrets)
     }
 
     /// A hint for the kernel: without it connections are spread as they always were.

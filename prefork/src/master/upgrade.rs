@@ -1,8 +1,9 @@
 //! The master's own exec into a new program, and how that one finds itself at home.
 //!
-//! What passes over: the listening sockets (that of health too) and the channels to the children, as descriptors that
-//! stay open; the snapshot of the fleet, as text in a file without a name. The process, and so its
-//! pid and its children, stay what they are. Signals wait until the new program can take them.
+//! What passes over: the listening sockets (that of health too) and the channels to the children, as
+//! descriptors that stay open; the snapshot of the fleet and the secrets of its TLS, as text in a file
+//! without a name. The process, and so its pid and its children, stay what they are. Signals wait until
+//! the new program can take them.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -18,6 +19,7 @@ use crate::error::Error;
 use crate::listener::{self, Endpoint, Passed, Sharing, Sockets};
 use crate::supervisor::{ChildId, ChildSnapshot, RoleSnapshot, Snapshot, Supervisor};
 use crate::sys::{Inheritance, Program, Reactor};
+use crate::tls::{Secrets, Vault};
 
 /// The first line of the text. A program that knows another version only does not take over.
 const HEADING: &str = "prefork upgrade 1";
@@ -27,8 +29,9 @@ impl Master {
     pub(super) fn exec(&mut self) {
         let newest = self.supervisor.next_generation() - 1;
         let snapshot = self.supervisor.snapshot(Instant::now());
+        let secrets = self.vault.secrets(newest);
         let error = match self.programs.get(&newest) {
-            Some(program) => self.try_exec(program, &snapshot),
+            Some(program) => self.try_exec(program, &snapshot, &secrets),
             None => io::Error::other("its program was lost, which is a bug in prefork"),
         };
         self.plan
@@ -37,11 +40,12 @@ impl Master {
             .error(format_args!("cannot execute the new program: {error}"));
     }
 
-    fn try_exec(&self, program: &Program, snapshot: &Snapshot) -> io::Error {
+    fn try_exec(&self, program: &Program, snapshot: &Snapshot, secrets: &str) -> io::Error {
         let mut text = format!("{HEADING}\nconditions{}\n", conditions(&self.plan));
         let mut channels = Vec::new();
         describe_sockets(&mut text, &self.sockets.passed());
         describe_fleet(&mut text, snapshot);
+        describe_secrets(&mut text, secrets);
         for child in &snapshot.children {
             let channel = self.reactor.channel(child.id);
             describe_child(&mut text, child, channel.is_some());
@@ -65,6 +69,8 @@ impl Master {
         let Inheritance { text, mut listeners, channels } = inheritance;
         let last = parse(&text).map_err(broken)?;
         let health = last.health.as_ref().and_then(|_| listeners.pop());
+        let secrets = Secrets::from_text(&last.secrets);
+        let vault = Vault::inherit(plan.tls.clone(), last.fleet.generation, secrets)?;
         let (sockets, moved) = take_addresses(&plan, &last.sockets, listeners)?;
         let program = Program::current().map_err(os("find this program's own file"))?;
         let mut reactor = Reactor::new().map_err(os("receive signals"))?;
@@ -89,6 +95,7 @@ impl Master {
             supervisor,
             plan,
             programs,
+            vault,
             reactor,
             sockets,
             crew,
@@ -140,6 +147,8 @@ struct Last {
     conditions: String,
     /// Where it answered questions of health, as its options said; that listener is the last one.
     health: Option<String>,
+    /// As [`Vault::secrets`] has them.
+    secrets: String,
 }
 
 fn conditions(plan: &Plan) -> String {
@@ -190,6 +199,12 @@ fn describe_fleet(text: &mut String, snapshot: &Snapshot) {
     }
 }
 
+fn describe_secrets(text: &mut String, secrets: &str) {
+    for line in secrets.lines() {
+        let _ = writeln!(text, "secret {line}");
+    }
+}
+
 fn describe_child(text: &mut String, child: &ChildSnapshot, has_channel: bool) {
     let ChildSnapshot { id: ChildId(id), slot, generation, pid, role, ready } = child;
     let role = match role {
@@ -227,6 +242,7 @@ fn parse_line(line: &str, last: &mut Last) -> Option<()> {
         "health" => last.health = Some(rest.to_owned()),
         "sockets" => last.sockets.push(parse_sockets(rest)?),
         "conditions" => rest.clone_into(&mut last.conditions),
+        "secret" => last.secrets.extend([rest, "\n"]),
         "child" => {
             let child = ChildSnapshot {
                 id: ChildId(words.next()?.parse().ok()?),
@@ -297,11 +313,13 @@ mod tests {
         let mut text = format!("{HEADING}\nsome news\n");
         describe_sockets(&mut text, &sockets);
         describe_fleet(&mut text, &snapshot);
+        describe_secrets(&mut text, "file 61 62\ntickets 7 00\n");
         for (child, has_channel) in snapshot.children.iter().zip([true, false, true]) {
             describe_child(&mut text, child, has_channel);
         }
         let last = parse(&text).unwrap();
         assert_eq!(last.sockets, sockets);
+        assert_eq!(last.secrets, "file 61 62\ntickets 7 00\n");
         assert!(last.children.iter().map(|(_, has_channel)| *has_channel).eq([true, false, true]));
         let children = last.children.into_iter().map(|(child, _)| child).collect();
         assert_eq!(Snapshot { children, ..last.fleet }, snapshot);

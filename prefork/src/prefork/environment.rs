@@ -12,6 +12,7 @@ use super::sockets::QUEUES;
 use super::supervision::{FAILURES, SLOTS};
 use super::value::bad;
 use crate::sys;
+use crate::tls::Origin;
 
 struct Variable {
     name: &'static str,
@@ -90,6 +91,19 @@ const VARIABLES: &[Variable] = &[
     }),
     variable("PREFORK_LANDLOCK_WRITE", "landlock_write", |fleet, text| {
         fleet.landlock_write(env::split_paths(text))
+    }),
+    variable("PREFORK_CERT", "cert", |mut fleet, text| {
+        fleet.serving.tls.cert = Some(Origin::File(text.into()));
+        fleet
+    }),
+    variable("PREFORK_KEY", "key", |mut fleet, text| {
+        fleet.serving.tls.key = Some(Origin::File(text.into()));
+        fleet
+    }),
+    #[cfg(feature = "rustls")]
+    variable("PREFORK_CLIENT_CA", "client_ca", |mut fleet, text| {
+        fleet.serving.tls.client_ca = Some(Origin::File(text.into()));
+        fleet
     }),
     #[cfg(feature = "tokio")]
     variable("PREFORK_RUNTIME", "runtime", |fleet, text| fleet.runtime(text)),

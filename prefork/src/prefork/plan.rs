@@ -14,7 +14,7 @@ use crate::serve::{Demand, TlsForm};
 use crate::supervisor::{RecoverPolicy, Settings};
 use crate::sys::Activated;
 use crate::title::default_title;
-use crate::tls::Material;
+use crate::tls::{self, Origin};
 
 impl Prefork {
     /// Checks every option and fills in the defaults. `activated` are the sockets that the service
@@ -23,11 +23,11 @@ impl Prefork {
         if let Some(problem) = self.problem.take() {
             return Err(problem);
         }
-        check_form(self.serve.form, &self.serving.material)?;
+        check_form(self.serve.form, &self.serving.tls)?;
+        self.check_tls()?;
         let endpoints = self.endpoints(&activated)?;
         // A system that does not tell has at least one.
         let workers = self.workers.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
-        self.serving.material.check()?;
         let (conditions, cpus) = self.wishes.resolve(bound)?;
         if bound.files.is_none() {
             self.resolve_unix_owner()?;
@@ -52,6 +52,7 @@ impl Prefork {
             title: self.title.clone().unwrap_or_else(default_title),
             cpus,
             hooks: self.hooks.clone(),
+            tls: self.serving.tls.clone(),
             logger: self.logger.clone(),
         })
     }
@@ -73,9 +74,42 @@ impl Prefork {
         }
         Ok(endpoints)
     }
-}
 
-impl Prefork {
+    /// Certificate and key are a pair; and what is asked of TLS must not be ignored in silence.
+    fn check_tls(&self) -> Result<(), Error> {
+        let tls::Options { cert, key, client_ca, .. } = &self.serving.tls;
+        let takes_tls = self.serve.needs_tls || self.serve.form != TlsForm::Plain;
+        match (cert, key) {
+            (Some(_), None) => {
+                Err(bad("PREFORK_KEY", "unset", "the file of the private key that PREFORK_CERT goes with"))
+            }
+            (None, Some(_)) => {
+                Err(bad("PREFORK_CERT", "unset", "the file of the certificate that PREFORK_KEY goes with"))
+            }
+            (None, None) if self.serve.needs_tls => Err(bad(
+                "cert",
+                "unset",
+                "a certificate, which the serve function needs: set `cert` and `key`, or PREFORK_CERT and \
+                 PREFORK_KEY",
+            )),
+            (Some(Origin::File(path)), _) if !takes_tls && !self.said.contains("cert") => Err(bad(
+                "PREFORK_CERT",
+                path.display(),
+                "nothing: the serve function of this program takes no certificate",
+            )),
+            _ => Ok(()),
+        }?;
+        match client_ca {
+            Some(origin) if !self.serve.needs_tls || cert.is_none() => Err(bad(
+                if self.said.contains("client_ca") { "client_ca" } else { "PREFORK_CLIENT_CA" },
+                origin,
+                "a serve function that takes `Arc<rustls::ServerConfig>` beside it, or nobody would look at \
+                 what clients show",
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// The service manager's sockets in place of these addresses, unless they are named among them:
     /// whoever wrote a unit for the socket has said where to listen.
     fn or_activated(&self, written: Vec<Endpoint>, activated: &[Activated]) -> Vec<Endpoint> {
@@ -131,18 +165,18 @@ fn check_demand(demand: Demand, endpoints: &[Endpoint], activated: &[Activated])
 }
 
 /// A serve function that takes TLS material needs options that name it.
-fn check_form(form: TlsForm, material: &Material) -> Result<(), Error> {
-    match (form, material) {
-        (TlsForm::Files, Material::None | Material::Embedded { .. }) => {
+fn check_form(form: TlsForm, tls: &tls::Options) -> Result<(), Error> {
+    match (form, &tls.cert) {
+        (TlsForm::Plain, _)
+        | (TlsForm::Files, Some(Origin::File(_)))
+        | (TlsForm::Embedded, Some(Origin::Embedded(_))) => Ok(()),
+        (TlsForm::Files, _) => {
             Err(bad("cert", "unset", "the paths that the serve function takes: use `listen_and_serve_tls`"))
         }
-        (TlsForm::Embedded, Material::None | Material::Files { .. }) => Err(bad(
+        (TlsForm::Embedded, _) => Err(bad(
             "cert_pem",
             "unset",
             "the PEM text that the serve function takes: use `listen_and_serve_tls_embed`",
         )),
-        (TlsForm::Plain, _)
-        | (TlsForm::Files, Material::Files { .. })
-        | (TlsForm::Embedded, Material::Embedded { .. }) => Ok(()),
     }
 }

@@ -17,7 +17,7 @@ pub use listeners::{FromListener, FromListeners};
 use crate::child::{Ending, FromChild, Limits};
 use crate::listener::Listener;
 use crate::logging::Logger;
-use crate::tls::Material;
+use crate::tls::{self, Origin};
 
 /// Names the kind of serve function in types and messages: a plain `fn`.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ pub enum Runtime {
 /// What a child needs to know of the options.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ServeOptions {
-    pub(crate) material: Material,
+    pub(crate) tls: tls::Options,
     /// Whether the server itself says when it is ready.
     pub(crate) manual_ready: bool,
     pub(crate) limits: Limits,
@@ -112,30 +112,32 @@ impl<Kind> Seat<Kind> {
     }
 
     pub(crate) fn cert_file(&self) -> &'static Path {
-        match &self.options.material {
-            Material::Files { cert, .. } => cert,
-            Material::None | Material::Embedded { .. } => self.lacks_tls("certificate and key files"),
-        }
+        self.file(self.options.tls.cert.as_ref())
     }
 
     pub(crate) fn key_file(&self) -> &'static Path {
-        match &self.options.material {
-            Material::Files { key, .. } => key,
-            Material::None | Material::Embedded { .. } => self.lacks_tls("certificate and key files"),
-        }
+        self.file(self.options.tls.key.as_ref())
     }
 
     pub(crate) fn cert_pem(&self) -> &'static [u8] {
-        match &self.options.material {
-            Material::Embedded { cert, .. } => cert,
-            Material::None | Material::Files { .. } => self.lacks_tls("an embedded certificate and key"),
-        }
+        self.embedded(self.options.tls.cert.as_ref())
     }
 
     pub(crate) fn key_pem(&self) -> &'static [u8] {
-        match &self.options.material {
-            Material::Embedded { key, .. } => key,
-            Material::None | Material::Files { .. } => self.lacks_tls("an embedded certificate and key"),
+        self.embedded(self.options.tls.key.as_ref())
+    }
+
+    fn file(&self, origin: Option<&'static Origin>) -> &'static Path {
+        match origin {
+            Some(Origin::File(path)) => path,
+            Some(Origin::Embedded(_)) | None => self.lacks_tls("certificate and key files"),
+        }
+    }
+
+    fn embedded(&self, origin: Option<&'static Origin>) -> &'static [u8] {
+        match origin {
+            Some(Origin::Embedded(pem)) => pem,
+            Some(Origin::File(_)) | None => self.lacks_tls("an embedded certificate and key"),
         }
     }
 
@@ -168,6 +170,8 @@ pub struct ServeFn {
     pub(crate) form: TlsForm,
     /// What it takes as listeners.
     pub(crate) demand: Demand,
+    /// Whether one of its further arguments is made of certificate and key.
+    pub(crate) needs_tls: bool,
     blocking: bool,
 }
 
@@ -187,7 +191,7 @@ impl ServeFn {
             seat.announce_ready();
             serve(&seat.of()).report()
         };
-        Self { call: Box::new(call), form, demand, blocking: true }
+        Self { call: Box::new(call), form, demand, needs_tls: false, blocking: true }
     }
 
     #[cfg(feature = "tokio")]
@@ -206,7 +210,14 @@ impl ServeFn {
                 Err(error) => seat.give_up(format_args!("no tokio runtime: {error}")),
             }
         };
-        Self { call: Box::new(call), form, demand, blocking: false }
+        Self { call: Box::new(call), form, demand, needs_tls: false, blocking: false }
+    }
+
+    /// Notes what each of the further arguments says of that.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn needing_tls(self, arguments: &[bool]) -> Self {
+        Self { needs_tls: arguments.contains(&true), ..self }
     }
 
     /// Whether it is a plain function, which accepts in threads.
@@ -293,6 +304,7 @@ macro_rules! serve_shape {
                 ServeFn::blocking(TlsForm::$form, L::DEMAND, |seat| {
                     self(seat.listeners(L::from_listeners), $(seat.$tls(),)* $(seat.argument::<$extra>()),*)
                 })
+                .needing_tls(&[$($extra::NEEDS_TLS),*])
             }
         }
 
@@ -308,6 +320,7 @@ macro_rules! serve_shape {
                 ServeFn::on_runtime(TlsForm::$form, L::DEMAND, |seat| {
                     self(seat.listeners(L::from_listeners), $(seat.$tls(),)* $(seat.argument::<$extra>()),*)
                 })
+                .needing_tls(&[$($extra::NEEDS_TLS),*])
             }
         }
     };

@@ -26,6 +26,8 @@
 //!
 //! In a child
 //! - [`handoff_is_waiting`]: whether a master started this process.
+//! - `Channel::take_secrets`: what the master has for this child that nobody else may see, where it
+//!   can be handed over.
 //! - [`adopt`]: takes the handoff off standard input, and erases the traces that would make a
 //!   grandchild take itself for a child.
 //! - [`assume`], [`limit_open_files`], [`set_nice`], [`pin_to_cpu`], [`refuse_new_privileges`],

@@ -1,6 +1,7 @@
 //! One end of the socket pair between master and child: lines of text, and listeners beside them.
 
-use std::io::{self, IoSlice, IoSliceMut, Write};
+use std::fs::File;
+use std::io::{self, IoSlice, IoSliceMut, Read, Seek, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
@@ -8,10 +9,14 @@ use nix::errno::Errno;
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 use socket2::Socket;
 
+use super::linux;
+
 /// The kernel takes no more descriptors in one message.
 const MAX_SOCKETS: usize = 253;
 /// No line is longer; whoever sends more is not one of ours. Many groups and paths take room.
 const MAX_LINE: usize = 65_536;
+/// What is said with the file that holds secrets: they may be larger than any socket's buffer.
+const SECRETS: &str = "secrets";
 
 /// What one look at the channel brought.
 #[derive(Debug, PartialEq, Eq)]
@@ -75,11 +80,34 @@ impl Channel {
             return Err(io::Error::other(format!("more than {MAX_SOCKETS} listeners for one child")));
         }
         let raw: Vec<RawFd> = sockets.iter().map(|socket| socket.as_raw_fd()).collect();
+        self.send_with(line, &raw)
+    }
+
+    /// Sends what nobody else may see, in a file of its own that has no name: no child can alter what
+    /// another gets.
+    pub(super) fn send_secrets(&mut self, text: &str) -> io::Result<()> {
+        let mut file = linux::anonymous_file()?;
+        file.write_all(text.as_bytes())?;
+        file.rewind()?;
+        self.send_with(SECRETS, &[file.as_raw_fd()])
+    }
+
+    /// Takes the secrets that come right after the greeting and its listeners.
+    pub(crate) fn take_secrets(&mut self) -> io::Result<String> {
+        let line = self.wait_for_line()?;
+        let file = self.sockets.pop().filter(|_| line == SECRETS);
+        let file = file.ok_or_else(|| io::Error::other("the master sent no secrets"))?;
+        let mut text = String::new();
+        File::from(file).read_to_string(&mut text)?;
+        Ok(text)
+    }
+
+    fn send_with(&self, line: &str, raw: &[RawFd]) -> io::Result<()> {
         let text = format!("{line}\n");
         let sent = sendmsg::<()>(
             self.socket.as_raw_fd(),
             &[IoSlice::new(text.as_bytes())],
-            &[ControlMessage::ScmRights(&raw)],
+            &[ControlMessage::ScmRights(raw)],
             MsgFlags::empty(),
             None,
         )?;
@@ -172,6 +200,23 @@ mod tests {
         let received = child.take_listeners().unwrap();
         assert_eq!(received.len(), 2);
         assert_eq!(received[1].local_addr().unwrap(), listener.local_addr().unwrap());
+    }
+
+    #[test]
+    fn secrets_of_any_size_follow_the_greeting() {
+        let (mut master, child) = Channel::pair().unwrap();
+        let mut child = Channel::new(UnixStream::from(child));
+        let listener = Socket::from(TcpListener::bind("127.0.0.1:0").unwrap());
+        let secrets = "secret\n".repeat(100_000);
+        master.send("prefork/1 secrets=true", &[&listener]).unwrap();
+        master.send_secrets(&secrets).unwrap();
+        master.send("forewarn", &[]).unwrap();
+        assert_eq!(child.wait_for_line().unwrap(), "prefork/1 secrets=true");
+        assert_eq!(child.take_listeners().unwrap().len(), 1);
+        assert_eq!(child.take_secrets().unwrap(), secrets);
+        assert_eq!(child.wait_for_line().unwrap(), "forewarn");
+        master.send("anything else", &[]).unwrap();
+        child.take_secrets().unwrap_err();
     }
 
     #[test]

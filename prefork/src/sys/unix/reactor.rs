@@ -156,8 +156,8 @@ impl<K: Ord + Copy> Reactor<K> {
         self.children.get(&key)?.channel.as_ref()
     }
 
-    /// Starts a child with `greeting` and `listeners` waiting on its standard input. `produce` turns
-    /// the finished command into a process. Returns its pid.
+    /// Starts a child with `greeting`, `listeners` and, unless they are empty, `secrets` waiting on its
+    /// standard input. `produce` turns the finished command into a process. Returns its pid.
     pub(crate) fn spawn(
         &mut self,
         key: K,
@@ -165,10 +165,14 @@ impl<K: Ord + Copy> Reactor<K> {
         produce: &dyn Fn(Command) -> io::Result<Child>,
         greeting: &str,
         listeners: &[&Socket],
+        secrets: &str,
     ) -> io::Result<u32> {
         let (mut channel, theirs) = Channel::pair()?;
         channel.set_nonblocking()?;
         channel.send(greeting, listeners)?;
+        if !secrets.is_empty() {
+            channel.send_secrets(secrets)?;
+        }
         linux::close_on_exec_from_3();
         let name = command.get_program().to_owned();
         let child = with_stdin(theirs, |theirs| {

@@ -107,6 +107,12 @@ impl Channel {
         Some(String::from_utf8_lossy(&line[..end]).into_owned())
     }
 
+    /// The master sends no secrets here: a child reads its files itself, and its session tickets are
+    /// its own.
+    pub(crate) fn take_secrets(&mut self) -> io::Result<String> {
+        Ok(String::new())
+    }
+
     /// Asks the master for the listeners, and takes them.
     pub(crate) fn take_listeners(&mut self) -> io::Result<Vec<Socket>> {
         self.send(&format!("{WANTED}{}", std::process::id()), &[])?;

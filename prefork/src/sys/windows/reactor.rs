@@ -96,7 +96,7 @@ impl<K: Ord + Copy + Send + 'static> Reactor<K> {
     }
 
     /// Starts a child with `greeting` waiting on its standard input, and `listeners` ready for when it
-    /// asks. `produce` turns the finished command into a process. Returns its pid.
+    /// asks. `produce` turns the finished command into a process. Secrets do not pass. Returns its pid.
     pub(crate) fn spawn(
         &mut self,
         key: K,
@@ -104,6 +104,7 @@ impl<K: Ord + Copy + Send + 'static> Reactor<K> {
         produce: &dyn Fn(Command) -> io::Result<Child>,
         greeting: &str,
         listeners: &[&Socket],
+        _secrets: &str,
     ) -> io::Result<u32> {
         let (channel, theirs) = Channel::pair()?;
         let voice = channel.voice()?;

@@ -1,0 +1,166 @@
+//! Certificate, key and the clients' authorities: where they come from, and whether they are any good.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rustls_pki_types::pem::{self, PemObject};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+
+use super::Options;
+use crate::error::{BoxError, Error};
+
+/// Where a part of the material is.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum Origin {
+    File(PathBuf),
+    /// In the program: PEM text.
+    Embedded(Vec<u8>),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Embedded(_) => f.write_str("embedded"),
+        }
+    }
+}
+
+/// A key is nobody's to print.
+impl fmt::Debug for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+            Self::Embedded(_) => f.debug_struct("Embedded").finish_non_exhaustive(),
+        }
+    }
+}
+
+/// PEM text and the file it came from.
+#[derive(Clone, Copy)]
+pub(super) struct Part<'a> {
+    pub(super) pem: &'a [u8],
+    pub(super) path: Option<&'a Path>,
+}
+
+/// The files that options name, as they were when they were read.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(crate) struct Files {
+    /// By path, as the system spells it.
+    contents: BTreeMap<Vec<u8>, Vec<u8>>,
+}
+
+impl fmt::Debug for Files {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Files").finish_non_exhaustive()
+    }
+}
+
+impl Files {
+    /// Reads what is named and not here yet.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Tls`], naming the file that cannot be read.
+    pub(crate) fn complete(&mut self, options: &Options) -> Result<(), Error> {
+        for origin in options.origins() {
+            let Origin::File(path) = origin else { continue };
+            if let Entry::Vacant(absent) = self.contents.entry(name_of(path)) {
+                absent.insert(read(path)?);
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn part<'a>(&'a self, origin: &'a Origin) -> Part<'a> {
+        match origin {
+            Origin::Embedded(pem) => Part { pem, path: None },
+            Origin::File(path) => {
+                let content = self.contents.get(&name_of(path));
+                Part { pem: content.map_or(&[], Vec::as_slice), path: Some(path) }
+            }
+        }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.contents.iter().map(|(name, content)| (name.as_slice(), content.as_slice()))
+    }
+
+    pub(super) fn add(&mut self, name: Vec<u8>, content: Vec<u8>) {
+        self.contents.insert(name, content);
+    }
+}
+
+fn name_of(path: &Path) -> Vec<u8> {
+    path.as_os_str().as_encoded_bytes().to_vec()
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, Error> {
+    let content = fs::metadata(path).and_then(|metadata| match metadata.is_file() {
+        true => fs::read(path),
+        // A pipe would keep the master waiting, a device might never end.
+        false => Err(io::Error::other("it is not a file")),
+    });
+    content.map_err(|source| Error::Tls {
+        path: Some(path.to_owned()),
+        reason: "it cannot be read".to_owned(),
+        source: Some(source.into()),
+    })
+}
+
+impl Part<'_> {
+    pub(super) fn fail(self, reason: impl Into<String>, source: Option<BoxError>) -> Error {
+        Error::Tls { path: self.path.map(Path::to_owned), reason: reason.into(), source }
+    }
+
+    /// Every certificate in there: one at least.
+    pub(super) fn certificates(self) -> Result<Vec<CertificateDer<'static>>, Error> {
+        let certificates = CertificateDer::pem_slice_iter(self.pem)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| self.bad_pem("certificate", error))?;
+        if certificates.is_empty() {
+            return Err(self.bad_pem("certificate", pem::Error::NoItemsFound));
+        }
+        Ok(certificates)
+    }
+
+    pub(super) fn private_key(self) -> Result<PrivateKeyDer<'static>, Error> {
+        const ENCRYPTED: &[u8] = b"-----BEGIN ENCRYPTED PRIVATE KEY-----";
+        if self.pem.windows(ENCRYPTED.len()).any(|window| window == ENCRYPTED) {
+            return Err(
+                self.fail("its private key is encrypted, and nobody is there to ask for the password", None)
+            );
+        }
+        PrivateKeyDer::from_pem_slice(self.pem).map_err(|error| self.bad_pem("private key", error))
+    }
+
+    fn bad_pem(self, wanted: &str, error: pem::Error) -> Error {
+        match error {
+            pem::Error::NoItemsFound => self.fail(format!("it holds no {wanted} in PEM form"), None),
+            error => self.fail(format!("its {wanted} is not valid PEM"), Some(error.into())),
+        }
+    }
+}
+
+/// Checks what is there.
+///
+/// # Errors
+///
+/// [`Error::Tls`], naming the part at fault.
+#[cfg(feature = "rustls")]
+pub(super) fn check(options: &Options, files: &Files) -> Result<(), Error> {
+    super::config::build(options, files, None).map(drop)
+}
+
+/// Without the feature `rustls` nothing here can do the arithmetic; the handshake will.
+#[cfg(not(feature = "rustls"))]
+pub(super) fn check(options: &Options, files: &Files) -> Result<(), Error> {
+    for certificates in [&options.cert, &options.client_ca].into_iter().flatten() {
+        files.part(certificates).certificates()?;
+    }
+    options.key.as_ref().map_or(Ok(()), |key| files.part(key).private_key().map(drop))
+}

@@ -1,0 +1,194 @@
+//! What the master keeps for its children: the files of each generation, as they were when they were
+//! checked, and the secret of the session tickets.
+//!
+//! As text, which a child and the program that takes the master's place get over channels that nobody
+//! else can read, it is a line for each thing, in hexadecimal digits:
+//!
+//! ```text
+//! file PATH CONTENT
+//! tickets EPOCH STATE
+//! ```
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+#[cfg(feature = "rustls")]
+use super::tickets::Ratchet;
+use super::{Files, Options, material, validity};
+use crate::error::Error;
+
+/// What is handed over.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Secrets {
+    pub(super) files: Files,
+    #[cfg(feature = "rustls")]
+    pub(super) tickets: Option<Ratchet>,
+}
+
+impl Secrets {
+    /// Reads what [`Vault::secrets`] wrote. What this version does not know is skipped.
+    pub(crate) fn from_text(text: &str) -> Self {
+        let mut secrets = Self::default();
+        for line in text.lines() {
+            let mut words = line.split(' ');
+            match (words.next(), words.next(), words.next().and_then(bytes)) {
+                (Some("file"), Some(name), Some(content)) => {
+                    bytes(name).into_iter().for_each(|name| secrets.files.add(name, content.clone()));
+                }
+                #[cfg(feature = "rustls")]
+                (Some("tickets"), Some(epoch), Some(state)) => {
+                    secrets.tickets = epoch.parse().ok().and_then(|epoch| Ratchet::from_parts(epoch, &state));
+                }
+                _ => {}
+            }
+        }
+        secrets
+    }
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(crate) struct Vault {
+    options: Options,
+    generations: BTreeMap<u32, Files>,
+    #[cfg(feature = "rustls")]
+    tickets: Option<Ratchet>,
+}
+
+impl Vault {
+    /// Reads what the options name, for the children of the first generation.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Tls`], naming the part at fault.
+    pub(crate) fn open(options: Options) -> Result<Self, Error> {
+        Self::inherit(options, 0, Secrets::default())
+    }
+
+    /// Takes over what the last program had, as far as this one's options name the same.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Tls`] if they name something else that is no good.
+    pub(crate) fn inherit(options: Options, generation: u32, secrets: Secrets) -> Result<Self, Error> {
+        #[cfg(feature = "rustls")]
+        let tickets = match secrets.tickets {
+            None if options.cert.is_some() => Some(new_ratchet()?),
+            tickets => tickets,
+        };
+        let mut vault = Self {
+            options,
+            generations: BTreeMap::new(),
+            #[cfg(feature = "rustls")]
+            tickets,
+        };
+        vault.put(generation, secrets.files)?;
+        Ok(vault)
+    }
+
+    /// Reads everything afresh, for the children of a new generation.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Tls`], naming the part at fault. Then nothing is changed.
+    pub(crate) fn renew(&mut self, generation: u32) -> Result<(), Error> {
+        self.put(generation, Files::default())
+    }
+
+    fn put(&mut self, generation: u32, mut files: Files) -> Result<(), Error> {
+        files.complete(&self.options)?;
+        material::check(&self.options, &files)?;
+        self.generations.insert(generation, files);
+        Ok(())
+    }
+
+    /// Forgets the generations that no child will be started of any more.
+    pub(crate) fn retain(&mut self, is_needed: impl Fn(u32) -> bool) {
+        self.generations.retain(|generation, _| is_needed(*generation));
+    }
+
+    /// What a child of this generation gets, as text; nothing for one without TLS.
+    pub(crate) fn secrets(&mut self, generation: u32) -> String {
+        let mut text = String::new();
+        let files = self.generations.get(&generation).or(self.generations.values().next());
+        for (name, content) in files.into_iter().flat_map(Files::iter) {
+            // `write!` to a String cannot fail.
+            let _ = writeln!(text, "file {} {}", hex(name), hex(content));
+        }
+        #[cfg(feature = "rustls")]
+        if let Some(ratchet) = &mut self.tickets {
+            ratchet.keep_up(std::time::SystemTime::now());
+            let (epoch, state) = ratchet.to_parts();
+            let _ = writeln!(text, "tickets {epoch} {}", hex(state));
+        }
+        text
+    }
+
+    /// What an operator should know of this generation's certificate.
+    pub(crate) fn concern(&self, generation: u32) -> Option<String> {
+        let part = self.generations.get(&generation)?.part(self.options.cert.as_ref()?);
+        let name = part.path.map_or("the embedded certificate".to_owned(), |path| path.display().to_string());
+        let chain = part.certificates().ok()?;
+        validity::concern(chain.first()?, std::time::SystemTime::now()).map(|what| format!("{name} {what}"))
+    }
+}
+
+#[cfg(feature = "rustls")]
+fn new_ratchet() -> Result<Ratchet, Error> {
+    Ratchet::new(std::time::SystemTime::now()).map_err(|_| Error::Os {
+        operation: "make a key for session tickets",
+        source: std::io::Error::other("the system gives no random numbers"),
+    })
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn bytes(hex: &str) -> Option<Vec<u8>> {
+    let digits: Vec<u8> =
+        hex.chars().map(|digit| digit.to_digit(16)?.try_into().ok()).collect::<Option<_>>()?;
+    (digits.len() % 2 == 0).then(|| digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Origin;
+    use super::*;
+
+    #[test]
+    fn bytes_survive_the_wire() {
+        let all: Vec<u8> = (0..=u8::MAX).collect();
+        assert_eq!(bytes(&hex(&all)), Some(all));
+        assert_eq!(bytes(""), Some(Vec::new()));
+        assert_eq!(bytes("abc"), None);
+        assert_eq!(bytes("xy"), None);
+        assert_eq!(bytes("é"), None);
+    }
+
+    #[test]
+    fn files_survive_the_wire_and_news_are_skipped() {
+        let mut files = Files::default();
+        files.add(b"a path \xff".to_vec(), b"some\ncontent".to_vec());
+        files.add(b"empty".to_vec(), Vec::new());
+        let mut vault = Vault::open(Options::default()).unwrap();
+        assert_eq!(vault.secrets(0), "", "nothing to hide");
+        vault.generations.insert(0, files.clone());
+        let text = format!("news of tomorrow\nfile zz 00\n{}", vault.secrets(0));
+        assert_eq!(Secrets::from_text(&text).files, files);
+    }
+
+    #[test]
+    fn a_file_that_is_handed_over_need_not_be_there() {
+        let mut files = Files::default();
+        files.add(b"/nowhere/cert.pem".to_vec(), b"as it was".to_vec());
+        let cert = Origin::File("/nowhere/cert.pem".into());
+        let options = Options { cert: Some(cert.clone()), ..Options::default() };
+        files.complete(&options).unwrap();
+        assert_eq!(files.part(&cert).pem, b"as it was");
+        Files::default().complete(&options).unwrap_err();
+    }
+}

@@ -1,0 +1,305 @@
+//! TLS as the fleet makes it: the configuration, its certificate over reloads, crashes and upgrades,
+//! and clients that have to show one of their own.
+#![cfg(target_os = "linux")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "in a test, what cannot be done is a failure, and a panic is how tests fail"
+)]
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use nix::sys::signal::Signal;
+use prefork_tests::fleet::{Fleet, Server};
+use prefork_tests::tls::{Client, Identity, Visit};
+use prefork_tests::wait;
+
+const TLS_CONFIG: &str = env!("CARGO_BIN_EXE_tls_config");
+const FORMS: [&str; 2] = ["blocking", "async"];
+
+fn server(form: &str, identity: &Identity) -> Server {
+    Server::new(TLS_CONFIG)
+        .set("form", form)
+        .set("cert", identity.cert().display())
+        .set("key", identity.key().display())
+        .set("shutdown_grace", "30s")
+}
+
+/// Sends a signal and waits for the `count`th line that answers it.
+fn operate(fleet: &Fleet, signal: Signal, answer: &str, count: usize) {
+    fleet.signal(signal);
+    let what = || format!("{count} lines with {answer:?} in {:#?}", fleet.console.lines());
+    wait::for_some_or(what, || (fleet.console.lines_with(answer).len() >= count).then_some(()));
+}
+
+/// Visits from several clients while `meanwhile` runs.
+fn visits_during(addr: SocketAddr, client: &Client, meanwhile: impl FnOnce()) -> Vec<io::Result<Visit>> {
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let visit = || {
+            let mut visits = Vec::new();
+            while !over.load(Ordering::SeqCst) {
+                visits.push(client.visit(addr));
+            }
+            visits
+        };
+        let threads: Vec<_> = (0..3).map(|_| scope.spawn(visit)).collect();
+        let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(meanwhile));
+        over.store(true, Ordering::SeqCst);
+        let visits = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
+        done.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        visits
+    })
+}
+
+fn assert_unnoticed(visits: Vec<io::Result<Visit>>) -> Vec<Visit> {
+    let (good, bad): (Vec<_>, Vec<_>) = visits.into_iter().partition(Result::is_ok);
+    assert!(bad.is_empty(), "{} of {} failed: {:?}", bad.len(), bad.len() + good.len(), bad[0]);
+    good.into_iter().map(Result::unwrap).collect()
+}
+
+#[test]
+fn a_configuration_is_made_of_files_and_of_embedded_material() {
+    for form in FORMS {
+        let identity = Identity::new();
+        let client = Client::new(&[&identity], None);
+        for server in [server(form, &identity), server(form, &identity).set("embedded", "yes")] {
+            let fleet = server.start();
+            let visit = client.visit(fleet.addr()).unwrap();
+            assert!(fleet.first_children().contains(&visit.pid), "{visit:?}");
+            assert_eq!(visit.cert, identity.der());
+            let stranger = Client::new(&[&Identity::new()], None);
+            stranger.visit(fleet.addr()).unwrap_err();
+            fleet.stop();
+        }
+    }
+}
+
+#[test]
+fn http_is_agreed_on_unless_the_program_says_otherwise() {
+    let identity = Identity::new();
+    let agreed = |fleet: &Fleet, wanted: &[&str]| {
+        let client = Client::new(&[&identity], None).wanting(wanted);
+        client.visit(fleet.addr()).map(|visit| visit.alpn)
+    };
+    let fleet = server("blocking", &identity).start();
+    assert_eq!(agreed(&fleet, &["http/1.1", "h2"]).unwrap().as_deref(), Some("h2"), "the server's choice");
+    assert_eq!(agreed(&fleet, &["http/1.1"]).unwrap().as_deref(), Some("http/1.1"));
+    assert_eq!(agreed(&fleet, &[]).unwrap(), None);
+    agreed(&fleet, &["gopher"]).unwrap_err();
+    fleet.stop();
+    let fleet = server("blocking", &identity).set("alpn", "gopher,http/1.1").start();
+    assert_eq!(agreed(&fleet, &["http/1.1", "h2", "gopher"]).unwrap().as_deref(), Some("gopher"));
+    agreed(&fleet, &["h2"]).unwrap_err();
+    fleet.stop();
+    let fleet = server("blocking", &identity).set("alpn", "").start();
+    assert_eq!(agreed(&fleet, &["h2"]).unwrap(), None, "nothing is said");
+    fleet.stop();
+}
+
+#[test]
+fn both_versions_are_spoken() {
+    let identity = Identity::new();
+    let fleet = server("blocking", &identity).start();
+    for version in rustls::ALL_VERSIONS {
+        Client::speaking(&[version], &[&identity], None).visit(fleet.addr()).unwrap();
+    }
+    fleet.stop();
+}
+
+#[test]
+fn a_renewed_certificate_is_taken_into_use_unnoticed() {
+    for form in FORMS {
+        for signal in [Signal::SIGHUP, Signal::SIGUSR2] {
+            let (identity, coming) = (Identity::new(), Identity::new());
+            let fleet = server(form, &identity).start();
+            let client = Client::new(&[&identity, &coming], None);
+            let visits = visits_during(fleet.addr(), &client, || {
+                wait::until("a visit", || client.visit(fleet.addr()).is_ok());
+                fs::copy(coming.cert(), identity.cert()).unwrap();
+                fs::copy(coming.key(), identity.key()).unwrap();
+                operate(&fleet, signal, "reloaded:", 1);
+            });
+            let visits = assert_unnoticed(visits);
+            assert!(visits.iter().all(|visit| visit.cert == identity.der() || visit.cert == coming.der()));
+            // Who remembers a session with the old one sees the new one too.
+            let remembering = (0..20).map(|_| client.visit(fleet.addr()).unwrap());
+            assert!(remembering.into_iter().all(|visit| visit.cert == coming.der()));
+            fleet.stop();
+        }
+    }
+}
+
+#[test]
+fn a_bad_new_certificate_changes_nothing() {
+    let identity = Identity::new();
+    let fleet = server("blocking", &identity).start();
+    let children = fleet.first_children();
+    let client = Client::new(&[&identity], None);
+    let good = (fs::read(identity.cert()).unwrap(), fs::read(identity.key()).unwrap());
+    let other = Identity::new();
+    let mut refused = 0;
+    let mut refuse = |signal: Signal, reason: &str| {
+        refused += 1;
+        operate(&fleet, signal, "the fleet keeps the certificate that it has", refused);
+        let lines = fleet.console.lines_with("the fleet keeps");
+        assert!(lines[refused - 1].contains(reason), "{lines:#?}");
+        assert_eq!(fleet.children_started(), children.len(), "no child is started");
+        assert_eq!(client.visit(fleet.addr()).unwrap().cert, identity.der());
+    };
+    fs::write(identity.cert(), "rubbish").unwrap();
+    refuse(Signal::SIGHUP, "cannot reload: cannot use");
+    refuse(Signal::SIGUSR2, "cannot upgrade: cannot use");
+    fs::copy(other.cert(), identity.cert()).unwrap();
+    refuse(Signal::SIGHUP, "does not belong to");
+    fs::remove_file(identity.key()).unwrap();
+    refuse(Signal::SIGHUP, "cannot be read");
+    // A crash in this state: the successor serves what its siblings do.
+    let now = fleet.replace(&children);
+    let visits: Vec<Visit> = (0..20).map(|_| client.visit(fleet.addr()).unwrap()).collect();
+    assert!(visits.iter().all(|visit| now.contains(&visit.pid) && visit.cert == identity.der()));
+    // And when the files are good again, so is a reload.
+    fs::write(identity.cert(), good.0).unwrap();
+    fs::write(identity.key(), good.1).unwrap();
+    operate(&fleet, Signal::SIGHUP, "reloaded:", 1);
+    client.visit(fleet.addr()).unwrap();
+    fleet.stop();
+}
+
+#[test]
+fn children_need_no_access_to_the_files() {
+    for form in FORMS {
+        let identity = Identity::new();
+        let fleet = server(form, &identity).start();
+        fs::remove_file(identity.key()).unwrap();
+        fs::remove_file(identity.cert()).unwrap();
+        let client = Client::new(&[&identity], None);
+        fleet.replace(&fleet.first_children());
+        client.visit(fleet.addr()).unwrap();
+        fleet.stop();
+    }
+}
+
+#[test]
+fn the_certificate_of_a_generation_outlives_an_upgrade() {
+    let identity = Identity::new();
+    let fleet = server("blocking", &identity).start();
+    operate(&fleet, Signal::SIGUSR2, "reloaded:", 1);
+    fs::remove_file(identity.key()).unwrap();
+    let children = fleet.wait_for_children(2, &fleet.first_children());
+    fleet.replace(&children);
+    Client::new(&[&identity], None).visit(fleet.addr()).unwrap();
+    fleet.stop();
+}
+
+#[test]
+fn large_material_reaches_the_children() {
+    let identity = Identity::new();
+    let mut chain = fs::read(identity.cert()).unwrap();
+    chain.extend(b"a comment of no use\n".repeat(100_000));
+    fs::write(identity.cert(), chain).unwrap();
+    let fleet = server("blocking", &identity).start();
+    Client::new(&[&identity], None).visit(fleet.addr()).unwrap();
+    fleet.stop();
+}
+
+#[test]
+fn clients_have_to_show_a_certificate_if_the_fleet_knows_whose() {
+    for form in FORMS {
+        for embedded in [false, true] {
+            let (identity, ours, foreign) = (Identity::new(), Identity::new(), Identity::new());
+            let server = server(form, &identity).set("client_ca", ours.cert().display());
+            let fleet = if embedded { server.set("embedded", "yes") } else { server }.start();
+            Client::new(&[&identity], Some(&ours)).visit(fleet.addr()).unwrap();
+            Client::new(&[&identity], None).visit(fleet.addr()).unwrap_err();
+            Client::new(&[&identity], Some(&foreign)).visit(fleet.addr()).unwrap_err();
+            fleet.stop();
+        }
+    }
+}
+
+#[test]
+fn a_session_from_before_the_authorities_changed_is_not_resumed() {
+    for version in rustls::ALL_VERSIONS {
+        let (identity, ours, next) = (Identity::new(), Identity::new(), Identity::new());
+        let ca = identity.file("ca.pem");
+        fs::copy(ours.cert(), &ca).unwrap();
+        let fleet = server("blocking", &identity).set("client_ca", ca.display()).start();
+        let client = Client::speaking(&[version], &[&identity], Some(&ours));
+        client.visit(fleet.addr()).unwrap();
+        assert!(client.visit(fleet.addr()).unwrap().resumed);
+        fs::copy(next.cert(), &ca).unwrap();
+        operate(&fleet, Signal::SIGHUP, "reloaded:", 1);
+        client.visit(fleet.addr()).unwrap_err();
+        Client::new(&[&identity], Some(&next)).visit(fleet.addr()).unwrap();
+        fleet.stop();
+    }
+}
+
+#[test]
+fn the_environment_names_certificate_key_and_authorities() {
+    let (identity, ours) = (Identity::new(), Identity::new());
+    let path = |path: std::path::PathBuf| path.display().to_string();
+    let server = || Server::new(TLS_CONFIG).env("PREFORK_CERT", &path(identity.cert()));
+    let fleet = server()
+        .env("PREFORK_KEY", &path(identity.key()))
+        .env("PREFORK_CLIENT_CA", &path(ours.cert()))
+        .start();
+    Client::new(&[&identity], Some(&ours)).visit(fleet.addr()).unwrap();
+    Client::new(&[&identity], None).visit(fleet.addr()).unwrap_err();
+    fleet.stop();
+    server().run().assert_refused("PREFORK_KEY");
+    Server::new(TLS_CONFIG).env("PREFORK_KEY", "key.pem").run().assert_refused("PREFORK_CERT");
+    let plain = server().env("PREFORK_KEY", &path(identity.key())).set("form", "plain");
+    plain.run().assert_refused("takes no certificate");
+}
+
+#[test]
+fn what_cannot_be_is_refused_before_a_child_is_started() {
+    let (identity, other) = (Identity::new(), Identity::new());
+    for form in FORMS {
+        let bare = Server::new(TLS_CONFIG).set("form", form);
+        bare.run().assert_refused("PREFORK_CERT");
+    }
+    let file = |name: &str, content: &str| {
+        let path = identity.file(name);
+        fs::write(&path, content).unwrap();
+        path
+    };
+    let with = |option: &str, path: &std::path::Path, reason: &str| {
+        let outcome = server("blocking", &identity).set(option, path.display()).run();
+        outcome.assert_refused(reason);
+        outcome.assert_refused(&path.display().to_string());
+    };
+    let encrypted = file("encrypted.pem", "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n");
+    let empty = file("empty.pem", "");
+    let hollow = file("hollow.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n");
+    with("key", &encrypted, "encrypted");
+    with("key", &other.key(), "does not belong to");
+    with("cert", &hollow, "cannot be understood");
+    with("cert", std::path::Path::new("/dev/zero"), "not a file");
+    with("client_ca", &empty, "no certificate");
+    with("client_ca", &identity.key(), "no certificate");
+    with("client_ca", &hollow, "cannot be understood");
+    with("client_ca", &identity.file("missing.pem"), "cannot be read");
+    server("plain", &identity).set("client_ca", other.cert().display()).run().assert_refused("client_ca");
+    server("blocking", &identity).set("alpn", "x".repeat(256)).run().assert_refused("alpn");
+}
+
+#[test]
+fn an_expired_certificate_is_served_with_a_warning() {
+    let identity = Identity::new();
+    let mut params = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
+    params.not_after = rcgen::date_time_ymd(2020, 2, 29);
+    let key = rcgen::KeyPair::generate().unwrap();
+    fs::write(identity.cert(), params.self_signed(&key).unwrap().pem()).unwrap();
+    fs::write(identity.key(), key.serialize_pem()).unwrap();
+    let fleet = server("blocking", &identity).start();
+    fleet.console.wait_for("cert.pem has expired: it was valid until 2020-02-29T00:00:00Z");
+    fleet.stop();
+}

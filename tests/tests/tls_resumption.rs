@@ -1,0 +1,77 @@
+//! Sessions are resumed by whichever child the client comes to next, also one that was started later.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "in a test, what cannot be done is a failure")]
+
+use std::collections::BTreeSet;
+
+use nix::sys::signal::Signal;
+use prefork_tests::fleet::{Fleet, Server};
+use prefork_tests::tls::{Client, Identity};
+use prefork_tests::wait;
+
+const TLS_CONFIG: &str = env!("CARGO_BIN_EXE_tls_config");
+const VISITS: usize = 60;
+
+fn server(form: &str, workers: usize, identity: &Identity) -> Server {
+    Server::new(TLS_CONFIG)
+        .set("form", form)
+        .set("cert", identity.cert().display())
+        .set("key", identity.key().display())
+        .set("workers", workers)
+        .set("reuseport", "yes")
+        .set("recover", 100)
+}
+
+/// How many of these visits resume the session of one before, and how many children serve them.
+fn resumed(fleet: &Fleet, client: &Client, visits: usize) -> (usize, usize) {
+    let visits: Vec<_> = (0..visits).map(|_| client.visit(fleet.addr()).unwrap()).collect();
+    let pids: BTreeSet<u32> = visits.iter().map(|visit| visit.pid).collect();
+    (visits.iter().filter(|visit| visit.resumed).count(), pids.len())
+}
+
+#[test]
+fn four_children_resume_as_many_sessions_as_one_process() {
+    for form in ["blocking", "async"] {
+        for version in rustls::ALL_VERSIONS {
+            for workers in [1, 4] {
+                let identity = Identity::new();
+                let fleet = server(form, workers, &identity).start();
+                let client = Client::speaking(&[version], &[&identity], None);
+                let (count, children) = resumed(&fleet, &client, VISITS);
+                println!("{form}, {:?}, {workers} children: {count} of {VISITS} resumed", version.version);
+                assert_eq!(count, VISITS - 1, "{form}, {version:?}, {workers} children");
+                assert_eq!(children, workers, "every child was visited");
+                fleet.stop();
+            }
+        }
+    }
+}
+
+#[test]
+fn sessions_outlive_crashes_reloads_and_upgrades() {
+    for version in rustls::ALL_VERSIONS {
+        let identity = Identity::new();
+        let fleet = server("blocking", 2, &identity).start();
+        let client = Client::speaking(&[version], &[&identity], None);
+        assert_eq!(resumed(&fleet, &client, 10).0, 9);
+        fleet.replace(&fleet.first_children());
+        assert_eq!(resumed(&fleet, &client, 10).0, 10, "after a crash");
+        for (count, signal) in [Signal::SIGHUP, Signal::SIGUSR2, Signal::SIGHUP].into_iter().enumerate() {
+            fleet.signal(signal);
+            wait::until("a reload", || fleet.console.lines_with("reloaded:").len() > count);
+            assert_eq!(resumed(&fleet, &client, 10).0, 10, "after {signal}, {version:?}");
+        }
+        fleet.stop();
+    }
+}
+
+#[test]
+fn no_fleet_resumes_the_sessions_of_another() {
+    let identity = Identity::new();
+    let (one, other) = (server("blocking", 1, &identity).start(), server("blocking", 1, &identity).start());
+    let client = Client::new(&[&identity], None);
+    client.visit(one.addr()).unwrap();
+    assert!(!client.visit(other.addr()).unwrap().resumed);
+    one.stop();
+    other.stop();
+}
