@@ -103,9 +103,13 @@ impl Function {
         quote!(#cert, #key)
     }
 
-    /// Whether there is a listener, and beside it nothing that a certificate could be part of.
+    /// Whether there is a listener, and beside it nothing that could be certificate and key, or be made
+    /// of them.
     pub(crate) fn takes_no_tls(&self) -> bool {
-        let is_other = |ty| ["Shutdown", "ChildContext"].iter().any(|other| names(ty, &[other]));
+        let is_other = |ty: &Type| match bare(ty) {
+            Type::Reference(_) => tls(ty).is_none(),
+            ty => names(ty, &["Shutdown"]) || names(ty, &["ChildContext"]),
+        };
         let mut arguments = self.arguments();
         self.sig.receiver().is_none()
             && arguments.next().is_some_and(|listener| tls(&listener.ty).is_none())

@@ -34,4 +34,37 @@ mod embedded_async {
     }
 }
 
+mod configuration {
+    use std::net::TcpListener;
+    use std::sync::Arc;
+
+    #[prefork::main(
+        cert = "cert.pem",
+        key = "key.pem",
+        client_ca = "ca.pem",
+        alpn = ["h2", "http/1.1"],
+    )]
+    fn serve(_: TcpListener, _: prefork::Shutdown, _: Arc<prefork::rustls::ServerConfig>) {}
+}
+
+mod acceptor_and_expressions {
+    use prefork::tokio_rustls::TlsAcceptor;
+
+    const PROTOCOLS: [&str; 1] = ["http/1.1"];
+
+    #[prefork::main(cert_pem = b"cert", key_pem = b"key", client_ca_pem = b"ca", alpn = PROTOCOLS)]
+    async fn serve(_: tokio::net::TcpListener, _: TlsAcceptor) {
+        std::future::ready(()).await;
+    }
+}
+
+/// Certificate and key are in the environment.
+mod left_to_the_operator {
+    use std::net::TcpListener;
+    use std::sync::Arc;
+
+    #[prefork::main]
+    fn serve(_: TcpListener, _: Arc<prefork::rustls::ServerConfig>) {}
+}
+
 fn main() {}

@@ -233,8 +233,9 @@ impl Future for Shutdown {
     message = "a serve function cannot take `{Self}` here",
     label = "neither `prefork::Shutdown` nor `prefork::ChildContext`",
     note = "a serve function takes its listener first, then the certificate and the key if the options \
-            name them, then `prefork::Shutdown`, `prefork::ChildContext` and whatever else implements \
-            `prefork::FromChild`, in any order"
+            name them, then `prefork::Shutdown`, `prefork::ChildContext`, with the feature `rustls` an \
+            `Arc<prefork::rustls::ServerConfig>`, and whatever else implements `prefork::FromChild`, in any \
+            order"
 )]
 pub trait FromChild: Sized {
     /// Whether it cannot be made without a certificate: then a fleet that has none is refused, in the
