@@ -178,7 +178,7 @@ impl Master {
     /// Brings what follows from the state of the fleet up to date.
     fn settle(&mut self) {
         self.programs.retain(|generation, _| self.supervisor.needs_generation(*generation));
-        self.vault.retain(|generation| self.supervisor.needs_generation(generation));
+        self.vault.forget(|generation| self.supervisor.needs_generation(generation));
         let live: Vec<bool> = self.supervisor.live_slots().collect();
         if let Err(error) = self.sockets.steer(&live) {
             self.plan.logger.event("cannot_steer").warn(format_args!(

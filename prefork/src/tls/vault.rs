@@ -102,9 +102,14 @@ impl Vault {
         Ok(())
     }
 
-    /// Forgets the generations that no child will be started of any more.
-    pub(crate) fn retain(&mut self, is_needed: impl Fn(u32) -> bool) {
+    /// Forgets what is of no more use: generations that no child will be started of, and the keys of
+    /// tickets that have expired.
+    pub(crate) fn forget(&mut self, is_needed: impl Fn(u32) -> bool) {
         self.generations.retain(|generation, _| is_needed(*generation));
+        #[cfg(feature = "rustls")]
+        if let Some(ratchet) = &mut self.tickets {
+            ratchet.keep_up(std::time::SystemTime::now());
+        }
     }
 
     /// What a child of this generation gets, as text; nothing for one without TLS.
