@@ -16,6 +16,10 @@ pub(crate) fn activated() -> io::Result<Vec<Activated>> {
     if exec::is_successor() || TAKEN.swap(true, Ordering::SeqCst) {
         return Ok(Vec::new());
     }
+    // No socket may come with one name, which is empty.
+    if sd_notify::listen_fds()?.len() == 0 {
+        return Ok(Vec::new());
+    }
     let passed = sd_notify::listen_fds_with_names()?;
     let mut activated = Vec::with_capacity(passed.len());
     for (number, name) in passed {
