@@ -97,7 +97,7 @@ pub enum Error {
         /// The error behind it, if there is one.
         source: Option<BoxError>,
     },
-    /// Windows cannot share one listening socket between processes: set `reuseport`.
+    /// On Windows a fleet has to ask for `reuseport`; `reuseport = cfg!(windows)` does so portably.
     OnlyReuseportOnWindows,
     /// The operating system refused something that the master cannot work without.
     Os {
@@ -155,35 +155,26 @@ impl fmt::Display for Failure {
             ),
             Self::NotStarted { slot, source } => {
                 write!(f, "child {slot} could not be started: {}", plain(source))?;
-                f.write_str(limit_hint(source))
+                f.write_str(&shortage_hint(source))
             }
         }
     }
 }
 
-/// What to raise when the system is out of something that a process needs.
-fn limit_hint(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::WouldBlock => {
-            "; raise the limit on processes (ulimit -u, pids.max) or lower `workers`"
-        }
-        io::ErrorKind::OutOfMemory => "; free memory or lower `workers`",
-        // EMFILE and ENFILE have no kind of their own.
-        _ if sys::is_out_of_descriptors(error) => {
-            "; raise the limit on open files (ulimit -n) or lower `workers`"
-        }
-        _ => "",
-    }
+/// What to do where the system is out of something.
+fn shortage_hint(error: &io::Error) -> String {
+    sys::shortage_hint(error).map_or_else(String::new, |hint| format!("; {hint}"))
 }
 
 /// The system's own words, in the style of the rest of the line: `permission denied`, without the
-/// capital and the number that std adds.
+/// capital, the full stop and the number that come with them.
 pub(crate) fn plain(error: &io::Error) -> String {
     let text = error.to_string();
-    if error.raw_os_error().is_none() {
-        return text;
-    }
-    let text = text.split(" (os error").next().unwrap_or_default();
+    if error.raw_os_error().is_some() { in_our_style(&text) } else { text }
+}
+
+fn in_our_style(text: &str) -> String {
+    let text = text.split(" (os error").next().unwrap_or_default().trim_end_matches('.');
     let mut letters = text.chars();
     letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
 }
@@ -206,19 +197,16 @@ impl fmt::Display for Error {
             }
             Self::Bind { addr, source, .. } => {
                 write!(f, "cannot bind {addr}: {}", plain(source))?;
-                f.write_str(match source.kind() {
+                match source.kind() {
                     io::ErrorKind::AddrInUse => {
-                        "; another process listens there: stop it or choose another port"
+                        f.write_str("; another process listens there: stop it or choose another port")
                     }
-                    io::ErrorKind::PermissionDenied => {
-                        "; ports below 1024 need root or CAP_NET_BIND_SERVICE: choose a higher port"
+                    io::ErrorKind::PermissionDenied => write!(f, "; {}", sys::ADDRESS_DENIED_HINT),
+                    io::ErrorKind::AddrNotAvailable => {
+                        f.write_str("; no interface of this machine has that address")
                     }
-                    io::ErrorKind::AddrNotAvailable => "; no interface of this machine has that address",
-                    _ if sys::is_out_of_descriptors(source) => {
-                        "; raise the limit on open files (ulimit -n) or lower `workers`"
-                    }
-                    _ => "",
-                })
+                    _ => f.write_str(&shortage_hint(source)),
+                }
             }
             Self::Resolve { addr, network, reason } => {
                 write!(f, "cannot listen on `{addr}` ({network}): {reason}")
@@ -253,7 +241,7 @@ impl fmt::Display for Error {
             Self::OnlyReuseportOnWindows => f.write_str("windows only supports reuseport = true"),
             Self::Os { operation, source } => {
                 write!(f, "cannot {operation}: {}", plain(source))?;
-                f.write_str(limit_hint(source))
+                f.write_str(&shortage_hint(source))
             }
         }
     }
@@ -291,8 +279,9 @@ mod tests {
 
     #[test]
     fn messages_of_the_system_are_lower_case_and_plain() {
-        let error = io::Error::from_raw_os_error(13);
-        assert_eq!(plain(&error), "permission denied");
+        assert_eq!(in_our_style("Permission denied (os error 13)"), "permission denied");
+        assert_eq!(in_our_style("Access is denied. (os error 5)"), "access is denied");
+        assert!(!plain(&io::Error::from_raw_os_error(2)).contains("os error 2"));
         assert_eq!(plain(&io::Error::other("Own words")), "Own words");
     }
 }

@@ -4,6 +4,8 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 
+use crate::sys;
+
 /// Every byte that is not plain becomes `%` and two digits.
 pub(crate) fn escape(text: &OsStr) -> String {
     let mut escaped = String::new();
@@ -27,17 +29,7 @@ pub(crate) fn unescape(escaped: &str) -> Option<OsString> {
         bytes.push(u8::from_str_radix(digits, 16).ok()?);
         bytes.extend(rest.as_bytes());
     }
-    os_string(bytes)
-}
-
-#[cfg(unix)]
-fn os_string(bytes: Vec<u8>) -> Option<OsString> {
-    Some(std::os::unix::ffi::OsStringExt::from_vec(bytes))
-}
-
-#[cfg(not(unix))]
-fn os_string(bytes: Vec<u8>) -> Option<OsString> {
-    String::from_utf8(bytes).ok().map(OsString::from)
+    sys::os_string(bytes)
 }
 
 #[cfg(test)]

@@ -104,6 +104,7 @@ pub use crate::child::{Busy, ChildContext, FromChild, Shutdown, is_child};
 pub use crate::error::{Error, Failure};
 pub use crate::listener::{Listener, Network};
 pub use crate::logging::{ThisProcess, this_process};
+pub use crate::master::StopHandle;
 pub use crate::prefork::{CpuAffinity, OptionValue, Prefork, Readiness};
 #[cfg(feature = "tokio")]
 pub use crate::serve::Runtime;

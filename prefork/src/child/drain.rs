@@ -229,7 +229,9 @@ impl Watcher {
     fn empty_accepts(&mut self) {
         let Progress { interruptions, knocks, can_interrupt, .. } = &mut self.progress;
         let stop = self.ending.context.stop();
-        if stop.is_set() && (*interruptions >= INTERRUPTIONS || *knocks >= KNOCKS) {
+        // Behind a shut door a knock waits for who is to hear it; where it stays open it can get lost.
+        let in_vain = self.door.stays_open() && !self.ending.returned.load(Ordering::SeqCst);
+        if stop.is_set() && !in_vain && (*interruptions >= INTERRUPTIONS || *knocks >= KNOCKS) {
             return;
         }
         *interruptions += 1;

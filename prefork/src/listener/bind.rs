@@ -69,17 +69,16 @@ impl SocketOptions {
 fn bind_first(place: TcpPlace, sharing: Sharing) -> io::Result<Socket> {
     let socket = open(place)?;
     let shares = sharing == Sharing::Reuseport;
-    let late_join = cfg!(any(target_os = "linux", target_os = "android"));
-    if shares && !late_join {
+    if shares && !sys::JOINS_GROUPS_LATE {
         // Elsewhere the option counts only if it is set before bind: try the address out first.
         let probe = open(place)?;
         probe.bind(&place.addr.into())?;
         drop(probe);
-        join_reuseport_group(&socket)?;
+        sys::join_reuseport_group(&socket)?;
     }
     socket.bind(&place.addr.into())?;
-    if shares && late_join {
-        join_reuseport_group(&socket)?;
+    if shares && sys::JOINS_GROUPS_LATE {
+        sys::join_reuseport_group(&socket)?;
     }
     Ok(socket)
 }
@@ -117,28 +116,14 @@ fn open(place: TcpPlace) -> io::Result<Socket> {
     if place.addr.is_ipv6() {
         socket.set_only_v6(!place.dual_stack)?;
     }
-    // Restart at once although connections of the last run linger in TIME_WAIT. Windows does so by
-    // itself, and the option means something else there: that others may take the address away.
-    #[cfg(unix)]
-    socket.set_reuse_address(true)?;
+    sys::allow_quick_restart(&socket)?;
     Ok(socket)
-}
-
-#[cfg(unix)]
-fn join_reuseport_group(socket: &Socket) -> io::Result<()> {
-    socket.set_reuse_port(true)
-}
-
-/// There are none on Windows, and nobody asks for one: see [`Sharing::in_effect`].
-#[cfg(not(unix))]
-fn join_reuseport_group(_socket: &Socket) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// One socket more on an address whose first one is open to that.
 pub(super) fn bind_another(place: TcpPlace) -> io::Result<Socket> {
     let socket = open(place)?;
-    join_reuseport_group(&socket)?;
+    sys::join_reuseport_group(&socket)?;
     socket.bind(&place.addr.into())?;
     Ok(socket)
 }
@@ -171,13 +156,15 @@ mod tests {
         assert_eq!(connection.tcp_keepalive_time().unwrap(), Duration::from_secs(90));
     }
 
-    #[cfg(target_os = "linux")]
     #[test]
     fn a_silent_connection_is_not_accepted_where_that_is_wanted() {
         use std::io::Write;
 
         let place = TcpPlace { addr: "127.0.0.1:0".parse().unwrap(), dual_stack: false };
         let listener = bind_first_possible(place, Sharing::Shared).unwrap();
+        if sys::set_defer_accept(&listener, Duration::from_secs(60)).is_err() {
+            return eprintln!("skipped: this system does not know how");
+        }
         let (defer_accept, fastopen) = (Some(Duration::from_secs(60)), Some(16));
         SocketOptions { defer_accept, fastopen, ..SocketOptions::default() }.apply(&listener).unwrap();
         listener.listen(8).unwrap();

@@ -221,9 +221,11 @@ mod tests {
         group.place.to_string().parse().unwrap()
     }
 
-    #[cfg(unix)]
     #[test]
     fn a_reuseport_group_shares_one_port_with_nobody_else() {
+        if sys::SHARES_ONE_SOCKET {
+            return eprintln!("skipped: there are no such groups here");
+        }
         let group = |addr: &str| open(addr, Network::Tcp4, Sharing::Reuseport, 3);
         let first = group("127.0.0.1:0").unwrap();
         let addr = addr(&first);
@@ -246,10 +248,13 @@ mod tests {
         }
     }
 
-    #[cfg(target_os = "linux")]
     #[test]
     fn connections_are_steered_to_live_slots_only() {
         let mut group = open("127.0.0.1:0", Network::Tcp4, Sharing::Reuseport, 3).unwrap();
+        if sys::SHARES_ONE_SOCKET || sys::steer(&group.sockets[0], &[0]).is_err() {
+            return eprintln!("skipped: nothing can be steered here");
+        }
+        sys::unsteer(&group.sockets[0]).unwrap();
         let arrivals = |group: &Group| {
             let clients: Vec<_> = (0..150).map(|_| TcpStream::connect(addr(group)).unwrap()).collect();
             let counts: Vec<usize> = group.sockets.iter().map(accept_all).collect();
@@ -274,7 +279,6 @@ mod tests {
         assert!(arrivals(&group).iter().all(|count| *count > 0));
     }
 
-    #[cfg(target_os = "linux")]
     fn accept_all(socket: &Socket) -> usize {
         std::iter::from_fn(|| socket.accept().ok()).count()
     }

@@ -154,6 +154,6 @@ impl Sharing {
     /// What becomes of it on this system: on Windows every fleet shares one socket. Why is told where
     /// the system is dealt with.
     pub(crate) fn in_effect(self) -> Self {
-        if cfg!(windows) { Self::Shared } else { self }
+        if sys::SHARES_ONE_SOCKET { Self::Shared } else { self }
     }
 }

@@ -6,6 +6,7 @@ mod observers;
 mod report;
 mod service;
 mod spawn;
+mod stop;
 mod upgrade;
 
 use std::any::Any;
@@ -30,6 +31,8 @@ use crate::sys::{self, Activated, Occurrence, Program, Reactor, Signal};
 use crate::title::title_master;
 use crate::tls::{self, Vault};
 
+pub use stop::StopHandle;
+
 /// Everything that a master needs to know, checked.
 #[derive(Debug)]
 pub(crate) struct Plan {
@@ -50,6 +53,7 @@ pub(crate) struct Plan {
     pub(crate) hooks: Hooks,
     pub(crate) tls: tls::Options,
     pub(crate) logger: Logger,
+    pub(crate) stop: StopHandle,
 }
 
 impl Plan {
@@ -61,7 +65,7 @@ impl Plan {
 
 /// Runs a fleet until it ends.
 pub(crate) fn run(plan: Plan) -> Result<(), Error> {
-    if cfg!(windows) && plan.sharing == Sharing::Shared {
+    if sys::NEEDS_REUSEPORT && plan.sharing == Sharing::Shared {
         return Err(Error::OnlyReuseportOnWindows);
     }
     let inheritance = sys::inheritance().map_err(|source| Error::Handoff { source })?;
@@ -70,6 +74,8 @@ pub(crate) fn run(plan: Plan) -> Result<(), Error> {
         Some(inheritance) => Master::resume(plan, inheritance)?,
         None => Master::new(plan)?,
     };
+    let refused = |source| Error::Os { operation: "hear of a stop handle", source };
+    master.plan.stop.connect(&mut master.reactor).map_err(refused)?;
     let verdict =
         master.supervise().map_err(|source| Error::Os { operation: "wait for children", source })?;
     master.conclude(verdict)
@@ -389,6 +395,7 @@ impl Master {
     /// Turns the end into what the caller gets. No child is left.
     fn conclude(self, verdict: Verdict) -> Result<(), Error> {
         let Self { plan, reactor, sockets, cause, last_failure, mut observers, .. } = self;
+        plan.stop.disconnect();
         drop((reactor, sockets));
         let outcome = match (cause, verdict, last_failure) {
             (Some(Cause::Panic(payload)), ..) => panic::resume_unwind(payload),

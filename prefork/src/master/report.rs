@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::{Master, Member};
 use crate::error::Failure;
 use crate::supervisor::{ChildId, Remark};
+use crate::sys;
 
 impl Master {
     pub(super) fn announce_start(&self) {
@@ -26,10 +27,10 @@ impl Master {
     pub(super) fn announce_ready(&self, pids: &[u32]) {
         let list: Vec<String> = pids.iter().map(u32::to_string).collect();
         self.plan.logger.event("ready").info(format_args!(
-            "{} ready (pids {}); stop with Ctrl-C or kill -TERM {}",
+            "{} ready (pids {}); stop with {}",
             children(pids.len()),
             list.join(" "),
-            std::process::id()
+            sys::how_to_stop(std::process::id())
         ));
     }
 

@@ -32,7 +32,7 @@ use crate::error::Error;
 use crate::hooks::Hooks;
 use crate::listener::{Network, SocketOptions};
 use crate::logging::Logger;
-use crate::master;
+use crate::master::{self, StopHandle};
 use crate::serve::{Serve, ServeFn, ServeOptions};
 use crate::sys::{self, Role};
 
@@ -89,6 +89,7 @@ pub struct Prefork {
     serving: ServeOptions,
     hooks: Hooks,
     logger: Logger,
+    stop: StopHandle,
     /// The options that the program has set.
     said: BTreeSet<&'static str>,
     /// The environment variable that is being read, while one is.
@@ -136,10 +137,34 @@ impl Prefork {
             serving: ServeOptions::default(),
             hooks: Hooks::default(),
             logger: Logger::default(),
+            stop: StopHandle::new(),
             said: BTreeSet::new(),
             reading: None,
             problem: None,
         }
+    }
+
+    /// What stops the fleet from inside this process, as a signal does from outside: for a service
+    /// manager's callback, say. To be had before [`listen_and_serve`](Self::listen_and_serve), which
+    /// takes the fleet.
+    ///
+    /// ```no_run
+    /// # fn serve(ln: std::net::TcpListener) {}
+    /// # fn wait_for_the_service_manager() {}
+    /// # fn main() -> Result<(), prefork::Error> {
+    /// let fleet = prefork::Prefork::new(serve);
+    /// if !prefork::is_child() {
+    ///     let stop = fleet.stop_handle();
+    ///     std::thread::spawn(move || {
+    ///         wait_for_the_service_manager();
+    ///         stop.stop();
+    ///     });
+    /// }
+    /// fleet.listen_and_serve("127.0.0.1:8080")
+    /// # }
+    /// ```
+    pub fn stop_handle(&self) -> StopHandle {
+        self.stop.clone()
     }
 
     /// Listens on `addr` and serves until the fleet is stopped; the seed's `ListenAndServe`.

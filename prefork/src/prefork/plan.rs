@@ -54,6 +54,7 @@ impl Prefork {
             hooks: self.hooks.clone(),
             tls: self.serving.tls.clone(),
             logger: self.logger.clone(),
+            stop: self.stop.clone(),
         })
     }
 

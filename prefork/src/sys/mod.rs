@@ -8,9 +8,11 @@
 //!   runs, whatever has become of its name since.
 //! - [`Reactor`]: starts, signals and reaps children, and waits for whatever comes first: a signal,
 //!   a child's word, a child's end, a deadline. One thread; no wake-up without a cause. Dropping it
-//!   kills and reaps every child that is left.
+//!   kills and reaps every child that is left. [`Waker`]: asks it to stop, from another thread.
 //! - `Program::exec` and [`inheritance`]: another program in the master's own process, and what it
 //!   finds there.
+//! - [`NEEDS_REUSEPORT`], [`SHARES_ONE_SOCKET`], [`JOINS_GROUPS_LATE`]: how processes can share an
+//!   address; [`join_reuseport_group`], [`allow_quick_restart`]: options of its sockets.
 //! - [`steer`], [`unsteer`]: which sockets of a reuseport group get new connections; [`queued`]: how
 //!   many wait on one.
 //! - [`SocketFile`]: a Unix socket in the file system; [`set_defer_accept`], [`set_fast_open`]: options
@@ -41,7 +43,9 @@
 //!
 //! In both
 //! - [`set_title`]: what `ps` shows of this process.
-//! - [`is_transient`], [`is_out_of_descriptors`], [`lacks_ipv6`]: what an error means.
+//! - [`os_string`]: text of the system's, from bytes.
+//! - [`is_transient`], [`lacks_ipv6`]: what an error means; [`shortage_hint`],
+//!   [`ADDRESS_DENIED_HINT`], [`how_to_stop`]: what to do about it, in the platform's own terms.
 
 use std::process::ExitStatus;
 use std::time::Duration;
@@ -92,7 +96,7 @@ pub(crate) enum Signal {
     /// Replace every child.
     Reload,
     /// Replace the master and every child.
-    #[cfg_attr(windows, expect(dead_code, reason = "no process becomes another program there"))]
+    #[allow(dead_code, reason = "not every system lets a process become another program")]
     Upgrade,
     /// One child more.
     Grow,

@@ -17,6 +17,13 @@ use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::{Pid, SysconfVar};
 use socket2::Socket;
 
+/// A socket that is bound can still open up for others of its user on the same address.
+pub(super) const JOINS_GROUPS_LATE: bool = true;
+
+/// What to do where the system refuses an address to this user.
+pub(crate) const ADDRESS_DENIED_HINT: &str =
+    "ports below 1024 need root or CAP_NET_BIND_SERVICE: choose a higher port";
+
 /// The file that this process runs, pinned.
 pub(super) fn own_executable() -> Option<(PathBuf, File)> {
     match pin(Path::new("/proc/self/exe")) {

@@ -27,6 +27,7 @@ mod stand_in;
 mod title;
 mod watch;
 
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::AsRawFd;
 pub(crate) use std::os::unix::net::UnixListener;
@@ -45,7 +46,9 @@ pub(crate) use conditions::{
 pub(crate) use door::Door;
 pub(crate) use exec::inheritance;
 pub(crate) use identity::{assume, groups_of};
-pub(crate) use linux::{resident_bytes, set_defer_accept, set_fast_open, steer, threads, unsteer};
+pub(crate) use linux::{
+    ADDRESS_DENIED_HINT, resident_bytes, set_defer_accept, set_fast_open, steer, threads, unsteer,
+};
 pub(crate) use platform::{
     allowed_cpus, check_landlock, check_no_new_privs, confine_to, other_threads, pin_to_cpu, prefer_cpu,
     refuse_new_privileges,
@@ -64,9 +67,53 @@ pub(crate) fn exit_now(status: i32) -> ! {
     signal_hook::low_level::exit(status)
 }
 
+/// Text of the system's, from its bytes.
+pub(crate) fn os_string(bytes: Vec<u8>) -> Option<OsString> {
+    Some(std::os::unix::ffi::OsStringExt::from_vec(bytes))
+}
+
 /// A listener that is a Unix socket.
 pub(crate) fn into_unix_listener(socket: Socket) -> io::Result<UnixListener> {
     Ok(socket.into())
+}
+
+/// Whether a fleet has to ask for a socket for each slot.
+pub(crate) const NEEDS_REUSEPORT: bool = false;
+
+/// Whether the children share one socket even so.
+pub(crate) const SHARES_ONE_SOCKET: bool = false;
+
+/// Whether a socket that is bound can still open up for others on its address; elsewhere that has to
+/// be said before.
+pub(crate) const JOINS_GROUPS_LATE: bool = linux::JOINS_GROUPS_LATE;
+
+/// Lets others that do the same listen on the socket's address as well.
+pub(crate) fn join_reuseport_group(socket: &Socket) -> io::Result<()> {
+    socket.set_reuse_port(true)
+}
+
+/// Lets the socket have an address on which connections of the last run linger, in TIME_WAIT.
+pub(crate) fn allow_quick_restart(socket: &Socket) -> io::Result<()> {
+    socket.set_reuse_address(true)
+}
+
+/// How an operator stops the master with this pid.
+pub(crate) fn how_to_stop(master: u32) -> String {
+    format!("Ctrl-C or kill -TERM {master}")
+}
+
+/// What to do where the system is out of something that a process or a socket needs.
+pub(crate) fn shortage_hint(error: &io::Error) -> Option<&'static str> {
+    if is_out_of_descriptors(error) {
+        return Some("raise the limit on open files (ulimit -n) or lower `workers`");
+    }
+    match error.kind() {
+        io::ErrorKind::WouldBlock => {
+            Some("raise the limit on processes (ulimit -u, pids.max) or lower `workers`")
+        }
+        io::ErrorKind::OutOfMemory => Some("free memory or lower `workers`"),
+        _ => None,
+    }
 }
 
 /// Closes a listener that no process is to accept from any more: the children shut their own doors.
@@ -81,7 +128,7 @@ pub(crate) fn is_transient(error: &io::Error) -> bool {
 }
 
 /// Whether the process or the system has no descriptor left.
-pub(crate) fn is_out_of_descriptors(error: &io::Error) -> bool {
+fn is_out_of_descriptors(error: &io::Error) -> bool {
     is(error, Errno::EMFILE) || is(error, Errno::ENFILE)
 }
 

@@ -9,6 +9,12 @@ use std::time::Duration;
 
 use socket2::Socket;
 
+/// A socket that is bound has its address for itself alone.
+pub(super) const JOINS_GROUPS_LATE: bool = false;
+
+/// What to do where the system refuses an address to this user.
+pub(crate) const ADDRESS_DENIED_HINT: &str = "ports below 1024 need root: choose a higher port";
+
 /// These systems know a running file by its name only.
 pub(super) fn own_executable() -> Option<(PathBuf, File)> {
     None

@@ -44,8 +44,8 @@ const REQUESTS: [(i32, Signal); 7] = [
 pub(crate) struct Reactor<K: Ord + Copy> {
     signals: Signals,
     children: BTreeMap<K, Process>,
-    /// What a [`Waker`] rings, if there is one.
-    bell: Option<UnixStream>,
+    /// What [`Waker`]s ring, if there are any.
+    bell: Option<(UnixStream, Waker)>,
     /// Set when the reactor is gone: signals then do again what they do by default.
     retired: Arc<AtomicBool>,
 }
@@ -124,13 +124,17 @@ impl<K: Ord + Copy> Reactor<K> {
         Ok(Self { signals, children: BTreeMap::new(), bell: None, retired })
     }
 
-    /// For another thread, to end a [`wait`](Self::wait). There is one at a time.
+    /// For other threads, to end a [`wait`](Self::wait) or to ask for a stop.
     pub(crate) fn waker(&mut self) -> io::Result<Waker> {
+        if let Some((_, waker)) = &self.bell {
+            return Ok(waker.clone());
+        }
         let (bell, cord) = UnixStream::pair()?;
         bell.set_nonblocking(true)?;
         cord.set_nonblocking(true)?;
-        self.bell = Some(bell);
-        Ok(Waker { cord })
+        let waker = Waker { cord: Arc::new(cord) };
+        self.bell = Some((bell, waker.clone()));
+        Ok(waker)
     }
 
     /// Takes over a child that the program which this process ran before had started.
@@ -224,7 +228,7 @@ impl<K: Ord + Copy> Reactor<K> {
             }
         }
         // The last, so that the others are in the order of their keys.
-        descriptors.extend(self.bell.iter().map(|bell| PollFd::new(bell.as_fd(), PollFlags::POLLIN)));
+        descriptors.extend(self.bell.iter().map(|(bell, _)| PollFd::new(bell.as_fd(), PollFlags::POLLIN)));
         match poll(&mut descriptors, poll_timeout(timeout)) {
             Ok(_) => {}
             Err(Errno::EINTR) => return Ok(Vec::new()),
@@ -239,14 +243,17 @@ impl<K: Ord + Copy> Reactor<K> {
             self.hear(key, &mut occurrences);
         }
         self.take_signals(&mut occurrences)?;
-        self.silence_bell();
+        self.answer_bell(&mut occurrences);
         Ok(occurrences)
     }
 
-    fn silence_bell(&mut self) {
-        let Some(bell) = &mut self.bell else { return };
+    fn answer_bell(&mut self, occurrences: &mut Vec<Occurrence<K>>) {
+        let Some((bell, _)) = &mut self.bell else { return };
         let mut rings = [0; 64];
-        while matches!(bell.read(&mut rings), Ok(1..)) {}
+        while let Ok(count @ 1..) = bell.read(&mut rings) {
+            let stops = rings[..count].iter().filter(|ring| **ring == STOP);
+            occurrences.extend(stops.map(|_| Occurrence::Signal(Signal::Stop)));
+        }
     }
 
     fn hear(&mut self, key: K, occurrences: &mut Vec<Occurrence<K>>) {
@@ -281,6 +288,7 @@ impl<K: Ord + Copy> Reactor<K> {
         Ok(())
     }
 
+    /// Each byte is a request to stop.
     /// Collects every child that has ended: one SIGCHLD may stand for many.
     fn reap(&mut self, occurrences: &mut Vec<Occurrence<K>>) -> io::Result<()> {
         let mut ended = Vec::new();
@@ -314,16 +322,29 @@ impl<K: Ord + Copy> Drop for Reactor<K> {
     }
 }
 
+/// How a [`Waker`] rings.
+const WAKE: u8 = 0;
+const STOP: u8 = 1;
+
 /// See [`Reactor::waker`].
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Waker {
-    cord: UnixStream,
+    cord: Arc<UnixStream>,
 }
 
 impl Waker {
     pub(crate) fn wake(&self) {
-        // A bell that nobody has silenced yet need not be rung again.
-        let _ = (&self.cord).write(&[1]);
+        self.ring(WAKE);
+    }
+
+    /// Does what SIGTERM does.
+    pub(crate) fn ask_to_stop(&self) {
+        self.ring(STOP);
+    }
+
+    fn ring(&self, how: u8) {
+        // Where no more can be written, the bell has not been answered yet.
+        let _ = (&*self.cord).write(&[how]);
     }
 }
 

@@ -6,6 +6,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::libc;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Uid};
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -84,7 +85,9 @@ fn remove_stale(path: &Path) -> io::Result<()> {
 /// more is allowed than shall be.
 fn bind_with_mode(socket: &Socket, addr: &SockAddr, mode: Option<u32>) -> io::Result<()> {
     let Some(mode) = mode else { return socket.bind(addr) };
-    let before = umask(Mode::from_bits_truncate(0o777 & !mode));
+    #[allow(clippy::useless_conversion, reason = "the type is narrower on some systems")]
+    let hidden = libc::mode_t::try_from(0o777 & !mode).map_err(io::Error::other)?;
+    let before = umask(Mode::from_bits_truncate(hidden));
     let bound = socket.bind(addr);
     umask(before);
     bound

@@ -116,10 +116,27 @@ impl Channel {
     /// Asks the master for the listeners, and takes them.
     pub(crate) fn take_listeners(&mut self) -> io::Result<Vec<Socket>> {
         self.send(&format!("{WANTED}{}", std::process::id()), &[])?;
-        let answer = self.wait_for_line()?;
+        let answer = self.wait_for_answer()?;
         match answer.strip_prefix(HANDED) {
             Some(sockets) => sockets.split_whitespace().map(socket::import).collect(),
             None => Err(io::Error::other(format!("the master could not hand over its listener: {answer}"))),
+        }
+    }
+
+    /// Waits for the answer to a request. What the master said before it had heard of that is kept for
+    /// later, except a stop: a child that serves nobody yet ends at once, as by a signal on Unix.
+    fn wait_for_answer(&mut self) -> io::Result<String> {
+        let mut earlier = Vec::new();
+        loop {
+            let line = self.wait_for_line()?;
+            if line == STOP {
+                super::exit_now(0);
+            }
+            if [HANDED, REFUSED].iter().any(|answer| line.starts_with(answer)) {
+                self.buffer.splice(..0, earlier);
+                return Ok(line);
+            }
+            earlier.extend(line.bytes().chain([b'\n']));
         }
     }
 }
@@ -160,13 +177,15 @@ mod tests {
         let (mut master, mut child) = pair();
         let listener = Socket::from(TcpListener::bind("127.0.0.1:0").unwrap());
         let addr = listener.local_addr().unwrap();
-        let asking = thread::spawn(move || child.take_listeners().unwrap());
+        let asking = thread::spawn(move || (child.take_listeners().unwrap(), child));
         let request = master.wait_for_line().unwrap();
+        master.send("said before the answer", &[]).unwrap();
         let pid = request.strip_prefix(WANTED).unwrap().parse().unwrap();
         master.send(&format!("{HANDED} {}", socket::export(&listener, pid).unwrap()), &[]).unwrap();
-        let received = asking.join().unwrap();
+        let (received, mut child) = asking.join().unwrap();
         assert_eq!(received.len(), 1);
         assert_eq!(received[0].local_addr().unwrap(), addr);
+        assert_eq!(child.next_line().as_deref(), Some("said before the answer"));
     }
 
     #[test]

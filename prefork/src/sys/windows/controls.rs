@@ -20,6 +20,11 @@ const REQUESTS: [(&str, Signal); 5] = [
     ("shrink", Signal::Shrink),
 ];
 
+/// What the event is called that stands for a request to the master with this pid.
+pub(super) fn name(master: u32, request: &str) -> String {
+    format!(r"Global\prefork-{master}-{request}")
+}
+
 /// A thread that waits for requests, until this is dropped.
 #[derive(Debug)]
 pub(super) struct Controls {
@@ -32,8 +37,8 @@ impl Controls {
     pub(super) fn listen(tell: impl Fn(Signal) + Send + 'static) -> io::Result<Self> {
         let over = object::event()?;
         let mut events = vec![over.try_clone()?];
-        for (name, _) in REQUESTS {
-            events.push(object::named_event(&format!(r"Global\prefork-{}-{name}", std::process::id()))?);
+        for (request, _) in REQUESTS {
+            events.push(object::named_event(&name(std::process::id(), request))?);
         }
         let thread = thread::Builder::new()
             .name("prefork-controls".to_owned())
@@ -72,7 +77,7 @@ mod tests {
     fn a_request_is_heard_once() {
         let (sender, requests) = mpsc::channel();
         let controls = Controls::listen(move |request| sender.send(request).unwrap()).unwrap();
-        let name = format!(r"Global\prefork-{}-reload", std::process::id());
+        let name = name(std::process::id(), "reload");
         // The same event, as another process would open it.
         object::set(&object::named_event(&name).unwrap()).unwrap();
         assert_eq!(requests.recv_timeout(Duration::from_secs(5)), Ok(Signal::Reload));

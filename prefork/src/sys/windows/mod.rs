@@ -43,7 +43,10 @@
 //! A child sees the end of the pipe and drains. A job object that kills its processes when it is
 //! closed was considered and left out: it would kill the children at the very moment in which they
 //! are to drain and to run `on_master_death`. That none outlives the grace is the work of the thread
-//! that watches in each child. Until then an orphan that drains holds the port.
+//! that watches in each child. Until then an orphan that drains holds the port. A child that has not come
+//! for its listeners finds the pipe closed, and ends. What no job could help with either: a master that
+//! is killed while the system creates a process for it may leave one behind that never runs a line, and
+//! that has nothing.
 
 mod attendant;
 mod channel;
@@ -63,6 +66,7 @@ mod socket_file;
 mod stand_in;
 mod watch;
 
+use std::ffi::OsString;
 use std::io;
 use std::time::Duration;
 
@@ -94,6 +98,51 @@ pub(crate) use stand_in::StandIn;
 pub(crate) use watch::{Voice, Watch};
 
 use super::Inheritance;
+
+/// Text of the system's, from the bytes of its UTF-8; `None` if they are none.
+pub(crate) fn os_string(bytes: Vec<u8>) -> Option<OsString> {
+    String::from_utf8(bytes).ok().map(OsString::from)
+}
+
+/// The seed's contract: a program says that it knows how things are here.
+pub(crate) const NEEDS_REUSEPORT: bool = true;
+
+/// See the [module](self).
+pub(crate) const SHARES_ONE_SOCKET: bool = true;
+
+/// There are no groups to join.
+pub(crate) const JOINS_GROUPS_LATE: bool = false;
+
+/// Nobody asks for it: see [`SHARES_ONE_SOCKET`].
+pub(crate) fn join_reuseport_group(_socket: &Socket) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Windows does so by itself. The option that stands for it elsewhere would let others take the
+/// address away.
+pub(crate) fn allow_quick_restart(_socket: &Socket) -> io::Result<()> {
+    Ok(())
+}
+
+/// How an operator stops the master with this pid.
+pub(crate) fn how_to_stop(master: u32) -> String {
+    format!("Ctrl-C or the event {}", controls::name(master, "stop"))
+}
+
+/// What to do where the system refuses an address to this user.
+pub(crate) const ADDRESS_DENIED_HINT: &str = "another program has it for itself, or Windows has reserved it \
+     (`netsh interface ipv4 show excludedportrange tcp` tells): choose another port";
+
+/// What to do where the system is out of something that a process or a socket needs.
+pub(crate) fn shortage_hint(error: &io::Error) -> Option<&'static str> {
+    if is_out_of_descriptors(error) {
+        Some("end what holds many handles or lower `workers`")
+    } else if error.kind() == io::ErrorKind::OutOfMemory {
+        Some("free memory, enlarge the paging file or lower `workers`")
+    } else {
+        None
+    }
+}
 
 /// Ends this process at once: no destructor, no exit handler, no flush.
 pub(crate) fn exit_now(status: i32) -> ! {
@@ -162,7 +211,7 @@ pub(crate) fn is_transient(error: &io::Error) -> bool {
 }
 
 /// Whether the process or the system has no handle left.
-pub(crate) fn is_out_of_descriptors(error: &io::Error) -> bool {
+fn is_out_of_descriptors(error: &io::Error) -> bool {
     code_of(error) == Some(ERROR_TOO_MANY_OPEN_FILES) || error.raw_os_error() == Some(WSAEMFILE)
 }
 

@@ -7,6 +7,7 @@ use std::fmt;
 use std::io;
 use std::os::windows::io::AsHandle;
 use std::process::{Child, Command};
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use super::channel::{Channel, HANDED, REFUSED, STOP, WANTED};
 use super::controls::Controls;
 use super::pipe::Pipe;
 use super::{console, role, socket};
-use crate::sys::Occurrence;
+use crate::sys::{Occurrence, Signal};
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -74,10 +75,14 @@ impl<K: Ord + Copy + Send + 'static> Reactor<K> {
         Ok(Self { events, sender, children: BTreeMap::new(), _controls: controls })
     }
 
-    /// For another thread, to end a [`wait`](Self::wait).
+    /// For other threads, to end a [`wait`](Self::wait) or to ask for a stop.
     pub(crate) fn waker(&mut self) -> io::Result<Waker> {
         let sender = self.sender.clone();
-        Ok(Waker { wake: Box::new(move || drop(sender.send(Event::Woken))) })
+        let ring = move |signal: Option<Signal>| {
+            // A reactor that is gone does not hear it.
+            let _ = sender.send(signal.map_or(Event::Woken, Event::Signal));
+        };
+        Ok(Waker { ring: Arc::new(ring) })
     }
 
     /// There is never another program's child to take over.
@@ -138,9 +143,12 @@ impl<K: Ord + Copy + Send + 'static> Reactor<K> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// Asks a child to stop.
+    /// Asks a child to stop. One that has not come for its listeners serves nobody, and may never
+    /// listen: it is ended, as by a signal that nothing catches yet.
     pub(crate) fn terminate(&mut self, key: K) -> io::Result<()> {
-        self.say(key, STOP)
+        let Some(process) = self.children.get_mut(&key) else { return Ok(()) };
+        process.say(STOP)?;
+        if process.handed_over { Ok(()) } else { process.child.kill() }
     }
 
     /// Kills a child.
@@ -221,13 +229,19 @@ impl<K: Ord + Copy> Drop for Reactor<K> {
 }
 
 /// See [`Reactor::waker`].
+#[derive(Clone)]
 pub(crate) struct Waker {
-    wake: Box<dyn Fn() + Send + Sync>,
+    ring: Arc<dyn Fn(Option<Signal>) + Send + Sync>,
 }
 
 impl Waker {
     pub(crate) fn wake(&self) {
-        (self.wake)();
+        (self.ring)(None);
+    }
+
+    /// Does what the event for a stop does.
+    pub(crate) fn ask_to_stop(&self) {
+        (self.ring)(Some(Signal::Stop));
     }
 }
 

@@ -39,9 +39,11 @@ pub(crate) fn into_unix_listener(_socket: Socket) -> io::Result<UnixListener> {
 /// What tokio has not: a value of this type does not exist here.
 #[cfg(feature = "tokio")]
 #[derive(Debug)]
+#[allow(dead_code, reason = "only systems with such listeners make one")]
 pub(crate) enum TokioUnixListener {}
 
 #[cfg(feature = "tokio")]
+#[allow(dead_code, reason = "as above")]
 impl TokioUnixListener {
     pub(crate) fn from_std(listener: UnixListener) -> io::Result<Self> {
         match listener {}
