@@ -26,7 +26,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(2);
 // It does not take `Shutdown`, for nothing has to be done: once this child is to stop, no new connection
 // comes in, and the process ends when the last one is closed. `ServerHandle::stop` would drop what was
 // accepted just before, and at times even requests under way: its threads may end in the wrong order.
-#[prefork::main]
+// Windows wants `reuseport` said.
+#[prefork::main(reuseport = cfg!(windows))]
 fn serve(ln: TcpListener, child: ChildContext) -> io::Result<()> {
     System::new().block_on(async move {
         let child = web::Data::new(child);

@@ -24,7 +24,8 @@ const LAST_CALL: Duration = Duration::from_secs(1);
 
 // No `#[tokio::main]`: a runtime that is started before the processes part cannot be shared by them.
 // Each child gets one of its own, with one thread; `runtime = "multi_thread"` gives it more.
-#[prefork::main]
+// Windows wants `reuseport` said.
+#[prefork::main(reuseport = cfg!(windows))]
 async fn serve(ln: TcpListener, shutdown: Shutdown, child: ChildContext) -> io::Result<()> {
     let announce = map_response_with_state(child.clone(), announce_close);
     let app =

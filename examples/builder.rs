@@ -22,6 +22,8 @@ fn main() -> ExitCode {
 
     let result = Prefork::new(serve)
         .network(Network::Tcp4)
+        // Windows wants it said.
+        .reuseport(cfg!(windows))
         .recover(5)
         .recover_window("60s")
         .on_master_ready(|pids: &[u32]| eprintln!("on_master_ready: {pids:?}"))

@@ -19,8 +19,9 @@ use std::time::Duration;
 /// a process that is to stop would wait for them.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Runs in every child. The master opened the listener and has handed it over.
-#[prefork::main]
+/// Runs in every child. The master opened the listener and has handed it over. On Windows a server has
+/// to say `reuseport`; without it, as elsewhere here, all children share one socket.
+#[prefork::main(reuseport = cfg!(windows))]
 fn serve(ln: TcpListener) -> io::Result<()> {
     for stream in ln.incoming() {
         match stream {

@@ -15,6 +15,8 @@ use std::{env, process, thread};
 
 #[prefork::main(
     workers = 2,
+    // Windows wants it said.
+    reuseport = cfg!(windows),
     // Paths of functions, or closures. They may return a `Result`: its error stops the fleet, and
     // becomes the master's own.
     on_child_spawn = spawned,

@@ -23,7 +23,8 @@ use tokio::net::TcpListener;
 /// How long connections that wait for another request are kept once this child is to stop.
 const LAST_CALL: Duration = Duration::from_secs(1);
 
-#[prefork::main]
+// Windows wants `reuseport` said.
+#[prefork::main(reuseport = cfg!(windows))]
 async fn serve(ln: TcpListener, mut shutdown: Shutdown, child: ChildContext) -> io::Result<()> {
     let connections = GracefulShutdown::new();
     loop {

@@ -24,7 +24,8 @@ use tokio::time::{sleep, timeout};
 /// How long connections that wait for another line are kept once this child is to stop.
 const LAST_CALL: Duration = Duration::from_secs(1);
 
-#[prefork::main]
+// Windows wants `reuseport` said.
+#[prefork::main(reuseport = cfg!(windows))]
 async fn serve(ln: TcpListener, mut shutdown: Shutdown) -> io::Result<()> {
     loop {
         tokio::select! {

@@ -18,7 +18,8 @@ use tiny_http::{Method, Request, Response, Server};
 /// How long connections that were opened just now have for their request once this child is to stop.
 const LAST_CALL: Duration = Duration::from_secs(1);
 
-#[prefork::main]
+// Windows wants `reuseport` said.
+#[prefork::main(reuseport = cfg!(windows))]
 fn serve(ln: TcpListener, shutdown: Shutdown) -> Result<(), Box<dyn Error + Send + Sync>> {
     let server = Arc::new(Server::from_listener(ln, None)?);
     let (stopped, stop) = (Arc::clone(&server), shutdown.clone());

@@ -18,7 +18,12 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
 // The master checks both before it starts a child, as it does with files.
-#[prefork::main(cert_pem = include_bytes!("certs/cert.pem"), key_pem = include_bytes!("certs/key.pem"))]
+#[prefork::main(
+    cert_pem = include_bytes!("certs/cert.pem"),
+    key_pem = include_bytes!("certs/key.pem"),
+    // Windows wants it said.
+    reuseport = cfg!(windows),
+)]
 fn serve(ln: TcpListener, cert: &[u8], key: &[u8]) -> Result<(), Box<dyn Error>> {
     let chain = CertificateDer::pem_slice_iter(cert).collect::<Result<_, _>>()?;
     let key = PrivateKeyDer::from_pem_slice(key)?;

@@ -30,6 +30,8 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
     // A child counts as ready when it says so below, after it has read the files: if the new ones are
     // no good, a reload ends there, and the old children stay.
     ready = "manual",
+    // Windows wants it said.
+    reuseport = cfg!(windows),
 )]
 fn serve(ln: TcpListener, cert: &Path, key: &Path, child: ChildContext) -> Result<(), Box<dyn Error>> {
     let chain = CertificateDer::pem_file_iter(cert)?.collect::<Result<_, _>>()?;

@@ -24,7 +24,8 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 /// How long connections that were opened just now have for their first call once this child is to stop.
 const LAST_CALL: Duration = Duration::from_secs(1);
 
-#[prefork::main]
+// Windows wants `reuseport` said.
+#[prefork::main(reuseport = cfg!(windows))]
 async fn serve(ln: TcpListener, shutdown: Shutdown, child: ChildContext) -> Result<(), Error> {
     let incoming = TcpIncoming::from(ln).with_nodelay(Some(true));
     // When this child is to stop, no new connection comes in. A little later tonic sends GOAWAY on the

@@ -18,7 +18,8 @@ use warp::{Filter, path};
 /// How long connections that wait for another request are kept once this child is to stop.
 const LAST_CALL: Duration = Duration::from_secs(1);
 
-#[prefork::main]
+// Windows wants `reuseport` said.
+#[prefork::main(reuseport = cfg!(windows))]
 async fn serve(ln: TcpListener, shutdown: Shutdown, child: ChildContext) -> io::Result<()> {
     let hello = path::end().map(hello);
     let slow = warp::path!("slow").then(slow);

@@ -1,5 +1,5 @@
 //! Every example, as a newcomer would run it: started, asked, stopped.
-#![cfg(target_os = "linux")]
+#![cfg(any(target_os = "linux", windows))]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -13,7 +13,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
 use prefork_tests::fleet::{Fleet, Server};
-use prefork_tests::{proc, wait};
+use prefork_tests::wait;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -86,7 +86,12 @@ fn builder() {
 fn reuseport() {
     let fleet = start("reuseport");
     assert_eq!(fleet.children().len(), 4);
-    assert_eq!(proc::listening_inodes(fleet.addr().port()).len(), 4, "a socket for each child");
+    #[cfg(unix)]
+    assert_eq!(
+        prefork_tests::proc::listening_inodes(fleet.addr().port()).len(),
+        4,
+        "a socket for each child"
+    );
     let answer = get(&fleet);
     assert_from_a_child(&fleet, &answer);
     assert!(answer.ends_with(" of 4\n"), "{answer}");

@@ -14,9 +14,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::thread;
 
-use nix::sys::signal::Signal;
 use prefork_tests::fleet::{Fleet, Server};
 use prefork_tests::load::{self, Client, Connection, Mix};
+use prefork_tests::signal::Signal;
 use prefork_tests::{proc, wait};
 use tokio::runtime::Runtime;
 use tonic::transport::{Channel, Endpoint};

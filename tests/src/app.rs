@@ -2,10 +2,11 @@
 //! from them, and answers to requests.
 //!
 //! An option `name` is the environment variable `TEST_NAME`. Those of the builder have the builder's
-//! names: `addr`, `network`, `reuseport`, `workers`, `recover`, `recover_window`,
+//! names: `addr`, `network`, `workers`, `recover`, `recover_window`,
 //! `recover_interval`, `shutdown_grace`, `start_timeout`, `backlog`, `runtime`,
 //! `title`. Besides:
 //!
+//! - `reuseport`: by default what the platform needs, `0` or anything else;
 //! - `boot`: what a child does in place of serving: `exit0`, `exit1`, `panic`, `hang`;
 //!   with `thread` it starts one first;
 //! - `log_file`: a logger of the fleet's own that writes to this file;
@@ -13,15 +14,16 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::process::{self, Command, ExitCode, Stdio};
+use std::process::{self, Child, Command, ExitCode, Stdio};
 use std::sync::Mutex;
-use std::thread;
 use std::time::Duration;
-use std::{env, process::Child};
+use std::{env, thread};
 
 use prefork::{Prefork, Serve};
 
+use crate::signal::{self, Signal};
 use crate::wait;
 
 /// The value of an option, if it is set.
@@ -42,9 +44,6 @@ pub fn builder<Args>(serve: impl Serve<Args>) -> Prefork {
     let mut fleet = Prefork::new(serve);
     if let Some(network) = option("network") {
         fleet = fleet.network(network);
-    }
-    if let Some(reuseport) = option("reuseport") {
-        fleet = fleet.reuseport(reuseport != "0");
     }
     if let Some(workers) = number("workers") {
         fleet = fleet.workers(workers);
@@ -76,7 +75,16 @@ pub fn builder<Args>(serve: impl Serve<Args>) -> Prefork {
     if let Some(path) = option("log_file") {
         fleet = fleet.logger(FileLogger::append(path));
     }
+    if let Some(reuseport) = reuseport() {
+        fleet = fleet.reuseport(reuseport);
+    }
     fleet
+}
+
+/// The option `reuseport`. Windows needs it, unless the environment of an operator's says something.
+pub fn reuseport() -> Option<bool> {
+    let needed = cfg!(windows) && env::var_os("PREFORK_REUSEPORT").is_none();
+    option("reuseport").map(|value| value != "0").or(needed.then_some(true))
 }
 
 /// Starts the fleet; in the master, the result is the status of the program.
@@ -113,6 +121,13 @@ fn boot() {
         },
         _ => {}
     }
+}
+
+/// What comes in through a listener. Where two processes accept from one socket, wine sometimes says
+/// that it would block; Windows does not.
+pub fn incoming(ln: &TcpListener) -> impl Iterator<Item = io::Result<TcpStream>> {
+    let is_spurious = |error: &io::Error| cfg!(windows) && error.kind() == io::ErrorKind::WouldBlock;
+    ln.incoming().filter(move |stream| !stream.as_ref().is_err_and(is_spurious))
 }
 
 /// Answers one request of a blocking server and closes the connection.
@@ -187,7 +202,7 @@ fn body(path: &str) -> Option<String> {
         "/role" => prefork::is_child().to_string(),
         "/variable" => format!("{:?}", env::var(argument).ok()),
         "/arguments" => env::args().collect::<Vec<_>>().join(" "),
-        "/grandchild" => output_of(&["role"]),
+        "/grandchild" => output_of(errand(&["role"])),
         "/nested" => nested(),
         "/leave" => leave_behind(),
         _ => return None,
@@ -199,27 +214,50 @@ pub fn gate_is_open() -> bool {
     option("gate").is_some_and(|gate| PathBuf::from(gate).exists())
 }
 
-fn wait_at_gate() {
+/// Returns once it is.
+pub fn wait_at_gate() {
     while !gate_is_open() {
         thread::sleep(Duration::from_millis(5));
     }
 }
 
-/// Whether this process was only started to tell its role; if so it has told.
-pub fn told_role() -> bool {
-    let asked = env::args().nth(1).is_some_and(|argument| argument == "role");
-    if asked {
-        println!("is_child {}, marker {:?}", prefork::is_child(), env::var_os("PREFORK_CHILD"));
+/// Whether this process was only started for an errand, which is then done: to tell its `role`, to
+/// `exit` with a status, to `sleep`, or to `run` another program.
+pub fn ran_errand() -> bool {
+    let mut arguments = env::args().skip(1);
+    match arguments.next().as_deref() {
+        Some("role") => {
+            println!("is_child {}, marker {:?}", prefork::is_child(), env::var_os("PREFORK_CHILD"));
+        }
+        Some("exit") => process::exit(arguments.next().and_then(|status| status.parse().ok()).unwrap_or(2)),
+        Some("sleep") => thread::sleep(Duration::from_secs(1000)),
+        Some("run") => run(Command::new(arguments.next().expect("a program")).args(arguments)),
+        _ => return false,
     }
-    asked
+    true
+}
+
+/// Becomes another program, or lets it run in this one's place.
+fn run(command: &mut Command) -> ! {
+    #[cfg(unix)]
+    panic!("cannot run {command:?}: {}", std::os::unix::process::CommandExt::exec(command));
+    #[cfg(not(unix))]
+    process::exit(command.status().expect("it runs").code().unwrap_or(2))
+}
+
+/// This program, to be started for an errand.
+pub fn errand(arguments: &[&str]) -> Command {
+    let mut command = this_program();
+    command.args(arguments);
+    command
 }
 
 fn this_program() -> Command {
     Command::new(env::current_exe().expect("this program has a path"))
 }
 
-fn output_of(arguments: &[&str]) -> String {
-    let output = this_program().args(arguments).output().expect("this program runs");
+fn output_of(mut command: Command) -> String {
+    let output = command.output().expect("this program runs");
     String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
 }
 
@@ -237,15 +275,8 @@ fn nested() -> String {
     format!("ready {ready}, is_child {served:?}, {status}")
 }
 
-#[cfg(unix)]
 fn stop(master: &mut Child) -> String {
-    crate::fleet::send(master.id(), nix::sys::signal::Signal::SIGTERM);
-    wait::for_some("the nested master's end", || master.try_wait().expect("it is ours")).to_string()
-}
-
-#[cfg(not(unix))]
-fn stop(master: &mut Child) -> String {
-    let _ = master.kill();
+    signal::send(master.id(), Signal::SIGTERM);
     wait::for_some("the nested master's end", || master.try_wait().expect("it is ours")).to_string()
 }
 
@@ -258,7 +289,7 @@ fn overflow(depth: usize) -> usize {
 /// Starts a process that outlives this one.
 #[expect(clippy::zombie_processes, reason = "to be orphaned is what it is for")]
 fn leave_behind() -> String {
-    let left = Command::new("sleep").arg("1000").spawn().expect("sleep runs");
+    let left = errand(&["sleep"]).spawn().expect("this program runs");
     left.id().to_string()
 }
 

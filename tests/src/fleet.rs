@@ -2,18 +2,17 @@
 
 use std::env;
 use std::fmt::Display;
-use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::{self, Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use crate::console::Console;
+use crate::proc::Family;
+use crate::signal::{self, Signal, send};
 use crate::{client, proc, wait};
 
 /// How to start a server program.
@@ -21,8 +20,7 @@ use crate::{client, proc, wait};
 pub struct Server {
     /// The command, for whatever the methods here do not offer.
     pub command: Command,
-    /// The variable that marks every process of this server, as it stands in their environment.
-    mark: String,
+    family: Family,
     /// Where each child that gets as far as `main` leaves a file.
     started: TempDir,
 }
@@ -38,7 +36,7 @@ impl Server {
         // Cargo puts a test into `target/PROFILE/deps`, and the examples beside that folder.
         let test = env::current_exe().expect("the test's own path");
         let target = test.parent().and_then(Path::parent).expect("the target directory");
-        let path = target.join("examples").join(name);
+        let path = target.join("examples").join(format!("{name}{}", env::consts::EXE_SUFFIX));
         let hint = "run `cargo build -p prefork-examples --examples`";
         assert!(path.exists(), "{} is not there: {hint}", path.display());
         Self::new(path).env("PREFORK_ADDR", "127.0.0.1:0").env("PREFORK_WORKERS", "2")
@@ -64,12 +62,12 @@ impl Server {
             .env_remove("PREFORK_ADDR")
             .env_remove("PREFORK_WORKERS")
             .env_remove("PREFORK_CHILD")
-            .env("TEST_FLEET", &id)
             .env("TEST_STARTED", started.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
-        let server = Self { command, mark: format!("TEST_FLEET={id}"), started };
+        let family = Family::of(&mut command, &id);
+        let server = Self { command, family, started };
         server.set("addr", "127.0.0.1:0").set("workers", 2)
     }
 
@@ -96,10 +94,11 @@ impl Server {
 
     /// Starts the server and waits for nothing.
     pub fn launch(self) -> Fleet {
-        let Self { mut command, mark, started } = self;
+        let Self { mut command, family, started } = self;
         let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
+        family.begins_with(&child);
         let console = Console::read(child.stderr.take().expect("standard error is a pipe"));
-        Fleet { child, console, mark, started }
+        Fleet { child, console, family, started }
     }
 
     /// Starts the server and waits until all its children are ready.
@@ -121,7 +120,7 @@ pub struct Fleet {
     child: Child,
     /// What it says on standard error.
     pub console: Console,
-    mark: String,
+    family: Family,
     started: TempDir,
 }
 
@@ -156,7 +155,7 @@ impl Fleet {
 
     /// Every process of this server that has not ended, wrappers and grandchildren included.
     pub fn processes(&self) -> Vec<u32> {
-        proc::with_environment(&self.mark)
+        self.family.members()
     }
 
     /// How many children got as far as `main`.
@@ -195,13 +194,32 @@ impl Fleet {
         })
     }
 
-    /// Kills children with SIGKILL and waits until as many others serve.
+    /// Kills children with SIGKILL and waits until as many others are ready.
     pub fn replace(&self, victims: &[u32]) -> Vec<u32> {
-        let count = self.children().len();
+        let before = self.children();
         victims.iter().for_each(|victim| send(*victim, Signal::SIGKILL));
-        let children = self.wait_for_children(count, victims);
-        children.iter().for_each(|child| wait_until_it_serves(*child));
+        let children = self.wait_for_children(before.len(), victims);
+        for successor in children.iter().filter(|child| !before.contains(child)) {
+            self.console.wait_for(&format!("(pid {successor}) is ready"));
+        }
         children
+    }
+
+    /// Waits until a fleet that was asked to stop, or whose master is dead, takes no connection more.
+    #[cfg(unix)]
+    pub fn wait_until_it_refuses(&self) {
+        let addr = self.addr();
+        // Without a client's help: nobody may have to connect before a door can be shut.
+        wait::until("a closed port", || proc::listening_inodes(addr.port()).is_empty());
+        assert!(client::is_refused(addr));
+    }
+
+    /// The same, as far as it goes: Windows can have the socket that all children share refuse what is
+    /// new, but wine does not know how, and there a drain does not depend on it.
+    #[cfg(windows)]
+    pub fn wait_until_it_refuses(&self) {
+        let is_told = || self.console.says("stopping") || self.console.says("lost its master");
+        wait::until("word of the stop", is_told);
     }
 
     /// Waits until every child has been ready for a second, after which a clean exit is no failure.
@@ -260,7 +278,7 @@ impl Drop for Fleet {
         wait::until("the end of every process", || {
             let left = self.processes();
             left.iter().for_each(|pid| {
-                let _ = try_send(*pid, Signal::SIGKILL);
+                let _ = signal::try_send(*pid, Signal::SIGKILL);
             });
             left.is_empty()
         });
@@ -298,19 +316,25 @@ impl Outcome {
     }
 }
 
-/// Sends a signal to a process that exists.
-pub fn send(pid: u32, signal: Signal) {
-    try_send(pid, signal).unwrap_or_else(|error| panic!("cannot send {signal} to {pid}: {error}"));
-}
-
-fn try_send(pid: u32, signal: Signal) -> io::Result<()> {
-    let pid = i32::try_from(pid).map_err(io::Error::other)?;
-    Ok(kill(Pid::from_raw(pid), signal)?)
-}
-
-/// Waits until a child has taken its handoff and watches its master: then it is ready, or as good as.
+/// Waits until a child watches its master: then it is ready, or as good as.
+#[cfg(unix)]
 pub fn wait_until_it_serves(child: u32) {
-    wait::until("a child that serves", || proc::threads(child).len() >= 2);
+    wait::until("a child that serves", || proc::thread_count(child) >= 2);
+}
+
+/// How a master describes the end of a child that exited with `status`.
+pub fn exited(status: u8) -> String {
+    let status = i32::from(status);
+    #[cfg(unix)]
+    let status: ExitStatus = std::os::unix::process::ExitStatusExt::from_raw(status << 8);
+    #[cfg(windows)]
+    let status: ExitStatus = std::os::windows::process::ExitStatusExt::from_raw(status.unsigned_abs());
+    status.to_string()
+}
+
+/// How a master describes the end of a child that got a SIGKILL.
+pub fn killed() -> String {
+    if cfg!(windows) { exited(9) } else { "signal: 9 (SIGKILL)".to_owned() }
 }
 
 /// Reads `… listening on 127.0.0.1:4711, unix:/run/app.sock (…`.

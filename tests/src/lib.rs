@@ -7,6 +7,7 @@
 //! - [`console`]: reads what it says.
 //! - [`proc`]: looks at its processes from outside.
 //! - [`tls`]: certificates, and a client that knows how its handshake went.
+//! - [`signal`]: sends signals to them.
 //! - [`wait`]: waits for conditions, never for time.
 
 #![allow(
@@ -18,12 +19,10 @@
 
 pub mod app;
 pub mod client;
-#[cfg(unix)]
 pub mod console;
-#[cfg(unix)]
 pub mod fleet;
 pub mod load;
-#[cfg(unix)]
 pub mod proc;
+pub mod signal;
 pub mod tls;
 pub mod wait;

@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use crate::client::Tally;
 use crate::wait;
@@ -94,6 +95,9 @@ pub fn clients(addr: SocketAddr, mix: Mix) -> Vec<Client> {
     kinds.iter().flat_map(|(path, keeps, count)| (0..*count).map(|_| client(path, *keeps))).collect()
 }
 
+/// On Windows a child that is to go waits for a moment in which the fleet has no connection at all.
+const PAUSE: Duration = Duration::from_millis(if cfg!(windows) { 100 } else { 0 });
+
 /// A client of any protocol. Each call makes one request; the answer is counted as what it returns.
 pub type Client = Box<dyn FnMut() -> io::Result<String> + Send>;
 
@@ -105,6 +109,7 @@ pub fn of(clients: Vec<Client>, meanwhile: impl FnOnce()) -> Tally {
         let mut tally = Tally::default();
         while !is_over() {
             tally.count(client());
+            thread::sleep(PAUSE);
         }
         tally
     };

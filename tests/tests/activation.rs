@@ -17,8 +17,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use nix::libc;
-use nix::sys::signal::Signal;
 use prefork_tests::fleet::Server;
+use prefork_tests::signal::Signal;
 use prefork_tests::{client, proc, wait};
 
 const SERVER: &str = env!("CARGO_BIN_EXE_server");

@@ -1,5 +1,5 @@
 //! Async serve functions: one runtime in each child, started there.
-#![cfg(target_os = "linux")]
+#![cfg(any(target_os = "linux", windows))]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -7,12 +7,16 @@
     reason = "in a helper of tests, a panic is a failure"
 )]
 
-use nix::sys::signal::Signal;
-use prefork_tests::fleet::{Server, send};
-use prefork_tests::{client, proc, wait};
+use prefork_tests::client;
+use prefork_tests::fleet::Server;
+use prefork_tests::signal::Signal;
+#[cfg(unix)]
+use prefork_tests::{proc, signal::send, wait};
 
 const TOKIO_SERVER: &str = env!("CARGO_BIN_EXE_tokio_server");
 
+// Windows adds threads of its own.
+#[cfg(unix)]
 #[test]
 fn by_default_a_child_serves_on_one_thread() {
     let fleet = Server::new(TOKIO_SERVER).start();
@@ -26,6 +30,8 @@ fn by_default_a_child_serves_on_one_thread() {
     fleet.stop();
 }
 
+// Windows adds threads of its own.
+#[cfg(unix)]
 #[test]
 fn a_multi_thread_runtime_has_a_thread_for_each_core() {
     let fleet = Server::new(TOKIO_SERVER).set("runtime", "multi_thread").start();
@@ -84,6 +90,8 @@ fn tasks_that_outlive_the_serve_function_are_driven_to_the_end_of_the_drain() {
     fleet.expect_stopped();
 }
 
+// Elsewhere nobody but the master can ask a child to stop.
+#[cfg(unix)]
 #[test]
 fn a_child_that_is_idle_in_its_runtime_can_be_replaced_by_a_term() {
     let fleet = Server::new(TOKIO_SERVER).set("recover", 0).start();

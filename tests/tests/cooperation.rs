@@ -1,10 +1,10 @@
 //! What a serve function may ask for: the stop signal, its place in the fleet, a type of its own.
-#![cfg(target_os = "linux")]
+#![cfg(any(target_os = "linux", windows))]
 
 use std::collections::BTreeSet;
 
-use nix::sys::signal::Signal;
 use prefork_tests::fleet::Server;
+use prefork_tests::signal::Signal;
 use prefork_tests::{client, wait};
 
 const COOPERATING: &str = env!("CARGO_BIN_EXE_cooperating");

@@ -1,5 +1,5 @@
 //! A stop of servers that know nothing of it: what is in flight is answered, what is late is refused.
-#![cfg(target_os = "linux")]
+#![cfg(any(target_os = "linux", windows))]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -10,9 +10,11 @@
 use std::fs;
 use std::path::PathBuf;
 
-use nix::sys::signal::Signal;
-use prefork_tests::fleet::{Fleet, Server, send};
-use prefork_tests::{client, proc, wait};
+use prefork_tests::client;
+use prefork_tests::fleet::{Fleet, Server};
+use prefork_tests::signal::Signal;
+#[cfg(unix)]
+use prefork_tests::{proc, wait};
 use tempfile::TempDir;
 
 const SERVER: &str = env!("CARGO_BIN_EXE_server");
@@ -47,9 +49,7 @@ fn drains(server: Server) {
     let addr = fleet.addr();
     let in_flight: Vec<_> = (0..6).map(|_| client::begin(addr, "/gate")).collect();
     fleet.signal(Signal::SIGTERM);
-    // Without a client's help: nobody may have to connect before a door can be shut.
-    wait::until("a closed port", || proc::listening_inodes(addr.port()).is_empty());
-    assert!(client::is_refused(addr));
+    fleet.wait_until_it_refuses();
     assert!(fleet.console.says("stopping"), "{:#?}", fleet.console.lines());
     gate.open();
     for request in in_flight {
@@ -92,6 +92,7 @@ fn a_tokio_server_with_many_threads_drains() {
 
 /// TERM to one child: it takes nothing more, finishes what it has, and ends with 0, which is no
 /// failure of a child that served for a while. Its siblings serve on all the time.
+#[cfg(unix)]
 fn one_child_drains(server: Server) {
     let gate = Gate::new();
     let fleet = gate.start(server.set("recover", 0));
@@ -100,7 +101,7 @@ fn one_child_drains(server: Server) {
     fleet.let_children_settle();
     let victim = in_flight[0].pid();
     let sibling = fleet.first_children().into_iter().find(|child| *child != victim).unwrap();
-    send(victim, Signal::SIGTERM);
+    prefork_tests::signal::send(victim, Signal::SIGTERM);
     // The door shuts a moment after the signal; from then on the sibling answers everything.
     let answered_in_a_row = |count| (0..count).all(|_| client::serving_pid(addr) == sibling);
     wait::until("a shut door", || answered_in_a_row(20));
@@ -116,16 +117,22 @@ fn one_child_drains(server: Server) {
     fleet.stop();
 }
 
+// Elsewhere nobody but the master can ask a child to stop.
+#[cfg(unix)]
 #[test]
 fn a_child_that_gets_a_term_of_its_own_drains_and_is_replaced_uncounted() {
     one_child_drains(Server::new(SERVER));
 }
 
+// Elsewhere nobody but the master can ask a child to stop.
+#[cfg(unix)]
 #[test]
 fn a_tokio_child_that_gets_a_term_of_its_own_drains_and_is_replaced_uncounted() {
     one_child_drains(Server::new(TOKIO_SERVER));
 }
 
+// Elsewhere a drain lasts until no connection is left, or the grace is over.
+#[cfg(unix)]
 #[test]
 fn a_stop_under_load_breaks_no_answer_off() {
     for server in [SERVER, TOKIO_SERVER] {

@@ -91,7 +91,7 @@ fn what_a_child_starts_can_be_terminated() {
     let left: u32 = client::get(fleet.addr(), "/leave").parse().unwrap();
     let ours = proc::status_field(std::process::id(), "SigBlk");
     assert_eq!(proc::status_field(left, "SigBlk"), ours);
-    prefork_tests::fleet::send(left, Signal::SIGINT);
+    prefork_tests::signal::send(left, Signal::SIGINT);
     wait::until("the end of a grandchild", || !proc::is_alive(left));
     fleet.stop();
 }

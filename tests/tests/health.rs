@@ -13,8 +13,8 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
-use prefork_tests::fleet::{Fleet, Server, send};
+use prefork_tests::fleet::{Fleet, Server};
+use prefork_tests::signal::{Signal, send};
 use prefork_tests::{client, proc, wait};
 
 const SERVER: &str = env!("CARGO_BIN_EXE_server");

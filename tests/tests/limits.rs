@@ -4,8 +4,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use nix::sys::signal::Signal;
 use prefork_tests::fleet::Server;
+use prefork_tests::signal::Signal;
 use prefork_tests::wait;
 
 const SERVER: &str = env!("CARGO_BIN_EXE_server");

@@ -1,11 +1,11 @@
 //! Where the runtime's own messages go.
-#![cfg(target_os = "linux")]
+#![cfg(any(target_os = "linux", windows))]
 
 use std::fs;
 use std::path::Path;
 
-use nix::sys::signal::Signal;
-use prefork_tests::fleet::{Fleet, Server, send};
+use prefork_tests::fleet::{self, Fleet, Server};
+use prefork_tests::signal::{Signal, send};
 use prefork_tests::wait;
 
 const LOGGING: &str = env!("CARGO_BIN_EXE_logging");
@@ -76,7 +76,8 @@ fn without_any_logger_standard_error_gets_the_story_from_level_info_up() {
     fleet.replace(&fleet.first_children()[..1]);
     let lines = fleet.stop();
     assert!(lines.iter().all(|line| line.starts_with("prefork: ")), "{lines:#?}");
-    for part in ["listening on", "ready (pids", "ended: signal", "in place of", "stopping", "stopped"] {
+    let ended = format!("ended: {}", fleet::killed());
+    for part in ["listening on", "ready (pids", &ended, "in place of", "stopping", "stopped"] {
         assert!(lines.iter().any(|line| line.contains(part)), "no {part:?} in {lines:#?}");
     }
     assert!(!lines.iter().any(|line| line.ends_with(" started")), "debug: {lines:#?}");

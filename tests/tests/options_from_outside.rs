@@ -1,12 +1,12 @@
 //! Options from the environment, where the program leaves them open.
-#![cfg(target_os = "linux")]
+#![cfg(any(target_os = "linux", windows))]
 
 use std::net::Ipv4Addr;
 use std::thread;
 
-use nix::sys::signal::Signal;
 use prefork_tests::client;
 use prefork_tests::fleet::Server;
+use prefork_tests::signal::Signal;
 
 const SERVER: &str = env!("CARGO_BIN_EXE_server");
 
@@ -55,11 +55,14 @@ fn rubbish_in_the_environment_is_refused_by_name() {
 
 #[test]
 fn text_that_is_no_text_in_the_environment_is_refused_by_name() {
-    use std::ffi::OsStr;
-    use std::os::unix::ffi::OsStrExt;
+    use std::ffi::OsString;
+    #[cfg(unix)]
+    let text: OsString = std::os::unix::ffi::OsStringExt::from_vec(b"\xff:80".to_vec());
+    #[cfg(windows)]
+    let text: OsString = std::os::windows::ffi::OsStringExt::from_wide(&[0xd800]);
     for (option, variable) in [("addr", "PREFORK_ADDR"), ("workers", "PREFORK_WORKERS")] {
         let mut server = Server::new(SERVER).unset(option);
-        server.command.env(variable, OsStr::from_bytes(b"\xff:80"));
+        server.command.env(variable, &text);
         server.run().assert_refused(variable);
     }
 }
@@ -68,7 +71,8 @@ fn text_that_is_no_text_in_the_environment_is_refused_by_name() {
 fn every_variable_has_the_effect_of_its_option() {
     let server = Server::new(SERVER).env("PREFORK_REUSEPORT", "true").env("PREFORK_SHUTDOWN_GRACE", "90s");
     let fleet = server.env("PREFORK_STOP_DELAY", "1ms").start();
-    fleet.console.wait_for("reuseport, a socket each");
+    // On Windows it is one socket, whatever the option says.
+    fleet.console.wait_for(if cfg!(windows) { "one shared socket" } else { "reuseport, a socket each" });
     fleet.signal(Signal::SIGTERM);
     fleet.console.wait_for("stopping in 1ms");
     fleet.console.wait_for("children may take 1m 30s to finish");

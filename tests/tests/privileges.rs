@@ -15,9 +15,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
-use nix::sys::signal::Signal;
 use nix::unistd::{Pid, User, geteuid};
-use prefork_tests::fleet::{Fleet, Server, send, wait_until_it_serves};
+use prefork_tests::fleet::{Fleet, Server, wait_until_it_serves};
+use prefork_tests::signal::{Signal, send};
 use prefork_tests::{client, proc, wait};
 use tempfile::TempDir;
 

@@ -11,9 +11,9 @@ use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
 use nix::time::{ClockId, clock_gettime};
-use prefork_tests::fleet::{Fleet, Server, send};
+use prefork_tests::fleet::{Fleet, Server};
+use prefork_tests::signal::{Signal, send};
 use prefork_tests::{client, proc, wait};
 use tempfile::TempDir;
 

@@ -1,13 +1,10 @@
 //! Signals to the master and to its children.
-#![cfg(target_os = "linux")]
+#![cfg(any(target_os = "linux", windows))]
 
-use std::fs::File;
-use std::io::Write;
 use std::net::TcpStream;
-use std::process::Stdio;
 
-use nix::sys::signal::Signal;
-use prefork_tests::fleet::{Fleet, Server, send};
+use prefork_tests::fleet::{Fleet, Server};
+use prefork_tests::signal::{Signal, send};
 use prefork_tests::{client, proc, wait};
 
 const SERVER: &str = env!("CARGO_BIN_EXE_server");
@@ -28,7 +25,12 @@ fn status_of_hurried_stop(mut fleet: Fleet) -> Option<i32> {
 
 #[test]
 fn term_and_int_stop_a_fleet_in_good_order() {
-    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+    let signals = [
+        Signal::SIGTERM,
+        #[cfg(unix)]
+        Signal::SIGINT,
+    ];
+    for signal in signals {
         let fleet = Server::new(SERVER).start();
         client::serving_pid(fleet.addr());
         fleet.signal(signal);
@@ -39,7 +41,13 @@ fn term_and_int_stop_a_fleet_in_good_order() {
 
 #[test]
 fn a_second_term_kills_at_once() {
-    for second in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT] {
+    let seconds = [
+        Signal::SIGTERM,
+        #[cfg(unix)]
+        Signal::SIGINT,
+        Signal::SIGQUIT,
+    ];
+    for second in seconds {
         let (fleet, request) = busy_for_ever();
         fleet.signal(Signal::SIGTERM);
         fleet.console.wait_for("stopping");
@@ -74,10 +82,10 @@ fn a_child_that_does_not_stop_is_killed_after_its_grace() {
 #[test]
 fn an_idle_connection_that_says_nothing_does_not_outlive_the_grace() {
     let fleet = Server::new(SERVER).set("shutdown_grace", "300ms").start();
+    let threads = || fleet.children().into_iter().map(proc::thread_count).sum::<usize>();
+    let before = threads();
     let silent = TcpStream::connect(fleet.addr()).unwrap();
-    wait::until("a child that reads from it", || {
-        fleet.children().iter().any(|child| proc::threads(*child).len() > 2)
-    });
+    wait::until("a child that reads from it", || threads() > before);
     fleet.signal(Signal::SIGTERM);
     assert_eq!(status_of_hurried_stop(fleet), Some(0));
     drop(silent);
@@ -88,7 +96,7 @@ fn a_child_that_is_stopped_is_killed_after_its_grace() {
     let fleet = Server::new(SERVER).set("shutdown_grace", "300ms").start();
     let victim = fleet.first_children()[0];
     send(victim, Signal::SIGSTOP);
-    wait::until("a stopped child", || proc::state(victim) == Some('T'));
+    wait::until("a stopped child", || proc::is_stopped(victim));
     fleet.signal(Signal::SIGTERM);
     fleet.console.wait_for("did not stop within 300ms");
     assert_eq!(status_of_hurried_stop(fleet), Some(0));
@@ -111,6 +119,8 @@ fn a_stop_while_children_boot_ends_in_good_order() {
     fleet.assert_nothing_left();
 }
 
+// Signals that mean nothing to a fleet, where there are such.
+#[cfg(unix)]
 #[test]
 fn a_storm_of_signals_is_one_stop() {
     let fleet = Server::new(SERVER).start();
@@ -122,6 +132,8 @@ fn a_storm_of_signals_is_one_stop() {
     fleet.stop();
 }
 
+// A view of `/proc`.
+#[cfg(unix)]
 #[test]
 fn children_lead_process_groups_of_their_own() {
     let fleet = Server::new(SERVER).start();
@@ -131,8 +143,13 @@ fn children_lead_process_groups_of_their_own() {
     fleet.stop();
 }
 
+// A terminal of Unix.
+#[cfg(unix)]
 #[test]
 fn ctrl_c_in_a_terminal_reaches_the_master_alone_and_requests_in_flight_are_answered() {
+    use std::fs::File;
+    use std::io::Write;
+    use std::process::Stdio;
     let terminal = nix::pty::openpty(None, None).unwrap();
     let gate = tempfile::tempdir().unwrap();
     let open = gate.path().join("open");
@@ -145,7 +162,7 @@ fn ctrl_c_in_a_terminal_reaches_the_master_alone_and_requests_in_flight_are_answ
     let addr = fleet.addr();
     let in_flight: Vec<_> = (0..4).map(|_| client::begin(addr, "/gate")).collect();
     File::from(terminal.master.try_clone().unwrap()).write_all(b"\x03").unwrap();
-    wait::until("a closed port", || proc::listening_inodes(addr.port()).is_empty());
+    fleet.wait_until_it_refuses();
     std::fs::write(&open, "").unwrap();
     for request in in_flight {
         request.finish().unwrap();

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use nix::sys::signal::Signal;
-use prefork_tests::fleet::{Fleet, Server, send};
+use prefork_tests::fleet::{Fleet, Server};
+use prefork_tests::signal::{Signal, send};
 use prefork_tests::{client, wait};
 use tempfile::TempDir;
 

@@ -1,5 +1,5 @@
 //! TLS: certificate and key reach the server, certificate first, and are checked before any child.
-#![cfg(target_os = "linux")]
+#![cfg(any(target_os = "linux", windows))]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -14,8 +14,8 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use nix::sys::signal::Signal;
 use prefork_tests::fleet::{Fleet, Server};
+use prefork_tests::signal::Signal;
 use prefork_tests::tls::{Client, Identity, Visit};
 use prefork_tests::wait;
 

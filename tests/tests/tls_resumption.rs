@@ -4,8 +4,8 @@
 
 use std::collections::BTreeSet;
 
-use nix::sys::signal::Signal;
 use prefork_tests::fleet::{Fleet, Server};
+use prefork_tests::signal::Signal;
 use prefork_tests::tls::{Client, Identity};
 use prefork_tests::wait;
 

@@ -1,9 +1,9 @@
 //! Where messages go when there is a `tracing` subscriber, and what they carry.
-#![cfg(target_os = "linux")]
+#![cfg(any(target_os = "linux", windows))]
 
-use nix::sys::signal::Signal;
 use prefork_tests::client;
 use prefork_tests::fleet::Server;
+use prefork_tests::signal::Signal;
 
 const TRACED: &str = env!("CARGO_BIN_EXE_traced");
 

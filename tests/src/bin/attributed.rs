@@ -30,7 +30,7 @@ fn set_up() -> Result<(), String> {
     logger = file(),
     addr = app::option("addr").expect("the option addr"),
     network = "tcp",
-    reuseport = app::option("reuseport").is_some(),
+    reuseport = app::reuseport().unwrap_or(false),
     workers = 2,
     backlog = 512,
     recover = 3,
@@ -48,9 +48,13 @@ fn set_up() -> Result<(), String> {
 )]
 fn serve(ln: TcpListener, child: ChildContext, shutdown: Shutdown) -> io::Result<()> {
     child.ready();
-    for stream in ln.incoming() {
-        let stream = stream?;
-        thread::spawn(move || app::answer(stream));
+    for stream in app::incoming(&ln) {
+        match stream {
+            Ok(stream) => drop(thread::spawn(move || app::answer(stream))),
+            // On Windows a stop makes `accept` fail.
+            Err(_) if shutdown.is_requested() => {}
+            Err(error) => return Err(error),
+        }
         if shutdown.is_requested() {
             break;
         }

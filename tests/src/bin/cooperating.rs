@@ -44,7 +44,7 @@ fn serve(ln: TcpListener, shard: Shard, shutdown: Shutdown, child: ChildContext)
 }
 
 fn accept(ln: &TcpListener, about: &str, is_over: impl Fn() -> bool) {
-    for stream in ln.incoming() {
+    for stream in app::incoming(ln) {
         if is_over() {
             break;
         }

@@ -22,6 +22,9 @@ use prefork_tests::{app, wait};
 static HELPER: Mutex<Option<Child>> = Mutex::new(None);
 
 fn main() -> ExitCode {
+    if app::ran_errand() {
+        return ExitCode::SUCCESS;
+    }
     let fleet = app::builder(serve)
         .on_child_spawn(|pid| run("on_child_spawn", &pid.to_string()))
         .on_master_ready(|pids: &[u32]| {
@@ -41,7 +44,7 @@ fn main() -> ExitCode {
 }
 
 fn serve(ln: TcpListener) -> io::Result<()> {
-    for stream in ln.incoming() {
+    for stream in app::incoming(&ln) {
         let stream = stream?;
         thread::spawn(move || app::answer(stream));
     }
@@ -80,7 +83,7 @@ fn note(line: &str) {
 /// A process of the program's own in the master, whose exit status is nobody else's business.
 fn start_helper() {
     if app::option("helper").is_some() {
-        let helper = Command::new("sh").args(["-c", "exit 7"]).spawn().expect("a shell");
+        let helper = app::errand(&["exit", "7"]).spawn().expect("this program runs");
         *HELPER.lock().expect("no panic under the lock") = Some(helper);
     }
 }
@@ -97,16 +100,15 @@ fn produce(what: &str, mut command: Command) -> io::Result<Child> {
     match what {
         "alters" => rename(&mut command).env("TEST_PRODUCED", "yes").spawn(),
         "wraps" => {
-            let mut wrapped = Command::new("env");
-            wrapped.arg("TEST_PRODUCED=yes").arg(command.get_program()).args(command.get_args());
-            wrapped.spawn()
+            let mut wrapped = app::errand(&["run"]);
+            wrapped.arg(command.get_program()).args(command.get_args()).env("TEST_PRODUCED", "yes").spawn()
         }
         "error" => Err(io::Error::other("no child today")),
         #[cfg(unix)]
         "daemon" => std::os::unix::process::CommandExt::uid(&mut command, 1).spawn(),
         "panic" => panic!("a producer panics, as told"),
-        "true" => Command::new("true").spawn(),
-        "sleep" => Command::new("sleep").arg("1000").spawn(),
+        "ends" => app::errand(&["exit", "0"]).spawn(),
+        "stays" => app::errand(&["sleep"]).spawn(),
         "null_stdin" => command.stdin(Stdio::null()).spawn(),
         "no_marker" => command.env_remove("PREFORK_CHILD").spawn(),
         other => panic!("no such producer: {other}"),
@@ -118,6 +120,7 @@ fn rename(command: &mut Command) -> &mut Command {
     std::os::unix::process::CommandExt::arg0(command, "renamed")
 }
 
+/// The name is the program's own business there.
 #[cfg(not(unix))]
 fn rename(command: &mut Command) -> &mut Command {
     command

@@ -22,7 +22,7 @@ fn main() -> ExitCode {
 }
 
 fn serve(ln: TcpListener) -> std::io::Result<()> {
-    for stream in ln.incoming() {
+    for stream in app::incoming(&ln) {
         let stream = stream?;
         thread::spawn(move || app::answer(stream));
     }

@@ -71,10 +71,16 @@ fn serve(ln: TcpListener, child: ChildContext, shutdown: Shutdown) -> io::Result
         });
     }
     thread::scope(|scope| {
-        for stream in ln.incoming() {
-            let stream = stream?;
-            let (child, stop) = (&child, &shutdown);
-            scope.spawn(move || converse(stream, child, stop));
+        for stream in app::incoming(&ln) {
+            match stream {
+                Ok(stream) => {
+                    let (child, stop) = (&child, &shutdown);
+                    scope.spawn(move || converse(stream, child, stop));
+                }
+                // On Windows a stop makes `accept` fail.
+                Err(_) if shutdown.is_requested() => {}
+                Err(error) => return Err(error),
+            }
             if shutdown.is_requested() {
                 break;
             }
@@ -127,6 +133,10 @@ fn body(path: &str, child: &ChildContext) -> String {
         "/slow" => {
             let _busy = child.busy();
             thread::sleep(Duration::from_millis(500));
+            std::process::id().to_string()
+        }
+        "/gate" => {
+            app::wait_at_gate();
             std::process::id().to_string()
         }
         "/hang" => {

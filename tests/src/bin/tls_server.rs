@@ -48,7 +48,7 @@ fn serve(ln: &TcpListener, cert: &[u8], key: &[u8]) -> io::Result<()> {
     let key = PrivateKeyDer::from_pem_slice(key).map_err(io::Error::other)?;
     let config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key);
     let config = Arc::new(config.map_err(io::Error::other)?);
-    for stream in ln.incoming() {
+    for stream in app::incoming(ln) {
         let stream = stream?;
         let config = Arc::clone(&config);
         thread::spawn(move || answer(stream, config));

@@ -1,8 +1,27 @@
-//! Processes, looked at from outside through `/proc`.
+//! Processes as `/proc` shows them. Where there is none, nothing is seen.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
+use std::process::{Child, Command};
+
+/// A variable in the environment, which descendants inherit.
+#[derive(Debug)]
+pub(super) struct Bond(String);
+
+impl Bond {
+    pub(super) fn tie(command: &mut Command, name: &str) -> Self {
+        command.env("TEST_FLEET", name);
+        Self(format!("TEST_FLEET={name}"))
+    }
+
+    #[expect(clippy::unused_self, reason = "the environment holds it already")]
+    pub(super) fn hold(&self, _first: &Child) {}
+
+    pub(super) fn members(&self) -> Vec<u32> {
+        with_environment(&self.0)
+    }
+}
 
 /// The pids of all processes.
 pub fn all() -> Vec<u32> {
@@ -32,6 +51,16 @@ pub fn is_alive(pid: u32) -> bool {
     state(pid).is_some_and(|state| state != 'Z' && state != 'X')
 }
 
+/// How many connections a process that is stopped takes all the same.
+pub fn taken_while_stopped() -> usize {
+    0
+}
+
+/// Whether every thread of the process is stopped, by a signal.
+pub fn is_stopped(pid: u32) -> bool {
+    threads(pid).iter().all(|thread| state(*thread) == Some('T'))
+}
+
 /// The pid of the parent.
 pub fn parent(pid: u32) -> Option<u32> {
     stat(pid)?.get(1)?.parse().ok()
@@ -55,7 +84,7 @@ pub fn zombies(pid: u32) -> Vec<u32> {
 }
 
 /// The processes that were started with `NAME=value` in their environment, zombies excluded.
-pub fn with_environment(assignment: &str) -> Vec<u32> {
+fn with_environment(assignment: &str) -> Vec<u32> {
     let has = |pid: &u32| {
         let environment = fs::read(path(*pid, "environ")).unwrap_or_default();
         environment.split(|byte| *byte == 0).any(|entry| entry == assignment.as_bytes())
@@ -114,6 +143,16 @@ pub fn threads(pid: u32) -> Vec<u32> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
+/// How many threads the process has.
+pub fn thread_count(pid: u32) -> usize {
+    threads(pid).len()
+}
+
+/// How many descriptors the process has open.
+pub fn handle_count(pid: u32) -> usize {
+    descriptors(pid).len()
+}
+
 /// How often the process's threads have given up a processor or lost one: constant while it sleeps.
 pub fn context_switches(pid: u32) -> u64 {
     let names = ["voluntary_ctxt_switches", "nonvoluntary_ctxt_switches"];
@@ -145,4 +184,30 @@ pub fn executable(pid: u32) -> Option<(u64, u64)> {
     use std::os::linux::fs::MetadataExt;
     let metadata = fs::metadata(path(pid, "exe")).ok()?;
     Some((metadata.st_dev(), metadata.st_ino()))
+}
+
+/// A process that is about to lose its parent, and whose end is to be known all the same: from now on
+/// such processes become children of this one.
+#[cfg(target_os = "linux")]
+#[derive(Debug)]
+pub struct Orphan(nix::unistd::Pid);
+
+#[cfg(target_os = "linux")]
+impl Orphan {
+    /// The process with this pid.
+    pub fn to_be(pid: u32) -> Self {
+        nix::sys::prctl::set_child_subreaper(true).expect("every process may");
+        Self(nix::unistd::Pid::from_raw(pid.try_into().expect("a pid")))
+    }
+
+    /// The status that it has ended with, if it has. A signal's is 128 and its number.
+    pub fn status(&self) -> Option<i32> {
+        use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+        match waitpid(self.0, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::Exited(_, status)) => Some(status),
+            Ok(WaitStatus::Signaled(_, signal, _)) => Some(128 + signal as i32),
+            // Alive, or not ours yet.
+            Ok(_) | Err(_) => None,
+        }
+    }
 }

@@ -16,7 +16,7 @@ use std::thread;
 use prefork::{Listener, Serve};
 use prefork_tests::app;
 
-fn main() -> ExitCode {
+pub(crate) fn run() -> ExitCode {
     match app::option("takes").as_deref() {
         Some("tcp") => start(|ln: TcpListener| serve(vec![Listener::Tcp(ln)])),
         Some("unix") => start(|ln: UnixListener| serve(vec![Listener::Unix(ln)])),

@@ -10,7 +10,7 @@ use std::fmt::{Debug, Display};
 use std::fs;
 use std::io;
 use std::net::TcpListener;
-use std::process::Command;
+use std::process::{Command, ExitCode};
 use std::thread;
 
 use nix::unistd::{Gid, Uid, getegid, geteuid, getgroups, setgid, setgroups, setuid};
@@ -57,4 +57,9 @@ fn told<T: Debug>(outcome: Result<T, impl Display>) -> String {
         Ok(value) => format!("ok: {value:?}"),
         Err(error) => format!("refused: {error}"),
     }
+}
+
+/// Calls the `main` that the attribute has made.
+pub(crate) fn run() -> ExitCode {
+    std::process::Termination::report(main())
 }

@@ -1,0 +1,188 @@
+//! Processes as Windows shows them.
+
+use std::ffi::c_void;
+use std::io;
+use std::os::windows::io::{AsRawHandle, HandleOrInvalid, HandleOrNull, OwnedHandle};
+use std::process::{Child, Command};
+use std::ptr;
+
+use windows_sys::Win32::Foundation::STILL_ACTIVE;
+use windows_sys::Win32::System::Diagnostics::ToolHelp::{
+    CreateToolhelp32Snapshot, PROCESSENTRY32W, Process32FirstW, Process32NextW, TH32CS_SNAPPROCESS,
+    TH32CS_SNAPTHREAD, THREADENTRY32, Thread32First, Thread32Next,
+};
+use windows_sys::Win32::System::JobObjects::{
+    AssignProcessToJobObject, CreateJobObjectW, JOBOBJECT_BASIC_PROCESS_ID_LIST, JobObjectBasicProcessIdList,
+    QueryInformationJobObject,
+};
+use windows_sys::Win32::System::Threading::{
+    GetExitCodeProcess, GetProcessHandleCount, OpenProcess, OpenThread, PROCESS_QUERY_INFORMATION,
+    ResumeThread, SuspendThread, THREAD_SUSPEND_RESUME,
+};
+use windows_sys::core::BOOL;
+
+/// A job, which descendants are in as well.
+#[derive(Debug)]
+pub(super) struct Bond(OwnedHandle);
+
+impl Bond {
+    pub(super) fn tie(_command: &mut Command, _name: &str) -> Self {
+        // SAFETY: no attributes, no name; the handle is new, and ours.
+        let job = unsafe { HandleOrNull::from_raw_handle(CreateJobObjectW(ptr::null(), ptr::null())) };
+        Self(job.try_into().expect("a job"))
+    }
+
+    /// What it starts before this is called is missed: it has just been started itself.
+    pub(super) fn hold(&self, first: &Child) {
+        // SAFETY: both handles are open for as long as they are borrowed. It may have ended already.
+        unsafe { AssignProcessToJobObject(self.0.as_raw_handle(), first.as_raw_handle()) };
+    }
+
+    pub(super) fn members(&self) -> Vec<u32> {
+        // Two counts, and then the pids.
+        const MOST: usize = 512;
+        let mut list = [0_usize; 1 + MOST];
+        let size = u32::try_from(size_of_val(&list)).expect("a small list");
+        let place = list.as_mut_ptr().cast::<JOBOBJECT_BASIC_PROCESS_ID_LIST>();
+        // SAFETY: the system writes at most `size` bytes there; the list is aligned as its pids are.
+        let listed = unsafe {
+            let class = JobObjectBasicProcessIdList;
+            QueryInformationJobObject(self.0.as_raw_handle(), class, place.cast(), size, ptr::null_mut())
+        };
+        check(listed).expect("the processes of a job");
+        // SAFETY: the system has written it.
+        let count = unsafe { (*place).NumberOfProcessIdsInList };
+        let pids = list[1..].iter().take(usize::try_from(count).expect("a count"));
+        pids.map(|pid| u32::try_from(*pid).expect("a pid")).collect()
+    }
+}
+
+fn check(answer: BOOL) -> io::Result<()> {
+    if answer == 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// A handle of a process or thread that may not exist.
+fn opened(handle: *mut c_void) -> io::Result<OwnedHandle> {
+    // SAFETY: the handle is new, and the caller's.
+    let handle = unsafe { HandleOrNull::from_raw_handle(handle) };
+    OwnedHandle::try_from(handle).map_err(|_| io::Error::last_os_error())
+}
+
+fn snapshot(of: u32) -> OwnedHandle {
+    // SAFETY: plain numbers; the handle is new, and ours.
+    let snapshot = unsafe { HandleOrInvalid::from_raw_handle(CreateToolhelp32Snapshot(of, 0)) };
+    snapshot.try_into().expect("a snapshot")
+}
+
+fn all() -> Vec<PROCESSENTRY32W> {
+    let snapshot = snapshot(TH32CS_SNAPPROCESS);
+    let size = u32::try_from(size_of::<PROCESSENTRY32W>()).expect("a small entry");
+    let mut entry = PROCESSENTRY32W { dwSize: size, ..PROCESSENTRY32W::default() };
+    let mut processes = Vec::new();
+    // SAFETY: the snapshot is open, and the entry knows its own size.
+    let mut more = unsafe { Process32FirstW(snapshot.as_raw_handle(), &raw mut entry) };
+    while more != 0 {
+        processes.push(entry);
+        // SAFETY: as above.
+        more = unsafe { Process32NextW(snapshot.as_raw_handle(), &raw mut entry) };
+    }
+    processes
+}
+
+/// Whether the process exists and has not ended.
+pub fn is_alive(pid: u32) -> bool {
+    all().iter().any(|process| process.th32ProcessID == pid)
+}
+
+/// The children of a process that have not ended, sorted.
+pub fn children(pid: u32) -> Vec<u32> {
+    let ours = all().into_iter().filter(|process| process.th32ParentProcessID == pid);
+    let mut children: Vec<u32> = ours.map(|process| process.th32ProcessID).collect();
+    children.sort_unstable();
+    children
+}
+
+/// None: nobody has to collect what has ended.
+pub fn zombies(_pid: u32) -> Vec<u32> {
+    Vec::new()
+}
+
+/// How many threads the process has, some of which are the system's.
+pub fn thread_count(pid: u32) -> usize {
+    let process = all().into_iter().find(|process| process.th32ProcessID == pid);
+    process.map_or(0, |process| usize::try_from(process.cntThreads).expect("a count"))
+}
+
+/// A process that is about to lose its parent, and whose end is to be known all the same.
+#[derive(Debug)]
+pub struct Orphan(OwnedHandle);
+
+impl Orphan {
+    /// The process with this pid.
+    pub fn to_be(pid: u32) -> Self {
+        // SAFETY: plain numbers; whoever is not there is not opened.
+        let process = opened(unsafe { OpenProcess(PROCESS_QUERY_INFORMATION, 0, pid) });
+        Self(process.expect("a process to look at"))
+    }
+
+    /// The status that it has ended with, if it has.
+    pub fn status(&self) -> Option<i32> {
+        let mut status = 0;
+        // SAFETY: the process is open; the system writes the number.
+        check(unsafe { GetExitCodeProcess(self.0.as_raw_handle(), &raw mut status) }).expect("its status");
+        (status != STILL_ACTIVE.unsigned_abs()).then(|| i32::from_ne_bytes(status.to_ne_bytes()))
+    }
+}
+
+/// How many handles the process has open.
+pub fn handle_count(pid: u32) -> usize {
+    let mut count = 0;
+    // SAFETY: plain numbers; whoever is not there is not opened.
+    let process = opened(unsafe { OpenProcess(PROCESS_QUERY_INFORMATION, 0, pid) });
+    let process = process.expect("a process to look at");
+    // SAFETY: the process is open; the system writes the number.
+    check(unsafe { GetProcessHandleCount(process.as_raw_handle(), &raw mut count) }).expect("its handles");
+    usize::try_from(count).expect("a count")
+}
+
+/// How many connections a process that is stopped takes all the same: the one that a thread waits for.
+pub fn taken_while_stopped() -> usize {
+    1
+}
+
+/// Whether [`stop`] has stopped the process: that is done when the call returns.
+pub fn is_stopped(_pid: u32) -> bool {
+    true
+}
+
+/// Stops every thread of a process where it is.
+pub(crate) fn stop(pid: u32) -> io::Result<()> {
+    // SAFETY: the handle is that of a thread, open, and allows it.
+    on_every_thread(pid, |thread| unsafe { SuspendThread(thread) })
+}
+
+/// Lets them go on.
+pub(crate) fn go_on(pid: u32) -> io::Result<()> {
+    // SAFETY: as above.
+    on_every_thread(pid, |thread| unsafe { ResumeThread(thread) })
+}
+
+fn on_every_thread(pid: u32, act: impl Fn(*mut c_void) -> u32) -> io::Result<()> {
+    let snapshot = snapshot(TH32CS_SNAPTHREAD);
+    let size = u32::try_from(size_of::<THREADENTRY32>()).expect("a small entry");
+    let mut entry = THREADENTRY32 { dwSize: size, ..THREADENTRY32::default() };
+    // SAFETY: the snapshot is open, and the entry knows its own size.
+    let mut more = unsafe { Thread32First(snapshot.as_raw_handle(), &raw mut entry) };
+    while more != 0 {
+        if entry.th32OwnerProcessID == pid {
+            // SAFETY: plain numbers; whoever is not there is not opened.
+            let thread = opened(unsafe { OpenThread(THREAD_SUSPEND_RESUME, 0, entry.th32ThreadID) })?;
+            if act(thread.as_raw_handle()) == u32::MAX {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        // SAFETY: as above.
+        more = unsafe { Thread32Next(snapshot.as_raw_handle(), &raw mut entry) };
+    }
+    Ok(())
+}

@@ -1,0 +1,91 @@
+//! Signals, and what stands for them on Windows.
+
+#[cfg(unix)]
+pub use nix::sys::signal::Signal;
+
+#[cfg(windows)]
+pub use windows::Signal;
+
+/// Sends a signal to a process that exists.
+pub fn send(pid: u32, signal: Signal) {
+    try_send(pid, signal).unwrap_or_else(|error| panic!("cannot send {signal} to {pid}: {error}"));
+}
+
+#[cfg(unix)]
+pub(crate) fn try_send(pid: u32, signal: Signal) -> std::io::Result<()> {
+    let pid = i32::try_from(pid).map_err(std::io::Error::other)?;
+    Ok(nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal)?)
+}
+
+#[cfg(windows)]
+pub(crate) use windows::try_send;
+
+#[cfg(windows)]
+mod windows {
+    use std::fmt;
+    use std::io;
+    use std::os::windows::io::{AsRawHandle, HandleOrNull, OwnedHandle};
+
+    use windows_sys::Win32::System::Threading::{
+        EVENT_MODIFY_STATE, OpenEventW, OpenProcess, PROCESS_TERMINATE, SetEvent, TerminateProcess,
+    };
+
+    use crate::proc;
+
+    /// The signals that something stands for. All but the last three are for a master.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    #[expect(missing_docs, clippy::exhaustive_enums, reason = "the names of the real ones")]
+    pub enum Signal {
+        SIGTERM,
+        SIGQUIT,
+        SIGHUP,
+        SIGTTIN,
+        SIGTTOU,
+        SIGKILL,
+        SIGSTOP,
+        SIGCONT,
+    }
+
+    impl fmt::Display for Signal {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            fmt::Debug::fmt(self, f)
+        }
+    }
+
+    pub(crate) fn try_send(pid: u32, signal: Signal) -> io::Result<()> {
+        match signal {
+            Signal::SIGTERM => request(pid, "stop"),
+            Signal::SIGQUIT => request(pid, "quit"),
+            Signal::SIGHUP => request(pid, "reload"),
+            Signal::SIGTTIN => request(pid, "grow"),
+            Signal::SIGTTOU => request(pid, "shrink"),
+            Signal::SIGKILL => kill(pid),
+            Signal::SIGSTOP => proc::stop(pid),
+            Signal::SIGCONT => proc::go_on(pid),
+        }
+    }
+
+    /// Sets the master's event of that name.
+    fn request(master: u32, what: &str) -> io::Result<()> {
+        let name: Vec<u16> = format!("Global\\prefork-{master}-{what}\0").encode_utf16().collect();
+        // SAFETY: the name ends with a zero and outlives the call; the handle is new, and ours.
+        let event =
+            unsafe { HandleOrNull::from_raw_handle(OpenEventW(EVENT_MODIFY_STATE, 0, name.as_ptr())) };
+        let event = OwnedHandle::try_from(event).map_err(|_| io::Error::last_os_error())?;
+        // SAFETY: the event is open.
+        if unsafe { SetEvent(event.as_raw_handle()) } == 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
+    /// The status is the signal's number.
+    fn kill(pid: u32) -> io::Result<()> {
+        // SAFETY: plain numbers; the handle is new, and ours.
+        let process = unsafe { HandleOrNull::from_raw_handle(OpenProcess(PROCESS_TERMINATE, 0, pid)) };
+        let process = OwnedHandle::try_from(process).map_err(|_| io::Error::last_os_error())?;
+        // SAFETY: the process is open, and it is a test's own.
+        if unsafe { TerminateProcess(process.as_raw_handle(), 9) } == 0 {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(())
+        }
+    }
+}
