@@ -57,7 +57,9 @@ pub fn builder<Args>(serve: impl Serve<Args>) -> Prefork {
     if let Some(interval) = option("recover_interval") {
         fleet = fleet.recover_interval(interval);
     }
-    if let Some(grace) = option("shutdown_grace") {
+    // On a busy machine wine takes seconds to tell which connections are open.
+    let patient = cfg!(windows) && env::var_os("PREFORK_SHUTDOWN_GRACE").is_none();
+    if let Some(grace) = option("shutdown_grace").or(patient.then(|| "20s".to_owned())) {
         fleet = fleet.shutdown_grace(grace);
     }
     if let Some(timeout) = option("start_timeout") {

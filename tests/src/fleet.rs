@@ -39,7 +39,9 @@ impl Server {
         let path = target.join("examples").join(format!("{name}{}", env::consts::EXE_SUFFIX));
         let hint = "run `cargo build -p prefork-examples --examples`";
         assert!(path.exists(), "{} is not there: {hint}", path.display());
-        Self::new(path).env("PREFORK_ADDR", "127.0.0.1:0").env("PREFORK_WORKERS", "2")
+        let server = Self::new(path).env("PREFORK_ADDR", "127.0.0.1:0").env("PREFORK_WORKERS", "2");
+        // On a busy machine wine takes seconds to tell which connections are open.
+        if cfg!(windows) { server.env("PREFORK_SHUTDOWN_GRACE", "20s") } else { server }
     }
 
     /// A program that is started by another, which is to execute its last arguments.
