@@ -36,6 +36,7 @@ const LAST_CALL: Duration = Duration::from_secs(1);
     key = concat!(env!("CARGO_MANIFEST_DIR"), "/certs/key.pem"),
     // What is spoken below. Without this, clients would be offered HTTP/2 too.
     alpn = ["http/1.1"],
+    reuseport = cfg!(windows),
 )]
 async fn serve(
     ln: TcpListener,

@@ -134,10 +134,14 @@ impl ChildContext {
     /// The runtime has entered it where it can: in the thread that calls the serve function, and in
     /// every thread of a tokio runtime. A thread that you start enters it with one line,
     /// `let _child = child.span().entered();`. It is of level error, so that no filter of levels takes it
-    /// away, and of the target `prefork`.
+    /// away, and of the target `prefork`. Without a subscriber it is none: a span would become a record of
+    /// `log` where some other crate has asked `tracing` for that.
     #[cfg(feature = "tracing")]
     #[cfg_attr(docsrs, doc(cfg(feature = "tracing")))]
     pub fn span(&self) -> tracing::Span {
+        if !tracing::dispatcher::has_been_set() {
+            return tracing::Span::none();
+        }
         let Hello { slot, generation, .. } = self.shared.hello;
         tracing::error_span!(target: "prefork", "child", slot, generation, pid = std::process::id())
     }
