@@ -303,3 +303,26 @@ fn an_expired_certificate_is_served_with_a_warning() {
     fleet.console.wait_for("cert.pem has expired: it was valid until 2020-02-29T00:00:00Z");
     fleet.stop();
 }
+
+#[test]
+fn a_key_that_is_roots_alone_serves_a_fleet_that_is_nobodys() {
+    use std::os::unix::fs::PermissionsExt;
+
+    if !nix::unistd::geteuid().is_root() {
+        return eprintln!("skipped: only root can become somebody else");
+    }
+    let identity = Identity::new();
+    fs::set_permissions(identity.key(), fs::Permissions::from_mode(0o600)).unwrap();
+    let client = Client::new(&[&identity], None);
+    for form in FORMS {
+        // Where each child leaves a file is root's as well.
+        let server = server(form, &identity).unset("started").env("PREFORK_USER", "nobody");
+        let fleet = server.start();
+        client.visit(fleet.addr()).unwrap();
+        fleet.replace(&fleet.first_children());
+        client.visit(fleet.addr()).unwrap();
+        operate(&fleet, Signal::SIGHUP, "reloaded:", 1);
+        client.visit(fleet.addr()).unwrap();
+        fleet.stop();
+    }
+}
