@@ -6,7 +6,8 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, sigprocmask};
-use prefork_tests::fleet::{Fleet, Server};
+use prefork_tests::fleet::{Fleet, Server, wait_until_it_serves};
+use prefork_tests::signal::send;
 use prefork_tests::{client, proc, wait};
 
 const SERVER: &str = env!("CARGO_BIN_EXE_server");
@@ -35,7 +36,8 @@ fn a_fleet_lives_with_any_of_its_standard_descriptors_closed() {
         });
         let children = fleet.children();
         assert_eq!(children.len(), 2, "{closed}");
-        fleet.replace(&children);
+        children.iter().for_each(|child| send(*child, Signal::SIGKILL));
+        fleet.wait_for_children(2, &children).iter().for_each(|child| wait_until_it_serves(*child));
         client::serving_pid(addr);
         fleet.signal(Signal::SIGTERM);
         assert_eq!(fleet.wait().code(), Some(0), "{closed}");
@@ -91,7 +93,7 @@ fn what_a_child_starts_can_be_terminated() {
     let left: u32 = client::get(fleet.addr(), "/leave").parse().unwrap();
     let ours = proc::status_field(std::process::id(), "SigBlk");
     assert_eq!(proc::status_field(left, "SigBlk"), ours);
-    prefork_tests::signal::send(left, Signal::SIGINT);
+    send(left, Signal::SIGINT);
     wait::until("the end of a grandchild", || !proc::is_alive(left));
     fleet.stop();
 }

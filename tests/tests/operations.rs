@@ -22,7 +22,7 @@ const SERVER: &str = env!("CARGO_BIN_EXE_server");
 #[cfg(unix)]
 const TOKIO_SERVER: &str = env!("CARGO_BIN_EXE_tokio_server");
 
-/// On Windows no connection may be kept: a child that is to go waits until there is none.
+/// Under wine a process is slow to start, and each has its load.
 const MIX: Mix =
     if cfg!(windows) { Mix { fresh: 1, kept: 0, slow: 0 } } else { Mix { fresh: 3, kept: 3, slow: 2 } };
 

@@ -191,7 +191,7 @@ impl Watcher {
         }
         if self.progress.stage == Stage::Draining {
             self.empty_accepts();
-            if self.door.connections() == 0 && self.everybody_rests() {
+            if self.no_connection_is_left() && self.everybody_rests() {
                 // Through a door that stays open one more may come in until the server has left it.
                 if !self.door.stays_open() || self.ending.returned.load(Ordering::SeqCst) {
                     self.ending.drained.set();
@@ -251,13 +251,17 @@ impl Watcher {
         }
     }
 
+    fn no_connection_is_left(&self) -> bool {
+        self.door.connections(self.ending.returned.load(Ordering::SeqCst)) == 0
+    }
+
     /// Whether nobody can hold a connection that has no descriptor yet. A thread that runs may have been
     /// stopped in the middle of `accept`, for as long as a busy machine likes; one that never rests has
     /// other work.
     fn everybody_rests(&mut self) -> bool {
         if !self.door.somebody_may_be_in_it() {
             // Whoever came to rest since the connections were counted has opened his by now.
-            return self.door.connections() == 0;
+            return self.no_connection_is_left();
         }
         self.progress.restless_looks += 1;
         self.progress.restless_looks > RESTLESS_LOOKS

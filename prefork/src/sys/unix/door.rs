@@ -97,8 +97,9 @@ impl Door {
         open_descriptors().into_iter().filter(|number| self.listens(*number).as_ref() == Some(addr)).collect()
     }
 
-    /// How many connections that came in through this door are open.
-    pub(crate) fn connections(&self) -> usize {
+    /// How many connections that came in through this door are open, whether or not the server has left
+    /// it by now.
+    pub(crate) fn connections(&self, _is_left: bool) -> usize {
         open_descriptors().into_iter().filter(|number| self.serves(*number)).count()
     }
 

@@ -1,13 +1,16 @@
-//! Which connections are open on this machine, as the system's own table has them.
+//! Which connections are open: on this machine, as the system's own table has them, or in this process.
 
 use std::io;
 use std::mem::offset_of;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::windows::io::{BorrowedSocket, RawSocket};
 
+use socket2::SockRef;
 use windows_sys::Win32::Foundation::{ERROR_INSUFFICIENT_BUFFER, NO_ERROR};
 use windows_sys::Win32::NetworkManagement::IpHelper::{
     GetTcp6Table, GetTcpTable, MIB_TCP_STATE_CLOSE_WAIT, MIB_TCP_STATE_ESTAB, MIB_TCP6ROW, MIB_TCPROW_LH,
 };
+use windows_sys::Win32::System::Threading::{GetCurrentProcess, GetProcessHandleCount};
 
 /// The table is made of these, whatever the row.
 const WORD: usize = size_of::<u32>();
@@ -23,6 +26,33 @@ pub(super) fn open(doors: &[SocketAddr]) -> io::Result<usize> {
         all.extend(v6()?);
     }
     Ok(all.iter().filter(|local| doors.iter().any(|door| leads_to(*door, **local))).count())
+}
+
+/// How many connections that came in through `doors` this process itself has open.
+///
+/// Nothing lists a process's sockets. But a handle is a small multiple of four, and the system tells of
+/// any number whether a connected socket is behind it.
+pub(super) fn own(doors: &[SocketAddr]) -> io::Result<usize> {
+    const STEP: usize = 4;
+    let mut handles = 0;
+    // SAFETY: the pseudo handle of this process is always valid; the system writes one number.
+    super::object::check(unsafe { GetProcessHandleCount(GetCurrentProcess(), &raw mut handles) })?;
+    // Numbers are used again, lowest first: few are beyond twice as many as there are.
+    let last = usize::try_from(handles).map_err(io::Error::other)?.max(256) * 2 * STEP;
+    Ok((STEP..=last).step_by(STEP).filter(|number| serves(*number, doors)).count())
+}
+
+/// Whether a connection that came in through `doors` is behind this handle.
+fn serves(number: usize, doors: &[SocketAddr]) -> bool {
+    let Ok(raw) = RawSocket::try_from(number) else { return false };
+    // SAFETY: borrowed for calls that leave it as it is; if it is no socket, or gone, they fail.
+    let socket = unsafe { BorrowedSocket::borrow_raw(raw) };
+    let socket = SockRef::from(&socket);
+    if socket.peer_addr().is_err() {
+        return false;
+    }
+    let local = socket.local_addr().ok().and_then(|local| local.as_socket());
+    local.is_some_and(|local| doors.iter().any(|door| leads_to(*door, local)))
 }
 
 /// Whether a connection to `local` has come in through `door`.
@@ -116,10 +146,10 @@ mod tests {
         for addr in ["127.0.0.1:0", "[::1]:0"] {
             let Ok(listener) = TcpListener::bind(addr) else { continue };
             let doors = [listener.local_addr().unwrap()];
-            assert_eq!(open(&doors).unwrap(), 0);
+            assert_eq!((open(&doors).unwrap(), own(&doors).unwrap()), (0, 0));
             let client = TcpStream::connect(doors[0]).unwrap();
             let (server, _) = listener.accept().unwrap();
-            assert_eq!(open(&doors).unwrap(), 1, "{addr}");
+            assert_eq!((open(&doors).unwrap(), own(&doors).unwrap()), (1, 1), "{addr}");
             drop(client);
             assert_eq!(open(&doors).unwrap(), 1, "{addr}: the server has not closed it");
             drop(server);

@@ -55,10 +55,12 @@ impl Door {
         self.listeners.iter().for_each(socket::cancel_accepts);
     }
 
-    /// How many connections to the address are open, in the whole fleet. Where that cannot be told
-    /// there may be one for as long as the grace lasts.
-    pub(crate) fn connections(&self) -> usize {
-        connections::open(&self.addrs).unwrap_or(1)
+    /// How many connections to the address are open, in the whole fleet: while the server accepts, the
+    /// next one may be this child's. Once it has left, they are those of this process. Where that cannot
+    /// be told there may be one for as long as the grace lasts.
+    pub(crate) fn connections(&self, is_left: bool) -> usize {
+        let count = if is_left { connections::own(&self.addrs) } else { connections::open(&self.addrs) };
+        count.unwrap_or(1)
     }
 
     /// How many connections wait behind the open door.

@@ -28,10 +28,11 @@
 //! owner's feet is no option. So, when the fleet stops, the master has the socket itself refuse new
 //! connections (`SO_PAUSE_ACCEPT`; where the system knows no such thing, they still come in), and
 //! every child goes on until no connection to the address is left, of any child, or the grace is over.
-//! Which child holds it is not asked: Windows names one owner of a connection, and where processes
-//! share the listener that need not be the one that accepted it.
+//! Which child holds it is not asked of the system's table: Windows names one owner of a connection, and
+//! where processes share the listener that need not be the one that accepted it.
 //! A server that takes `Shutdown` is woken from `accept` by an error and can leave its loop; it should
-//! serve what it has accepted before it looks at the flag, for nobody else will.
+//! serve what it has accepted before it looks at the flag, for nobody else will. From then on only the
+//! child's own connections count, which it finds among its handles.
 //!
 //! The same holds where one child goes while its siblings stay (a reload, a limit on its life), except
 //! that the socket stays open. A busy fleet may then never be without a connection, so that a child
