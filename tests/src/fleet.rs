@@ -260,6 +260,10 @@ impl Fleet {
     pub fn assert_nothing_left(&self) {
         self.assert_no_process_left();
         for addr in self.addrs() {
+            if cfg!(windows) {
+                // The system may close what a process had a moment after its end.
+                wait::until("the end of the listening", || client::is_refused(addr));
+            }
             assert!(client::is_refused(addr), "somebody still listens on {addr}");
             TcpListener::bind(addr).unwrap_or_else(|error| panic!("{addr} is not free: {error}"));
         }

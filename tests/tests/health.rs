@@ -112,11 +112,13 @@ fn a_fleet_with_no_child_left_for_now_is_not_ready() {
     let server = with_health(SERVER).set("workers", 1).set("recover_interval", "5s");
     let fleet = server.start();
     let addr = health_addr(&fleet);
+    wait_for(addr, "/readyz", 200);
     send(fleet.first_children()[0], Signal::SIGKILL);
     wait_for(addr, "/readyz", 503);
     assert_eq!(ask(addr, "/livez").0, 200);
     wait_for(addr, "/readyz", 200);
-    assert!(ask(addr, "/status").1.contains("\"failures\":1,"));
+    let status = ask(addr, "/status").1;
+    assert!(status.contains("\"failures\":1,"), "{status}; {:#?}", fleet.console.lines());
     fleet.stop();
 }
 
