@@ -7,6 +7,7 @@
     reason = "in a helper of tests, a panic is a failure"
 )]
 
+#[cfg(unix)]
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::thread;
@@ -18,6 +19,7 @@ use prefork_tests::{client, proc, wait};
 const SERVER: &str = env!("CARGO_BIN_EXE_server");
 
 /// Asks until each of `children` has answered.
+#[cfg(unix)]
 fn every_child_serves(addr: SocketAddr, children: &[u32]) {
     let expected: BTreeSet<u32> = children.iter().copied().collect();
     let mut seen = BTreeSet::new();
@@ -213,12 +215,13 @@ fn no_request_fails_while_children_are_killed_one_after_another() {
         // Requests in flight die with their child: only kill children that nobody talks to. So the
         // clients come between the kills, and any failure is the listener's.
         for _ in 0..3 {
+            let children = fleet.children();
             let before = client::under_load(fleet.addr(), "/", 2, || {
-                every_child_serves(fleet.addr(), &fleet.children());
+                // Who answers is the system's choice.
+                (0..20).for_each(|_| assert!(children.contains(&client::serving_pid(fleet.addr()))));
             });
             assert!(before.failures.is_empty(), "{before:?}");
-            let victims = fleet.children();
-            fleet.replace(&victims[..1]);
+            fleet.replace(&children[..1]);
         }
         fleet.stop();
     }
