@@ -176,8 +176,9 @@ fn on_every_thread(pid: u32, act: impl Fn(*mut c_void) -> u32) -> io::Result<()>
     while more != 0 {
         if entry.th32OwnerProcessID == pid {
             // SAFETY: plain numbers; whoever is not there is not opened.
-            let thread = opened(unsafe { OpenThread(THREAD_SUSPEND_RESUME, 0, entry.th32ThreadID) })?;
-            if act(thread.as_raw_handle()) == u32::MAX {
+            let thread = opened(unsafe { OpenThread(THREAD_SUSPEND_RESUME, 0, entry.th32ThreadID) });
+            // One may have ended since the snapshot.
+            if thread.is_ok_and(|thread| act(thread.as_raw_handle()) == u32::MAX) {
                 return Err(io::Error::last_os_error());
             }
         }

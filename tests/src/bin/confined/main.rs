@@ -1,13 +1,13 @@
-//! A server whose children have privileges and places; [`server`] is all of it. Windows has neither.
+//! A server whose children have privileges and places; [`server`] is all of it, and for Linux only.
 
 use std::process::ExitCode;
 
-#[cfg(unix)]
+#[cfg(target_os = "linux")]
 mod server;
 
 fn main() -> ExitCode {
-    #[cfg(unix)]
+    #[cfg(target_os = "linux")]
     return server::run();
-    #[cfg(not(unix))]
+    #[cfg(not(target_os = "linux"))]
     ExitCode::FAILURE
 }
