@@ -12,11 +12,15 @@ async fn serve(ln: TcpListener) -> io::Result<()> {
     loop {
         let (mut stream, _) = ln.accept().await?;
         tokio::spawn(async move {
-            let mut request = [0; 1024];
-            if stream.read(&mut request).await.is_ok() {
-                tracing::info!("answering");
-                let _ = stream.write_all(format!("{}{}\n", app::head(), std::process::id()).as_bytes()).await;
+            let mut request = Vec::new();
+            // To the end: a connection that is closed with something unread is reset.
+            while !request.ends_with(b"\r\n\r\n") {
+                if stream.read_buf(&mut request).await.unwrap_or(0) == 0 {
+                    return;
+                }
             }
+            tracing::info!("answering");
+            let _ = stream.write_all(format!("{}{}\n", app::head(), std::process::id()).as_bytes()).await;
         });
     }
 }
