@@ -82,6 +82,14 @@ fn a_panic_or_an_error_in_on_master_death_does_not_keep_an_orphan() {
 }
 
 #[test]
+fn an_on_master_death_that_never_returns_does_not_keep_an_orphan() {
+    let server = Server::new(env!("CARGO_BIN_EXE_hooked")).set("hangs", "on_master_death");
+    let mut fleet = server.set("shutdown_grace", "300ms").start();
+    expect_1_of(&kill_master(&mut fleet));
+    fleet.assert_nothing_left();
+}
+
+#[test]
 fn children_that_boot_while_their_master_is_killed_do_not_stay() {
     for _ in 0..5 {
         // On Windows a master that is killed while it creates a process leaves one that never runs: so

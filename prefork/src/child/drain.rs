@@ -3,7 +3,8 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::thread;
+use std::time::Duration;
 
 use super::Ending;
 use super::vitals::Finding;
@@ -47,8 +48,6 @@ pub(super) struct Progress {
     restless_looks: u32,
     /// Whether threads that sit in `accept` can be made to leave it.
     can_interrupt: bool,
-    /// When an orphan gives up on its connections; a child with a master leaves that to the master.
-    give_up: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,14 +64,7 @@ enum Stage {
 
 impl Default for Progress {
     fn default() -> Self {
-        Self {
-            stage: Stage::Serving,
-            interruptions: 0,
-            knocks: 0,
-            restless_looks: 0,
-            can_interrupt: true,
-            give_up: None,
-        }
+        Self { stage: Stage::Serving, interruptions: 0, knocks: 0, restless_looks: 0, can_interrupt: true }
     }
 }
 
@@ -157,10 +149,10 @@ impl Watcher {
     fn orphaned(&mut self) {
         let ending = &self.ending;
         ending.orphaned.store(true, Ordering::SeqCst);
-        self.progress.give_up = Some(Instant::now() + ending.context.grace());
         let (slot, master) = (ending.context.slot(), ending.context.master_pid());
         let (pid, event) = (std::process::id(), self.logger.event("orphaned"));
         event.warn(format_args!("child {slot} (pid {pid}) lost its master {master}"));
+        self.limit_orphanhood();
         if let Some(hook) = &self.hooks.on_master_death {
             match hooks::run(|| hook()) {
                 Ok(()) => {}
@@ -174,6 +166,23 @@ impl Watcher {
             }
         }
         self.begin_to_stop();
+    }
+
+    /// An orphan ends after its grace, whatever its hook, its server and its exit handlers do. A child
+    /// with a master leaves that to the master.
+    fn limit_orphanhood(&self) {
+        let grace = self.ending.context.grace();
+        let limit = move || {
+            thread::sleep(grace);
+            sys::exit_now(1);
+        };
+        if let Err(error) = thread::Builder::new().name("prefork-limit".to_owned()).spawn(limit) {
+            let (slot, event) = (self.ending.context.slot(), self.logger.event("cannot_drain"));
+            event.error(format_args!(
+                "child {slot} cannot start a thread to limit its drain, and ends: {error}"
+            ));
+            sys::exit_now(1);
+        }
     }
 
     /// Goes from stage to stage as far as possible.
@@ -198,9 +207,6 @@ impl Watcher {
                 }
                 self.exit_if_nobody_else_does();
             }
-        }
-        if self.progress.give_up.is_some_and(|at| at <= Instant::now()) {
-            sys::exit_now(1);
         }
     }
 

@@ -1,5 +1,5 @@
 //! A server with every hook, each of which appends a line to the file that the option `journal`
-//! names. The options `fails`, `panics` and `waits` name hooks that do so, the last for the gate;
+//! names. The options `fails`, `panics`, `hangs` and `waits` name hooks that do so, the last for the gate;
 //! `produces` says what `command_producer` does.
 
 #![allow(
@@ -55,6 +55,11 @@ fn serve(ln: TcpListener) -> io::Result<()> {
 fn run(hook: &str, arguments: &str) -> Result<(), String> {
     note(&format!("{hook} {arguments}"));
     assert_ne!(app::option("panics").as_deref(), Some(hook), "a hook panics, as told");
+    if app::option("hangs").as_deref() == Some(hook) {
+        loop {
+            thread::park();
+        }
+    }
     if app::option("waits").as_deref() == Some(hook) {
         wait::until("the gate", app::gate_is_open);
     }
