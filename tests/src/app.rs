@@ -151,7 +151,13 @@ pub fn answer_or(mut stream: impl Read + Write, other: impl Fn(&str) -> String) 
     stream.write_all(head().as_bytes())?;
     stream.flush()?;
     let body = body(&path).unwrap_or_else(|| other(&path));
-    stream.write_all(format!("{body}\n").as_bytes())
+    stream.write_all(format!("{body}\n").as_bytes())?;
+    if path == "/leave/later" {
+        // Elsewhere than on Unix the process would get the connection as well.
+        drop(stream);
+        leave_behind();
+    }
+    Ok(())
 }
 
 /// What an answer begins with: the client learns who answers before the body is there.
@@ -206,7 +212,8 @@ fn body(path: &str) -> Option<String> {
         "/arguments" => env::args().collect::<Vec<_>>().join(" "),
         "/grandchild" => output_of(errand(&["role"])),
         "/nested" => nested(),
-        "/leave" => leave_behind(),
+        "/leave" if argument.is_empty() => leave_behind(),
+        "/leave" => process::id().to_string(),
         _ => return None,
     })
 }

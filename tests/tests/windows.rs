@@ -4,9 +4,9 @@
 
 use std::fs;
 
-use prefork_tests::fleet::Server;
+use prefork_tests::fleet::{Fleet, Server};
 use prefork_tests::signal::Signal;
-use prefork_tests::{client, wait};
+use prefork_tests::{client, proc, wait};
 
 const SERVER: &str = env!("CARGO_BIN_EXE_server");
 const OPERATED: &str = env!("CARGO_BIN_EXE_operated");
@@ -43,4 +43,47 @@ fn a_program_that_runs_can_be_renamed_and_a_reload_takes_what_has_its_name_then(
     fleet.wait_for_children(2, &first);
     wait::until("the other program", knows);
     fleet.stop();
+}
+
+/// Has a child start a process that would stay for ever; returns both.
+fn leave_one_behind(fleet: &Fleet) -> (u32, u32) {
+    let child = client::get(fleet.addr(), "/leave/later").parse().unwrap();
+    (child, wait::for_some("a process that is left", || proc::children(child).pop()))
+}
+
+#[test]
+fn what_children_have_started_outlives_them_but_not_the_fleet() {
+    let mut fleet = Server::new(SERVER).start();
+    let (child, left) = leave_one_behind(&fleet);
+    fleet.replace(&[child]);
+    assert!(proc::is_alive(left), "a child's end is not the fleet's");
+    fleet.signal(Signal::SIGTERM);
+    assert_eq!(fleet.wait().code(), Some(0));
+    wait::until("the end of what was left behind", || fleet.processes().is_empty());
+}
+
+#[test]
+fn what_children_have_started_ends_with_the_last_orphan() {
+    let gate = tempfile::tempdir().unwrap();
+    let open = gate.path().join("open");
+    let mut fleet = Server::new(SERVER).set("gate", open.display()).set("shutdown_grace", "1m").start();
+    let (_, left) = leave_one_behind(&fleet);
+    let in_flight = client::begin(fleet.addr(), "/gate");
+    fleet.signal(Signal::SIGKILL);
+    fleet.wait();
+    fleet.console.wait_for_nth(2, "lost its master");
+    assert!(proc::is_alive(left), "the orphans drain");
+    fs::write(&open, "").unwrap();
+    in_flight.finish().unwrap();
+    wait::until("the end of everything", || fleet.processes().is_empty());
+    fleet.assert_nothing_left();
+}
+
+#[test]
+fn a_child_that_never_comes_for_its_listeners_ends_with_its_master() {
+    let mut fleet = Server::new(SERVER).set("boot", "hang").launch();
+    wait::until("two booting children", || fleet.children_started() == 2);
+    fleet.signal(Signal::SIGKILL);
+    fleet.wait();
+    wait::until("the end of the orphans", || fleet.processes().is_empty());
 }

@@ -41,13 +41,14 @@
 //!
 //! # The master's death
 //!
-//! A child sees the end of the pipe and drains. A job object that kills its processes when it is
-//! closed was considered and left out: it would kill the children at the very moment in which they
-//! are to drain and to run `on_master_death`. That none outlives the grace is the work of the thread
-//! that watches in each child. Until then an orphan that drains holds the port. A child that has not come
-//! for its listeners finds the pipe closed, and ends. What no job could help with either: a master that
-//! is killed while the system creates a process for it may leave one behind that never runs a line, and
-//! that has nothing.
+//! A child sees the end of the pipe and drains, for at most its grace; until then the orphans hold the
+//! port. A child that has not come for its listeners finds the pipe closed, and ends. A [job](job) that
+//! is closed with the last of them makes sure that nothing is left then. Were the master the only one
+//! to hold it, as such jobs are mostly used, it would kill the children at the very moment in which they
+//! are to drain and to run `on_master_death`.
+//!
+//! What no job helps with: a master that is killed while the system creates a process for it may leave
+//! one behind that never runs a line, and that has nothing.
 
 mod attendant;
 mod channel;
@@ -56,6 +57,7 @@ mod connections;
 mod console;
 mod controls;
 mod door;
+mod job;
 mod object;
 mod pipe;
 mod program;

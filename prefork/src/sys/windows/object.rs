@@ -15,7 +15,7 @@ pub(super) fn check(answer: BOOL) -> io::Result<()> {
 }
 
 /// The same for a call that makes an object and answers with no handle if it cannot.
-fn owned(handle: RawHandle) -> io::Result<OwnedHandle> {
+pub(super) fn owned(handle: RawHandle) -> io::Result<OwnedHandle> {
     if handle.is_null() {
         return Err(io::Error::last_os_error());
     }

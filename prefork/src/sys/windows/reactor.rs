@@ -17,6 +17,7 @@ use socket2::Socket;
 use super::attendant::{self, Event};
 use super::channel::{Channel, HANDED, REFUSED, STOP, WANTED};
 use super::controls::Controls;
+use super::job::Job;
 use super::pipe::Pipe;
 use super::{console, role, socket};
 use crate::sys::{Occurrence, Signal};
@@ -27,6 +28,7 @@ pub(crate) struct Reactor<K: Ord + Copy> {
     events: Receiver<Event<K>>,
     sender: Sender<Event<K>>,
     children: BTreeMap<K, Process>,
+    job: Job,
     _controls: Option<Controls>,
 }
 
@@ -46,9 +48,10 @@ impl Process {
         self.voice.as_ref().map_or(Ok(()), |voice| voice.say(line))
     }
 
-    /// Gives the child its listeners; `pid` is what it says of itself.
-    fn hand_over(&self, pid: &str) -> io::Result<()> {
+    /// Gives the child its listeners, and the job to keep; `pid` is what it says of itself.
+    fn hand_over(&self, pid: &str, job: &Job) -> io::Result<()> {
         let pid = pid.parse().map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "not a pid"))?;
+        job.entrust_to(pid)?;
         let mut line = HANDED.to_owned();
         for listener in &self.listeners {
             line.push(' ');
@@ -72,7 +75,7 @@ impl<K: Ord + Copy + Send + 'static> Reactor<K> {
         // In a sandbox that forbids them, the console is left.
         let controls = Controls::listen(tell(sender.clone())).ok();
         console::listen(tell(sender.clone()))?;
-        Ok(Self { events, sender, children: BTreeMap::new(), _controls: controls })
+        Ok(Self { events, sender, children: BTreeMap::new(), job: Job::new()?, _controls: controls })
     }
 
     /// For other threads, to end a [`wait`](Self::wait) or to ask for a stop.
@@ -120,7 +123,8 @@ impl<K: Ord + Copy + Send + 'static> Reactor<K> {
         drop(theirs);
         let pid = child.id();
         let mut process = Process { child, voice: Some(voice), listeners, handed_over: false };
-        let handle = process.child.as_handle().try_clone_to_owned();
+        let enclosed = self.job.enclose(process.child.as_handle());
+        let handle = enclosed.and_then(|()| process.child.as_handle().try_clone_to_owned());
         match handle.and_then(|handle| attendant::start(key, channel, handle, self.sender.clone())) {
             Ok(()) => {
                 self.children.insert(key, process);
@@ -204,7 +208,7 @@ impl<K: Ord + Copy> Reactor<K> {
     fn hand_over(&mut self, key: K, pid: &str) {
         let Some(process) = self.children.get_mut(&key) else { return };
         process.handed_over = true;
-        if let Err(error) = process.hand_over(pid) {
+        if let Err(error) = process.hand_over(pid, &self.job) {
             // The child reports it. If it cannot even be told, it has its end of the pipe closed.
             let _ = process.say(&format!("{REFUSED}: {error}"));
         }
