@@ -231,7 +231,8 @@ pub fn wait_at_gate() {
 }
 
 /// Whether this process was only started for an errand, which is then done: to tell its `role`, to
-/// `exit` with a status, to `sleep`, or to `run` another program.
+/// `exit` with a status, to `sleep`, to `run` another program, or to press `ctrl-c` in the console of a
+/// process.
 pub fn ran_errand() -> bool {
     let mut arguments = env::args().skip(1);
     match arguments.next().as_deref() {
@@ -240,6 +241,11 @@ pub fn ran_errand() -> bool {
         }
         Some("exit") => process::exit(arguments.next().and_then(|status| status.parse().ok()).unwrap_or(2)),
         Some("sleep") => thread::sleep(Duration::from_secs(1000)),
+        #[cfg(windows)]
+        Some("ctrl-c") => {
+            let pid = arguments.next().and_then(|pid| pid.parse().ok()).expect("a pid");
+            crate::terminal::press_ctrl_c(pid).expect("Ctrl-C can be pressed");
+        }
         Some("run") => run(Command::new(arguments.next().expect("a program")).args(arguments)),
         _ => return false,
     }

@@ -8,6 +8,7 @@
 //! - [`proc`]: looks at its processes from outside.
 //! - [`tls`]: certificates, and a client that knows how its handshake went.
 //! - [`signal`]: sends signals to them.
+//! - [`terminal`]: runs one where Ctrl-C can be pressed.
 //! - [`wait`]: waits for conditions, never for time.
 
 #![allow(
@@ -24,5 +25,6 @@ pub mod fleet;
 pub mod load;
 pub mod proc;
 pub mod signal;
+pub mod terminal;
 pub mod tls;
 pub mod wait;

@@ -5,6 +5,7 @@ use std::net::TcpStream;
 
 use prefork_tests::fleet::{Fleet, Server};
 use prefork_tests::signal::{Signal, send};
+use prefork_tests::terminal::Terminal;
 use prefork_tests::{client, proc, wait};
 
 const SERVER: &str = env!("CARGO_BIN_EXE_server");
@@ -143,29 +144,31 @@ fn children_lead_process_groups_of_their_own() {
     fleet.stop();
 }
 
-// A terminal of Unix.
-#[cfg(unix)]
 #[test]
-fn ctrl_c_in_a_terminal_reaches_the_master_alone_and_requests_in_flight_are_answered() {
-    use std::fs::File;
-    use std::io::Write;
-    use std::process::Stdio;
-    let terminal = nix::pty::openpty(None, None).unwrap();
+fn ctrl_c_reaches_the_master_alone_and_requests_in_flight_are_answered() {
     let gate = tempfile::tempdir().unwrap();
     let open = gate.path().join("open");
-    // A session of its own, whose terminal is the standard input, and the server in its foreground.
-    let mut server = Server::through(&["setsid", "--ctty"], SERVER)
-        .set("gate", open.display())
-        .set("shutdown_grace", "1m");
-    server.command.stdin(Stdio::from(terminal.slave));
-    let fleet = server.start();
-    let addr = fleet.addr();
+    let set = |server: Server| server.set("gate", open.display()).set("shutdown_grace", "1m");
+    let terminal = Terminal::start(SERVER.as_ref(), set);
+    let addr = terminal.fleet.addr();
     let in_flight: Vec<_> = (0..4).map(|_| client::begin(addr, "/gate")).collect();
-    File::from(terminal.master.try_clone().unwrap()).write_all(b"\x03").unwrap();
-    fleet.wait_until_it_refuses();
+    terminal.press_ctrl_c();
+    terminal.fleet.wait_until_it_refuses();
     std::fs::write(&open, "").unwrap();
     for request in in_flight {
         request.finish().unwrap();
     }
-    fleet.expect_stopped();
+    terminal.fleet.expect_stopped();
+}
+
+#[test]
+fn a_second_ctrl_c_kills_at_once() {
+    let terminal = Terminal::start(SERVER.as_ref(), |server| server.set("shutdown_grace", "1h"));
+    let request = client::begin(terminal.fleet.addr(), "/hold");
+    terminal.press_ctrl_c();
+    terminal.fleet.console.wait_for("ask again to stop at once");
+    terminal.press_ctrl_c();
+    terminal.fleet.console.wait_for("stopping at once");
+    assert_eq!(status_of_hurried_stop(terminal.fleet), Some(0));
+    assert!(request.finish().is_err());
 }

@@ -53,7 +53,8 @@ impl Bond {
         // SAFETY: the system has written it.
         let count = unsafe { (*place).NumberOfProcessIdsInList };
         let pids = list[1..].iter().take(usize::try_from(count).expect("a count"));
-        pids.map(|pid| u32::try_from(*pid).expect("a pid")).collect()
+        let hosts = console_hosts();
+        pids.map(|pid| u32::try_from(*pid).expect("a pid")).filter(|pid| !hosts.contains(pid)).collect()
     }
 }
 
@@ -87,6 +88,13 @@ fn all() -> Vec<PROCESSENTRY32W> {
         more = unsafe { Process32NextW(snapshot.as_raw_handle(), &raw mut entry) };
     }
     processes
+}
+
+/// Processes of the system's own, one beside each console, which end a moment after the last in it.
+fn console_hosts() -> Vec<u32> {
+    let name: Vec<u16> = "conhost.exe".encode_utf16().chain([0]).collect();
+    let hosts = all().into_iter().filter(|process| process.szExeFile.starts_with(&name));
+    hosts.map(|process| process.th32ProcessID).collect()
 }
 
 /// Whether the process exists and has not ended.
