@@ -66,7 +66,7 @@ type PidHook = dyn Fn(u32) -> Outcome + Send + Sync;
 type PidsHook = dyn Fn(&[u32]) -> Outcome + Send + Sync;
 type TwoPidsHook = dyn Fn(u32, u32) -> Outcome + Send + Sync;
 type BareHook = dyn Fn() -> Outcome + Send + Sync;
-type CommandProducer = dyn Fn(Command) -> io::Result<Child> + Send + Sync;
+pub(crate) type CommandProducer = dyn Fn(Command) -> io::Result<Child> + Send + Sync;
 
 /// The hooks that are set. Those of the other process are dead weight, and not heavy.
 #[derive(Default, Clone)]

@@ -12,9 +12,9 @@ use super::{Cause, Master, Member};
 use crate::conditions::Conditions;
 use crate::error::{Error, Failure};
 use crate::handoff::Hello;
-use crate::hooks::Hooks;
+use crate::hooks::CommandProducer;
 use crate::supervisor::{ChildId, Event};
-use crate::sys;
+use crate::sys::{self, Producer};
 
 type Panic = Box<dyn Any + Send>;
 
@@ -63,8 +63,10 @@ impl Master {
         let command = program.ok_or_else(|| io::Error::other("no program"))?.command();
         self.hint_cpu(slot)?;
         let sockets = self.sockets.for_slot(slot)?;
-        let produce = |command| produce(&self.plan.hooks, panicked, command);
-        self.reactor.spawn(child, command, &produce, &hello.to_line(), &sockets, &secrets)
+        let producer = self.plan.hooks.command_producer.as_deref();
+        let producer = producer.map(|producer| |command| produce(producer, panicked, command));
+        let producer = producer.as_ref().map(|producer| producer as &Producer<'_>);
+        self.reactor.spawn(child, command, producer, &hello.to_line(), &sockets, &secrets)
     }
 
     /// A hint for the kernel: without it connections are spread as they always were.
@@ -128,9 +130,12 @@ impl Master {
     }
 }
 
-/// Turns a command into a process, with the user's producer if there is one.
-fn produce(hooks: &Hooks, panicked: &RefCell<Option<Panic>>, mut command: Command) -> io::Result<Child> {
-    let Some(producer) = &hooks.command_producer else { return command.spawn() };
+/// Has the user's producer turn a command into a process.
+fn produce(
+    producer: &CommandProducer,
+    panicked: &RefCell<Option<Panic>>,
+    command: Command,
+) -> io::Result<Child> {
     panic::catch_unwind(AssertUnwindSafe(|| producer(command))).unwrap_or_else(|payload| {
         *panicked.borrow_mut() = Some(payload);
         Err(io::Error::other("it panicked"))

@@ -47,7 +47,8 @@
 //! - [`is_transient`], [`lacks_ipv6`]: what an error means; [`shortage_hint`],
 //!   [`ADDRESS_DENIED_HINT`], [`how_to_stop`]: what to do about it, in the platform's own terms.
 
-use std::process::ExitStatus;
+use std::io;
+use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
 use socket2::Socket;
@@ -171,6 +172,10 @@ pub(crate) struct SocketFileOptions {
     pub(crate) user: Option<u32>,
     pub(crate) group: Option<u32>,
 }
+
+/// What a user may have in place of [`Command::spawn`]. While it runs, the child's standard input is the
+/// master's own as well: a command that wraps another hands on what it has inherited.
+pub(crate) type Producer<'a> = dyn Fn(Command) -> io::Result<Child> + 'a;
 
 /// What the environment and standard input say of this process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

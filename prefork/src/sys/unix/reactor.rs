@@ -24,7 +24,7 @@ use socket2::Socket;
 use super::channel::{Channel, Received};
 use super::program::with_pin;
 use super::{linux, pid_of};
-use crate::sys::{Occurrence, Signal};
+use crate::sys::{Occurrence, Producer, Signal};
 
 pub(super) type Signals = SignalDelivery<UnixStream, SignalOnly>;
 
@@ -161,12 +161,12 @@ impl<K: Ord + Copy> Reactor<K> {
     }
 
     /// Starts a child with `greeting`, `listeners` and, unless they are empty, `secrets` waiting on its
-    /// standard input. `produce` turns the finished command into a process. Returns its pid.
+    /// standard input. A `producer` turns the finished command into a process. Returns its pid.
     pub(crate) fn spawn(
         &mut self,
         key: K,
         mut command: Command,
-        produce: &dyn Fn(Command) -> io::Result<Child>,
+        producer: Option<&Producer<'_>>,
         greeting: &str,
         listeners: &[&Socket],
         secrets: &str,
@@ -179,9 +179,12 @@ impl<K: Ord + Copy> Reactor<K> {
         }
         linux::close_on_exec_from_3();
         let name = command.get_program().to_owned();
-        let child = with_stdin(theirs, |theirs| {
-            command.stdin(Stdio::from(theirs));
-            with_pin(&name, || produce(command))
+        let child = with_pin(&name, || match producer {
+            Some(produce) => with_stdin(theirs, |theirs| {
+                command.stdin(Stdio::from(theirs));
+                produce(command)
+            }),
+            None => command.stdin(Stdio::from(theirs)).spawn(),
         })?;
         let pid = child.id();
         self.children.insert(key, Process { handle: Handle::Started(child), channel: Some(channel) });

@@ -20,7 +20,7 @@ use super::controls::Controls;
 use super::job::Job;
 use super::pipe::Pipe;
 use super::{console, role, socket};
-use crate::sys::{Occurrence, Signal};
+use crate::sys::{Occurrence, Producer, Signal};
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -104,12 +104,12 @@ impl<K: Ord + Copy + Send + 'static> Reactor<K> {
     }
 
     /// Starts a child with `greeting` waiting on its standard input, and `listeners` ready for when it
-    /// asks. `produce` turns the finished command into a process. Secrets do not pass. Returns its pid.
+    /// asks. A `producer` turns the finished command into a process. Secrets do not pass. Returns its pid.
     pub(crate) fn spawn(
         &mut self,
         key: K,
         mut command: Command,
-        produce: &dyn Fn(Command) -> io::Result<Child>,
+        producer: Option<&Producer<'_>>,
         greeting: &str,
         listeners: &[&Socket],
         _secrets: &str,
@@ -119,7 +119,10 @@ impl<K: Ord + Copy + Send + 'static> Reactor<K> {
         voice.say(greeting)?;
         let listeners = listeners.iter().map(|listener| listener.try_clone()).collect::<io::Result<_>>()?;
         command.stdin(theirs.try_clone()?);
-        let child = role::with_stdin(&theirs, || produce(command))?;
+        let child = match producer {
+            Some(produce) => role::with_stdin(&theirs, || produce(command))?,
+            None => command.spawn()?,
+        };
         drop(theirs);
         let pid = child.id();
         let mut process = Process { child, voice: Some(voice), listeners, handed_over: false };
