@@ -6,6 +6,14 @@ pub use nix::sys::signal::Signal;
 #[cfg(windows)]
 pub use windows::Signal;
 
+/// Those that put a new generation in the place of the fleet's: a reload, and an upgrade where a process
+/// can become another program.
+pub const RENEWALS: &[Signal] = &[
+    Signal::SIGHUP,
+    #[cfg(unix)]
+    Signal::SIGUSR2,
+];
+
 /// Sends a signal to a process that exists.
 pub fn send(pid: u32, signal: Signal) {
     try_send(pid, signal).unwrap_or_else(|error| panic!("cannot send {signal} to {pid}: {error}"));
