@@ -50,7 +50,7 @@ fn serve_plain(_: TcpListener) {}
 
 fn serve(ln: TcpListener, child: ChildContext, config: Arc<ServerConfig>) -> io::Result<()> {
     assert!(!reveals_a_secret(), "child {}", child.slot());
-    for stream in ln.incoming() {
+    for stream in app::incoming(&ln) {
         let (stream, config) = (stream?, Arc::clone(&config));
         thread::spawn(move || answer(stream, config));
     }
