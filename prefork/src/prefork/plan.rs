@@ -12,7 +12,7 @@ use crate::listener::{Endpoint, Network, Sharing};
 use crate::master::Plan;
 use crate::serve::{Demand, TlsForm};
 use crate::supervisor::{RecoverPolicy, Settings};
-use crate::sys::Activated;
+use crate::sys::{self, Activated};
 use crate::title::default_title;
 use crate::tls::{self, Origin};
 
@@ -70,7 +70,11 @@ impl Prefork {
         let written: Vec<Endpoint> = addrs.iter().map(|addr| Endpoint::new(addr, self.network)).collect();
         let endpoints = self.or_activated(written, activated);
         check_demand(self.serve.demand, &endpoints, activated)?;
-        if self.reuseport && endpoints.iter().all(|endpoint| endpoint.network == Network::Unix) {
+        let is_unix = |endpoint: &&Endpoint| endpoint.network == Network::Unix;
+        if let (false, Some(unix)) = (sys::HAS_UNIX_SOCKETS, endpoints.iter().find(is_unix)) {
+            return Err(bad("addr", &unix.addr, "`host:port`: this system has no Unix sockets"));
+        }
+        if self.reuseport && endpoints.iter().all(|endpoint| is_unix(&endpoint)) {
             return Err(bad("reuseport", true, "`false`: Unix sockets are always shared"));
         }
         Ok(endpoints)

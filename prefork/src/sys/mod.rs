@@ -15,8 +15,8 @@
 //!   address; [`join_reuseport_group`], [`allow_quick_restart`]: options of its sockets.
 //! - [`steer`], [`unsteer`]: which sockets of a reuseport group get new connections; [`queued`]: how
 //!   many wait on one.
-//! - [`SocketFile`]: a Unix socket in the file system; [`set_defer_accept`], [`set_fast_open`]: options
-//!   of TCP listeners that not every system has.
+//! - [`HAS_UNIX_SOCKETS`], and [`SocketFile`]: one in the file system; [`set_defer_accept`],
+//!   [`set_fast_open`]: options of TCP listeners that not every system has.
 //! - [`prefer_cpu`]: which socket of a group is to get what arrives on a CPU.
 //! - [`find_user`], [`find_group`], [`groups_of`], [`allowed_cpus`] and the functions named `check_…`:
 //!   whether this process can have its children take on what the options ask for.

@@ -77,6 +77,9 @@ pub(crate) fn into_unix_listener(socket: Socket) -> io::Result<UnixListener> {
     Ok(socket.into())
 }
 
+/// Whether an address can be a Unix socket's.
+pub(crate) const HAS_UNIX_SOCKETS: bool = true;
+
 /// Whether a fleet has to ask for a socket for each slot.
 pub(crate) const NEEDS_REUSEPORT: bool = false;
 

@@ -107,6 +107,9 @@ pub(crate) fn os_string(bytes: Vec<u8>) -> Option<OsString> {
     String::from_utf8(bytes).ok().map(OsString::from)
 }
 
+/// Windows has some, but neither the standard library nor tokio knows them.
+pub(crate) const HAS_UNIX_SOCKETS: bool = false;
+
 /// The seed's contract: a program says that it knows how things are here.
 pub(crate) const NEEDS_REUSEPORT: bool = true;
 
