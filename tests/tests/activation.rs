@@ -113,7 +113,7 @@ fn several_sockets_come_in_their_order_and_files_stay() {
     let (web, addr) = tcp();
     // Two of one unit have one name.
     let server = activated(SOCKETS, vec![web, unix(&path)], "app:app").unset("addr");
-    let fleet = server.set("takes", "pair").set("addrs", "127.0.0.1:0,unix:/nowhere/app.sock").start();
+    let fleet = server.set("takes", "mixed").set("addrs", "127.0.0.1:0,unix:/nowhere/app.sock").start();
     fleet.console.wait_for(&format!("listening on {addr}, unix:{}", path.display()));
     assert_eq!(client::get(addr, "/role"), "true");
     assert_eq!(role_at(&path), "true");

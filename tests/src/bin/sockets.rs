@@ -2,32 +2,41 @@
 //! connection.
 //!
 //! Its options, besides those of every server: `addrs`, with commas between; `socket_options`: any
-//! value sets all that TCP listeners can have; `unix_mode`, `unix_owner`; `takes`: `tcp`, `unix`,
-//! `pair` or `tokio` (a Unix listener) in place of whatever there is; `overrides`: a file with addresses
-//! that count in place of the others, as if another program had been built with them.
+//! value sets all that TCP listeners can have; `unix_mode`, `unix_owner`; `takes`: `tcp`, `pair` (of
+//! TCP), `unix`, `mixed` (one of each) or `tokio` (a Unix listener) in place of whatever there is;
+//! `overrides`: a file with addresses that count in place of the others, as if another program had been
+//! built with them.
 
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::TcpListener;
+#[cfg(unix)]
 use std::os::unix::net::UnixListener;
 use std::process::ExitCode;
 use std::thread;
 
-use prefork::{Listener, Serve};
+use prefork::{Listener, Prefork, Serve};
 use prefork_tests::app;
 
-pub(crate) fn run() -> ExitCode {
+fn main() -> ExitCode {
     match app::option("takes").as_deref() {
         Some("tcp") => start(|ln: TcpListener| serve(vec![Listener::Tcp(ln)])),
+        Some("pair") => start(|(web, admin): (TcpListener, TcpListener)| {
+            serve(vec![Listener::Tcp(web), Listener::Tcp(admin)])
+        }),
+        #[cfg(unix)]
         Some("unix") => start(|ln: UnixListener| serve(vec![Listener::Unix(ln)])),
-        Some("pair") => start(|(web, admin): (TcpListener, UnixListener)| {
+        #[cfg(unix)]
+        Some("mixed") => start(|(web, admin): (TcpListener, UnixListener)| {
             serve(vec![Listener::Tcp(web), Listener::Unix(admin)])
         }),
+        #[cfg(unix)]
         Some("tokio") => start(serve_unix),
         _ => start(serve),
     }
 }
 
+#[cfg(unix)]
 async fn serve_unix(ln: tokio::net::UnixListener) -> io::Result<()> {
     loop {
         let (stream, _) = ln.accept().await?;
@@ -46,13 +55,18 @@ fn start<Args>(serve: impl Serve<Args>) -> ExitCode {
         fleet = fleet.unix_owner(owner);
     }
     if app::option("socket_options").is_some() {
-        fleet = fleet.nodelay(true).keepalive("90s").defer_accept("3s").fastopen(16);
+        fleet = with_socket_options(fleet);
     }
     let overrides = app::option("overrides").and_then(|path| fs::read_to_string(path).ok());
     match overrides.or_else(|| app::option("addrs")) {
         Some(addrs) => app::finish(fleet.addrs(addrs.split(',')).run()),
         None => app::start(fleet),
     }
+}
+
+fn with_socket_options(fleet: Prefork) -> Prefork {
+    let fleet = fleet.nodelay(true).keepalive("90s");
+    if cfg!(windows) { fleet } else { fleet.defer_accept("3s").fastopen(16) }
 }
 
 fn serve(listeners: Vec<Listener>) -> io::Result<()> {
@@ -65,7 +79,8 @@ fn serve(listeners: Vec<Listener>) -> io::Result<()> {
 
 fn accept_on(listener: Listener) -> io::Result<()> {
     match listener {
-        Listener::Tcp(listener) => listener.incoming().try_for_each(|stream| answer(stream?)),
+        Listener::Tcp(listener) => app::incoming(&listener).try_for_each(|stream| answer(stream?)),
+        #[cfg(unix)]
         Listener::Unix(listener) => listener.incoming().try_for_each(|stream| answer(stream?)),
         other => Err(io::Error::other(format!("{other:?} is new"))),
     }

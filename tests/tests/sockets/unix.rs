@@ -1,0 +1,249 @@
+//! Unix sockets.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::{self, UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use prefork_tests::fleet::Server;
+use prefork_tests::signal::{Signal, send};
+use prefork_tests::{client, wait};
+use tempfile::TempDir;
+
+use super::{SOCKETS, TWO, serves_through_everything};
+
+/// A directory, and the path of a socket in it.
+fn place() -> (TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("app.sock");
+    (directory, path)
+}
+
+/// A server on a Unix socket.
+fn at(path: &Path) -> Server {
+    Server::new(SOCKETS).set("addr", format!("unix:{}", path.display()))
+}
+
+fn get(mut stream: impl Read + Write, path: &str) -> io::Result<String> {
+    write!(stream, "GET {path} HTTP/1.1\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.trim_end().to_owned());
+    body.filter(|body| !body.is_empty()).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+}
+
+fn ask(path: &Path) -> io::Result<u32> {
+    let pid = get(UnixStream::connect(path)?, "/")?;
+    pid.parse().map_err(io::Error::other)
+}
+
+#[test]
+fn a_unix_socket_is_served_by_children_and_gone_with_the_fleet() {
+    for takes in ["unix", "any", "tokio"] {
+        let (_directory, path) = place();
+        let fleet = at(&path).set("takes", takes).start();
+        fleet.console.wait_for(&format!("listening on unix:{} (unix, one shared socket)", path.display()));
+        assert!(fleet.first_children().contains(&ask(&path).unwrap()), "{takes}");
+        fleet.stop();
+        assert!(!path.exists(), "{takes}");
+    }
+}
+
+#[test]
+fn the_network_unix_takes_a_path_without_a_prefix() {
+    let (_directory, path) = place();
+    let fleet = Server::new(SOCKETS).set("network", "unix").set("addr", path.display()).start();
+    ask(&path).unwrap();
+    fleet.stop();
+}
+
+#[test]
+fn the_file_has_the_mode_and_the_owner_that_are_wanted() {
+    let (_directory, path) = place();
+    let fleet = at(&path).set("unix_mode", "620").start();
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o620);
+    fleet.stop();
+    if !nix::unistd::geteuid().is_root() {
+        return eprintln!("skipped: only root can give a file away");
+    }
+    let fleet = at(&path).set("unix_owner", "65534:nogroup").start();
+    let file = fs::metadata(&path).unwrap();
+    assert_eq!((file.uid(), file.gid()), (65534, 65534));
+    fleet.stop();
+}
+
+#[test]
+fn a_stale_socket_is_replaced_and_one_in_use_refused() {
+    let (_directory, path) = place();
+    drop(UnixListener::bind(&path).unwrap());
+    let fleet = at(&path).start();
+    let refused = at(&path).run();
+    refused.assert_refused(&format!("cannot bind unix:{}: address already in use", path.display()));
+    // The second one has not taken the first one's file with it.
+    ask(&path).unwrap();
+    fleet.stop();
+}
+
+#[test]
+fn the_next_master_takes_over_what_a_killed_one_left() {
+    let (_directory, path) = place();
+    let mut fleet = at(&path).start();
+    send(fleet.master(), Signal::SIGKILL);
+    fleet.wait();
+    wait::until("the end of the orphans", || fleet.processes().is_empty());
+    assert!(path.exists());
+    let fleet = at(&path).start();
+    ask(&path).unwrap();
+    fleet.stop();
+}
+
+#[test]
+fn what_somebody_else_has_put_there_stays() {
+    let (_directory, path) = place();
+    let fleet = at(&path).start();
+    fs::remove_file(&path).unwrap();
+    let _theirs = UnixListener::bind(&path).unwrap();
+    fleet.stop();
+    assert!(path.exists());
+}
+
+#[test]
+fn an_abstract_name_needs_no_file() {
+    let name = format!("prefork-test-{}", std::process::id());
+    let fleet = Server::new(SOCKETS).set("addr", format!("unix:@{name}")).start();
+    let addr = net::SocketAddr::from_abstract_name(&name).unwrap();
+    let pid = get(UnixStream::connect_addr(&addr).unwrap(), "/").unwrap();
+    assert!(fleet.first_children().contains(&pid.parse().unwrap()));
+    fleet.stop();
+    UnixStream::connect_addr(&addr).unwrap_err();
+}
+
+#[test]
+fn unix_clients_notice_neither_reload_nor_upgrade_nor_crash() {
+    let (_directory, path) = place();
+    let fleet = at(&path).set("shutdown_grace", "30s").start();
+    let inode = fs::metadata(&path).unwrap().ino();
+    let over = AtomicBool::new(false);
+    let failures: Vec<io::Error> = thread::scope(|scope| {
+        let load = |_| {
+            scope.spawn(|| (0..).take_while(|_| !over.load(Ordering::SeqCst)).find_map(|_| ask(&path).err()))
+        };
+        let clients: Vec<_> = (0..4).map(load).collect();
+        for (signal, answer) in
+            [(Signal::SIGHUP, "reloaded:"), (Signal::SIGUSR2, "reloaded: every child is of generation 2")]
+        {
+            fleet.signal(signal);
+            fleet.console.wait_for(answer);
+        }
+        over.store(true, Ordering::SeqCst);
+        clients.into_iter().filter_map(|client| client.join().unwrap()).collect()
+    });
+    assert!(failures.is_empty(), "{failures:?}");
+    assert_eq!(fs::metadata(&path).unwrap().ino(), inode, "the socket's file is another");
+    let children = fleet.wait_for_children(2, &[]);
+    fleet.replace(&children[..1]);
+    ask(&path).unwrap();
+    fleet.stop();
+    assert!(!path.exists(), "the upgraded master has not removed the socket");
+}
+
+#[test]
+fn a_request_in_flight_on_a_unix_socket_outlives_the_stop() {
+    let (directory, path) = place();
+    let gate = directory.path().join("gate");
+    let mut fleet = at(&path).set("gate", gate.display()).set("shutdown_grace", "60s").start();
+    let mut stream = UnixStream::connect(&path).unwrap();
+    stream.write_all(b"GET /gate HTTP/1.1\r\n\r\n").unwrap();
+    stream.read_exact(&mut [0]).unwrap();
+    fleet.signal(Signal::SIGTERM);
+    fleet.console.wait_for("stopping:");
+    wait::until("the socket to be gone", || UnixStream::connect(&path).is_err());
+    fs::write(&gate, "").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.ends_with(|end: char| end.is_ascii_whitespace()), "cut short: {answer:?}");
+    assert!(fleet.wait().success());
+}
+
+#[test]
+fn a_unix_socket_beside_other_addresses_is_served_through_everything() {
+    for reuseport in [false, true] {
+        let (_directory, path) = place();
+        let addrs = format!("{TWO},unix:{}", path.display());
+        let server = Server::new(SOCKETS).set("addrs", addrs).set("shutdown_grace", "30s");
+        let fleet = if reuseport { server.set("reuseport", 1) } else { server }.start();
+        let tcp = fleet.addrs();
+        serves_through_everything(&fleet, || {
+            for addr in &tcp {
+                client::serving_pid(*addr);
+            }
+            ask(&path).unwrap_or_else(|error| panic!("{error}; {:#?}", fleet.console.lines()));
+        });
+        fleet.stop();
+        assert!(!path.exists());
+    }
+}
+
+#[test]
+fn listeners_of_each_kind_can_be_named_one_by_one() {
+    let (_directory, path) = place();
+    let addrs = format!("127.0.0.1:0,unix:{}", path.display());
+    let fleet = Server::new(SOCKETS).set("takes", "mixed").set("addrs", addrs).start();
+    ask(&path).unwrap();
+    fleet.stop();
+}
+
+#[test]
+fn an_upgrade_opens_new_addresses_and_closes_old_ones() {
+    let (directory, path) = place();
+    let (old, new) = (directory.path().join("old.sock"), directory.path().join("new.sock"));
+    let overrides = directory.path().join("overrides");
+    let addrs = |other: &Path| format!("unix:{},unix:{}", path.display(), other.display());
+    let server = Server::new(SOCKETS).set("addrs", addrs(&old)).set("overrides", overrides.display());
+    let fleet = server.start();
+    let inode = fs::metadata(&path).unwrap().ino();
+    fs::write(&overrides, addrs(&new)).unwrap();
+    fleet.signal(Signal::SIGUSR2);
+    fleet.console.wait_for("reloaded:");
+    assert_eq!(fs::metadata(&path).unwrap().ino(), inode);
+    ask(&path).unwrap();
+    ask(&new).unwrap();
+    assert!(!old.exists());
+    fleet.stop();
+    assert!(!path.exists() && !new.exists());
+}
+
+#[test]
+fn a_serve_function_of_a_unix_listener_takes_no_other_address() {
+    let server = Server::new(SOCKETS).set("takes", "unix").set("addrs", "127.0.0.1:0");
+    server.run().assert_refused("expected `unix:/path`, for the serve function takes");
+}
+
+#[test]
+fn bad_places_for_a_socket_are_refused() {
+    let (directory, path) = place();
+    let refused =
+        |addr: &str, reason: &str| Server::new(SOCKETS).set("addr", addr).run().assert_refused(reason);
+    fs::write(&path, "precious").unwrap();
+    refused(&format!("unix:{}", path.display()), "a file that is no socket");
+    assert!(path.exists());
+    refused("unix:", "no path");
+    refused("unix:@", "name is empty");
+    refused(&format!("unix:{}/", directory.path().display()), "a directory");
+    refused("unix:/no/such/directory/app.sock", "no such file or directory");
+    refused(&format!("unix:/{}", "x".repeat(200)), "SUN_LEN");
+    let file = format!("unix:{}/app2.sock", directory.path().display());
+    Server::new(SOCKETS).set("addr", &file).set("reuseport", 1).run().assert_refused("always shared");
+    Server::new(SOCKETS)
+        .set("addr", &file)
+        .set("unix_mode", "999")
+        .run()
+        .assert_refused("unix_mode cannot be `999`");
+    let owner = Server::new(SOCKETS).set("addr", &file).set("unix_owner", "no-such-user");
+    owner.run().assert_refused("unix_owner cannot be `no-such-user`: expected a user of this system");
+    Server::new(SOCKETS).set("network", "unix").unset("addr").run().assert_refused("addr cannot be `unset`");
+}
