@@ -1,4 +1,4 @@
-//! Strange surroundings: whatever state a fleet is started in, it serves, and it stops.
+//! Strange surroundings, as Unix has them: whatever state a fleet is started in, it serves, and it stops.
 #![cfg(target_os = "linux")]
 
 use std::fs;
@@ -139,21 +139,4 @@ fn descriptors_that_the_master_inherited_do_not_leak_into_children() {
         assert!(!has_secret(child), "{:?}", proc::descriptors(child));
     }
     fleet.stop();
-}
-
-#[test]
-fn a_fleet_without_any_environment_serves() {
-    let mut server = Server::new(SERVER);
-    let kept: Vec<_> = server
-        .command
-        .get_envs()
-        .map(|(name, value)| (name.to_owned(), value.map(ToOwned::to_owned)))
-        .collect();
-    server.command.env_clear();
-    for (name, value) in kept {
-        if let Some(value) = value {
-            server.command.env(name, value);
-        }
-    }
-    lives_a_full_life(server.start());
 }

@@ -1,4 +1,5 @@
-//! Too few descriptors, too few processes: a clear line or a working fleet, and never a hang.
+//! Too few descriptors, too few processes, by the limits that Unix sets: a clear line or a working fleet,
+//! and never a hang.
 #![cfg(target_os = "linux")]
 
 use std::fs;

@@ -1,6 +1,7 @@
 //! Options from the environment, where the program leaves them open.
 #![cfg(any(target_os = "linux", windows))]
 
+use std::env;
 use std::net::Ipv4Addr;
 use std::thread;
 
@@ -17,6 +18,24 @@ fn the_environment_stands_in_for_address_and_workers_that_are_not_set() {
     assert_eq!(fleet.addr().ip(), Ipv4Addr::new(127, 0, 0, 2));
     assert_eq!(fleet.first_children().len(), 3);
     assert!(fleet.first_children().contains(&client::serving_pid(fleet.addr())));
+    fleet.stop();
+}
+
+#[test]
+fn a_fleet_without_any_environment_serves() {
+    let mut server = Server::new(SERVER);
+    let said =
+        server.command.get_envs().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())));
+    let said: Vec<_> = said.collect();
+    server.command.env_clear().envs(said);
+    // Without this one Windows has no sockets.
+    if let Some(root) = env::var_os("SystemRoot") {
+        server.command.env("SystemRoot", root);
+    }
+    let fleet = server.start();
+    client::serving_pid(fleet.addr());
+    fleet.replace(&fleet.first_children());
+    client::serving_pid(fleet.addr());
     fleet.stop();
 }
 
