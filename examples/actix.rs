@@ -24,8 +24,9 @@ use prefork::ChildContext;
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
 
 // It does not take `Shutdown`, for nothing has to be done: once this child is to stop, no new connection
-// comes in, and the process ends when the last one is closed. `ServerHandle::stop` would drop what was
-// accepted just before, and at times even requests under way: its threads may end in the wrong order.
+// comes in (on Windows some do, until no client is left), and the process ends when the last one is closed.
+// `ServerHandle::stop` would drop what was accepted just before, and at times even requests under way: its
+// threads may end in the wrong order.
 // Windows wants `reuseport` said.
 #[prefork::main(reuseport = cfg!(windows))]
 fn serve(ln: TcpListener, child: ChildContext) -> io::Result<()> {
