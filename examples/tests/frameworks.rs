@@ -32,8 +32,7 @@ fn assert_reloads_unnoticed(fleet: &Fleet, clients: Vec<Client>, kinds: &[&str])
     let first = fleet.first_children();
     let tally = load::of(clients, || {
         for time in 1..=3 {
-            fleet.signal(Signal::SIGHUP);
-            wait::until("a reload", || fleet.console.lines_with("reloaded:").len() >= time);
+            fleet.operate(Signal::SIGHUP, time, "reloaded:");
         }
         // The last of the old children has been told to stop; the load goes on until it has ended.
         wait::until("the end of the old children", || fleet.children().len() == 2);

@@ -124,6 +124,12 @@ impl Tally {
         self.answers.values().sum()
     }
 
+    /// Checks that there were requests, and that each was answered.
+    pub fn assert_unnoticed(&self) {
+        assert!(self.failures.is_empty(), "{self:?}");
+        assert!(self.answered() > 0, "no load: {self:?}");
+    }
+
     /// The counts of both.
     #[must_use]
     pub fn plus(mut self, other: Self) -> Self {

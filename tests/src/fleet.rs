@@ -170,6 +170,19 @@ impl Fleet {
         send(self.master(), signal);
     }
 
+    /// Sends the master a signal, and waits for the `n`th line that answers it.
+    pub fn operate(&self, signal: Signal, n: usize, answer: &str) {
+        self.signal(signal);
+        self.console.wait_for_nth(n, answer);
+    }
+
+    /// How many descriptors the master has, and how many listening sockets of the fleet's port are among
+    /// them.
+    pub fn master_descriptors(&self) -> (usize, usize) {
+        let master = self.master();
+        (proc::handle_count(master), proc::held_listeners(master, self.addr().port()))
+    }
+
     /// Waits for the master's end; checks that it never met something that it thought impossible.
     pub fn wait(&mut self) -> ExitStatus {
         let console = self.console.clone();

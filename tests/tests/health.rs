@@ -169,8 +169,7 @@ fn health_is_told_through_reloads_and_upgrades_on_the_same_socket() {
     let renewals = [RENEWALS, RENEWALS].concat();
     let tally = client::under_load(addr, "/readyz", 2, || {
         for (time, signal) in renewals.iter().enumerate() {
-            fleet.signal(*signal);
-            fleet.console.wait_for_nth(time + 1, "reloaded:");
+            fleet.operate(*signal, time + 1, "reloaded:");
         }
     });
     assert!(tally.answered() > 0);

@@ -29,13 +29,6 @@ fn server(form: &str, identity: &Identity) -> Server {
         .set("shutdown_grace", "30s")
 }
 
-/// Sends a signal and waits for the `count`th line that answers it.
-fn operate(fleet: &Fleet, signal: Signal, answer: &str, count: usize) {
-    fleet.signal(signal);
-    let what = || format!("{count} lines with {answer:?} in {:#?}", fleet.console.lines());
-    wait::for_some_or(what, || (fleet.console.lines_with(answer).len() >= count).then_some(()));
-}
-
 #[test]
 fn a_configuration_is_made_of_files_and_of_embedded_material() {
     for form in FORMS {
@@ -106,9 +99,9 @@ fn a_renewed_certificate_is_taken_into_use_unnoticed() {
                 wait::until("a visit", || client.visit(addr).is_ok());
                 fs::copy(coming.cert(), identity.cert()).unwrap();
                 fs::copy(coming.key(), identity.key()).unwrap();
-                operate(&fleet, *signal, "reloaded:", 1);
+                fleet.operate(*signal, 1, "reloaded:");
             });
-            assert!(tally.failures.is_empty() && tally.answered() > 0, "{tally:?}");
+            tally.assert_unnoticed();
             fleet.wait_for_children(2, &first);
             // Who remembers a session with the old one sees the new one too.
             let remembering = (0..20).map(|_| client.visit(addr).unwrap());
@@ -129,7 +122,7 @@ fn a_bad_new_certificate_changes_nothing() {
     let mut refused = 0;
     let mut refuse = |signal: Signal, reason: &str| {
         refused += 1;
-        operate(&fleet, signal, "the fleet keeps the certificate that it has", refused);
+        fleet.operate(signal, refused, "the fleet keeps the certificate that it has");
         let lines = fleet.console.lines_with("the fleet keeps");
         assert!(lines[refused - 1].contains(reason), "{lines:#?}");
         assert_eq!(fleet.children_started(), children.len(), "no child is started");
@@ -152,7 +145,7 @@ fn a_bad_new_certificate_changes_nothing() {
     // And when the files are good again, so is a reload.
     fs::write(identity.cert(), good.0).unwrap();
     fs::write(identity.key(), good.1).unwrap();
-    operate(&fleet, Signal::SIGHUP, "reloaded:", 1);
+    fleet.operate(Signal::SIGHUP, 1, "reloaded:");
     client.visit(fleet.addr()).unwrap();
     fleet.stop();
 }
@@ -179,7 +172,7 @@ fn children_need_no_access_to_the_files() {
 fn the_certificate_of_a_generation_outlives_an_upgrade() {
     let identity = Identity::new();
     let fleet = server("blocking", &identity).start();
-    operate(&fleet, Signal::SIGUSR2, "reloaded:", 1);
+    fleet.operate(Signal::SIGUSR2, 1, "reloaded:");
     fs::remove_file(identity.key()).unwrap();
     let children = fleet.wait_for_children(2, &fleet.first_children());
     fleet.replace(&children);
@@ -227,7 +220,7 @@ fn a_session_from_before_the_authorities_changed_is_not_resumed() {
         client.visit(fleet.addr()).unwrap();
         assert!(client.visit(fleet.addr()).unwrap().resumed);
         fs::copy(next.cert(), &ca).unwrap();
-        operate(&fleet, Signal::SIGHUP, "reloaded:", 1);
+        fleet.operate(Signal::SIGHUP, 1, "reloaded:");
         fleet.wait_for_children(workers, &fleet.first_children());
         client.visit(fleet.addr()).unwrap_err();
         Client::new(&[&identity], Some(&next)).visit(fleet.addr()).unwrap();
@@ -318,7 +311,7 @@ fn a_key_that_is_roots_alone_serves_a_fleet_that_is_nobodys() {
         client.visit(fleet.addr()).unwrap();
         fleet.replace(&fleet.first_children());
         client.visit(fleet.addr()).unwrap();
-        operate(&fleet, Signal::SIGHUP, "reloaded:", 1);
+        fleet.operate(Signal::SIGHUP, 1, "reloaded:");
         client.visit(fleet.addr()).unwrap();
         fleet.stop();
     }

@@ -6,9 +6,9 @@
 use std::collections::BTreeSet;
 
 use prefork_tests::fleet::{Fleet, Server};
-use prefork_tests::tls::{Client, Identity};
 #[cfg(unix)]
-use prefork_tests::{signal::Signal, wait};
+use prefork_tests::signal::Signal;
+use prefork_tests::tls::{Client, Identity};
 
 const TLS_CONFIG: &str = env!("CARGO_BIN_EXE_tls_config");
 const VISITS: usize = 60;
@@ -62,8 +62,7 @@ fn sessions_outlive_crashes_reloads_and_upgrades() {
         fleet.replace(&fleet.first_children());
         assert_eq!(resumed(&fleet, &client, 10).0, 10, "after a crash");
         for (count, signal) in [Signal::SIGHUP, Signal::SIGUSR2, Signal::SIGHUP].into_iter().enumerate() {
-            fleet.signal(signal);
-            wait::until("a reload", || fleet.console.lines_with("reloaded:").len() > count);
+            fleet.operate(signal, count + 1, "reloaded:");
             assert_eq!(resumed(&fleet, &client, 10).0, 10, "after {signal}, {version:?}");
         }
         fleet.stop();

@@ -1,7 +1,7 @@
 //! Processes, looked at from outside: through `/proc`, or as Windows' snapshots show them.
 //!
-//! Both platforms have [`Family`], `Orphan`, `is_alive`, `is_stopped`, `children`, `zombies`, `thread_count` and
-//! `handle_count`; whatever else `/proc` shows is for tests of Linux alone.
+//! Both platforms have [`Family`], `Orphan`, `is_alive`, `is_stopped`, `children`, `zombies`, `thread_count`,
+//! `handle_count` and `held_listeners`; whatever else `/proc` shows is for tests of Linux alone.
 
 use std::process::{Child, Command};
 

@@ -130,6 +130,11 @@ pub fn held_inodes(pid: u32, inodes: &BTreeSet<u64>) -> BTreeSet<u64> {
     held.filter(|inode| inodes.contains(inode)).collect()
 }
 
+/// How many sockets that listen on `port` the process has.
+pub fn held_listeners(pid: u32, port: u16) -> usize {
+    held_inodes(pid, &listening_inodes(port)).len()
+}
+
 /// A field of `/proc/PID/status`, or of a thread's if `pid` is one.
 pub fn status_field(pid: u32, name: &str) -> Option<String> {
     let status = fs::read_to_string(path(pid, "status")).ok()?;
