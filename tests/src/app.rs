@@ -231,8 +231,8 @@ pub fn wait_at_gate() {
 }
 
 /// Whether this process was only started for an errand, which is then done: to tell its `role`, to
-/// `exit` with a status, to `sleep`, to `run` another program, or to press `ctrl-c` in the console of a
-/// process.
+/// `exit` with a status, to `sleep`, to `run` another program, if need be as a service, or to press
+/// `ctrl-c` in the console of a process.
 pub fn ran_errand() -> bool {
     let mut arguments = env::args().skip(1);
     match arguments.next().as_deref() {
@@ -245,6 +245,11 @@ pub fn ran_errand() -> bool {
         Some("ctrl-c") => {
             let pid = arguments.next().and_then(|pid| pid.parse().ok()).expect("a pid");
             crate::terminal::press_ctrl_c(pid).expect("Ctrl-C can be pressed");
+        }
+        #[cfg(windows)]
+        Some("serve") => {
+            let mut service = Command::new(arguments.next().expect("a program"));
+            run(crate::terminal::without_any(&mut service).args(arguments));
         }
         Some("run") => run(Command::new(arguments.next().expect("a program")).args(arguments)),
         _ => return false,

@@ -5,7 +5,7 @@
 use std::fs;
 
 use prefork_tests::fleet::{Fleet, Server};
-use prefork_tests::signal::Signal;
+use prefork_tests::signal::{Signal, send};
 use prefork_tests::{client, proc, wait};
 
 const SERVER: &str = env!("CARGO_BIN_EXE_server");
@@ -25,6 +25,35 @@ fn an_operator_is_told_what_stands_for_a_signal() {
     let event = format!(r"stop with Ctrl-C or the event Global\prefork-{}-stop", fleet.master());
     fleet.console.wait_for(&event);
     fleet.stop();
+}
+
+#[test]
+fn a_fleet_lives_without_a_console_and_without_standard_handles() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("log");
+    let said = |what: &str| {
+        fs::read_to_string(&log).unwrap_or_default().lines().find_map(|line| {
+            line.split_once(what)
+                .map(|(_, rest)| rest.split([' ', ',']).next().unwrap_or_default().to_owned())
+        })
+    };
+    let server = Server::through(&[SERVER, "serve"], SERVER).set("log_file", log.display());
+    let mut fleet = server.launch();
+    let master: u32 = wait::for_some("a master", || said("master pid ")).parse().unwrap();
+    wait::until("a fleet that is ready", || said("children ready").is_some());
+    let addr = said("listening on ").unwrap().parse().unwrap();
+    let victim = client::serving_pid(addr);
+    send(victim, Signal::SIGKILL);
+    wait::until("a successor", || said(&format!("in place of pid {victim}")).is_some());
+    assert!(proc::children(master).contains(&client::serving_pid(addr)));
+    client::try_get(addr, "/panic").unwrap_err();
+    send(master, Signal::SIGTERM);
+    assert_eq!(fleet.wait().code(), Some(0));
+    assert_eq!(
+        fleet.console.wait_for_end(),
+        Vec::<String>::new(),
+        "whoever panics says so, if somebody listens"
+    );
 }
 
 #[test]

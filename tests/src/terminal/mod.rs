@@ -14,7 +14,7 @@ mod windows;
 #[cfg(windows)]
 use windows::Keyboard;
 #[cfg(windows)]
-pub(crate) use windows::press_ctrl_c;
+pub(crate) use windows::{press_ctrl_c, without_any};
 
 /// A server that has a terminal of its own, in whose foreground it runs.
 #[derive(Debug)]

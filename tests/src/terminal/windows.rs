@@ -5,11 +5,13 @@ use std::io;
 use std::os::windows::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::ptr;
 
 use windows_sys::Win32::System::Console::{
-    AttachConsole, CTRL_C_EVENT, FreeConsole, GenerateConsoleCtrlEvent, SetConsoleCtrlHandler,
+    AttachConsole, CTRL_C_EVENT, FreeConsole, GenerateConsoleCtrlEvent, STD_ERROR_HANDLE, STD_INPUT_HANDLE,
+    STD_OUTPUT_HANDLE, SetConsoleCtrlHandler, SetStdHandle,
 };
-use windows_sys::Win32::System::Threading::CREATE_NO_WINDOW;
+use windows_sys::Win32::System::Threading::{CREATE_NO_WINDOW, DETACHED_PROCESS};
 
 use crate::fleet::{Fleet, Server};
 
@@ -39,6 +41,15 @@ pub(crate) fn press_ctrl_c(master: u32) -> io::Result<()> {
         check(SetConsoleCtrlHandler(None, 1))?;
         check(GenerateConsoleCtrlEvent(CTRL_C_EVENT, 0))
     }
+}
+
+/// Has `command` run as services do: without a console, and with nothing for standard input and output.
+pub(crate) fn without_any(command: &mut Command) -> &mut Command {
+    for handle in [STD_INPUT_HANDLE, STD_OUTPUT_HANDLE, STD_ERROR_HANDLE] {
+        // SAFETY: it only replaces a number, which the command inherits.
+        unsafe { SetStdHandle(handle, ptr::null_mut()) };
+    }
+    command.creation_flags(DETACHED_PROCESS)
 }
 
 fn check(answer: windows_sys::core::BOOL) -> io::Result<()> {
