@@ -5,12 +5,13 @@
 //! has set stays as it is.
 
 use std::env;
+use std::ops::RangeInclusive;
 
 use super::Prefork;
 use super::privileges::{NICE, OPEN_FILES};
-use super::sockets::QUEUES;
+use super::sockets::{BACKLOGS, QUEUES};
 use super::supervision::{FAILURES, SLOTS};
-use super::value::bad;
+use super::value::{Ranged, bad};
 use crate::sys;
 use crate::tls::Origin;
 
@@ -28,44 +29,24 @@ const fn variable(name: &'static str, option: &'static str, set: fn(Prefork, &st
 const VARIABLES: &[Variable] = &[
     variable("PREFORK_ADDR", "addr", |fleet, text| fleet.addrs(text.split(',').map(str::trim))),
     variable("PREFORK_NETWORK", "network", |fleet, text| fleet.network(text)),
-    variable("PREFORK_REUSEPORT", "reuseport", |mut fleet, text| {
-        fleet.reuseport = fleet.read("reuseport", text).unwrap_or(fleet.reuseport);
-        fleet
-    }),
-    variable("PREFORK_BACKLOG", "backlog", |mut fleet, text| {
-        fleet.set_backlog(text);
-        fleet
-    }),
-    variable("PREFORK_NODELAY", "nodelay", |mut fleet, text| {
-        fleet.sockets.nodelay = fleet.read("nodelay", text).unwrap_or(false);
-        fleet
-    }),
+    variable("PREFORK_REUSEPORT", "reuseport", |fleet, text| fleet.switch(text, Prefork::reuseport)),
+    variable("PREFORK_BACKLOG", "backlog", |fleet, text| fleet.number(text, BACKLOGS, Prefork::backlog)),
+    variable("PREFORK_NODELAY", "nodelay", |fleet, text| fleet.switch(text, Prefork::nodelay)),
     variable("PREFORK_KEEPALIVE", "keepalive", |fleet, text| fleet.keepalive(text)),
     variable("PREFORK_DEFER_ACCEPT", "defer_accept", |fleet, text| fleet.defer_accept(text)),
-    variable("PREFORK_FASTOPEN", "fastopen", |mut fleet, text| {
-        fleet.sockets.fastopen = fleet.read_in("fastopen", text, QUEUES);
-        fleet
-    }),
+    variable("PREFORK_FASTOPEN", "fastopen", |fleet, text| fleet.number(text, QUEUES, Prefork::fastopen)),
     variable("PREFORK_UNIX_MODE", "unix_mode", |fleet, text| fleet.unix_mode(text)),
     variable("PREFORK_UNIX_OWNER", "unix_owner", |fleet, text| fleet.unix_owner(text)),
     variable("PREFORK_HEALTH", "health", |fleet, text| fleet.health(text)),
-    variable("PREFORK_WORKERS", "workers", |mut fleet, text| {
-        fleet.workers = fleet.read_in("workers", text, SLOTS);
-        fleet
-    }),
-    variable("PREFORK_RECOVER", "recover", |mut fleet, text| {
-        fleet.recover = fleet.read_in("recover", text, FAILURES);
-        fleet
-    }),
+    variable("PREFORK_WORKERS", "workers", |fleet, text| fleet.number(text, SLOTS, Prefork::workers)),
+    variable("PREFORK_RECOVER", "recover", |fleet, text| fleet.number(text, FAILURES, Prefork::recover)),
     variable("PREFORK_RECOVER_WINDOW", "recover_window", |fleet, text| fleet.recover_window(text)),
     variable("PREFORK_RECOVER_INTERVAL", "recover_interval", |fleet, text| fleet.recover_interval(text)),
     variable("PREFORK_SHUTDOWN_GRACE", "shutdown_grace", |fleet, text| fleet.shutdown_grace(text)),
     variable("PREFORK_START_TIMEOUT", "start_timeout", |fleet, text| fleet.start_timeout(text)),
     variable("PREFORK_STOP_DELAY", "stop_delay", |fleet, text| fleet.stop_delay(text)),
-    variable("PREFORK_RELOAD_PARALLEL", "reload_parallel", |mut fleet, text| {
-        let slots = fleet.read_in("reload_parallel", text, SLOTS);
-        fleet.reload_parallel = slots.unwrap_or(fleet.reload_parallel);
-        fleet
+    variable("PREFORK_RELOAD_PARALLEL", "reload_parallel", |fleet, text| {
+        fleet.number(text, SLOTS, Prefork::reload_parallel)
     }),
     variable("PREFORK_MAX_LIFETIME", "max_lifetime", |fleet, text| fleet.max_lifetime(text)),
     variable("PREFORK_MAX_RSS", "max_rss", |fleet, text| fleet.max_rss(text)),
@@ -73,18 +54,11 @@ const VARIABLES: &[Variable] = &[
     variable("PREFORK_TITLE", "title", |fleet, text| fleet.title(text)),
     variable("PREFORK_USER", "user", |fleet, text| fleet.user(text)),
     variable("PREFORK_GROUP", "group", |fleet, text| fleet.group(text)),
-    variable("PREFORK_NO_NEW_PRIVS", "no_new_privs", |mut fleet, text| {
-        fleet.wishes.no_new_privs = fleet.read("no_new_privs", text).unwrap_or_default();
-        fleet
-    }),
+    variable("PREFORK_NO_NEW_PRIVS", "no_new_privs", |fleet, text| fleet.switch(text, Prefork::no_new_privs)),
     variable("PREFORK_CPU_AFFINITY", "cpu_affinity", |fleet, text| fleet.cpu_affinity(text)),
-    variable("PREFORK_NICE", "nice", |mut fleet, text| {
-        fleet.wishes.nice = fleet.read_in("nice", text, NICE);
-        fleet
-    }),
-    variable("PREFORK_RLIMIT_NOFILE", "rlimit_nofile", |mut fleet, text| {
-        fleet.wishes.open_files = fleet.read_in("rlimit_nofile", text, OPEN_FILES);
-        fleet
+    variable("PREFORK_NICE", "nice", |fleet, text| fleet.number(text, NICE, Prefork::nice)),
+    variable("PREFORK_RLIMIT_NOFILE", "rlimit_nofile", |fleet, text| {
+        fleet.number(text, OPEN_FILES, Prefork::rlimit_nofile)
     }),
     variable("PREFORK_LANDLOCK_READ", "landlock_read", |fleet, text| {
         fleet.landlock_read(env::split_paths(text))
@@ -101,10 +75,7 @@ const VARIABLES: &[Variable] = &[
         fleet
     }),
     #[cfg(feature = "rustls")]
-    variable("PREFORK_CLIENT_CA", "client_ca", |mut fleet, text| {
-        fleet.serving.tls.client_ca = Some(Origin::File(text.into()));
-        fleet
-    }),
+    variable("PREFORK_CLIENT_CA", "client_ca", |fleet, text| fleet.client_ca(text)),
     #[cfg(feature = "tokio")]
     variable("PREFORK_RUNTIME", "runtime", |fleet, text| fleet.runtime(text)),
 ];
@@ -142,6 +113,27 @@ impl Prefork {
             }
         }
         self
+    }
+
+    /// Sets an option whose method takes a number, from the text of one in `range`.
+    fn number<T: Ranged>(mut self, text: &str, range: RangeInclusive<T>, set: fn(Self, T) -> Self) -> Self {
+        match self.read_in(self.variable(), text, range) {
+            Some(number) => set(self, number),
+            None => self,
+        }
+    }
+
+    /// Sets an option whose method takes a `bool`.
+    fn switch(mut self, text: &str, set: fn(Self, bool) -> Self) -> Self {
+        match self.read(self.variable(), text) {
+            Some(on) => set(self, on),
+            None => self,
+        }
+    }
+
+    /// What messages call the option, while its variable is read.
+    fn variable(&self) -> &'static str {
+        self.reading.unwrap_or_default()
     }
 
     /// Says which variables have no effect, for somebody meant one when he set it.

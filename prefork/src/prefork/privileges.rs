@@ -18,10 +18,10 @@ pub(super) const OPEN_FILES: RangeInclusive<u32> = 16..=1 << 30;
 pub(super) struct Wishes {
     user: Option<Said>,
     group: Option<Said>,
-    pub(super) no_new_privs: bool,
+    no_new_privs: bool,
     cpu_affinity: Option<(&'static str, CpuAffinity)>,
-    pub(super) nice: Option<i32>,
-    pub(super) open_files: Option<u32>,
+    nice: Option<i32>,
+    open_files: Option<u32>,
     files: Option<Files>,
 }
 

@@ -73,13 +73,9 @@ impl Prefork {
 
     /// How many connections may wait to be accepted. Default: the system's maximum.
     pub fn backlog(mut self, backlog: u32) -> Self {
-        self.set_backlog(backlog);
-        self
-    }
-
-    pub(super) fn set_backlog(&mut self, backlog: impl OptionValue<u32>) {
         let backlog = self.read_in("backlog", backlog, BACKLOGS);
         self.sockets.backlog = backlog.and_then(|backlog| i32::try_from(backlog).ok());
+        self
     }
 
     /// Whether connections send small pieces at once (`TCP_NODELAY`, set on the listener, from which
