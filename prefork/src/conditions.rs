@@ -8,8 +8,8 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::PathBuf;
 
+use crate::encoding::{escape, unescape};
 use crate::error::Error;
-use crate::escape::{escape, unescape};
 use crate::sys;
 
 /// See the [module](self). The default: those of the master.

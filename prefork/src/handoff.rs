@@ -27,7 +27,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::conditions::Conditions;
-use crate::escape::{escape, unescape};
+use crate::encoding::{escape, unescape};
 use crate::sys::GREETING;
 
 /// What a child needs to know.

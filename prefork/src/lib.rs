@@ -79,8 +79,8 @@
 pub mod __private;
 mod child;
 mod conditions;
+mod encoding;
 mod error;
-mod escape;
 mod handoff;
 pub mod hooks;
 mod listener;

@@ -15,6 +15,7 @@ use std::fmt::Write as _;
 #[cfg(feature = "rustls")]
 use super::tickets::Ratchet;
 use super::{Files, Options, material, validity};
+use crate::encoding::{from_hex, hex};
 use crate::error::Error;
 
 /// What is handed over.
@@ -31,9 +32,9 @@ impl Secrets {
         let mut secrets = Self::default();
         for line in text.lines() {
             let mut words = line.split(' ');
-            match (words.next(), words.next(), words.next().and_then(bytes)) {
+            match (words.next(), words.next(), words.next().and_then(from_hex)) {
                 (Some("file"), Some(name), Some(content)) => {
-                    bytes(name).into_iter().for_each(|name| secrets.files.add(name, content.clone()));
+                    from_hex(name).into_iter().for_each(|name| secrets.files.add(name, content.clone()));
                 }
                 #[cfg(feature = "rustls")]
                 (Some("tickets"), Some(epoch), Some(state)) => {
@@ -146,33 +147,10 @@ fn new_ratchet() -> Result<Ratchet, Error> {
     })
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
-fn bytes(hex: &str) -> Option<Vec<u8>> {
-    let digits: Vec<u8> =
-        hex.chars().map(|digit| digit.to_digit(16)?.try_into().ok()).collect::<Option<_>>()?;
-    (digits.len() % 2 == 0).then(|| digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::Origin;
     use super::*;
-
-    #[test]
-    fn bytes_survive_the_wire() {
-        let all: Vec<u8> = (0..=u8::MAX).collect();
-        assert_eq!(bytes(&hex(&all)), Some(all));
-        assert_eq!(bytes(""), Some(Vec::new()));
-        assert_eq!(bytes("abc"), None);
-        assert_eq!(bytes("xy"), None);
-        assert_eq!(bytes("é"), None);
-    }
 
     #[test]
     fn files_survive_the_wire_and_news_are_skipped() {

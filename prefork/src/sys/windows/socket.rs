@@ -1,6 +1,5 @@
 //! Calls on sockets that std does not make.
 
-use std::fmt::Write as _;
 use std::io;
 use std::os::windows::io::{AsRawSocket, FromRawSocket, RawSocket};
 use std::sync::OnceLock;
@@ -12,6 +11,8 @@ use windows_sys::Win32::Networking::WinSock::{
     WSAStartup, setsockopt,
 };
 use windows_sys::Win32::System::IO::CancelIoEx;
+
+use crate::encoding::{from_hex, hex};
 
 /// A socket, described for another process. The type has no padding: every byte of it means something.
 const DESCRIPTION: usize = size_of::<WSAPROTOCOL_INFOW>();
@@ -27,26 +28,14 @@ pub(super) fn export(listener: &Socket, pid: u32) -> io::Result<String> {
     }
     // SAFETY: same size, no padding, and every byte pattern is an array of bytes.
     let bytes: [u8; DESCRIPTION] = unsafe { std::mem::transmute(description) };
-    let mut text = String::with_capacity(2 * DESCRIPTION);
-    for byte in bytes {
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    Ok(text)
+    Ok(hex(&bytes))
 }
 
 /// Opens a socket that another process has described for this one.
 pub(super) fn import(text: &str) -> io::Result<Socket> {
     let broken = || io::Error::new(io::ErrorKind::InvalidData, "the master sent a socket that is none");
-    let digits = text.as_bytes();
-    let mut bytes = [0; DESCRIPTION];
-    if digits.len() != 2 * DESCRIPTION {
-        return Err(broken());
-    }
-    for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        let pair = std::str::from_utf8(pair).map_err(|_| broken())?;
-        *byte = u8::from_str_radix(pair, 16).map_err(|_| broken())?;
-    }
+    let bytes: [u8; DESCRIPTION] =
+        from_hex(text).and_then(|bytes| bytes.try_into().ok()).ok_or_else(broken)?;
     // SAFETY: same size, and the type is made of integers: every byte pattern is one.
     let description: WSAPROTOCOL_INFOW = unsafe { std::mem::transmute(bytes) };
     start()?;
