@@ -55,14 +55,12 @@ impl Group {
         let place = place.map_err(|reason| Error::Resolve { addr: addr.clone(), network, reason })?;
         let bind_error = |source| Error::Bind { addr: addr.clone(), network, source };
         let (first, place, file) = bind(place, sharing, options).map_err(bind_error)?;
-        if let Place::Tcp(_) = place {
-            options.apply(&first)?;
-        }
-        first.listen(options.backlog()).map_err(bind_error)?;
         let sharing = sharing_at(&place, sharing);
         let steering = Steering::Everywhere;
         let endpoint = endpoint.clone();
         let mut group = Self { endpoint, place, sharing, sockets: vec![first], file, options, steering };
+        group.set_options()?;
+        group.sockets.iter().try_for_each(|first| first.listen(options.backlog())).map_err(bind_error)?;
         if sharing == Sharing::Reuseport {
             group.open_up_to(slots.saturating_sub(1)).map_err(bind_error)?;
         }
@@ -82,11 +80,10 @@ impl Group {
             network: endpoint.network,
             source,
         })?;
-        if let Place::Tcp(_) = place {
-            options.apply(&socket)?;
-        }
         let (sharing, steering) = (Sharing::Shared, Steering::Everywhere);
-        Ok(Self { endpoint, place, sharing, sockets: vec![socket], file: None, options, steering })
+        let group = Self { endpoint, place, sharing, sockets: vec![socket], file: None, options, steering };
+        group.set_options()?;
+        Ok(group)
     }
 
     /// Takes over sockets that another program opened, in the order of their slots.
@@ -106,8 +103,8 @@ impl Group {
         Ok(Self { endpoint, place, sharing, sockets, file, options, steering: Steering::Unknown })
     }
 
-    /// Sets options that may have changed with the program.
-    pub(super) fn renew_options(&self) -> Result<(), Error> {
+    /// Sets what the options say of TCP sockets, also where another program had said something else.
+    pub(super) fn set_options(&self) -> Result<(), Error> {
         let is_tcp = matches!(self.place, Place::Tcp(_));
         self.sockets.iter().filter(|_| is_tcp).try_for_each(|socket| self.options.apply(socket))
     }

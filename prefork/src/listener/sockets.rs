@@ -65,9 +65,9 @@ impl Sockets {
         Ok(Self { groups: passed.iter().map(&mut adopt).collect::<io::Result<_>>()? })
     }
 
-    /// Sets options that may have changed with the program.
-    pub(crate) fn renew_options(&self) -> Result<(), Error> {
-        self.groups.iter().try_for_each(Group::renew_options)
+    /// Sets what the options say of TCP sockets, also where another program had said something else.
+    pub(crate) fn set_options(&self) -> Result<(), Error> {
+        self.groups.iter().try_for_each(Group::set_options)
     }
 
     /// What to say of them to a program that takes them over.

@@ -172,7 +172,7 @@ fn take_addresses(plan: &Plan, last: &[Passed], inherited: Vec<Socket>) -> Resul
         plan.logger.event("cannot_move").error(format_args!("{error}; staying on {sockets}"));
         sockets
     });
-    if let Err(error) = sockets.renew_options() {
+    if let Err(error) = sockets.set_options() {
         plan.logger.event("cannot_set").error(format_args!("{error}; the sockets stay as they were"));
     }
     let endpoints = |all: &[Passed]| all.iter().map(|passed| passed.endpoint.clone()).collect::<Vec<_>>();
