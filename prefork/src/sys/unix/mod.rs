@@ -1,6 +1,7 @@
 //! Unix: signals, socket pairs, descriptors.
 
 mod activation;
+mod bell;
 mod channel;
 mod conditions;
 mod door;
@@ -39,6 +40,7 @@ use nix::libc;
 use socket2::Socket;
 
 pub(crate) use activation::{activated, unix_name};
+pub(crate) use bell::Waker;
 pub(crate) use channel::Channel;
 pub(crate) use conditions::{
     check_may_change_user, check_nice, check_open_files, find_group, find_user, limit_open_files, set_nice,
@@ -54,7 +56,7 @@ pub(crate) use platform::{
     refuse_new_privileges,
 };
 pub(crate) use program::Program;
-pub(crate) use reactor::{Reactor, Waker, spawn_thread};
+pub(crate) use reactor::{Reactor, spawn_thread};
 pub(crate) use role::{adopt, handoff_is_waiting};
 pub(crate) use service::{is_managed, notify, watchdog};
 pub(crate) use socket_file::SocketFile;

@@ -1,7 +1,7 @@
 //! The master's one place to wait: signals by self-pipe, children by socket and SIGCHLD, one `poll`.
 
 use std::collections::BTreeMap;
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
@@ -21,6 +21,7 @@ use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::SignalOnly;
 use socket2::Socket;
 
+use super::bell::{Bell, Waker};
 use super::channel::{Channel, Received};
 use super::program::with_pin;
 use super::{linux, pid_of};
@@ -45,7 +46,7 @@ pub(crate) struct Reactor<K: Ord + Copy> {
     signals: Signals,
     children: BTreeMap<K, Process>,
     /// What [`Waker`]s ring, if there are any.
-    bell: Option<(UnixStream, Waker)>,
+    bell: Option<Bell>,
     /// Set when the reactor is gone: signals then do again what they do by default.
     retired: Arc<AtomicBool>,
 }
@@ -126,15 +127,11 @@ impl<K: Ord + Copy> Reactor<K> {
 
     /// For other threads, to end a [`wait`](Self::wait) or to ask for a stop.
     pub(crate) fn waker(&mut self) -> io::Result<Waker> {
-        if let Some((_, waker)) = &self.bell {
-            return Ok(waker.clone());
-        }
-        let (bell, cord) = UnixStream::pair()?;
-        bell.set_nonblocking(true)?;
-        cord.set_nonblocking(true)?;
-        let waker = Waker { cord: Arc::new(cord) };
-        self.bell = Some((bell, waker.clone()));
-        Ok(waker)
+        let bell = match self.bell.take() {
+            Some(bell) => bell,
+            None => Bell::new()?,
+        };
+        Ok(self.bell.insert(bell).waker())
     }
 
     /// Takes over a child that the program which this process ran before had started.
@@ -231,7 +228,7 @@ impl<K: Ord + Copy> Reactor<K> {
             }
         }
         // The last, so that the others are in the order of their keys.
-        descriptors.extend(self.bell.iter().map(|(bell, _)| PollFd::new(bell.as_fd(), PollFlags::POLLIN)));
+        descriptors.extend(self.bell.iter().map(|bell| PollFd::new(bell.as_fd(), PollFlags::POLLIN)));
         match poll(&mut descriptors, poll_timeout(timeout)) {
             Ok(_) => {}
             Err(Errno::EINTR) => return Ok(Vec::new()),
@@ -246,17 +243,9 @@ impl<K: Ord + Copy> Reactor<K> {
             self.hear(key, &mut occurrences);
         }
         self.take_signals(&mut occurrences)?;
-        self.answer_bell(&mut occurrences);
+        let stops = self.bell.as_mut().map_or(0, Bell::answer);
+        occurrences.extend((0..stops).map(|_| Occurrence::Signal(Signal::Stop)));
         Ok(occurrences)
-    }
-
-    fn answer_bell(&mut self, occurrences: &mut Vec<Occurrence<K>>) {
-        let Some((bell, _)) = &mut self.bell else { return };
-        let mut rings = [0; 64];
-        while let Ok(count @ 1..) = bell.read(&mut rings) {
-            let stops = rings[..count].iter().filter(|ring| **ring == STOP);
-            occurrences.extend(stops.map(|_| Occurrence::Signal(Signal::Stop)));
-        }
     }
 
     fn hear(&mut self, key: K, occurrences: &mut Vec<Occurrence<K>>) {
@@ -291,7 +280,6 @@ impl<K: Ord + Copy> Reactor<K> {
         Ok(())
     }
 
-    /// Each byte is a request to stop.
     /// Collects every child that has ended: one SIGCHLD may stand for many.
     fn reap(&mut self, occurrences: &mut Vec<Occurrence<K>>) -> io::Result<()> {
         let mut ended = Vec::new();
@@ -322,32 +310,6 @@ impl<K: Ord + Copy> Drop for Reactor<K> {
             process.handle.destroy();
         }
         self.retired.store(true, Ordering::SeqCst);
-    }
-}
-
-/// How a [`Waker`] rings.
-const WAKE: u8 = 0;
-const STOP: u8 = 1;
-
-/// See [`Reactor::waker`].
-#[derive(Debug, Clone)]
-pub(crate) struct Waker {
-    cord: Arc<UnixStream>,
-}
-
-impl Waker {
-    pub(crate) fn wake(&self) {
-        self.ring(WAKE);
-    }
-
-    /// Does what SIGTERM does.
-    pub(crate) fn ask_to_stop(&self) {
-        self.ring(STOP);
-    }
-
-    fn ring(&self, how: u8) {
-        // Where no more can be written, the bell has not been answered yet.
-        let _ = (&*self.cord).write(&[how]);
     }
 }
 
