@@ -1,0 +1,243 @@
+//! What is generated.
+
+use proc_macro2::{Span, TokenTree};
+use syn::Stmt;
+
+use super::*;
+
+fn assert_main(args: TokenStream, item: TokenStream, expected: TokenStream) {
+    let (_, main) = split(args, item);
+    let expected: ItemFn = syn::parse2(expected).expect("the expectation is a function");
+    assert_eq!(text(&main), text(&expected));
+}
+
+#[test]
+fn main_is_one_call_into_the_runtime() {
+    assert_main(
+        quote!(),
+        quote!(
+            fn serve(ln: TcpListener) {}
+        ),
+        quote! {
+            fn main() -> ::prefork::__private::ExitCode {
+                ::prefork::__private::main(
+                    ::prefork::__private::no_init,
+                    || ::prefork::Prefork::new(::prefork::__private::call(
+                        ::prefork::__private::listener::<TcpListener, ::prefork::Blocking>(),
+                        |__seat, __listener| serve(__listener)
+                    ))
+                )
+            }
+        },
+    );
+    let (_, main) = split(
+        quote!(workers = 1, recover = 2),
+        quote!(
+            fn serve(ln: L) {}
+        ),
+    );
+    assert!(matches!(main.block.stmts.as_slice(), [Stmt::Expr(syn::Expr::Call(_), None)]));
+}
+
+#[test]
+fn options_become_builder_calls_in_the_order_they_are_given() {
+    let args = quote! {
+        recover = 5, addr = "127.0.0.1:8080", network = "tcp4", reuseport, workers = 4u32,
+        recover_window = "1m 250ms", shutdown_grace = GRACE, on_child_spawn = |pid| hook(pid),
+        init = setup,
+    };
+    assert_main(
+        args,
+        quote!(
+            fn serve(ln: TcpListener, stop: prefork::Shutdown) {}
+        ),
+        quote! {
+            fn main() -> ::prefork::__private::ExitCode {
+                ::prefork::__private::main(
+                    setup,
+                    || ::prefork::Prefork::new(::prefork::__private::call(
+                        ::prefork::__private::listener::<TcpListener, ::prefork::Blocking>(),
+                        |__seat, __listener| serve(
+                            __listener,
+                            ::prefork::__private::argument::<prefork::Shutdown, _>(__seat)
+                        )
+                    ).needing_tls(&[::prefork::__private::needs_tls::<prefork::Shutdown>()]))
+                    .recover(5)
+                    .addr("127.0.0.1:8080")
+                    .network(::prefork::Network::Tcp4)
+                    .reuseport(true)
+                    .workers(4u32)
+                    .recover_window(::prefork::__private::Duration::new(60u64, 250000000u32))
+                    .shutdown_grace(GRACE)
+                    .on_child_spawn(|pid| hook(pid))
+                )
+            }
+        },
+    );
+}
+
+#[test]
+fn expressions_are_passed_as_they_are() {
+    let args = quote!(addr = ADDR, network = pick(), reuseport = cfg!(unix), backlog = 2 * K);
+    let (_, main) = split(
+        args,
+        quote!(
+            fn serve(ln: TcpListener) {}
+        ),
+    );
+    let main = text(&main);
+    for call in [". addr (ADDR)", ". network (pick ())", ". reuseport (cfg ! (unix))"] {
+        assert!(main.contains(call), "{call} is not in {main}");
+    }
+}
+
+#[test]
+fn tls_arguments_come_from_the_seat() {
+    for (options, types, method) in [
+        (quote!(key = "k", cert = "c"), quote!(c: &std::path::Path, k: &Path), "cert_files"),
+        (quote!(cert_pem = b"c", key_pem = b"k"), quote!(c: &[u8], k: (&'static [u8])), "cert_pem"),
+    ] {
+        let item = quote!(fn serve(ln: TcpListener, #types, stop: Shutdown) {});
+        let main = text(&split(options, item).1);
+        let suffix = if method == "cert_pem" { "pem" } else { "file" };
+        let supplies = format!(
+            ":: prefork :: __private :: cert_{suffix} (__seat) , \
+             :: prefork :: __private :: key_{suffix} (__seat) , \
+             :: prefork :: __private :: argument :: < Shutdown , _ > (__seat)"
+        );
+        assert!(main.contains(&supplies), "{main}");
+        let call = main.rsplit(". ").next().expect("a call");
+        let (cert, key) = (call.find('c').expect("cert"), call.rfind("k").expect("key"));
+        assert!(call.starts_with(method) && cert < key, "certificate first: {call}");
+    }
+}
+
+#[test]
+fn the_function_survives_token_for_token() {
+    let function = quote! {
+        /// Serves.
+        #[inline(never)]
+        #[allow(clippy::needless_pass_by_value)]
+        pub(crate) fn serve(#[allow(unused)] mut ln: TcpListener, (_): Shutdown) -> Result<(), E> {
+            not valid at all, and none of our business;
+        }
+    };
+    let expansion = expand(quote!(), function.clone()).to_string();
+    assert!(expansion.starts_with(&function.to_string()), "{expansion}");
+}
+
+#[test]
+fn conditions_on_the_function_and_its_arguments_hold_for_the_call() {
+    let (_, main) = split(
+        quote!(),
+        quote! {
+            #[cfg(unix)]
+            #[inline]
+            fn serve(ln: TcpListener, #[cfg(feature = "x")] #[allow(unused)] stop: Shutdown) {}
+        },
+    );
+    let attrs: Vec<String> = main.attrs.iter().map(text).collect();
+    assert_eq!(attrs, [quote!(#[cfg(unix)]).to_string()]);
+    let call = "# [cfg (feature = \"x\")] :: prefork :: __private :: argument :: < Shutdown , _ >";
+    assert!(text(&main).contains(call), "{}", text(&main));
+}
+
+#[test]
+fn a_function_called_main_moves_into_main() {
+    let function = quote!(
+        pub fn main(ln: TcpListener) {
+            body()
+        }
+    );
+    let mut items = items(quote!(), quote!(/** Serves. */ #function));
+    let Some(Item::Fn(main)) = items.pop() else { panic!("no function") };
+    assert!(items.is_empty());
+    assert_eq!(text(&main.vis), "pub");
+    assert_eq!(main.attrs.len(), 1, "its documentation is where rustdoc looks for it");
+    let [Stmt::Item(Item::Fn(inner)), Stmt::Expr(call, None)] = main.block.stmts.as_slice() else {
+        panic!("expected a function and a call");
+    };
+    assert!(text(inner).ends_with(&function.to_string()));
+    assert!(text(call).contains("| __seat , __listener | main (__listener"));
+}
+
+#[test]
+fn the_runtime_can_be_elsewhere() {
+    let args = quote!(crate = my::server, network = "tcp6", recover_window = "1s", init = setup);
+    let (_, main) = split(
+        args,
+        quote!(
+            fn serve(ln: TcpListener, stop: Shutdown) {}
+        ),
+    );
+    let main = text(&main);
+    assert!(main.contains("my :: server :: __private :: main"), "{main}");
+    assert!(main.contains("my :: server :: Network :: Tcp6"), "{main}");
+    assert!(!main.contains(":: prefork"), "{main}");
+}
+
+#[test]
+#[cfg(feature = "tokio")]
+fn an_async_function_is_called_on_a_runtime() {
+    let args = quote!(runtime = "multi_thread");
+    let (_, main) = split(
+        args,
+        quote!(
+            async fn serve(ln: tokio::net::TcpListener) {}
+        ),
+    );
+    let main = text(&main);
+    assert!(main.contains(":: prefork :: __private :: call_async (:: prefork"), "{main}");
+    assert!(main.contains(". runtime (:: prefork :: Runtime :: MultiThread)"), "{main}");
+}
+
+/// The names that generated code binds must not be ones that the user's expressions can see.
+#[test]
+fn the_names_in_generated_code_are_hygienic() {
+    fn seats(tokens: TokenStream, found: &mut Vec<Span>) {
+        for tree in tokens {
+            match tree {
+                TokenTree::Group(group) => seats(group.stream(), found),
+                TokenTree::Ident(ident) if ident == "__seat" || ident == "__listener" => {
+                    found.push(ident.span())
+                }
+                _ => {}
+            }
+        }
+    }
+    let mut found = Vec::new();
+    seats(
+        expand(
+            quote!(),
+            quote!(
+                fn serve(ln: TcpListener) {}
+            ),
+        ),
+        &mut found,
+    );
+    let expected = format!("{:?}", Span::mixed_site());
+    assert_eq!(found.len(), 3);
+    assert!(found.iter().all(|span| format!("{span:?}") == expected));
+}
+
+#[test]
+#[cfg(feature = "rustls")]
+fn what_shapes_a_configuration_is_for_functions_that_may_take_one() {
+    let taking = quote!(
+        fn serve(ln: TcpListener, tls: Arc<ServerConfig>) {}
+    );
+    let args = quote!(cert = "c", key = "k", client_ca = "ca", alpn = ["h2", NAME]);
+    let (_, main) = split(args.clone(), taking.clone());
+    let calls = r#". client_ca ("ca") . alpn (["h2" , NAME]) . cert_files ("c" , "k")"#;
+    assert!(text(&main).contains(calls), "{}", text(&main));
+    let by_itself = quote!(
+        fn serve(ln: TcpListener, cert: &Path, key: &Path) {}
+    );
+    let messages = errors(args, by_itself);
+    assert_eq!(messages.len(), 2, "{messages:?}");
+    assert!(messages.iter().all(|message| message.contains("Arc<rustls::ServerConfig>")), "{messages:?}");
+    let messages = errors(quote!(alpn = ["", 7], cert = "c", key = "k"), taking.clone());
+    assert_eq!(messages.len(), 2, "{messages:?}");
+    let messages = errors(quote!(alpn = "h2", cert = "c", key = "k"), taking);
+    assert_eq!(messages, [r#"`alpn` takes an array of names, not a string: write `alpn = ["h2"]`"#]);
+}
