@@ -116,6 +116,27 @@ fn an_upgrade_to_no_such_program_leaves_the_fleet_as_it_was() {
     assert_eq!(fleet.wait().code(), Some(0));
 }
 
+#[test]
+fn a_script_is_refused_in_the_place_of_the_program() {
+    let (_directory, path) = deployed(SERVER);
+    let fleet = Server::new(&path).start();
+    let first = fleet.first_children();
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, format!("#!/bin/sh\nexec {SERVER}\n")).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    for (signal, purpose) in [(Signal::SIGHUP, "reload"), (Signal::SIGUSR2, "upgrade")] {
+        fleet.signal(signal);
+        let line = fleet.console.wait_for(&format!("cannot {purpose}: "));
+        assert!(line.contains(&format!("{}: it is a script", path.display())), "{line}");
+        assert!(line.ends_with("; the fleet is as it was"), "{line}");
+        assert_eq!(fleet.children(), first);
+        client::serving_pid(fleet.addr());
+    }
+    redeploy(&path, SERVER);
+    fleet.operate(Signal::SIGUSR2, 1, "reloaded:");
+    fleet.stop();
+}
+
 /// A fleet whose next program has another address and three workers, and the file that says so.
 fn rebuilt_with(addr: &str) -> (Fleet, TempDir) {
     let directory = tempfile::tempdir().unwrap();

@@ -3,7 +3,7 @@
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::{BorrowedFd, FromRawFd, RawFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
@@ -45,12 +45,19 @@ impl Program {
     }
 
     /// The program that its name means now, to be run with the same arguments.
+    ///
+    /// A script is refused where the file is executed through a descriptor: an upgrade closes it
+    /// before the interpreter can read from there, and the master would be lost.
     pub(crate) fn afresh(&self) -> io::Result<Self> {
         let metadata = self.path.metadata()?;
         if !metadata.is_file() || metadata.permissions().mode() & 0o111 == 0 {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it is not an executable file"));
         }
         let (executable, pin) = linux::pin(&self.path)?;
+        if pin.is_some() && is_script(&executable) {
+            let reason = "it is a script, which cannot take a program's place: put there what it starts";
+            return Err(io::Error::other(reason));
+        }
         let (path, name, arguments) = (self.path.clone(), self.name.clone(), self.arguments.clone());
         Ok(Self { executable, _pin: pin, path, name, arguments })
     }
@@ -84,6 +91,13 @@ impl Program {
         }
         command
     }
+}
+
+/// Whether the file names the program that is to interpret it. One that cannot be read is none: its
+/// interpreter could not read it either.
+fn is_script(file: &Path) -> bool {
+    let mut start = [0; 2];
+    File::open(file).and_then(|mut file| file.read_exact(&mut start)).is_ok() && start == *b"#!"
 }
 
 /// The path under which the program was started: not what links in it led to, for a deployment may
