@@ -45,9 +45,10 @@
 //! - A **child** is the same program with the same arguments. It takes its listener from the master,
 //!   says that it is ready and calls your function on its main thread. One more thread sleeps until
 //!   the master wants a stop or dies.
-//! - **Stopping** (TERM, INT or Ctrl-C to the master): the master closes its listeners and sends
-//!   TERM to the children. A child takes no new connection, serves what it has accepted to the end,
-//!   and exits, all without the server's knowledge; after the grace period it is killed.
+//! - **Stopping** (TERM, INT or Ctrl-C to the master): the master lets nobody connect any more, waits a
+//!   moment until the children have accepted what has queued, closes its listeners and sends TERM to the
+//!   children. A child takes no new connection, serves what it has accepted to the end, and exits, all
+//!   without the server's knowledge; after the grace period it is killed.
 //! - **Reloading** (HUP): slot by slot a new child is started, of whatever program has the name now;
 //!   when it is ready the old one drains. **Upgrading** (USR2): once such a child is ready, the master
 //!   executes the new program in its own process, with the same sockets, pid and children.

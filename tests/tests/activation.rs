@@ -226,6 +226,29 @@ fn a_unix_sockets_file_stays_after_an_upgrade_too() {
 }
 
 #[test]
+fn what_no_child_has_accepted_at_the_stop_waits_for_the_next_start() {
+    let gate = tempfile::tempdir().unwrap();
+    let gate = gate.path().join("open");
+    let (socket, addr) = tcp();
+    let ours = TcpListener::from(socket.try_clone().unwrap());
+    let inodes = proc::listening_inodes(addr.port());
+    let server = activated(SERVER, vec![socket], "web").set("workers", 1).set("one_by_one", "yes");
+    let mut fleet = server.set("gate", gate.display()).start();
+    let child = fleet.first_children()[0];
+    let in_hand = client::begin(addr, "/gate");
+    let queued = TcpStream::connect(addr).unwrap();
+    fleet.signal(Signal::SIGTERM);
+    wait::until("a shut door", || proc::held_inodes(child, &inodes).is_empty());
+    fs::write(&gate, "").unwrap();
+    in_hand.finish().unwrap();
+    assert!(fleet.wait().success());
+    let late = TcpStream::connect_timeout(&addr, wait::LIMIT).unwrap();
+    for client in [queued, late] {
+        assert_eq!(ours.accept().unwrap().1, client.local_addr().unwrap());
+    }
+}
+
+#[test]
 fn systemd_socket_activate_starts_a_fleet_with_the_first_client() {
     let probe = Command::new("systemd-socket-activate").arg("--version").stdout(Stdio::null()).status();
     if !probe.is_ok_and(|status| status.success()) {

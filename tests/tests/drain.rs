@@ -1,4 +1,5 @@
-//! A stop of servers that know nothing of it: what is in flight is answered, what is late is refused.
+//! A stop of servers that know nothing of it: what is in flight or has queued is answered, what is late is
+//! refused.
 #![cfg(any(target_os = "linux", windows))]
 #![allow(
     clippy::unwrap_used,
@@ -88,6 +89,78 @@ fn a_tokio_server_on_reuseport_sockets_drains() {
 #[test]
 fn a_tokio_server_with_many_threads_drains() {
     drains(Server::new(TOKIO_SERVER).set("runtime", "multi_thread"));
+}
+
+/// A server with one child that is busy, the request that it is busy with, and requests that have queued
+/// meanwhile.
+#[cfg(target_os = "linux")]
+fn busy(gate: &Gate, server: Server) -> (Fleet, client::Request, Vec<client::Request>) {
+    let fleet = gate.start(server.set("workers", 1).set("one_by_one", "yes"));
+    let in_hand = client::begin(fleet.addr(), "/gate");
+    let queued = (0..20).map(|_| client::send(fleet.addr(), "/").unwrap()).collect();
+    (fleet, in_hand, queued)
+}
+
+// Elsewhere nobody can be kept from connecting.
+#[cfg(target_os = "linux")]
+#[test]
+fn whoever_has_queued_when_the_fleet_stops_is_answered() {
+    let servers = [
+        Server::new(SERVER),
+        Server::new(SERVER).set("addr", "[::1]:0"),
+        Server::new(SERVER).set("addr", ":0").set("network", "tcp").set("reuseport", 1),
+    ];
+    for server in servers {
+        let gate = Gate::new();
+        let (fleet, in_hand, queued) = busy(&gate, server);
+        fleet.signal(Signal::SIGTERM);
+        fleet.console.wait_for("stopping:");
+        gate.open();
+        let child = in_hand.finish().unwrap();
+        for request in queued {
+            assert_eq!(request.finish().unwrap(), child);
+        }
+        fleet.expect_stopped();
+    }
+}
+
+// Elsewhere nobody can be kept from connecting.
+#[cfg(target_os = "linux")]
+#[test]
+fn whoever_has_queued_on_any_slots_socket_is_answered() {
+    for server in [SERVER, TOKIO_SERVER] {
+        let fleet = Gate::new().start(Server::new(server).set("reuseport", 1));
+        let children = fleet.first_children();
+        for child in &children {
+            prefork_tests::signal::send(*child, Signal::SIGSTOP);
+            wait::until("a stopped child", || proc::is_stopped(*child));
+        }
+        let queued: Vec<_> = (0..40).map(|_| client::send(fleet.addr(), "/").unwrap()).collect();
+        fleet.signal(Signal::SIGTERM);
+        fleet.console.wait_for("stopping:");
+        children.iter().for_each(|child| prefork_tests::signal::send(*child, Signal::SIGCONT));
+        let pids: Vec<u32> =
+            queued.into_iter().map(|request| request.finish().unwrap().parse().unwrap()).collect();
+        assert!(children.iter().all(|child| pids.contains(child)), "{pids:?}");
+        fleet.expect_stopped();
+    }
+}
+
+// Elsewhere nobody is waited for.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_queue_that_nobody_empties_does_not_hold_up_the_stop() {
+    let gate = Gate::new();
+    let (fleet, in_hand, queued) = busy(&gate, Server::new(SERVER));
+    fleet.signal(Signal::SIGTERM);
+    fleet.console.wait_for("connections wait that no child has accepted in time");
+    fleet.wait_until_it_refuses();
+    gate.open();
+    in_hand.finish().unwrap();
+    for request in queued {
+        request.finish().unwrap_err();
+    }
+    fleet.expect_stopped();
 }
 
 /// TERM to one child: it takes nothing more, finishes what it has, and ends with 0, which is no

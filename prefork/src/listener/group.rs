@@ -22,6 +22,8 @@ pub(super) struct Group {
     file: Option<SocketFile>,
     options: SocketOptions,
     steering: Steering,
+    /// Whether nobody can connect any more.
+    shut: bool,
 }
 
 /// Whether the kernel is told which slots new connections may go to.
@@ -58,7 +60,8 @@ impl Group {
         let sharing = sharing_at(&place, sharing);
         let steering = Steering::Everywhere;
         let endpoint = endpoint.clone();
-        let mut group = Self { endpoint, place, sharing, sockets: vec![first], file, options, steering };
+        let mut group =
+            Self { endpoint, place, sharing, sockets: vec![first], file, options, steering, shut: false };
         group.set_options()?;
         group.sockets.iter().try_for_each(|first| first.listen(options.backlog())).map_err(bind_error)?;
         if sharing == Sharing::Reuseport {
@@ -81,7 +84,16 @@ impl Group {
             source,
         })?;
         let (sharing, steering) = (Sharing::Shared, Steering::Everywhere);
-        let group = Self { endpoint, place, sharing, sockets: vec![socket], file: None, options, steering };
+        let group = Self {
+            endpoint,
+            place,
+            sharing,
+            sockets: vec![socket],
+            file: None,
+            options,
+            steering,
+            shut: false,
+        };
         group.set_options()?;
         Ok(group)
     }
@@ -100,7 +112,16 @@ impl Group {
             Place::Path(path) if !endpoint.is_activated() => SocketFile::adopt(path).ok(),
             Place::Path(_) | Place::Tcp(_) | Place::Abstract(_) => None,
         };
-        Ok(Self { endpoint, place, sharing, sockets, file, options, steering: Steering::Unknown })
+        Ok(Self {
+            endpoint,
+            place,
+            sharing,
+            sockets,
+            file,
+            options,
+            steering: Steering::Unknown,
+            shut: false,
+        })
     }
 
     /// Sets what the options say of TCP sockets, also where another program had said something else.
@@ -144,6 +165,32 @@ impl Group {
         if self.sharing == Sharing::Reuseport {
             self.sockets.truncate(slot);
         }
+    }
+
+    /// Lets nobody connect any more, where that is possible. What the service manager opened is left
+    /// as it is: it goes on listening, and keeps the queue for the next start.
+    pub(super) fn turn_away(&mut self) {
+        self.shut = match self.place {
+            _ if self.endpoint.is_activated() => false,
+            Place::Tcp(_) => self.sockets.iter().all(|socket| sys::turn_away(socket).is_ok()),
+            Place::Path(_) => {
+                // Nobody finds it any more.
+                self.file = None;
+                true
+            }
+            // Who comes while others wait is kept waiting.
+            Place::Abstract(_) => self.sockets.iter().all(|socket| socket.listen(0).is_ok()),
+        };
+    }
+
+    /// Whether connections wait that will be no more, and that the child of a live slot accepts.
+    pub(super) fn has_last_queue(&self, live: &[bool]) -> bool {
+        let sockets = self.sockets.iter().enumerate();
+        let mut served = sockets.filter(|(place, _)| match self.sharing {
+            Sharing::Shared => live.contains(&true),
+            Sharing::Reuseport => live.get(*place) == Some(&true),
+        });
+        self.shut && served.any(|(_, socket)| sys::has_queue(socket))
     }
 
     /// Closes the master's hold on all of them, and removes a socket's file.

@@ -142,6 +142,17 @@ impl Sockets {
         self.groups.iter_mut().for_each(|group| group.close_from(slot));
     }
 
+    /// Lets nobody connect any more, as far as the system can do that, for the fleet stops for good.
+    /// Children accept what has queued.
+    pub(crate) fn turn_away(&mut self) {
+        self.groups.iter_mut().for_each(Group::turn_away);
+    }
+
+    /// Whether connections wait that are the last ones, and that the child of a live slot accepts.
+    pub(crate) fn have_last_queue(&self, live: &[bool]) -> bool {
+        self.groups.iter().any(|group| group.has_last_queue(live))
+    }
+
     /// Closes the master's hold on all of them, for the fleet stops. Children keep theirs.
     pub(crate) fn close(&mut self) {
         self.groups.iter_mut().for_each(Group::close);

@@ -300,6 +300,8 @@ impl Master {
                 self.settle();
                 self.close_vacated_sockets();
             }
+            Action::TurnAway => self.sockets.turn_away(),
+            Action::LookAtQueues => self.look_at_queues(),
             Action::CloseListeners => self.sockets.close(),
             Action::Exec => {
                 self.exec();
@@ -315,6 +317,14 @@ impl Master {
             Action::Finish(verdict) => return Some(verdict),
         }
         None
+    }
+
+    /// Whom the system cannot keep from connecting is not waited for.
+    fn look_at_queues(&mut self) {
+        let live: Vec<bool> = self.supervisor.live_slots().collect();
+        if !self.sockets.have_last_queue(&live) {
+            self.supervisor.handle(Instant::now(), Event::Emptied);
+        }
     }
 
     fn run_hook(&mut self, hook: &Hook) {

@@ -77,6 +77,10 @@ impl Master {
                 "stopping: {} may take {grace} to finish; ask again to stop at once",
                 children(self.crew.len())
             )),
+            Remark::NotEmptied => {
+                let event = logger.event("queue_left");
+                event.warn("connections wait that no child has accepted in time: they are lost");
+            }
             Remark::StoppingAtOnce => {
                 let event = logger.event("stopping_at_once");
                 event.warn(format_args!("stopping at once: killing {}", children(self.crew.len())));

@@ -27,6 +27,8 @@ pub(crate) enum Event {
     HookFailed,
     /// An `Exec` action could not be carried out.
     ExecFailed,
+    /// Nobody waits any more to be accepted, or nobody can be waited for: the answer to `LookAtQueues`.
+    Emptied,
     /// Somebody outside wants something.
     Request(Request),
     /// The time of [`Supervisor::next_deadline`] has come.
@@ -65,6 +67,10 @@ pub(crate) enum Action {
     Forewarn(ChildId),
     /// The last slot is gone: close its socket, if it has one of its own, when nobody uses it any more.
     CloseSlot,
+    /// Let nobody connect any more.
+    TurnAway,
+    /// See whether whoever connected before that is accepted by now; answered by `Emptied` if so.
+    LookAtQueues,
     /// Close the master's own listeners: no child will follow.
     CloseListeners,
     /// Execute the new program in this process; answered by `ExecFailed` or by nobody, ever.
@@ -98,6 +104,8 @@ pub(crate) enum Remark {
     StoppingIn(Duration),
     /// A graceful stop has begun.
     Stopping,
+    /// It goes on, although connections wait that no child has accepted.
+    NotEmptied,
     /// Children are killed without grace, because somebody asked for it.
     StoppingAtOnce,
     /// Every child is being replaced.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::policy::STABLE;
+use super::policy::{LOOK, STABLE};
 use super::{Action, Child, ChildId, Event, Hook, Mode, Phase, Remark, Supervisor, Verdict, deadline};
 
 impl Supervisor {
@@ -27,9 +27,11 @@ impl Supervisor {
             }
             Mode::Stopping { at_once: true, .. } => self.kill(id, false),
             // Asked for, and not wanted any more: its slot is gone, or another was started instead.
-            Mode::Running | Mode::Leaving { .. } | Mode::Stopping { .. } | Mode::Finished => {
-                self.terminate(now, id);
-            }
+            Mode::Running
+            | Mode::Leaving { .. }
+            | Mode::Emptying { .. }
+            | Mode::Stopping { .. }
+            | Mode::Finished => self.terminate(now, id),
         }
     }
 
@@ -128,9 +130,17 @@ impl Supervisor {
     }
 
     pub(super) fn on_deadline(&mut self, now: Instant) {
-        if matches!(self.mode, Mode::Leaving { until } if until <= now) {
-            self.log(Remark::Stopping);
-            self.stop(now, Verdict::Stopped);
+        match self.mode {
+            Mode::Leaving { until } if until <= now => self.stop_in_order(now),
+            Mode::Emptying { since, until, .. } if until <= now => {
+                self.log(Remark::NotEmptied);
+                self.end(since, Verdict::Stopped);
+            }
+            Mode::Emptying { since, until, look_at } if look_at <= now => {
+                self.mode = Mode::Emptying { since, until, look_at: deadline(now, LOOK) };
+                self.actions.push_back(Action::LookAtQueues);
+            }
+            _ => {}
         }
         for slot in 0..self.slots.len() {
             if self.slots[slot].respawn_at.is_some_and(|at| at <= now) {

@@ -19,6 +19,10 @@
 //! Only an exit from Starting, Booting or Serving can be a failure; whoever is Stopping or Killed
 //! was asked to go. Whatever is not drawn here is a bug, and says so ([`Remark::Unexpected`]).
 //!
+//! A stop that somebody asks for begins with the connections that have queued: nobody can connect any
+//! more, and the children that serve go on until all are accepted, or for a small part of the grace. No
+//! child is started or replaced meanwhile, and a fleet that ends for another reason does not wait.
+//!
 //! A slot has an occupant, and while it is being replaced a successor as well: the successor
 //! becomes the occupant when it is ready, and only then is the old occupant asked to go. An old
 //! child that still drains belongs to no slot any more.
@@ -45,8 +49,8 @@ use std::time::{Duration, Instant};
 
 pub(crate) use interface::{Action, ChildId, Event, Hook, Remark, Request, Settings, Verdict};
 pub(crate) use overview::{ChildView, Overview, Stage};
-use policy::FailureLog;
 pub(crate) use policy::RecoverPolicy;
+use policy::{FailureLog, LOOK, patience};
 use rollout::Rollout;
 pub(crate) use upgrade::{ChildSnapshot, RoleSnapshot, Snapshot};
 
@@ -94,6 +98,12 @@ enum Mode {
     /// Asked to stop, but still accepting for the load balancer's sake.
     Leaving {
         until: Instant,
+    },
+    /// Accepting what has queued, while nobody can connect any more.
+    Emptying {
+        since: Instant,
+        until: Instant,
+        look_at: Instant,
     },
     Stopping {
         verdict: Verdict,
@@ -160,11 +170,12 @@ impl Supervisor {
             Phase::Booting { until } | Phase::Stopping { until } => Some(until),
             Phase::Starting | Phase::Serving { .. } | Phase::Killed { .. } => None,
         });
-        let leaving = match self.mode {
+        let mode = match self.mode {
             Mode::Leaving { until } => Some(until),
+            Mode::Emptying { until, look_at, .. } => Some(until.min(look_at)),
             Mode::Running | Mode::Stopping { .. } | Mode::Finished => None,
         };
-        slots.chain(children).chain(leaving).min()
+        slots.chain(children).chain(mode).min()
     }
 
     /// Whether every slot had a ready child at some time.
@@ -204,28 +215,32 @@ impl Supervisor {
             Event::HandoffRefused(child) => self.on_handoff_refused(now, event, child),
             Event::HookFailed => self.stop(now, Verdict::HookFailed),
             Event::ExecFailed => self.abort_upgrade(now),
+            Event::Emptied => self.on_emptied(),
             Event::Request(request) => self.on_request(now, request),
             Event::DeadlinePassed => self.on_deadline(now),
         }
         self.advance_rollout();
+        self.stop_if_nobody_accepts();
         self.finish_if_empty();
     }
 
     fn on_request(&mut self, now: Instant, request: Request) {
         match (request, self.mode) {
             (Request::Stop, Mode::Running) if !self.settings.stop_delay.is_zero() => self.leave(now),
-            (Request::Stop, Mode::Running) => {
-                self.log(Remark::Stopping);
-                self.stop(now, Verdict::Stopped);
-            }
+            (Request::Stop, Mode::Running) => self.stop_in_order(now),
             // A fleet that was already ending by itself ends as gracefully as it would have.
             (Request::Stop, Mode::Stopping { verdict, .. }) if verdict != Verdict::Stopped && !self.asked => {
                 self.asked = true;
                 self.log(Remark::Stopping);
             }
-            (Request::Stop | Request::Quit, Mode::Running | Mode::Leaving { .. } | Mode::Stopping { .. }) => {
+            (
+                Request::Stop | Request::Quit,
+                Mode::Running | Mode::Leaving { .. } | Mode::Emptying { .. } | Mode::Stopping { .. },
+            ) => {
                 self.log(Remark::StoppingAtOnce);
-                self.stop(now, Verdict::Stopped);
+                if !matches!(self.mode, Mode::Stopping { .. }) {
+                    self.end(now, Verdict::Stopped);
+                }
                 self.kill_all();
             }
             (Request::Reload, Mode::Running) => self.reload(now),
@@ -252,17 +267,58 @@ impl Supervisor {
         self.actions.extend(serving.map(|(id, _)| Action::Forewarn(*id)));
     }
 
+    /// Begins to stop as somebody asked for it: whoever has connected by now is accepted first, by the
+    /// children that serve.
+    fn stop_in_order(&mut self, now: Instant) {
+        self.log(Remark::Stopping);
+        let patience = patience(self.settings.grace);
+        if patience.is_zero() || !self.somebody_serves() {
+            return self.stop(now, Verdict::Stopped);
+        }
+        self.mode =
+            Mode::Emptying { since: now, until: deadline(now, patience), look_at: deadline(now, LOOK) };
+        self.rollout.cancel();
+        self.withdraw_plans();
+        self.actions.extend([Action::TurnAway, Action::LookAtQueues]);
+        for id in self.ids() {
+            if !self.is_serving(id) {
+                self.terminate(now, id);
+            }
+        }
+    }
+
+    /// Nobody waits any more, unless that was decided already.
+    fn on_emptied(&mut self) {
+        if let Mode::Emptying { since, .. } = self.mode {
+            self.end(since, Verdict::Stopped);
+        }
+    }
+
+    fn stop_if_nobody_accepts(&mut self) {
+        if !self.somebody_serves() {
+            self.on_emptied();
+        }
+    }
+
+    fn somebody_serves(&self) -> bool {
+        self.children.keys().any(|id| self.is_serving(*id))
+    }
+
     /// Begins to stop, for the first reason given.
     fn stop(&mut self, now: Instant, verdict: Verdict) {
-        if !self.is_active() {
-            return;
+        if self.is_active() {
+            self.end(now, verdict);
         }
+    }
+
+    /// Asks every child to stop. Their grace counts from `since`.
+    fn end(&mut self, since: Instant, verdict: Verdict) {
         self.mode = Mode::Stopping { verdict, at_once: false };
         self.rollout.cancel();
         self.withdraw_plans();
         self.actions.push_back(Action::CloseListeners);
         for id in self.ids() {
-            self.terminate(now, id);
+            self.terminate(since, id);
         }
     }
 

@@ -99,7 +99,7 @@ impl Supervisor {
 
     fn stage(&self) -> Stage {
         match self.mode {
-            Mode::Stopping { .. } | Mode::Finished => Stage::Stopping,
+            Mode::Emptying { .. } | Mode::Stopping { .. } | Mode::Finished => Stage::Stopping,
             Mode::Leaving { .. } => Stage::Leaving,
             Mode::Running if !self.started => Stage::Starting,
             Mode::Running if self.rollout.is_reloading() || self.rollout.trial.is_some() => Stage::Reloading,

@@ -59,6 +59,15 @@ fn backoff(strikes: u32) -> Duration {
     delay.min(LONGEST_DELAY)
 }
 
+/// For how much of the grace a fleet that stops goes on accepting what has queued: it is of no use to a
+/// child that hangs, and the others need the rest to finish.
+pub(super) fn patience(grace: Duration) -> Duration {
+    (grace / 5).min(Duration::from_secs(1))
+}
+
+/// How often the queues are looked at meanwhile: nothing tells when one is empty.
+pub(super) const LOOK: Duration = Duration::from_millis(5);
+
 /// A child's own share of the greatest lifetime: up to a tenth less, so that children which started
 /// together are not replaced together.
 pub(super) fn lifetime(limit: Duration, id: u64) -> Duration {

@@ -152,6 +152,39 @@ fn unix_clients_notice_neither_reload_nor_upgrade_nor_crash() {
 }
 
 #[test]
+fn whoever_has_queued_on_a_unix_socket_when_the_fleet_stops_is_answered() {
+    let (directory, path) = place();
+    let gate = directory.path().join("gate");
+    let name = format!("@prefork-test-{}", std::process::id());
+    let addrs = [
+        (format!("unix:{}", path.display()), net::SocketAddr::from_pathname(&path).unwrap()),
+        (format!("unix:{name}"), net::SocketAddr::from_abstract_name(&name[1..]).unwrap()),
+    ];
+    for (text, addr) in addrs {
+        let server = Server::new(SOCKETS).set("addr", text).set("takes", "tokio").set("workers", 1);
+        let mut fleet = server.set("gate", gate.display()).set("shutdown_grace", "60s").start();
+        let send = |path| {
+            let mut stream = UnixStream::connect_addr(&addr).unwrap();
+            write!(stream, "GET {path} HTTP/1.1\r\n\r\n").unwrap();
+            stream
+        };
+        let mut in_hand = send("/gate");
+        in_hand.read_exact(&mut [0]).unwrap();
+        let queued: Vec<_> = (0..20).map(|_| send("/")).collect();
+        fleet.signal(Signal::SIGTERM);
+        fleet.console.wait_for("stopping:");
+        fs::write(&gate, "").unwrap();
+        for mut stream in queued {
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).unwrap();
+            assert!(answer.ends_with('\n'), "cut short: {answer:?}");
+        }
+        assert!(fleet.wait().success());
+        fs::remove_file(&gate).unwrap();
+    }
+}
+
+#[test]
 fn a_request_in_flight_on_a_unix_socket_outlives_the_stop() {
     let (directory, path) = place();
     let gate = directory.path().join("gate");

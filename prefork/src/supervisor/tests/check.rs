@@ -12,6 +12,10 @@ impl Fleet {
         assert_eq!(self.supervisor.next_deadline().filter(|at| *at < self.now), None, "{self:?}");
         match self.supervisor.mode {
             Mode::Running | Mode::Leaving { .. } => assert!(!self.closed, "{self:?}"),
+            Mode::Emptying { .. } => {
+                let serving = self.processes.values().any(|process| !process.terminated && !process.killed);
+                assert!(!self.closed && serving, "{self:?}");
+            }
             Mode::Stopping { .. } => assert!(self.closed && self.verdict.is_none(), "{self:?}"),
             Mode::Finished => assert!(self.verdict.is_some() && self.processes.is_empty(), "{self:?}"),
         }

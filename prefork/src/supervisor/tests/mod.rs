@@ -109,6 +109,9 @@ struct Fleet {
     /// Which call of a hook fails, if one does.
     failing_hook: Option<usize>,
     hooks: usize,
+    /// How long the children take to accept what waits when the fleet stops.
+    queue: Duration,
+    emptied_at: Instant,
     /// Whether a new program can be executed.
     exec_works: bool,
     /// Whether the new program listens elsewhere.
@@ -139,6 +142,8 @@ impl Fleet {
             just_gone: BTreeSet::new(),
             failing_hook: None,
             hooks: 0,
+            queue: Duration::ZERO,
+            emptied_at: start,
             exec_works: false,
             moved: false,
             history: Vec::new(),
@@ -225,7 +230,9 @@ impl Fleet {
     fn act(&mut self) {
         while let Some(action) = self.supervisor.poll_action() {
             assert_eq!(self.verdict, None, "{action:?} after the end");
-            self.history.push((self.now, action.clone()));
+            if action != Action::LookAtQueues {
+                self.history.push((self.now, action.clone()));
+            }
             self.perform(action);
         }
         self.just_gone.clear();
@@ -243,6 +250,9 @@ impl Fleet {
             Action::Kill(child) => self.kill(child),
             Action::Forewarn(child) => self.assert_known(child),
             Action::CloseSlot => {}
+            Action::TurnAway => self.emptied_at = self.now + self.queue,
+            Action::LookAtQueues if self.now < self.emptied_at => {}
+            Action::LookAtQueues => self.supervisor.handle(self.now, Event::Emptied),
             Action::CloseListeners => self.closed = true,
             Action::Hook(_) => {
                 self.hooks += 1;
@@ -369,6 +379,8 @@ fn tell(action: &Action) -> String {
         Action::Kill(child) => format!("kill#{}", child.0),
         Action::Forewarn(child) => format!("warn#{}", child.0),
         Action::CloseSlot => "close-slot".to_owned(),
+        Action::TurnAway => "turn-away".to_owned(),
+        Action::LookAtQueues => "look".to_owned(),
         Action::CloseListeners => "close".to_owned(),
         Action::Exec => "exec".to_owned(),
         Action::Hook(Hook::ChildSpawn(pid)) => format!("started#{}", pid - 1000),

@@ -75,6 +75,7 @@ struct History {
     natures: BTreeMap<u64, Nature>,
     requests: Vec<(Duration, Request)>,
     failing_hook: Option<usize>,
+    queue: Duration,
     exec_works: bool,
 }
 
@@ -84,12 +85,13 @@ fn history(
 ) -> impl Strategy<Value = History> {
     let natures = btree_map(0..40_u64, nature(), 0..30);
     let requests = vec((moment(7000), request), 0..12);
-    (settings, natures, requests, option::weighted(0.1, 0..20_usize), any::<bool>()).prop_map(
-        |(settings, natures, requests, failing_hook, exec_works)| History {
+    (settings, natures, requests, option::weighted(0.1, 0..20_usize), moment(200), any::<bool>()).prop_map(
+        |(settings, natures, requests, failing_hook, queue, exec_works)| History {
             settings,
             natures,
             requests,
             failing_hook,
+            queue,
             exec_works,
         },
     )
@@ -116,6 +118,7 @@ impl History {
         let mut fleet = Fleet::new(self.settings);
         fleet.natures = self.natures;
         fleet.failing_hook = self.failing_hook;
+        fleet.queue = self.queue;
         fleet.exec_works = self.exec_works;
         for (at, request) in self.requests {
             fleet.plan(fleet.start + at, Event::Request(request));

@@ -6,11 +6,110 @@ use super::*;
 fn a_stop_asks_every_child_and_ends_when_the_last_is_gone() {
     let mut fleet = Fleet::serving(settings(2));
     fleet.request(Request::Stop);
-    assert_eq!(fleet.story(), "Stopping close stop#0 stop#1");
+    assert_eq!(fleet.story(), "Stopping turn-away close stop#0 stop#1");
     fleet.exit(0, false);
     assert_eq!(fleet.story(), "", "whatever its status, it was asked to go");
     fleet.run(ms(100));
     assert_eq!(fleet.story(), "end:Stopped");
+}
+
+/// A fleet of two, for whose children more has queued than they can accept for a while.
+fn crowded(queue: Duration) -> Fleet {
+    let mut fleet = Fleet::serving(settings(2));
+    fleet.queue = queue;
+    fleet.request(Request::Stop);
+    assert_eq!(fleet.story(), "Stopping turn-away");
+    fleet
+}
+
+#[test]
+fn what_has_queued_is_accepted_before_the_children_are_asked_to_stop() {
+    let mut fleet = crowded(ms(300));
+    fleet.run(ms(299));
+    assert_eq!(fleet.story(), "");
+    fleet.run(ms(1));
+    assert_eq!(fleet.story(), "close stop#0 stop#1");
+    fleet.run(ms(100));
+    assert_eq!(fleet.story(), "end:Stopped");
+}
+
+#[test]
+fn a_queue_that_nobody_empties_is_not_waited_for_long_and_the_grace_is_no_longer_for_it() {
+    let mut fleet = Fleet::new(settings(1));
+    fleet.nature = STUBBORN;
+    fleet.queue = secs(60);
+    fleet.run(secs(1));
+    fleet.request(Request::Stop);
+    fleet.story();
+    fleet.run(secs(10));
+    assert_eq!(fleet.story(), "NotEmptied close stop#0 GraceOver(ChildId(0)) kill#0 end:Stopped");
+    assert_eq!(fleet.times("close"), [2000]);
+    assert_eq!(fleet.times("kill#"), [6000]);
+}
+
+#[test]
+fn a_child_that_dies_while_the_queue_is_emptied_is_not_replaced() {
+    let mut fleet = crowded(ms(300));
+    fleet.exit(0, false);
+    assert_eq!(fleet.story(), "", "the other one goes on");
+    fleet.exit(1, true);
+    assert_eq!(fleet.story(), "close end:Stopped", "nobody accepts any more");
+}
+
+#[test]
+fn a_second_stop_and_a_quit_wait_for_no_queue() {
+    for request in [Request::Stop, Request::Quit] {
+        let mut fleet = crowded(ms(300));
+        fleet.request(request);
+        assert_eq!(fleet.story(), "StoppingAtOnce close stop#0 stop#1 kill#0 kill#1");
+        fleet.run(secs(1));
+        assert_eq!(fleet.verdict, Some(Verdict::Stopped));
+    }
+}
+
+#[test]
+fn whoever_does_not_serve_is_asked_to_stop_before_the_queue_is_empty() {
+    let mut fleet = Fleet::new(settings(2));
+    fleet.cast(1, NEVER_READY);
+    fleet.run(secs(1));
+    fleet.queue = ms(300);
+    fleet.story();
+    fleet.request(Request::Stop);
+    assert_eq!(fleet.story(), "Stopping turn-away stop#1");
+    fleet.request(Request::Reload);
+    fleet.request(Request::Grow);
+    fleet.run(ms(300));
+    assert_eq!(fleet.story(), "close stop#0");
+}
+
+#[test]
+fn a_fleet_in_which_nobody_serves_waits_for_no_queue() {
+    let mut fleet = Fleet::new(settings(1));
+    fleet.nature = NEVER_READY;
+    fleet.queue = ms(300);
+    fleet.run(ms(50));
+    fleet.story();
+    fleet.request(Request::Stop);
+    assert_eq!(fleet.story(), "Stopping close stop#0");
+}
+
+#[test]
+fn a_fleet_that_fails_waits_for_no_queue() {
+    let mut fleet = Fleet::serving(settings(1));
+    fleet.queue = ms(300);
+    fleet.happen(&[Event::HookFailed]);
+    assert_eq!(fleet.story(), "close stop#0");
+}
+
+#[test]
+fn a_queue_is_emptied_after_the_delay_too() {
+    let mut fleet = Fleet::serving(leaving_late());
+    fleet.queue = ms(300);
+    fleet.request(Request::Stop);
+    fleet.story();
+    fleet.run(secs(10) + ms(300));
+    assert_eq!(fleet.story(), "Stopping turn-away close stop#0 stop#1");
+    assert_eq!(fleet.times("close"), [11_300]);
 }
 
 #[test]
@@ -79,7 +178,7 @@ fn a_stop_takes_back_what_was_decided_in_the_same_moment() {
     fleet.supervisor.handle(fleet.now, crash);
     fleet.processes.remove(&ChildId(0));
     fleet.request(Request::Stop);
-    assert_eq!(fleet.story(), "Stopping close stop#1", "nobody is started in place of 0");
+    assert_eq!(fleet.story(), "Stopping turn-away close stop#1", "nobody is started in place of 0");
     fleet.run(secs(1));
     assert_eq!(fleet.verdict, Some(Verdict::Stopped));
 }
@@ -155,7 +254,7 @@ fn a_stop_can_be_announced_before_it_begins() {
     fleet.request(Request::Stop);
     assert_eq!(fleet.story(), "StoppingIn(10s) warn#0 warn#1");
     fleet.run(secs(10));
-    assert_eq!(fleet.story(), "Stopping close stop#0 stop#1");
+    assert_eq!(fleet.story(), "Stopping turn-away close stop#0 stop#1");
     fleet.run(secs(1));
     assert_eq!(fleet.verdict, Some(Verdict::Stopped));
 }

@@ -195,46 +195,8 @@ pub(crate) fn threads() -> Vec<String> {
     tasks.flatten().map(describe).collect()
 }
 
-/// Has the kernel pick one of `targets` at random for each new connection to the reuseport group
-/// that `socket` is in. Targets are places in the group, in the order of joining.
-///
-/// A classic BPF program, which wants no privilege: `A = random() % n`, then a ladder of
-/// `if A == i return targets[i]`.
-pub(crate) fn steer(socket: &Socket, targets: &[usize]) -> io::Result<()> {
-    let number = |value: usize| u32::try_from(value).map_err(io::Error::other);
-    // The kernel keeps negative offsets for what is not in the packet.
-    let random = u32::from_ne_bytes((libc::SKF_AD_OFF + libc::SKF_AD_RANDOM).to_ne_bytes());
-    let mut program = vec![
-        instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, random),
-        instruction(libc::BPF_ALU | libc::BPF_MOD | libc::BPF_K, 0, number(targets.len())?),
-    ];
-    for (place, target) in targets.iter().enumerate() {
-        program.push(instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, number(place)?));
-        program.push(instruction(libc::BPF_RET | libc::BPF_K, 0, number(*target)?));
-    }
-    // Never reached; the kernel's verifier wants every path to return.
-    program.push(instruction(libc::BPF_RET | libc::BPF_K, 0, 0));
-    let filter = libc::sock_fprog {
-        len: u16::try_from(program.len()).map_err(io::Error::other)?,
-        filter: program.as_mut_ptr(),
-    };
-    set_option(socket, libc::SOL_SOCKET, libc::SO_ATTACH_REUSEPORT_CBPF, &filter)
-}
-
-/// One instruction; `skip` is how many to skip if a comparison fails.
-fn instruction(code: u32, skip: u8, k: u32) -> libc::sock_filter {
-    // Every opcode fits: they are built from bytes.
-    libc::sock_filter { code: u16::try_from(code).unwrap_or_default(), jt: 0, jf: skip, k }
-}
-
-/// Has the kernel spread new connections over the whole group again.
-pub(crate) fn unsteer(socket: &Socket) -> io::Result<()> {
-    // ENOENT: there was no program.
-    unless(libc::ENOENT, set_option(socket, libc::SOL_SOCKET, libc::SO_DETACH_REUSEPORT_BPF, &0_i32))
-}
-
 /// Success also where the error says that it was so already.
-fn unless(harmless: libc::c_int, outcome: io::Result<()>) -> io::Result<()> {
+pub(super) fn unless(harmless: libc::c_int, outcome: io::Result<()>) -> io::Result<()> {
     match outcome {
         Err(error) if error.raw_os_error() == Some(harmless) => Ok(()),
         outcome => outcome,

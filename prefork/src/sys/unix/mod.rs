@@ -6,6 +6,11 @@ mod channel;
 mod conditions;
 mod door;
 mod exec;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod filter;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[path = "filter_portable.rs"]
+mod filter;
 #[cfg_attr(target_vendor = "apple", path = "identity_apple.rs")]
 mod identity;
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -30,13 +35,14 @@ mod watch;
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 pub(crate) use std::os::unix::net::UnixListener;
 #[cfg(feature = "tokio")]
 pub(crate) use tokio::net::UnixListener as TokioUnixListener;
 
 use nix::errno::Errno;
 use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::Socket;
 
 pub(crate) use activation::{activated, unix_name};
@@ -47,10 +53,9 @@ pub(crate) use conditions::{
 };
 pub(crate) use door::Door;
 pub(crate) use exec::inheritance;
+pub(crate) use filter::{steer, turn_away, unsteer};
 pub(crate) use identity::{assume, groups_of};
-pub(crate) use linux::{
-    ADDRESS_DENIED_HINT, resident_bytes, set_defer_accept, set_fast_open, steer, threads, unsteer,
-};
+pub(crate) use linux::{ADDRESS_DENIED_HINT, resident_bytes, set_defer_accept, set_fast_open, threads};
 pub(crate) use platform::{
     allowed_cpus, check_landlock, check_no_new_privs, confine_to, other_threads, pin_to_cpu, prefer_cpu,
     refuse_new_privileges,
@@ -149,6 +154,12 @@ fn is(error: &io::Error, errno: Errno) -> bool {
 /// How many connections wait on a listener; an error where that cannot be known.
 pub(crate) fn queued(listener: &Socket) -> io::Result<u32> {
     linux::queued(listener.as_raw_fd())
+}
+
+/// Whether any wait there: `accept` would have one at once.
+pub(crate) fn has_queue(listener: &Socket) -> bool {
+    let mut listener = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
+    poll(&mut listener, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
 }
 
 /// A pid as the system's calls take it.

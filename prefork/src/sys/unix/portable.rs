@@ -59,15 +59,6 @@ pub(super) fn others_are_moving() -> bool {
 /// No master is PID 1 there.
 pub(super) fn reap_orphans(_known: &[nix::unistd::Pid]) {}
 
-/// Classic BPF on a reuseport group is Linux's own.
-pub(crate) fn steer(_socket: &Socket, _targets: &[usize]) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
-}
-
-pub(crate) fn unsteer(_socket: &Socket) -> io::Result<()> {
-    Ok(())
-}
-
 pub(crate) fn set_defer_accept(_socket: &Socket, _limit: Duration) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }

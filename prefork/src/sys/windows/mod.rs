@@ -187,6 +187,15 @@ pub(crate) fn queued(_socket: &Socket) -> io::Result<u32> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// So nothing is waited for before the socket refuses what is new.
+pub(crate) fn turn_away(_listener: &Socket) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(crate) fn has_queue(_listener: &Socket) -> bool {
+    false
+}
+
 /// How much memory this process occupies now.
 pub(crate) fn resident_bytes() -> io::Result<u64> {
     let size = u32::try_from(size_of::<PROCESS_MEMORY_COUNTERS>()).map_err(io::Error::other)?;

@@ -1,0 +1,17 @@
+//! What `filter.rs` offers, where there are no such programs.
+
+use std::io;
+
+use socket2::Socket;
+
+pub(crate) fn steer(_socket: &Socket, _targets: &[usize]) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(crate) fn unsteer(_socket: &Socket) -> io::Result<()> {
+    Ok(())
+}
+
+pub(crate) fn turn_away(_listener: &Socket) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
