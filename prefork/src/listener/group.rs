@@ -58,10 +58,8 @@ impl Group {
         let bind_error = |source| Error::Bind { addr: addr.clone(), network, source };
         let (first, place, file) = bind(place, sharing, options).map_err(bind_error)?;
         let sharing = sharing_at(&place, sharing);
-        let steering = Steering::Everywhere;
-        let endpoint = endpoint.clone();
-        let mut group =
-            Self { endpoint, place, sharing, sockets: vec![first], file, options, steering, shut: false };
+        let group = Self::holding(endpoint.clone(), place, sharing, vec![first], options);
+        let mut group = Self { file, ..group };
         group.set_options()?;
         group.sockets.iter().try_for_each(|first| first.listen(options.backlog())).map_err(bind_error)?;
         if sharing == Sharing::Reuseport {
@@ -83,17 +81,7 @@ impl Group {
             network: endpoint.network,
             source,
         })?;
-        let (sharing, steering) = (Sharing::Shared, Steering::Everywhere);
-        let group = Self {
-            endpoint,
-            place,
-            sharing,
-            sockets: vec![socket],
-            file: None,
-            options,
-            steering,
-            shut: false,
-        };
+        let group = Self::holding(endpoint, place, Sharing::Shared, vec![socket], options);
         group.set_options()?;
         Ok(group)
     }
@@ -112,16 +100,19 @@ impl Group {
             Place::Path(path) if !endpoint.is_activated() => SocketFile::adopt(path).ok(),
             Place::Path(_) | Place::Tcp(_) | Place::Abstract(_) => None,
         };
-        Ok(Self {
-            endpoint,
-            place,
-            sharing,
-            sockets,
-            file,
-            options,
-            steering: Steering::Unknown,
-            shut: false,
-        })
+        let group = Self::holding(endpoint, place, sharing, sockets, options);
+        Ok(Self { file, steering: Steering::Unknown, ..group })
+    }
+
+    fn holding(
+        endpoint: Endpoint,
+        place: Place,
+        sharing: Sharing,
+        sockets: Vec<Socket>,
+        options: SocketOptions,
+    ) -> Self {
+        let (file, steering, shut) = (None, Steering::Everywhere, false);
+        Self { endpoint, place, sharing, sockets, file, options, steering, shut }
     }
 
     /// Sets what the options say of TCP sockets, also where another program had said something else.
@@ -183,7 +174,7 @@ impl Group {
         };
     }
 
-    /// Whether connections wait that will be no more, and that the child of a live slot accepts.
+    /// Whether connections wait that are the last ones, and that the child of a live slot accepts.
     pub(super) fn has_last_queue(&self, live: &[bool]) -> bool {
         let sockets = self.sockets.iter().enumerate();
         let mut served = sockets.filter(|(place, _)| match self.sharing {

@@ -132,9 +132,9 @@ impl Supervisor {
     pub(super) fn on_deadline(&mut self, now: Instant) {
         match self.mode {
             Mode::Leaving { until } if until <= now => self.stop_in_order(now),
-            Mode::Emptying { since, until, .. } if until <= now => {
+            Mode::Emptying { until, .. } if until <= now => {
                 self.log(Remark::NotEmptied);
-                self.end(since, Verdict::Stopped);
+                self.stop_waiting(now);
             }
             Mode::Emptying { since, until, look_at } if look_at <= now => {
                 self.mode = Mode::Emptying { since, until, look_at: deadline(now, LOOK) };

@@ -215,12 +215,14 @@ impl Supervisor {
             Event::HandoffRefused(child) => self.on_handoff_refused(now, event, child),
             Event::HookFailed => self.stop(now, Verdict::HookFailed),
             Event::ExecFailed => self.abort_upgrade(now),
-            Event::Emptied => self.on_emptied(),
+            Event::Emptied => self.stop_waiting(now),
             Event::Request(request) => self.on_request(now, request),
             Event::DeadlinePassed => self.on_deadline(now),
         }
         self.advance_rollout();
-        self.stop_if_nobody_accepts();
+        if !self.somebody_serves() {
+            self.stop_waiting(now);
+        }
         self.finish_if_empty();
     }
 
@@ -287,16 +289,12 @@ impl Supervisor {
         }
     }
 
-    /// Nobody waits any more, unless that was decided already.
-    fn on_emptied(&mut self) {
+    /// Waits for the queues no longer. It was a part of the grace, but however late this is (the machine
+    /// may have been asleep), no more of it than was meant for them.
+    fn stop_waiting(&mut self, now: Instant) {
         if let Mode::Emptying { since, .. } = self.mode {
-            self.end(since, Verdict::Stopped);
-        }
-    }
-
-    fn stop_if_nobody_accepts(&mut self) {
-        if !self.somebody_serves() {
-            self.on_emptied();
+            let earliest = now.checked_sub(patience(self.settings.grace));
+            self.end(earliest.map_or(since, |earliest| earliest.max(since)), Verdict::Stopped);
         }
     }
 

@@ -48,6 +48,16 @@ fn a_queue_that_nobody_empties_is_not_waited_for_long_and_the_grace_is_no_longer
 }
 
 #[test]
+fn a_machine_that_was_asleep_meanwhile_takes_nothing_of_the_grace() {
+    let mut fleet = crowded(ms(300));
+    fleet.now += secs(60);
+    fleet.happen(&[]);
+    assert_eq!(fleet.story(), "NotEmptied close stop#0 stop#1");
+    fleet.run(ms(100));
+    assert_eq!(fleet.story(), "end:Stopped");
+}
+
+#[test]
 fn a_child_that_dies_while_the_queue_is_emptied_is_not_replaced() {
     let mut fleet = crowded(ms(300));
     fleet.exit(0, false);
