@@ -7,8 +7,8 @@
 //! `title`. Besides:
 //!
 //! - `reuseport`: by default what the platform needs, `0` or anything else;
-//! - `boot`: what a child does in place of serving: `exit0`, `exit1`, `panic`, `hang`;
-//!   with `thread` it starts one first;
+//! - `boot`: what a child does in place of serving: `exit0`, `exit1`, `panic`, `hang`, which with
+//!   `late_hang` only those do that come after the first `workers`; with `thread` it starts one first;
 //! - `log_file`: a logger of the fleet's own that writes to this file;
 //! - `gate`: the file that requests for `/gate` wait for.
 
@@ -110,17 +110,18 @@ pub fn finish(result: Result<(), prefork::Error>) -> ExitCode {
 
 /// Leaves a trace of this child, and misbehaves if it is told to.
 fn boot() {
-    if let Some(directory) = option("started") {
-        let _ = fs::write(PathBuf::from(directory).join(process::id().to_string()), "");
+    let mut started = 0;
+    if let Some(directory) = option("started").map(PathBuf::from) {
+        let _ = fs::write(directory.join(process::id().to_string()), "");
+        started = directory.read_dir().map_or(0, Iterator::count);
     }
     match option("boot").as_deref() {
         Some("exit0") => process::exit(0),
         Some("exit1") => process::exit(1),
         Some("panic") => panic!("at boot, as told"),
         Some("thread") => drop(thread::spawn(thread::park)),
-        Some("hang") => loop {
-            thread::park();
-        },
+        Some("hang") => hang(),
+        Some("late_hang") if Some(started) > number("workers") => hang(),
         _ => {}
     }
 }
@@ -200,9 +201,7 @@ fn body(path: &str) -> Option<String> {
             wait_at_gate();
             process::id().to_string()
         }
-        "/hold" => loop {
-            thread::park();
-        },
+        "/hold" => hang(),
         "/exit" => process::exit(argument.parse().expect("a status")),
         "/abort" => process::abort(),
         "/overflow" => overflow(0).to_string(),
@@ -216,6 +215,12 @@ fn body(path: &str) -> Option<String> {
         "/leave" => process::id().to_string(),
         _ => return None,
     })
+}
+
+fn hang() -> ! {
+    loop {
+        thread::park();
+    }
 }
 
 /// Whether the gate is open.

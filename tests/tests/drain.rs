@@ -15,7 +15,7 @@ use prefork_tests::client;
 use prefork_tests::fleet::{Fleet, Server};
 use prefork_tests::signal::Signal;
 #[cfg(unix)]
-use prefork_tests::{proc, wait};
+use prefork_tests::{proc, signal::send, wait};
 use tempfile::TempDir;
 
 const SERVER: &str = env!("CARGO_BIN_EXE_server");
@@ -39,7 +39,11 @@ impl Gate {
 
     /// Starts a server that has a minute to drain: nobody gets killed while a test looks on.
     fn start(&self, server: Server) -> Fleet {
-        server.set("gate", self.path().display()).set("shutdown_grace", "1m").start()
+        self.start_with_grace(server, "1m")
+    }
+
+    fn start_with_grace(&self, server: Server, grace: &str) -> Fleet {
+        server.set("gate", self.path().display()).set("shutdown_grace", grace).start()
     }
 }
 
@@ -94,8 +98,8 @@ fn a_tokio_server_with_many_threads_drains() {
 /// A server with one child that is busy, the request that it is busy with, and requests that have queued
 /// meanwhile.
 #[cfg(target_os = "linux")]
-fn busy(gate: &Gate, server: Server) -> (Fleet, client::Request, Vec<client::Request>) {
-    let fleet = gate.start(server.set("workers", 1).set("one_by_one", "yes"));
+fn busy(gate: &Gate, server: Server, grace: &str) -> (Fleet, client::Request, Vec<client::Request>) {
+    let fleet = gate.start_with_grace(server.set("workers", 1).set("one_by_one", "yes"), grace);
     let in_hand = client::begin(fleet.addr(), "/gate");
     let queued = (0..20).map(|_| client::send(fleet.addr(), "/").unwrap()).collect();
     (fleet, in_hand, queued)
@@ -112,7 +116,7 @@ fn whoever_has_queued_when_the_fleet_stops_is_answered() {
     ];
     for server in servers {
         let gate = Gate::new();
-        let (fleet, in_hand, queued) = busy(&gate, server);
+        let (fleet, in_hand, queued) = busy(&gate, server, "1m");
         fleet.signal(Signal::SIGTERM);
         fleet.console.wait_for("stopping:");
         gate.open();
@@ -132,13 +136,13 @@ fn whoever_has_queued_on_any_slots_socket_is_answered() {
         let fleet = Gate::new().start(Server::new(server).set("reuseport", 1));
         let children = fleet.first_children();
         for child in &children {
-            prefork_tests::signal::send(*child, Signal::SIGSTOP);
+            send(*child, Signal::SIGSTOP);
             wait::until("a stopped child", || proc::is_stopped(*child));
         }
         let queued: Vec<_> = (0..40).map(|_| client::send(fleet.addr(), "/").unwrap()).collect();
         fleet.signal(Signal::SIGTERM);
         fleet.console.wait_for("stopping:");
-        children.iter().for_each(|child| prefork_tests::signal::send(*child, Signal::SIGCONT));
+        children.iter().for_each(|child| send(*child, Signal::SIGCONT));
         let pids: Vec<u32> =
             queued.into_iter().map(|request| request.finish().unwrap().parse().unwrap()).collect();
         assert!(children.iter().all(|child| pids.contains(child)), "{pids:?}");
@@ -146,12 +150,35 @@ fn whoever_has_queued_on_any_slots_socket_is_answered() {
     }
 }
 
+// Elsewhere nobody can be kept from connecting.
+#[cfg(target_os = "linux")]
+#[test]
+fn whoever_has_queued_for_a_child_that_is_dead_is_answered_by_another() {
+    let server = Server::new(SERVER).set("reuseport", 1).set("boot", "late_hang");
+    let fleet = Gate::new().start(server);
+    let [dead, other] = fleet.first_children()[..] else { panic!("two children") };
+    for child in [dead, other] {
+        send(child, Signal::SIGSTOP);
+        wait::until("a stopped child", || proc::is_stopped(child));
+    }
+    let queued: Vec<_> = (0..40).map(|_| client::send(fleet.addr(), "/").unwrap()).collect();
+    send(dead, Signal::SIGKILL);
+    wait::until("a successor that is not ready", || fleet.children_started() == 3);
+    fleet.signal(Signal::SIGTERM);
+    fleet.console.wait_for("stopping:");
+    send(other, Signal::SIGCONT);
+    for request in queued {
+        assert_eq!(request.finish().unwrap(), other.to_string());
+    }
+    fleet.expect_stopped();
+}
+
 // Elsewhere nobody is waited for.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_queue_that_nobody_empties_does_not_hold_up_the_stop() {
     let gate = Gate::new();
-    let (fleet, in_hand, queued) = busy(&gate, Server::new(SERVER));
+    let (fleet, in_hand, queued) = busy(&gate, Server::new(SERVER), "15s");
     fleet.signal(Signal::SIGTERM);
     fleet.console.wait_for("connections wait that no child has accepted in time");
     fleet.wait_until_it_refuses();
@@ -174,7 +201,7 @@ fn one_child_drains(server: Server) {
     fleet.let_children_settle();
     let victim = in_flight[0].pid();
     let sibling = fleet.first_children().into_iter().find(|child| *child != victim).unwrap();
-    prefork_tests::signal::send(victim, Signal::SIGTERM);
+    send(victim, Signal::SIGTERM);
     // The door shuts a moment after the signal; from then on the sibling answers everything.
     let answered_in_a_row = |count| (0..count).all(|_| client::serving_pid(addr) == sibling);
     wait::until("a shut door", || answered_in_a_row(20));

@@ -174,14 +174,9 @@ impl Group {
         };
     }
 
-    /// Whether connections wait that are the last ones, and that the child of a live slot accepts.
-    pub(super) fn has_last_queue(&self, live: &[bool]) -> bool {
-        let sockets = self.sockets.iter().enumerate();
-        let mut served = sockets.filter(|(place, _)| match self.sharing {
-            Sharing::Shared => live.contains(&true),
-            Sharing::Reuseport => live.get(*place) == Some(&true),
-        });
-        self.shut && served.any(|(_, socket)| sys::has_queue(socket))
+    /// Whether connections wait that are the last ones.
+    pub(super) fn has_last_queue(&self) -> bool {
+        self.shut && self.sockets.iter().any(sys::has_queue)
     }
 
     /// Closes the master's hold on all of them, and removes a socket's file.

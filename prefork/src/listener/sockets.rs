@@ -148,9 +148,9 @@ impl Sockets {
         self.groups.iter_mut().for_each(Group::turn_away);
     }
 
-    /// Whether connections wait that are the last ones, and that the child of a live slot accepts.
-    pub(crate) fn have_last_queue(&self, live: &[bool]) -> bool {
-        self.groups.iter().any(|group| group.has_last_queue(live))
+    /// Whether connections wait that are the last ones.
+    pub(crate) fn have_last_queue(&self) -> bool {
+        self.groups.iter().any(Group::has_last_queue)
     }
 
     /// Closes the master's hold on all of them, for the fleet stops. Children keep theirs.

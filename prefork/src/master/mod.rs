@@ -27,7 +27,7 @@ use crate::handoff::{Instruction, Word};
 use crate::hooks::{self, HookFailure, Hooks};
 use crate::listener::{self, Endpoint, Sharing, SocketOptions, Sockets};
 use crate::logging::Logger;
-use crate::supervisor::{Action, ChildId, Event, Hook, Remark, Request, Settings, Supervisor, Verdict};
+use crate::supervisor::{Action, ChildId, Event, Hook, Request, Settings, Supervisor, Verdict};
 use crate::sys::{self, Activated, Occurrence, Program, Reactor, Signal};
 use crate::title::title_master;
 use crate::tls::{self, Vault};
@@ -296,6 +296,7 @@ impl Master {
             Action::Retire(child) => self.retire(child),
             Action::Kill(child) => self.dismiss(child, |reactor| reactor.kill(child)),
             Action::Forewarn(child) => self.tell(child, Instruction::Forewarn),
+            Action::StandIn { slot } => self.lend_socket(slot),
             Action::CloseSlot => {
                 self.settle();
                 self.close_vacated_sockets();
@@ -308,12 +309,7 @@ impl Master {
                 self.supervisor.handle(Instant::now(), Event::ExecFailed);
             }
             Action::Hook(hook) => self.run_hook(&hook),
-            Action::Log(remark) => {
-                self.log(&remark);
-                if let Remark::RespawnIn { slot, .. } = remark {
-                    self.lend_socket(slot);
-                }
-            }
+            Action::Log(remark) => self.log(&remark),
             Action::Finish(verdict) => return Some(verdict),
         }
         None
@@ -321,8 +317,7 @@ impl Master {
 
     /// Whom the system cannot keep from connecting is not waited for.
     fn look_at_queues(&mut self) {
-        let live: Vec<bool> = self.supervisor.live_slots().collect();
-        if !self.sockets.have_last_queue(&live) {
+        if !self.sockets.have_last_queue() {
             self.supervisor.handle(Instant::now(), Event::Emptied);
         }
     }

@@ -102,6 +102,9 @@ impl Supervisor {
         }
         let Some((child, role)) = self.remove(id) else { return };
         if !self.is_active() {
+            if matches!((self.mode, child.phase), (Mode::Emptying { .. }, Phase::Serving { .. })) {
+                self.actions.push_back(Action::StandIn { slot: child.slot });
+            }
             return;
         }
         match (role, child.phase) {
@@ -191,6 +194,7 @@ impl Supervisor {
         }
         self.slots[slot].respawn_at = Some(deadline(now, delay));
         self.log(Remark::RespawnIn { slot, delay });
+        self.actions.push_back(Action::StandIn { slot });
     }
 
     pub(super) fn spawn_occupant(&mut self, slot: usize) {

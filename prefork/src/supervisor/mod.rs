@@ -190,7 +190,11 @@ impl Supervisor {
 
     /// Which slots have a child that takes connections.
     pub(crate) fn live_slots(&self) -> impl Iterator<Item = bool> {
-        self.slots.iter().map(|slot| slot.occupant.is_some_and(|id| self.is_serving(id)))
+        (0..self.slots.len()).map(|slot| self.is_live(slot))
+    }
+
+    fn is_live(&self, slot: usize) -> bool {
+        self.slots.get(slot).and_then(|slot| slot.occupant).is_some_and(|id| self.is_serving(id))
     }
 
     /// A child that takes connections, of a slot other than this one.
@@ -281,7 +285,13 @@ impl Supervisor {
             Mode::Emptying { since: now, until: deadline(now, patience), look_at: deadline(now, LOOK) };
         self.rollout.cancel();
         self.withdraw_plans();
-        self.actions.extend([Action::TurnAway, Action::LookAtQueues]);
+        self.actions.push_back(Action::TurnAway);
+        for slot in 0..self.slots.len() {
+            if !self.is_live(slot) {
+                self.actions.push_back(Action::StandIn { slot });
+            }
+        }
+        self.actions.push_back(Action::LookAtQueues);
         for id in self.ids() {
             if !self.is_serving(id) {
                 self.terminate(now, id);

@@ -62,7 +62,7 @@ fn backoff(strikes: u32) -> Duration {
 /// For how much of the grace a fleet that stops goes on accepting what has queued: it is of no use to a
 /// child that hangs, and the others need the rest to finish.
 pub(super) fn patience(grace: Duration) -> Duration {
-    (grace / 5).min(Duration::from_secs(1))
+    grace / 5
 }
 
 /// How often the queues are looked at meanwhile: nothing tells when one is empty.

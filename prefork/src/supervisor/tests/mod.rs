@@ -249,7 +249,7 @@ impl Fleet {
             Action::Terminate(child) | Action::Retire(child) => self.terminate(child),
             Action::Kill(child) => self.kill(child),
             Action::Forewarn(child) => self.assert_known(child),
-            Action::CloseSlot => {}
+            Action::CloseSlot | Action::StandIn { .. } => {}
             Action::TurnAway => self.emptied_at = self.now + self.queue,
             Action::LookAtQueues if self.now < self.emptied_at => {}
             Action::LookAtQueues => self.supervisor.handle(self.now, Event::Emptied),
@@ -378,6 +378,7 @@ fn tell(action: &Action) -> String {
         Action::Retire(child) => format!("retire#{}", child.0),
         Action::Kill(child) => format!("kill#{}", child.0),
         Action::Forewarn(child) => format!("warn#{}", child.0),
+        Action::StandIn { slot } => format!("stand-in@{slot}"),
         Action::CloseSlot => "close-slot".to_owned(),
         Action::TurnAway => "turn-away".to_owned(),
         Action::LookAtQueues => "look".to_owned(),
