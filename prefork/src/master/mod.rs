@@ -323,6 +323,8 @@ impl Master {
     }
 
     fn run_hook(&mut self, hook: &Hook) {
+        // Whoever hears that a child is ready may rely on new connections going there.
+        self.settle();
         let hooks = &self.plan.hooks;
         let (name, outcome) = match hook {
             Hook::ChildSpawn(pid) => {
