@@ -60,10 +60,11 @@ impl Server {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let id = format!("{}.{}", process::id(), COUNT.fetch_add(1, Ordering::SeqCst));
         let started = tempfile::tempdir().expect("a temporary directory");
+        // What a developer has set for servers of his own.
+        for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PREFORK_")) {
+            command.env_remove(name);
+        }
         command
-            .env_remove("PREFORK_ADDR")
-            .env_remove("PREFORK_WORKERS")
-            .env_remove("PREFORK_CHILD")
             .env("TEST_STARTED", started.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
