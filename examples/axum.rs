@@ -6,6 +6,7 @@
 //! ```
 
 use std::io;
+use std::net::SocketAddr;
 use std::process;
 use std::time::Duration;
 
@@ -16,8 +17,9 @@ use axum::http::header::CONNECTION;
 use axum::middleware::map_response_with_state;
 use axum::response::Response;
 use axum::routing::get;
+use axum::serve::Listener;
 use prefork::{ChildContext, Shutdown};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 /// How long connections that wait for another request are kept once this child is to stop.
 const LAST_CALL: Duration = Duration::from_secs(1);
@@ -32,11 +34,32 @@ async fn serve(ln: TcpListener, shutdown: Shutdown, child: ChildContext) -> io::
         Router::new().route("/", get(hello)).route("/slow", get(slow)).layer(announce).with_state(child);
     // When this child is to stop, no new connection comes in. The open ones get some time to hear of
     // it; then axum closes those that are idle, finishes the requests under way, and returns.
+    let ln = UntilStop(ln, shutdown.clone());
     let stop = async move {
         shutdown.await;
         tokio::time::sleep(LAST_CALL).await;
     };
     axum::serve(ln, app).with_graceful_shutdown(stop).await
+}
+
+/// The listener, until this child is to stop. Windows would let connections in for as long as axum takes
+/// them, and those of the last moment would be closed with the idle ones.
+struct UntilStop(TcpListener, Shutdown);
+
+impl Listener for UntilStop {
+    type Io = TcpStream;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (TcpStream, SocketAddr) {
+        tokio::select! {
+            accepted = Listener::accept(&mut self.0) => accepted,
+            () = &mut self.1 => std::future::pending().await,
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
 }
 
 /// Tells clients that keep their connection not to use it again. One that was closed without a word
