@@ -39,6 +39,8 @@ impl Bond {
     }
 
     pub(super) fn members(&self) -> Vec<u32> {
+        // First of all: one that ends meanwhile is still known for what it was.
+        let hosts = console_hosts();
         // Two counts, and then the pids.
         const MOST: usize = 512;
         let mut list = [0_usize; 1 + MOST];
@@ -53,7 +55,6 @@ impl Bond {
         // SAFETY: the system has written it.
         let count = unsafe { (*place).NumberOfProcessIdsInList };
         let pids = list[1..].iter().take(usize::try_from(count).expect("a count"));
-        let hosts = console_hosts();
         pids.map(|pid| u32::try_from(*pid).expect("a pid")).filter(|pid| !hosts.contains(pid)).collect()
     }
 }
