@@ -13,7 +13,7 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Read, Write};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -128,7 +128,9 @@ impl Board {
             None => Answer::text(431, "the request is too long\n"),
         };
         stream.set_write_timeout(Some(time_left(until)?))?;
-        stream.write_all(answer.to_http().as_bytes())
+        stream.write_all(answer.to_http().as_bytes())?;
+        // Closing would not do: on Windows a child that is started now has the connection open as well.
+        stream.shutdown(Shutdown::Write)
     }
 
     /// `head`: a whole request, of a client that asks or does not know what it does.
