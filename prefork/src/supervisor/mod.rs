@@ -197,12 +197,6 @@ impl Supervisor {
         self.slots.get(slot).and_then(|slot| slot.occupant).is_some_and(|id| self.is_serving(id))
     }
 
-    /// A child that takes connections, of a slot other than this one.
-    pub(crate) fn stand_in_for(&self, slot: usize) -> Option<ChildId> {
-        let others = self.slots.iter().enumerate().filter(|(other, _)| *other != slot);
-        others.filter_map(|(_, other)| other.occupant).find(|id| self.is_serving(*id))
-    }
-
     /// Whether the fleet was told to stop, but still serves.
     pub(crate) fn is_leaving(&self) -> bool {
         matches!(self.mode, Mode::Leaving { .. })
