@@ -10,6 +10,7 @@
 use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 #[cfg(unix)]
 use std::{thread, time::Duration};
 
@@ -138,14 +139,20 @@ fn from_the_stop_on_a_fleet_is_not_ready_although_it_serves() {
     assert!(fleet.expect_end().status.success());
 }
 
-#[test]
-fn a_fleet_that_drains_is_live_to_the_end() {
-    let directory = tempfile::tempdir().unwrap();
-    let gate = directory.path().join("gate");
+/// A fleet that answers a request once the file `gate` is there, where its health is told, and the request.
+fn busy_until(gate: &Path) -> (Fleet, SocketAddr, client::Request) {
     let server = with_health(SERVER).set("gate", gate.display()).set("shutdown_grace", "60s");
     let fleet = server.start();
     let addr = health_addr(&fleet);
     let request = client::begin(fleet.addr(), "/gate");
+    (fleet, addr, request)
+}
+
+#[test]
+fn a_fleet_that_drains_is_live_to_the_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let gate = directory.path().join("gate");
+    let (fleet, addr, request) = busy_until(&gate);
     fleet.signal(Signal::SIGTERM);
     wait_for(addr, "/readyz", 503);
     // On Windows a blocking server has to wait for its siblings' connections too.
@@ -203,10 +210,7 @@ fn children_do_not_hold_the_health_listener() {
 fn nobody_tells_of_a_dead_masters_health_although_children_drain() {
     let directory = tempfile::tempdir().unwrap();
     let gate = directory.path().join("gate");
-    let server = with_health(SERVER).set("gate", gate.display()).set("shutdown_grace", "60s");
-    let fleet = server.start();
-    let addr = health_addr(&fleet);
-    let request = client::begin(fleet.addr(), "/gate");
+    let (fleet, addr, request) = busy_until(&gate);
     send(fleet.master(), Signal::SIGKILL);
     wait::until("nobody to ask", || client::is_refused(addr));
     fs::write(&gate, "").unwrap();
