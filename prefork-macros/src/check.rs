@@ -14,7 +14,7 @@ use crate::value::{self, Value};
 
 /// What the generated `main` does, once nothing is wrong any more.
 #[derive(Default)]
-pub(crate) struct Plan {
+pub(crate) struct Expansion {
     /// Where the runtime is; `::prefork` unless the user says otherwise.
     pub(crate) runtime: Option<Path>,
     /// With the name of its option, for the compiler's complaints.
@@ -31,7 +31,7 @@ pub(crate) struct BuilderCall {
 }
 
 /// Reports every mistake. The plan is of use only if there were none.
-pub(crate) fn check(args: &Args, function: &Function, report: &mut Report) -> Plan {
+pub(crate) fn check(args: &Args, function: &Function, report: &mut Report) -> Expansion {
     let plan = plan(args, report);
     check_family(args, report);
     check_runtime(args, function, report);
@@ -41,8 +41,8 @@ pub(crate) fn check(args: &Args, function: &Function, report: &mut Report) -> Pl
     plan
 }
 
-fn plan(args: &Args, report: &mut Report) -> Plan {
-    let mut plan = Plan::default();
+fn plan(args: &Args, report: &mut Report) -> Expansion {
+    let mut plan = Expansion::default();
     let (mut cert, mut key) = (None, None);
     for given in args.iter() {
         if given.spec.role == Role::Crate {

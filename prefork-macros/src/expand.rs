@@ -5,7 +5,7 @@ use quote::{ToTokens, quote, quote_spanned};
 use syn::{Attribute, PatType, Path};
 
 use crate::args::Args;
-use crate::check::{BuilderCall, Plan, check};
+use crate::check::{BuilderCall, Expansion, check};
 use crate::report::Report;
 use crate::signature::{Function, Tls, first_and_last};
 use crate::value::Value;
@@ -36,7 +36,7 @@ fn fallback(report: &Report, function: &Function) -> TokenStream {
     }
 }
 
-fn main_and_function(plan: &Plan, function: &Function) -> TokenStream {
+fn main_and_function(plan: &Expansion, function: &Function) -> TokenStream {
     let here = Span::mixed_site();
     let runtime = Runtime { path: plan.runtime.as_ref() };
     let attrs = function.attrs.iter().filter(|attr| concerns_main(attr));
@@ -55,7 +55,7 @@ fn main_and_function(plan: &Plan, function: &Function) -> TokenStream {
 
 /// The body of `main`. What the compiler has to say about the type of `init`, it says about the
 /// function called here: so that stands where `init` does.
-fn runtime_call(plan: &Plan, function: &Function, runtime: &Runtime<'_>) -> TokenStream {
+fn runtime_call(plan: &Expansion, function: &Function, runtime: &Runtime<'_>) -> TokenStream {
     let here = Span::mixed_site();
     let builder = builder(plan, function, runtime);
     let (span, init) = match &plan.init {
@@ -72,7 +72,7 @@ fn concerns_main(attr: &Attribute) -> bool {
     attr.path().is_ident("cfg") || attr.path().is_ident("allow")
 }
 
-fn builder(plan: &Plan, function: &Function, runtime: &Runtime<'_>) -> TokenStream {
+fn builder(plan: &Expansion, function: &Function, runtime: &Runtime<'_>) -> TokenStream {
     let here = Span::mixed_site();
     let prefork = runtime.item("Prefork", here);
     let serve = serve_call(function, runtime);
@@ -100,7 +100,7 @@ fn builder_call(call: &BuilderCall, runtime: &Runtime<'_>) -> TokenStream {
     quote_spanned!(here=> .#method(#(#values),*))
 }
 
-/// `call(listener::<L, Mode>(), |seat, listener| serve(listener, …))`, where the seat supplies
+/// `call(listener::<L, Mode>(), |context, listener| serve(listener, …))`, where the context supplies
 /// whatever else the function takes.
 ///
 /// A return type that does not fit is a bound of `call` that is not met, and the compiler points at
@@ -114,12 +114,12 @@ fn serve_call(function: &Function, runtime: &Runtime<'_>) -> TokenStream {
     let (first, last) = (here.located_at(first), here.located_at(last));
     let call = Ident::new(if function.is_async() { "call_async" } else { "call" }, last);
     let runtime_path = runtime.path_at(first);
-    let (seat, listener) = (Ident::new("__seat", here), Ident::new("__listener", here));
+    let (context, listener) = (Ident::new("__context", here), Ident::new("__listener", here));
     let serve = &function.sig.ident;
     let arguments = function.arguments().enumerate().map(|(position, argument)| {
         let value = match position {
             0 => listener.to_token_stream(),
-            _ => argument_value(position, argument, function, runtime, &seat),
+            _ => argument_value(position, argument, function, runtime, &context),
         };
         let cfgs = argument.attrs.iter().filter(|attr| attr.path().is_ident("cfg"));
         quote_spanned!(here=> #(#cfgs)* #value)
@@ -127,7 +127,7 @@ fn serve_call(function: &Function, runtime: &Runtime<'_>) -> TokenStream {
     let first_argument = first_argument(function, runtime);
     let needs = needs_of_arguments(function, runtime);
     quote_spanned!(first=> #runtime_path::__private::#call(
-        #first_argument, |#seat, #listener| #serve(#(#arguments),*)
+        #first_argument, |#context, #listener| #serve(#(#arguments),*)
     ) #needs)
 }
 
@@ -170,7 +170,7 @@ fn argument_value(
     argument: &PatType,
     function: &Function,
     runtime: &Runtime<'_>,
-    seat: &Ident,
+    context: &Ident,
 ) -> TokenStream {
     let ty = &argument.ty;
     let (first, _) = first_and_last(ty);
@@ -182,11 +182,11 @@ fn argument_value(
         (2, Some(Tls::Pem)) => "key_pem",
         _ => {
             let supply = runtime.private("argument", span);
-            return quote_spanned!(span=> #supply::<#ty, _>(#seat));
+            return quote_spanned!(span=> #supply::<#ty, _>(#context));
         }
     };
     let supply = runtime.private(supply, span);
-    quote_spanned!(span=> #supply(#seat))
+    quote_spanned!(span=> #supply(#context))
 }
 
 /// Where generated code finds the runtime crate.

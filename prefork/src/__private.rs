@@ -6,16 +6,16 @@ pub use std::process::ExitCode;
 use std::process::Termination;
 pub use std::time::Duration;
 
+use crate::builder::Prefork;
 use crate::child::{self, FromChild};
 use crate::hooks::HookResult;
-use crate::listener::Listener;
+use crate::listen::Listener;
 use crate::logging;
-use crate::prefork::Prefork;
 #[cfg(feature = "tokio")]
 use crate::serve::Async;
-use crate::serve::{Blocking, Demand, FromListeners, Seat, ServeFn, TlsForm};
+use crate::serve::{Blocking, Demand, FromListeners, ServeContext, ServeFn, TlsForm};
 
-/// The whole of a generated `main`. A child takes its handoff first, so that no code of the user's
+/// The whole of a generated `main`. A child takes its handshake first, so that no code of the user's
 /// ever runs in a process that does not know its role.
 pub fn main<I: HookResult>(init: impl FnOnce() -> I, configure: impl FnOnce() -> Prefork) -> ExitCode {
     if let Err(error) = child::adopt_early() {
@@ -46,33 +46,37 @@ pub struct First<L> {
 }
 
 /// Names the type of that argument, so that what is wrong with it is reported there.
-pub fn listener<L: FromListeners<Mode>, Mode>() -> First<L> {
+pub fn listener<L: FromListeners<Style>, Style>() -> First<L> {
     First { demand: L::DEMAND, make: L::from_listeners }
 }
 
 /// Wraps the call of a plain serve function.
 pub fn call<L: 'static, R: Termination>(
     first: First<L>,
-    serve: impl FnOnce(&Seat<Blocking>, L) -> R + 'static,
+    serve: impl FnOnce(&ServeContext<Blocking>, L) -> R + 'static,
 ) -> ServeFn {
-    ServeFn::blocking(TlsForm::Plain, first.demand, move |seat| serve(seat, seat.listeners(first.make)))
+    ServeFn::blocking(TlsForm::Plain, first.demand, move |context| {
+        serve(context, context.listeners(first.make))
+    })
 }
 
 /// Wraps the call of an `async` serve function.
 #[cfg(feature = "tokio")]
 pub fn call_async<L: 'static, F>(
     first: First<L>,
-    serve: impl FnOnce(&Seat<Async>, L) -> F + 'static,
+    serve: impl FnOnce(&ServeContext<Async>, L) -> F + 'static,
 ) -> ServeFn
 where
     F: Future<Output: Termination>,
 {
-    ServeFn::on_runtime(TlsForm::Plain, first.demand, move |seat| serve(seat, seat.listeners(first.make)))
+    ServeFn::on_runtime(TlsForm::Plain, first.demand, move |context| {
+        serve(context, context.listeners(first.make))
+    })
 }
 
 /// An argument of the serve function that is neither listener nor TLS.
-pub fn argument<T: FromChild, Kind>(seat: &Seat<Kind>) -> T {
-    seat.argument()
+pub fn argument<T: FromChild, Kind>(context: &ServeContext<Kind>) -> T {
+    context.argument()
 }
 
 /// Whether such an argument cannot be made without a certificate.
@@ -81,21 +85,21 @@ pub fn needs_tls<T: FromChild>() -> bool {
 }
 
 /// The certificate's path.
-pub fn cert_file<Kind>(seat: &Seat<Kind>) -> &'static Path {
-    seat.cert_file()
+pub fn cert_file<Kind>(context: &ServeContext<Kind>) -> &'static Path {
+    context.cert_file()
 }
 
 /// The key's path.
-pub fn key_file<Kind>(seat: &Seat<Kind>) -> &'static Path {
-    seat.key_file()
+pub fn key_file<Kind>(context: &ServeContext<Kind>) -> &'static Path {
+    context.key_file()
 }
 
 /// The embedded certificate.
-pub fn cert_pem<Kind>(seat: &Seat<Kind>) -> &'static [u8] {
-    seat.cert_pem()
+pub fn cert_pem<Kind>(context: &ServeContext<Kind>) -> &'static [u8] {
+    context.cert_pem()
 }
 
 /// The embedded key.
-pub fn key_pem<Kind>(seat: &Seat<Kind>) -> &'static [u8] {
-    seat.key_pem()
+pub fn key_pem<Kind>(context: &ServeContext<Kind>) -> &'static [u8] {
+    context.key_pem()
 }

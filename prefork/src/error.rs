@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use crate::listener::Network;
+use crate::listen::Network;
 use crate::sys;
 
 /// Any error of user code, as hooks return it.
@@ -70,19 +70,19 @@ pub enum Error {
         /// The operating system's answer.
         source: io::Error,
     },
-    /// `command_producer` returned an error, or a process that did not take the handoff.
+    /// `command_producer` returned an error, or a process that did not take the handshake.
     CommandProducer {
         /// What went wrong.
         source: io::Error,
     },
     /// Master and child could not talk to each other.
-    Handoff {
+    Handshake {
         /// What went wrong.
         source: io::Error,
     },
-    /// Children cannot run under the conditions that the options ask for: as that user, within those
+    /// Children cannot run under the privileges that the options ask for: as that user, within those
     /// limits, in that place.
-    Conditions {
+    Privileges {
         /// What was tried, as in `run children as www-data`.
         attempt: String,
         /// Why not: the operating system's answer, or a sentence in place of it.
@@ -224,10 +224,10 @@ impl fmt::Display for Error {
             Self::Hook { hook, source } => write!(f, "hook {hook} failed: {source}"),
             Self::Spawn { source } => write!(f, "cannot start a child: {}", plain(source)),
             Self::CommandProducer { source } => write!(f, "command_producer failed: {}", plain(source)),
-            Self::Handoff { source } => {
-                write!(f, "handoff between master and child failed: {}", plain(source))
+            Self::Handshake { source } => {
+                write!(f, "handshake between master and child failed: {}", plain(source))
             }
-            Self::Conditions { attempt, source } => write!(f, "cannot {attempt}: {}", plain(source)),
+            Self::Privileges { attempt, source } => write!(f, "cannot {attempt}: {}", plain(source)),
             Self::Tls { path, reason, source } => {
                 match path {
                     Some(path) => write!(f, "cannot use {}: {reason}", path.display())?,
@@ -259,8 +259,8 @@ impl std::error::Error for Error {
             Self::Bind { source, .. }
             | Self::Spawn { source }
             | Self::CommandProducer { source }
-            | Self::Handoff { source }
-            | Self::Conditions { source, .. }
+            | Self::Handshake { source }
+            | Self::Privileges { source, .. }
             | Self::Os { source, .. } => Some(source),
             Self::Hook { source, .. } => Some(&**source),
             Self::Tls { source, .. } => source.as_deref().map(|source| source as _),

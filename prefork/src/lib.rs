@@ -78,16 +78,15 @@
 
 #[doc(hidden)]
 pub mod __private;
+mod builder;
 mod child;
-mod conditions;
-mod encoding;
 mod error;
-mod handoff;
 pub mod hooks;
-mod listener;
+mod listen;
 mod logging;
 mod master;
-mod prefork;
+mod privileges;
+mod protocol;
 mod serve;
 mod supervisor;
 #[allow(unsafe_code)]
@@ -101,12 +100,12 @@ pub use rustls;
 #[cfg(feature = "tokio-rustls")]
 pub use tokio_rustls;
 
+pub use crate::builder::{CpuAffinity, OptionValue, Prefork, Readiness};
 pub use crate::child::{Busy, ChildContext, FromChild, Shutdown, is_child};
 pub use crate::error::{Error, Failure};
-pub use crate::listener::{Listener, Network};
+pub use crate::listen::{Listener, Network};
 pub use crate::logging::{ThisProcess, this_process};
-pub use crate::master::StopHandle;
-pub use crate::prefork::{CpuAffinity, OptionValue, Prefork, Readiness};
+pub use crate::master::FleetHandle;
 #[cfg(feature = "tokio")]
 pub use crate::serve::Runtime;
 pub use crate::serve::{Async, Blocking, FromListener, FromListeners, Serve};

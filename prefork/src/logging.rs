@@ -26,9 +26,9 @@ impl Logger {
     }
 
     /// Begins a message. In a child it is about that child.
-    pub(crate) fn event(&self, name: &'static str) -> Event<'_> {
+    pub(crate) fn event(&self, name: &'static str) -> LogEvent<'_> {
         let ThisProcess(child) = this_process();
-        let event = Event { logger: self, name, slot: None, pid: None, generation: None };
+        let event = LogEvent { logger: self, name, slot: None, pid: None, generation: None };
         match child {
             Some((slot, generation)) => event.child(slot, std::process::id()).generation(generation),
             None => event,
@@ -45,7 +45,7 @@ impl fmt::Debug for Logger {
 /// A message that lacks its text yet.
 #[derive(Debug)]
 #[must_use = "it is said when it has a text"]
-pub(crate) struct Event<'a> {
+pub(crate) struct LogEvent<'a> {
     logger: &'a Logger,
     name: &'static str,
     slot: Option<usize>,
@@ -53,7 +53,7 @@ pub(crate) struct Event<'a> {
     generation: Option<u32>,
 }
 
-impl Event<'_> {
+impl LogEvent<'_> {
     pub(crate) fn slot(self, slot: usize) -> Self {
         Self { slot: Some(slot), ..self }
     }

@@ -206,7 +206,7 @@ fn a_panic_of_the_producer_leaves_no_child_behind() {
     assert_eq!(outcome.status.code(), Some(101), "{outcome:#?}");
 }
 
-/// A process that does not take the handoff is found out, whatever it does, and is not tried again
+/// A process that does not take the handshake is found out, whatever it does, and is not tried again
 /// and again.
 fn a_stranger_is_refused(produces: &str) {
     let journal = Journal::new();
@@ -215,7 +215,7 @@ fn a_stranger_is_refused(produces: &str) {
     // The stranger may be this very program, and have its own errors.
     let error = outcome.stderr.last().unwrap();
     assert!(error.starts_with("error: command_producer failed: "), "{outcome:#?}");
-    assert!(error.contains("did not take the handoff"), "{error}");
+    assert!(error.contains("did not take the handshake"), "{error}");
     let starts = journal.lines().iter().filter(|line| *line == "command_producer").count();
     assert!(starts <= 2, "{starts} starts of {produces}: {outcome:#?}");
 }
@@ -226,7 +226,7 @@ fn a_producer_that_starts_something_that_ends_is_found_out() {
 }
 
 #[test]
-fn a_producer_that_takes_the_handoff_away_is_found_out() {
+fn a_producer_that_takes_the_handshake_away_is_found_out() {
     a_stranger_is_refused("null_stdin");
 }
 

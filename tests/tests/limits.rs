@@ -58,7 +58,7 @@ fn a_limit_on_processes_is_named_if_it_is_too_low() {
 
 #[test]
 fn a_fleet_that_cannot_start_children_stops_when_it_is_asked_to() {
-    // Enough to listen, too little for a handoff; and a fleet that never gives up.
+    // Enough to listen, too little for a handshake; and a fleet that never gives up.
     let server = Server::through(&["prlimit", "--nofile=9:9"], SERVER).set("workers", 16);
     let mut fleet = server.set("recover", 1_000_000).set("shutdown_grace", "500ms").launch();
     wait::until("a child that could not be started", || {

@@ -134,7 +134,7 @@ fn children_have_nothing_of_their_masters_but_its_output() {
             descriptors[3..].iter().filter(|(_, what)| !what.starts_with("socket:")).collect();
         // One in reserve, for a drain when there are no more to be had.
         assert!(matches!(others[..], [(_, what)] if what == "/dev/null"), "{descriptors:?}");
-        // The handoff (twice: two threads use it), the listener, a pair for signals.
+        // The handshake (twice: two threads use it), the listener, a pair for signals.
         assert!(descriptors.len() <= 3 + 5 + 1, "{descriptors:?}");
     }
     fleet.stop();

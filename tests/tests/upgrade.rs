@@ -94,7 +94,7 @@ fn an_upgrade_to_no_such_program_leaves_the_fleet_as_it_was() {
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
     };
     let ends: fn(&PathBuf) = |path| redeploy(path, "/bin/true");
-    // It reads the handoff, and waits for more of it.
+    // It reads the handshake, and waits for more of it.
     let hangs: fn(&PathBuf) = |path| redeploy(path, "/bin/cat");
     let attempts = [
         ("no such file", nothing),

@@ -9,10 +9,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::latch::Latch;
-use super::vitals::{Busy, Limits, Vitals};
-use crate::handoff::{Hello, Word};
-use crate::sys::Voice;
-use crate::tls::Prepared;
+use super::watchdog::{Busy, Limits, Watchdog};
+use crate::protocol::{Handshake, ToMaster};
+use crate::sys::MasterSender;
+use crate::tls::PreparedTls;
 
 /// Where this child stands in its fleet. Cheap to clone; ask for it as an argument of the serve
 /// function.
@@ -34,27 +34,27 @@ pub struct ChildContext {
 
 #[derive(Debug)]
 struct Shared {
-    hello: Hello,
+    handshake: Handshake,
     stop: Latch,
     cooperates: AtomicBool,
-    forewarned: AtomicBool,
+    stop_announced: AtomicBool,
     announced: AtomicBool,
-    voice: Voice,
-    vitals: Arc<Vitals>,
+    voice: MasterSender,
+    watchdog: Arc<Watchdog>,
     #[cfg_attr(not(feature = "rustls"), expect(dead_code, reason = "there is nothing in it"))]
-    tls: Prepared,
+    tls: PreparedTls,
 }
 
 impl ChildContext {
-    pub(super) fn new(hello: Hello, voice: Voice, limits: Limits, tls: Prepared) -> Self {
+    pub(super) fn new(handshake: Handshake, voice: MasterSender, limits: Limits, tls: PreparedTls) -> Self {
         let shared = Shared {
-            hello,
+            handshake,
             stop: Latch::new(),
             cooperates: AtomicBool::new(false),
-            forewarned: AtomicBool::new(false),
+            stop_announced: AtomicBool::new(false),
             announced: AtomicBool::new(false),
             voice,
-            vitals: Arc::new(Vitals::new(limits)),
+            watchdog: Arc::new(Watchdog::new(limits)),
             tls,
         };
         Self { shared: Arc::new(shared) }
@@ -62,22 +62,22 @@ impl ChildContext {
 
     /// The numbered place that this child fills, from 0. Its successor will have the same.
     pub fn slot(&self) -> usize {
-        self.shared.hello.slot
+        self.shared.handshake.slot
     }
 
     /// How many slots the fleet had when this child was started.
     pub fn fleet_size(&self) -> usize {
-        self.shared.hello.fleet
+        self.shared.handshake.fleet
     }
 
     /// How often the fleet had been reloaded when this child was started.
     pub fn generation(&self) -> u32 {
-        self.shared.hello.generation
+        self.shared.handshake.generation
     }
 
     /// The master's process id.
     pub fn master_pid(&self) -> u32 {
-        self.shared.hello.master
+        self.shared.handshake.master
     }
 
     /// Tells the master that this child is ready, where the option `ready = "manual"` leaves that to
@@ -85,25 +85,25 @@ impl ChildContext {
     pub fn ready(&self) {
         if !self.shared.announced.swap(true, Ordering::SeqCst) {
             // A master that is gone is the watching thread's business.
-            let _ = self.say(Word::Ready);
+            let _ = self.say(ToMaster::Ready);
         }
     }
 
     /// Whether the fleet is stopping, or is about to (option `stop_delay`): what a health check for a
     /// load balancer answers by. The server goes on serving until [`Shutdown`] is requested.
     pub fn is_stopping(&self) -> bool {
-        self.shared.forewarned.load(Ordering::SeqCst) || self.shared.stop.is_set()
+        self.shared.stop_announced.load(Ordering::SeqCst) || self.shared.stop.is_set()
     }
 
     pub(super) fn is_announced(&self) -> bool {
         self.shared.announced.load(Ordering::SeqCst)
     }
 
-    pub(super) fn forewarn(&self) {
-        self.shared.forewarned.store(true, Ordering::SeqCst);
+    pub(super) fn announce_stop(&self) {
+        self.shared.stop_announced.store(true, Ordering::SeqCst);
     }
 
-    pub(super) fn say(&self, word: Word) -> io::Result<()> {
+    pub(super) fn say(&self, word: ToMaster) -> io::Result<()> {
         self.shared.voice.say(word.to_line())
     }
 
@@ -126,7 +126,7 @@ impl ChildContext {
     /// For servers without a runtime of ours, around the handling of a request; an `async` serve
     /// function is watched without it.
     pub fn busy(&self) -> Busy {
-        self.shared.vitals.begin_work()
+        self.shared.watchdog.begin_work()
     }
 
     /// A span of `tracing` that says which child this is: `child{slot=3 generation=0 pid=4711}`.
@@ -142,17 +142,17 @@ impl ChildContext {
         if !tracing::dispatcher::has_been_set() {
             return tracing::Span::none();
         }
-        let Hello { slot, generation, .. } = self.shared.hello;
+        let Handshake { slot, generation, .. } = self.shared.handshake;
         tracing::error_span!(target: "prefork", "child", slot, generation, pid = std::process::id())
     }
 
-    pub(crate) fn vitals(&self) -> &Arc<Vitals> {
-        &self.shared.vitals
+    pub(crate) fn watchdog(&self) -> &Arc<Watchdog> {
+        &self.shared.watchdog
     }
 
     /// How long this child may take to stop.
     pub(super) fn grace(&self) -> Duration {
-        self.shared.hello.grace
+        self.shared.handshake.grace
     }
 
     pub(super) fn stop(&self) -> &Latch {

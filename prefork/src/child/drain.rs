@@ -7,19 +7,19 @@ use std::thread;
 use std::time::Duration;
 
 use super::Ending;
-use super::vitals::Finding;
-use crate::handoff::{Instruction, Word};
+use super::watchdog::Health;
 use crate::hooks::{self, HookFailure, Hooks};
 use crate::logging::Logger;
-use crate::sys::{self, Door, Order, StandIn, Watch};
+use crate::protocol::{ToChild, ToMaster};
+use crate::sys::{self, AcceptGate, LinkEvent, MasterLink, StandIn};
 
 /// Connections are counted this often at first, and ever less often while a long one lasts.
 const FIRST_LOOK: Duration = Duration::from_millis(2);
 const SLOWEST_LOOK: Duration = Duration::from_millis(50);
-/// Threads that were on their way into `accept` when the door was shut are in it after as many looks.
+/// Threads that were on their way into `accept` when the gate was shut are in it after as many looks.
 const INTERRUPTIONS: u32 = 10;
-/// A server that is behind the shut door gets as many chances to look at its stop flag.
-const KNOCKS: u32 = 5;
+/// A server that is behind the shut gate gets as many chances to look at its stop flag.
+const ACCEPT_WAKES: u32 = 5;
 /// For this many looks a thread that does not come to rest may be one that has just accepted.
 const RESTLESS_LOOKS: u32 = 40;
 /// For this many looks another slot's queue is served; the kernel sends nothing new there.
@@ -32,7 +32,7 @@ pub(super) struct Watcher {
     pub(super) ending: Arc<Ending>,
     pub(super) hooks: Hooks,
     pub(super) logger: Logger,
-    pub(super) door: Door,
+    pub(super) gate: AcceptGate,
     /// Sockets of other slots that this child serves for a while, and how often to look at them yet.
     pub(super) stand_ins: Vec<(StandIn, u32)>,
     pub(super) progress: Progress,
@@ -41,9 +41,9 @@ pub(super) struct Watcher {
 /// How far the end has come.
 #[derive(Debug)]
 pub(super) struct Progress {
-    stage: Stage,
+    stage: DrainStage,
     interruptions: u32,
-    knocks: u32,
+    wakes: u32,
     /// How many looks have found nothing left but threads that do not rest.
     restless_looks: u32,
     /// Whether threads that sit in `accept` can be made to leave it.
@@ -51,25 +51,31 @@ pub(super) struct Progress {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum DrainStage {
     /// No end in sight.
     Serving,
     /// Serving what still waits on a socket that will get nothing new.
     Emptying { empty_looks: u32 },
-    /// To stop, but the door is not shut yet; whether its refusal was reported.
+    /// To stop, but the gate is not shut yet; whether its refusal was reported.
     Shutting { reported: bool },
-    /// Behind a shut door.
+    /// Behind a shut gate.
     Draining,
 }
 
 impl Default for Progress {
     fn default() -> Self {
-        Self { stage: Stage::Serving, interruptions: 0, knocks: 0, restless_looks: 0, can_interrupt: true }
+        Self {
+            stage: DrainStage::Serving,
+            interruptions: 0,
+            wakes: 0,
+            restless_looks: 0,
+            can_interrupt: true,
+        }
     }
 }
 
 impl Watcher {
-    pub(super) fn run(mut self, mut watch: Watch) {
+    pub(super) fn run(mut self, mut watch: MasterLink) {
         if let Err(error) = self.watch(&mut watch) {
             let slot = self.ending.context.slot();
             let event = self.logger.event("cannot_watch");
@@ -80,35 +86,35 @@ impl Watcher {
     }
 
     /// Sleeps until there is an order, then drains; ends the process, or lets the serve function do so.
-    fn watch(&mut self, watch: &mut Watch) -> io::Result<()> {
+    fn watch(&mut self, watch: &mut MasterLink) -> io::Result<()> {
         let mut pause = FIRST_LOOK;
         loop {
-            let serving = self.progress.stage == Stage::Serving;
+            let serving = self.progress.stage == DrainStage::Serving;
             let at_rest = serving && self.stand_ins.is_empty();
             if at_rest {
                 pause = FIRST_LOOK;
             }
-            let timeout = if at_rest { self.ending.context.vitals().interval() } else { Some(pause) };
+            let timeout = if at_rest { self.ending.context.watchdog().interval() } else { Some(pause) };
             match watch.wait(timeout)? {
-                Order::None if at_rest => self.check_vitals()?,
-                Order::None => pause = (pause * 3 / 2).min(SLOWEST_LOOK),
-                Order::Stop => self.begin_to_stop(),
-                Order::Orphaned => self.orphaned(),
-                Order::Said(line) => self.follow(&line, watch)?,
+                LinkEvent::None if at_rest => self.check_watchdog()?,
+                LinkEvent::None => pause = (pause * 3 / 2).min(SLOWEST_LOOK),
+                LinkEvent::Stop => self.begin_to_stop(),
+                LinkEvent::Orphaned => self.orphaned(),
+                LinkEvent::Said(line) => self.follow(&line, watch)?,
             }
             self.stand_in();
             self.advance();
         }
     }
 
-    fn follow(&mut self, line: &str, watch: &mut Watch) -> io::Result<()> {
-        match Instruction::from_line(line) {
-            Some(Instruction::Forewarn) => self.ending.context.forewarn(),
-            Some(Instruction::Retire) if self.progress.stage == Stage::Serving => {
-                self.progress.stage = Stage::Emptying { empty_looks: 0 };
+    fn follow(&mut self, line: &str, watch: &mut MasterLink) -> io::Result<()> {
+        match ToChild::from_line(line) {
+            Some(ToChild::AnnounceStop) => self.ending.context.announce_stop(),
+            Some(ToChild::StopAfterQueue) if self.progress.stage == DrainStage::Serving => {
+                self.progress.stage = DrainStage::Emptying { empty_looks: 0 };
             }
-            Some(Instruction::Retire) => {}
-            Some(Instruction::StandIn) => {
+            Some(ToChild::StopAfterQueue) => {}
+            Some(ToChild::StandIn) => {
                 let lent = watch.take_listeners()?.into_iter();
                 self.stand_ins.extend(lent.map(|listener| (StandIn::new(listener), STAND_IN_LOOKS)));
             }
@@ -122,11 +128,11 @@ impl Watcher {
     /// Serves what waits on other slots' sockets, one after the other. A child that is to stop has its
     /// own listener back first.
     fn stand_in(&mut self) {
-        let serving = self.progress.stage == Stage::Serving;
+        let serving = self.progress.stage == DrainStage::Serving;
         let Some((stand_in, looks)) = self.stand_ins.first_mut() else { return };
         *looks -= u32::from(*looks > 0 && !stand_in.is_in_place());
         let over = *looks == 0 || !serving;
-        let outcome = if over { stand_in.end() } else { stand_in.look(&self.door) };
+        let outcome = if over { stand_in.end() } else { stand_in.look(&self.gate) };
         if let Err(error) = &outcome {
             let slot = self.ending.context.slot();
             let event = self.logger.event("cannot_stand_in");
@@ -141,8 +147,8 @@ impl Watcher {
     }
 
     fn begin_to_stop(&mut self) {
-        if matches!(self.progress.stage, Stage::Serving | Stage::Emptying { .. }) {
-            self.progress.stage = Stage::Shutting { reported: false };
+        if matches!(self.progress.stage, DrainStage::Serving | DrainStage::Emptying { .. }) {
+            self.progress.stage = DrainStage::Shutting { reported: false };
         }
     }
 
@@ -187,22 +193,25 @@ impl Watcher {
 
     /// Goes from stage to stage as far as possible.
     fn advance(&mut self) {
-        if let Stage::Emptying { empty_looks } = self.progress.stage {
+        if let DrainStage::Emptying { empty_looks } = self.progress.stage {
             // Where nobody can tell how many wait, none is waited for.
-            let empty = self.door.queued().map_or(true, |queued| queued == 0);
+            let empty = self.gate.queued().map_or(true, |queued| queued == 0);
             let empty_looks = if empty { empty_looks + 1 } else { 0 };
             let spent = empty_looks >= EMPTY_LOOKS;
-            self.progress.stage =
-                if spent { Stage::Shutting { reported: false } } else { Stage::Emptying { empty_looks } };
+            self.progress.stage = if spent {
+                DrainStage::Shutting { reported: false }
+            } else {
+                DrainStage::Emptying { empty_looks }
+            };
         }
-        if let Stage::Shutting { reported } = self.progress.stage {
-            self.shut_door(reported);
+        if let DrainStage::Shutting { reported } = self.progress.stage {
+            self.close_gate(reported);
         }
-        if self.progress.stage == Stage::Draining {
+        if self.progress.stage == DrainStage::Draining {
             self.empty_accepts();
             if self.no_connection_is_left() && self.everybody_rests() {
-                // Through a door that stays open one more may come in until the server has left it.
-                if !self.door.stays_open() || self.ending.returned.load(Ordering::SeqCst) {
+                // Through a gate that stays open one more may come in until the server has left it.
+                if !self.gate.stays_open() || self.ending.returned.load(Ordering::SeqCst) {
                     self.ending.drained.set();
                 }
                 self.exit_if_nobody_else_does();
@@ -210,62 +219,62 @@ impl Watcher {
         }
     }
 
-    fn shut_door(&mut self, reported: bool) {
-        match self.door.shut() {
-            Ok(()) => self.progress.stage = Stage::Draining,
+    fn close_gate(&mut self, reported: bool) {
+        match self.gate.close() {
+            Ok(()) => self.progress.stage = DrainStage::Draining,
             Err(error) => {
                 if !reported {
                     let slot = self.ending.context.slot();
                     let event = self.logger.event("cannot_stop_accepting");
                     event.warn(format_args!("child {slot} cannot stop accepting yet: {error}"));
                 }
-                self.progress.stage = Stage::Shutting { reported: true };
+                self.progress.stage = DrainStage::Shutting { reported: true };
                 // A server that is told may close what is in the way.
                 self.ending.context.stop().set();
             }
         }
     }
 
-    /// Sends threads that sit in `accept` on the old socket behind the shut door, and then tells the
+    /// Sends threads that sit in `accept` on the old socket behind the shut gate, and then tells the
     /// server of the stop.
     ///
     /// In this order, because a loop may look at its stop flag right after `accept`, and drop what it
-    /// has just accepted if it is set. Once its thread waits behind the shut door there is nothing to
+    /// has just accepted if it is set. Once its thread waits behind the shut gate there is nothing to
     /// drop; a connection from nobody then lets it look.
     fn empty_accepts(&mut self) {
-        let Progress { interruptions, knocks, can_interrupt, .. } = &mut self.progress;
+        let Progress { interruptions, wakes, can_interrupt, .. } = &mut self.progress;
         let stop = self.ending.context.stop();
-        // Behind a shut door a knock waits for who is to hear it; where it stays open it can get lost.
-        let in_vain = self.door.stays_open() && !self.ending.returned.load(Ordering::SeqCst);
-        if stop.is_set() && !in_vain && (*interruptions >= INTERRUPTIONS || *knocks >= KNOCKS) {
+        // Behind a shut gate a wake_acceptors waits for who is to hear it; where it stays open it can get lost.
+        let in_vain = self.gate.stays_open() && !self.ending.returned.load(Ordering::SeqCst);
+        if stop.is_set() && !in_vain && (*interruptions >= INTERRUPTIONS || *wakes >= ACCEPT_WAKES) {
             return;
         }
         *interruptions += 1;
-        let waiting = self.door.interrupt_accepts();
+        let waiting = self.gate.interrupt_accepts();
         *can_interrupt = waiting.is_ok();
         let waiting = waiting.unwrap_or(0);
         let cooperates = self.ending.context.cooperates();
         if stop.is_set() && cooperates && waiting > 0 {
-            *knocks += 1;
-            self.door.knock(waiting);
+            *wakes += 1;
+            self.gate.wake_acceptors(waiting);
         }
         // The first look may have met threads on the old socket.
-        let behind_door = waiting > 0 && *interruptions > 1;
+        let behind_gate = waiting > 0 && *interruptions > 1;
         let loops = self.ending.blocking && cooperates && *can_interrupt;
-        if !loops || behind_door || *interruptions >= INTERRUPTIONS {
+        if !loops || behind_gate || *interruptions >= INTERRUPTIONS {
             stop.set();
         }
     }
 
     fn no_connection_is_left(&self) -> bool {
-        self.door.connections(self.ending.returned.load(Ordering::SeqCst)) == 0
+        self.gate.connections(self.ending.returned.load(Ordering::SeqCst)) == 0
     }
 
     /// Whether nobody can hold a connection that has no descriptor yet. A thread that runs may have been
     /// stopped in the middle of `accept`, for as long as a busy machine likes; one that never rests has
     /// other work.
     fn everybody_rests(&mut self) -> bool {
-        if !self.door.somebody_may_be_in_it() {
+        if !self.gate.somebody_may_be_in_it() {
             // Whoever came to rest since the connections were counted has opened his by now.
             return self.no_connection_is_left();
         }
@@ -273,7 +282,7 @@ impl Watcher {
         self.progress.restless_looks > RESTLESS_LOOKS
     }
 
-    /// A server that never heard of [`Shutdown`](crate::Shutdown) sits behind a shut door for ever.
+    /// A server that never heard of [`Shutdown`](crate::Shutdown) sits behind a shut gate for ever.
     fn exit_if_nobody_else_does(&self) {
         let cooperates = self.ending.context.cooperates() && self.progress.can_interrupt;
         // Whoever has not been through the last interruption may hold a connection we do not see yet.
@@ -284,16 +293,16 @@ impl Watcher {
         }
     }
 
-    fn check_vitals(&self) -> io::Result<()> {
+    fn check_watchdog(&self) -> io::Result<()> {
         let context = &self.ending.context;
         if !context.is_announced() {
             // How long it may take to become ready is the master's business.
             return Ok(());
         }
-        match context.vitals().look() {
-            Finding::Well => Ok(()),
-            Finding::TooLarge => context.say(Word::Tired),
-            Finding::Hangs => {
+        match context.watchdog().look() {
+            Health::Healthy => Ok(()),
+            Health::TooLarge => context.say(ToMaster::Recycle),
+            Health::Hangs => {
                 let (slot, pid) = (context.slot(), std::process::id());
                 let event = self.logger.event("child_hangs");
                 event.error(format_args!("child {slot} (pid {pid}) hangs; its threads:"));

@@ -1,4 +1,4 @@
-//! The child: takes the handoff, calls the user's function, and drains when it is told to stop or
+//! The child: takes the handshake, calls the user's function, and drains when it is told to stop or
 //! its master dies.
 //!
 //! The serve function has the main thread. A second thread sleeps until there is an order; it alone
@@ -7,7 +7,7 @@
 mod context;
 mod drain;
 mod latch;
-mod vitals;
+mod watchdog;
 
 use std::io;
 use std::process::ExitCode;
@@ -20,18 +20,18 @@ use socket2::Socket;
 pub use context::{ChildContext, FromChild, Shutdown};
 use drain::{Progress, Watcher};
 pub(crate) use latch::Latch;
-pub use vitals::Busy;
-pub(crate) use vitals::Limits;
+pub use watchdog::Busy;
+pub(crate) use watchdog::Limits;
 
-use crate::conditions::Conditions;
 use crate::error::Error;
-use crate::handoff::{Hello, Word};
 use crate::hooks::Hooks;
 use crate::logging::{self, Logger};
-use crate::serve::{Seat, ServeFn, ServeOptions};
-use crate::sys::{self, Door, Role, Watch};
+use crate::privileges::Privileges;
+use crate::protocol::{Handshake, ToMaster};
+use crate::serve::{ServeContext, ServeFn, ServeOptions};
+use crate::sys::{self, AcceptGate, MasterLink, Role};
 use crate::title::title_child;
-use crate::tls::{Prepared, Secrets};
+use crate::tls::{PreparedTls, TlsSecrets};
 
 /// Whether this process is a child of a prefork master; the seed's `IsChild`.
 ///
@@ -42,28 +42,28 @@ pub fn is_child() -> bool {
 }
 
 pub(crate) fn role() -> Role {
-    // Asked once: after the handoff is taken, nothing in the environment tells any more.
+    // Asked once: after the handshake is taken, nothing in the environment tells any more.
     static ROLE: OnceLock<Role> = OnceLock::new();
     *ROLE.get_or_init(sys::role)
 }
 
-/// A handoff that has been taken.
+/// A handshake that has been taken.
 struct Adopted {
-    hello: Hello,
+    handshake: Handshake,
     listeners: Vec<Socket>,
     channel: sys::Channel,
-    secrets: Secrets,
+    secrets: TlsSecrets,
 }
 
-/// Where a handoff waits that was taken before the fleet was configured.
+/// Where a handshake waits that was taken before the fleet was configured.
 static ADOPTED: Mutex<Option<Adopted>> = Mutex::new(None);
 
-/// Takes the handoff now, before any code of the user's has run, and the conditions that come with it.
+/// Takes the handshake now, before any code of the user's has run, and the privileges that come with it.
 /// Does nothing in a master, nor the second time.
 ///
 /// # Errors
 ///
-/// [`Error::Handoff`] in a process that is marked as a child and has no handoff, or a broken one.
+/// [`Error::Handshake`] in a process that is marked as a child and has no handshake, or a broken one.
 pub(crate) fn adopt_early() -> Result<(), Error> {
     match role() {
         Role::Master => Ok(()),
@@ -71,12 +71,12 @@ pub(crate) fn adopt_early() -> Result<(), Error> {
         Role::Child => {
             let mut waiting = ADOPTED.lock().unwrap_or_else(PoisonError::into_inner);
             if waiting.is_none() {
-                let adopted = adopt().map_err(|source| Error::Handoff { source })?;
-                logging::note_child(adopted.hello.slot, adopted.hello.generation);
-                title_child(&adopted.hello.title, adopted.hello.slot);
-                if let Err(error) = adopted.hello.conditions.take_on() {
+                let adopted = adopt().map_err(|source| Error::Handshake { source })?;
+                logging::note_child(adopted.handshake.slot, adopted.handshake.generation);
+                title_child(&adopted.handshake.title, adopted.handshake.slot);
+                if let Err(error) = adopted.handshake.privileges.take_on() {
                     // Whoever gets an error may carry on; this process must not.
-                    let slot = adopted.hello.slot;
+                    let slot = adopted.handshake.slot;
                     logging::to_stderr(format_args!("prefork: error: child {slot} {error}"));
                     sys::exit_now(1);
                 }
@@ -88,17 +88,20 @@ pub(crate) fn adopt_early() -> Result<(), Error> {
 }
 
 /// If this child is to replace another, which stays if it fails, so that what only a master needs has
-/// to be in order as well: the conditions that it runs under.
-pub(crate) fn conditions_on_trial() -> Option<Conditions> {
+/// to be in order as well: the privileges that it runs under.
+pub(crate) fn privileges_on_trial() -> Option<Privileges> {
     let adopted = ADOPTED.lock().unwrap_or_else(PoisonError::into_inner);
-    adopted.as_ref().filter(|adopted| adopted.hello.trial).map(|adopted| adopted.hello.conditions.clone())
+    adopted
+        .as_ref()
+        .filter(|adopted| adopted.handshake.trial)
+        .map(|adopted| adopted.handshake.privileges.clone())
 }
 
 fn stray() -> Error {
     let marker = sys::MARKER;
-    Error::Handoff {
+    Error::Handshake {
         source: io::Error::other(format!(
-            "{marker} is set, but standard input is not a handoff; unset {marker}, which is not for you to \
+            "{marker} is set, but standard input is not a handshake; unset {marker}, which is not for you to \
              set, or let command_producer keep the command's standard input"
         )),
     }
@@ -107,18 +110,22 @@ fn stray() -> Error {
 fn adopt() -> io::Result<Adopted> {
     let mut channel = sys::adopt()?;
     let line = channel.wait_for_line()?;
-    let hello = Hello::from_line(&line)?;
-    channel.send(Word::Here.to_line(), &[])?;
+    let handshake = Handshake::from_line(&line)?;
+    channel.send(ToMaster::Received.to_line(), &[])?;
     let listeners = channel.take_listeners()?;
-    let secrets =
-        if hello.secrets { Secrets::from_text(&channel.take_secrets()?) } else { Secrets::default() };
-    Ok(Adopted { hello, listeners, channel, secrets })
+    let secrets = if handshake.secrets {
+        TlsSecrets::from_text(&channel.take_secrets()?)
+    } else {
+        TlsSecrets::default()
+    };
+    Ok(Adopted { handshake, listeners, channel, secrets })
 }
 
 /// Serves in this child; returns the status that the process is to end with.
 pub(crate) fn run(serve: ServeFn, options: ServeOptions, hooks: Hooks, logger: &Logger) -> ExitCode {
     let adopted = ADOPTED.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let adopted = adopted.ok_or_else(|| Error::Handoff { source: io::Error::other("this process has none") });
+    let adopted =
+        adopted.ok_or_else(|| Error::Handshake { source: io::Error::other("this process has none") });
     match adopted.and_then(|adopted| serve_adopted(adopted, serve, options, hooks, logger)) {
         Ok(code) => code,
         Err(error) => {
@@ -135,13 +142,13 @@ fn serve_adopted(
     hooks: Hooks,
     logger: &Logger,
 ) -> Result<ExitCode, Error> {
-    let Adopted { hello, listeners, channel, secrets } = adopted;
-    let broken = |source| Error::Handoff { source };
-    let tls = Prepared::new(&options.tls, secrets, hello.trial)?;
-    let door = Door::new(&listeners).map_err(broken)?;
-    let (watch, voice) = Watch::new(channel).map_err(broken)?;
+    let Adopted { handshake, listeners, channel, secrets } = adopted;
+    let broken = |source| Error::Handshake { source };
+    let tls = PreparedTls::new(&options.tls, secrets, handshake.trial)?;
+    let gate = AcceptGate::new(&listeners).map_err(broken)?;
+    let (watch, voice) = MasterLink::new(channel).map_err(broken)?;
     let ending = Arc::new(Ending {
-        context: ChildContext::new(hello, voice, options.limits, tls),
+        context: ChildContext::new(handshake, voice, options.limits, tls),
         blocking: serve.is_blocking(),
         drained: Latch::new(),
         returned: AtomicBool::new(false),
@@ -151,7 +158,7 @@ fn serve_adopted(
         ending: Arc::clone(&ending),
         hooks,
         logger: logger.clone(),
-        door,
+        gate,
         stand_ins: Vec::new(),
         progress: Progress::default(),
     };
@@ -159,10 +166,10 @@ fn serve_adopted(
         .name("prefork-watch".to_owned())
         .spawn(move || watcher.run(watch))
         .map_err(|source| Error::Os { operation: "start a thread to watch the master with", source })?;
-    let seat = Seat::new(listeners, options, Arc::clone(&ending), logger.clone());
+    let context = ServeContext::new(listeners, options, Arc::clone(&ending), logger.clone());
     #[cfg(feature = "tracing")]
     let _child = ending.context.span().entered();
-    let code = serve.call(seat);
+    let code = serve.call(context);
     Ok(ending.serve_returned(code))
 }
 

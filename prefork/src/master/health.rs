@@ -1,4 +1,4 @@
-//! Health over HTTP, for whoever decides on restarts and on traffic: Kubernetes, a load balancer.
+//! HealthServer over HTTP, for whoever decides on restarts and on traffic: Kubernetes, a load balancer.
 //!
 //! A few threads of the master's own answer, from what the supervisor's loop posts after each turn:
 //!
@@ -37,7 +37,7 @@ const BREATHER: Duration = Duration::from_millis(100);
 
 /// The health listener. Dropping it closes it.
 #[derive(Debug)]
-pub(super) struct Health {
+pub(super) struct HealthServer {
     listener: Arc<Socket>,
     board: Arc<Board>,
 }
@@ -58,7 +58,7 @@ struct Posted {
     fleet: Overview,
 }
 
-impl Health {
+impl HealthServer {
     /// Begins to answer.
     pub(super) fn start(listener: Socket, waker: Waker, fleet: Overview) -> io::Result<Self> {
         let board = Board {
@@ -88,7 +88,7 @@ impl Health {
     }
 }
 
-impl Drop for Health {
+impl Drop for HealthServer {
     /// Has each thread look up from `accept`, for there is no portable way to interrupt it.
     fn drop(&mut self) {
         self.board.closed.store(true, Ordering::SeqCst);

@@ -1,13 +1,12 @@
 //! The master: waits, tells the supervisor what happened, does what it says. All decisions are in
-//! `supervisor`, all system calls in `sys`, all sentences in `report.rs`.
+//! `supervisor`, all system calls in `sys`, all sentences in `messages.rs`.
 
+mod children;
 mod health;
+mod messages;
 mod observers;
-mod orders;
-mod report;
-mod service;
-mod spawn;
 mod stop;
+mod systemd;
 mod upgrade;
 
 use std::any::Any;
@@ -17,22 +16,23 @@ use std::panic;
 use std::process::ExitStatus;
 use std::time::Instant;
 
+use children::ChildEntry;
 use observers::Observers;
-use service::Service;
 use socket2::Socket;
+use systemd::Service;
 
-use crate::conditions::Conditions;
 use crate::error::{Error, Failure, plain};
-use crate::handoff::{Instruction, Word};
 use crate::hooks::{self, HookFailure, Hooks};
-use crate::listener::{self, Endpoint, Sharing, SocketOptions, Sockets};
+use crate::listen::{self, Endpoint, Sharing, SocketOptions, SocketSet};
 use crate::logging::Logger;
+use crate::privileges::Privileges;
+use crate::protocol::{ToChild, ToMaster};
 use crate::supervisor::{Action, ChildId, Event, Hook, Request, Settings, Supervisor, Verdict};
-use crate::sys::{self, Activated, Occurrence, Program, Reactor, Signal};
+use crate::sys::{self, Activated, ProcessEvent, Program, Reactor, Signal};
 use crate::title::title_master;
-use crate::tls::{self, Vault};
+use crate::tls::{self, TlsStore};
 
-pub use stop::StopHandle;
+pub use stop::FleetHandle;
 
 /// Everything that a master needs to know, checked.
 #[derive(Debug)]
@@ -46,15 +46,15 @@ pub(crate) struct Plan {
     pub(crate) health: Option<String>,
     pub(crate) settings: Settings,
     /// Under which children run.
-    pub(crate) conditions: Conditions,
+    pub(crate) privileges: Privileges,
     /// What the fleet's processes call themselves; empty: nothing.
     pub(crate) title: String,
     /// Which each run on one of, if there are any; they go round.
     pub(crate) cpus: Vec<usize>,
     pub(crate) hooks: Hooks,
-    pub(crate) tls: tls::Options,
+    pub(crate) tls: tls::TlsOptions,
     pub(crate) logger: Logger,
-    pub(crate) stop: StopHandle,
+    pub(crate) stop: FleetHandle,
 }
 
 impl Plan {
@@ -69,7 +69,7 @@ pub(crate) fn run(plan: Plan) -> Result<(), Error> {
     if sys::NEEDS_REUSEPORT && plan.sharing == Sharing::Shared {
         return Err(Error::OnlyReuseportOnWindows);
     }
-    let inheritance = sys::inheritance().map_err(|source| Error::Handoff { source })?;
+    let inheritance = sys::inheritance().map_err(|source| Error::Handshake { source })?;
     title_master(&plan.title);
     let mut master = match inheritance {
         Some(inheritance) => Master::resume(plan, inheritance)?,
@@ -87,28 +87,15 @@ struct Master {
     /// What the children of each generation run.
     programs: BTreeMap<u32, Program>,
     /// And what they speak TLS by.
-    vault: Vault,
+    store: TlsStore,
     supervisor: Supervisor,
     reactor: Reactor<ChildId>,
-    sockets: Sockets,
+    sockets: SocketSet,
     observers: Observers,
-    crew: BTreeMap<ChildId, Member>,
+    children: BTreeMap<ChildId, ChildEntry>,
     last_failure: Option<Failure>,
     /// What made the fleet stop, if it was user code or the system.
     cause: Option<Cause>,
-}
-
-/// A child, as the driver sees it.
-#[derive(Debug)]
-struct Member {
-    slot: usize,
-    pid: u32,
-    generation: u32,
-    /// Whether it took the handoff.
-    here: bool,
-    ready: bool,
-    /// Whether it was asked to go.
-    dismissed: bool,
 }
 
 enum Cause {
@@ -120,10 +107,10 @@ impl Master {
     fn new(mut plan: Plan) -> Result<Self, Error> {
         let os = |operation| move |source| Error::Os { operation, source };
         let workers = plan.settings.workers;
-        let vault = Vault::open(plan.tls.clone())?;
+        let store = TlsStore::open(plan.tls.clone())?;
         let activated = std::mem::take(&mut plan.activated);
-        let sockets = Sockets::open(&plan.endpoints, activated, plan.sharing, workers, plan.sockets)?;
-        let health = plan.health.as_deref().map(listener::listen_beside).transpose()?;
+        let sockets = SocketSet::open(&plan.endpoints, activated, plan.sharing, workers, plan.sockets)?;
+        let health = plan.health.as_deref().map(listen::listen_beside).transpose()?;
         let program = Program::current().map_err(os("find this program's own file"))?;
         let reactor = Reactor::new().map_err(os("receive signals"))?;
         let mut master = Self {
@@ -131,10 +118,10 @@ impl Master {
             supervisor: Supervisor::new(plan.settings),
             plan,
             programs: BTreeMap::from([(0, program)]),
-            vault,
+            store,
             reactor,
             sockets,
-            crew: BTreeMap::new(),
+            children: BTreeMap::new(),
             last_failure: None,
             cause: None,
         };
@@ -164,28 +151,28 @@ impl Master {
             let news_at = self.observers.update(&self.supervisor);
             let deadline = [self.supervisor.next_deadline(), news_at].into_iter().flatten().min();
             let timeout = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-            for occurrence in self.reactor.wait(timeout)? {
-                self.note(occurrence);
+            for event in self.reactor.wait(timeout)? {
+                self.note(event);
             }
             self.supervisor.handle(Instant::now(), Event::DeadlinePassed);
         }
     }
 
     /// Translates what happened into the supervisor's terms.
-    fn note(&mut self, occurrence: Occurrence<ChildId>) {
+    fn note(&mut self, event: ProcessEvent<ChildId>) {
         let now = Instant::now();
-        match occurrence {
-            Occurrence::Signal(signal) => self.request(now, signal),
-            Occurrence::Said(child, line) => self.hear(now, child, &line),
-            Occurrence::HungUp(child) => self.check_handoff(now, child),
-            Occurrence::Exited(child, status) => self.exited(now, child, status),
+        match event {
+            ProcessEvent::Signal(signal) => self.request(now, signal),
+            ProcessEvent::Said(child, line) => self.hear(now, child, &line),
+            ProcessEvent::HungUp(child) => self.check_handshake(now, child),
+            ProcessEvent::Exited(child, status) => self.exited(now, child, status),
         }
     }
 
     /// Brings what follows from the state of the fleet up to date.
     fn settle(&mut self) {
         self.programs.retain(|generation, _| self.supervisor.needs_generation(*generation));
-        self.vault.forget(|generation| self.supervisor.needs_generation(generation));
+        self.store.forget(|generation| self.supervisor.needs_generation(generation));
         let live: Vec<bool> = self.supervisor.live_slots().collect();
         if let Err(error) = self.sockets.steer(&live) {
             self.plan.logger.event("cannot_steer").warn(format_args!(
@@ -222,7 +209,7 @@ impl Master {
     /// Looks for all that the children of the next generation are to be given.
     fn prepare_generation(&mut self, purpose: &str) -> Result<(), String> {
         let next = self.supervisor.next_generation();
-        self.vault.renew(next).map_err(|error| {
+        self.store.renew(next).map_err(|error| {
             format!("cannot {purpose}: {error}; the fleet keeps the certificate that it has")
         })?;
         self.warn_of_certificate(next);
@@ -243,18 +230,18 @@ impl Master {
     }
 
     fn hear(&mut self, now: Instant, child: ChildId, line: &str) {
-        let Some(member) = self.crew.get_mut(&child) else { return };
-        match Word::from_line(line) {
-            Some(Word::Here) => member.here = true,
-            Some(Word::Ready) if !member.ready => {
-                member.ready = true;
+        let Some(entry) = self.children.get_mut(&child) else { return };
+        match ToMaster::from_line(line) {
+            Some(ToMaster::Received) => entry.here = true,
+            Some(ToMaster::Ready) if !entry.ready => {
+                entry.ready = true;
                 self.report_ready(child);
                 self.supervisor.handle(now, Event::Ready(child));
             }
-            Some(Word::Ready) => {}
-            Some(Word::Tired) => self.supervisor.handle(now, Event::Tired(child)),
+            Some(ToMaster::Ready) => {}
+            Some(ToMaster::Recycle) => self.supervisor.handle(now, Event::RecycleRequested(child)),
             None => {
-                let (slot, pid) = (member.slot, member.pid);
+                let (slot, pid) = (entry.slot, entry.pid);
                 let event = self.plan.logger.event("unknown_word").child(slot, pid);
                 event.debug(format_args!("child {slot} (pid {pid}) says {line:?}: unknown"));
             }
@@ -262,8 +249,8 @@ impl Master {
     }
 
     fn exited(&mut self, now: Instant, child: ChildId, status: ExitStatus) {
-        let Some(member) = self.crew.remove(&child) else { return };
-        let Member { slot, pid, generation, ready, dismissed, .. } = member;
+        let Some(entry) = self.children.remove(&child) else { return };
+        let ChildEntry { slot, pid, generation, ready, dismissed, .. } = entry;
         let logger = &self.plan.logger;
         if dismissed {
             let event = logger.event("child_stopped").child(slot, pid).generation(generation);
@@ -285,7 +272,7 @@ impl Master {
     /// The sockets of slots that are gone stay open while their last child serves what waits there:
     /// a slot that comes back meanwhile finds its socket, and the group its order.
     fn close_vacated_sockets(&mut self) {
-        let used = self.crew.values().map(|member| member.slot + 1).max().unwrap_or(0);
+        let used = self.children.values().map(|entry| entry.slot + 1).max().unwrap_or(0);
         self.sockets.close_from(used.max(self.supervisor.fleet_size()));
     }
 
@@ -293,16 +280,16 @@ impl Master {
         match action {
             Action::Spawn { child, slot, generation } => self.spawn(child, slot, generation),
             Action::Terminate(child) => self.dismiss(child, |reactor| reactor.terminate(child)),
-            Action::Retire(child) => self.retire(child),
+            Action::StopAfterQueue(child) => self.retire(child),
             Action::Kill(child) => self.dismiss(child, |reactor| reactor.kill(child)),
-            Action::Forewarn(child) => self.tell(child, Instruction::Forewarn),
+            Action::AnnounceStop(child) => self.tell(child, ToChild::AnnounceStop),
             Action::StandIn { slot } => self.lend_socket(slot),
             Action::CloseSlot => {
                 self.settle();
                 self.close_vacated_sockets();
             }
-            Action::TurnAway => self.sockets.turn_away(),
-            Action::LookAtQueues => self.look_at_queues(),
+            Action::RefuseConnections => self.sockets.refuse_connections(),
+            Action::CheckQueues => self.check_queues(),
             Action::CloseListeners => self.sockets.close(),
             Action::Exec => {
                 self.exec();
@@ -316,9 +303,9 @@ impl Master {
     }
 
     /// Whom the system cannot keep from connecting is not waited for.
-    fn look_at_queues(&mut self) {
+    fn check_queues(&mut self) {
         if !self.sockets.have_last_queue() {
-            self.supervisor.handle(Instant::now(), Event::Emptied);
+            self.supervisor.handle(Instant::now(), Event::QueuesEmpty);
         }
     }
 

@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use socket2::Socket;
 
-use super::health::Health;
-use super::service::Service;
+use super::health::HealthServer;
+use super::systemd::Service;
 use crate::logging::Logger;
 use crate::supervisor::{ChildId, Supervisor};
 use crate::sys::Reactor;
@@ -16,7 +16,7 @@ use crate::sys::Reactor;
 #[derive(Debug)]
 pub(super) struct Observers {
     service: Option<Service>,
-    health: Option<Health>,
+    health: Option<HealthServer>,
 }
 
 impl Observers {
@@ -35,14 +35,14 @@ impl Observers {
         let addr = listener.local_addr()?.as_socket();
         let addr = addr.ok_or_else(|| io::Error::other("its address is none of TCP"))?;
         let fleet = supervisor.overview(Instant::now());
-        self.health = Some(Health::start(listener, reactor.waker()?, fleet)?);
+        self.health = Some(HealthServer::start(listener, reactor.waker()?, fleet)?);
         logger.event("health").info(format_args!("health is told on {addr}: /livez, /readyz, /status"));
         Ok(())
     }
 
     /// What a program that takes over goes on answering on.
     pub(super) fn health_listener(&self) -> Option<&Socket> {
-        self.health.as_ref().map(Health::listener)
+        self.health.as_ref().map(HealthServer::listener)
     }
 
     /// Tells them. Returns when they want to be told again, even if nothing happens until then.

@@ -10,7 +10,7 @@ use crate::sys::{Reactor, Waker};
 /// Made by [`Prefork::stop_handle`](crate::Prefork::stop_handle). It can be cloned, and used from any
 /// thread. In a child it does nothing: children are stopped by their master.
 #[derive(Debug, Clone)]
-pub struct StopHandle {
+pub struct FleetHandle {
     state: Arc<Mutex<State>>,
 }
 
@@ -24,7 +24,7 @@ enum State {
     Over,
 }
 
-impl StopHandle {
+impl FleetHandle {
     pub(crate) fn new() -> Self {
         Self { state: Arc::new(Mutex::new(State::Early(0))) }
     }

@@ -13,13 +13,13 @@ use std::time::{Duration, Instant};
 use socket2::Socket;
 
 use super::observers::Observers;
-use super::service::Service;
-use super::{Master, Member, Plan};
+use super::systemd::Service;
+use super::{ChildEntry, Master, Plan};
 use crate::error::Error;
-use crate::listener::{self, Endpoint, Passed, Sharing, Sockets};
-use crate::supervisor::{ChildId, ChildSnapshot, RoleSnapshot, Snapshot, Supervisor};
+use crate::listen::{self, Endpoint, Passed, Sharing, SocketSet};
+use crate::supervisor::{ChildId, ChildSnapshot, SlotRole, Snapshot, Supervisor};
 use crate::sys::{Inheritance, Program, Reactor};
-use crate::tls::{Secrets, Vault};
+use crate::tls::{TlsSecrets, TlsStore};
 
 /// The first line of the text. A program that knows another version only does not take over.
 const HEADING: &str = "prefork upgrade 1";
@@ -29,7 +29,7 @@ impl Master {
     pub(super) fn exec(&mut self) {
         let newest = self.supervisor.next_generation() - 1;
         let snapshot = self.supervisor.snapshot(Instant::now());
-        let secrets = self.vault.secrets(newest);
+        let secrets = self.store.secrets(newest);
         let error = match self.programs.get(&newest) {
             Some(program) => self.try_exec(program, &snapshot, &secrets),
             None => io::Error::other("its program was lost, which is a bug in prefork"),
@@ -41,7 +41,7 @@ impl Master {
     }
 
     fn try_exec(&self, program: &Program, snapshot: &Snapshot, secrets: &str) -> io::Error {
-        let mut text = format!("{HEADING}\nconditions{}\n", conditions(&self.plan));
+        let mut text = format!("{HEADING}\nconditions{}\n", privileges(&self.plan));
         let mut channels = Vec::new();
         describe_sockets(&mut text, &self.sockets.passed());
         describe_fleet(&mut text, snapshot);
@@ -64,30 +64,30 @@ impl Master {
 
     /// Takes over from the program that this process ran before.
     pub(super) fn resume(plan: Plan, inheritance: Inheritance) -> Result<Self, Error> {
-        let broken = |source| Error::Handoff { source };
+        let broken = |source| Error::Handshake { source };
         let os = |operation| move |source| Error::Os { operation, source };
         let Inheritance { text, mut listeners, channels } = inheritance;
         let last = parse(&text).map_err(broken)?;
         let health = last.health.as_ref().and_then(|_| listeners.pop());
-        let secrets = Secrets::from_text(&last.secrets);
-        let vault = Vault::inherit(plan.tls.clone(), last.fleet.generation, secrets)?;
+        let secrets = TlsSecrets::from_text(&last.secrets);
+        let store = TlsStore::inherit(plan.tls.clone(), last.fleet.generation, secrets)?;
         let (sockets, moved) = take_addresses(&plan, &last.sockets, listeners)?;
         let program = Program::current().map_err(os("find this program's own file"))?;
         let mut reactor = Reactor::new().map_err(os("receive signals"))?;
-        let mut crew = BTreeMap::new();
+        let mut children = BTreeMap::new();
         let mut channels = channels.into_iter();
         for (child, has_channel) in &last.children {
             let channel = if *has_channel { channels.next() } else { None };
             reactor.adopt(child.id, child.pid, channel).map_err(broken)?;
-            let dismissed = child.role == RoleSnapshot::Leaving;
+            let dismissed = child.role == SlotRole::Leftover;
             let (slot, pid, ready) = (child.slot, child.pid, child.ready);
             let generation = child.generation;
-            crew.insert(child.id, Member { slot, pid, generation, here: true, ready, dismissed });
+            children.insert(child.id, ChildEntry { slot, pid, generation, here: true, ready, dismissed });
         }
         let snapshot =
             Snapshot { children: last.children.into_iter().map(|(child, _)| child).collect(), ..last.fleet };
-        // The trial child was started by the last program, in that one's place and under its conditions.
-        let everyone = moved || last.conditions.trim() != conditions(&plan).trim();
+        // The trial child was started by the last program, in that one's place and under its privileges.
+        let everyone = moved || last.privileges.trim() != privileges(&plan).trim();
         let supervisor = Supervisor::resume(plan.settings, &snapshot, everyone, Instant::now());
         let programs = [(snapshot.generation, program)].into();
         let mut master = Self {
@@ -95,22 +95,22 @@ impl Master {
             supervisor,
             plan,
             programs,
-            vault,
+            store,
             reactor,
             sockets,
-            crew,
+            children,
             last_failure: None,
             cause: None,
         };
         master.plan.logger.event("upgraded").generation(snapshot.generation).info(format_args!(
             "upgraded: this program is master now, of {}, on {}; master pid {}",
-            super::report::children(master.crew.len()),
+            super::messages::children(master.children.len()),
             master.sockets,
             std::process::id()
         ));
         master.resume_health(last.health.zip(health));
-        for occurrence in master.reactor.catch_up().map_err(os("wait for children"))? {
-            master.note(occurrence);
+        for event in master.reactor.catch_up().map_err(os("wait for children"))? {
+            master.note(event);
         }
         Ok(master)
     }
@@ -123,7 +123,7 @@ impl Master {
         let Some(wanted) = &self.plan.health else { return };
         let listener = match last {
             Some((addr, listener)) if addr == *wanted => Ok(listener),
-            Some(_) | None => listener::listen_beside(wanted).map_err(|error| error.to_string()),
+            Some(_) | None => listen::listen_beside(wanted).map_err(|error| error.to_string()),
         };
         let started =
             listener.and_then(|listener| self.answer_health_on(listener).map_err(|error| error.to_string()));
@@ -144,22 +144,22 @@ struct Last {
     /// Where it listened, in the order of the sockets.
     sockets: Vec<Passed>,
     /// Under what its children run.
-    conditions: String,
+    privileges: String,
     /// Where it answered questions of health, as its options said; that listener is the last one.
     health: Option<String>,
-    /// As [`Vault::secrets`] has them.
+    /// As [`TlsStore::secrets`] has them.
     secrets: String,
 }
 
-fn conditions(plan: &Plan) -> String {
-    format!("{} {:?}", plan.conditions.to_fields(), plan.cpus)
+fn privileges(plan: &Plan) -> String {
+    format!("{} {:?}", plan.privileges.to_fields(), plan.cpus)
 }
 
 /// The sockets, as far as the options still name their addresses, and new ones for the others. If
 /// those cannot be had the fleet stays where it is: there is no way back to the old program.
-fn take_addresses(plan: &Plan, last: &[Passed], inherited: Vec<Socket>) -> Result<(Sockets, bool), Error> {
-    let broken = |source| Error::Handoff { source };
-    let sockets = Sockets::adopt(last, inherited, plan.sockets).map_err(broken)?;
+fn take_addresses(plan: &Plan, last: &[Passed], inherited: Vec<Socket>) -> Result<(SocketSet, bool), Error> {
+    let broken = |source| Error::Handshake { source };
+    let sockets = SocketSet::adopt(last, inherited, plan.sockets).map_err(broken)?;
     let workers = plan.settings.workers;
     // What the service manager opened stays in place of whatever the program says, unless it says names.
     let stays = sockets.are_activated() && !plan.endpoints.iter().any(Endpoint::is_activated);
@@ -208,9 +208,9 @@ fn describe_secrets(text: &mut String, secrets: &str) {
 fn describe_child(text: &mut String, child: &ChildSnapshot, has_channel: bool) {
     let ChildSnapshot { id: ChildId(id), slot, generation, pid, role, ready } = child;
     let role = match role {
-        RoleSnapshot::Occupant => "occupant",
-        RoleSnapshot::Successor => "successor",
-        RoleSnapshot::Leaving => "leaving",
+        SlotRole::Occupant => "occupant",
+        SlotRole::Successor => "successor",
+        SlotRole::Leftover => "leftover",
     };
     let _ = writeln!(text, "child {id} {slot} {generation} {pid} {role} {ready} {has_channel}");
 }
@@ -241,7 +241,7 @@ fn parse_line(line: &str, last: &mut Last) -> Option<()> {
         "failure" => last.fleet.failure_ages.push(Duration::from_millis(rest.parse().ok()?)),
         "health" => last.health = Some(rest.to_owned()),
         "sockets" => last.sockets.push(parse_sockets(rest)?),
-        "conditions" => rest.clone_into(&mut last.conditions),
+        "privileges" => rest.clone_into(&mut last.privileges),
         "secret" => last.secrets.extend([rest, "\n"]),
         "child" => {
             let child = ChildSnapshot {
@@ -250,9 +250,9 @@ fn parse_line(line: &str, last: &mut Last) -> Option<()> {
                 generation: words.next()?.parse().ok()?,
                 pid: words.next()?.parse().ok()?,
                 role: match words.next()? {
-                    "occupant" => RoleSnapshot::Occupant,
-                    "successor" => RoleSnapshot::Successor,
-                    "leaving" => RoleSnapshot::Leaving,
+                    "occupant" => SlotRole::Occupant,
+                    "successor" => SlotRole::Successor,
+                    "leftover" => SlotRole::Leftover,
                     _ => return None,
                 },
                 ready: words.next()?.parse().ok()?,
@@ -281,7 +281,7 @@ fn parse_sockets(text: &str) -> Option<Passed> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::listener::Network;
+    use crate::listen::Network;
 
     #[test]
     fn a_snapshot_survives_the_exec() {
@@ -300,9 +300,9 @@ mod tests {
             failures: 2,
             failure_ages: vec![Duration::from_millis(17), Duration::from_secs(40)],
             children: vec![
-                child(3, RoleSnapshot::Occupant, true),
-                child(8, RoleSnapshot::Successor, false),
-                child(9, RoleSnapshot::Leaving, false),
+                child(3, SlotRole::Occupant, true),
+                child(8, SlotRole::Successor, false),
+                child(9, SlotRole::Leftover, false),
             ],
         };
         let at = |addr: &str, network| Endpoint { addr: addr.to_owned(), network };

@@ -4,7 +4,7 @@ use std::io;
 use std::net::TcpListener;
 
 use super::{Async, Blocking};
-use crate::listener::{Listener, Network};
+use crate::listen::{Listener, Network};
 #[cfg(feature = "tokio")]
 use crate::sys::TokioUnixListener;
 use crate::sys::UnixListener;
@@ -60,7 +60,7 @@ impl Kind {
             feature `tokio`, it is `tokio::net::TcpListener`; with several addresses it is a tuple of \
             these, or `Vec<prefork::Listener>`"
 )]
-pub trait FromListeners<Mode>: Sized {
+pub trait FromListeners<Style>: Sized {
     /// What it is made from.
     #[doc(hidden)]
     const DEMAND: Demand;
@@ -75,7 +75,7 @@ pub trait FromListeners<Mode>: Sized {
     message = "`{Self}` is no listener of this serve function",
     label = "neither a `TcpListener` nor a `UnixListener` of the kind that this function needs"
 )]
-pub trait FromListener<Mode>: Sized {
+pub trait FromListener<Style>: Sized {
     /// Of what kind it is.
     #[doc(hidden)]
     const KIND: Kind;
@@ -173,7 +173,7 @@ only_listener! {
 /// One of each.
 macro_rules! listener_tuple {
     ($($listener:ident),*) => {
-        impl<Mode, $($listener: FromListener<Mode>),*> FromListeners<Mode> for ($($listener,)*) {
+        impl<Style, $($listener: FromListener<Style>),*> FromListeners<Style> for ($($listener,)*) {
             const DEMAND: Demand = Demand::Each(&[$($listener::KIND),*]);
 
             fn from_listeners(listeners: Vec<Listener>) -> io::Result<Self> {
@@ -194,9 +194,9 @@ listener_tuple!(A, B);
 listener_tuple!(A, B, C);
 listener_tuple!(A, B, C, D);
 
-impl<Mode> FromListeners<Mode> for Vec<Listener>
+impl<Style> FromListeners<Style> for Vec<Listener>
 where
-    Listener: FromListener<Mode>,
+    Listener: FromListener<Style>,
 {
     const DEMAND: Demand = Demand::Any;
 

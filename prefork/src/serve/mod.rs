@@ -15,9 +15,9 @@ pub(crate) use listeners::Demand;
 pub use listeners::{FromListener, FromListeners};
 
 use crate::child::{Ending, FromChild, Limits};
-use crate::listener::Listener;
+use crate::listen::Listener;
 use crate::logging::Logger;
-use crate::tls::{self, Origin};
+use crate::tls::{self, PemSource};
 
 /// Names the kind of serve function in types and messages: a plain `fn`.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ pub enum Runtime {
 /// What a child needs to know of the options.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ServeOptions {
-    pub(crate) tls: tls::Options,
+    pub(crate) tls: tls::TlsOptions,
     /// Whether the server itself says when it is ready.
     pub(crate) manual_ready: bool,
     pub(crate) limits: Limits,
@@ -53,7 +53,7 @@ pub(crate) struct ServeOptions {
 }
 
 /// What the serve function's arguments are made from.
-pub struct Seat<Kind> {
+pub struct ServeContext<Kind> {
     listeners: Mutex<Vec<Socket>>,
     options: &'static ServeOptions,
     ending: Arc<Ending>,
@@ -61,13 +61,13 @@ pub struct Seat<Kind> {
     kind: PhantomData<fn() -> Kind>,
 }
 
-impl<Kind> fmt::Debug for Seat<Kind> {
+impl<Kind> fmt::Debug for ServeContext<Kind> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Seat").field("context", &self.ending.context).finish_non_exhaustive()
+        f.debug_struct("ServeContext").field("context", &self.ending.context).finish_non_exhaustive()
     }
 }
 
-impl Seat<()> {
+impl ServeContext<()> {
     pub(crate) fn new(
         listeners: Vec<Socket>,
         options: ServeOptions,
@@ -84,13 +84,13 @@ impl Seat<()> {
         }
     }
 
-    fn of<Kind>(self) -> Seat<Kind> {
+    fn of<Kind>(self) -> ServeContext<Kind> {
         let Self { listeners, options, ending, logger, kind: _ } = self;
-        Seat { listeners, options, ending, logger, kind: PhantomData }
+        ServeContext { listeners, options, ending, logger, kind: PhantomData }
     }
 }
 
-impl<Kind> Seat<Kind> {
+impl<Kind> ServeContext<Kind> {
     /// Says that the serve function is about to be called, unless the server says so itself.
     fn announce_ready(&self) {
         if !self.options.manual_ready {
@@ -127,17 +127,17 @@ impl<Kind> Seat<Kind> {
         self.embedded(self.options.tls.key.as_ref())
     }
 
-    fn file(&self, origin: Option<&'static Origin>) -> &'static Path {
+    fn file(&self, origin: Option<&'static PemSource>) -> &'static Path {
         match origin {
-            Some(Origin::File(path)) => path,
-            Some(Origin::Embedded(_)) | None => self.lacks_tls("certificate and key files"),
+            Some(PemSource::File(path)) => path,
+            Some(PemSource::Embedded(_)) | None => self.lacks_tls("certificate and key files"),
         }
     }
 
-    fn embedded(&self, origin: Option<&'static Origin>) -> &'static [u8] {
+    fn embedded(&self, origin: Option<&'static PemSource>) -> &'static [u8] {
         match origin {
-            Some(Origin::Embedded(pem)) => pem,
-            Some(Origin::File(_)) | None => self.lacks_tls("an embedded certificate and key"),
+            Some(PemSource::Embedded(pem)) => pem,
+            Some(PemSource::File(_)) | None => self.lacks_tls("an embedded certificate and key"),
         }
     }
 
@@ -166,7 +166,7 @@ pub(crate) enum TlsForm {
 
 /// A serve function of any shape, ready to be called.
 pub struct ServeFn {
-    call: Box<dyn FnOnce(Seat<()>) -> ExitCode>,
+    call: Box<dyn FnOnce(ServeContext<()>) -> ExitCode>,
     pub(crate) form: TlsForm,
     /// What it takes as listeners.
     pub(crate) demand: Demand,
@@ -185,11 +185,11 @@ impl ServeFn {
     pub(crate) fn blocking<R: Termination>(
         form: TlsForm,
         demand: Demand,
-        serve: impl FnOnce(&Seat<Blocking>) -> R + 'static,
+        serve: impl FnOnce(&ServeContext<Blocking>) -> R + 'static,
     ) -> Self {
-        let call = |seat: Seat<()>| {
-            seat.announce_ready();
-            serve(&seat.of()).report()
+        let call = |context: ServeContext<()>| {
+            context.announce_ready();
+            serve(&context.of()).report()
         };
         Self { call: Box::new(call), form, demand, needs_tls: false, blocking: true }
     }
@@ -198,16 +198,16 @@ impl ServeFn {
     pub(crate) fn on_runtime<F>(
         form: TlsForm,
         demand: Demand,
-        serve: impl FnOnce(&Seat<Async>) -> F + 'static,
+        serve: impl FnOnce(&ServeContext<Async>) -> F + 'static,
     ) -> Self
     where
         F: Future<Output: Termination>,
     {
-        let call = |seat: Seat<()>| {
-            let seat = seat.of();
-            match build(&seat) {
-                Ok(runtime) => runtime.block_on(drive(&seat, serve)),
-                Err(error) => seat.give_up(format_args!("no tokio runtime: {error}")),
+        let call = |context: ServeContext<()>| {
+            let context = context.of();
+            match build(&context) {
+                Ok(runtime) => runtime.block_on(drive(&context, serve)),
+                Err(error) => context.give_up(format_args!("no tokio runtime: {error}")),
             }
         };
         Self { call: Box::new(call), form, demand, needs_tls: false, blocking: false }
@@ -225,21 +225,21 @@ impl ServeFn {
         self.blocking
     }
 
-    pub(crate) fn call(self, seat: Seat<()>) -> ExitCode {
-        (self.call)(seat)
+    pub(crate) fn call(self, context: ServeContext<()>) -> ExitCode {
+        (self.call)(context)
     }
 }
 
 #[cfg(feature = "tokio")]
-fn build<Kind>(seat: &Seat<Kind>) -> io::Result<tokio::runtime::Runtime> {
+fn build<Kind>(context: &ServeContext<Kind>) -> io::Result<tokio::runtime::Runtime> {
     use tokio::runtime::Builder;
-    let mut builder = match seat.options.runtime {
+    let mut builder = match context.options.runtime {
         Runtime::CurrentThread => Builder::new_current_thread(),
         Runtime::MultiThread => Builder::new_multi_thread(),
     };
     #[cfg(feature = "tracing")]
     {
-        let span = seat.ending.context.span();
+        let span = context.ending.context.span();
         // Entered for as long as the thread lives.
         builder.on_thread_start(move || std::mem::forget(span.clone().entered()));
     }
@@ -247,18 +247,18 @@ fn build<Kind>(seat: &Seat<Kind>) -> io::Result<tokio::runtime::Runtime> {
 }
 
 #[cfg(feature = "tokio")]
-async fn drive<F>(seat: &Seat<Async>, serve: impl FnOnce(&Seat<Async>) -> F) -> ExitCode
+async fn drive<F>(context: &ServeContext<Async>, serve: impl FnOnce(&ServeContext<Async>) -> F) -> ExitCode
 where
     F: Future<Output: Termination>,
 {
-    if let Some(heart) = seat.ending.context.vitals().heart() {
-        tokio::spawn(heart);
+    if let Some(heartbeat) = context.ending.context.watchdog().heartbeat() {
+        tokio::spawn(heartbeat);
     }
-    let serving = serve(seat);
-    seat.announce_ready();
+    let serving = serve(context);
+    context.announce_ready();
     let code = serving.await.report();
     // Tasks that the function left behind run on this runtime: drive them to the end of the drain.
-    if let Some(drained) = seat.ending.drain() {
+    if let Some(drained) = context.ending.drain() {
         drained.await;
     }
     code
@@ -301,8 +301,8 @@ macro_rules! serve_shape {
             $($extra: FromChild,)*
         {
             fn into_serve_fn(self) -> ServeFn {
-                ServeFn::blocking(TlsForm::$form, L::DEMAND, |seat| {
-                    self(seat.listeners(L::from_listeners), $(seat.$tls(),)* $(seat.argument::<$extra>()),*)
+                ServeFn::blocking(TlsForm::$form, L::DEMAND, |context| {
+                    self(context.listeners(L::from_listeners), $(context.$tls(),)* $(context.argument::<$extra>()),*)
                 })
                 .needing_tls(&[$($extra::NEEDS_TLS),*])
             }
@@ -317,8 +317,8 @@ macro_rules! serve_shape {
             $($extra: FromChild,)*
         {
             fn into_serve_fn(self) -> ServeFn {
-                ServeFn::on_runtime(TlsForm::$form, L::DEMAND, |seat| {
-                    self(seat.listeners(L::from_listeners), $(seat.$tls(),)* $(seat.argument::<$extra>()),*)
+                ServeFn::on_runtime(TlsForm::$form, L::DEMAND, |context| {
+                    self(context.listeners(L::from_listeners), $(context.$tls(),)* $(context.argument::<$extra>()),*)
                 })
                 .needing_tls(&[$($extra::NEEDS_TLS),*])
             }

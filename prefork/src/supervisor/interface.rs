@@ -18,17 +18,17 @@ pub(crate) enum Event {
     /// The child said that it is ready.
     Ready(ChildId),
     /// The child asked to be replaced: it has grown too large.
-    Tired(ChildId),
+    RecycleRequested(ChildId),
     /// The child is gone; `clean` if its status was 0.
     Exited { child: ChildId, clean: bool },
     /// What was started as a child is none, and never will be.
-    HandoffRefused(ChildId),
+    HandshakeRefused(ChildId),
     /// A hook returned an error or panicked.
     HookFailed,
     /// An `Exec` action could not be carried out.
     ExecFailed,
-    /// Nobody waits any more to be accepted, or nobody can be waited for: the answer to `LookAtQueues`.
-    Emptied,
+    /// Nobody waits any more to be accepted, or nobody can be waited for: the answer to `CheckQueues`.
+    QueuesEmpty,
     /// Somebody outside wants something.
     Request(Request),
     /// The time of [`Supervisor::next_deadline`] has come.
@@ -60,19 +60,19 @@ pub(crate) enum Action {
     /// Ask the child to stop.
     Terminate(ChildId),
     /// Ask the child to stop once nothing waits on its slot's own socket any more.
-    Retire(ChildId),
+    StopAfterQueue(ChildId),
     /// Kill the child.
     Kill(ChildId),
     /// Tell the child that the fleet will stop soon.
-    Forewarn(ChildId),
+    AnnounceStop(ChildId),
     /// A slot waits for its next child: have another child serve what has queued on its socket.
     StandIn { slot: usize },
     /// The last slot is gone: close its socket, if it has one of its own, when nobody uses it any more.
     CloseSlot,
     /// Let nobody connect any more.
-    TurnAway,
+    RefuseConnections,
     /// See whether whoever connected before that is accepted by now; answered by `Emptied` if so.
-    LookAtQueues,
+    CheckQueues,
     /// Close the master's own listeners: no child will follow.
     CloseListeners,
     /// Execute the new program in this process; answered by `ExecFailed` or by nobody, ever.

@@ -29,30 +29,30 @@
 //!
 //! - `interface.rs`: events, actions, settings
 //! - `mod.rs`: the state, and what an operator can ask for
-//! - `life.rs`: children, from spawn to exit
+//! - `lifecycle.rs`: children, from spawn to exit
 //! - `rollout.rs`: new before old: reload and recycling
-//! - `upgrade.rs`: another program in the master's own process
+//! - `trial.rs`: another program in the master's own process
 //! - `overview.rs`: the fleet as others see it
 //! - `policy.rs`: how many failures, how long a delay
 
 mod interface;
-mod life;
+mod lifecycle;
 mod overview;
 mod policy;
 mod rollout;
 #[cfg(test)]
 mod tests;
-mod upgrade;
+mod trial;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 pub(crate) use interface::{Action, ChildId, Event, Hook, Remark, Request, Settings, Verdict};
-pub(crate) use overview::{ChildView, Overview, Stage};
+pub(crate) use overview::{ChildView, FleetState, Overview};
 pub(crate) use policy::RecoverPolicy;
 use policy::{FailureLog, LOOK, patience};
 use rollout::Rollout;
-pub(crate) use upgrade::{ChildSnapshot, RoleSnapshot, Snapshot};
+pub(crate) use trial::{ChildSnapshot, SlotRole, Snapshot};
 
 #[derive(Debug)]
 struct Child {
@@ -81,7 +81,7 @@ struct Slot {
     /// When the occupant is too old.
     recycle_at: Option<Instant>,
     /// Whether the occupant is too old or too large.
-    tired: bool,
+    recycle_requested: bool,
     /// Deaths in a row before ready.
     strikes: u32,
     /// Whether the last child was ready for a moment only.
@@ -96,7 +96,7 @@ struct Slot {
 enum Mode {
     Running,
     /// Asked to stop, but still accepting for the load balancer's sake.
-    Leaving {
+    StopDelay {
         until: Instant,
     },
     /// Accepting what has queued, while nobody can connect any more.
@@ -171,7 +171,7 @@ impl Supervisor {
             Phase::Starting | Phase::Serving { .. } | Phase::Killed { .. } => None,
         });
         let mode = match self.mode {
-            Mode::Leaving { until } => Some(until),
+            Mode::StopDelay { until } => Some(until),
             Mode::Emptying { until, look_at, .. } => Some(until.min(look_at)),
             Mode::Running | Mode::Stopping { .. } | Mode::Finished => None,
         };
@@ -198,8 +198,8 @@ impl Supervisor {
     }
 
     /// Whether the fleet was told to stop, but still serves.
-    pub(crate) fn is_leaving(&self) -> bool {
-        matches!(self.mode, Mode::Leaving { .. })
+    pub(crate) fn in_stop_delay(&self) -> bool {
+        matches!(self.mode, Mode::StopDelay { .. })
     }
 
     /// Takes note of what happened at `now`.
@@ -208,12 +208,12 @@ impl Supervisor {
             Event::Spawned { child, pid } => self.on_spawned(now, event, child, pid),
             Event::SpawnFailed { child, transient } => self.on_spawn_failed(now, event, child, transient),
             Event::Ready(child) => self.on_ready(now, event, child),
-            Event::Tired(child) => self.recycle(child),
+            Event::RecycleRequested(child) => self.recycle(child),
             Event::Exited { child, clean } => self.on_exited(now, event, child, clean),
-            Event::HandoffRefused(child) => self.on_handoff_refused(now, event, child),
+            Event::HandshakeRefused(child) => self.on_handshake_refused(now, event, child),
             Event::HookFailed => self.stop(now, Verdict::HookFailed),
             Event::ExecFailed => self.abort_upgrade(now),
-            Event::Emptied => self.stop_waiting(now),
+            Event::QueuesEmpty => self.stop_waiting(now),
             Event::Request(request) => self.on_request(now, request),
             Event::DeadlinePassed => self.on_deadline(now),
         }
@@ -235,7 +235,7 @@ impl Supervisor {
             }
             (
                 Request::Stop | Request::Quit,
-                Mode::Running | Mode::Leaving { .. } | Mode::Emptying { .. } | Mode::Stopping { .. },
+                Mode::Running | Mode::StopDelay { .. } | Mode::Emptying { .. } | Mode::Stopping { .. },
             ) => {
                 self.log(Remark::StoppingAtOnce);
                 if !matches!(self.mode, Mode::Stopping { .. }) {
@@ -258,13 +258,13 @@ impl Supervisor {
         // The new program would not know that it is to leave.
         self.abort_upgrade(now);
         let delay = self.settings.stop_delay;
-        self.mode = Mode::Leaving { until: deadline(now, delay) };
+        self.mode = Mode::StopDelay { until: deadline(now, delay) };
         self.log(Remark::StoppingIn(delay));
         let serving = self
             .children
             .iter()
             .filter(|(_, child)| matches!(child.phase, Phase::Booting { .. } | Phase::Serving { .. }));
-        self.actions.extend(serving.map(|(id, _)| Action::Forewarn(*id)));
+        self.actions.extend(serving.map(|(id, _)| Action::AnnounceStop(*id)));
     }
 
     /// Begins to stop as somebody asked for it: whoever has connected by now is accepted first, by the
@@ -279,13 +279,13 @@ impl Supervisor {
             Mode::Emptying { since: now, until: deadline(now, patience), look_at: deadline(now, LOOK) };
         self.rollout.cancel();
         self.withdraw_plans();
-        self.actions.push_back(Action::TurnAway);
+        self.actions.push_back(Action::RefuseConnections);
         for slot in 0..self.slots.len() {
             if !self.is_live(slot) {
                 self.actions.push_back(Action::StandIn { slot });
             }
         }
-        self.actions.push_back(Action::LookAtQueues);
+        self.actions.push_back(Action::CheckQueues);
         for id in self.ids() {
             if !self.is_serving(id) {
                 self.terminate(now, id);
@@ -369,7 +369,7 @@ impl Supervisor {
 
     /// Whether slots are to be kept filled.
     pub(crate) fn is_active(&self) -> bool {
-        matches!(self.mode, Mode::Running | Mode::Leaving { .. })
+        matches!(self.mode, Mode::Running | Mode::StopDelay { .. })
     }
 
     fn is_serving(&self, id: ChildId) -> bool {

@@ -6,24 +6,24 @@ use super::{ChildId, Mode, Phase, Supervisor};
 
 /// What a fleet is at, as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stage {
+pub(crate) enum FleetState {
     /// Not every slot has had a ready child yet.
     Starting,
     Serving,
     /// Every child is being replaced, or a trial child goes before that.
     Reloading,
     /// It was told to stop, but still accepts.
-    Leaving,
+    StopDelay,
     Stopping,
 }
 
-impl Stage {
+impl FleetState {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Starting => "starting",
             Self::Serving => "serving",
             Self::Reloading => "reloading",
-            Self::Leaving => "leaving",
+            Self::StopDelay => "stop-delay",
             Self::Stopping => "stopping",
         }
     }
@@ -32,7 +32,7 @@ impl Stage {
 /// See the [module](self).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Overview {
-    pub(crate) stage: Stage,
+    pub(crate) stage: FleetState,
     /// Of the program that the fleet runs, or is about to run.
     pub(crate) generation: u32,
     pub(crate) slots: usize,
@@ -51,7 +51,7 @@ pub(crate) struct Overview {
 impl Overview {
     /// Whether to send it requests.
     pub(crate) fn is_ready(&self) -> bool {
-        matches!(self.stage, Stage::Serving | Stage::Reloading) && self.ready > 0
+        matches!(self.stage, FleetState::Serving | FleetState::Reloading) && self.ready > 0
     }
 }
 
@@ -87,7 +87,11 @@ impl Supervisor {
         let (failures, forgets_at) = self.failures.current(now);
         Overview {
             stage,
-            generation: if stage == Stage::Reloading { self.rollout.newest } else { self.rollout.settled },
+            generation: if stage == FleetState::Reloading {
+                self.rollout.newest
+            } else {
+                self.rollout.settled
+            },
             slots: self.slots.len(),
             ready: self.live_slots().filter(|live| *live).count(),
             failures,
@@ -103,13 +107,15 @@ impl Supervisor {
         others.filter_map(|(_, other)| other.occupant).find(|id| self.is_serving(*id))
     }
 
-    fn stage(&self) -> Stage {
+    fn stage(&self) -> FleetState {
         match self.mode {
-            Mode::Emptying { .. } | Mode::Stopping { .. } | Mode::Finished => Stage::Stopping,
-            Mode::Leaving { .. } => Stage::Leaving,
-            Mode::Running if !self.started => Stage::Starting,
-            Mode::Running if self.rollout.is_reloading() || self.rollout.trial.is_some() => Stage::Reloading,
-            Mode::Running => Stage::Serving,
+            Mode::Emptying { .. } | Mode::Stopping { .. } | Mode::Finished => FleetState::Stopping,
+            Mode::StopDelay { .. } => FleetState::StopDelay,
+            Mode::Running if !self.started => FleetState::Starting,
+            Mode::Running if self.rollout.is_reloading() || self.rollout.trial.is_some() => {
+                FleetState::Reloading
+            }
+            Mode::Running => FleetState::Serving,
         }
     }
 

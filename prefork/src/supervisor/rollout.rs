@@ -85,7 +85,7 @@ impl Supervisor {
     }
 
     pub(super) fn queue_recycling(&mut self, slot: usize) {
-        self.slots[slot].tired = true;
+        self.slots[slot].recycle_requested = true;
         if self.is_active() && !self.rollout.queue.contains(&slot) && self.slots[slot].successor.is_none() {
             self.log(Remark::Recycling { slot });
             self.rollout.queue.push_back(slot);
@@ -94,7 +94,7 @@ impl Supervisor {
 
     /// Whoever is too old or too large still has to go, but not now.
     pub(super) fn recycle_later(&mut self, now: Instant) {
-        for slot in self.slots.iter_mut().filter(|slot| slot.tired && slot.successor.is_none()) {
+        for slot in self.slots.iter_mut().filter(|slot| slot.recycle_requested && slot.successor.is_none()) {
             slot.recycle_at = Some(deadline(now, RECYCLE_AGAIN));
         }
     }
@@ -116,7 +116,7 @@ impl Supervisor {
             let Some(slot) = self.rollout.queue.pop_front() else { break };
             // Slots can have gone since they were queued, or have been given a new child.
             let reloading = self.rollout.reloading;
-            let wanted = |slot: &Slot| slot.successor.is_none() && (reloading || slot.tired);
+            let wanted = |slot: &Slot| slot.successor.is_none() && (reloading || slot.recycle_requested);
             if self.slots.get(slot).is_some_and(wanted) {
                 let generation = if reloading { self.rollout.newest } else { self.slots[slot].generation };
                 let id = self.spawn(slot, generation);
@@ -141,7 +141,7 @@ impl Supervisor {
         slot.predecessor = None;
         slot.strikes = 0;
         slot.flickered = false;
-        slot.tired = false;
+        slot.recycle_requested = false;
         slot.generation = generation.unwrap_or(slot.generation);
         if let Some(old) = old {
             self.terminate(now, old);

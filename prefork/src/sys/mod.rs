@@ -13,7 +13,7 @@
 //!   finds there.
 //! - [`NEEDS_REUSEPORT`], [`SHARES_ONE_SOCKET`], [`JOINS_GROUPS_LATE`]: how processes can share an
 //!   address; [`join_reuseport_group`], [`allow_quick_restart`]: options of its sockets.
-//! - [`steer`], [`unsteer`]: which sockets of a reuseport group get new connections; [`turn_away`]: a
+//! - [`steer`], [`unsteer`]: which sockets of a reuseport group get new connections; [`refuse_connections`]: a
 //!   listener gets none any more; [`queued`], [`has_queue`]: how many wait on one, and whether any do.
 //! - [`HAS_UNIX_SOCKETS`], and [`SocketFile`]: one in the file system; [`set_defer_accept`],
 //!   [`set_fast_open`]: options of TCP listeners that not every system has.
@@ -27,15 +27,15 @@
 //!   [`is_managed`], [`notify`], [`watchdog`]: it is told something.
 //!
 //! In a child
-//! - [`handoff_is_waiting`]: whether a master started this process.
+//! - [`handshake_is_waiting`]: whether a master started this process.
 //! - `Channel::take_secrets`: what the master has for this child that nobody else may see, where it
 //!   can be handed over.
-//! - [`adopt`]: takes the handoff off standard input, and erases the traces that would make a
+//! - [`adopt`]: takes the handshake off standard input, and erases the traces that would make a
 //!   grandchild take itself for a child.
 //! - [`assume`], [`limit_open_files`], [`set_nice`], [`pin_to_cpu`], [`refuse_new_privileges`],
-//!   [`confine_to`]: the conditions that it takes on, for ever.
-//! - [`Watch`]: waits until the master wants a stop, or is dead; [`Voice`]: tells the master something.
-//! - [`Door`]: the listeners, as a thing that can be shut while a server that knows nothing of it
+//!   [`confine_to`]: the privileges that it takes on, for ever.
+//! - [`MasterLink`]: waits until the master wants a stop, or is dead; [`MasterSender`]: tells the master something.
+//! - [`AcceptGate`]: the listeners, as a thing that can be shut while a server that knows nothing of it
 //!   sits in `accept`.
 //! - [`StandIn`]: another slot's socket, served through this server's own listener.
 //! - [`resident_bytes`], [`threads`]: how large it is, and where its threads are.
@@ -75,7 +75,7 @@ pub(crate) const STATE_VARIABLE: &str = "PREFORK_UPGRADE";
 /// The variables that are not for an operator to set.
 pub(crate) const OWN_VARIABLES: [&str; 2] = [MARKER, STATE_VARIABLE];
 
-/// How every handoff begins; what follows is the business of `handoff.rs`.
+/// How every handshake begins; what follows is the business of `handshake.rs`.
 pub(crate) const GREETING: &str = "prefork/1 ";
 
 /// A user of this system.
@@ -107,12 +107,12 @@ pub(crate) enum Signal {
 
 /// Something that a [`Reactor`] waited for. `K` is the caller's name for a child.
 #[derive(Debug)]
-pub(crate) enum Occurrence<K> {
+pub(crate) enum ProcessEvent<K> {
     /// A signal for the master.
     Signal(Signal),
     /// A line that a child said.
     Said(K, String),
-    /// A child has closed its end of the handoff. It may be alive.
+    /// A child has closed its end of the handshake. It may be alive.
     HungUp(K),
     /// A child has ended and is reaped; its key is free.
     Exited(K, ExitStatus),
@@ -143,9 +143,9 @@ pub(crate) enum Notice<'a> {
     Watchdog,
 }
 
-/// What a child's [`Watch`] waited for.
+/// What a child's [`MasterLink`] waited for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Order {
+pub(crate) enum LinkEvent {
     /// The master, or an operator, wants this child to stop.
     Stop,
     /// The master said something.
@@ -182,18 +182,18 @@ pub(crate) type Producer<'a> = dyn Fn(Command) -> io::Result<Child> + 'a;
 pub(crate) enum Role {
     /// Nobody marked it.
     Master,
-    /// A master started it, and its handoff is waiting.
+    /// A master started it, and its handshake is waiting.
     Child,
-    /// It is marked, but there is no handoff.
+    /// It is marked, but there is no handshake.
     Stray,
 }
 
 /// Whether a master started this process.
 ///
-/// The handoff decides, also where somebody has cleared the environment on the way: a child that
+/// The handshake decides, also where somebody has cleared the environment on the way: a child that
 /// took itself for a master would start children of its own, and those too, without end.
 pub(crate) fn role() -> Role {
-    if handoff_is_waiting() {
+    if handshake_is_waiting() {
         Role::Child
     } else if std::env::var_os(MARKER).is_some() {
         Role::Stray

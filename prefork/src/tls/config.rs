@@ -9,8 +9,8 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::sign::CertifiedKey;
 use rustls::{InconsistentKeys, RootCertStore, ServerConfig};
 
-use super::Options;
-use super::material::{Files, Part};
+use super::TlsOptions;
+use super::material::{Part, TlsFiles};
 use super::tickets::{Ratchet, Tickets};
 use crate::error::Error;
 
@@ -22,8 +22,8 @@ const HTTP: [&[u8]; 2] = [b"h2", b"http/1.1"];
 ///
 /// [`Error::Tls`], naming the part at fault.
 pub(super) fn build(
-    options: &Options,
-    files: &Files,
+    options: &TlsOptions,
+    files: &TlsFiles,
     tickets: Option<Ratchet>,
 ) -> Result<Option<ServerConfig>, Error> {
     let (Some(cert), Some(key)) = (&options.cert, &options.key) else { return Ok(None) };

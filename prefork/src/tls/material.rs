@@ -10,18 +10,18 @@ use std::path::{Path, PathBuf};
 use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::Options;
+use super::TlsOptions;
 use crate::error::{BoxError, Error};
 
 /// Where a part of the material is.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) enum Origin {
+pub(crate) enum PemSource {
     File(PathBuf),
     /// In the program: PEM text.
     Embedded(Vec<u8>),
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for PemSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => path.display().fmt(f),
@@ -31,7 +31,7 @@ impl fmt::Display for Origin {
 }
 
 /// A key is nobody's to print.
-impl fmt::Debug for Origin {
+impl fmt::Debug for PemSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => f.debug_tuple("File").field(path).finish(),
@@ -49,26 +49,26 @@ pub(super) struct Part<'a> {
 
 /// The files that options name, as they were when they were read.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub(crate) struct Files {
+pub(crate) struct TlsFiles {
     /// By path, as the system spells it.
     contents: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
-impl fmt::Debug for Files {
+impl fmt::Debug for TlsFiles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Files").finish_non_exhaustive()
+        f.debug_struct("TlsFiles").finish_non_exhaustive()
     }
 }
 
-impl Files {
+impl TlsFiles {
     /// Reads what is named and not here yet.
     ///
     /// # Errors
     ///
     /// [`Error::Tls`], naming the file that cannot be read.
-    pub(crate) fn complete(&mut self, options: &Options) -> Result<(), Error> {
+    pub(crate) fn complete(&mut self, options: &TlsOptions) -> Result<(), Error> {
         for origin in options.origins() {
-            let Origin::File(path) = origin else { continue };
+            let PemSource::File(path) = origin else { continue };
             if let Entry::Vacant(absent) = self.contents.entry(name_of(path)) {
                 absent.insert(read(path)?);
             }
@@ -76,10 +76,10 @@ impl Files {
         Ok(())
     }
 
-    pub(super) fn part<'a>(&'a self, origin: &'a Origin) -> Part<'a> {
+    pub(super) fn part<'a>(&'a self, origin: &'a PemSource) -> Part<'a> {
         match origin {
-            Origin::Embedded(pem) => Part { pem, path: None },
-            Origin::File(path) => {
+            PemSource::Embedded(pem) => Part { pem, path: None },
+            PemSource::File(path) => {
                 let content = self.contents.get(&name_of(path));
                 Part { pem: content.map_or(&[], Vec::as_slice), path: Some(path) }
             }
@@ -152,13 +152,13 @@ impl Part<'_> {
 ///
 /// [`Error::Tls`], naming the part at fault.
 #[cfg(feature = "rustls")]
-pub(super) fn check(options: &Options, files: &Files) -> Result<(), Error> {
+pub(super) fn check(options: &TlsOptions, files: &TlsFiles) -> Result<(), Error> {
     super::config::build(options, files, None).map(drop)
 }
 
 /// Without the feature `rustls` nothing here can do the arithmetic; the handshake will.
 #[cfg(not(feature = "rustls"))]
-pub(super) fn check(options: &Options, files: &Files) -> Result<(), Error> {
+pub(super) fn check(options: &TlsOptions, files: &TlsFiles) -> Result<(), Error> {
     for certificates in [&options.cert, &options.client_ca].into_iter().flatten() {
         files.part(certificates).certificates()?;
     }

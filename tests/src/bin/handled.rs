@@ -1,4 +1,4 @@
-//! A server that is stopped through its `StopHandle`: once for each byte in the file that the option
+//! A server that is stopped through its `FleetHandle`: once for each byte in the file that the option
 //! `stops` names. The option `early` says how often it is stopped before it starts.
 
 use std::fs;
@@ -8,12 +8,12 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
-use prefork::StopHandle;
+use prefork::FleetHandle;
 use prefork_tests::app;
 
 fn main() -> ExitCode {
     let fleet = app::builder(serve);
-    let stop = fleet.stop_handle();
+    let stop = fleet.handle();
     let early = app::option("early").and_then(|times| times.parse().ok()).unwrap_or(0);
     (0..early).for_each(|_| stop.stop());
     if let Some(path) = app::option("stops").filter(|_| !prefork::is_child()) {
@@ -22,7 +22,7 @@ fn main() -> ExitCode {
     app::start(fleet)
 }
 
-fn stop_by(path: &str, stop: &StopHandle) {
+fn stop_by(path: &str, stop: &FleetHandle) {
     let mut stops = 0;
     loop {
         let wanted = fs::metadata(path).map_or(0, |file| file.len());

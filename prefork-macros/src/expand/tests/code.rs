@@ -24,7 +24,7 @@ fn main_is_one_call_into_the_runtime() {
                     ::prefork::__private::no_init,
                     || ::prefork::Prefork::new(::prefork::__private::call(
                         ::prefork::__private::listener::<TcpListener, ::prefork::Blocking>(),
-                        |__seat, __listener| serve(__listener)
+                        |__context, __listener| serve(__listener)
                     ))
                 )
             }
@@ -57,9 +57,9 @@ fn options_become_builder_calls_in_the_order_they_are_given() {
                     setup,
                     || ::prefork::Prefork::new(::prefork::__private::call(
                         ::prefork::__private::listener::<TcpListener, ::prefork::Blocking>(),
-                        |__seat, __listener| serve(
+                        |__context, __listener| serve(
                             __listener,
-                            ::prefork::__private::argument::<prefork::Shutdown, _>(__seat)
+                            ::prefork::__private::argument::<prefork::Shutdown, _>(__context)
                         )
                     ).needing_tls(&[::prefork::__private::needs_tls::<prefork::Shutdown>()]))
                     .recover(5)
@@ -101,9 +101,9 @@ fn tls_arguments_come_from_the_seat() {
         let main = text(&split(options, item).1);
         let suffix = if method == "cert_pem" { "pem" } else { "file" };
         let supplies = format!(
-            ":: prefork :: __private :: cert_{suffix} (__seat) , \
-             :: prefork :: __private :: key_{suffix} (__seat) , \
-             :: prefork :: __private :: argument :: < Shutdown , _ > (__seat)"
+            ":: prefork :: __private :: cert_{suffix} (__context) , \
+             :: prefork :: __private :: key_{suffix} (__context) , \
+             :: prefork :: __private :: argument :: < Shutdown , _ > (__context)"
         );
         assert!(main.contains(&supplies), "{main}");
         let call = main.rsplit(". ").next().expect("a call");
@@ -158,7 +158,7 @@ fn a_function_called_main_moves_into_main() {
         panic!("expected a function and a call");
     };
     assert!(text(inner).ends_with(&function.to_string()));
-    assert!(text(call).contains("| __seat , __listener | main (__listener"));
+    assert!(text(call).contains("| __context , __listener | main (__listener"));
 }
 
 #[test]
@@ -198,7 +198,7 @@ fn the_names_in_generated_code_are_hygienic() {
         for tree in tokens {
             match tree {
                 TokenTree::Group(group) => seats(group.stream(), found),
-                TokenTree::Ident(ident) if ident == "__seat" || ident == "__listener" => {
+                TokenTree::Ident(ident) if ident == "__context" || ident == "__listener" => {
                     found.push(ident.span())
                 }
                 _ => {}

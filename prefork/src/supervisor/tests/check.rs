@@ -11,7 +11,7 @@ impl Fleet {
         self.check_slots();
         assert_eq!(self.supervisor.next_deadline().filter(|at| *at < self.now), None, "{self:?}");
         match self.supervisor.mode {
-            Mode::Running | Mode::Leaving { .. } => assert!(!self.closed, "{self:?}"),
+            Mode::Running | Mode::StopDelay { .. } => assert!(!self.closed, "{self:?}"),
             Mode::Emptying { .. } => {
                 let serving = self.processes.values().any(|process| !process.terminated && !process.killed);
                 assert!(!self.closed && serving, "{self:?}");

@@ -12,7 +12,7 @@ mod recovery;
 mod resizing;
 mod rollout;
 mod stopping;
-mod upgrade;
+mod trial;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -60,8 +60,8 @@ struct Nature {
     /// When it exits of its own accord, and whether cleanly.
     exit: Option<(Duration, bool)>,
     /// When it asks to be replaced.
-    tired: Option<Duration>,
-    /// When it lets go of a handoff that it never took.
+    recycle_requested: Option<Duration>,
+    /// When it lets go of a handshake that it never took.
     refuses: Option<Duration>,
     /// How long it takes to stop when asked; `None`: until it is killed.
     stop: Option<Duration>,
@@ -71,7 +71,7 @@ const WELL: Nature = Nature {
     start: Start::Works,
     ready: Some(ms(100)),
     exit: None,
-    tired: None,
+    recycle_requested: None,
     refuses: None,
     stop: Some(ms(100)),
 };
@@ -209,7 +209,7 @@ impl Fleet {
     }
 
     fn deliver(&mut self, event: Event) {
-        if let Event::Ready(child) | Event::Tired(child) | Event::HandoffRefused(child) = event {
+        if let Event::Ready(child) | Event::RecycleRequested(child) | Event::HandshakeRefused(child) = event {
             if !self.processes.contains_key(&child) {
                 return;
             }
@@ -230,7 +230,7 @@ impl Fleet {
     fn act(&mut self) {
         while let Some(action) = self.supervisor.poll_action() {
             assert_eq!(self.verdict, None, "{action:?} after the end");
-            if action != Action::LookAtQueues {
+            if action != Action::CheckQueues {
                 self.history.push((self.now, action.clone()));
             }
             self.perform(action);
@@ -246,13 +246,13 @@ impl Fleet {
                 assert!(self.programs.contains(&generation), "{child:?} has no program: {self:?}");
                 self.spawn(child, slot);
             }
-            Action::Terminate(child) | Action::Retire(child) => self.terminate(child),
+            Action::Terminate(child) | Action::StopAfterQueue(child) => self.terminate(child),
             Action::Kill(child) => self.kill(child),
-            Action::Forewarn(child) => self.assert_known(child),
+            Action::AnnounceStop(child) => self.assert_known(child),
             Action::CloseSlot | Action::StandIn { .. } => {}
-            Action::TurnAway => self.emptied_at = self.now + self.queue,
-            Action::LookAtQueues if self.now < self.emptied_at => {}
-            Action::LookAtQueues => self.supervisor.handle(self.now, Event::Emptied),
+            Action::RefuseConnections => self.emptied_at = self.now + self.queue,
+            Action::CheckQueues if self.now < self.emptied_at => {}
+            Action::CheckQueues => self.supervisor.handle(self.now, Event::QueuesEmpty),
             Action::CloseListeners => self.closed = true,
             Action::Hook(_) => {
                 self.hooks += 1;
@@ -279,8 +279,8 @@ impl Fleet {
         let now = self.now;
         let events = [
             nature.ready.map(|after| (after, Event::Ready(child))),
-            nature.tired.map(|after| (after, Event::Tired(child))),
-            nature.refuses.map(|after| (after, Event::HandoffRefused(child))),
+            nature.recycle_requested.map(|after| (after, Event::RecycleRequested(child))),
+            nature.refuses.map(|after| (after, Event::HandshakeRefused(child))),
             nature.exit.map(|(after, clean)| (after, Event::Exited { child, clean })),
         ];
         for (after, event) in events.into_iter().flatten() {
@@ -375,13 +375,13 @@ fn tell(action: &Action) -> String {
         Action::Spawn { child, slot, generation: 0 } => format!("start#{}@{slot}", child.0),
         Action::Spawn { child, slot, generation } => format!("start#{}@{slot}^{generation}", child.0),
         Action::Terminate(child) => format!("stop#{}", child.0),
-        Action::Retire(child) => format!("retire#{}", child.0),
+        Action::StopAfterQueue(child) => format!("retire#{}", child.0),
         Action::Kill(child) => format!("kill#{}", child.0),
-        Action::Forewarn(child) => format!("warn#{}", child.0),
+        Action::AnnounceStop(child) => format!("warn#{}", child.0),
         Action::StandIn { slot } => format!("stand-in@{slot}"),
         Action::CloseSlot => "close-slot".to_owned(),
-        Action::TurnAway => "turn-away".to_owned(),
-        Action::LookAtQueues => "look".to_owned(),
+        Action::RefuseConnections => "turn-away".to_owned(),
+        Action::CheckQueues => "look".to_owned(),
         Action::CloseListeners => "close".to_owned(),
         Action::Exec => "exec".to_owned(),
         Action::Hook(Hook::ChildSpawn(pid)) => format!("started#{}", pid - 1000),

@@ -7,7 +7,7 @@ use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
 
-use super::super::Stage;
+use super::super::FleetState;
 use super::*;
 
 /// After this, nobody asks for anything any more, and whoever is started is well.
@@ -25,10 +25,10 @@ fn nature() -> impl Strategy<Value = Nature> {
     let life = (option::weighted(0.8, moment(600)), option::weighted(0.4, (moment(3000), any::<bool>())));
     let words = (option::weighted(0.2, moment(2000)), option::weighted(0.02, moment(300)));
     let stop = option::weighted(0.8, moment(400));
-    (start(), life, words, stop).prop_map(|(start, (ready, exit), (tired, refuses), stop)| {
-        // Whoever became ready took the handoff.
+    (start(), life, words, stop).prop_map(|(start, (ready, exit), (recycle_requested, refuses), stop)| {
+        // Whoever became ready took the handshake.
         let refuses = if ready.is_some() { None } else { refuses };
-        Nature { start, ready, exit, tired, refuses, stop }
+        Nature { start, ready, exit, recycle_requested, refuses, stop }
     })
 }
 
@@ -97,7 +97,7 @@ fn history(
     )
 }
 
-/// A history in which no start, no handoff and no hook ends the fleet.
+/// A history in which no start, no handshake and no hook ends the fleet.
 fn survivable() -> impl Strategy<Value = History> {
     history(immortal(), request()).prop_map(|mut history| {
         history.failing_hook = None;
@@ -131,7 +131,7 @@ impl Fleet {
     fn make_peace(&mut self) {
         self.run(PEACE);
         self.natures.clear();
-        self.agenda.retain(|_, event| !matches!(event, Event::Tired(_)));
+        self.agenda.retain(|_, event| !matches!(event, Event::RecycleRequested(_)));
     }
 
     /// Stops, and takes no longer than it may.
@@ -190,7 +190,7 @@ proptest! {
         prop_assert!(fleet.is_whole(), "{fleet:?}");
         prop_assert_eq!(fleet.processes.len(), fleet.supervisor.fleet_size(), "nobody else is left");
         let stage = fleet.supervisor.overview(fleet.now).stage;
-        prop_assert_eq!(stage, Stage::Serving, "no reload lasts for ever: {:?}", fleet);
+        prop_assert_eq!(stage, FleetState::Serving, "no reload lasts for ever: {:?}", fleet);
         fleet.story();
         fleet.run(secs(3600));
         prop_assert_eq!(fleet.story(), "", "and nothing is going on");

@@ -238,7 +238,7 @@ fn a_process_that_is_no_child_stops_the_fleet() {
 }
 
 #[test]
-fn a_handoff_that_is_refused_late_explains_the_boot_timeout() {
+fn a_handshake_that_is_refused_late_explains_the_boot_timeout() {
     let mut fleet = Fleet::new(settings(1));
     fleet.cast(0, Nature { ready: None, refuses: Some(ms(10_005)), ..WELL });
     fleet.run(secs(11));
@@ -246,12 +246,12 @@ fn a_handoff_that_is_refused_late_explains_the_boot_timeout() {
 }
 
 #[test]
-fn a_handoff_that_ends_because_the_child_was_stopped_is_no_surprise() {
+fn a_handshake_that_ends_because_the_child_was_stopped_is_no_surprise() {
     let mut fleet = Fleet::new(settings(1));
     fleet.run(ms(50));
     // A child's last words are heard when it is reaped, after the signals of the same moment.
     fleet.supervisor.handle(fleet.now, Event::Request(Request::Stop));
-    fleet.happen(&[Event::HandoffRefused(ChildId(0))]);
+    fleet.happen(&[Event::HandshakeRefused(ChildId(0))]);
     fleet.run(secs(1));
     assert_eq!(fleet.verdict, Some(Verdict::Stopped));
 }

@@ -233,7 +233,7 @@ fn a_reload_that_was_aborted_can_be_tried_again() {
 #[test]
 fn a_child_that_is_tired_is_replaced_new_before_old_by_its_own_kind() {
     let mut fleet = Fleet::serving(settings(2));
-    fleet.happen(&[Event::Tired(ChildId(1))]);
+    fleet.happen(&[Event::RecycleRequested(ChildId(1))]);
     assert_eq!(fleet.story(), "Recycling { slot: 1 } start#2@1 started#2");
     run_without_a_gap(&mut fleet, secs(1));
     assert_eq!(fleet.story(), "stop#1");
@@ -242,9 +242,9 @@ fn a_child_that_is_tired_is_replaced_new_before_old_by_its_own_kind() {
 #[test]
 fn a_child_that_says_twice_that_it_is_tired_is_replaced_once() {
     let mut fleet = Fleet::serving(settings(2));
-    fleet.happen(&[Event::Tired(ChildId(1)), Event::Tired(ChildId(1))]);
+    fleet.happen(&[Event::RecycleRequested(ChildId(1)), Event::RecycleRequested(ChildId(1))]);
     fleet.run(ms(50));
-    fleet.happen(&[Event::Tired(ChildId(1))]);
+    fleet.happen(&[Event::RecycleRequested(ChildId(1))]);
     fleet.run(secs(5));
     assert_eq!(fleet.occupants(), [Some(0), Some(2)]);
 }
@@ -287,7 +287,7 @@ fn recycling_stays_with_the_program_that_the_slot_runs() {
     fleet.request(Request::Reload);
     fleet.run(secs(1));
     fleet.story();
-    fleet.happen(&[Event::Tired(ChildId(0))]);
+    fleet.happen(&[Event::RecycleRequested(ChildId(0))]);
     assert_eq!(fleet.story(), "Recycling { slot: 0 } start#2@0 started#2", "generation 1 does not work");
 }
 
@@ -295,7 +295,7 @@ fn recycling_stays_with_the_program_that_the_slot_runs() {
 fn recycling_that_fails_is_tried_again_after_a_while() {
     let mut fleet = Fleet::serving(settings(1));
     fleet.cast(1, STILLBORN);
-    fleet.happen(&[Event::Tired(ChildId(0))]);
+    fleet.happen(&[Event::RecycleRequested(ChildId(0))]);
     run_without_a_gap(&mut fleet, secs(90));
     assert_eq!(fleet.occupants(), [Some(2)]);
     assert_eq!(fleet.times("start#")[1..], [1000, 61_050]);
@@ -304,7 +304,7 @@ fn recycling_that_fails_is_tried_again_after_a_while() {
 #[test]
 fn recycling_that_a_failed_reload_interrupted_is_not_forgotten() {
     let mut fleet = Fleet::serving(settings(2));
-    fleet.happen(&[Event::Tired(ChildId(0)), Event::Tired(ChildId(1))]);
+    fleet.happen(&[Event::RecycleRequested(ChildId(0)), Event::RecycleRequested(ChildId(1))]);
     fleet.cast(3, STILLBORN);
     fleet.request(Request::Reload);
     fleet.run(secs(90));
@@ -314,7 +314,7 @@ fn recycling_that_a_failed_reload_interrupted_is_not_forgotten() {
 #[test]
 fn a_child_that_came_for_a_tired_one_is_not_tired() {
     let mut fleet = Fleet::serving(settings(1));
-    fleet.happen(&[Event::Tired(ChildId(0))]);
+    fleet.happen(&[Event::RecycleRequested(ChildId(0))]);
     fleet.run(secs(1));
     fleet.cast(2, STILLBORN);
     fleet.request(Request::Reload);
@@ -335,7 +335,7 @@ fn old_age_during_a_failed_reload_is_not_forgotten() {
 #[test]
 fn a_child_that_crashed_in_the_queue_is_not_recycled() {
     let mut fleet = Fleet::serving(settings(2));
-    fleet.happen(&[Event::Tired(ChildId(0)), Event::Tired(ChildId(1))]);
+    fleet.happen(&[Event::RecycleRequested(ChildId(0)), Event::RecycleRequested(ChildId(1))]);
     fleet.exit(1, false);
     fleet.run(secs(90));
     assert_eq!(fleet.occupants(), [Some(2), Some(3)], "3 is new");
@@ -345,7 +345,7 @@ fn a_child_that_crashed_in_the_queue_is_not_recycled() {
 fn recycling_that_failed_is_nothing_to_a_child_that_came_since() {
     let mut fleet = Fleet::serving(settings(1));
     fleet.cast(1, Nature { exit: Some((ms(500), false)), ..STILLBORN });
-    fleet.happen(&[Event::Tired(ChildId(0))]);
+    fleet.happen(&[Event::RecycleRequested(ChildId(0))]);
     fleet.exit(0, false);
     fleet.run(secs(90));
     assert_eq!(fleet.occupants(), [Some(2)], "2 was ready before 1 failed");
@@ -356,7 +356,7 @@ fn a_tired_child_that_stops_is_left_alone() {
     let mut fleet = Fleet::serving(settings(1));
     fleet.happen(&[Event::Request(Request::Stop)]);
     fleet.story();
-    fleet.happen(&[Event::Tired(ChildId(0))]);
+    fleet.happen(&[Event::RecycleRequested(ChildId(0))]);
     assert_eq!(fleet.story(), "");
 }
 

@@ -43,7 +43,7 @@ fn check(socket: &Socket) -> Result<(), &'static str> {
     if is_stream { Ok(()) } else { Err("does not listen for connections: use ListenStream= and Accept=no") }
 }
 
-/// The address of a Unix socket, as [`Endpoint`](crate::listener::Endpoint) writes it.
+/// The address of a Unix socket, as [`Endpoint`](crate::listen::Endpoint) writes it.
 pub(crate) fn unix_name(socket: &Socket) -> io::Result<String> {
     let addr = socket.local_addr()?;
     let path = addr.as_pathname().map(|path| path.to_string_lossy().into_owned());

@@ -71,7 +71,7 @@ impl Channel {
     /// Sends one line, and the listeners with it.
     pub(crate) fn send(&mut self, line: &str, sockets: &[&Socket]) -> io::Result<()> {
         if line.len() > MAX_LINE {
-            return Err(io::Error::other(format!("the handoff is longer than {MAX_LINE} bytes")));
+            return Err(io::Error::other(format!("the handshake is longer than {MAX_LINE} bytes")));
         }
         if sockets.is_empty() {
             return self.socket.write_all(format!("{line}\n").as_bytes());
@@ -111,7 +111,7 @@ impl Channel {
             MsgFlags::empty(),
             None,
         )?;
-        if sent == text.len() { Ok(()) } else { Err(io::Error::other("the handoff was cut short")) }
+        if sent == text.len() { Ok(()) } else { Err(io::Error::other("the handshake was cut short")) }
     }
 
     /// Takes what has arrived. Blocks if the channel does and nothing has.
@@ -210,11 +210,11 @@ mod tests {
         let secrets = "secret\n".repeat(100_000);
         master.send("prefork/1 secrets=true", &[&listener]).unwrap();
         master.send_secrets(&secrets).unwrap();
-        master.send("forewarn", &[]).unwrap();
+        master.send("announce_stop", &[]).unwrap();
         assert_eq!(child.wait_for_line().unwrap(), "prefork/1 secrets=true");
         assert_eq!(child.take_listeners().unwrap().len(), 1);
         assert_eq!(child.take_secrets().unwrap(), secrets);
-        assert_eq!(child.wait_for_line().unwrap(), "forewarn");
+        assert_eq!(child.wait_for_line().unwrap(), "announce_stop");
         master.send("anything else", &[]).unwrap();
         child.take_secrets().unwrap_err();
     }

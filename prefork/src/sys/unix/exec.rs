@@ -11,7 +11,7 @@ use std::os::unix::net::UnixStream;
 use nix::fcntl::{F_SETFD, FdFlag, fcntl};
 use socket2::Socket;
 
-use super::reactor::Quiet;
+use super::reactor::SignalMaskGuard;
 use super::{Channel, Program, linux};
 use crate::sys::{Inheritance, STATE_VARIABLE};
 
@@ -60,7 +60,7 @@ impl Program {
         for descriptor in kept.iter().copied().chain([state.as_fd()]) {
             fcntl(descriptor, F_SETFD(FdFlag::empty()))?;
         }
-        let _quiet = Quiet::begin()?;
+        let _mask = SignalMaskGuard::begin()?;
         Ok(nix::unistd::execve(&executable, &arguments, &environment)?)
     }
 }

@@ -40,7 +40,7 @@ pub(crate) fn unsteer(socket: &Socket) -> io::Result<()> {
 ///
 /// Recent kernels (6.18.44 is one) let only a process with CAP_NET_ADMIN filter segments of TCP. Without
 /// that the queue is made as short as can be: those segments are then dropped while anybody waits.
-pub(crate) fn turn_away(listener: &Socket) -> io::Result<()> {
+pub(crate) fn refuse_connections(listener: &Socket) -> io::Result<()> {
     drop_handshakes(listener).or_else(|_| listener.listen(0))
 }
 
@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn who_comes_late_is_kept_waiting_and_who_has_queued_is_served() {
         for addr in ["127.0.0.1:0", "[::1]:0"].into_iter().filter(|addr| TcpListener::bind(addr).is_ok()) {
-            assert_eq!(outcome_of_coming_late(addr, turn_away), Some(ErrorKind::TimedOut));
+            assert_eq!(outcome_of_coming_late(addr, refuse_connections), Some(ErrorKind::TimedOut));
             assert_eq!(
                 outcome_of_coming_late(addr, |listener| listener.listen(0)),
                 Some(ErrorKind::TimedOut)

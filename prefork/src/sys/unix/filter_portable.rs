@@ -12,6 +12,6 @@ pub(crate) fn unsteer(_socket: &Socket) -> io::Result<()> {
     Ok(())
 }
 
-pub(crate) fn turn_away(_listener: &Socket) -> io::Result<()> {
+pub(crate) fn refuse_connections(_listener: &Socket) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }

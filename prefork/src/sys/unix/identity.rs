@@ -6,7 +6,7 @@ use std::io;
 use nix::unistd::{Gid, Uid, getgrouplist, getgroups, seteuid, setgroups, setuid};
 
 use super::platform;
-use crate::conditions::Identity;
+use crate::privileges::Identity;
 
 /// Every group that a user with this primary one is in.
 pub(crate) fn groups_of(user: &str, primary: u32) -> io::Result<Vec<u32>> {

@@ -3,7 +3,7 @@
 
 use std::io;
 
-use crate::conditions::Identity;
+use crate::privileges::Identity;
 
 pub(crate) fn groups_of(_user: &str, _primary: u32) -> io::Result<Vec<u32>> {
     Err(io::ErrorKind::Unsupported.into())

@@ -101,7 +101,9 @@ pub(super) fn interrupt_accepts(listeners: &[RawFd]) -> io::Result<usize> {
         let Ok(call) = fs::read_to_string(task.path().join("syscall")) else { continue };
         if accepts_on(&call, listeners) {
             // SAFETY: the call takes plain numbers; a thread that has ended meanwhile is an error.
-            unsafe { libc::syscall(libc::SYS_tgkill, process, thread, super::door::WAKE as libc::c_int) };
+            unsafe {
+                libc::syscall(libc::SYS_tgkill, process, thread, super::accept_gate::WAKE as libc::c_int)
+            };
             interrupted += 1;
         }
     }

@@ -1,10 +1,8 @@
 //! Unix: signals, socket pairs, descriptors.
 
+mod accept_gate;
 mod activation;
-mod bell;
 mod channel;
-mod conditions;
-mod door;
 mod exec;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod filter;
@@ -18,12 +16,14 @@ mod linux;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 #[path = "portable.rs"]
 mod linux;
+mod master_link;
 #[cfg(any(target_os = "linux", target_os = "android"))]
-#[path = "conditions_linux.rs"]
+#[path = "privileges_linux.rs"]
 mod platform;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-#[path = "conditions_portable.rs"]
+#[path = "privileges_portable.rs"]
 mod platform;
+mod privileges;
 mod program;
 mod reactor;
 mod role;
@@ -31,7 +31,7 @@ mod service;
 mod socket_file;
 mod stand_in;
 mod title;
-mod watch;
+mod waker;
 
 use std::ffi::OsString;
 use std::io;
@@ -45,29 +45,29 @@ use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::Socket;
 
+pub(crate) use accept_gate::AcceptGate;
 pub(crate) use activation::{activated, unix_name};
-pub(crate) use bell::Waker;
 pub(crate) use channel::Channel;
-pub(crate) use conditions::{
-    check_may_change_user, check_nice, check_open_files, find_group, find_user, limit_open_files, set_nice,
-};
-pub(crate) use door::Door;
 pub(crate) use exec::inheritance;
-pub(crate) use filter::{steer, turn_away, unsteer};
+pub(crate) use filter::{refuse_connections, steer, unsteer};
 pub(crate) use identity::{assume, groups_of};
 pub(crate) use linux::{ADDRESS_DENIED_HINT, resident_bytes, set_defer_accept, set_fast_open, threads};
+pub(crate) use master_link::{MasterLink, MasterSender};
 pub(crate) use platform::{
     allowed_cpus, check_landlock, check_no_new_privs, confine_to, other_threads, pin_to_cpu, prefer_cpu,
     refuse_new_privileges,
 };
+pub(crate) use privileges::{
+    check_may_change_user, check_nice, check_open_files, find_group, find_user, limit_open_files, set_nice,
+};
 pub(crate) use program::Program;
 pub(crate) use reactor::{Reactor, spawn_thread};
-pub(crate) use role::{adopt, handoff_is_waiting};
+pub(crate) use role::{adopt, handshake_is_waiting};
 pub(crate) use service::{is_managed, notify, watchdog};
 pub(crate) use socket_file::SocketFile;
 pub(crate) use stand_in::StandIn;
 pub(crate) use title::set_title;
-pub(crate) use watch::{Voice, Watch};
+pub(crate) use waker::Waker;
 
 /// Ends this process at once: no destructor, no exit handler, no flush.
 pub(crate) fn exit_now(status: i32) -> ! {

@@ -70,7 +70,7 @@ pub(crate) fn set_fast_open(_socket: &Socket, _queue: u32) -> io::Result<()> {
 /// A listening Unix socket that nobody can find: its name is gone as soon as it is there.
 pub(super) fn nameless_unix_listener() -> io::Result<UnixListener> {
     let directory = nix::unistd::mkdtemp(&std::env::temp_dir().join("prefork-XXXXXX"))?;
-    let path = directory.join("door");
+    let path = directory.join("gate");
     let listener = UnixListener::bind(&path);
     let _ = std::fs::remove_file(&path);
     let _ = std::fs::remove_dir(&directory);

@@ -21,11 +21,11 @@ use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::SignalOnly;
 use socket2::Socket;
 
-use super::bell::{Bell, Waker};
 use super::channel::{Channel, Received};
 use super::program::with_pin;
+use super::waker::{SelfPipe, Waker};
 use super::{linux, pid_of};
-use crate::sys::{Occurrence, Producer, Signal};
+use crate::sys::{ProcessEvent, Producer, Signal};
 
 pub(super) type Signals = SignalDelivery<UnixStream, SignalOnly>;
 
@@ -46,7 +46,7 @@ pub(crate) struct Reactor<K: Ord + Copy> {
     signals: Signals,
     children: BTreeMap<K, Process>,
     /// What [`Waker`]s ring, if there are any.
-    bell: Option<Bell>,
+    self_pipe: Option<SelfPipe>,
     /// Set when the reactor is gone: signals then do again what they do by default.
     retired: Arc<AtomicBool>,
 }
@@ -122,16 +122,16 @@ impl<K: Ord + Copy> Reactor<K> {
             wanted.push(signal);
         }
         let signals = listen_for(&wanted)?;
-        Ok(Self { signals, children: BTreeMap::new(), bell: None, retired })
+        Ok(Self { signals, children: BTreeMap::new(), self_pipe: None, retired })
     }
 
     /// For other threads, to end a [`wait`](Self::wait) or to ask for a stop.
     pub(crate) fn waker(&mut self) -> io::Result<Waker> {
-        let bell = match self.bell.take() {
-            Some(bell) => bell,
-            None => Bell::new()?,
+        let self_pipe = match self.self_pipe.take() {
+            Some(self_pipe) => self_pipe,
+            None => SelfPipe::new()?,
         };
-        Ok(self.bell.insert(bell).waker())
+        Ok(self.self_pipe.insert(self_pipe).waker())
     }
 
     /// Takes over a child that the program which this process ran before had started.
@@ -145,11 +145,11 @@ impl<K: Ord + Copy> Reactor<K> {
 
     /// Lets signals in that the last program had blocked, and looks after children that ended
     /// meanwhile.
-    pub(crate) fn catch_up(&mut self) -> io::Result<Vec<Occurrence<K>>> {
+    pub(crate) fn catch_up(&mut self) -> io::Result<Vec<ProcessEvent<K>>> {
         SigSet::empty().thread_set_mask()?;
-        let mut occurrences = Vec::new();
-        self.reap(&mut occurrences)?;
-        Ok(occurrences)
+        let mut events = Vec::new();
+        self.reap(&mut events)?;
+        Ok(events)
     }
 
     /// The channel to a child, while it is open.
@@ -218,7 +218,7 @@ impl<K: Ord + Copy> Reactor<K> {
     }
 
     /// Waits until something happens, or for `timeout`. May return nothing.
-    pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<Vec<Occurrence<K>>> {
+    pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<Vec<ProcessEvent<K>>> {
         let mut keys = Vec::with_capacity(self.children.len());
         let mut descriptors = vec![PollFd::new(self.signals.get_read().as_fd(), PollFlags::POLLIN)];
         for (key, process) in &self.children {
@@ -228,7 +228,8 @@ impl<K: Ord + Copy> Reactor<K> {
             }
         }
         // The last, so that the others are in the order of their keys.
-        descriptors.extend(self.bell.iter().map(|bell| PollFd::new(bell.as_fd(), PollFlags::POLLIN)));
+        descriptors
+            .extend(self.self_pipe.iter().map(|self_pipe| PollFd::new(self_pipe.as_fd(), PollFlags::POLLIN)));
         match poll(&mut descriptors, poll_timeout(timeout)) {
             Ok(_) => {}
             Err(Errno::EINTR) => return Ok(Vec::new()),
@@ -237,18 +238,18 @@ impl<K: Ord + Copy> Reactor<K> {
         let stirred = descriptors[1..].iter().map(|descriptor| descriptor.any().unwrap_or(false));
         let talking: Vec<K> =
             keys.iter().zip(stirred).filter(|(_, stirred)| *stirred).map(|(key, _)| *key).collect();
-        let mut occurrences = Vec::new();
+        let mut events = Vec::new();
         // Words before ends: a child that says something and exits has said it.
         for key in talking {
-            self.hear(key, &mut occurrences);
+            self.hear(key, &mut events);
         }
-        self.take_signals(&mut occurrences)?;
-        let stops = self.bell.as_mut().map_or(0, Bell::answer);
-        occurrences.extend((0..stops).map(|_| Occurrence::Signal(Signal::Stop)));
-        Ok(occurrences)
+        self.take_signals(&mut events)?;
+        let stops = self.self_pipe.as_mut().map_or(0, SelfPipe::answer);
+        events.extend((0..stops).map(|_| ProcessEvent::Signal(Signal::Stop)));
+        Ok(events)
     }
 
-    fn hear(&mut self, key: K, occurrences: &mut Vec<Occurrence<K>>) {
+    fn hear(&mut self, key: K, events: &mut Vec<ProcessEvent<K>>) {
         let Some(process) = self.children.get_mut(&key) else { return };
         let Some(channel) = &mut process.channel else { return };
         let open = loop {
@@ -259,29 +260,29 @@ impl<K: Ord + Copy> Reactor<K> {
             }
         };
         while let Some(line) = channel.next_line() {
-            occurrences.push(Occurrence::Said(key, line));
+            events.push(ProcessEvent::Said(key, line));
         }
         if !open {
             process.channel = None;
-            occurrences.push(Occurrence::HungUp(key));
+            events.push(ProcessEvent::HungUp(key));
         }
     }
 
-    fn take_signals(&mut self, occurrences: &mut Vec<Occurrence<K>>) -> io::Result<()> {
+    fn take_signals(&mut self, events: &mut Vec<ProcessEvent<K>>) -> io::Result<()> {
         let mut children_ended = false;
         for signal in self.signals.pending() {
             children_ended |= signal == SIGCHLD;
             let request = REQUESTS.iter().find(|(number, _)| *number == signal);
-            occurrences.extend(request.map(|(_, request)| Occurrence::Signal(*request)));
+            events.extend(request.map(|(_, request)| ProcessEvent::Signal(*request)));
         }
         if children_ended {
-            self.reap(occurrences)?;
+            self.reap(events)?;
         }
         Ok(())
     }
 
     /// Collects every child that has ended: one SIGCHLD may stand for many.
-    fn reap(&mut self, occurrences: &mut Vec<Occurrence<K>>) -> io::Result<()> {
+    fn reap(&mut self, events: &mut Vec<ProcessEvent<K>>) -> io::Result<()> {
         let mut ended = Vec::new();
         for (key, process) in &mut self.children {
             if let Some(status) = process.handle.try_wait()? {
@@ -290,9 +291,9 @@ impl<K: Ord + Copy> Reactor<K> {
         }
         for (key, status) in ended {
             // Its last words, if it had any.
-            self.hear(key, occurrences);
+            self.hear(key, events);
             self.children.remove(&key);
-            occurrences.push(Occurrence::Exited(key, status));
+            events.push(ProcessEvent::Exited(key, status));
         }
         if std::process::id() == 1 {
             let known: Vec<Pid> =
@@ -317,16 +318,16 @@ impl<K: Ord + Copy> Drop for Reactor<K> {
 /// in another thread while the reactor's own has them blocked.
 pub(crate) fn spawn_thread(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
     // A thread begins with the mask of the one that starts it.
-    let _quiet = Quiet::begin()?;
+    let _mask = SignalMaskGuard::begin()?;
     thread::Builder::new().name(name.to_owned()).spawn(body).map(drop)
 }
 
-/// Runs `start` with `handoff` as this process's own standard input as well: a producer that wraps
+/// Runs `start` with `handshake` as this process's own standard input as well: a producer that wraps
 /// the command in another cannot move its standard input, but what it starts inherits ours.
-fn with_stdin<T>(handoff: OwnedFd, start: impl FnOnce(OwnedFd) -> io::Result<T>) -> io::Result<T> {
+fn with_stdin<T>(handshake: OwnedFd, start: impl FnOnce(OwnedFd) -> io::Result<T>) -> io::Result<T> {
     let before = io::stdin().as_fd().try_clone_to_owned()?;
-    nix::unistd::dup2_stdin(&handoff)?;
-    let started = start(handoff);
+    nix::unistd::dup2_stdin(&handshake)?;
+    let started = start(handshake);
     nix::unistd::dup2_stdin(before)?;
     started
 }
@@ -351,17 +352,17 @@ pub(super) fn poll_timeout(timeout: Option<Duration>) -> PollTimeout {
 }
 
 /// Blocks every signal while it lives.
-pub(super) struct Quiet {
+pub(super) struct SignalMaskGuard {
     before: SigSet,
 }
 
-impl Quiet {
+impl SignalMaskGuard {
     pub(super) fn begin() -> io::Result<Self> {
         Ok(Self { before: SigSet::all().thread_swap_mask(SigmaskHow::SIG_BLOCK)? })
     }
 }
 
-impl Drop for Quiet {
+impl Drop for SignalMaskGuard {
     fn drop(&mut self) {
         let _ = self.before.thread_set_mask();
     }

@@ -1,4 +1,4 @@
-//! Master or child: how a process finds out, and how a child takes its handoff.
+//! Master or child: how a process finds out, and how a child takes its handshake.
 
 use std::env;
 use std::fs::File;
@@ -13,20 +13,20 @@ use super::program::close_pin;
 use super::{Channel, linux};
 use crate::sys::{GREETING, MARKER};
 
-/// Whether a handoff waits on standard input. Consumes nothing, and waits for nothing: the master
-/// writes the handoff before it starts the child, so it is there or it never will be.
-pub(crate) fn handoff_is_waiting() -> bool {
+/// Whether a handshake waits on standard input. Consumes nothing, and waits for nothing: the master
+/// writes the handshake before it starts the child, so it is there or it never will be.
+pub(crate) fn handshake_is_waiting() -> bool {
     let mut start = [0; GREETING.len()];
     let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
     let peeked = recv(libc::STDIN_FILENO, &mut start, flags);
     peeked == Ok(start.len()) && start == GREETING.as_bytes()
 }
 
-/// Moves the handoff from standard input to a descriptor of its own, puts the null device there
+/// Moves the handshake from standard input to a descriptor of its own, puts the null device there
 /// instead, and removes the marker. Afterwards neither this process nor any that it starts has a
 /// trace of its role. Call it once, in a process whose [`role`](crate::sys::role) is child.
 pub(crate) fn adopt() -> io::Result<Channel> {
-    let handoff = io::stdin().as_fd().try_clone_to_owned()?;
+    let handshake = io::stdin().as_fd().try_clone_to_owned()?;
     nix::unistd::dup2_stdin(File::open("/dev/null")?)?;
     close_pin();
     if linux::is_single_threaded() {
@@ -36,5 +36,5 @@ pub(crate) fn adopt() -> io::Result<Channel> {
         unsafe { env::remove_var(MARKER) };
     }
     linux::restore_process_name();
-    Ok(Channel::new(UnixStream::from(handoff)))
+    Ok(Channel::new(UnixStream::from(handshake)))
 }

@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use socket2::Socket;
 
 use super::linux::{self, Registration};
-use super::{Door, door};
+use super::{AcceptGate, accept_gate};
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -37,11 +37,11 @@ impl StandIn {
     }
 
     /// Puts the lent socket in place if something waits there, and takes it away if nothing does.
-    pub(crate) fn look(&mut self, door: &Door) -> io::Result<()> {
+    pub(crate) fn look(&mut self, gate: &AcceptGate) -> io::Result<()> {
         let waiting = linux::queued(self.lent.as_raw_fd())? > 0;
         match (waiting, self.is_in_place()) {
             // What could not be put in place whole must not stay there in part.
-            (true, false) => self.begin(door).inspect_err(|_| drop(self.end())),
+            (true, false) => self.begin(gate).inspect_err(|_| drop(self.end())),
             (false, true) => self.end(),
             // A thread may have been on its way into `accept` on what was there before.
             (true, true) | (false, false) => self.interrupt(),
@@ -52,17 +52,17 @@ impl StandIn {
         !self.replaced.is_empty()
     }
 
-    fn begin(&mut self, door: &Door) -> io::Result<()> {
+    fn begin(&mut self, gate: &AcceptGate) -> io::Result<()> {
         let lent = self.lent.as_raw_fd();
-        let same_door = door.listeners_on(&self.lent.local_addr()?);
-        let own: Vec<RawFd> = same_door.into_iter().filter(|number| *number != lent).collect();
+        let same_gate = gate.listeners_on(&self.lent.local_addr()?);
+        let own: Vec<RawFd> = same_gate.into_iter().filter(|number| *number != lent).collect();
         for number in own {
             let replaced = Replaced::new(number)?;
             let registrations = replaced.registrations.clone();
             self.replaced.push(replaced);
             self.numbers.push(number);
-            door::copy_mode(number, &self.lent)?;
-            door::put(self.lent.as_fd(), number)?;
+            accept_gate::copy_mode(number, &self.lent)?;
+            accept_gate::put(self.lent.as_fd(), number)?;
             registrations.iter().try_for_each(|registration| registration.add(number))?;
         }
         self.interrupt()
@@ -79,7 +79,7 @@ impl StandIn {
         if self.numbers.is_empty() {
             return Ok(());
         }
-        door::catch_wake()?;
+        accept_gate::catch_wake()?;
         linux::interrupt_accepts(&self.numbers).map(drop)
     }
 }
@@ -95,7 +95,7 @@ impl Replaced {
         for registration in &self.registrations {
             registration.delete(self.number)?;
         }
-        door::put(self.own.as_fd(), self.number)?;
+        accept_gate::put(self.own.as_fd(), self.number)?;
         // What came in meanwhile was announced to a server that looked at the other queue.
         self.registrations.iter().try_for_each(|registration| registration.announce_again(self.number))
     }

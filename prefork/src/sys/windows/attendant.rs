@@ -12,12 +12,12 @@ use crate::sys::Signal;
 
 /// What threads tell the reactor.
 #[derive(Debug)]
-pub(super) enum Event<K> {
+pub(super) enum Report<K> {
     /// A request to the master.
     Signal(Signal),
     /// A line that a child said.
     Line(K, String),
-    /// A child has closed its end of the handoff.
+    /// A child has closed its end of the handshake.
     HungUp(K),
     /// A child has ended; its status waits.
     Ended(K),
@@ -33,7 +33,7 @@ pub(super) fn start<K: Copy + Send + 'static>(
     key: K,
     channel: Channel,
     process: OwnedHandle,
-    events: Sender<Event<K>>,
+    events: Sender<Report<K>>,
 ) -> io::Result<()> {
     thread::Builder::new()
         .name("prefork-attend".to_owned())
@@ -43,10 +43,10 @@ pub(super) fn start<K: Copy + Send + 'static>(
 }
 
 // A reactor that is gone does not hear; then the child is about to be gone as well.
-fn attend<K: Copy>(key: K, mut channel: Channel, process: &OwnedHandle, events: &Sender<Event<K>>) {
+fn attend<K: Copy>(key: K, mut channel: Channel, process: &OwnedHandle, events: &Sender<Report<K>>) {
     let pass_on = |channel: &mut Channel| {
         while let Some(line) = channel.next_line() {
-            let _ = events.send(Event::Line(key, line));
+            let _ = events.send(Report::Line(key, line));
         }
     };
     loop {
@@ -62,12 +62,12 @@ fn attend<K: Copy>(key: K, mut channel: Channel, process: &OwnedHandle, events: 
             }
             Ok(Received::End) | Err(_) => {
                 drop(channel);
-                let _ = events.send(Event::HungUp(key));
+                let _ = events.send(Report::HungUp(key));
                 // Should waiting fail, the reactor waits for the end itself.
                 let _ = object::wait_any(&[process.as_handle()], None);
                 break;
             }
         }
     }
-    let _ = events.send(Event::Ended(key));
+    let _ = events.send(Report::Ended(key));
 }

@@ -21,11 +21,11 @@ const ENOUGH: usize = 16 * 1024;
 /// alone sees to its end does not count.
 pub(super) fn open(doors: &[SocketAddr]) -> io::Result<usize> {
     let mut all = v4()?;
-    // Also IPv4 connections can have come in through an IPv6 door.
+    // Also IPv4 connections can have come in through an IPv6 gate.
     if doors.iter().any(SocketAddr::is_ipv6) {
         all.extend(v6()?);
     }
-    Ok(all.iter().filter(|local| doors.iter().any(|door| leads_to(*door, **local))).count())
+    Ok(all.iter().filter(|local| doors.iter().any(|gate| leads_to(*gate, **local))).count())
 }
 
 /// How many connections that came in through `doors` this process itself has open.
@@ -52,13 +52,13 @@ fn serves(number: usize, doors: &[SocketAddr]) -> bool {
         return false;
     }
     let local = socket.local_addr().ok().and_then(|local| local.as_socket());
-    local.is_some_and(|local| doors.iter().any(|door| leads_to(*door, local)))
+    local.is_some_and(|local| doors.iter().any(|gate| leads_to(*gate, local)))
 }
 
-/// Whether a connection to `local` has come in through `door`.
-fn leads_to(door: SocketAddr, local: SocketAddr) -> bool {
-    let (door_ip, local_ip) = (door.ip().to_canonical(), local.ip().to_canonical());
-    door.port() == local.port() && (door_ip.is_unspecified() || door_ip == local_ip)
+/// Whether a connection to `local` has come in through `gate`.
+fn leads_to(gate: SocketAddr, local: SocketAddr) -> bool {
+    let (door_ip, local_ip) = (gate.ip().to_canonical(), local.ip().to_canonical());
+    gate.port() == local.port() && (door_ip.is_unspecified() || door_ip == local_ip)
 }
 
 fn v4() -> io::Result<Vec<SocketAddr>> {
@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn only_what_came_in_through_the_door_counts() {
-        let leads = |door: &str, local: &str| leads_to(door.parse().unwrap(), local.parse().unwrap());
+        let leads = |gate: &str, local: &str| leads_to(gate.parse().unwrap(), local.parse().unwrap());
         assert!(leads("127.0.0.1:80", "127.0.0.1:80"));
         assert!(leads("0.0.0.0:80", "192.0.2.7:80"));
         assert!(leads("[::]:80", "192.0.2.7:80"));

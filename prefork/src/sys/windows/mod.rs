@@ -50,16 +50,17 @@
 //! What no job helps with: a master that is killed while the system creates a process for it may leave
 //! one behind that never runs a line, and that has nothing.
 
+mod accept_gate;
 mod attendant;
 mod channel;
-mod conditions;
 mod connections;
 mod console;
 mod controls;
-mod door;
 mod job;
+mod master_link;
 mod object;
 mod pipe;
+mod privileges;
 mod program;
 mod reactor;
 mod role;
@@ -67,7 +68,6 @@ mod service;
 mod socket;
 mod socket_file;
 mod stand_in;
-mod watch;
 
 use std::ffi::OsString;
 use std::io;
@@ -82,23 +82,23 @@ use windows_sys::Win32::Networking::WinSock::{WSAEADDRNOTAVAIL, WSAEAFNOSUPPORT,
 use windows_sys::Win32::System::ProcessStatus::{K32GetProcessMemoryInfo, PROCESS_MEMORY_COUNTERS};
 use windows_sys::Win32::System::Threading::{GetCurrentProcess, TerminateProcess};
 
+pub(crate) use accept_gate::AcceptGate;
 pub(crate) use channel::Channel;
-pub(crate) use conditions::{
+pub(crate) use master_link::{MasterLink, MasterSender};
+pub(crate) use privileges::{
     allowed_cpus, assume, check_landlock, check_may_change_user, check_nice, check_no_new_privs,
     check_open_files, confine_to, find_group, find_user, groups_of, limit_open_files, other_threads,
     pin_to_cpu, prefer_cpu, refuse_new_privileges, set_nice,
 };
-pub(crate) use door::Door;
 pub(crate) use program::Program;
 pub(crate) use reactor::{Reactor, Waker, spawn_thread};
-pub(crate) use role::{adopt, handoff_is_waiting};
+pub(crate) use role::{adopt, handshake_is_waiting};
 pub(crate) use service::{activated, is_managed, notify, unix_name, watchdog};
 pub(crate) use socket::close_for_all;
 #[cfg(feature = "tokio")]
 pub(crate) use socket_file::TokioUnixListener;
 pub(crate) use socket_file::{SocketFile, UnixListener, into_unix_listener};
 pub(crate) use stand_in::StandIn;
-pub(crate) use watch::{Voice, Watch};
 
 use super::Inheritance;
 
@@ -188,7 +188,7 @@ pub(crate) fn queued(_socket: &Socket) -> io::Result<u32> {
 }
 
 /// So nothing is waited for before the socket refuses what is new.
-pub(crate) fn turn_away(_listener: &Socket) -> io::Result<()> {
+pub(crate) fn refuse_connections(_listener: &Socket) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 

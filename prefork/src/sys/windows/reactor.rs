@@ -14,19 +14,19 @@ use std::time::Duration;
 
 use socket2::Socket;
 
-use super::attendant::{self, Event};
+use super::attendant::{self, Report};
 use super::channel::{Channel, HANDED, REFUSED, STOP, WANTED};
 use super::controls::Controls;
 use super::job::Job;
 use super::pipe::Pipe;
 use super::{console, role, socket};
-use crate::sys::{Occurrence, Producer, Signal};
+use crate::sys::{ProcessEvent, Producer, Signal};
 
 /// See the [module](self).
 #[derive(Debug)]
 pub(crate) struct Reactor<K: Ord + Copy> {
-    events: Receiver<Event<K>>,
-    sender: Sender<Event<K>>,
+    events: Receiver<Report<K>>,
+    sender: Sender<Report<K>>,
     children: BTreeMap<K, Process>,
     job: Job,
     _controls: Option<Controls>,
@@ -71,7 +71,7 @@ impl<K: Ord + Copy + Send + 'static> Reactor<K> {
     /// Takes over the requests that a master answers.
     pub(crate) fn new() -> io::Result<Self> {
         let (sender, events) = mpsc::channel();
-        let tell = |sender: Sender<Event<K>>| move |signal| drop(sender.send(Event::Signal(signal)));
+        let tell = |sender: Sender<Report<K>>| move |signal| drop(sender.send(Report::Signal(signal)));
         // In a sandbox that forbids them, the console is left.
         let controls = Controls::listen(tell(sender.clone())).ok();
         console::listen(tell(sender.clone()))?;
@@ -83,7 +83,7 @@ impl<K: Ord + Copy + Send + 'static> Reactor<K> {
         let sender = self.sender.clone();
         let ring = move |signal: Option<Signal>| {
             // A reactor that is gone does not hear it.
-            let _ = sender.send(signal.map_or(Event::Woken, Event::Signal));
+            let _ = sender.send(signal.map_or(Report::Woken, Report::Signal));
         };
         Ok(Waker { ring: Arc::new(ring) })
     }
@@ -94,7 +94,7 @@ impl<K: Ord + Copy + Send + 'static> Reactor<K> {
     }
 
     /// Nor anything that happened to one meanwhile.
-    pub(crate) fn catch_up(&mut self) -> io::Result<Vec<Occurrence<K>>> {
+    pub(crate) fn catch_up(&mut self) -> io::Result<Vec<ProcessEvent<K>>> {
         Ok(Vec::new())
     }
 
@@ -104,7 +104,7 @@ impl<K: Ord + Copy + Send + 'static> Reactor<K> {
     }
 
     /// Starts a child with `greeting` waiting on its standard input, and `listeners` ready for when it
-    /// asks. A `producer` turns the finished command into a process. Secrets do not pass. Returns its pid.
+    /// asks. A `producer` turns the finished command into a process. TlsSecrets do not pass. Returns its pid.
     pub(crate) fn spawn(
         &mut self,
         key: K,
@@ -164,42 +164,42 @@ impl<K: Ord + Copy + Send + 'static> Reactor<K> {
     }
 
     /// Waits until something happens, or for `timeout`. May return nothing.
-    pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<Vec<Occurrence<K>>> {
+    pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<Vec<ProcessEvent<K>>> {
         // The queue has always a sender: our own.
         let first = match timeout {
             Some(timeout) => self.events.recv_timeout(timeout).ok(),
             None => self.events.recv().ok(),
         };
-        let events: Vec<Event<K>> = first.into_iter().chain(self.events.try_iter()).collect();
-        let mut occurrences = Vec::with_capacity(events.len());
+        let events: Vec<Report<K>> = first.into_iter().chain(self.events.try_iter()).collect();
+        let mut events = Vec::with_capacity(events.len());
         for event in events {
-            occurrences.extend(self.note(event)?);
+            events.extend(self.note(event)?);
         }
-        Ok(occurrences)
+        Ok(events)
     }
 
-    fn note(&mut self, event: Event<K>) -> io::Result<Option<Occurrence<K>>> {
+    fn note(&mut self, event: Report<K>) -> io::Result<Option<ProcessEvent<K>>> {
         Ok(match event {
-            Event::Signal(signal) => Some(Occurrence::Signal(signal)),
-            Event::Woken => None,
-            Event::Line(key, line) => match line.strip_prefix(WANTED) {
+            Report::Signal(signal) => Some(ProcessEvent::Signal(signal)),
+            Report::Woken => None,
+            Report::Line(key, line) => match line.strip_prefix(WANTED) {
                 Some(pid) => {
                     self.hand_over(key, pid);
                     None
                 }
                 None => {
                     self.let_go_of_listeners(key);
-                    Some(Occurrence::Said(key, line))
+                    Some(ProcessEvent::Said(key, line))
                 }
             },
-            Event::HungUp(key) => {
+            Report::HungUp(key) => {
                 if let Some(process) = self.children.get_mut(&key) {
                     process.voice = None;
                 }
-                Some(Occurrence::HungUp(key))
+                Some(ProcessEvent::HungUp(key))
             }
-            Event::Ended(key) => match self.children.remove(&key) {
-                Some(mut process) => Some(Occurrence::Exited(key, process.child.wait()?)),
+            Report::Ended(key) => match self.children.remove(&key) {
+                Some(mut process) => Some(ProcessEvent::Exited(key, process.child.wait()?)),
                 None => None,
             },
         })

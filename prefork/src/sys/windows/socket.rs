@@ -12,7 +12,7 @@ use windows_sys::Win32::Networking::WinSock::{
 };
 use windows_sys::Win32::System::IO::CancelIoEx;
 
-use crate::encoding::{from_hex, hex};
+use crate::protocol::codec::{from_hex, hex};
 
 /// A socket, described for another process. The type has no padding: every byte of it means something.
 const DESCRIPTION: usize = size_of::<WSAPROTOCOL_INFOW>();

@@ -4,19 +4,19 @@ use std::io;
 
 use socket2::Socket;
 
-use super::Door;
+use super::AcceptGate;
 
 /// Never made, because no socket is ever lent.
 #[derive(Debug)]
 pub(crate) enum StandIn {}
 
 impl StandIn {
-    /// Not called: `Watch::take_listeners` brings none.
+    /// Not called: `MasterLink::take_listeners` brings none.
     pub(crate) fn new(_lent: Socket) -> Self {
         unreachable!("no socket is lent on Windows")
     }
 
-    pub(crate) fn look(&mut self, _door: &Door) -> io::Result<()> {
+    pub(crate) fn look(&mut self, _door: &AcceptGate) -> io::Result<()> {
         match *self {}
     }
 

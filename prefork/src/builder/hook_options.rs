@@ -1,0 +1,81 @@
+//! The user's own code in the course of things.
+
+use std::io;
+use std::process::{Child, Command};
+use std::sync::Arc;
+
+use super::Prefork;
+use super::value::bad;
+use crate::hooks::HookResult;
+use crate::logging::Logger;
+
+/// # Hooks, and how the fleet presents itself
+impl Prefork {
+    /// What the fleet's processes call themselves: `ps` and `top` show `app: master` with its arguments,
+    /// and `app: child 3`. Nothing, as in `""`: they are shown as they were started. Default: the name of
+    /// the program. On macOS and Windows there are no titles.
+    pub fn title(mut self, title: impl AsRef<str>) -> Self {
+        let (name, title) = (self.note_author("title"), title.as_ref());
+        if title.contains(char::is_control) {
+            self.refuse(bad(name, title.escape_debug(), "text without control characters"));
+        }
+        self.title = Some(title.to_owned());
+        self
+    }
+
+    /// Runs in each child when its master is gone; the child then drains, and exits with 1.
+    ///
+    /// It runs in a thread beside the serve function. It may end the process itself.
+    pub fn on_master_death<R: HookResult>(mut self, hook: impl Fn() -> R + Send + Sync + 'static) -> Self {
+        self.hooks.on_master_death = Some(Arc::new(move || hook().into_result()));
+        self
+    }
+
+    /// Runs in the master, once for each child, right after its start; takes the child's pid. An
+    /// error stops the fleet.
+    pub fn on_child_spawn<R: HookResult>(mut self, hook: impl Fn(u32) -> R + Send + Sync + 'static) -> Self {
+        self.hooks.on_child_spawn = Some(Arc::new(move |pid| hook(pid).into_result()));
+        self
+    }
+
+    /// Runs in the master, once, when every slot has become ready for the first time; takes the
+    /// pids, in the order of the slots. An error stops the fleet.
+    pub fn on_master_ready<R: HookResult>(
+        mut self,
+        hook: impl Fn(&[u32]) -> R + Send + Sync + 'static,
+    ) -> Self {
+        self.hooks.on_master_ready = Some(Arc::new(move |pids| hook(pids).into_result()));
+        self
+    }
+
+    /// Runs in the master when a child replaces one that is gone, after
+    /// [`on_child_spawn`](Self::on_child_spawn); takes the old pid and the new one.
+    pub fn on_child_recover<R: HookResult>(
+        mut self,
+        hook: impl Fn(u32, u32) -> R + Send + Sync + 'static,
+    ) -> Self {
+        self.hooks.on_child_recover = Some(Arc::new(move |old, new| hook(old, new).into_result()));
+        self
+    }
+
+    /// Starts a child, in the master, in place of `Command::spawn`.
+    ///
+    /// The command is complete: program, arguments, environment, and the handshake as its standard
+    /// input. The producer may alter or wrap it, and returns the process it started. An error stops
+    /// the fleet with [`Error::CommandProducer`](crate::Error::CommandProducer), unless the system was short of something: then it
+    /// is tried again.
+    pub fn command_producer(
+        mut self,
+        producer: impl Fn(Command) -> io::Result<Child> + Send + Sync + 'static,
+    ) -> Self {
+        self.hooks.command_producer = Some(Arc::new(producer));
+        self
+    }
+
+    /// Where the runtime's own messages go. Default: with the feature `tracing`, the subscriber, if there
+    /// is one; else the installed [`log`] logger; with none installed, standard error, from level info up.
+    pub fn logger(mut self, logger: impl log::Log + 'static) -> Self {
+        self.logger = Logger::new(logger);
+        self
+    }
+}

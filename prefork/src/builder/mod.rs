@@ -1,0 +1,256 @@
+//! [`Prefork`]: every option, its validation, and the ways to start.
+//!
+//! - `mod.rs`: the fleet to be, and the ways to start it
+//! - `*_options.rs`: the options, by what they are about
+//! - `value.rs`: how values are written
+//! - `environment.rs`: options from outside
+//! - `plan.rs`: rules across options, and defaults
+
+mod environment;
+mod fleet_options;
+mod hook_options;
+mod plan;
+mod privilege_options;
+mod socket_options;
+mod tls_options;
+mod value;
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+pub use privilege_options::CpuAffinity;
+use privilege_options::{NamedValue, PrivilegeOptions};
+use value::MAX_WORKERS;
+pub use value::{OptionValue, Readiness};
+
+use crate::child;
+use crate::error::Error;
+use crate::hooks::Hooks;
+use crate::listen::{Network, SocketOptions};
+use crate::logging::Logger;
+use crate::master::{self, FleetHandle};
+use crate::privileges::Privileges;
+use crate::serve::{Serve, ServeFn, ServeOptions};
+use crate::sys::{self, Role};
+
+const DEFAULT_GRACE: Duration = Duration::from_secs(5);
+const DEFAULT_START_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A fleet to be: a serve function and its options. What [`#[prefork::main]`](crate::main) makes
+/// for you.
+///
+/// Build it in `main`, before any thread is started or any runtime exists: the code up to
+/// [`listen_and_serve`](Self::listen_and_serve) runs in the master and again in every child. A
+/// program has one fleet; its children find their way by running the same `main`.
+///
+/// ```no_run
+/// use std::net::TcpListener;
+///
+/// fn serve(ln: TcpListener) -> std::io::Result<()> {
+///     for stream in ln.incoming() {
+///         # drop(stream);
+///         // …
+///     }
+///     Ok(())
+/// }
+///
+/// fn main() -> Result<(), prefork::Error> {
+///     prefork::Prefork::new(serve)
+///         .network(prefork::Network::Tcp4)
+///         .workers(4)
+///         .recover(5)
+///         .listen_and_serve("127.0.0.1:8080")
+/// }
+/// ```
+#[must_use = "a fleet does nothing until `listen_and_serve` or `run` is called"]
+pub struct Prefork {
+    serve: ServeFn,
+    /// None: the default.
+    addrs: Vec<String>,
+    network: Option<Network>,
+    reuseport: bool,
+    workers: Option<usize>,
+    sockets: SocketOptions,
+    unix_owner: Option<NamedValue>,
+    recover: Option<u32>,
+    recover_window: Option<Duration>,
+    recover_interval: Duration,
+    shutdown_grace: Duration,
+    start_timeout: Duration,
+    stop_delay: Duration,
+    reload_parallel: usize,
+    max_lifetime: Option<Duration>,
+    title: Option<String>,
+    privileges: PrivilegeOptions,
+    health: Option<String>,
+    serving: ServeOptions,
+    hooks: Hooks,
+    logger: Logger,
+    stop: FleetHandle,
+    /// The options that the program has set.
+    said: BTreeSet<&'static str>,
+    /// The environment variable that is being read, while one is.
+    reading: Option<&'static str>,
+    /// The first option whose value could not be read.
+    problem: Option<Error>,
+}
+
+impl fmt::Debug for Prefork {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Prefork")
+            .field("serve", &self.serve)
+            .field("addrs", &self.addrs)
+            .field("network", &self.network)
+            .field("reuseport", &self.reuseport)
+            .field("workers", &self.workers)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Prefork {
+    /// A fleet whose children run `serve`, with every option at its default.
+    ///
+    /// `serve` is a function of any shape that [`Serve`] describes.
+    pub fn new<Args>(serve: impl Serve<Args>) -> Self {
+        Self {
+            serve: serve.into_serve_fn(),
+            addrs: Vec::new(),
+            network: None,
+            reuseport: false,
+            workers: None,
+            sockets: SocketOptions::default(),
+            unix_owner: None,
+            recover: None,
+            recover_window: None,
+            recover_interval: Duration::ZERO,
+            shutdown_grace: DEFAULT_GRACE,
+            start_timeout: DEFAULT_START_TIMEOUT,
+            stop_delay: Duration::ZERO,
+            reload_parallel: 1,
+            max_lifetime: None,
+            title: None,
+            privileges: PrivilegeOptions::default(),
+            health: None,
+            serving: ServeOptions::default(),
+            hooks: Hooks::default(),
+            logger: Logger::default(),
+            stop: FleetHandle::new(),
+            said: BTreeSet::new(),
+            reading: None,
+            problem: None,
+        }
+    }
+
+    /// What stops the fleet from inside this process, as a signal does from outside: for a service
+    /// manager's callback, say. To be had before [`listen_and_serve`](Self::listen_and_serve), which
+    /// takes the fleet.
+    ///
+    /// ```no_run
+    /// # fn serve(ln: std::net::TcpListener) {}
+    /// # fn wait_for_the_service_manager() {}
+    /// # fn main() -> Result<(), prefork::Error> {
+    /// let fleet = prefork::Prefork::new(serve);
+    /// if !prefork::is_child() {
+    ///     let stop = fleet.handle();
+    ///     std::thread::spawn(move || {
+    ///         wait_for_the_service_manager();
+    ///         stop.stop();
+    ///     });
+    /// }
+    /// fleet.listen_and_serve("127.0.0.1:8080")
+    /// # }
+    /// ```
+    pub fn handle(&self) -> FleetHandle {
+        self.stop.clone()
+    }
+
+    /// Listens on `addr` and serves until the fleet is stopped; the seed's `ListenAndServe`.
+    ///
+    /// Returns in the master only. In a child it calls the serve function, and then ends the process
+    /// with the status that the function's result stands for.
+    ///
+    /// # Errors
+    ///
+    /// Every [`Error`]: from options that cannot be, through an address that cannot be bound, to a
+    /// fleet that failed too often. A stop that was asked for is `Ok`.
+    ///
+    /// # Panics
+    ///
+    /// If a hook panics, with its panic, after every child has ended.
+    pub fn listen_and_serve(self, addr: impl AsRef<str>) -> Result<(), Error> {
+        self.addr(addr).run()
+    }
+
+    /// [`listen_and_serve`](Self::listen_and_serve) with [`cert_files`](Self::cert_files); the
+    /// seed's `ListenAndServeTLS`, except that the certificate always comes first.
+    ///
+    /// # Errors
+    ///
+    /// As `listen_and_serve`; and [`Error::Tls`] if the files cannot be used.
+    pub fn listen_and_serve_tls(
+        self,
+        addr: impl AsRef<str>,
+        cert: impl Into<PathBuf>,
+        key: impl Into<PathBuf>,
+    ) -> Result<(), Error> {
+        self.cert_files(cert, key).listen_and_serve(addr)
+    }
+
+    /// [`listen_and_serve`](Self::listen_and_serve) with [`cert_pem`](Self::cert_pem); the seed's
+    /// `ListenAndServeTLSEmbed`.
+    ///
+    /// # Errors
+    ///
+    /// As `listen_and_serve`; and [`Error::Tls`] if the material cannot be used.
+    pub fn listen_and_serve_tls_embed(
+        self,
+        addr: impl AsRef<str>,
+        cert: impl AsRef<[u8]>,
+        key: impl AsRef<[u8]>,
+    ) -> Result<(), Error> {
+        self.cert_pem(cert, key).listen_and_serve(addr)
+    }
+
+    /// [`listen_and_serve`](Self::listen_and_serve) on the address that was set with
+    /// [`addr`](Self::addr), or its default.
+    ///
+    /// # Errors
+    ///
+    /// As `listen_and_serve`.
+    pub fn run(self) -> Result<(), Error> {
+        let is_child = child::is_child();
+        let code = self.run_to_end()?;
+        if is_child {
+            end_process(code);
+        }
+        Ok(())
+    }
+
+    /// Runs this process's part; in a child, the result is the status to end with.
+    pub(crate) fn run_to_end(self) -> Result<ExitCode, Error> {
+        child::adopt_early()?;
+        let mut fleet = self.with_environment();
+        if child::role() == Role::Master {
+            fleet.warn_of_idle_variables();
+            let activated = sys::activated().map_err(|source| Error::Os {
+                operation: "take the sockets of the service manager",
+                source,
+            })?;
+            master::run(fleet.plan(activated, &Privileges::default())?)?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        if let Some(privileges) = child::privileges_on_trial() {
+            fleet.plan(Vec::new(), &privileges)?;
+        }
+        Ok(child::run(fleet.serve, fleet.serving, fleet.hooks, &fleet.logger))
+    }
+}
+
+/// Ends this process with a status that std lets one make, but not read.
+fn end_process(code: ExitCode) -> ! {
+    let status = (0..=u8::MAX).find(|status| ExitCode::from(*status) == code);
+    std::process::exit(i32::from(status.unwrap_or(1)))
+}

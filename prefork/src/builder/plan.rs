@@ -1,0 +1,187 @@
+//! From options to a plan: rules across options, and defaults.
+
+use std::thread;
+
+use socket2::Domain;
+
+use super::value::bad;
+use super::{MAX_WORKERS, Prefork};
+use crate::error::Error;
+use crate::listen::{Endpoint, Network, Sharing};
+use crate::master::Plan;
+use crate::privileges::Privileges;
+use crate::serve::{Demand, TlsForm};
+use crate::supervisor::{RecoverPolicy, Settings};
+use crate::sys::{self, Activated};
+use crate::title::default_title;
+use crate::tls::{self, PemSource};
+
+impl Prefork {
+    /// Checks every option and fills in the defaults. `activated` are the sockets that the service
+    /// manager opened, `bound` the privileges that this process runs under.
+    pub(super) fn plan(&mut self, activated: Vec<Activated>, bound: &Privileges) -> Result<Plan, Error> {
+        if let Some(problem) = self.problem.take() {
+            return Err(problem);
+        }
+        check_form(self.serve.form, &self.serving.tls)?;
+        self.check_tls()?;
+        let endpoints = self.endpoints(&activated)?;
+        // A system that does not tell has at least one.
+        let workers = self.workers.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
+        let (privileges, cpus) = self.privileges.resolve(bound)?;
+        if bound.files.is_none() {
+            self.resolve_unix_owner()?;
+        }
+        Ok(Plan {
+            endpoints,
+            activated,
+            sharing: if self.reuseport { Sharing::Reuseport } else { Sharing::Shared },
+            sockets: self.sockets,
+            health: self.health.clone(),
+            settings: Settings {
+                workers,
+                most_workers: MAX_WORKERS,
+                stop_delay: self.stop_delay,
+                reload_parallel: self.reload_parallel,
+                max_lifetime: self.max_lifetime,
+                recover: RecoverPolicy::new(self.recover, self.recover_window, self.recover_interval),
+                grace: self.shutdown_grace,
+                start_timeout: self.start_timeout,
+            },
+            privileges,
+            title: self.title.clone().unwrap_or_else(default_title),
+            cpus,
+            hooks: self.hooks.clone(),
+            tls: self.serving.tls.clone(),
+            logger: self.logger.clone(),
+            stop: self.stop.clone(),
+        })
+    }
+
+    /// The addresses, which the serve function's listeners have to fit.
+    fn endpoints(&self, activated: &[Activated]) -> Result<Vec<Endpoint>, Error> {
+        let addrs = match self.addrs.as_slice() {
+            [] => {
+                let default = self.network.unwrap_or_default().default_addr();
+                vec![default.ok_or_else(|| bad("addr", "unset", "the path of a Unix socket"))?]
+            }
+            addrs => addrs.iter().map(String::as_str).collect(),
+        };
+        let written: Vec<Endpoint> = addrs.iter().map(|addr| Endpoint::new(addr, self.network)).collect();
+        let endpoints = self.or_activated(written, activated);
+        check_demand(self.serve.demand, &endpoints, activated)?;
+        let is_unix = |endpoint: &&Endpoint| endpoint.network == Network::Unix;
+        if let (false, Some(unix)) = (sys::HAS_UNIX_SOCKETS, endpoints.iter().find(is_unix)) {
+            return Err(bad("addr", &unix.addr, "`host:port`: this system has no Unix sockets"));
+        }
+        if self.reuseport && endpoints.iter().all(|endpoint| is_unix(&endpoint)) {
+            return Err(bad("reuseport", true, "`false`: Unix sockets are always shared"));
+        }
+        Ok(endpoints)
+    }
+
+    /// Certificate and key are a pair; and what is asked of TLS must not be ignored in silence.
+    fn check_tls(&self) -> Result<(), Error> {
+        let tls::TlsOptions { cert, key, client_ca, .. } = &self.serving.tls;
+        let takes_tls = self.serve.needs_tls || self.serve.form != TlsForm::Plain;
+        match (cert, key) {
+            (Some(_), None) => {
+                Err(bad("PREFORK_KEY", "unset", "the file of the private key that PREFORK_CERT goes with"))
+            }
+            (None, Some(_)) => {
+                Err(bad("PREFORK_CERT", "unset", "the file of the certificate that PREFORK_KEY goes with"))
+            }
+            (None, None) if self.serve.needs_tls => Err(bad(
+                "cert",
+                "unset",
+                "a certificate, which the serve function needs: set `cert` and `key`, or PREFORK_CERT and \
+                 PREFORK_KEY",
+            )),
+            (Some(PemSource::File(path)), _) if !takes_tls && !self.said.contains("cert") => Err(bad(
+                "PREFORK_CERT",
+                path.display(),
+                "nothing: the serve function of this program takes no certificate",
+            )),
+            _ => Ok(()),
+        }?;
+        match client_ca {
+            Some(origin) if !self.serve.needs_tls || cert.is_none() => Err(bad(
+                if self.said.contains("client_ca") { "client_ca" } else { "PREFORK_CLIENT_CA" },
+                origin,
+                "a serve function that takes `Arc<rustls::ServerConfig>` beside it, or nobody would look at \
+                 what clients show",
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// The service manager's sockets in place of these addresses, unless they are named among them:
+    /// whoever wrote a unit for the socket has said where to listen.
+    fn or_activated(&self, written: Vec<Endpoint>, activated: &[Activated]) -> Vec<Endpoint> {
+        if activated.is_empty() {
+            return written;
+        }
+        let named = written.iter().any(Endpoint::is_activated);
+        let endpoints = if named {
+            written
+        } else {
+            activated.iter().map(|Activated { name, .. }| Endpoint::activated(name)).collect()
+        };
+        for Activated { name, .. } in activated {
+            if !endpoints.contains(&Endpoint::activated(name)) {
+                let event = self.logger.event("idle_socket");
+                event.warn(format_args!(
+                    "nobody listens on the service manager's socket `{name}`: no address names it"
+                ));
+            }
+        }
+        if !named && !self.addrs.is_empty() {
+            let (event, addrs) = (self.logger.event("activated"), self.addrs.join(", "));
+            event.info(format_args!("the service manager says where to listen, in place of {addrs}"));
+        }
+        if self.reuseport {
+            let event = self.logger.event("idle_reuseport");
+            event.warn("reuseport has no effect on the service manager's sockets, which all children share");
+        }
+        endpoints
+    }
+}
+
+/// A serve function takes as many listeners as there are addresses, and of their kinds.
+fn check_demand(demand: Demand, endpoints: &[Endpoint], activated: &[Activated]) -> Result<(), Error> {
+    let Demand::Each(kinds) = demand else { return Ok(()) };
+    if kinds.len() != endpoints.len() {
+        let addrs: Vec<&str> = endpoints.iter().map(|endpoint| endpoint.addr.as_str()).collect();
+        let addresses = if kinds.len() == 1 { "1 address" } else { &format!("{} addresses", kinds.len()) };
+        let expected = format!("{addresses}, as many as the serve function takes listeners");
+        return Err(bad("addr", addrs.join(", "), expected));
+    }
+    let mut left: Vec<&Activated> = activated.iter().collect();
+    // `None` for a socket of the service manager's in a process that it was not passed to.
+    let mut network = |endpoint: &Endpoint| {
+        let Some(name) = endpoint.activated_name() else { return Some(endpoint.network) };
+        let passed = left.remove(left.iter().position(|passed| passed.name == name)?);
+        let domain = passed.socket.local_addr().ok()?.domain();
+        Some(if domain == Domain::UNIX { Network::Unix } else { Network::Tcp })
+    };
+    let mut pairs = kinds.iter().zip(endpoints);
+    let wrong = pairs.find(|(kind, endpoint)| network(endpoint).is_some_and(|network| !kind.fits(network)));
+    wrong.map_or(Ok(()), |(kind, endpoint)| Err(bad("addr", &endpoint.addr, kind.describe())))
+}
+
+/// A serve function that takes TLS material needs options that name it.
+fn check_form(form: TlsForm, tls: &tls::TlsOptions) -> Result<(), Error> {
+    match (form, &tls.cert) {
+        (TlsForm::Plain, _)
+        | (TlsForm::Files, Some(PemSource::File(_)))
+        | (TlsForm::Embedded, Some(PemSource::Embedded(_))) => Ok(()),
+        (TlsForm::Files, _) => {
+            Err(bad("cert", "unset", "the paths that the serve function takes: use `listen_and_serve_tls`"))
+        }
+        (TlsForm::Embedded, _) => Err(bad(
+            "cert_pem",
+            "unset",
+            "the PEM text that the serve function takes: use `listen_and_serve_tls_embed`",
+        )),
+    }
+}

@@ -1,0 +1,157 @@
+//! Options of the listening sockets.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::Prefork;
+use super::privilege_options::NamedValue;
+use super::value::{FileMode, LONGEST, OptionValue, bad};
+use crate::error::Error;
+use crate::listen::Network;
+use crate::sys;
+
+/// `listen` takes a C `int`.
+pub(super) const BACKLOGS: RangeInclusive<u32> = 1..=i32::MAX as u32;
+/// So does the socket option.
+pub(super) const QUEUES: RangeInclusive<u32> = BACKLOGS;
+/// The kernel counts seconds, in 16 bits.
+const IDLE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(32_767);
+/// The kernel counts seconds here too, and gives up after a few minutes whatever it is told.
+const DEFER: RangeInclusive<Duration> = Duration::from_secs(1)..=LONGEST;
+
+/// # Where and how to listen
+impl Prefork {
+    /// Where to listen: `host:port`, `:port` (every address of the network), `[v6 address]:port`;
+    /// port 0 lets the system choose one port for the fleet. `unix:/run/app.sock` is a Unix socket,
+    /// `unix:@name` one with an abstract name, which Linux has; with `network = "unix"` the `unix:`
+    /// may be left out.
+    ///
+    /// The file of a Unix socket is made with [`unix_mode`](Self::unix_mode) and
+    /// [`unix_owner`](Self::unix_owner) in place. One that nobody listens on any more is replaced, one
+    /// that somebody does listen on is an error. The master removes it when the fleet stops, unless
+    /// somebody else has put his own there.
+    ///
+    /// `systemd:name` is the socket of that name that the service manager opened for this program.
+    /// Where it opened any (`sd_listen_fds(3)`) and none is named like that, they are listened on in
+    /// place of these addresses, all of them and in their order: whoever wrote a unit for a socket has
+    /// said where to listen.
+    ///
+    /// Default: port 8080 of the loopback interface.
+    pub fn addr(self, addr: impl AsRef<str>) -> Self {
+        self.addrs([addr])
+    }
+
+    /// Several addresses for one fleet. The serve function takes a listener for each: as a tuple, or
+    /// as `Vec<Listener>` ([`FromListeners`](crate::FromListeners)).
+    ///
+    /// ```no_run
+    /// # use prefork::{Listener, Prefork};
+    /// # fn serve(listeners: Vec<Listener>) {}
+    /// Prefork::new(serve).addrs(["127.0.0.1:80", "[::1]:80", "unix:/run/app.sock"]).run()?;
+    /// # Ok::<(), prefork::Error>(())
+    /// ```
+    pub fn addrs(mut self, addrs: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        self.note_author("addr");
+        self.addrs = addrs.into_iter().map(|addr| addr.as_ref().to_owned()).collect();
+        self
+    }
+
+    /// The network, as a [`Network`] or as `"tcp4"`, `"tcp6"`, `"tcp"` or `"unix"`. Default: tcp4, or
+    /// tcp6 if the address is an IPv6 literal.
+    pub fn network(mut self, network: impl OptionValue<Network>) -> Self {
+        self.network = self.read("network", network).or(self.network);
+        self
+    }
+
+    /// Whether each slot has a socket of its own, over which the kernel spreads new connections.
+    /// Default: no, all children accept from one. Windows has this mode only; a Unix socket is always
+    /// shared.
+    pub fn reuseport(mut self, reuseport: bool) -> Self {
+        self.reuseport = self.read("reuseport", reuseport).unwrap_or(self.reuseport);
+        self
+    }
+
+    /// How many connections may wait to be accepted. Default: the system's maximum.
+    pub fn backlog(mut self, backlog: u32) -> Self {
+        let backlog = self.read_in("backlog", backlog, BACKLOGS);
+        self.sockets.backlog = backlog.and_then(|backlog| i32::try_from(backlog).ok());
+        self
+    }
+
+    /// Whether connections send small pieces at once (`TCP_NODELAY`, set on the listener, from which
+    /// connections inherit it). Default: no.
+    pub fn nodelay(mut self, nodelay: bool) -> Self {
+        self.sockets.nodelay = self.read("nodelay", nodelay).unwrap_or(false);
+        self
+    }
+
+    /// How long a connection may be silent until the system asks whether its other end is there
+    /// (`SO_KEEPALIVE`, `TCP_KEEPIDLE`; inherited from the listener). From 1 s on. Default: it never
+    /// asks.
+    pub fn keepalive(mut self, idle: impl OptionValue<Duration>) -> Self {
+        self.sockets.keepalive = self.read_in("keepalive", idle, IDLE).or(self.sockets.keepalive);
+        self
+    }
+
+    /// Lets `accept` have a connection only when its first data is there, for which it waits about
+    /// this long (`TCP_DEFER_ACCEPT`, on Linux). From 1 s on. Default: at once.
+    pub fn defer_accept(mut self, limit: impl OptionValue<Duration>) -> Self {
+        let limit = self.read_in("defer_accept", limit, DEFER);
+        self.sockets.defer_accept = limit.or(self.sockets.defer_accept);
+        self
+    }
+
+    /// Takes data with the first packet of clients that have been here before, of so many connections
+    /// at a time (`TCP_FASTOPEN`, on Linux; wants bit 2 of `net.ipv4.tcp_fastopen`). Such data may
+    /// come twice: for requests that may be repeated. Default: it does not.
+    pub fn fastopen(mut self, queue: u32) -> Self {
+        self.sockets.fastopen = self.read_in("fastopen", queue, QUEUES).or(self.sockets.fastopen);
+        self
+    }
+
+    /// The permissions of a Unix socket's file, such as `0o660` or `"660"`: who may connect. Default:
+    /// what the mask of the process leaves.
+    pub fn unix_mode(mut self, mode: impl OptionValue<FileMode>) -> Self {
+        let mode = self.read("unix_mode", mode).map(|FileMode(mode)| mode);
+        self.sockets.file.mode = mode.or(self.sockets.file.mode);
+        self
+    }
+
+    /// The owner of a Unix socket's file: `"user"`, `"user:group"` or `":group"`, by name or number.
+    /// Giving it to another user takes root. Default: whoever runs the master.
+    pub fn unix_owner(mut self, owner: impl AsRef<str>) -> Self {
+        let option = self.note_author("unix_owner");
+        self.unix_owner = Some(NamedValue { option, value: owner.as_ref().to_owned() });
+        self
+    }
+
+    /// Where the master answers questions of health over HTTP, beside the fleet's own address:
+    /// `/livez`, whether the supervisor gets on; `/readyz`, whether the fleet has started, serves, and
+    /// was not asked to stop; `/status`, how it is, in JSON. Anybody who reaches the address may ask.
+    /// Default: nowhere.
+    pub fn health(mut self, addr: impl AsRef<str>) -> Self {
+        self.note_author("health");
+        self.health = Some(addr.as_ref().to_owned());
+        self
+    }
+
+    /// Finds out who owns the files of Unix sockets.
+    pub(super) fn resolve_unix_owner(&mut self) -> Result<(), Error> {
+        let Some(NamedValue { option, value }) = &self.unix_owner else { return Ok(()) };
+        let lookup = |source| Error::Privileges { attempt: format!("look up the owner {value}"), source };
+        let (user, group) = value.split_once(':').unwrap_or((value, ""));
+        if !user.is_empty() {
+            let found = sys::find_user(user).map_err(lookup)?.map(|found| found.uid);
+            // A number needs no entry.
+            let uid = found.or_else(|| user.parse().ok());
+            let unknown = || bad(option, value, format!("a user of this system; there is no `{user}`"));
+            self.sockets.file.user = Some(uid.ok_or_else(unknown)?);
+        }
+        if !group.is_empty() {
+            let unknown = || bad(option, value, format!("a group of this system; there is no `{group}`"));
+            let gid = sys::find_group(group).map_err(lookup)?;
+            self.sockets.file.group = Some(gid.ok_or_else(unknown)?);
+        }
+        Ok(())
+    }
+}

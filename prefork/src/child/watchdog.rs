@@ -1,0 +1,229 @@
+//! Whether this child is well: not grown too large, and getting on with its work.
+//!
+//! The thread beside the serve function looks at fixed intervals, and counts its looks instead of
+//! reading a clock: while the machine is suspended, or the whole process is stopped, nobody looks,
+//! so no time passes. Work that outlasts that many looks hangs. Without these options there is no
+//! interval, and nothing ever wakes.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+use std::time::Duration;
+
+use crate::sys;
+
+/// Work hangs when it is met by this many looks in a row.
+const LOOKS: u64 = 8;
+/// How often the size is looked at, if nothing else wants a look.
+const SIZE_INTERVAL: Duration = Duration::from_secs(2);
+
+/// What a child may be and do.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Limits {
+    /// Bytes of resident memory.
+    pub(crate) max_rss: Option<u64>,
+    /// How long one piece of work may take.
+    pub(crate) hang_timeout: Option<Duration>,
+}
+
+/// What a look found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Health {
+    Healthy,
+    /// Larger than it may be; found once.
+    TooLarge,
+    Hangs,
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(crate) struct Watchdog {
+    limits: Limits,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    looks: u64,
+    too_large: bool,
+    next_work: u64,
+    /// Work under way, and the look that came before it.
+    work: BTreeMap<u64, u64>,
+    probe: Probe,
+}
+
+/// A question that the runtime is asked at each look, and answers by polling a task.
+#[derive(Debug, Default)]
+struct Probe {
+    task: Option<Waker>,
+    /// The look that asked first and has no answer yet.
+    asked: Option<u64>,
+}
+
+impl Watchdog {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self { limits, state: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How often to look; `None`: never.
+    pub(super) fn interval(&self) -> Option<Duration> {
+        let hang = self.limits.hang_timeout.map(|timeout| timeout.div_f64(LOOKS as f64));
+        hang.or(self.limits.max_rss.map(|_| SIZE_INTERVAL))
+    }
+
+    /// Looks, an interval after the last look.
+    pub(super) fn look(&self) -> Health {
+        let mut state = self.lock();
+        state.looks += 1;
+        if self.limits.hang_timeout.is_some() && state.hangs() {
+            return Health::Hangs;
+        }
+        let look = state.looks;
+        let question = state.probe.ask(look);
+        let large =
+            self.limits.max_rss.is_some_and(|most| sys::resident_bytes().is_ok_and(|size| size > most));
+        let found = large && !std::mem::replace(&mut state.too_large, large);
+        drop(state);
+        if let Some(task) = question {
+            task.wake();
+        }
+        if found { Health::TooLarge } else { Health::Healthy }
+    }
+
+    /// Notes that work has begun; it ends when the result is dropped.
+    pub(super) fn begin_work(self: &Arc<Self>) -> Busy {
+        let mut state = self.lock();
+        let id = state.next_work;
+        state.next_work += 1;
+        let looks = state.looks;
+        state.work.insert(id, looks);
+        drop(state);
+        Busy { watchdog: Arc::clone(self), id }
+    }
+}
+
+impl State {
+    fn hangs(&self) -> bool {
+        let oldest = self.work.values().chain(&self.probe.asked).min();
+        oldest.is_some_and(|since| self.looks - since > LOOKS)
+    }
+}
+
+impl Probe {
+    fn ask(&mut self, look: u64) -> Option<Waker> {
+        let task = self.task.take()?;
+        self.asked = Some(look);
+        Some(task)
+    }
+}
+
+/// Work under way in this child; see [`ChildContext::busy`](crate::ChildContext::busy).
+#[derive(Debug)]
+#[must_use = "the work counts as done when this is dropped"]
+pub struct Busy {
+    watchdog: Arc<Watchdog>,
+    id: u64,
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.watchdog.lock().work.remove(&self.id);
+    }
+}
+
+/// The task that answers for a runtime: beats whenever the runtime gets to it.
+#[cfg(feature = "tokio")]
+mod heartbeat {
+    use std::future::Future;
+    use std::pin::Pin;
+    use std::sync::Arc;
+    use std::task::{Context, Poll};
+
+    use super::Watchdog;
+
+    #[derive(Debug)]
+    pub(crate) struct Heartbeat(Arc<Watchdog>);
+
+    impl Watchdog {
+        /// `None` if nobody asks.
+        pub(crate) fn heartbeat(self: &Arc<Self>) -> Option<Heartbeat> {
+            self.limits.hang_timeout.map(|_| Heartbeat(Arc::clone(self)))
+        }
+    }
+
+    impl Future for Heartbeat {
+        type Output = ();
+
+        fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+            let mut state = self.0.lock();
+            state.probe.asked = None;
+            state.probe.task = Some(context.waker().clone());
+            Poll::Pending
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn watched() -> Arc<Watchdog> {
+        Arc::new(Watchdog::new(Limits { max_rss: None, hang_timeout: Some(Duration::from_secs(8)) }))
+    }
+
+    fn looks(watchdog: &Watchdog, count: u64) -> Health {
+        (0..count).map(|_| watchdog.look()).last().unwrap_or(Health::Healthy)
+    }
+
+    #[test]
+    fn without_limits_nobody_looks() {
+        assert_eq!(Watchdog::new(Limits::default()).interval(), None);
+        assert_eq!(watched().interval(), Some(Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn idle_is_no_hang_and_short_work_is_none() {
+        let watchdog = watched();
+        assert_eq!(looks(&watchdog, 100), Health::Healthy);
+        for _ in 0..100 {
+            let _busy = watchdog.begin_work();
+            assert_eq!(looks(&watchdog, LOOKS), Health::Healthy);
+        }
+    }
+
+    #[test]
+    fn work_without_end_hangs_although_other_work_ends() {
+        let watchdog = watched();
+        let _stuck = watchdog.begin_work();
+        for _ in 0..LOOKS {
+            let _short = watchdog.begin_work();
+            assert_eq!(watchdog.look(), Health::Healthy);
+        }
+        assert_eq!(watchdog.look(), Health::Hangs);
+    }
+
+    #[cfg(feature = "tokio")]
+    #[test]
+    fn a_runtime_that_answers_is_well_and_one_that_does_not_hangs() {
+        let watchdog = watched();
+        let mut heartbeat = watchdog.heartbeat().unwrap();
+        let mut context = std::task::Context::from_waker(Waker::noop());
+        for _ in 0..100 {
+            assert!(Future::poll(std::pin::Pin::new(&mut heartbeat), &mut context).is_pending());
+            assert_eq!(watchdog.look(), Health::Healthy);
+        }
+        assert_eq!(looks(&watchdog, LOOKS), Health::Healthy);
+        assert_eq!(watchdog.look(), Health::Hangs);
+    }
+
+    #[test]
+    fn too_large_is_found_once() {
+        let watchdog = Watchdog::new(Limits { max_rss: Some(1), hang_timeout: None });
+        assert_eq!(watchdog.look(), Health::TooLarge);
+        assert_eq!(watchdog.look(), Health::Healthy);
+    }
+}

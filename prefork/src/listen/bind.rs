@@ -1,0 +1,179 @@
+//! From an address to a socket.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
+
+use super::address::{TcpPlace, resolve_tcp};
+use super::{Network, Sharing};
+use crate::error::Error;
+use crate::sys::{self, SocketFileOptions};
+
+/// What the listening sockets of a fleet are to be like.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct SocketOptions {
+    /// How many connections may wait; by default as many as the system allows.
+    pub(crate) backlog: Option<i32>,
+    /// Connections inherit these two from the listener that accepts them.
+    pub(crate) nodelay: bool,
+    pub(crate) keepalive: Option<Duration>,
+    pub(crate) defer_accept: Option<Duration>,
+    pub(crate) fastopen: Option<u32>,
+    pub(crate) file: SocketFileOptions,
+}
+
+impl SocketOptions {
+    pub(super) fn backlog(&self) -> i32 {
+        self.backlog.unwrap_or(i32::MAX)
+    }
+
+    /// Sets what concerns a TCP listener, old or new.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BadOption`] if the system does not have an option that is wanted.
+    pub(super) fn apply(&self, socket: &Socket) -> Result<(), Error> {
+        let set = |option, value: String, outcome: io::Result<()>| {
+            outcome.map_err(|error| Error::BadOption {
+                option,
+                value,
+                expected: match error.kind() {
+                    io::ErrorKind::Unsupported => "no value: this system has no such option".to_owned(),
+                    _ => format!("a value that the system takes ({})", crate::error::plain(&error)),
+                },
+            })
+        };
+        if self.nodelay {
+            set("nodelay", "true".to_owned(), socket.set_tcp_nodelay(true))?;
+        }
+        if let Some(idle) = self.keepalive {
+            let outcome = socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(idle));
+            set("keepalive", humantime::format_duration(idle).to_string(), outcome)?;
+        }
+        if let Some(limit) = self.defer_accept {
+            let outcome = sys::set_defer_accept(socket, limit);
+            set("defer_accept", humantime::format_duration(limit).to_string(), outcome)?;
+        }
+        if let Some(queue) = self.fastopen {
+            set("fastopen", queue.to_string(), sys::set_fast_open(socket, queue))?;
+        }
+        Ok(())
+    }
+}
+
+/// The first socket on the address takes it alone, so that an address that is in use is an error
+/// even if its user would share it (another copy of this very program, most likely). Only then does
+/// it open up for the sockets of the other slots.
+fn bind_first(place: TcpPlace, sharing: Sharing) -> io::Result<Socket> {
+    let socket = open(place)?;
+    let shares = sharing == Sharing::Reuseport;
+    if shares && !sys::JOINS_GROUPS_LATE {
+        // Elsewhere the option counts only if it is set before bind: try the address out first.
+        let probe = open(place)?;
+        probe.bind(&place.addr.into())?;
+        drop(probe);
+        sys::join_reuseport_group(&socket)?;
+    }
+    socket.bind(&place.addr.into())?;
+    if shares && sys::JOINS_GROUPS_LATE {
+        sys::join_reuseport_group(&socket)?;
+    }
+    Ok(socket)
+}
+
+/// The first socket, where the address is one that this machine can have.
+pub(super) fn bind_first_possible(place: TcpPlace, sharing: Sharing) -> io::Result<Socket> {
+    match bind_first(place, sharing) {
+        // The machine has no IPv6: "every address" is then every IPv4 address.
+        Err(error) if place.dual_stack && sys::lacks_ipv6(&error) => {
+            let addr = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), place.addr.port());
+            bind_first(TcpPlace { addr, dual_stack: false }, sharing)
+        }
+        bound => bound,
+    }
+}
+
+/// Opens a listener of the master's own, beside the fleet's.
+///
+/// # Errors
+///
+/// As [`SocketSet::open`](super::SocketSet::open).
+pub(crate) fn listen_beside(addr: &str) -> Result<Socket, Error> {
+    const BACKLOG: i32 = 128;
+    let network = Network::Tcp;
+    let bind_error = |source| Error::Bind { addr: addr.to_owned(), network, source };
+    let resolve_error = |reason| Error::Resolve { addr: addr.to_owned(), network, reason };
+    let place = resolve_tcp(addr, network).map_err(resolve_error)?;
+    let socket = bind_first_possible(place, Sharing::Shared).map_err(bind_error)?;
+    socket.listen(BACKLOG).map_err(bind_error)?;
+    Ok(socket)
+}
+
+fn open(place: TcpPlace) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(place.addr), Type::STREAM, Some(Protocol::TCP))?;
+    if place.addr.is_ipv6() {
+        socket.set_only_v6(!place.dual_stack)?;
+    }
+    sys::allow_quick_restart(&socket)?;
+    Ok(socket)
+}
+
+/// One socket more on an address whose first one is open to that.
+pub(super) fn bind_another(place: TcpPlace) -> io::Result<Socket> {
+    let socket = open(place)?;
+    sys::join_reuseport_group(&socket)?;
+    socket.bind(&place.addr.into())?;
+    Ok(socket)
+}
+
+/// A Unix socket with a name of which there is no file. The name is free again when the socket is.
+pub(super) fn bind_abstract(name: &str) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.bind(&SockAddr::unix(format!("\0{name}"))?)?;
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+
+    #[test]
+    fn connections_inherit_what_the_listener_was_given() {
+        let place = TcpPlace { addr: "127.0.0.1:0".parse().unwrap(), dual_stack: false };
+        let listener = bind_first_possible(place, Sharing::Shared).unwrap();
+        let keepalive = Some(Duration::from_secs(90));
+        SocketOptions { nodelay: true, keepalive, ..SocketOptions::default() }.apply(&listener).unwrap();
+        listener.listen(1).unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap().as_socket().unwrap()).unwrap();
+        let (connection, _) = listener.accept().unwrap();
+        assert!(connection.tcp_nodelay().unwrap());
+        assert!(connection.keepalive().unwrap());
+        #[cfg(target_os = "linux")]
+        assert_eq!(connection.tcp_keepalive_time().unwrap(), Duration::from_secs(90));
+    }
+
+    #[test]
+    fn a_silent_connection_is_not_accepted_where_that_is_wanted() {
+        use std::io::Write;
+
+        let place = TcpPlace { addr: "127.0.0.1:0".parse().unwrap(), dual_stack: false };
+        let listener = bind_first_possible(place, Sharing::Shared).unwrap();
+        if sys::set_defer_accept(&listener, Duration::from_secs(60)).is_err() {
+            return eprintln!("skipped: this system does not know how");
+        }
+        let (defer_accept, fastopen) = (Some(Duration::from_secs(60)), Some(16));
+        SocketOptions { defer_accept, fastopen, ..SocketOptions::default() }.apply(&listener).unwrap();
+        listener.listen(8).unwrap();
+        let addr = listener.local_addr().unwrap().as_socket().unwrap();
+        let silent = TcpStream::connect(addr).unwrap();
+        let mut talking = TcpStream::connect(addr).unwrap();
+        talking.write_all(b"handshake").unwrap();
+        let (_, peer) = listener.accept().unwrap();
+        assert_eq!(peer.as_socket(), talking.local_addr().ok());
+        drop(silent);
+    }
+}

@@ -1,0 +1,315 @@
+//! The sockets of one address, and which slot each belongs to.
+
+use std::io;
+
+use socket2::Socket;
+
+use super::Sharing;
+use super::address::{Endpoint, Place, TcpPlace, place_of};
+use super::bind::{self, SocketOptions};
+use crate::error::Error;
+use crate::sys::{self, SocketFile};
+
+/// One socket in shared mode, one for each slot in reuseport mode; owned by the master.
+#[derive(Debug)]
+pub(super) struct SocketGroup {
+    pub(super) endpoint: Endpoint,
+    /// Where that is; with the port that the system chose.
+    pub(super) place: Place,
+    pub(super) sharing: Sharing,
+    /// In the order in which they joined the group, which is the order of the slots.
+    pub(super) sockets: Vec<Socket>,
+    file: Option<SocketFile>,
+    options: SocketOptions,
+    steering: Steering,
+    /// Whether nobody can connect any more.
+    shut: bool,
+}
+
+/// Whether the kernel is told which slots new connections may go to.
+#[derive(Debug, PartialEq, Eq)]
+enum Steering {
+    /// It spreads them over all.
+    Everywhere,
+    /// It goes by this list.
+    Only(Vec<usize>),
+    /// It does what the program before this one said.
+    Unknown,
+    /// It does not let us.
+    Refused,
+}
+
+impl SocketGroup {
+    /// Binds and listens, for `slots` slots.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Resolve`] if the address cannot be understood, [`Error::Bind`] if the system refuses
+    /// it, [`Error::BadOption`] if it does not have what an option asks for.
+    pub(super) fn open(
+        endpoint: &Endpoint,
+        sharing: Sharing,
+        slots: usize,
+        options: SocketOptions,
+    ) -> Result<Self, Error> {
+        let Endpoint { addr, network } = endpoint.clone();
+        let place = endpoint.resolve();
+        let place = place.map_err(|reason| Error::Resolve { addr: addr.clone(), network, reason })?;
+        let bind_error = |source| Error::Bind { addr: addr.clone(), network, source };
+        let (first, place, file) = bind(place, sharing, options).map_err(bind_error)?;
+        let sharing = sharing_at(&place, sharing);
+        let group = Self::holding(endpoint.clone(), place, sharing, vec![first], options);
+        let mut group = Self { file, ..group };
+        group.set_options()?;
+        group.sockets.iter().try_for_each(|first| first.listen(options.backlog())).map_err(bind_error)?;
+        if sharing == Sharing::Reuseport {
+            group.open_up_to(slots.saturating_sub(1)).map_err(bind_error)?;
+        }
+        Ok(group)
+    }
+
+    /// Takes a socket that the service manager opened, and that it keeps. How long its queue is, and
+    /// what a Unix socket's file is like, is the service manager's business.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Bind`] if it cannot be used, [`Error::BadOption`] if it does not have what an option
+    /// asks for.
+    pub(super) fn take(endpoint: Endpoint, socket: Socket, options: SocketOptions) -> Result<Self, Error> {
+        let place = place_of(&socket).map_err(|source| Error::Bind {
+            addr: endpoint.addr.clone(),
+            network: endpoint.network,
+            source,
+        })?;
+        let group = Self::holding(endpoint, place, Sharing::Shared, vec![socket], options);
+        group.set_options()?;
+        Ok(group)
+    }
+
+    /// Takes over sockets that another program opened, in the order of their slots.
+    pub(super) fn adopt(
+        endpoint: Endpoint,
+        sharing: Sharing,
+        sockets: Vec<Socket>,
+        options: SocketOptions,
+    ) -> io::Result<Self> {
+        let first = sockets.first().ok_or_else(|| io::Error::other("no listener was passed on"))?;
+        let place = place_of(first)?;
+        let file = match &place {
+            // Somebody may have removed it: there is nothing of ours then.
+            Place::Path(path) if !endpoint.is_activated() => SocketFile::adopt(path).ok(),
+            Place::Path(_) | Place::Tcp(_) | Place::Abstract(_) => None,
+        };
+        let group = Self::holding(endpoint, place, sharing, sockets, options);
+        Ok(Self { file, steering: Steering::Unknown, ..group })
+    }
+
+    fn holding(
+        endpoint: Endpoint,
+        place: Place,
+        sharing: Sharing,
+        sockets: Vec<Socket>,
+        options: SocketOptions,
+    ) -> Self {
+        let (file, steering, shut) = (None, Steering::Everywhere, false);
+        Self { endpoint, place, sharing, sockets, file, options, steering, shut }
+    }
+
+    /// Sets what the options say of TCP sockets, also where another program had said something else.
+    pub(super) fn set_options(&self) -> Result<(), Error> {
+        let is_tcp = matches!(self.place, Place::Tcp(_));
+        self.sockets.iter().filter(|_| is_tcp).try_for_each(|socket| self.options.apply(socket))
+    }
+
+    /// Whether each slot can have a socket of its own.
+    pub(super) fn can_be_spread(&self) -> bool {
+        matches!(self.place, Place::Tcp(_)) && !self.endpoint.is_activated()
+    }
+
+    /// Opens the sockets that are missing up to this slot's: the fleet has grown.
+    pub(super) fn open_up_to(&mut self, slot: usize) -> io::Result<()> {
+        let Place::Tcp(place) = self.place else { return Ok(()) };
+        while self.sockets.len() <= slot && self.sharing == Sharing::Reuseport {
+            let socket = bind::bind_another(place)?;
+            self.options.apply(&socket).map_err(io::Error::other)?;
+            socket.listen(self.options.backlog())?;
+            self.sockets.push(socket);
+        }
+        Ok(())
+    }
+
+    /// The socket that the slot's child accepts from.
+    pub(super) fn of_slot(&self, slot: usize) -> Option<&Socket> {
+        match self.sharing {
+            Sharing::Shared => self.sockets.first(),
+            Sharing::Reuseport => self.sockets.get(slot),
+        }
+    }
+
+    /// The socket that is this slot's alone.
+    pub(super) fn own_of(&self, slot: usize) -> Option<&Socket> {
+        self.sockets.get(slot).filter(|_| self.sharing == Sharing::Reuseport)
+    }
+
+    /// Closes the sockets of slots that are gone. In shared mode there are none.
+    pub(super) fn close_from(&mut self, slot: usize) {
+        if self.sharing == Sharing::Reuseport {
+            self.sockets.truncate(slot);
+        }
+    }
+
+    /// Lets nobody connect any more, where that is possible. What the service manager opened is left
+    /// as it is: it goes on listening, and keeps the queue for the next start.
+    pub(super) fn refuse_connections(&mut self) {
+        self.shut = match self.place {
+            _ if self.endpoint.is_activated() => false,
+            Place::Tcp(_) => self.sockets.iter().all(|socket| sys::refuse_connections(socket).is_ok()),
+            Place::Path(_) => {
+                // Nobody finds it any more.
+                self.file = None;
+                true
+            }
+            // Who comes while others wait is kept waiting.
+            Place::Abstract(_) => self.sockets.iter().all(|socket| socket.listen(0).is_ok()),
+        };
+    }
+
+    /// Whether connections wait that are the last ones.
+    pub(super) fn has_last_queue(&self) -> bool {
+        self.shut && self.sockets.iter().any(sys::has_queue)
+    }
+
+    /// Closes the master's hold on all of them, and removes a socket's file.
+    pub(super) fn close(&mut self) {
+        self.file = None;
+        self.sockets.drain(..).for_each(sys::close_for_all);
+    }
+
+    /// See [`SocketSet::steer`](super::SocketSet::steer).
+    pub(super) fn steer(&mut self, live: &[bool]) -> io::Result<()> {
+        let Some(first) = self.sockets.first().filter(|_| self.sharing == Sharing::Reuseport) else {
+            return Ok(());
+        };
+        let targets: Vec<usize> = (0..live.len()).filter(|slot| live[*slot]).collect();
+        // A socket that belongs to no slot any more must be left out as well.
+        let everywhere = targets.is_empty() || targets.len() == self.sockets.len();
+        let wanted = if everywhere { Steering::Everywhere } else { Steering::Only(targets) };
+        if self.steering == Steering::Refused || self.steering == wanted {
+            return Ok(());
+        }
+        let steered = match &wanted {
+            Steering::Only(targets) => sys::steer(first, targets),
+            Steering::Everywhere | Steering::Unknown | Steering::Refused => sys::unsteer(first),
+        };
+        self.steering = if steered.is_ok() { wanted } else { Steering::Refused };
+        steered
+    }
+}
+
+/// Unix sockets cannot be spread: such an address has one that all children accept from.
+fn sharing_at(place: &Place, sharing: Sharing) -> Sharing {
+    match place {
+        Place::Tcp(_) => sharing.in_effect(),
+        Place::Path(_) | Place::Abstract(_) => Sharing::Shared,
+    }
+}
+
+fn bind(
+    place: Place,
+    sharing: Sharing,
+    options: SocketOptions,
+) -> io::Result<(Socket, Place, Option<SocketFile>)> {
+    match place {
+        Place::Tcp(place) => {
+            let socket = bind::bind_first_possible(place, sharing.in_effect())?;
+            let addr = socket.local_addr()?.as_socket();
+            let addr = addr.ok_or_else(|| io::Error::other("the system bound no IP socket"))?;
+            let place = TcpPlace { addr, dual_stack: place.dual_stack && addr.is_ipv6() };
+            Ok((socket, Place::Tcp(place), None))
+        }
+        Place::Path(path) => {
+            let (socket, file) = SocketFile::bind(&path, options.file)?;
+            Ok((socket, Place::Path(path), Some(file)))
+        }
+        Place::Abstract(name) => Ok((bind::bind_abstract(&name)?, Place::Abstract(name), None)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+
+    use super::*;
+    use crate::listen::Network;
+
+    fn open(addr: &str, network: Network, sharing: Sharing, slots: usize) -> Result<SocketGroup, Error> {
+        let options = SocketOptions { backlog: Some(512), ..SocketOptions::default() };
+        SocketGroup::open(&Endpoint::new(addr, Some(network)), sharing, slots, options)
+    }
+
+    fn addr(group: &SocketGroup) -> SocketAddr {
+        group.place.to_string().parse().unwrap()
+    }
+
+    #[test]
+    fn a_reuseport_group_shares_one_port_with_nobody_else() {
+        if sys::SHARES_ONE_SOCKET {
+            return eprintln!("skipped: there are no such groups here");
+        }
+        let group = |addr: &str| open(addr, Network::Tcp4, Sharing::Reuseport, 3);
+        let first = group("127.0.0.1:0").unwrap();
+        let addr = addr(&first);
+        assert_eq!(first.sockets.len(), 3);
+        let own = |socket: &Socket| socket.local_addr().unwrap().as_socket();
+        assert!(first.sockets.iter().all(|socket| own(socket) == Some(addr)));
+        match group(&addr.to_string()) {
+            Err(Error::Bind { source, .. }) => assert_eq!(source.kind(), io::ErrorKind::AddrInUse),
+            other => panic!("a second group joined the first: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn tcp_without_a_host_takes_both_versions() {
+        let group = open(":0", Network::Tcp, Sharing::Shared, 4).unwrap();
+        let port = addr(&group).port();
+        TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+        if addr(&group).is_ipv6() {
+            TcpStream::connect((Ipv6Addr::LOCALHOST, port)).unwrap();
+        }
+    }
+
+    #[test]
+    fn connections_are_steered_to_live_slots_only() {
+        let mut group = open("127.0.0.1:0", Network::Tcp4, Sharing::Reuseport, 3).unwrap();
+        if sys::SHARES_ONE_SOCKET || sys::steer(&group.sockets[0], &[0]).is_err() {
+            return eprintln!("skipped: nothing can be steered here");
+        }
+        sys::unsteer(&group.sockets[0]).unwrap();
+        let arrivals = |group: &SocketGroup| {
+            let clients: Vec<_> = (0..150).map(|_| TcpStream::connect(addr(group)).unwrap()).collect();
+            let counts: Vec<usize> = group.sockets.iter().map(accept_all).collect();
+            drop(clients);
+            counts
+        };
+        for socket in &group.sockets {
+            socket.set_nonblocking(true).unwrap();
+        }
+        assert!(arrivals(&group).iter().all(|count| *count > 0), "the kernel spreads by itself");
+        group.steer(&[true, false, true]).unwrap();
+        let steered = arrivals(&group);
+        assert_eq!((steered[1], steered[0] + steered[2]), (0, 150));
+        assert!(steered[0] > 0 && steered[2] > 0);
+        group.steer(&[false, true, false]).unwrap();
+        assert_eq!(arrivals(&group), [0, 150, 0]);
+        group.steer(&[true, true, true]).unwrap();
+        assert!(arrivals(&group).iter().all(|count| *count > 0));
+        // Without any, they wait wherever the kernel puts them.
+        group.steer(&[true, false, false]).unwrap();
+        group.steer(&[false, false, false]).unwrap();
+        assert!(arrivals(&group).iter().all(|count| *count > 0));
+    }
+
+    fn accept_all(socket: &Socket) -> usize {
+        std::iter::from_fn(|| socket.accept().ok()).count()
+    }
+}

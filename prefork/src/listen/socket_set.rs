@@ -1,0 +1,193 @@
+//! The listening sockets of a fleet, by address.
+
+use std::fmt;
+use std::io;
+
+use socket2::Socket;
+
+use super::group::SocketGroup;
+use super::{Endpoint, Sharing, SocketOptions};
+use crate::error::Error;
+use crate::sys::Activated;
+
+/// Every listening socket of the fleet; owned by the master.
+#[derive(Debug)]
+pub(crate) struct SocketSet {
+    groups: Vec<SocketGroup>,
+}
+
+/// What is said of an address to the program that takes over its sockets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Passed {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) sharing: Sharing,
+    /// How many sockets there are.
+    pub(crate) count: usize,
+}
+
+impl SocketSet {
+    /// Binds and listens on every address, for `slots` slots; takes those of `activated` that are
+    /// named.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Resolve`] if an address cannot be understood, [`Error::Bind`] if the system refuses
+    /// it, [`Error::BadOption`] if it does not have what an option asks for.
+    pub(crate) fn open(
+        endpoints: &[Endpoint],
+        mut activated: Vec<Activated>,
+        sharing: Sharing,
+        slots: usize,
+        options: SocketOptions,
+    ) -> Result<Self, Error> {
+        let mut open = |endpoint: &Endpoint| {
+            let place = activated.iter().position(|passed| endpoint.activated_name() == Some(&passed.name));
+            match place {
+                Some(place) => SocketGroup::take(endpoint.clone(), activated.remove(place).socket, options),
+                None => SocketGroup::open(endpoint, sharing, slots, options),
+            }
+        };
+        Ok(Self { groups: endpoints.iter().map(&mut open).collect::<Result<_, _>>()? })
+    }
+
+    /// Whether these are the service manager's, which says where to listen.
+    pub(crate) fn are_activated(&self) -> bool {
+        self.groups.iter().all(|group| group.endpoint.is_activated())
+    }
+
+    /// Takes over sockets that another program opened, as it said what they are.
+    pub(crate) fn adopt(passed: &[Passed], all: Vec<Socket>, options: SocketOptions) -> io::Result<Self> {
+        let mut all = all.into_iter();
+        let mut adopt = |passed: &Passed| {
+            let sockets: Vec<Socket> = all.by_ref().take(passed.count).collect();
+            SocketGroup::adopt(passed.endpoint.clone(), passed.sharing, sockets, options)
+        };
+        Ok(Self { groups: passed.iter().map(&mut adopt).collect::<io::Result<_>>()? })
+    }
+
+    /// Sets what the options say of TCP sockets, also where another program had said something else.
+    pub(crate) fn set_options(&self) -> Result<(), Error> {
+        self.groups.iter().try_for_each(SocketGroup::set_options)
+    }
+
+    /// What to say of them to a program that takes them over.
+    pub(crate) fn passed(&self) -> Vec<Passed> {
+        let describe = |group: &SocketGroup| Passed {
+            endpoint: group.endpoint.clone(),
+            sharing: group.sharing,
+            count: group.sockets.len(),
+        };
+        self.groups.iter().map(describe).collect()
+    }
+
+    /// These sockets as the options of another program want them: an address that is among theirs
+    /// already stays open, others are opened, and those that are left over are closed.
+    ///
+    /// # Errors
+    ///
+    /// As for [`open`](Self::open), with the sockets as they were.
+    pub(crate) fn rearranged(
+        mut self,
+        endpoints: &[Endpoint],
+        sharing: Sharing,
+        slots: usize,
+        options: SocketOptions,
+    ) -> Result<Self, (Self, Error)> {
+        let wants = |endpoint: &Endpoint, group: &SocketGroup| {
+            let spread = group.sharing == Sharing::Reuseport;
+            let shall_be_spread = group.can_be_spread() && sharing.in_effect() == Sharing::Reuseport;
+            group.endpoint == *endpoint && spread == shall_be_spread
+        };
+        let mut opened = Vec::new();
+        for endpoint in endpoints {
+            if self.groups.iter().any(|group| wants(endpoint, group)) {
+                continue;
+            }
+            match SocketGroup::open(endpoint, sharing, slots, options) {
+                Ok(group) => opened.push(group),
+                Err(error) => return Err((self, error)),
+            }
+        }
+        let mut groups = Vec::new();
+        for endpoint in endpoints {
+            let from = |groups: &mut Vec<SocketGroup>| {
+                let place = groups.iter().position(|group| wants(endpoint, group))?;
+                Some(groups.remove(place))
+            };
+            groups.extend(from(&mut self.groups).or_else(|| from(&mut opened)));
+        }
+        Ok(Self { groups })
+    }
+
+    /// All of them, address by address, in the order of their slots.
+    pub(crate) fn all(&self) -> Vec<&Socket> {
+        self.groups.iter().flat_map(|group| &group.sockets).collect()
+    }
+
+    /// The sockets that the slot's child accepts from, in the order of the addresses; opened if the
+    /// fleet has grown.
+    pub(crate) fn for_slot(&mut self, slot: usize) -> io::Result<Vec<&Socket>> {
+        self.groups.iter_mut().try_for_each(|group| group.open_up_to(slot))?;
+        let closed = || io::Error::other("the listeners are closed");
+        self.groups.iter().map(|group| group.of_slot(slot).ok_or_else(closed)).collect()
+    }
+
+    /// The sockets that are this slot's alone.
+    pub(crate) fn own_of(&self, slot: usize) -> impl Iterator<Item = &Socket> {
+        self.groups.iter().filter_map(move |group| group.own_of(slot))
+    }
+
+    /// Closes the sockets of slots that are gone. In shared mode there are none.
+    pub(crate) fn close_from(&mut self, slot: usize) {
+        self.groups.iter_mut().for_each(|group| group.close_from(slot));
+    }
+
+    /// Lets nobody connect any more, as far as the system can do that, for the fleet stops for good.
+    /// Children accept what has queued.
+    pub(crate) fn refuse_connections(&mut self) {
+        self.groups.iter_mut().for_each(SocketGroup::refuse_connections);
+    }
+
+    /// Whether connections wait that are the last ones.
+    pub(crate) fn have_last_queue(&self) -> bool {
+        self.groups.iter().any(SocketGroup::has_last_queue)
+    }
+
+    /// Closes the master's hold on all of them, for the fleet stops. Children keep theirs.
+    pub(crate) fn close(&mut self) {
+        self.groups.iter_mut().for_each(SocketGroup::close);
+    }
+
+    /// Has new connections go to live slots only, in reuseport mode; `live` says which are. With
+    /// none alive they go everywhere, to wait for a child.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's refusal, once; the fleet is then as good as the kernel's own spreading.
+    pub(crate) fn steer(&mut self, live: &[bool]) -> io::Result<()> {
+        self.groups.iter_mut().try_for_each(|group| group.steer(live))
+    }
+
+    /// On what networks, and how the children share them: `tcp4, one shared socket`.
+    pub(crate) fn kind(&self) -> String {
+        let reuseport = self.groups.iter().any(|group| group.sharing == Sharing::Reuseport);
+        match (self.groups.as_slice(), reuseport) {
+            _ if self.are_activated() => "from the service manager, shared".to_owned(),
+            ([only], false) => format!("{}, one shared socket", only.endpoint.network),
+            ([only], true) => format!("{}, reuseport, a socket each", only.endpoint.network),
+            (_, false) => "one shared socket for each".to_owned(),
+            (_, true) => "reuseport, a socket each where there is TCP".to_owned(),
+        }
+    }
+}
+
+/// Where the fleet listens.
+impl fmt::Display for SocketSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (position, group) in self.groups.iter().enumerate() {
+            let comma = if position > 0 { ", " } else { "" };
+            write!(f, "{comma}{}", group.place)?;
+        }
+        Ok(())
+    }
+}

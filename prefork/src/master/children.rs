@@ -1,0 +1,207 @@
+//! Children, from the decision to start one to the handshake: what can go wrong there, and whose
+//! fault it is.
+
+use std::any::Any;
+use std::cell::RefCell;
+use std::io;
+use std::panic::{self, AssertUnwindSafe};
+use std::process::{Child, Command};
+use std::time::Instant;
+
+use super::{Cause, Master};
+use crate::error::{Error, Failure};
+use crate::hooks::CommandProducer;
+use crate::listen::Sharing;
+use crate::privileges::Privileges;
+use crate::protocol::{Handshake, ToChild};
+use crate::supervisor::{ChildId, Event};
+use crate::sys::{self, Producer, Reactor};
+
+/// A child, as the driver sees it.
+#[derive(Debug)]
+pub(super) struct ChildEntry {
+    pub(super) slot: usize,
+    pub(super) pid: u32,
+    pub(super) generation: u32,
+    /// Whether it took the handshake.
+    pub(super) here: bool,
+    pub(super) ready: bool,
+    /// Whether it was asked to go.
+    pub(super) dismissed: bool,
+}
+
+type Panic = Box<dyn Any + Send>;
+
+impl Master {
+    pub(super) fn spawn(&mut self, child: ChildId, slot: usize, generation: u32) {
+        let panicked = RefCell::new(None);
+        let started = self.start(child, slot, generation, &panicked);
+        let now = Instant::now();
+        match started {
+            Ok(pid) => {
+                let event = self.plan.logger.event("child_started").child(slot, pid).generation(generation);
+                event.debug(format_args!("child {slot} (pid {pid}) started"));
+                let entry = ChildEntry { slot, pid, generation, here: false, ready: false, dismissed: false };
+                self.children.insert(child, entry);
+                self.supervisor.handle(now, Event::Spawned { child, pid });
+            }
+            Err(source) => {
+                let transient = sys::is_transient(&source);
+                self.spawn_failed(slot, source, transient, panicked.into_inner());
+                self.supervisor.handle(now, Event::SpawnFailed { child, transient });
+                self.forget_harmless_cause();
+            }
+        }
+    }
+
+    fn start(
+        &mut self,
+        child: ChildId,
+        slot: usize,
+        generation: u32,
+        panicked: &RefCell<Option<Panic>>,
+    ) -> io::Result<u32> {
+        let secrets = self.store.secrets(generation);
+        let handshake = Handshake {
+            slot,
+            fleet: self.supervisor.fleet_size(),
+            generation,
+            grace: self.plan.settings.grace,
+            master: std::process::id(),
+            trial: self.supervisor.is_trial(child),
+            title: self.plan.title.clone(),
+            privileges: Privileges { cpu: self.plan.cpu_of(slot), ..self.plan.privileges.clone() },
+            secrets: !secrets.is_empty(),
+        };
+        let program = self.programs.get(&generation).or(self.programs.values().next());
+        let command = program.ok_or_else(|| io::Error::other("no program"))?.command();
+        self.hint_cpu(slot)?;
+        let sockets = self.sockets.for_slot(slot)?;
+        let producer = self.plan.hooks.command_producer.as_deref();
+        let producer = producer.map(|producer| |command| produce(producer, panicked, command));
+        let producer = producer.as_ref().map(|producer| producer as &Producer<'_>);
+        self.reactor.spawn(child, command, producer, &handshake.to_line(), &sockets, &secrets)
+    }
+
+    /// A hint for the kernel: without it connections are spread as they always were.
+    fn hint_cpu(&mut self, slot: usize) -> io::Result<()> {
+        self.sockets.for_slot(slot)?;
+        for socket in self.sockets.own_of(slot) {
+            if let Err(error) = sys::prefer_cpu(socket, self.plan.cpu_of(slot)) {
+                let event = self.plan.logger.event("cannot_hint").slot(slot);
+                event.debug(format_args!("cannot have the kernel prefer the CPU of slot {slot}: {error}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn spawn_failed(&mut self, slot: usize, source: io::Error, transient: bool, panic: Option<Panic>) {
+        if transient {
+            let failure = Failure::NotStarted { slot, source };
+            self.plan.logger.event("child_not_started").slot(slot).warn(&failure);
+            self.last_failure = Some(failure);
+            return;
+        }
+        let error = match panic {
+            Some(payload) => return self.blame(Cause::Panic(payload)),
+            None if self.plan.hooks.command_producer.is_some() => Error::CommandProducer { source },
+            None => Error::Spawn { source },
+        };
+        let event = self.plan.logger.event("child_not_started").slot(slot);
+        event.error(format_args!("child {slot} could not be started: {error}"));
+        self.blame(Cause::Error(error));
+    }
+
+    /// Notes what may be the reason of the fleet's end, unless there is one already.
+    pub(super) fn blame(&mut self, cause: Cause) {
+        self.cause.get_or_insert(cause);
+    }
+
+    /// A producer that starts something else than the command it was given would otherwise look like
+    /// a crashing server.
+    pub(super) fn check_handshake(&mut self, now: Instant, child: ChildId) {
+        let Some(entry) = self.children.get(&child) else { return };
+        let proven = entry.here || self.supervisor.has_been_whole();
+        if proven || entry.dismissed || self.plan.hooks.command_producer.is_none() {
+            return;
+        }
+        let source = io::Error::other(format!(
+            "the process that it returned (pid {}) did not take the handshake; it must run the command that it \
+             was given, with its standard input and its environment",
+            entry.pid
+        ));
+        self.blame(Cause::Error(Error::CommandProducer { source }));
+        self.supervisor.handle(now, Event::HandshakeRefused(child));
+        self.forget_harmless_cause();
+    }
+
+    /// What went wrong without an end to the fleet (a reload that came to nothing) is no reason for
+    /// a later end.
+    fn forget_harmless_cause(&mut self) {
+        if self.supervisor.is_active() {
+            self.cause = None;
+        }
+    }
+
+    pub(super) fn dismiss(
+        &mut self,
+        child: ChildId,
+        how: impl FnOnce(&mut Reactor<ChildId>) -> io::Result<()>,
+    ) {
+        if let Some(entry) = self.children.get_mut(&child) {
+            entry.dismissed = true;
+            if let Err(error) = how(&mut self.reactor) {
+                let (slot, pid) = (entry.slot, entry.pid);
+                let event = self.plan.logger.event("cannot_signal").child(slot, pid);
+                event.warn(format_args!("child {slot} (pid {pid}) cannot be signalled: {error}"));
+            }
+        }
+    }
+
+    /// In reuseport mode, lets the child serve what waits on its own socket before it stops.
+    pub(super) fn retire(&mut self, child: ChildId) {
+        match self.plan.sharing {
+            Sharing::Shared => self.dismiss(child, |reactor| reactor.terminate(child)),
+            Sharing::Reuseport => {
+                self.settle();
+                self.dismiss(child, |reactor| reactor.say(child, ToChild::StopAfterQueue.to_line()));
+            }
+        }
+    }
+
+    /// While a slot waits for its next child, a live one serves what has queued on its socket.
+    pub(super) fn lend_socket(&mut self, slot: usize) {
+        self.settle();
+        let Some(child) = self.supervisor.stand_in_for(slot) else { return };
+        // Where nobody can tell how many wait, they wait for the slot's next child.
+        let has_queue = |socket: &&_| sys::queued(socket).is_ok_and(|queued| queued > 0);
+        let lent = self
+            .sockets
+            .own_of(slot)
+            .filter(has_queue)
+            .try_for_each(|socket| self.reactor.lend(child, ToChild::StandIn.to_line(), socket));
+        if let Err(error) = lent {
+            let event = self.plan.logger.event("cannot_lend").slot(slot);
+            event.warn(format_args!("cannot lend the socket of slot {slot}: {error}"));
+        }
+    }
+
+    pub(super) fn tell(&mut self, child: ChildId, instruction: ToChild) {
+        if let Err(error) = self.reactor.say(child, instruction.to_line()) {
+            let event = self.plan.logger.event("cannot_tell");
+            event.warn(format_args!("cannot tell a child to {}: {error}", instruction.to_line()));
+        }
+    }
+}
+
+/// Has the user's producer turn a command into a process.
+fn produce(
+    producer: &CommandProducer,
+    panicked: &RefCell<Option<Panic>>,
+    command: Command,
+) -> io::Result<Child> {
+    panic::catch_unwind(AssertUnwindSafe(|| producer(command))).unwrap_or_else(|payload| {
+        *panicked.borrow_mut() = Some(payload);
+        Err(io::Error::other("it panicked"))
+    })
+}

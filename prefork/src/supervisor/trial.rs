@@ -1,0 +1,176 @@
+//! Another program in the master's own process: first a child of it as a trial, then the exec, then
+//! the rest of the fleet.
+//!
+//! The trial child is slot 0's successor. It becomes ready, or everything stays as it was. Once it
+//! is ready the driver executes the new program; that one resumes from a [`Snapshot`] of the fleet,
+//! promotes the trial child and reloads the other slots.
+
+use std::time::{Duration, Instant};
+
+use super::{Child, ChildId, Phase, Remark, Settings, Slot, Supervisor, deadline};
+
+/// A fleet in words that another version of this program can read: ages in place of times.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Snapshot {
+    /// How many workers the options named, whatever the fleet's size is now.
+    pub(crate) workers: usize,
+    pub(crate) slots: usize,
+    /// The generation of the trial child.
+    pub(crate) generation: u32,
+    /// Failures over the master's life, if that is how they are counted.
+    pub(crate) failures: u32,
+    /// How long ago each failure in the window was.
+    pub(crate) failure_ages: Vec<Duration>,
+    pub(crate) children: Vec<ChildSnapshot>,
+}
+
+/// One living child.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ChildSnapshot {
+    pub(crate) id: ChildId,
+    pub(crate) slot: usize,
+    pub(crate) generation: u32,
+    pub(crate) pid: u32,
+    pub(crate) role: SlotRole,
+    pub(crate) ready: bool,
+}
+
+/// What a child is to its slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SlotRole {
+    Occupant,
+    /// The trial child.
+    Successor,
+    /// It was asked to go.
+    Leftover,
+}
+
+impl Supervisor {
+    /// Starts the trial child. Whatever else was being replaced has to wait.
+    pub(super) fn begin_upgrade(&mut self, now: Instant) {
+        self.withdraw_successors(now);
+        self.rollout.cancel();
+        self.rollout.newest += 1;
+        let generation = self.rollout.newest;
+        self.log(Remark::Upgrading { generation });
+        let trial = self.spawn(0, generation);
+        self.slots[0].successor = Some(trial);
+        self.rollout.trial = Some(trial);
+    }
+
+    /// Whether this child tries out a program: the old occupant of its slot stays if it fails.
+    pub(crate) fn is_trial(&self, id: ChildId) -> bool {
+        self.slots.iter().any(|slot| slot.successor == Some(id))
+    }
+
+    /// Whether the trial child is ready: now it is the master's own turn.
+    pub(super) fn is_proven(&self) -> bool {
+        self.rollout.trial.is_some_and(|id| self.is_serving(id))
+    }
+
+    /// The trial failed, or the exec did: everything stays as it was.
+    pub(super) fn abort_upgrade(&mut self, now: Instant) {
+        if self.rollout.trial.take().is_some() {
+            self.withdraw_successors(now);
+            self.recycle_later(now);
+            self.log(Remark::UpgradeAborted);
+            // It may have put an end to the reload that the announcement was waiting for.
+            self.announce_if_whole();
+        }
+    }
+
+    /// The fleet as the next program has to know it.
+    pub(crate) fn snapshot(&self, now: Instant) -> Snapshot {
+        let (failures, failure_ages) = self.failures.snapshot(now);
+        let children = self.children.iter().filter_map(|(id, child)| {
+            let slot = self.slots.get(child.slot);
+            let role = if slot.is_some_and(|slot| slot.occupant == Some(*id)) {
+                SlotRole::Occupant
+            } else if slot.is_some_and(|slot| slot.successor == Some(*id)) {
+                SlotRole::Successor
+            } else {
+                SlotRole::Leftover
+            };
+            let ready = matches!(child.phase, Phase::Serving { .. });
+            let leaving = matches!(child.phase, Phase::Stopping { .. } | Phase::Killed { .. });
+            let role = if leaving { SlotRole::Leftover } else { role };
+            let (slot, generation) = (child.slot, child.generation);
+            Some(ChildSnapshot { id: *id, slot, generation, pid: child.pid?, role, ready })
+        });
+        Snapshot {
+            workers: self.settings.workers,
+            slots: self.slots.len(),
+            generation: self.rollout.newest,
+            failures,
+            failure_ages,
+            children: children.collect(),
+        }
+    }
+
+    /// Goes on where another program's supervisor left off. `everyone`: the trial child is to be
+    /// replaced as well, for it listens where this program does not.
+    pub(crate) fn resume(settings: Settings, snapshot: &Snapshot, everyone: bool, now: Instant) -> Self {
+        let mut supervisor = Self::empty(settings);
+        let newest = snapshot.generation;
+        supervisor.rollout.newest = newest;
+        supervisor.rollout.settled = newest;
+        supervisor.started = true;
+        supervisor.failures.resume(now, snapshot.failures, &snapshot.failure_ages);
+        // Whoever fails from here on is replaced by a child of this program.
+        supervisor.slots =
+            (0..snapshot.slots).map(|_| Slot { generation: newest, ..Slot::default() }).collect();
+        for child in &snapshot.children {
+            supervisor.adopt(now, child);
+        }
+        for slot in 0..supervisor.slots.len() {
+            match supervisor.slots[slot].successor {
+                Some(trial) => supervisor.promote(now, slot, trial),
+                None if supervisor.slots[slot].occupant.is_none() => supervisor.spawn_occupant(slot),
+                None => {}
+            }
+            supervisor.limit_lifetime(now, slot);
+        }
+        if snapshot.workers != settings.workers {
+            supervisor.resize(now, settings.workers);
+        }
+        supervisor.finish_upgrade(everyone);
+        supervisor.advance_rollout();
+        supervisor
+    }
+
+    fn adopt(&mut self, now: Instant, found: &ChildSnapshot) {
+        let phase = match (found.role, found.ready) {
+            (SlotRole::Leftover, _) => Phase::Stopping { until: deadline(now, self.settings.grace) },
+            (_, true) => Phase::Serving { since: now },
+            (_, false) => Phase::Booting { until: deadline(now, self.settings.start_timeout) },
+        };
+        self.next_id = self.next_id.max(found.id.0 + 1);
+        let (slot, generation) = (found.slot, found.generation);
+        self.children.insert(found.id, Child { slot, generation, pid: Some(found.pid), phase });
+        if let Some(slot) = self.slots.get_mut(slot) {
+            match found.role {
+                SlotRole::Occupant => slot.occupant = Some(found.id),
+                SlotRole::Successor => slot.successor = Some(found.id),
+                SlotRole::Leftover => {}
+            }
+        }
+    }
+
+    fn resize(&mut self, now: Instant, workers: usize) {
+        while self.slots.len() < workers {
+            self.grow();
+        }
+        while self.slots.len() > workers.max(1) {
+            self.shrink(now);
+        }
+    }
+
+    /// Reloads every slot whose child is not of the newest generation.
+    fn finish_upgrade(&mut self, everyone: bool) {
+        let newest = self.rollout.newest;
+        let is_old = |slot: &usize| everyone || !self.is_newest(&self.slots[*slot]);
+        let old = (0..self.slots.len()).filter(is_old).collect();
+        self.rollout.resume(old);
+        self.log(Remark::Reloading { generation: newest });
+    }
+}

@@ -1,0 +1,94 @@
+//! Limits and priorities, and what a master has to know of users. What Linux alone has is in
+//! `privileges_linux.rs`; `identity.rs` becomes somebody else.
+
+use std::io;
+
+use nix::libc;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::unistd::{Group, Uid, User};
+
+use super::platform;
+use crate::sys::Account;
+
+/// The user of this name, or else of this number.
+pub(crate) fn find_user(user: &str) -> io::Result<Option<Account>> {
+    let found = match (User::from_name(user)?, user.parse()) {
+        (None, Ok(number)) => User::from_uid(Uid::from_raw(number))?,
+        (found, _) => found,
+    };
+    Ok(found.map(|user| Account { name: user.name, uid: user.uid.as_raw(), gid: user.gid.as_raw() }))
+}
+
+/// The group of this name; a number needs no entry.
+pub(crate) fn find_group(group: &str) -> io::Result<Option<u32>> {
+    match Group::from_name(group)? {
+        Some(found) => Ok(Some(found.gid.as_raw())),
+        None => Ok(group.parse().ok()),
+    }
+}
+
+/// Sets the soft limit on descriptors; raises the hard one if that is in the way.
+pub(crate) fn limit_open_files(limit: u64) -> io::Result<()> {
+    let limit = libc::rlim_t::try_from(limit).map_err(io::Error::other)?;
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    Ok(setrlimit(Resource::RLIMIT_NOFILE, limit, hard.max(limit))?)
+}
+
+/// Whether children can be limited to that many descriptors.
+pub(crate) fn check_open_files(limit: u64) -> io::Result<()> {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    #[allow(clippy::useless_conversion, reason = "on some systems the type is signed")]
+    let hard = u64::try_from(hard).unwrap_or(u64::MAX);
+    if limit <= hard {
+        return Ok(());
+    }
+    if !platform::may_raise_limits()? {
+        let text = format!("the hard limit is {hard}, and raising that wants root (CAP_SYS_RESOURCE)");
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+    }
+    match platform::most_open_files() {
+        Some(most) if limit > most => {
+            Err(io::Error::other(format!("the kernel's own limit is {most} (sysctl fs.nr_open)")))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Sets the priority of this process.
+pub(crate) fn set_nice(nice: i32) -> io::Result<()> {
+    // SAFETY: plain numbers.
+    let result = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, nice) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Whether children can have that priority.
+pub(crate) fn check_nice(nice: i32) -> io::Result<()> {
+    let least = least_nice()?;
+    if nice >= least || platform::may_raise_priority()? {
+        return Ok(());
+    }
+    let text = format!("only root can go below {least}");
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, text))
+}
+
+/// What this process can have without a privilege.
+fn least_nice() -> io::Result<i32> {
+    nix::errno::Errno::clear();
+    // SAFETY: plain numbers.
+    let own = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
+    // -1 is a priority as well.
+    if own == -1 && nix::errno::Errno::last_raw() != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(own.min(platform::least_nice()))
+}
+
+/// Whether children can be somebody else.
+pub(crate) fn check_may_change_user() -> io::Result<()> {
+    if platform::may_change_user()? {
+        return Ok(());
+    }
+    let text = "only root can change users: start the master as root, or leave `user` out and it runs as who \
+                starts it";
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, text))
+}
