@@ -149,9 +149,9 @@ fn connections_go_to_live_slots_while_one_waits_for_its_next_child() {
 // Elsewhere no slot has a socket of its own.
 #[cfg(unix)]
 #[test]
-fn what_queued_for_a_slot_that_waits_for_its_next_child_is_served_by_another() {
+fn queue_of_slot_without_child_waits_for_its_next_child() {
     for server in [SERVER, TOKIO_SERVER] {
-        let fleet = Server::new(server).set("reuseport", "yes").set("recover_interval", "1h").start();
+        let fleet = Server::new(server).set("reuseport", "yes").set("recover_interval", "500ms").start();
         let first = fleet.first_children();
         send(first[0], Signal::SIGSTOP);
         wait::until("a stopped child", || proc::is_stopped(first[0]));
@@ -162,11 +162,10 @@ fn what_queued_for_a_slot_that_waits_for_its_next_child_is_served_by_another() {
             tally.count(request.finish());
         }
         assert!(tally.failures.is_empty(), "{server}: {tally:?} {:#?}", fleet.console.lines());
-        assert_eq!(tally.answers.keys().collect::<Vec<_>>(), [&first[1].to_string()]);
-        // The other child goes on with its own.
-        for _ in 0..20 {
-            assert_eq!(client::serving_pid(fleet.addr()), first[1]);
-        }
+        let mut answered: Vec<&String> = tally.answers.keys().collect();
+        answered.retain(|pid| **pid != first[1].to_string());
+        assert_eq!(answered.len(), 1, "one successor answers what had queued: {tally:?}");
+        assert_ne!(*answered[0], first[0].to_string());
         fleet.stop();
     }
 }

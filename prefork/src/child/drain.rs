@@ -11,7 +11,7 @@ use super::watchdog::Health;
 use crate::hooks::{self, HookFailure, Hooks};
 use crate::logging::Logger;
 use crate::protocol::{ToChild, ToMaster};
-use crate::sys::{self, AcceptGate, LinkEvent, MasterLink, StandIn};
+use crate::sys::{self, AcceptGate, LinkEvent, MasterLink};
 
 /// Connections are counted this often at first, and ever less often while a long one lasts.
 const FIRST_LOOK: Duration = Duration::from_millis(2);
@@ -22,8 +22,6 @@ const INTERRUPTIONS: u32 = 10;
 const ACCEPT_WAKES: u32 = 5;
 /// For this many looks a thread that does not come to rest may be one that has just accepted.
 const RESTLESS_LOOKS: u32 = 40;
-/// For this many looks another slot's queue is served; the kernel sends nothing new there.
-const STAND_IN_LOOKS: u32 = 30;
 /// A queue that was empty this often in a row is spent: a handshake that had begun is over.
 const EMPTY_LOOKS: u32 = 12;
 
@@ -33,8 +31,6 @@ pub(super) struct Watcher {
     pub(super) hooks: Hooks,
     pub(super) logger: Logger,
     pub(super) gate: AcceptGate,
-    /// Sockets of other slots that this child serves for a while, and how often to look at them yet.
-    pub(super) stand_ins: Vec<(StandIn, u32)>,
     pub(super) progress: Progress,
 }
 
@@ -89,8 +85,7 @@ impl Watcher {
     fn watch(&mut self, watch: &mut MasterLink) -> io::Result<()> {
         let mut pause = FIRST_LOOK;
         loop {
-            let serving = self.progress.stage == DrainStage::Serving;
-            let at_rest = serving && self.stand_ins.is_empty();
+            let at_rest = self.progress.stage == DrainStage::Serving;
             if at_rest {
                 pause = FIRST_LOOK;
             }
@@ -100,49 +95,22 @@ impl Watcher {
                 LinkEvent::None => pause = (pause * 3 / 2).min(SLOWEST_LOOK),
                 LinkEvent::Stop => self.begin_to_stop(),
                 LinkEvent::Orphaned => self.orphaned(),
-                LinkEvent::Said(line) => self.follow(&line, watch)?,
+                LinkEvent::Said(line) => self.follow(&line),
             }
-            self.stand_in();
             self.advance();
         }
     }
 
-    fn follow(&mut self, line: &str, watch: &mut MasterLink) -> io::Result<()> {
+    fn follow(&mut self, line: &str) {
         match ToChild::from_line(line) {
             Some(ToChild::AnnounceStop) => self.ending.context.announce_stop(),
             Some(ToChild::StopAfterQueue) if self.progress.stage == DrainStage::Serving => {
                 self.progress.stage = DrainStage::Emptying { empty_looks: 0 };
             }
             Some(ToChild::StopAfterQueue) => {}
-            Some(ToChild::StandIn) => {
-                let lent = watch.take_listeners()?.into_iter();
-                self.stand_ins.extend(lent.map(|listener| (StandIn::new(listener), STAND_IN_LOOKS)));
-            }
             None => {
                 self.logger.event("unknown_word").debug(format_args!("the master says {line:?}: unknown"))
             }
-        }
-        Ok(())
-    }
-
-    /// Serves what waits on other slots' sockets, one after the other. A child that is to stop has its
-    /// own listener back first.
-    fn stand_in(&mut self) {
-        let serving = self.progress.stage == DrainStage::Serving;
-        let Some((stand_in, looks)) = self.stand_ins.first_mut() else { return };
-        *looks -= u32::from(*looks > 0 && !stand_in.is_in_place());
-        let over = *looks == 0 || !serving;
-        let outcome = if over { stand_in.end() } else { stand_in.look(&self.gate) };
-        if let Err(error) = &outcome {
-            let slot = self.ending.context.slot();
-            let event = self.logger.event("cannot_stand_in");
-            event.warn(format_args!("child {slot} cannot serve another slot's queue: {error}"));
-        }
-        if over || outcome.is_err() {
-            self.stand_ins.remove(0);
-        }
-        if !serving {
-            self.stand_ins.clear();
         }
     }
 

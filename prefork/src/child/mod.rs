@@ -159,7 +159,6 @@ fn serve_adopted(
         hooks,
         logger: logger.clone(),
         gate,
-        stand_ins: Vec::new(),
         progress: Progress::default(),
     };
     thread::Builder::new()

@@ -169,23 +169,6 @@ impl Master {
         }
     }
 
-    /// While a slot waits for its next child, a live one serves what has queued on its socket.
-    pub(super) fn lend_socket(&mut self, slot: usize) {
-        self.settle();
-        let Some(child) = self.supervisor.stand_in_for(slot) else { return };
-        // Where nobody can tell how many wait, they wait for the slot's next child.
-        let has_queue = |socket: &&_| sys::queued(socket).is_ok_and(|queued| queued > 0);
-        let lent = self
-            .sockets
-            .own_of(slot)
-            .filter(has_queue)
-            .try_for_each(|socket| self.reactor.lend(child, ToChild::StandIn.to_line(), socket));
-        if let Err(error) = lent {
-            let event = self.plan.logger.event("cannot_lend").slot(slot);
-            event.warn(format_args!("cannot lend the socket of slot {slot}: {error}"));
-        }
-    }
-
     pub(super) fn tell(&mut self, child: ChildId, instruction: ToChild) {
         if let Err(error) = self.reactor.say(child, instruction.to_line()) {
             let event = self.plan.logger.event("cannot_tell");

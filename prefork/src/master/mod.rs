@@ -283,7 +283,6 @@ impl Master {
             Action::StopAfterQueue(child) => self.retire(child),
             Action::Kill(child) => self.dismiss(child, |reactor| reactor.kill(child)),
             Action::AnnounceStop(child) => self.tell(child, ToChild::AnnounceStop),
-            Action::StandIn { slot } => self.lend_socket(slot),
             Action::CloseSlot => {
                 self.settle();
                 self.close_vacated_sockets();

@@ -12,7 +12,6 @@
 //! child ─▶ master   recycle_requested     it wants to be replaced, new before old
 //! master ─▶ child   announce_stop  the fleet will stop soon; go on serving
 //! master ─▶ child   retire    stop, once nothing waits on the listener any more
-//! master ─▶ child   stand-in  serve what waits on this listener as well   + listener
 //! end of file       the other side is dead
 //! ```
 //!
@@ -132,8 +131,6 @@ pub(crate) enum ToChild {
     AnnounceStop,
     /// Stop, once nothing waits on the listener any more.
     StopAfterQueue,
-    /// Serve what waits on the listener that comes with this, too.
-    StandIn,
 }
 
 impl ToChild {
@@ -141,13 +138,12 @@ impl ToChild {
         match self {
             Self::AnnounceStop => "announce-stop",
             Self::StopAfterQueue => "stop-after-queue",
-            Self::StandIn => "stand-in",
         }
     }
 
     /// `None` for an instruction that this version does not know.
     pub(crate) fn from_line(line: &str) -> Option<Self> {
-        [Self::AnnounceStop, Self::StopAfterQueue, Self::StandIn]
+        [Self::AnnounceStop, Self::StopAfterQueue]
             .into_iter()
             .find(|instruction| instruction.to_line() == line)
     }
@@ -197,7 +193,7 @@ mod tests {
         for word in [ToMaster::Received, ToMaster::Ready, ToMaster::Recycle] {
             assert_eq!(ToMaster::from_line(word.to_line()), Some(word));
         }
-        for instruction in [ToChild::AnnounceStop, ToChild::StopAfterQueue, ToChild::StandIn] {
+        for instruction in [ToChild::AnnounceStop, ToChild::StopAfterQueue] {
             assert_eq!(ToChild::from_line(instruction.to_line()), Some(instruction));
         }
         assert_eq!(ToMaster::from_line("thirsty"), None);

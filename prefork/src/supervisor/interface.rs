@@ -65,8 +65,6 @@ pub(crate) enum Action {
     Kill(ChildId),
     /// Tell the child that the fleet will stop soon.
     AnnounceStop(ChildId),
-    /// A slot waits for its next child: have another child serve what has queued on its socket.
-    StandIn { slot: usize },
     /// The last slot is gone: close its socket, if it has one of its own, when nobody uses it any more.
     CloseSlot,
     /// Let nobody connect any more.

@@ -103,9 +103,6 @@ impl Supervisor {
         }
         let Some((child, role)) = self.remove(id) else { return };
         if !self.is_active() {
-            if matches!((self.mode, child.phase), (Mode::Emptying { .. }, Phase::Serving { .. })) {
-                self.actions.push_back(Action::StandIn { slot: child.slot });
-            }
             return;
         }
         match (role, child.phase) {
@@ -195,7 +192,6 @@ impl Supervisor {
         }
         self.slots[slot].respawn_at = Some(deadline(now, delay));
         self.log(Remark::RespawnIn { slot, delay });
-        self.actions.push_back(Action::StandIn { slot });
     }
 
     pub(super) fn spawn_occupant(&mut self, slot: usize) {

@@ -280,11 +280,6 @@ impl Supervisor {
         self.rollout.cancel();
         self.withdraw_plans();
         self.actions.push_back(Action::RefuseConnections);
-        for slot in 0..self.slots.len() {
-            if !self.is_live(slot) {
-                self.actions.push_back(Action::StandIn { slot });
-            }
-        }
         self.actions.push_back(Action::CheckQueues);
         for id in self.ids() {
             if !self.is_serving(id) {

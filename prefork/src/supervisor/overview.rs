@@ -101,12 +101,6 @@ impl Supervisor {
         }
     }
 
-    /// A child that takes connections, of a slot other than this one.
-    pub(crate) fn stand_in_for(&self, slot: usize) -> Option<ChildId> {
-        let others = self.slots.iter().enumerate().filter(|(other, _)| *other != slot);
-        others.filter_map(|(_, other)| other.occupant).find(|id| self.is_serving(*id))
-    }
-
     fn stage(&self) -> FleetState {
         match self.mode {
             Mode::Emptying { .. } | Mode::Stopping { .. } | Mode::Finished => FleetState::Stopping,

@@ -14,7 +14,7 @@
 //! - [`NEEDS_REUSEPORT`], [`SHARES_ONE_SOCKET`], [`JOINS_GROUPS_LATE`]: how processes can share an
 //!   address; [`join_reuseport_group`], [`allow_quick_restart`]: options of its sockets.
 //! - [`steer`], [`unsteer`]: which sockets of a reuseport group get new connections; [`refuse_connections`]: a
-//!   listener gets none any more; [`queued`], [`has_queue`]: how many wait on one, and whether any do.
+//!   listener gets none any more; [`has_queue`]: whether any wait on one.
 //! - [`HAS_UNIX_SOCKETS`], and [`SocketFile`]: one in the file system; [`set_defer_accept`],
 //!   [`set_fast_open`]: options of TCP listeners that not every system has.
 //! - [`prefer_cpu`]: which socket of a group is to get what arrives on a CPU.
@@ -37,7 +37,6 @@
 //! - [`MasterLink`]: waits until the master wants a stop, or is dead; [`MasterSender`]: tells the master something.
 //! - [`AcceptGate`]: the listeners, as a thing that can be shut while a server that knows nothing of it
 //!   sits in `accept`.
-//! - [`StandIn`]: another slot's socket, served through this server's own listener.
 //! - [`resident_bytes`], [`threads`]: how large it is, and where its threads are.
 //! - [`exit_now`]: ends the process without running anything more of it.
 //!

@@ -249,7 +249,7 @@ impl Fleet {
             Action::Terminate(child) | Action::StopAfterQueue(child) => self.terminate(child),
             Action::Kill(child) => self.kill(child),
             Action::AnnounceStop(child) => self.assert_known(child),
-            Action::CloseSlot | Action::StandIn { .. } => {}
+            Action::CloseSlot => {}
             Action::RefuseConnections => self.emptied_at = self.now + self.queue,
             Action::CheckQueues if self.now < self.emptied_at => {}
             Action::CheckQueues => self.supervisor.handle(self.now, Event::QueuesEmpty),
@@ -378,7 +378,6 @@ fn tell(action: &Action) -> String {
         Action::StopAfterQueue(child) => format!("retire#{}", child.0),
         Action::Kill(child) => format!("kill#{}", child.0),
         Action::AnnounceStop(child) => format!("warn#{}", child.0),
-        Action::StandIn { slot } => format!("stand-in@{slot}"),
         Action::CloseSlot => "close-slot".to_owned(),
         Action::RefuseConnections => "turn-away".to_owned(),
         Action::CheckQueues => "look".to_owned(),

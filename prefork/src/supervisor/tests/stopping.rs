@@ -61,9 +61,9 @@ fn a_machine_that_was_asleep_meanwhile_takes_nothing_of_the_grace() {
 fn a_child_that_dies_while_the_queue_is_emptied_is_not_replaced() {
     let mut fleet = crowded(ms(300));
     fleet.exit(0, false);
-    assert_eq!(fleet.story(), "stand-in@0", "the other one goes on");
+    assert_eq!(fleet.story(), "", "the other one goes on");
     fleet.exit(1, true);
-    assert_eq!(fleet.story(), "stand-in@1 close end:Stopped", "nobody accepts any more");
+    assert_eq!(fleet.story(), "close end:Stopped", "nobody accepts any more");
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn whoever_does_not_serve_is_asked_to_stop_before_the_queue_is_empty() {
     fleet.queue = ms(300);
     fleet.story();
     fleet.request(Request::Stop);
-    assert_eq!(fleet.story(), "Stopping turn-away stand-in@1 stop#1");
+    assert_eq!(fleet.story(), "Stopping turn-away stop#1");
     fleet.request(Request::Reload);
     fleet.request(Request::Grow);
     fleet.run(ms(300));
@@ -188,11 +188,7 @@ fn a_stop_takes_back_what_was_decided_in_the_same_moment() {
     fleet.supervisor.handle(fleet.now, crash);
     fleet.processes.remove(&ChildId(0));
     fleet.request(Request::Stop);
-    assert_eq!(
-        fleet.story(),
-        "Stopping turn-away stand-in@0 close stop#1",
-        "nobody is started in place of 0"
-    );
+    assert_eq!(fleet.story(), "Stopping turn-away close stop#1", "nobody is started in place of 0");
     fleet.run(secs(1));
     assert_eq!(fleet.verdict, Some(Verdict::Stopped));
 }

@@ -260,63 +260,6 @@ pub(super) fn queued(listener: RawFd) -> io::Result<u32> {
     if result == 0 { Ok(info.tcpi_unacked) } else { Err(io::Error::last_os_error()) }
 }
 
-/// How a listener is registered with an event loop of this process. A loop may have several
-/// descriptors: what is done through one of them is done already through the others.
-#[derive(Debug, Clone)]
-pub(super) struct Registration {
-    epoll: RawFd,
-    events: u32,
-    data: u64,
-}
-
-impl Registration {
-    /// Every registration of the descriptor at `number`.
-    pub(super) fn all_of(number: RawFd) -> io::Result<Vec<Self>> {
-        let mut found = Vec::new();
-        for entry in fs::read_dir("/proc/self/fd")?.flatten() {
-            let is_epoll =
-                entry.path().read_link().is_ok_and(|link| link == Path::new("anon_inode:[eventpoll]"));
-            let Some(epoll) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-            if is_epoll {
-                let info = fs::read_to_string(format!("/proc/self/fdinfo/{epoll}"))?;
-                found.extend(info.lines().filter_map(|line| Self::read(epoll, line, number)));
-            }
-        }
-        Ok(found)
-    }
-
-    /// Reads `tfd: 5 events: 80000019 data: 55ce pos:0 …`: the descriptor in decimal, the rest in hex.
-    fn read(epoll: RawFd, line: &str, number: RawFd) -> Option<Self> {
-        let mut words = line.split_whitespace();
-        let mut after = |name: &str| words.by_ref().find(|word| *word == name).and_then(|_| words.next());
-        let target: RawFd = after("tfd:")?.parse().ok()?;
-        let events = u32::from_str_radix(after("events:")?, 16).ok()?;
-        let data = u64::from_str_radix(after("data:")?, 16).ok()?;
-        (target == number).then_some(Self { epoll, events, data })
-    }
-
-    /// Registers what is at `number` now in the same way.
-    pub(super) fn add(&self, number: RawFd) -> io::Result<()> {
-        unless(libc::EEXIST, self.control(libc::EPOLL_CTL_ADD, number))
-    }
-
-    pub(super) fn delete(&self, number: RawFd) -> io::Result<()> {
-        unless(libc::ENOENT, self.control(libc::EPOLL_CTL_DEL, number))
-    }
-
-    /// Has the event loop look again, also for what it was told of before.
-    pub(super) fn announce_again(&self, number: RawFd) -> io::Result<()> {
-        self.control(libc::EPOLL_CTL_MOD, number)
-    }
-
-    fn control(&self, operation: libc::c_int, number: RawFd) -> io::Result<()> {
-        let mut event = libc::epoll_event { events: self.events, u64: self.data };
-        // SAFETY: the kernel reads one event, which outlives the call; stale numbers are errors.
-        let result = unsafe { libc::epoll_ctl(self.epoll, operation, number, &raw mut event) };
-        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-    }
-}
-
 /// How much memory this process occupies now.
 pub(crate) fn resident_bytes() -> io::Result<u64> {
     let statm = fs::read_to_string("/proc/self/statm")?;
@@ -349,14 +292,5 @@ mod tests {
         assert!(!is_orphaned_zombie("7 (sh) Z 1 1 1 0", 1, 1), "started by user code here");
         assert!(!is_orphaned_zombie("7 (sh) S 1 5 5 0", 1, 1), "alive");
         assert!(!is_orphaned_zombie("7 (sh) Z 3 5 5 0", 1, 1), "somebody else's");
-    }
-
-    #[test]
-    fn registrations_are_recognised() {
-        let line = "tfd:        5 events: 8000001d data:     55ce0102  pos:0 ino:1f sdev:8";
-        let registration = Registration::read(3, line, 5).unwrap();
-        assert_eq!((registration.events, registration.data), (0x8000_001d, 0x55ce_0102));
-        assert!(Registration::read(3, line, 6).is_none());
-        assert!(Registration::read(3, "pos:\t0", 5).is_none());
     }
 }

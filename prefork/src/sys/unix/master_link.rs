@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, poll};
 use signal_hook::consts::SIGTERM;
-use socket2::Socket;
 
 use super::channel::{Channel, Received};
 use super::reactor::{self, poll_timeout};
@@ -50,13 +49,6 @@ impl MasterLink {
             return Ok(LinkEvent::Orphaned);
         }
         Ok(self.channel.next_line().map_or(LinkEvent::None, LinkEvent::Said))
-    }
-}
-
-impl MasterLink {
-    /// The listeners that came with what the master said.
-    pub(crate) fn take_listeners(&mut self) -> io::Result<Vec<Socket>> {
-        self.channel.take_listeners()
     }
 }
 

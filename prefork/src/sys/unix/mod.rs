@@ -29,13 +29,12 @@ mod reactor;
 mod role;
 mod service;
 mod socket_file;
-mod stand_in;
 mod title;
 mod waker;
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd};
+use std::os::fd::AsFd;
 pub(crate) use std::os::unix::net::UnixListener;
 #[cfg(feature = "tokio")]
 pub(crate) use tokio::net::UnixListener as TokioUnixListener;
@@ -65,7 +64,6 @@ pub(crate) use reactor::{Reactor, spawn_thread};
 pub(crate) use role::{adopt, handshake_is_waiting};
 pub(crate) use service::{is_managed, notify, watchdog};
 pub(crate) use socket_file::SocketFile;
-pub(crate) use stand_in::StandIn;
 pub(crate) use title::set_title;
 pub(crate) use waker::Waker;
 
@@ -149,11 +147,6 @@ pub(crate) fn lacks_ipv6(error: &io::Error) -> bool {
 
 fn is(error: &io::Error, errno: Errno) -> bool {
     error.raw_os_error() == Some(errno as i32)
-}
-
-/// How many connections wait on a listener; an error where that cannot be known.
-pub(crate) fn queued(listener: &Socket) -> io::Result<u32> {
-    linux::queued(listener.as_raw_fd())
 }
 
 /// Whether any wait there: `accept` would have one at once.

@@ -100,25 +100,3 @@ pub(super) fn anonymous_file() -> io::Result<File> {
     std::fs::remove_file(path)?;
     Ok(File::from(file))
 }
-
-/// Event loops cannot be looked into here; nothing is ever lent, for no queue can be looked at.
-#[derive(Debug, Clone)]
-pub(super) struct Registration;
-
-impl Registration {
-    pub(super) fn all_of(_number: RawFd) -> io::Result<Vec<Self>> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
-    pub(super) fn add(&self, _number: RawFd) -> io::Result<()> {
-        Ok(())
-    }
-
-    pub(super) fn delete(&self, _number: RawFd) -> io::Result<()> {
-        Ok(())
-    }
-
-    pub(super) fn announce_again(&self, _number: RawFd) -> io::Result<()> {
-        Ok(())
-    }
-}

@@ -196,14 +196,6 @@ impl<K: Ord + Copy> Reactor<K> {
         }
     }
 
-    /// Says a line to a child, and lends it a listener.
-    pub(crate) fn lend(&mut self, key: K, line: &str, listener: &Socket) -> io::Result<()> {
-        match self.children.get_mut(&key).and_then(|process| process.channel.as_mut()) {
-            Some(channel) => channel.send(line, &[listener]),
-            None => Ok(()),
-        }
-    }
-
     /// Asks a child to stop.
     pub(crate) fn terminate(&mut self, key: K) -> io::Result<()> {
         match self.children.get(&key) {

@@ -53,11 +53,6 @@ impl MasterLink {
         }
     }
 
-    /// No listener ever comes with what the master says.
-    pub(crate) fn take_listeners(&mut self) -> io::Result<Vec<Socket>> {
-        Ok(Vec::new())
-    }
-
     fn next_order(&mut self) -> Option<LinkEvent> {
         let line = self.channel.next_line()?;
         Some(if line == STOP { LinkEvent::Stop } else { LinkEvent::Said(line) })

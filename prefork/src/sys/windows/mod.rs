@@ -67,7 +67,6 @@ mod role;
 mod service;
 mod socket;
 mod socket_file;
-mod stand_in;
 
 use std::ffi::OsString;
 use std::io;
@@ -98,7 +97,6 @@ pub(crate) use socket::close_for_all;
 #[cfg(feature = "tokio")]
 pub(crate) use socket_file::TokioUnixListener;
 pub(crate) use socket_file::{SocketFile, UnixListener, into_unix_listener};
-pub(crate) use stand_in::StandIn;
 
 use super::Inheritance;
 

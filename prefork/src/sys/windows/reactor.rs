@@ -145,11 +145,6 @@ impl<K: Ord + Copy + Send + 'static> Reactor<K> {
         self.children.get(&key).map_or(Ok(()), |process| process.say(line))
     }
 
-    /// No child has a socket of its own that could be lent to another.
-    pub(crate) fn lend(&mut self, _key: K, _line: &str, _listener: &Socket) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
-    }
-
     /// Asks a child to stop. One that has not come for its listeners serves nobody, and may never
     /// listen: it is ended, as by a signal that nothing catches yet.
     pub(crate) fn terminate(&mut self, key: K) -> io::Result<()> {
