@@ -1,255 +1,202 @@
-//! Everything that can go wrong in a way that somebody can act on.
+//! What can go wrong, as far as a user can act on it.
+//!
+//! - `error.rs`: why a fleet did not start, or ended
+//! - `failure.rs`: how a child failed
+//! - `chain.rs`: an error with its causes, on one line
+
+mod chain;
+mod failure;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::process::ExitStatus;
-use std::time::Duration;
+
+pub(crate) use chain::{chain, plain};
+pub use failure::Failure;
+pub(crate) use failure::Status;
 
 use crate::listen::Network;
 use crate::sys;
 
-/// Any error of user code, as hooks return it.
+/// An error of user code, as hooks return it.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Why a fleet did not start, or stopped.
+/// Why a fleet did not start, or why it ended.
 ///
-/// Returned in the master by [`Prefork::listen_and_serve`](crate::Prefork::listen_and_serve) and
-/// its siblings. The message is one lower-case line that names the value at fault and, where it is
-/// known, what to do; the cause is in [`source`](std::error::Error::source) as well.
+/// [`Prefork::listen_and_serve`](crate::Prefork::listen_and_serve) and its siblings return it in the
+/// master.
 ///
-/// `Debug` says the same as `Display`, so that a `main` which returns it prints the line and not the
-/// structure.
+/// `Display` is one lower-case line that names the value at fault. It does not repeat what
+/// [`source`](std::error::Error::source) returns, so that printers of whole chains (`anyhow`, `eyre`)
+/// show each cause once. [`hint`](Self::hint) says what to do, where that is known.
+///
+/// `Debug` is for people: the error, its causes and the hint on one line. A `main` that returns this
+/// error therefore ends with
+///
+/// ```text
+/// Error: cannot bind 127.0.0.1:80: permission denied; ports below 1024 need root or CAP_NET_BIND_SERVICE
+/// ```
 #[non_exhaustive]
 pub enum Error {
-    /// The address is taken, privileged, or not one of this machine's.
+    /// The address is in use, needs a privilege, or does not belong to this machine.
+    #[non_exhaustive]
     Bind {
-        /// The address as it was given.
+        /// The address as the options name it.
         addr: String,
-        /// The network it was to be bound on.
+        /// The network of the socket.
         network: Network,
         /// The operating system's answer.
         source: io::Error,
     },
     /// The address is not of the form `host:port`, or its host has no address on this network.
+    #[non_exhaustive]
     Resolve {
-        /// The address as it was given.
+        /// The address as the options name it.
         addr: String,
-        /// The network it was looked up for.
+        /// The network of the lookup.
         network: Network,
-        /// What is wrong with it.
+        /// What is wrong with the address.
         reason: String,
     },
-    /// An option, or an environment variable that stands for one, has a value it cannot have.
+    /// An option, or an environment variable that sets one, has an invalid value.
+    #[non_exhaustive]
     BadOption {
         /// The option's name as the user writes it: `workers`, `PREFORK_WORKERS`.
         option: &'static str,
-        /// The value as it was given.
+        /// The value as given.
         value: String,
-        /// What it may be.
+        /// Which values are valid.
         expected: String,
     },
     /// More children failed than the recover policy allows.
+    #[non_exhaustive]
     OverRecovery {
-        /// How many failures were counted, the last one included.
+        /// The number of failures, including the last one.
         failures: u32,
-        /// How many the policy would have recovered.
+        /// How many failures the policy recovers from.
         threshold: u32,
-        /// The failure that was one too many.
+        /// The failure that exceeded the threshold.
         last: Failure,
     },
     /// A hook returned an error.
+    #[non_exhaustive]
     Hook {
         /// The hook's name, as in the attribute.
         hook: &'static str,
-        /// What it returned.
+        /// The error that the hook returned.
         source: BoxError,
     },
-    /// A child process could not be started, and trying again cannot help.
+    /// A child process could not be started, and another attempt cannot help.
+    #[non_exhaustive]
     Spawn {
         /// The operating system's answer.
         source: io::Error,
     },
     /// `command_producer` returned an error, or a process that did not take the handshake.
+    #[non_exhaustive]
     CommandProducer {
-        /// What went wrong.
+        /// The hook's error, or a description of the process.
         source: io::Error,
     },
-    /// Master and child could not talk to each other.
+    /// Master and child could not communicate.
+    #[non_exhaustive]
     Handshake {
         /// What went wrong.
         source: io::Error,
     },
-    /// Children cannot run under the privileges that the options ask for: as that user, within those
-    /// limits, in that place.
+    /// Children cannot run with the privileges that the options ask for.
+    #[non_exhaustive]
     Privileges {
-        /// What was tried, as in `run children as www-data`.
+        /// What was attempted, as in `run children as www-data`.
         attempt: String,
-        /// Why not: the operating system's answer, or a sentence in place of it.
+        /// The operating system's answer, or a sentence in place of it.
         source: io::Error,
     },
-    /// A certificate or key cannot be read, cannot be understood, or does not fit its partner.
+    /// A certificate or key cannot be read or parsed, or does not match its counterpart.
+    #[non_exhaustive]
     Tls {
         /// The file at fault; `None` for embedded material.
         path: Option<PathBuf>,
         /// What is wrong with it.
         reason: String,
-        /// The error behind it, if there is one.
+        /// The underlying error, if there is one.
         source: Option<BoxError>,
     },
     /// On Windows a fleet has to ask for `reuseport`; `reuseport = cfg!(windows)` does so portably.
     OnlyReuseportOnWindows,
-    /// The operating system refused something that the master cannot work without.
+    /// The operating system refused something that the master needs.
+    #[non_exhaustive]
     Os {
-        /// What the master tried.
+        /// What the master attempted.
         operation: &'static str,
         /// The operating system's answer.
         source: io::Error,
     },
 }
 
-/// How a child failed.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Failure {
-    /// It ended without being asked to.
-    Exited {
-        /// The child's place in the fleet, from 0.
-        slot: usize,
-        /// Its process id.
-        pid: u32,
-        /// Whether it had become ready.
-        ready: bool,
-        /// How it ended.
-        status: ExitStatus,
-    },
-    /// It was not ready within the start timeout, and was killed.
-    NotReady {
-        /// The child's place in the fleet, from 0.
-        slot: usize,
-        /// Its process id.
-        pid: u32,
-        /// How long it had.
-        timeout: Duration,
-    },
-    /// It could not be started.
-    NotStarted {
-        /// The child's place in the fleet, from 0.
-        slot: usize,
-        /// The operating system's answer.
-        source: io::Error,
-    },
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Exited { slot, pid, ready, status } => {
-                let when = if *ready { "" } else { " before it was ready" };
-                write!(f, "child {slot} (pid {pid}) ended{when}: {status}")
-            }
-            Self::NotReady { slot, pid, timeout } => write!(
-                f,
-                "child {slot} (pid {pid}) was not ready within {}",
-                humantime::format_duration(*timeout)
-            ),
-            Self::NotStarted { slot, source } => {
-                write!(f, "child {slot} could not be started: {}", plain(source))?;
-                f.write_str(&shortage_hint(source))
-            }
-        }
+impl Error {
+    /// What to do about this error, where that is known: `ports below 1024 need root or
+    /// CAP_NET_BIND_SERVICE`. `Debug` prints it at the end of its line, `Display` does not.
+    pub fn hint(&self) -> Option<&str> {
+        use io::ErrorKind;
+        let hint = match self {
+            Self::Bind { network: Network::Unix, source, .. } => match source.kind() {
+                ErrorKind::AddrInUse => "another process listens there: stop it or choose another path",
+                ErrorKind::PermissionDenied => "the master must be allowed to write to its directory",
+                ErrorKind::NotFound => "its directory must exist",
+                _ => return None,
+            },
+            Self::Bind { source, .. } => match source.kind() {
+                ErrorKind::AddrInUse => "another process listens there: stop it or choose another port",
+                ErrorKind::PermissionDenied => sys::ADDRESS_DENIED_HINT,
+                ErrorKind::AddrNotAvailable => "no interface of this machine has that address",
+                _ => return sys::shortage_hint(source),
+            },
+            Self::Os { source, .. } => return sys::shortage_hint(source),
+            Self::OverRecovery { last, .. } => return last.hint(),
+            _ => return None,
+        };
+        Some(hint)
     }
-}
-
-/// What to do where the system is out of something.
-fn shortage_hint(error: &io::Error) -> String {
-    sys::shortage_hint(error).map_or_else(String::new, |hint| format!("; {hint}"))
-}
-
-/// The system's own words, in the style of the rest of the line: `permission denied`, without the
-/// capital, the full stop and the number that come with them.
-pub(crate) fn plain(error: &io::Error) -> String {
-    let text = error.to_string();
-    if error.raw_os_error().is_some() { in_our_style(&text) } else { text }
-}
-
-fn in_our_style(text: &str) -> String {
-    let text = text.split(" (os error").next().unwrap_or_default().trim_end_matches('.');
-    let mut letters = text.chars();
-    letters.next().map(|first| first.to_lowercase().chain(letters).collect()).unwrap_or_default()
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Bind { addr, network: Network::Unix, source } => {
-                write!(f, "cannot bind {addr}: {}", plain(source))?;
-                f.write_str(match source.kind() {
-                    io::ErrorKind::AddrInUse => {
-                        "; another process listens there: stop it or choose another path"
-                    }
-                    io::ErrorKind::PermissionDenied => {
-                        "; the master must be allowed to write to its directory"
-                    }
-                    io::ErrorKind::NotFound => "; its directory must exist",
-                    _ => "",
-                })
-            }
-            Self::Bind { addr, source, .. } => {
-                write!(f, "cannot bind {addr}: {}", plain(source))?;
-                match source.kind() {
-                    io::ErrorKind::AddrInUse => {
-                        f.write_str("; another process listens there: stop it or choose another port")
-                    }
-                    io::ErrorKind::PermissionDenied => write!(f, "; {}", sys::ADDRESS_DENIED_HINT),
-                    io::ErrorKind::AddrNotAvailable => {
-                        f.write_str("; no interface of this machine has that address")
-                    }
-                    _ => f.write_str(&shortage_hint(source)),
-                }
-            }
+            Self::Bind { addr, .. } => write!(f, "cannot bind {addr}"),
             Self::Resolve { addr, network, reason } => {
                 write!(f, "cannot listen on `{addr}` ({network}): {reason}")
             }
             Self::BadOption { option, value, expected } => {
                 write!(f, "{option} cannot be `{value}`: expected {expected}")
             }
-            Self::OverRecovery { failures, threshold, last } => {
+            Self::OverRecovery { failures, threshold, .. } => {
                 let noun = if *failures == 1 { "failure" } else { "failures" };
-                write!(
-                    f,
-                    "too many children failed: {failures} {noun}, {threshold} allowed; the last: {last}"
-                )
+                write!(f, "too many children failed: {failures} {noun}, {threshold} allowed")
             }
-            Self::Hook { hook, source } => write!(f, "hook {hook} failed: {source}"),
-            Self::Spawn { source } => write!(f, "cannot start a child: {}", plain(source)),
-            Self::CommandProducer { source } => write!(f, "command_producer failed: {}", plain(source)),
-            Self::Handshake { source } => {
-                write!(f, "handshake between master and child failed: {}", plain(source))
+            Self::Hook { hook, .. } => write!(f, "hook {hook} failed"),
+            Self::Spawn { .. } => f.write_str("cannot start a child"),
+            Self::CommandProducer { .. } => f.write_str("command_producer failed"),
+            Self::Handshake { .. } => f.write_str("handshake between master and child failed"),
+            Self::Privileges { attempt, .. } => write!(f, "cannot {attempt}"),
+            Self::Tls { path: Some(path), reason, .. } => {
+                write!(f, "cannot use {}: {reason}", path.display())
             }
-            Self::Privileges { attempt, source } => write!(f, "cannot {attempt}: {}", plain(source)),
-            Self::Tls { path, reason, source } => {
-                match path {
-                    Some(path) => write!(f, "cannot use {}: {reason}", path.display())?,
-                    None => write!(f, "cannot use the embedded TLS material: {reason}")?,
-                }
-                match source {
-                    Some(source) => write!(f, ": {source}"),
-                    None => Ok(()),
-                }
+            Self::Tls { path: None, reason, .. } => {
+                write!(f, "cannot use the embedded TLS material: {reason}")
             }
             Self::OnlyReuseportOnWindows => f.write_str("windows only supports reuseport = true"),
-            Self::Os { operation, source } => {
-                write!(f, "cannot {operation}: {}", plain(source))?;
-                f.write_str(&shortage_hint(source))
-            }
+            Self::Os { operation, .. } => write!(f, "cannot {operation}"),
         }
     }
 }
 
+/// The error, its causes and the hint, on one line.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
+        fmt::Display::fmt(&chain(self), f)
     }
 }
 
@@ -264,24 +211,8 @@ impl std::error::Error for Error {
             | Self::Os { source, .. } => Some(source),
             Self::Hook { source, .. } => Some(&**source),
             Self::Tls { source, .. } => source.as_deref().map(|source| source as _),
-            Self::OverRecovery { last: Failure::NotStarted { source, .. }, .. } => Some(source),
-            Self::OverRecovery { .. }
-            | Self::Resolve { .. }
-            | Self::BadOption { .. }
-            | Self::OnlyReuseportOnWindows => None,
+            Self::OverRecovery { last, .. } => Some(last),
+            Self::Resolve { .. } | Self::BadOption { .. } | Self::OnlyReuseportOnWindows => None,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn messages_of_the_system_are_lower_case_and_plain() {
-        assert_eq!(in_our_style("Permission denied (os error 13)"), "permission denied");
-        assert_eq!(in_our_style("Access is denied. (os error 5)"), "access is denied");
-        assert!(!plain(&io::Error::from_raw_os_error(2)).contains("os error 2"));
-        assert_eq!(plain(&io::Error::other("Own words")), "Own words");
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::Ending;
 use super::watchdog::Health;
+use crate::error::chain;
 use crate::hooks::{self, HookFailure, Hooks};
 use crate::logging::Logger;
 use crate::protocol::{ToChild, ToMaster};
@@ -132,7 +133,7 @@ impl Watcher {
                 Ok(()) => {}
                 Err(HookFailure::Error(error)) => {
                     let event = self.logger.event("hook_failed");
-                    event.error(format_args!("hook on_master_death failed: {error}"));
+                    event.error(format_args!("hook on_master_death failed: {}", chain(&*error)));
                 }
                 Err(HookFailure::Panic(_)) => {
                     self.logger.event("hook_failed").error("hook on_master_death panicked");

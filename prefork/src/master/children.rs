@@ -9,7 +9,7 @@ use std::process::{Child, Command};
 use std::time::Instant;
 
 use super::{Cause, Master};
-use crate::error::{Error, Failure};
+use crate::error::{Error, Failure, chain};
 use crate::hooks::CommandProducer;
 use crate::listen::Sharing;
 use crate::privileges::Privileges;
@@ -98,7 +98,7 @@ impl Master {
     fn spawn_failed(&mut self, slot: usize, source: io::Error, transient: bool, panic: Option<Panic>) {
         if transient {
             let failure = Failure::NotStarted { slot, source };
-            self.plan.logger.event("child_not_started").slot(slot).warn(&failure);
+            self.plan.logger.event("child_not_started").slot(slot).warn(chain(&failure));
             self.last_failure = Some(failure);
             return;
         }
@@ -108,7 +108,7 @@ impl Master {
             None => Error::Spawn { source },
         };
         let event = self.plan.logger.event("child_not_started").slot(slot);
-        event.error(format_args!("child {slot} could not be started: {error}"));
+        event.error(format_args!("child {slot} could not be started: {}", chain(&error)));
         self.blame(Cause::Error(error));
     }
 

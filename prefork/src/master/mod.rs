@@ -21,7 +21,7 @@ use observers::Observers;
 use socket2::Socket;
 use systemd::Service;
 
-use crate::error::{Error, Failure, plain};
+use crate::error::{Error, Failure, Status, chain, plain};
 use crate::hooks::{self, HookFailure, Hooks};
 use crate::listen::{self, Endpoint, Sharing, SocketOptions, SocketSet};
 use crate::logging::Logger;
@@ -210,7 +210,7 @@ impl Master {
     fn prepare_generation(&mut self, purpose: &str) -> Result<(), String> {
         let next = self.supervisor.next_generation();
         self.store.renew(next).map_err(|error| {
-            format!("cannot {purpose}: {error}; the fleet keeps the certificate that it has")
+            format!("cannot {purpose}: {}; the fleet keeps the certificate that it has", chain(&error))
         })?;
         self.warn_of_certificate(next);
         self.look_up_program(purpose)
@@ -254,7 +254,7 @@ impl Master {
         let logger = &self.plan.logger;
         if dismissed {
             let event = logger.event("child_stopped").child(slot, pid).generation(generation);
-            event.debug(format_args!("child {slot} (pid {pid}) stopped: {status}"));
+            event.debug(format_args!("child {slot} (pid {pid}) stopped: {}", Status(status)));
         } else if ready && status.success() {
             let event = logger.event("child_ended").child(slot, pid).generation(generation);
             event.info(format_args!("child {slot} (pid {pid}) has ended by itself"));
@@ -262,7 +262,7 @@ impl Master {
         } else if !matches!(&self.last_failure, Some(Failure::NotReady { pid: late, .. }) if *late == pid) {
             let failure = Failure::Exited { slot, pid, ready, status };
             let event = logger.event("child_failed").child(slot, pid).generation(generation);
-            event.warn(&failure);
+            event.warn(chain(&failure));
             self.last_failure = Some(failure);
         }
         self.supervisor.handle(now, Event::Exited { child, clean: status.success() });
@@ -330,7 +330,7 @@ impl Master {
         };
         let Some(Err(failure)) = outcome else { return };
         self.plan.logger.event("hook_failed").error(match &failure {
-            HookFailure::Error(error) => format!("hook {name} failed: {error}; stopping"),
+            HookFailure::Error(error) => format!("hook {name} failed: {}; stopping", chain(&**error)),
             HookFailure::Panic(_) => format!("hook {name} panicked; stopping"),
         });
         self.blame(match failure {
@@ -362,7 +362,7 @@ impl Master {
             }),
         };
         if let Err(error) = &outcome {
-            observers.failed(error);
+            observers.failed(&chain(error));
         }
         outcome
     }

@@ -15,7 +15,7 @@ use socket2::Socket;
 use super::observers::Observers;
 use super::systemd::Service;
 use super::{ChildEntry, Master, Plan};
-use crate::error::Error;
+use crate::error::{Error, chain};
 use crate::listen::{self, Endpoint, Passed, Sharing, SocketSet};
 use crate::supervisor::{ChildId, ChildSnapshot, SlotRole, Snapshot, Supervisor};
 use crate::sys::{Inheritance, Program, Reactor};
@@ -123,7 +123,7 @@ impl Master {
         let Some(wanted) = &self.plan.health else { return };
         let listener = match last {
             Some((addr, listener)) if addr == *wanted => Ok(listener),
-            Some(_) | None => listen::listen_beside(wanted).map_err(|error| error.to_string()),
+            Some(_) | None => listen::listen_beside(wanted).map_err(|error| chain(&error).to_string()),
         };
         let started =
             listener.and_then(|listener| self.answer_health_on(listener).map_err(|error| error.to_string()));
@@ -169,11 +169,11 @@ fn take_addresses(plan: &Plan, last: &[Passed], inherited: Vec<Socket>) -> Resul
         sockets.rearranged(&plan.endpoints, plan.sharing, workers, plan.sockets)
     };
     let sockets = rearranged.unwrap_or_else(|(sockets, error)| {
-        plan.logger.event("cannot_move").error(format_args!("{error}; staying on {sockets}"));
+        plan.logger.event("cannot_move").error(format_args!("{}; staying on {sockets}", chain(&error)));
         sockets
     });
     if let Err(error) = sockets.set_options() {
-        plan.logger.event("cannot_set").error(format_args!("{error}; the sockets stay as they were"));
+        plan.logger.event("cannot_set").error(format_args!("{}; the sockets stay as they were", chain(&error)));
     }
     let endpoints = |all: &[Passed]| all.iter().map(|passed| passed.endpoint.clone()).collect::<Vec<_>>();
     let moved = endpoints(&sockets.passed()) != endpoints(last);
