@@ -8,6 +8,7 @@ pub use std::time::Duration;
 
 use crate::builder::Prefork;
 use crate::child::{self, FromChild};
+use crate::error::chain;
 use crate::hooks::HookResult;
 use crate::listen::Listener;
 use crate::logging;
@@ -19,14 +20,14 @@ use crate::serve::{Blocking, Demand, FromListeners, ServeContext, ServeFn, TlsFo
 /// ever runs in a process that does not know its role.
 pub fn main<I: HookResult>(init: impl FnOnce() -> I, configure: impl FnOnce() -> Prefork) -> ExitCode {
     if let Err(error) = child::adopt_early() {
-        return fail(&error);
+        return fail(&chain(&error));
     }
     if let Err(error) = init().into_result() {
-        return fail(&format_args!("init failed: {error}"));
+        return fail(&format_args!("init failed: {}", chain(&*error)));
     }
     match configure().run_to_end() {
         Ok(code) => code,
-        Err(error) => fail(&error),
+        Err(error) => fail(&chain(&error)),
     }
 }
 

@@ -344,17 +344,12 @@ pub fn wait_until_it_serves(child: u32) {
 
 /// How a master describes the end of a child that exited with `status`.
 pub fn exited(status: u8) -> String {
-    let status = i32::from(status);
-    #[cfg(unix)]
-    let status: ExitStatus = std::os::unix::process::ExitStatusExt::from_raw(status << 8);
-    #[cfg(windows)]
-    let status: ExitStatus = std::os::windows::process::ExitStatusExt::from_raw(status.unsigned_abs());
-    status.to_string()
+    if cfg!(windows) { format!("code {status}") } else { format!("status {status}") }
 }
 
 /// How a master describes the end of a child that got a SIGKILL.
 pub fn killed() -> String {
-    if cfg!(windows) { exited(9) } else { "signal: 9 (SIGKILL)".to_owned() }
+    if cfg!(windows) { exited(9) } else { "signal 9 (SIGKILL)".to_owned() }
 }
 
 /// Reads `… listening on 127.0.0.1:4711, unix:/run/app.sock (…`.

@@ -76,7 +76,7 @@ fn without_any_logger_standard_error_gets_the_story_from_level_info_up() {
     fleet.replace(&fleet.first_children()[..1]);
     let lines = fleet.stop();
     assert!(lines.iter().all(|line| line.starts_with("prefork: ")), "{lines:#?}");
-    let ended = format!("ended: {}", fleet::killed());
+    let ended = format!("exited: {}", fleet::killed());
     for part in ["listening on", "ready (pids", &ended, "in place of", "stopping", "stopped"] {
         assert!(lines.iter().any(|line| line.contains(part)), "no {part:?} in {lines:#?}");
     }

@@ -96,7 +96,7 @@ fn an_exit_with_another_status_is_a_failure_however_long_the_child_served() {
     fleet.let_children_settle();
     let gone = end_by_request(&fleet, "/exit/3");
     let error = expect_given_up(fleet);
-    assert!(error.contains(&format!("(pid {gone}) ended: {}", exited(3))), "{error}");
+    assert!(error.contains(&format!("(pid {gone}) exited: {}", exited(3))), "{error}");
 }
 
 #[test]

@@ -23,7 +23,7 @@ pub(crate) use latch::Latch;
 pub use watchdog::Busy;
 pub(crate) use watchdog::Limits;
 
-use crate::error::Error;
+use crate::error::{Error, chain};
 use crate::hooks::Hooks;
 use crate::logging::{self, Logger};
 use crate::privileges::Privileges;
@@ -77,7 +77,7 @@ pub(crate) fn adopt_early() -> Result<(), Error> {
                 if let Err(error) = adopted.handshake.privileges.take_on() {
                     // Whoever gets an error may carry on; this process must not.
                     let slot = adopted.handshake.slot;
-                    logging::to_stderr(format_args!("prefork: error: child {slot} {error}"));
+                    logging::to_stderr(format_args!("prefork: error: child {slot} {}", chain(&error)));
                     sys::exit_now(1);
                 }
                 *waiting = Some(adopted);
@@ -129,7 +129,7 @@ pub(crate) fn run(serve: ServeFn, options: ServeOptions, hooks: Hooks, logger: &
     match adopted.and_then(|adopted| serve_adopted(adopted, serve, options, hooks, logger)) {
         Ok(code) => code,
         Err(error) => {
-            logger.event("cannot_serve").error(format_args!("a child cannot start: {error}"));
+            logger.event("cannot_serve").error(format_args!("a child cannot start: {}", chain(&error)));
             ExitCode::FAILURE
         }
     }

@@ -8,7 +8,7 @@ use super::{Error, Failure};
 
 /// Displays `error`, its causes and its hint on one line: `cannot bind 127.0.0.1:80: permission denied;
 /// ports below 1024 need root or CAP_NET_BIND_SERVICE`.
-pub(crate) fn chain(error: &(dyn StdError + 'static)) -> Chain<'_> {
+pub(crate) fn chain<'a>(error: &'a (dyn StdError + 'static)) -> Chain<'a> {
     Chain(error)
 }
 
@@ -19,7 +19,7 @@ impl fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut line = String::new();
         let mut hint = None;
-        for error in std::iter::successors(Some(self.0), |error| error.source()) {
+        for error in std::iter::successors(Some(self.0), |error| (*error).source()) {
             let text = text_of(error);
             // Errors of users may repeat their cause in their own text.
             if !text.is_empty() && line != text && !line.ends_with(&format!(": {text}")) {
@@ -33,7 +33,7 @@ impl fmt::Display for Chain<'_> {
     }
 }
 
-fn hint_of(error: &(dyn StdError + 'static)) -> Option<&str> {
+fn hint_of<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a str> {
     let of_fleet = error.downcast_ref::<Error>().and_then(Error::hint);
     of_fleet.or_else(|| error.downcast_ref::<Failure>().and_then(Failure::hint))
 }

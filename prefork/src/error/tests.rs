@@ -75,10 +75,7 @@ fn all() -> Vec<(Error, &'static str)> {
             "hook on_master_ready failed: no pool: nothing listens at db:5432",
         ),
         (Error::Spawn { source: refused() }, "cannot start a child: nothing listens at db:5432"),
-        (
-            Error::CommandProducer { source: refused() },
-            "command_producer failed: nothing listens at db:5432",
-        ),
+        (Error::CommandProducer { source: refused() }, "command_producer failed: nothing listens at db:5432"),
         (
             Error::Handshake { source: refused() },
             "handshake between master and child failed: nothing listens at db:5432",
@@ -108,7 +105,7 @@ fn all() -> Vec<(Error, &'static str)> {
 }
 
 fn causes(error: &Error) -> Vec<String> {
-    let causes = std::iter::successors(error.source(), |error| error.source());
+    let causes = std::iter::successors(error.source(), |error| (*error).source());
     causes.map(ToString::to_string).collect()
 }
 
@@ -160,7 +157,10 @@ fn hint_of_a_wrapped_error_is_printed() {
     let inner = bind(Network::Tcp4, ErrorKind::AddrInUse);
     let outer = Error::Hook { hook: "on_master_ready", source: inner.into() };
     let line = format!("{outer:?}");
-    assert!(line.starts_with("hook on_master_ready failed: cannot bind 127.0.0.1:80: the reason; "), "{line}");
+    assert!(
+        line.starts_with("hook on_master_ready failed: cannot bind 127.0.0.1:80: the reason; "),
+        "{line}"
+    );
     assert!(line.ends_with("choose another port"), "{line}");
 }
 
@@ -183,10 +183,7 @@ fn texts_of_users_are_put_on_one_line_and_repetitions_are_dropped() {
         }
     }
     let error = Error::Hook { hook: "on_child_spawn", source: Repeats(refused()).into() };
-    assert_eq!(
-        format!("{error:?}"),
-        "hook on_child_spawn failed: no pool: nothing listens at db:5432"
-    );
+    assert_eq!(format!("{error:?}"), "hook on_child_spawn failed: no pool: nothing listens at db:5432");
 }
 
 #[test]

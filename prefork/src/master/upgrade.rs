@@ -173,7 +173,9 @@ fn take_addresses(plan: &Plan, last: &[Passed], inherited: Vec<Socket>) -> Resul
         sockets
     });
     if let Err(error) = sockets.set_options() {
-        plan.logger.event("cannot_set").error(format_args!("{}; the sockets stay as they were", chain(&error)));
+        plan.logger
+            .event("cannot_set")
+            .error(format_args!("{}; the sockets stay as they were", chain(&error)));
     }
     let endpoints = |all: &[Passed]| all.iter().map(|passed| passed.endpoint.clone()).collect::<Vec<_>>();
     let moved = endpoints(&sockets.passed()) != endpoints(last);
