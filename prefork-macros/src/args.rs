@@ -5,21 +5,22 @@ use syn::ext::IdentExt;
 use syn::parse::{ParseStream, Parser};
 use syn::{Error, Expr, Lit, Token, parenthesized, token};
 
-use crate::options::{self, Role, Spec, Takes};
+use prefork_options::{Kind, OptionRow};
+
 use crate::report::Report;
 
 /// The options as the user gave them, in that order.
 #[derive(Default)]
 pub(crate) struct Args {
     given: Vec<Given>,
-    /// Options that were most likely meant by a name that does not exist. They are never expanded,
-    /// but nothing complains of their absence.
-    meant: Vec<(Role, Ident)>,
+    /// Options that a name which does not exist most likely means. They are never expanded, but they
+    /// are not reported as missing either.
+    meant: Vec<(&'static OptionRow, Ident)>,
 }
 
 /// One option, known and given once.
 pub(crate) struct Given {
-    pub(crate) spec: &'static Spec,
+    pub(crate) row: &'static OptionRow,
     pub(crate) name: Ident,
     /// `None` if there is none (which only a switch may do) or if it was reported as malformed.
     pub(crate) value: Option<Expr>,
@@ -46,18 +47,14 @@ impl Args {
         self.given.iter()
     }
 
-    pub(crate) fn get(&self, role: Role) -> Option<&Given> {
-        self.given.iter().find(|given| given.spec.role == role)
-    }
-
-    pub(crate) fn named(&self, name: &str) -> Option<&Given> {
-        self.given.iter().find(|given| given.spec.name == name)
+    pub(crate) fn get(&self, row: &OptionRow) -> Option<&Given> {
+        self.given.iter().find(|given| given.row == row)
     }
 
     /// Where the user tried to give this option, in whatever spelling.
-    pub(crate) fn mention(&self, role: Role) -> Option<&Ident> {
-        let meant = || self.meant.iter().find(|(meant, _)| *meant == role).map(|(_, name)| name);
-        self.get(role).map(|given| &given.name).or_else(meant)
+    pub(crate) fn mention(&self, row: &OptionRow) -> Option<&Ident> {
+        let meant = || self.meant.iter().find(|(meant, _)| *meant == row).map(|(_, name)| name);
+        self.get(row).map(|given| &given.name).or_else(meant)
     }
 
     /// Reads to the end: a malformed option does not hide the mistakes in those after it.
@@ -65,9 +62,9 @@ impl Args {
         while !input.is_empty() {
             if input.peek(Ident::peek_any) {
                 let name = input.call(Ident::parse_any)?;
-                let spec = options::find(&name.to_string());
-                let written = written(input, &name, spec)?;
-                self.take(name, spec, written, report);
+                let row = prefork_options::find(&name.to_string());
+                let written = written(input, &name, row)?;
+                self.take(name, row, written, report);
             } else {
                 report.push(not_a_name(input));
                 skip_to_comma(input)?;
@@ -77,20 +74,20 @@ impl Args {
         Ok(())
     }
 
-    fn take(&mut self, name: Ident, spec: Option<&'static Spec>, written: Written, report: &mut Report) {
-        let Some(spec) = spec else {
-            let meant = options::meant_by(&name.to_string());
-            self.meant.extend(meant.map(|spec| (spec.role, name.clone())));
+    fn take(&mut self, name: Ident, row: Option<&'static OptionRow>, written: Written, report: &mut Report) {
+        let Some(row) = row else {
+            let meant = prefork_options::meant_by(&name.to_string());
+            self.meant.extend(meant.map(|row| (row, name.clone())));
             return report.error(&name, unknown(&name, meant));
         };
-        if self.given.iter().any(|given| given.spec.name == spec.name) {
+        if self.given.iter().any(|given| given.row == row) {
             return report.error(&name, format!("option `{name}` is given twice"));
         }
         let value = match written {
             Written::Value(value) => Some(value),
             Written::Nothing => {
-                if spec.takes != Takes::Switch {
-                    let usage = spec.usage();
+                if row.kind != Kind::Switch {
+                    let usage = row.usage();
                     report.error(&name, format!("`{name}` needs a value: write `{usage}`"));
                 }
                 None
@@ -100,13 +97,13 @@ impl Args {
                 None
             }
         };
-        self.given.push(Given { spec, name, value });
+        self.given.push(Given { row, name, value });
     }
 }
 
 /// Reads what follows `name`, up to the next comma or at least up to where an option could start.
-fn written(input: ParseStream<'_>, name: &Ident, spec: Option<&'static Spec>) -> syn::Result<Written> {
-    let usage = spec.map_or_else(|| format!("{name} = value"), Spec::usage);
+fn written(input: ParseStream<'_>, name: &Ident, row: Option<&'static OptionRow>) -> syn::Result<Written> {
+    let usage = row.map_or_else(|| format!("{name} = value"), OptionRow::usage);
     if input.is_empty() || input.peek(Token![,]) {
         return Ok(Written::Nothing);
     }
@@ -127,7 +124,7 @@ fn written(input: ParseStream<'_>, name: &Ident, spec: Option<&'static Spec>) ->
     if input.peek(token::Paren) {
         return in_parentheses(input, name, &usage).map(Written::Malformed);
     }
-    let is_switch = spec.is_some_and(|spec| spec.takes == Takes::Switch);
+    let is_switch = row.is_some_and(|row| row.kind == Kind::Switch);
     if is_switch && input.peek(Ident::peek_any) {
         // The next option: only a comma is missing between the two.
         return Ok(Written::Nothing);
@@ -182,11 +179,17 @@ fn not_a_name(input: ParseStream<'_>) -> Error {
     input.error(format!("expected an option such as `addr = \"127.0.0.1:8080\"`{found}"))
 }
 
-fn unknown(name: &Ident, meant: Option<&Spec>) -> String {
+fn unknown(name: &Ident, meant: Option<&OptionRow>) -> String {
     match meant {
-        Some(spec) => format!("unknown option `{name}`: did you mean `{}`?", spec.name),
-        None => format!("unknown option `{name}`: the options are {}", options::list()),
+        Some(row) => format!("unknown option `{name}`: did you mean `{}`?", row.name),
+        None => format!("unknown option `{name}`: the options are {}", list()),
     }
+}
+
+/// All option names.
+fn list() -> String {
+    let names: Vec<String> = prefork_options::OPTIONS.iter().map(|row| format!("`{}`", row.name)).collect();
+    names.join(", ")
 }
 
 fn skip_to_comma(input: ParseStream<'_>) -> syn::Result<()> {

@@ -2,12 +2,12 @@
 
 use std::net::IpAddr;
 
+use prefork_options::address::{self, Host, Tcp};
+use prefork_options::{self as options, Network, OptionRow};
 use proc_macro2::Ident;
 use syn::{Expr, Path};
 
-use crate::address::{self, Host};
 use crate::args::Args;
-use crate::options::{self, Role};
 use crate::report::Report;
 use crate::signature::{Function, Tls};
 use crate::value::{self, Value};
@@ -33,7 +33,7 @@ pub(crate) struct BuilderCall {
 /// Reports every mistake. The plan is of use only if there were none.
 pub(crate) fn check(args: &Args, function: &Function, report: &mut Report) -> Expansion {
     let plan = plan(args, report);
-    check_family(args, report);
+    check_addresses(args, report);
     check_runtime(args, function, report);
     function.check(report);
     check_tls(args, function, report);
@@ -45,7 +45,7 @@ fn plan(args: &Args, report: &mut Report) -> Expansion {
     let mut plan = Expansion::default();
     let (mut cert, mut key) = (None, None);
     for given in args.iter() {
-        if given.spec.role == Role::Crate {
+        if *given.row == options::CRATE {
             plan.runtime = value::check_path(given, report);
             continue;
         }
@@ -53,18 +53,15 @@ fn plan(args: &Args, report: &mut Report) -> Expansion {
             continue;
         };
         let method = |name: &str| Ident::new(name, given.name.span());
-        match (given.spec.role, value) {
-            (Role::Cert, value) => cert = Some((method("cert_files"), value)),
-            (Role::CertPem, value) => cert = Some((method("cert_pem"), value)),
-            (Role::Key | Role::KeyPem, value) => key = Some(value),
-            (Role::Init, Value::Expr(function)) => plan.init = Some((given.name.clone(), function)),
-            (Role::Addr, value @ Value::List(_)) => {
+        match (given.row.name, value) {
+            ("cert", value) => cert = Some((method("cert_files"), value)),
+            ("cert_pem", value) => cert = Some((method("cert_pem"), value)),
+            ("key" | "key_pem", value) => key = Some(value),
+            ("init", Value::Expr(function)) => plan.init = Some((given.name.clone(), function)),
+            ("addr", value @ Value::List(_)) => {
                 plan.calls.push(BuilderCall { method: method("addrs"), values: vec![value] });
             }
-            (_, value) => {
-                let method = method(given.spec.name);
-                plan.calls.push(BuilderCall { method, values: vec![value] });
-            }
+            (name, value) => plan.calls.push(BuilderCall { method: method(name), values: vec![value] }),
         }
     }
     if let (Some((method, cert)), Some(key)) = (cert, key) {
@@ -73,28 +70,30 @@ fn plan(args: &Args, report: &mut Report) -> Expansion {
     plan
 }
 
-/// An IP address and a network that are both spelled out have to be of one family.
-fn check_family(args: &Args, report: &mut Report) {
-    let literal = |role| args.get(role).and_then(|given| given.value.as_ref());
-    let (Some(addr), Some(network)) = (literal(Role::Addr), literal(Role::Network)) else {
-        return;
-    };
-    let (Some(written), Some(network)) = (value::text(addr), value::text(network)) else {
-        return;
-    };
-    if network == "unix" {
-        let written = written.strip_prefix("unix:").unwrap_or(&written);
-        if !written.contains('/') && !written.starts_with('@') && !written.starts_with("systemd:") {
-            report.error(addr, format!("`{written}` is no path, which `network = \"unix\"` takes: write `addr = \"/run/app.sock\"`"));
+/// Every address that is spelled out has to be one, and of the network if that is spelled out too.
+fn check_addresses(args: &Args, report: &mut Report) {
+    let value = |row| args.get(row).and_then(|given| given.value.as_ref());
+    let Some(addr) = value(&options::ADDR) else { return };
+    let network = match args.get(&options::NETWORK) {
+        None => Some(None),
+        Some(given) => {
+            given.value.as_ref().and_then(value::text).and_then(|name| name.parse().ok()).map(Some)
         }
-        return;
+    };
+    value::check_addresses(addr, network, report);
+    if let (Some(written), Some(Some(network))) = (value::text(addr), network) {
+        check_family(addr, &written, network, report);
     }
-    let Ok(Host::Ip(ip)) = address::parse(&written) else {
+}
+
+/// An IP address and a network that are both spelled out have to be of one family.
+fn check_family(addr: &Expr, written: &str, network: Network, report: &mut Report) {
+    let Ok(Tcp { host: Host::Ip(ip), .. }) = address::parse_tcp(written) else {
         return;
     };
     let (family, fitting) = match ip {
-        IpAddr::V4(_) if network == "tcp6" => ("an IPv4", "tcp4"),
-        IpAddr::V6(_) if network == "tcp4" => ("an IPv6", "tcp6"),
+        IpAddr::V4(_) if network == Network::Tcp6 => ("an IPv4", "tcp4"),
+        IpAddr::V6(_) if network == Network::Tcp4 => ("an IPv6", "tcp6"),
         _ => return,
     };
     report.error(
@@ -107,7 +106,7 @@ fn check_family(args: &Args, report: &mut Report) {
 }
 
 fn check_runtime(args: &Args, function: &Function, report: &mut Report) {
-    match args.get(Role::Runtime) {
+    match args.get(&options::RUNTIME) {
         Some(given) if !function.is_async() => report
             .error(&given.name, "`runtime` says how tokio runs the serve function: that takes an `async fn`"),
         _ => {}
@@ -130,7 +129,7 @@ fn check_tls(args: &Args, function: &Function, report: &mut Report) {
         (None, Some(name)) => check_tls_pair(args, function, Tls::Pem, name, report),
         (None, None) => {
             if let Some(kind) = function.tls() {
-                let [cert, key] = kind.roles().map(options::usage);
+                let [cert, key] = kind.rows().map(OptionRow::usage);
                 report.error(
                     function.tls_arguments(),
                     format!("certificate and key need options: add `{cert}, {key}`"),
@@ -142,7 +141,7 @@ fn check_tls(args: &Args, function: &Function, report: &mut Report) {
 
 /// What shapes a rustls configuration is for functions that may take one.
 fn check_tls_config(args: &Args, function: &Function, report: &mut Report) {
-    for given in args.iter().filter(|given| given.spec.role == Role::TlsConfig) {
+    for given in args.iter().filter(|given| given.row.feature == Some("rustls")) {
         let name = &given.name;
         if !cfg!(feature = "rustls") {
             report.error(
@@ -162,24 +161,24 @@ fn check_tls_config(args: &Args, function: &Function, report: &mut Report) {
             );
         }
     }
-    if let (Some(file), Some(pem)) = (args.named("client_ca"), args.named("client_ca_pem")) {
+    if let (Some(file), Some(pem)) = (args.get(&options::CLIENT_CA), args.get(&options::CLIENT_CA_PEM)) {
         report.error(&pem.name, format!("`{}` does not go with `{}`: give one of them", pem.name, file.name));
     }
 }
 
 /// `name` is the one of the pair's two options that messages about both point at.
 fn check_tls_pair(args: &Args, function: &Function, kind: Tls, name: &Ident, report: &mut Report) {
-    let [cert, key] = kind.roles();
+    let [cert, key] = kind.rows();
     for (present, absent) in [(cert, key), (key, cert)] {
         if args.mention(present).is_some() && args.mention(absent).is_none() {
-            let missing = options::usage(absent);
+            let missing = absent.usage();
             report.error(name, format!("`{name}` is one half of a pair: add `{missing}`"));
         }
     }
     let arguments = kind.arguments();
     match function.tls() {
         Some(taken) if taken != kind => {
-            let [cert, key] = taken.roles().map(options::usage);
+            let [cert, key] = taken.rows().map(OptionRow::usage);
             report.error(
                 function.tls_arguments(),
                 format!("with the option `{name}` these are `{arguments}`; or give `{cert}, {key}`"),
@@ -200,5 +199,5 @@ fn check_tls_pair(args: &Args, function: &Function, kind: Tls, name: &Ident, rep
 
 /// One of the pair's options, if the user gave any.
 fn mentioned(args: &Args, kind: Tls) -> Option<&Ident> {
-    kind.roles().into_iter().find_map(|role| args.mention(role))
+    kind.rows().into_iter().find_map(|row| args.mention(row))
 }

@@ -9,7 +9,8 @@ use syn::parse::{Parse, ParseStream, Parser};
 use syn::spanned::Spanned;
 use syn::{Attribute, Error, FnArg, PatType, Path, ReturnType, Safety, Signature, Type, Visibility};
 
-use crate::options::Role;
+use prefork_options::{self as options, OptionRow};
+
 use crate::report::Report;
 
 /// The annotated function.
@@ -41,10 +42,10 @@ impl Tls {
     }
 
     /// The options that supply them: certificate, then key.
-    pub(crate) fn roles(self) -> [Role; 2] {
+    pub(crate) fn rows(self) -> [&'static OptionRow; 2] {
         match self {
-            Self::File => [Role::Cert, Role::Key],
-            Self::Pem => [Role::CertPem, Role::KeyPem],
+            Self::File => [&options::CERT, &options::KEY],
+            Self::Pem => [&options::CERT_PEM, &options::KEY_PEM],
         }
     }
 

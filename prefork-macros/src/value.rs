@@ -1,19 +1,14 @@
-//! What an option's value turns into. Literals are checked here; any other expression passes, for
-//! the types of the runtime to judge.
+//! What an option's value turns into. Literals are checked here, by the rows of the table of options;
+//! any other expression passes, and the types of the runtime judge it.
 
 use std::time::Duration;
 
-use syn::{Expr, ExprArray, Lit, LitInt, Path, UnOp};
+use prefork_options::address;
+use prefork_options::{Kind, Network, OptionRow, Problem, Value as Parsed, nearest};
+use syn::{Expr, ExprArray, Lit, Path, UnOp};
 
-use crate::address;
 use crate::args::Given;
-use crate::options::{Names, Spec, Takes, closest};
 use crate::report::Report;
-
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
-const LONGEST_DAYS: u32 = 365;
-/// Read, write and execute for everybody.
-const MODE_MAX: u32 = 0o777;
 
 /// A value that passed, as the builder gets it.
 pub(crate) enum Value {
@@ -41,18 +36,15 @@ struct Literal<'a> {
 
 /// `None` if the value is reported, now or when it was parsed.
 pub(crate) fn check(given: &Given, report: &mut Report) -> Option<Value> {
-    let Some(expr) = &given.value else {
-        return (given.spec.takes == Takes::Switch).then_some(Value::On);
+    let (row, Some(expr)) = (given.row, &given.value) else {
+        return (given.row.kind == Kind::Switch).then_some(Value::On);
     };
-    if let (Takes::Addr | Takes::Protocols, Expr::Array(list)) = (given.spec.takes, bare(expr)) {
-        return check_list(given.spec, list, report).then(|| Value::List(expr.clone()));
-    }
-    if let (Takes::Protocols, Some(literal)) = (given.spec.takes, literal(expr)) {
-        report.error(expr, wrong_kind(given.spec, &literal));
-        return None;
+    if let (Kind::Addrs | Kind::Protocols, Expr::Array(list)) = (row.kind, bare(expr)) {
+        return check_list(row, list, report).then(|| Value::List(expr.clone()));
     }
     let checked = match literal(expr) {
-        Some(literal) => check_literal(given.spec, &literal, expr),
+        Some(literal) if row.kind == Kind::Protocols => Err(wrong_kind(row, &literal)),
+        Some(literal) => check_literal(row, &literal, expr),
         None => Ok(Value::Expr(expr.clone())),
     };
     checked.map_err(|message| report.error(expr, message)).ok()
@@ -60,29 +52,50 @@ pub(crate) fn check(given: &Given, report: &mut Report) -> Option<Value> {
 
 /// The value of an option that is no expression but a path; `None` as for [`check`].
 pub(crate) fn check_path(given: &Given, report: &mut Report) -> Option<Path> {
-    let (expr, spec) = (given.value.as_ref()?, given.spec);
+    let (expr, row) = (given.value.as_ref()?, given.row);
     match bare(expr) {
         Expr::Path(expr) if expr.qself.is_none() => return Some(expr.path.clone()),
         _ => {}
     }
     let message = match literal(expr) {
-        Some(literal) => wrong_kind(spec, &literal),
-        None => format!("`{}` takes a path: write `{}`", spec.name, spec.usage()),
+        Some(literal) => wrong_kind(row, &literal),
+        None => format!("`{}` takes a path: write `{}`", row.name, row.usage()),
     };
     report.error(expr, message);
     None
 }
 
+/// Checks the form of every address that is spelled out. `network` is the one that the options name;
+/// `None` if only the running program knows it.
+pub(crate) fn check_addresses(addrs: &Expr, network: Option<Option<Network>>, report: &mut Report) {
+    let each: Vec<&Expr> = match bare(addrs) {
+        Expr::Array(list) => list.elems.iter().collect(),
+        _ => vec![addrs],
+    };
+    for expr in each {
+        let Some(addr) = text(expr) else { continue };
+        // On a network that is not known yet, a path may be one of a Unix socket.
+        let form = match network {
+            Some(network) => address::parse(&addr, network),
+            None => address::parse(&addr, None)
+                .or_else(|reason| address::parse(&addr, Some(Network::Unix)).map_err(|_| reason)),
+        };
+        if let Err(reason) = form {
+            report.error(expr, reason);
+        }
+    }
+}
+
 /// Whether every entry of a list that is spelled out can be one.
-fn check_list(spec: &Spec, list: &ExprArray, report: &mut Report) -> bool {
+fn check_list(row: &OptionRow, list: &ExprArray, report: &mut Report) -> bool {
     if list.elems.is_empty() {
-        report.error(list, format!("`{}` is empty: write `{}`", spec.name, spec.usage()));
+        report.error(list, format!("`{}` is empty: write `{}`", row.name, row.usage()));
         return false;
     }
     let mut passed = true;
     for expr in &list.elems {
         let literal = literal(expr);
-        let checked = literal.map_or(Ok(()), |literal| check_literal(spec, &literal, expr).map(drop));
+        let checked = literal.map_or(Ok(()), |literal| check_literal(row, &literal, expr).map(drop));
         if let Err(message) = checked {
             report.error(expr, message);
             passed = false;
@@ -91,172 +104,130 @@ fn check_list(spec: &Spec, list: &ExprArray, report: &mut Report) -> bool {
     passed
 }
 
-fn check_literal(spec: &Spec, literal: &Literal<'_>, expr: &Expr) -> Result<Value, String> {
-    match (spec.takes, literal.lit) {
-        (Takes::Count(min, max), Lit::Int(number)) => {
-            check_count(spec, number, literal.negative, min, max)?;
+fn check_literal(row: &OptionRow, literal: &Literal<'_>, expr: &Expr) -> Result<Value, String> {
+    let parse = |text: &str| row.kind.parse(text).map_err(|problem| message(row, text, &problem));
+    let parsed = match (row.kind, literal.lit) {
+        (Kind::Count(..) | Kind::Signed(..), Lit::Int(number)) => {
+            // The compiler has its own opinion about a negative zero.
+            let negative = literal.negative && number.base10_digits() != "0";
+            parse(&format!("{}{}", if negative { "-" } else { "" }, number.base10_digits()))?
         }
-        (Takes::Signed(min, max), Lit::Int(number)) => {
-            check_signed(spec, number, literal.negative, min, max)?;
+        _ if literal.negative => return Err(wrong_kind(row, literal)),
+        (Kind::Size, Lit::Int(bytes)) => parse(bytes.base10_digits())?,
+        // 660 as a decimal number is never what is meant.
+        (Kind::Mode, Lit::Int(mode)) if !mode.to_string().starts_with("0o") => {
+            return Err(format!("`{0}` is in octal: write `{0} = 0o{mode}`", row.name));
         }
-        _ if literal.negative => return Err(wrong_kind(spec, literal)),
-        (Takes::Account, Lit::Int(_)) => {}
-        (Takes::Account, Lit::Str(name)) if !name.value().is_empty() => {}
-        (Takes::Account, Lit::Str(_)) => {
-            return Err(format!("`{}` is empty: write `{}`", spec.name, spec.usage()));
+        (Kind::Mode, Lit::Int(mode)) => parse(&mode.to_string())?,
+        (
+            Kind::Duration(..)
+            | Kind::Size
+            | Kind::Mode
+            | Kind::Network
+            | Kind::Readiness
+            | Kind::Runtime
+            | Kind::Cpus
+            | Kind::TcpAddr
+            | Kind::Account
+            | Kind::Owner
+            | Kind::Title
+            | Kind::File
+            | Kind::Protocols,
+            Lit::Str(text),
+        ) => parse(&text.value())?,
+        // Embedded PEM text may be a string; the name of a file is a mistake.
+        (Kind::Pem, Lit::Str(text)) if text.value().contains("-----BEGIN") => return Ok(as_it_is(expr)),
+        // The form of addresses depends on the network, which is another option.
+        (Kind::Addrs, Lit::Str(_))
+        | (Kind::Account, Lit::Int(_))
+        | (Kind::Pem, Lit::ByteStr(_))
+        | (Kind::Switch, Lit::Bool(_)) => return Ok(as_it_is(expr)),
+        _ => return Err(wrong_kind(row, literal)),
+    };
+    Ok(match (parsed, row.kind.names()) {
+        (Parsed::Duration(duration), _) => Value::Duration(duration),
+        (Parsed::Size(bytes), _) => Value::Size(bytes),
+        (parsed, Some(names)) => {
+            let spelling = parsed.spell();
+            let known = names.variants.iter().find(|(name, _)| *name == spelling);
+            known.map_or_else(
+                || as_it_is(expr),
+                |(_, variant)| Value::Variant { of: names.type_name, variant },
+            )
         }
-        (Takes::Title, Lit::Str(title)) if title.value().contains(char::is_control) => {
-            return Err(format!("`{}` cannot have control characters: write `{}`", spec.name, spec.usage()));
-        }
-        (Takes::Title, Lit::Str(_)) => {}
-        (Takes::Cpus, Lit::Str(cpus)) => check_cpus(spec, &cpus.value())?,
-        (Takes::Addr, Lit::Str(addr)) => {
-            address::parse(&addr.value())?;
-        }
-        (Takes::TcpAddr, Lit::Str(addr)) => {
-            address::parse_tcp(&addr.value())?;
-        }
-        (Takes::Name(names), Lit::Str(name)) => return check_name(spec, &name.value(), names),
-        (Takes::Duration(least), Lit::Str(text)) => {
-            return check_duration(spec, &text.value(), least).map(Value::Duration);
-        }
-        (Takes::Protocols, Lit::Str(name)) if !(1..=255).contains(&name.value().len()) => {
-            return Err("the name of a protocol has 1 to 255 bytes".to_owned());
-        }
-        (Takes::Protocols, Lit::Str(_)) => {}
-        (Takes::Size, Lit::Str(text)) => return check_size(spec, &text.value()),
-        (Takes::Size, Lit::Int(bytes)) => return check_size(spec, bytes.base10_digits()),
-        // 660 as a decimal number is a mode that nobody means.
-        (Takes::Mode, Lit::Int(mode)) if !mode.to_string().starts_with("0o") => {
-            return Err(format!("`{0}` is in octal: write `{0} = 0o{mode}`", spec.name));
-        }
-        (Takes::Mode, Lit::Int(mode)) => check_mode(spec, &mode.to_string())?,
-        (Takes::Mode, Lit::Str(mode)) => check_mode(spec, &mode.value())?,
-        (Takes::Owner, Lit::Str(owner)) if owner.value().is_empty() => {
-            return Err(format!("`{}` is empty: write `{}`", spec.name, spec.usage()));
-        }
-        (Takes::Owner, Lit::Str(_)) => {}
-        (Takes::File, Lit::Str(name)) if name.value().is_empty() => {
-            return Err(format!("`{}` is empty: write `{}`", spec.name, spec.usage()));
-        }
-        // Whoever has the certificate in a string may leave it there; a file's name is a mistake.
-        (Takes::Pem, Lit::Str(text)) if text.value().contains("-----BEGIN") => {}
-        (Takes::File, Lit::Str(_)) | (Takes::Pem, Lit::ByteStr(_)) | (Takes::Switch, Lit::Bool(_)) => {}
-        _ => return Err(wrong_kind(spec, literal)),
-    }
-    Ok(Value::Expr(expr.clone()))
-}
-
-fn check_name(spec: &Spec, written: &str, names: &'static Names) -> Result<Value, String> {
-    let Names { type_name, variants } = names;
-    if let Some((_, variant)) = variants.iter().find(|(name, _)| *name == written) {
-        return Ok(Value::Variant { of: type_name, variant });
-    }
-    let known = variants.iter().map(|(name, _)| (*name, (*name).to_owned()));
-    let option = spec.name;
-    Err(match closest(&written.to_lowercase(), known) {
-        Some(name) => format!("unknown value `{written}` of `{option}`: did you mean \"{name}\"?"),
-        None => {
-            let names: Vec<String> = variants.iter().map(|(name, _)| format!("\"{name}\"")).collect();
-            format!("unknown value `{written}` of `{option}`: it is one of {}", names.join(", "))
-        }
+        (_, None) => as_it_is(expr),
     })
 }
 
-fn check_count(spec: &Spec, number: &LitInt, negative: bool, min: u64, max: u64) -> Result<(), String> {
-    let fits = number.base10_parse::<u64>().is_ok_and(|number| (min..=max).contains(&number));
-    // A negative zero is zero, and the compiler has its own opinion about it.
-    if fits && (!negative || number.base10_digits() == "0") {
-        return Ok(());
-    }
-    let sign = if negative { "-" } else { "" };
-    let digits = number.base10_digits();
-    Err(format!("`{}` must be from {min} to {max}, not {sign}{digits}", spec.name))
+fn as_it_is(expr: &Expr) -> Value {
+    Value::Expr(expr.clone())
 }
 
-fn check_signed(spec: &Spec, number: &LitInt, negative: bool, min: i64, max: i64) -> Result<(), String> {
-    let sign = if negative { "-" } else { "" };
-    let digits = number.base10_digits();
-    match format!("{sign}{digits}").parse::<i64>() {
-        Ok(number) if (min..=max).contains(&number) => Ok(()),
-        _ => Err(format!("`{}` must be from {min} to {max}, not {sign}{digits}", spec.name)),
-    }
-}
-
-/// Only the form: which CPUs there are is known when the program starts.
-fn check_cpus(spec: &Spec, text: &str) -> Result<(), String> {
-    let is_range = |part: &str| {
-        let (first, last) = part.split_once('-').unwrap_or((part, part));
-        match (first.trim().parse::<u16>(), last.trim().parse::<u16>()) {
-            (Ok(first), Ok(last)) => first <= last,
-            _ => false,
+/// What is wrong with a value, and what to write.
+fn message(row: &OptionRow, written: &str, problem: &Problem) -> String {
+    let (name, usage) = (row.name, row.usage());
+    match (row.kind, problem) {
+        (_, Problem::Empty) => format!("`{name}` is empty: write `{usage}`"),
+        (_, Problem::Address(reason)) => reason.clone(),
+        (Kind::Count(least, most), _) => format!("`{name}` must be from {least} to {most}, not {written}"),
+        (Kind::Signed(least, most), _) => format!("`{name}` must be from {least} to {most}, not {written}"),
+        (Kind::Duration(..), Problem::NoUnit) => {
+            format!("`{name} = \"{written}\"` lacks its unit: write \"{written}s\" for seconds")
         }
-    };
-    if text == "auto" || text.split(',').all(is_range) {
-        return Ok(());
-    }
-    Err(format!("`{text}` is no list of CPUs: write `{}`, or such as \"0-3,8\"", spec.usage()))
-}
-
-fn check_duration(spec: &Spec, text: &str, least: Duration) -> Result<Duration, String> {
-    let name = spec.name;
-    if text.is_empty() {
-        return Err(format!("`{name}` is empty: write `{}`", spec.usage()));
-    }
-    if text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(format!("`{name} = \"{text}\"` lacks its unit: write \"{text}s\" for seconds"));
-    }
-    let duration = humantime::parse_duration(text).map_err(|_| {
-        format!("`{text}` is not a duration: write `{}`; units are ms, s, m, h, days", spec.usage())
-    })?;
-    if duration < least {
-        let least = humantime::format_duration(least);
-        return Err(format!("`{name}` must be at least {least}, not {text}"));
-    }
-    if duration > DAY * LONGEST_DAYS {
-        return Err(format!("`{name}` must be at most {LONGEST_DAYS} days, not {text}"));
-    }
-    Ok(duration)
-}
-
-fn check_size(spec: &Spec, text: &str) -> Result<Value, String> {
-    match parse_size::parse_size(text) {
-        Ok(0) => Err(format!("`{}` must be more than zero", spec.name)),
-        Ok(bytes) => Ok(Value::Size(bytes)),
-        Err(_) => Err(format!("`{text}` is not a size: write `{}`, or a number of bytes", spec.usage())),
+        (Kind::Duration(..), Problem::Below(least)) => {
+            format!("`{name}` must be at least {least}, not {written}")
+        }
+        (Kind::Duration(..), Problem::Above(most)) => {
+            format!("`{name}` must be at most {most}, not {written}")
+        }
+        (Kind::Duration(..), _) => {
+            format!("`{written}` is not a duration: write `{usage}`; units are ms, s, m, h, days")
+        }
+        (Kind::Size, Problem::Below(_)) => format!("`{name}` must be more than zero"),
+        (Kind::Size, _) => format!("`{written}` is not a size: write `{usage}`, or a number of bytes"),
+        (Kind::Mode, Problem::Above(_)) => format!("`{name}` must be from 0o000 to 0o777, not {written}"),
+        (Kind::Mode, _) => format!("`{written}` is no file mode in octal: write `{usage}`"),
+        (Kind::Cpus, _) => format!("`{written}` is no list of CPUs: write `{usage}`, or such as \"0-3,8\""),
+        (Kind::Title, _) => format!("`{name}` cannot have control characters: write `{usage}`"),
+        (Kind::Protocols, _) => "the name of a protocol has 1 to 255 bytes".to_owned(),
+        (kind, _) => unknown_name(row, written, kind),
     }
 }
 
-fn check_mode(spec: &Spec, text: &str) -> Result<(), String> {
-    let digits = text.strip_prefix("0o").unwrap_or(text);
-    match u32::from_str_radix(digits, 8) {
-        Ok(mode) if mode <= MODE_MAX => Ok(()),
-        Ok(_) => Err(format!("`{}` must be from 0o000 to 0o777, not {text}", spec.name)),
-        Err(_) => Err(format!("`{text}` is no file mode in octal: write `{}`", spec.usage())),
+fn unknown_name(row: &OptionRow, written: &str, kind: Kind) -> String {
+    let name = row.name;
+    let variants = kind.names().map_or(&[][..], |names| names.variants);
+    let known = variants.iter().map(|(spelling, _)| (*spelling, (*spelling).to_owned()));
+    match nearest(&written.to_lowercase(), known) {
+        Some(spelling) => format!("unknown value `{written}` of `{name}`: did you mean \"{spelling}\"?"),
+        None => {
+            let names: Vec<String> = variants.iter().map(|(spelling, _)| format!("\"{spelling}\"")).collect();
+            format!("unknown value `{written}` of `{name}`: it is one of {}", names.join(", "))
+        }
     }
 }
 
-fn wrong_kind(spec: &Spec, literal: &Literal<'_>) -> String {
-    let expected = match spec.takes {
-        Takes::Addr => "an address in quotes, or several in brackets",
-        Takes::TcpAddr => "an address in quotes",
-        Takes::Mode => "a file mode in octal",
-        Takes::Owner => "the name of a user in quotes",
-        Takes::Name(_) => "a name in quotes",
-        Takes::Switch => "nothing, or a bool",
-        Takes::Count(..) | Takes::Signed(..) => "a whole number",
-        Takes::Account => "a name in quotes, or a number",
-        Takes::Title => "text in quotes",
-        Takes::Cpus => "CPUs in quotes",
-        Takes::Files => "a list of paths",
-        Takes::Duration(_) => "a duration in quotes",
-        Takes::Size => "a size in quotes, or a number of bytes",
-        Takes::File => "the name of a file in quotes",
-        Takes::Pem => "the material itself as bytes",
-        Takes::Protocols => "an array of names",
-        Takes::Function => "a function or a closure",
-        Takes::Logger => "a value that implements `log::Log`",
-        Takes::CratePath => "a path",
+fn wrong_kind(row: &OptionRow, literal: &Literal<'_>) -> String {
+    let expected = match row.kind {
+        Kind::Addrs => "an address in quotes, or several in brackets",
+        Kind::TcpAddr => "an address in quotes",
+        Kind::Mode => "a file mode in octal",
+        Kind::Owner => "the name of a user in quotes",
+        Kind::Network | Kind::Readiness | Kind::Runtime => "a name in quotes",
+        Kind::Switch => "nothing, or a bool",
+        Kind::Count(..) | Kind::Signed(..) => "a whole number",
+        Kind::Account => "a name in quotes, or a number",
+        Kind::Title => "text in quotes",
+        Kind::Cpus => "CPUs in quotes",
+        Kind::Files => "a list of paths",
+        Kind::Duration(..) => "a duration in quotes",
+        Kind::Size => "a size in quotes, or a number of bytes",
+        Kind::File => "the name of a file in quotes",
+        Kind::Pem => "the material itself as bytes",
+        Kind::Protocols => "an array of names",
+        Kind::Function => "a function or a closure",
+        Kind::Logger => "a value that implements `log::Log`",
+        Kind::CratePath => "a path",
     };
     let found = match literal.lit {
         Lit::Str(_) => "a string",
@@ -268,46 +239,37 @@ fn wrong_kind(spec: &Spec, literal: &Literal<'_>) -> String {
         Lit::Bool(_) => "a bool",
         _ => "this literal",
     };
-    let name = spec.name;
-    format!("`{name}` takes {expected}, not {found}: write `{}`", correction(spec, literal))
+    let name = row.name;
+    format!("`{name}` takes {expected}, not {found}: write `{}`", correction(row, literal))
 }
 
 /// What the user should have written: with the value at hand, if it makes sense.
-fn correction(spec: &Spec, literal: &Literal<'_>) -> String {
-    let name = spec.name;
-    match (spec.takes, literal.lit) {
-        (Takes::Duration(_), Lit::Int(number)) if !literal.negative => {
+fn correction(row: &OptionRow, literal: &Literal<'_>) -> String {
+    let name = row.name;
+    match (row.kind, literal.lit) {
+        (Kind::Duration(..), Lit::Int(number)) if !literal.negative => {
             let unit = if number.suffix().is_empty() { "s" } else { number.suffix() };
             let text = format!("{}{unit}", number.base10_digits());
-            if humantime::parse_duration(&text).is_ok() {
+            if row.kind.parse(&text).is_ok() {
                 return format!("{name} = \"{text}\"");
             }
         }
-        (Takes::Addr | Takes::TcpAddr, Lit::Int(port)) if port.base10_parse::<u16>().is_ok() => {
+        (Kind::Addrs | Kind::TcpAddr, Lit::Int(port)) if port.base10_parse::<u16>().is_ok() => {
             return format!("{name} = \":{}\"", port.base10_digits());
         }
-        (Takes::Count(min, max), Lit::Str(text)) => {
-            let text = text.value();
-            if text.parse::<u64>().is_ok_and(|number| (min..=max).contains(&number)) {
-                return format!("{name} = {text}");
-            }
+        (Kind::Count(..) | Kind::Signed(..), Lit::Str(text)) if row.kind.parse(&text.value()).is_ok() => {
+            return format!("{name} = {}", text.value());
         }
-        (Takes::Signed(min, max), Lit::Str(text)) => {
-            let text = text.value();
-            if text.parse::<i64>().is_ok_and(|number| (min..=max).contains(&number)) {
-                return format!("{name} = {text}");
-            }
-        }
-        (Takes::Cpus, Lit::Int(cpu)) => return format!("{name} = \"{}\"", cpu.base10_digits()),
-        (Takes::Files, Lit::Str(path)) => return format!("{name} = [{}]", path.token()),
-        (Takes::Protocols, Lit::Str(text)) => return format!("{name} = [{}]", text.token()),
-        (Takes::Pem, Lit::Str(text)) => return format!("{name} = include_bytes!({})", text.token()),
-        (Takes::CratePath, Lit::Str(text)) if syn::parse_str::<Path>(&text.value()).is_ok() => {
+        (Kind::Cpus, Lit::Int(cpu)) => return format!("{name} = \"{}\"", cpu.base10_digits()),
+        (Kind::Files, Lit::Str(path)) => return format!("{name} = [{}]", path.token()),
+        (Kind::Protocols, Lit::Str(text)) => return format!("{name} = [{}]", text.token()),
+        (Kind::Pem, Lit::Str(text)) => return format!("{name} = include_bytes!({})", text.token()),
+        (Kind::CratePath, Lit::Str(text)) if syn::parse_str::<Path>(&text.value()).is_ok() => {
             return format!("{name} = {}", text.value());
         }
         _ => {}
     }
-    spec.usage()
+    row.usage()
 }
 
 /// The literal that this expression is.

@@ -64,7 +64,7 @@ pub enum Error {
     #[non_exhaustive]
     BadOption {
         /// The option's name as the user writes it: `workers`, `PREFORK_WORKERS`.
-        option: &'static str,
+        option: String,
         /// The value as given.
         value: String,
         /// Which values are valid.

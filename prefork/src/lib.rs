@@ -100,6 +100,8 @@ pub use rustls;
 #[cfg(feature = "tokio-rustls")]
 pub use tokio_rustls;
 
+pub use prefork_options::ParseOptionError;
+
 pub use crate::builder::{CpuAffinity, OptionValue, Prefork, Readiness};
 pub use crate::child::{Busy, ChildContext, FromChild, Shutdown, is_child};
 pub use crate::error::{Error, Failure};

@@ -102,7 +102,7 @@ pub fn finish(result: Result<(), prefork::Error>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            say(&format!("error: {error}"));
+            say(&format!("error: {error:?}"));
             ExitCode::FAILURE
         }
     }

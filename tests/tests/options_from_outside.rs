@@ -110,6 +110,8 @@ fn bad_values_are_refused_in_the_words_of_the_option() {
         ("reload_parallel", "0", "a number from 1 to 4096"),
         ("max_lifetime", "5", "a duration such as"),
         ("max_rss", "huge", "a size such as"),
+        ("max_rss", "0", "a size such as `512MiB` or `2GB`, or bytes, above zero"),
+        ("keepalive", "10h", "at most 9h 6m 7s"),
         ("hang_timeout", "1ms", "at least 100ms"),
         ("network", "udp", "`tcp4`, `tcp6`, `tcp` or `unix`"),
         ("reuseport", "maybe", "`true` or `false`"),

@@ -4,7 +4,7 @@ mod not_a_duration {
 }
 
 mod out_of_range {
-    #[prefork::main(recover_window = "0s", shutdown_grace = "366days", start_timeout = "", hang_timeout = "10ms")]
+    #[prefork::main(recover_window = "0s", shutdown_grace = "366days", start_timeout = "", hang_timeout = "10ms", keepalive = "10h")]
     fn serve(_: std::net::TcpListener) {}
 }
 

@@ -4,8 +4,9 @@ use std::io;
 use std::process::{Child, Command};
 use std::sync::Arc;
 
+use prefork_options as options;
+
 use super::Prefork;
-use super::value::bad;
 use crate::hooks::HookResult;
 use crate::logging::Logger;
 
@@ -14,13 +15,8 @@ impl Prefork {
     /// What the fleet's processes call themselves: `ps` and `top` show `app: master` with its arguments,
     /// and `app: child 3`. Nothing, as in `""`: they are shown as they were started. Default: the name of
     /// the program. On macOS and Windows there are no titles.
-    pub fn title(mut self, title: impl AsRef<str>) -> Self {
-        let (name, title) = (self.note_author("title"), title.as_ref());
-        if title.contains(char::is_control) {
-            self.refuse(bad(name, title.escape_debug(), "text without control characters"));
-        }
-        self.title = Some(title.to_owned());
-        self
+    pub fn title(self, title: impl AsRef<str>) -> Self {
+        self.put(&options::TITLE, title.as_ref().to_owned())
     }
 
     /// Runs in each child when its master is gone; the child then drains, and exits with 1.

@@ -1,9 +1,9 @@
 //! [`Prefork`]: every option, its validation, and the ways to start.
 //!
 //! - `mod.rs`: the fleet to be, and the ways to start it
-//! - `*_options.rs`: the options, by what they are about
-//! - `value.rs`: how values are written
-//! - `environment.rs`: options from outside
+//! - `*_options.rs`: the builder's methods, by subject
+//! - `values.rs`: what the options are set to
+//! - `environment.rs`: options from the environment
 //! - `plan.rs`: rules across options, and defaults
 
 mod environment;
@@ -13,31 +13,25 @@ mod plan;
 mod privilege_options;
 mod socket_options;
 mod tls_options;
-mod value;
+mod values;
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
-pub use privilege_options::CpuAffinity;
-use privilege_options::{NamedValue, PrivilegeOptions};
-use value::MAX_WORKERS;
-pub use value::{OptionValue, Readiness};
+use prefork_options as options;
+pub use prefork_options::{CpuAffinity, Readiness};
+pub use values::OptionValue;
+use values::Values;
 
-use crate::child;
+use crate::child::{self, Limits};
 use crate::error::Error;
 use crate::hooks::Hooks;
-use crate::listen::{Network, SocketOptions};
 use crate::logging::Logger;
 use crate::master::{self, FleetHandle};
 use crate::privileges::Privileges;
 use crate::serve::{Serve, ServeFn, ServeOptions};
 use crate::sys::{self, Role};
-
-const DEFAULT_GRACE: Duration = Duration::from_secs(5);
-const DEFAULT_START_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A fleet to be: a serve function and its options. What [`#[prefork::main]`](crate::main) makes
 /// for you.
@@ -68,33 +62,14 @@ const DEFAULT_START_TIMEOUT: Duration = Duration::from_secs(60);
 #[must_use = "a fleet does nothing until `listen_and_serve` or `run` is called"]
 pub struct Prefork {
     serve: ServeFn,
-    /// None: the default.
-    addrs: Vec<String>,
-    network: Option<Network>,
-    reuseport: bool,
-    workers: Option<usize>,
-    sockets: SocketOptions,
-    unix_owner: Option<NamedValue>,
-    recover: Option<u32>,
-    recover_window: Option<Duration>,
-    recover_interval: Duration,
-    shutdown_grace: Duration,
-    start_timeout: Duration,
-    stop_delay: Duration,
-    reload_parallel: usize,
-    max_lifetime: Option<Duration>,
-    title: Option<String>,
-    privileges: PrivilegeOptions,
-    health: Option<String>,
-    serving: ServeOptions,
+    /// What the program sets.
+    program: Values,
+    /// What the environment sets.
+    environment: Values,
     hooks: Hooks,
     logger: Logger,
-    stop: FleetHandle,
-    /// The options that the program has set.
-    said: BTreeSet<&'static str>,
-    /// The environment variable that is being read, while one is.
-    reading: Option<&'static str>,
-    /// The first option whose value could not be read.
+    handle: FleetHandle,
+    /// The first option whose value does not fit.
     problem: Option<Error>,
 }
 
@@ -102,10 +77,8 @@ impl fmt::Debug for Prefork {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Prefork")
             .field("serve", &self.serve)
-            .field("addrs", &self.addrs)
-            .field("network", &self.network)
-            .field("reuseport", &self.reuseport)
-            .field("workers", &self.workers)
+            .field("program", &self.program)
+            .field("environment", &self.environment)
             .finish_non_exhaustive()
     }
 }
@@ -117,29 +90,11 @@ impl Prefork {
     pub fn new<Args>(serve: impl Serve<Args>) -> Self {
         Self {
             serve: serve.into_serve_fn(),
-            addrs: Vec::new(),
-            network: None,
-            reuseport: false,
-            workers: None,
-            sockets: SocketOptions::default(),
-            unix_owner: None,
-            recover: None,
-            recover_window: None,
-            recover_interval: Duration::ZERO,
-            shutdown_grace: DEFAULT_GRACE,
-            start_timeout: DEFAULT_START_TIMEOUT,
-            stop_delay: Duration::ZERO,
-            reload_parallel: 1,
-            max_lifetime: None,
-            title: None,
-            privileges: PrivilegeOptions::default(),
-            health: None,
-            serving: ServeOptions::default(),
+            program: Values::default(),
+            environment: Values::default(),
             hooks: Hooks::default(),
             logger: Logger::default(),
-            stop: FleetHandle::new(),
-            said: BTreeSet::new(),
-            reading: None,
+            handle: FleetHandle::new(),
             problem: None,
         }
     }
@@ -164,7 +119,7 @@ impl Prefork {
     /// # }
     /// ```
     pub fn handle(&self) -> FleetHandle {
-        self.stop.clone()
+        self.handle.clone()
     }
 
     /// Listens on `addr` and serves until the fleet is stopped; the seed's `ListenAndServe`.
@@ -245,7 +200,24 @@ impl Prefork {
         if let Some(privileges) = child::privileges_on_trial() {
             fleet.plan(Vec::new(), &privileges)?;
         }
-        Ok(child::run(fleet.serve, fleet.serving, fleet.hooks, &fleet.logger))
+        let options = fleet.serve_options();
+        Ok(child::run(fleet.serve, options, fleet.hooks, &fleet.logger))
+    }
+}
+
+impl Prefork {
+    /// The options that a child needs.
+    fn serve_options(&self) -> ServeOptions {
+        ServeOptions {
+            tls: self.tls_options(),
+            manual_ready: self.get(&options::READY) == Some(Readiness::Manual),
+            limits: Limits {
+                max_rss: self.get(&options::MAX_RSS),
+                hang_timeout: self.get(&options::HANG_TIMEOUT),
+            },
+            #[cfg(feature = "tokio")]
+            runtime: self.get_or_default(&options::RUNTIME),
+        }
     }
 }
 

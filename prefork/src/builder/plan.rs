@@ -2,10 +2,11 @@
 
 use std::thread;
 
+use prefork_options as options;
 use socket2::Domain;
 
-use super::value::bad;
-use super::{MAX_WORKERS, Prefork};
+use super::Prefork;
+use super::values::bad;
 use crate::error::Error;
 use crate::listen::{Endpoint, Network, Sharing};
 use crate::master::Plan;
@@ -23,66 +24,84 @@ impl Prefork {
         if let Some(problem) = self.problem.take() {
             return Err(problem);
         }
-        check_form(self.serve.form, &self.serving.tls)?;
-        self.check_tls()?;
+        let tls = self.tls_options();
+        check_form(self.serve.form, &tls)?;
+        self.check_tls(&tls)?;
         let endpoints = self.endpoints(&activated)?;
         // A system that does not tell has at least one.
-        let workers = self.workers.unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
-        let (privileges, cpus) = self.privileges.resolve(bound)?;
+        let workers = self
+            .get(&options::WORKERS)
+            .unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
+        let (privileges, cpus) = self.privileges(bound)?;
+        let mut sockets = self.socket_options();
         if bound.files.is_none() {
-            self.resolve_unix_owner()?;
+            self.resolve_unix_owner(&mut sockets)?;
         }
+        let recover = RecoverPolicy::new(
+            self.get(&options::RECOVER),
+            self.get(&options::RECOVER_WINDOW),
+            self.get_or_default(&options::RECOVER_INTERVAL),
+        );
         Ok(Plan {
             endpoints,
             activated,
-            sharing: if self.reuseport { Sharing::Reuseport } else { Sharing::Shared },
-            sockets: self.sockets,
-            health: self.health.clone(),
+            sharing: if self.get_or_default(&options::REUSEPORT) {
+                Sharing::Reuseport
+            } else {
+                Sharing::Shared
+            },
+            sockets,
+            health: self.get(&options::HEALTH),
             settings: Settings {
                 workers,
-                most_workers: MAX_WORKERS,
-                stop_delay: self.stop_delay,
-                reload_parallel: self.reload_parallel,
-                max_lifetime: self.max_lifetime,
-                recover: RecoverPolicy::new(self.recover, self.recover_window, self.recover_interval),
-                grace: self.shutdown_grace,
-                start_timeout: self.start_timeout,
+                most_workers: usize::try_from(options::WORKERS_MAX).unwrap_or(usize::MAX),
+                stop_delay: self.get_or_default(&options::STOP_DELAY),
+                reload_parallel: self.get_or_default(&options::RELOAD_PARALLEL),
+                max_lifetime: self.get(&options::MAX_LIFETIME),
+                recover,
+                grace: self.get_or_default(&options::SHUTDOWN_GRACE),
+                start_timeout: self.get_or_default(&options::START_TIMEOUT),
             },
             privileges,
-            title: self.title.clone().unwrap_or_else(default_title),
+            title: self.get(&options::TITLE).unwrap_or_else(default_title),
             cpus,
             hooks: self.hooks.clone(),
-            tls: self.serving.tls.clone(),
+            tls,
             logger: self.logger.clone(),
-            stop: self.stop.clone(),
+            stop: self.handle.clone(),
         })
     }
 
     /// The addresses, which the serve function's listeners have to fit.
     fn endpoints(&self, activated: &[Activated]) -> Result<Vec<Endpoint>, Error> {
-        let addrs = match self.addrs.as_slice() {
-            [] => {
-                let default = self.network.unwrap_or_default().default_addr();
-                vec![default.ok_or_else(|| bad("addr", "unset", "the path of a Unix socket"))?]
+        let network = self.get::<Network>(&options::NETWORK);
+        let addrs = match self.get::<Vec<String>>(&options::ADDR) {
+            Some(addrs) => addrs,
+            None => {
+                let default = default_addr(network.unwrap_or_default());
+                vec![default.ok_or_else(|| bad("addr", "unset", "the path of a Unix socket"))?.to_owned()]
             }
-            addrs => addrs.iter().map(String::as_str).collect(),
         };
-        let written: Vec<Endpoint> = addrs.iter().map(|addr| Endpoint::new(addr, self.network)).collect();
+        let written: Vec<Endpoint> = addrs.iter().map(|addr| Endpoint::new(addr, network)).collect();
         let endpoints = self.or_activated(written, activated);
         check_demand(self.serve.demand, &endpoints, activated)?;
         let is_unix = |endpoint: &&Endpoint| endpoint.network == Network::Unix;
         if let (false, Some(unix)) = (sys::HAS_UNIX_SOCKETS, endpoints.iter().find(is_unix)) {
             return Err(bad("addr", &unix.addr, "`host:port`: this system has no Unix sockets"));
         }
-        if self.reuseport && endpoints.iter().all(|endpoint| is_unix(&endpoint)) {
-            return Err(bad("reuseport", true, "`false`: Unix sockets are always shared"));
+        if self.get_or_default(&options::REUSEPORT) && endpoints.iter().all(|endpoint| is_unix(&endpoint)) {
+            return Err(bad(
+                self.name_of(&options::REUSEPORT),
+                true,
+                "`false`: Unix sockets are always shared",
+            ));
         }
         Ok(endpoints)
     }
 
     /// Certificate and key are a pair; and what is asked of TLS must not be ignored in silence.
-    fn check_tls(&self) -> Result<(), Error> {
-        let tls::TlsOptions { cert, key, client_ca, .. } = &self.serving.tls;
+    fn check_tls(&self, tls: &tls::TlsOptions) -> Result<(), Error> {
+        let tls::TlsOptions { cert, key, client_ca, .. } = tls;
         let takes_tls = self.serve.needs_tls || self.serve.form != TlsForm::Plain;
         match (cert, key) {
             (Some(_), None) => {
@@ -97,16 +116,18 @@ impl Prefork {
                 "a certificate, which the serve function needs: set `cert` and `key`, or PREFORK_CERT and \
                  PREFORK_KEY",
             )),
-            (Some(PemSource::File(path)), _) if !takes_tls && !self.said.contains("cert") => Err(bad(
-                "PREFORK_CERT",
-                path.display(),
-                "nothing: the serve function of this program takes no certificate",
-            )),
+            (Some(PemSource::File(path)), _) if !takes_tls && !self.program.contains(&options::CERT) => {
+                Err(bad(
+                    "PREFORK_CERT",
+                    path.display(),
+                    "nothing: the serve function of this program takes no certificate",
+                ))
+            }
             _ => Ok(()),
         }?;
         match client_ca {
             Some(origin) if !self.serve.needs_tls || cert.is_none() => Err(bad(
-                if self.said.contains("client_ca") { "client_ca" } else { "PREFORK_CLIENT_CA" },
+                self.name_of(&options::CLIENT_CA),
                 origin,
                 "a serve function that takes `Arc<rustls::ServerConfig>` beside it, or nobody would look at \
                  what clients show",
@@ -135,15 +156,24 @@ impl Prefork {
                 ));
             }
         }
-        if !named && !self.addrs.is_empty() {
-            let (event, addrs) = (self.logger.event("activated"), self.addrs.join(", "));
+        if let Some(addrs) = self.get::<Vec<String>>(&options::ADDR).filter(|_| !named) {
+            let (event, addrs) = (self.logger.event("activated"), addrs.join(", "));
             event.info(format_args!("the service manager says where to listen, in place of {addrs}"));
         }
-        if self.reuseport {
+        if self.get_or_default(&options::REUSEPORT) {
             let event = self.logger.event("idle_reuseport");
             event.warn("reuseport has no effect on the service manager's sockets, which all children share");
         }
         endpoints
+    }
+}
+
+/// Where a fleet listens by default: the loopback interface, port 8080. A Unix socket has no default.
+fn default_addr(network: Network) -> Option<&'static str> {
+    match network {
+        Network::Tcp6 => Some("[::1]:8080"),
+        Network::Unix => None,
+        _ => Some("127.0.0.1:8080"),
     }
 }
 

@@ -1,23 +1,15 @@
 //! Options of the listening sockets.
 
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::Prefork;
-use super::privilege_options::NamedValue;
-use super::value::{FileMode, LONGEST, OptionValue, bad};
-use crate::error::Error;
-use crate::listen::Network;
-use crate::sys;
+use prefork_options as options;
+use prefork_options::FileMode;
 
-/// `listen` takes a C `int`.
-pub(super) const BACKLOGS: RangeInclusive<u32> = 1..=i32::MAX as u32;
-/// So does the socket option.
-pub(super) const QUEUES: RangeInclusive<u32> = BACKLOGS;
-/// The kernel counts seconds, in 16 bits.
-const IDLE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(32_767);
-/// The kernel counts seconds here too, and gives up after a few minutes whatever it is told.
-const DEFER: RangeInclusive<Duration> = Duration::from_secs(1)..=LONGEST;
+use super::Prefork;
+use super::values::{OptionValue, bad};
+use crate::error::Error;
+use crate::listen::{Network, SocketOptions};
+use crate::sys;
 
 /// # Where and how to listen
 impl Prefork {
@@ -50,107 +42,107 @@ impl Prefork {
     /// Prefork::new(serve).addrs(["127.0.0.1:80", "[::1]:80", "unix:/run/app.sock"]).run()?;
     /// # Ok::<(), prefork::Error>(())
     /// ```
-    pub fn addrs(mut self, addrs: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
-        self.note_author("addr");
-        self.addrs = addrs.into_iter().map(|addr| addr.as_ref().to_owned()).collect();
-        self
+    pub fn addrs(self, addrs: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        let addrs: Vec<String> = addrs.into_iter().map(|addr| addr.as_ref().to_owned()).collect();
+        self.put(&options::ADDR, addrs)
     }
 
     /// The network, as a [`Network`] or as `"tcp4"`, `"tcp6"`, `"tcp"` or `"unix"`. Default: tcp4, or
     /// tcp6 if the address is an IPv6 literal.
-    pub fn network(mut self, network: impl OptionValue<Network>) -> Self {
-        self.network = self.read("network", network).or(self.network);
-        self
+    pub fn network(self, network: impl OptionValue<Network>) -> Self {
+        self.set(&options::NETWORK, network)
     }
 
     /// Whether each slot has a socket of its own, over which the kernel spreads new connections.
     /// Default: no, all children accept from one. Windows has this mode only; a Unix socket is always
     /// shared.
-    pub fn reuseport(mut self, reuseport: bool) -> Self {
-        self.reuseport = self.read("reuseport", reuseport).unwrap_or(self.reuseport);
-        self
+    pub fn reuseport(self, reuseport: bool) -> Self {
+        self.put(&options::REUSEPORT, reuseport)
     }
 
     /// How many connections may wait to be accepted. Default: the system's maximum.
-    pub fn backlog(mut self, backlog: u32) -> Self {
-        let backlog = self.read_in("backlog", backlog, BACKLOGS);
-        self.sockets.backlog = backlog.and_then(|backlog| i32::try_from(backlog).ok());
-        self
+    pub fn backlog(self, backlog: u32) -> Self {
+        self.put(&options::BACKLOG, backlog)
     }
 
     /// Whether connections send small pieces at once (`TCP_NODELAY`, set on the listener, from which
     /// connections inherit it). Default: no.
-    pub fn nodelay(mut self, nodelay: bool) -> Self {
-        self.sockets.nodelay = self.read("nodelay", nodelay).unwrap_or(false);
-        self
+    pub fn nodelay(self, nodelay: bool) -> Self {
+        self.put(&options::NODELAY, nodelay)
     }
 
     /// How long a connection may be silent until the system asks whether its other end is there
     /// (`SO_KEEPALIVE`, `TCP_KEEPIDLE`; inherited from the listener). From 1 s on. Default: it never
     /// asks.
-    pub fn keepalive(mut self, idle: impl OptionValue<Duration>) -> Self {
-        self.sockets.keepalive = self.read_in("keepalive", idle, IDLE).or(self.sockets.keepalive);
-        self
+    pub fn keepalive(self, idle: impl OptionValue<Duration>) -> Self {
+        self.set(&options::KEEPALIVE, idle)
     }
 
     /// Lets `accept` have a connection only when its first data is there, for which it waits about
     /// this long (`TCP_DEFER_ACCEPT`, on Linux). From 1 s on. Default: at once.
-    pub fn defer_accept(mut self, limit: impl OptionValue<Duration>) -> Self {
-        let limit = self.read_in("defer_accept", limit, DEFER);
-        self.sockets.defer_accept = limit.or(self.sockets.defer_accept);
-        self
+    pub fn defer_accept(self, limit: impl OptionValue<Duration>) -> Self {
+        self.set(&options::DEFER_ACCEPT, limit)
     }
 
     /// Takes data with the first packet of clients that have been here before, of so many connections
     /// at a time (`TCP_FASTOPEN`, on Linux; wants bit 2 of `net.ipv4.tcp_fastopen`). Such data may
     /// come twice: for requests that may be repeated. Default: it does not.
-    pub fn fastopen(mut self, queue: u32) -> Self {
-        self.sockets.fastopen = self.read_in("fastopen", queue, QUEUES).or(self.sockets.fastopen);
-        self
+    pub fn fastopen(self, queue: u32) -> Self {
+        self.put(&options::FASTOPEN, queue)
     }
 
     /// The permissions of a Unix socket's file, such as `0o660` or `"660"`: who may connect. Default:
     /// what the mask of the process leaves.
-    pub fn unix_mode(mut self, mode: impl OptionValue<FileMode>) -> Self {
-        let mode = self.read("unix_mode", mode).map(|FileMode(mode)| mode);
-        self.sockets.file.mode = mode.or(self.sockets.file.mode);
-        self
+    pub fn unix_mode(self, mode: impl OptionValue<FileMode>) -> Self {
+        self.set(&options::UNIX_MODE, mode)
     }
 
     /// The owner of a Unix socket's file: `"user"`, `"user:group"` or `":group"`, by name or number.
     /// Giving it to another user takes root. Default: whoever runs the master.
-    pub fn unix_owner(mut self, owner: impl AsRef<str>) -> Self {
-        let option = self.note_author("unix_owner");
-        self.unix_owner = Some(NamedValue { option, value: owner.as_ref().to_owned() });
-        self
+    pub fn unix_owner(self, owner: impl AsRef<str>) -> Self {
+        self.put(&options::UNIX_OWNER, owner.as_ref().to_owned())
     }
 
     /// Where the master answers questions of health over HTTP, beside the fleet's own address:
     /// `/livez`, whether the supervisor gets on; `/readyz`, whether the fleet has started, serves, and
     /// was not asked to stop; `/status`, how it is, in JSON. Anybody who reaches the address may ask.
     /// Default: nowhere.
-    pub fn health(mut self, addr: impl AsRef<str>) -> Self {
-        self.note_author("health");
-        self.health = Some(addr.as_ref().to_owned());
-        self
+    pub fn health(self, addr: impl AsRef<str>) -> Self {
+        self.put(&options::HEALTH, addr.as_ref().to_owned())
     }
 
-    /// Finds out who owns the files of Unix sockets.
-    pub(super) fn resolve_unix_owner(&mut self) -> Result<(), Error> {
-        let Some(NamedValue { option, value }) = &self.unix_owner else { return Ok(()) };
+    /// The options of the listening sockets, as the runtime takes them; the owner of Unix sockets is
+    /// [`resolve_unix_owner`](Self::resolve_unix_owner)'s.
+    pub(super) fn socket_options(&self) -> SocketOptions {
+        let mut sockets = SocketOptions {
+            backlog: self.get::<u32>(&options::BACKLOG).and_then(|backlog| i32::try_from(backlog).ok()),
+            nodelay: self.get_or_default(&options::NODELAY),
+            keepalive: self.get(&options::KEEPALIVE),
+            defer_accept: self.get(&options::DEFER_ACCEPT),
+            fastopen: self.get(&options::FASTOPEN),
+            ..SocketOptions::default()
+        };
+        sockets.file.mode = self.get(&options::UNIX_MODE).map(|FileMode(mode)| mode);
+        sockets
+    }
+
+    /// Looks up the owner of Unix sockets' files.
+    pub(super) fn resolve_unix_owner(&self, sockets: &mut SocketOptions) -> Result<(), Error> {
+        let Some(value) = self.get::<String>(&options::UNIX_OWNER) else { return Ok(()) };
+        let option = || self.name_of(&options::UNIX_OWNER);
         let lookup = |source| Error::Privileges { attempt: format!("look up the owner {value}"), source };
-        let (user, group) = value.split_once(':').unwrap_or((value, ""));
+        let (user, group) = value.split_once(':').unwrap_or((&value, ""));
         if !user.is_empty() {
             let found = sys::find_user(user).map_err(lookup)?.map(|found| found.uid);
             // A number needs no entry.
             let uid = found.or_else(|| user.parse().ok());
-            let unknown = || bad(option, value, format!("a user of this system; there is no `{user}`"));
-            self.sockets.file.user = Some(uid.ok_or_else(unknown)?);
+            let unknown = || bad(option(), &value, format!("a user of this system; there is no `{user}`"));
+            sockets.file.user = Some(uid.ok_or_else(unknown)?);
         }
         if !group.is_empty() {
-            let unknown = || bad(option, value, format!("a group of this system; there is no `{group}`"));
+            let unknown = || bad(option(), &value, format!("a group of this system; there is no `{group}`"));
             let gid = sys::find_group(group).map_err(lookup)?;
-            self.sockets.file.group = Some(gid.ok_or_else(unknown)?);
+            sockets.file.group = Some(gid.ok_or_else(unknown)?);
         }
         Ok(())
     }

@@ -2,8 +2,11 @@
 
 use std::path::PathBuf;
 
+use prefork_options as options;
+use prefork_options::{OptionRow, Value};
+
 use super::Prefork;
-use crate::tls::PemSource;
+use crate::tls::{self, PemSource};
 
 /// # TLS
 impl Prefork {
@@ -12,61 +15,64 @@ impl Prefork {
     ///
     /// They are for a serve function that takes the paths (`&Path, &Path`) or, with the feature
     /// `rustls`, an `Arc<rustls::ServerConfig>`.
-    pub fn cert_files(mut self, cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
-        self.note_author("cert");
-        self.note_author("key");
-        self.serving.tls.cert = Some(PemSource::File(cert.into()));
-        self.serving.tls.key = Some(PemSource::File(key.into()));
-        self
+    pub fn cert_files(self, cert: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        self.put(&options::CERT, cert.into()).put(&options::KEY, key.into())
     }
 
     /// TLS certificate chain and private key, as PEM text: checked in the master, handed to a
     /// serve function that takes `&[u8], &[u8]` or, with the feature `rustls`, an
     /// `Arc<rustls::ServerConfig>`.
-    pub fn cert_pem(mut self, cert: impl AsRef<[u8]>, key: impl AsRef<[u8]>) -> Self {
-        self.note_author("cert");
-        self.note_author("key");
-        self.serving.tls.cert = Some(PemSource::Embedded(cert.as_ref().to_vec()));
-        self.serving.tls.key = Some(PemSource::Embedded(key.as_ref().to_vec()));
-        self
+    pub fn cert_pem(self, cert: impl AsRef<[u8]>, key: impl AsRef<[u8]>) -> Self {
+        self.put(&options::CERT_PEM, cert.as_ref().to_vec()).put(&options::KEY_PEM, key.as_ref().to_vec())
     }
 
-    /// Who vouches for clients: a PEM file of certificates. A client then has to show one that is
-    /// signed by one of these. For a serve function that takes an `Arc<rustls::ServerConfig>`.
+    /// CA certificates for mutual TLS, a PEM file: clients must present a certificate that is signed by
+    /// one of them. For a serve function that takes an `Arc<rustls::ServerConfig>`.
     ///
-    /// Default: clients show nothing.
+    /// Default: no client certificates.
     #[cfg(feature = "rustls")]
-    pub fn client_ca(mut self, path: impl Into<PathBuf>) -> Self {
-        self.note_author("client_ca");
-        self.serving.tls.client_ca = Some(PemSource::File(path.into()));
-        self
+    #[cfg_attr(docsrs, doc(cfg(feature = "rustls")))]
+    pub fn client_ca(self, path: impl Into<PathBuf>) -> Self {
+        self.put(&options::CLIENT_CA, path.into())
     }
 
     /// [`client_ca`](Self::client_ca) as PEM text.
     #[cfg(feature = "rustls")]
-    pub fn client_ca_pem(mut self, pem: impl AsRef<[u8]>) -> Self {
-        self.note_author("client_ca");
-        self.serving.tls.client_ca = Some(PemSource::Embedded(pem.as_ref().to_vec()));
-        self
+    #[cfg_attr(docsrs, doc(cfg(feature = "rustls")))]
+    pub fn client_ca_pem(self, pem: impl AsRef<[u8]>) -> Self {
+        self.put(&options::CLIENT_CA_PEM, pem.as_ref().to_vec())
     }
 
-    /// The protocols that the server speaks over TLS (ALPN), the most wanted first; with none, clients
-    /// are told nothing. For a serve function that takes an `Arc<rustls::ServerConfig>`.
+    /// ALPN protocols, in order of preference; with none, clients are told nothing. For a serve
+    /// function that takes an `Arc<rustls::ServerConfig>`.
     ///
-    /// Default: `h2` and `http/1.1`. A server that speaks no HTTP/2 has to say so here, for most
-    /// clients prefer it.
+    /// Default: `h2` and `http/1.1`. A server without HTTP/2 has to set this option, because most
+    /// clients prefer HTTP/2.
     #[cfg(feature = "rustls")]
-    pub fn alpn(mut self, protocols: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
-        let option = self.note_author("alpn");
-        let mut names = Vec::new();
-        for protocol in protocols {
-            let name = protocol.as_ref();
-            if !(1..=255).contains(&name.len()) {
-                self.refuse(super::value::bad(option, name, "names of 1 to 255 bytes, such as `http/1.1`"));
-            }
-            names.push(name.as_bytes().to_vec());
+    #[cfg_attr(docsrs, doc(cfg(feature = "rustls")))]
+    pub fn alpn(self, protocols: impl IntoIterator<Item = impl AsRef<str>>) -> Self {
+        let names: Vec<String> = protocols.into_iter().map(|name| name.as_ref().to_owned()).collect();
+        self.put(&options::ALPN, names)
+    }
+
+    /// The TLS options, as the runtime takes them.
+    pub(super) fn tls_options(&self) -> tls::TlsOptions {
+        tls::TlsOptions {
+            cert: self.pem_source(&options::CERT),
+            key: self.pem_source(&options::KEY),
+            client_ca: self.pem_source(&options::CLIENT_CA),
+            #[cfg(feature = "rustls")]
+            alpn: self
+                .get::<Vec<String>>(&options::ALPN)
+                .map(|names| names.into_iter().map(String::into_bytes).collect()),
         }
-        self.serving.tls.alpn = Some(names);
-        self
+    }
+
+    fn pem_source(&self, row: &OptionRow) -> Option<PemSource> {
+        match self.get::<Value>(row)? {
+            Value::Path(path) => Some(PemSource::File(path)),
+            Value::Pem(pem) => Some(PemSource::Embedded(pem)),
+            _ => None,
+        }
     }
 }

@@ -45,7 +45,7 @@ fn all() -> Vec<(Error, &'static str)> {
         ),
         (
             Error::BadOption {
-                option: "workers",
+                option: "workers".to_owned(),
                 value: "0".to_owned(),
                 expected: "a number from 1".to_owned(),
             },

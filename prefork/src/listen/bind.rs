@@ -35,9 +35,9 @@ impl SocketOptions {
     ///
     /// [`Error::BadOption`] if the system does not have an option that is wanted.
     pub(super) fn apply(&self, socket: &Socket) -> Result<(), Error> {
-        let set = |option, value: String, outcome: io::Result<()>| {
+        let set = |option: &str, value: String, outcome: io::Result<()>| {
             outcome.map_err(|error| Error::BadOption {
-                option,
+                option: option.to_owned(),
                 value,
                 expected: match error.kind() {
                     io::ErrorKind::Unsupported => "no value: this system has no such option".to_owned(),

@@ -10,11 +10,10 @@ mod bind;
 mod group;
 mod socket_set;
 
-use std::fmt;
 use std::io;
 use std::net::{IpAddr, TcpListener};
-use std::str::FromStr;
 
+pub use prefork_options::Network;
 use socket2::{Domain, Socket};
 
 use crate::sys::{self, UnixListener};
@@ -23,65 +22,13 @@ pub(crate) use address::Endpoint;
 pub(crate) use bind::{SocketOptions, listen_beside};
 pub(crate) use socket_set::{Passed, SocketSet};
 
-/// What the fleet listens on: which IP versions, or a Unix socket; the seed's `Network`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[non_exhaustive]
-pub enum Network {
-    /// `"tcp"`: whatever the address says; without a host, IPv4 and IPv6 on one socket.
-    Tcp,
-    /// `"tcp4"`: IPv4 only. The default.
-    #[default]
-    Tcp4,
-    /// `"tcp6"`: IPv6 only, also where the system would map IPv4 onto it.
-    Tcp6,
-    /// `"unix"`: a Unix socket, whose address is a path or, on Linux, an abstract name after an `@`.
-    Unix,
-}
-
-impl Network {
-    /// Where a fleet listens that was told nothing: the loopback interface, port 8080. There is no
-    /// such place for a Unix socket.
-    pub(crate) fn default_addr(self) -> Option<&'static str> {
-        match self {
-            Self::Tcp | Self::Tcp4 => Some("127.0.0.1:8080"),
-            Self::Tcp6 => Some("[::1]:8080"),
-            Self::Unix => None,
-        }
-    }
-
-    fn admits(self, ip: IpAddr) -> bool {
-        match self {
-            Self::Tcp => true,
-            Self::Tcp4 => ip.is_ipv4(),
-            Self::Tcp6 => ip.is_ipv6(),
-            Self::Unix => false,
-        }
-    }
-}
-
-impl fmt::Display for Network {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Tcp => "tcp",
-            Self::Tcp4 => "tcp4",
-            Self::Tcp6 => "tcp6",
-            Self::Unix => "unix",
-        })
-    }
-}
-
-impl FromStr for Network {
-    type Err = String;
-
-    /// Reads `tcp`, `tcp4`, `tcp6` or `unix`; the error says so.
-    fn from_str(name: &str) -> Result<Self, String> {
-        match name {
-            "tcp" => Ok(Self::Tcp),
-            "tcp4" => Ok(Self::Tcp4),
-            "tcp6" => Ok(Self::Tcp6),
-            "unix" => Ok(Self::Unix),
-            _ => Err("`tcp4`, `tcp6`, `tcp` or `unix`".to_owned()),
-        }
+/// Whether addresses of a network include this one.
+fn admits(network: Network, ip: IpAddr) -> bool {
+    match network {
+        Network::Tcp => true,
+        Network::Tcp4 => ip.is_ipv4(),
+        Network::Tcp6 => ip.is_ipv6(),
+        _ => false,
     }
 }
 

@@ -29,17 +29,8 @@ pub enum Blocking {}
 #[non_exhaustive]
 pub enum Async {}
 
-/// Which runtime an `async` serve function gets, one in each child.
 #[cfg(feature = "tokio")]
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum Runtime {
-    /// `"current_thread"`: the fleet's processes are the parallelism. The default.
-    #[default]
-    CurrentThread,
-    /// `"multi_thread"`: a thread per core in every child; wants few workers.
-    MultiThread,
-}
+pub use prefork_options::Runtime;
 
 /// What a child needs to know of the options.
 #[derive(Debug, Clone, Default)]
@@ -234,8 +225,8 @@ impl ServeFn {
 fn build<Kind>(context: &ServeContext<Kind>) -> io::Result<tokio::runtime::Runtime> {
     use tokio::runtime::Builder;
     let mut builder = match context.options.runtime {
-        Runtime::CurrentThread => Builder::new_current_thread(),
         Runtime::MultiThread => Builder::new_multi_thread(),
+        _ => Builder::new_current_thread(),
     };
     #[cfg(feature = "tracing")]
     {

@@ -1,0 +1,517 @@
+//! The rows. Their order is that of messages and of the reference.
+
+use std::time::Duration;
+
+use crate::kind::LONGEST;
+use crate::{Default, Kind, OptionRow};
+
+/// More children than any machine has use for; a bound for typing mistakes.
+pub const WORKERS_MAX: u32 = 4096;
+/// `listen` and the socket options take a C `int`.
+const I32_MAX: u64 = 0x7fff_ffff;
+/// The runtime counts failures in a `u32`.
+const FAILURES_MAX: u64 = 0xffff_ffff;
+/// No kernel lets a process have more. Below 16 a child cannot take its listener.
+const OPEN_FILES_MAX: u64 = 1 << 30;
+/// Where zero has no meaning; timers do not tell shorter durations from zero.
+const MILLISECOND: Duration = Duration::from_millis(1);
+/// The kernel's unit for socket timeouts.
+const SECOND: Duration = Duration::from_secs(1);
+/// The kernel keeps seconds in 16 bits.
+const KEEPALIVE_MAX: Duration = Duration::from_secs(32_767);
+/// A child that is shorter of time than this may just not have been scheduled.
+const HANG_MIN: Duration = Duration::from_millis(100);
+
+/// Defines each row as a constant, and the list of all.
+macro_rules! rows {
+    ($($constant:ident = $row:expr;)*) => {
+        $(
+            #[doc = concat!("See [`OPTIONS`]: the row of `", stringify!($constant), "`.")]
+            pub const $constant: OptionRow = $row;
+        )*
+
+        /// Every option, in the order of the reference.
+        pub static OPTIONS: &[&OptionRow] = &[$(&$constant),*];
+    };
+}
+
+/// What most rows share: no alias, no feature, not in the environment.
+const PLAIN: OptionRow = OptionRow {
+    name: "",
+    kind: Kind::Switch,
+    default: Default::Value("false"),
+    example: "true",
+    environment: false,
+    aliases: &[],
+    feature: None,
+    sets: None,
+    doc: "",
+};
+
+rows! {
+    ADDR = OptionRow {
+        name: "addr",
+        kind: Kind::Addrs,
+        default: Default::Rule("port 8080 of the loopback interface"),
+        example: r#""127.0.0.1:8080""#,
+        environment: true,
+        aliases: &["address", "bind", "host", "listen", "listenaddr", "port", "addresses", "addrs"],
+        doc: "Where to listen; several addresses in brackets, or with commas in the environment. `host:port`, `:port` (every interface), `[v6 address]:port`; port 0 is any free port. `unix:/path` is a Unix socket, on Linux `unix:@name` one with an abstract name. `systemd:name` is a socket that the service manager opened.",
+        ..PLAIN
+    };
+    NETWORK = OptionRow {
+        name: "network",
+        kind: Kind::Network,
+        default: Default::Rule("`tcp4`, or `tcp6` for an IPv6 address"),
+        example: r#""tcp4""#,
+        environment: true,
+        aliases: &["protocol"],
+        doc: "The IP versions to listen on, or `unix` if the address is a path. `tcp6` is IPv6 only; `tcp` without a host is both on one socket.",
+        ..PLAIN
+    };
+    REUSEPORT = OptionRow {
+        name: "reuseport",
+        kind: Kind::Switch,
+        default: Default::Value("false"),
+        example: "true",
+        environment: true,
+        doc: "A listening socket for each child, over which the kernel spreads new connections, in place of one socket that all children share. Windows has this mode only. A Unix socket is always shared.",
+        ..PLAIN
+    };
+    WORKERS = OptionRow {
+        name: "workers",
+        kind: Kind::Count(1, WORKERS_MAX as u64),
+        default: Default::Rule("one per core available to the process"),
+        example: "4",
+        environment: true,
+        aliases: &["children", "concurrency", "numworkers", "processes", "threads", "workerprocesses"],
+        doc: "Number of children. The default respects CPU affinity and cgroup quotas.",
+        ..PLAIN
+    };
+    RECOVER = OptionRow {
+        name: "recover",
+        kind: Kind::Count(0, FAILURES_MAX),
+        default: Default::Rule("5, within 60 s"),
+        example: "5",
+        environment: true,
+        aliases: &["maxrestarts", "recoverthreshold", "restarts", "retries"],
+        doc: "Number of child failures that are recovered; one more stops the fleet with an error. Counted in `recover_window`, without it over the master's whole life.",
+        ..PLAIN
+    };
+    RECOVER_WINDOW = OptionRow {
+        name: "recover_window",
+        kind: Kind::Duration(MILLISECOND, LONGEST),
+        default: Default::Rule("the master's life if `recover` is set, else 60 s"),
+        example: r#""60s""#,
+        environment: true,
+        doc: "How long a failure counts.",
+        ..PLAIN
+    };
+    RECOVER_INTERVAL = OptionRow {
+        name: "recover_interval",
+        kind: Kind::Duration(Duration::ZERO, LONGEST),
+        default: Default::Value("0s"),
+        example: r#""1s""#,
+        environment: true,
+        aliases: &["recoverdelay", "restartdelay"],
+        doc: "Delay before a child that ended is replaced. A slot whose children keep failing before they are ready waits longer, up to 30 s.",
+        ..PLAIN
+    };
+    SHUTDOWN_GRACE = OptionRow {
+        name: "shutdown_grace",
+        kind: Kind::Duration(Duration::ZERO, LONGEST),
+        default: Default::Value("5s"),
+        example: r#""5s""#,
+        environment: true,
+        aliases: &["grace", "graceperiod", "gracefultimeout", "shutdowngraceperiod", "shutdowntimeout", "stoptimeout"],
+        doc: "Time a child has to finish accepted connections once it is asked to stop; then it is killed.",
+        ..PLAIN
+    };
+    START_TIMEOUT = OptionRow {
+        name: "start_timeout",
+        kind: Kind::Duration(MILLISECOND, LONGEST),
+        default: Default::Value("60s"),
+        example: r#""60s""#,
+        environment: true,
+        aliases: &["boottimeout", "readytimeout", "startuptimeout"],
+        doc: "Time a child has to become ready; then it is killed, which counts as a failure.",
+        ..PLAIN
+    };
+    READY = OptionRow {
+        name: "ready",
+        kind: Kind::Readiness,
+        default: Default::Value("auto"),
+        example: r#""manual""#,
+        aliases: &["readiness"],
+        doc: "When a child is ready: when its serve function is about to be called (`auto`), or when it calls `ChildContext::ready` (`manual`).",
+        ..PLAIN
+    };
+    STOP_DELAY = OptionRow {
+        name: "stop_delay",
+        kind: Kind::Duration(Duration::ZERO, LONGEST),
+        default: Default::Value("0s"),
+        example: r#""10s""#,
+        environment: true,
+        aliases: &["draindelay"],
+        doc: "Time during which the fleet goes on accepting after it was asked to stop, for load balancers that notice late.",
+        ..PLAIN
+    };
+    RELOAD_PARALLEL = OptionRow {
+        name: "reload_parallel",
+        kind: Kind::Count(1, WORKERS_MAX as u64),
+        default: Default::Value("1"),
+        example: "2",
+        environment: true,
+        doc: "Number of children that a reload replaces at the same time.",
+        ..PLAIN
+    };
+    MAX_LIFETIME = OptionRow {
+        name: "max_lifetime",
+        kind: Kind::Duration(MILLISECOND, LONGEST),
+        default: Default::Rule("unlimited"),
+        example: r#""24h""#,
+        environment: true,
+        aliases: &["maxage", "lifetime"],
+        doc: "Age at which a child is replaced, new before old. Each child's own limit is up to a tenth shorter, so that children of the same age are not replaced at once.",
+        ..PLAIN
+    };
+    MAX_RSS = OptionRow {
+        name: "max_rss",
+        kind: Kind::Size,
+        default: Default::Rule("unlimited"),
+        example: r#""512MiB""#,
+        environment: true,
+        aliases: &["maxmemory", "memorylimit"],
+        doc: "Resident memory at which a child is replaced, new before old, in bytes or with a unit.",
+        ..PLAIN
+    };
+    HANG_TIMEOUT = OptionRow {
+        name: "hang_timeout",
+        kind: Kind::Duration(HANG_MIN, LONGEST),
+        default: Default::Rule("unlimited"),
+        example: r#""30s""#,
+        environment: true,
+        aliases: &["watchdog", "timeout"],
+        doc: "Time that an `async` child's runtime may make no progress, and that a `ChildContext::busy` may last; then the child logs where its threads are, aborts, and has failed. Neither an idle child nor a suspended machine counts as a hang.",
+        ..PLAIN
+    };
+    NODELAY = OptionRow {
+        name: "nodelay",
+        kind: Kind::Switch,
+        default: Default::Value("false"),
+        example: "true",
+        environment: true,
+        aliases: &["tcpnodelay"],
+        doc: "Sends small segments at once (`TCP_NODELAY`, inherited by accepted connections).",
+        ..PLAIN
+    };
+    KEEPALIVE = OptionRow {
+        name: "keepalive",
+        kind: Kind::Duration(SECOND, KEEPALIVE_MAX),
+        default: Default::Rule("off"),
+        example: r#""60s""#,
+        environment: true,
+        aliases: &["keepalivetimeout"],
+        doc: "Idle time after which the kernel probes whether the other end is alive (`SO_KEEPALIVE`, `TCP_KEEPIDLE`, inherited by accepted connections). The kernel's limit is 32,767 s.",
+        ..PLAIN
+    };
+    DEFER_ACCEPT = OptionRow {
+        name: "defer_accept",
+        kind: Kind::Duration(SECOND, LONGEST),
+        default: Default::Rule("off"),
+        example: r#""5s""#,
+        environment: true,
+        doc: "`accept` returns a connection only when its first data has arrived, or after about this time (`TCP_DEFER_ACCEPT`). Linux only.",
+        ..PLAIN
+    };
+    FASTOPEN = OptionRow {
+        name: "fastopen",
+        kind: Kind::Count(1, I32_MAX),
+        default: Default::Rule("off"),
+        example: "256",
+        environment: true,
+        aliases: &["tcpfastopen"],
+        doc: "Accepts data with the first packet of up to so many pending connections (`TCP_FASTOPEN`; needs bit 2 of `net.ipv4.tcp_fastopen`). Such data may arrive twice. Linux only.",
+        ..PLAIN
+    };
+    UNIX_MODE = OptionRow {
+        name: "unix_mode",
+        kind: Kind::Mode,
+        default: Default::Rule("what the process's umask leaves"),
+        example: "0o660",
+        environment: true,
+        aliases: &["socketmode", "mode", "umask"],
+        doc: "Permissions of a Unix socket's file: who may connect.",
+        ..PLAIN
+    };
+    UNIX_OWNER = OptionRow {
+        name: "unix_owner",
+        kind: Kind::Owner,
+        default: Default::Rule("the master's user"),
+        example: r#""www-data""#,
+        environment: true,
+        aliases: &["socketowner"],
+        doc: "Owner of a Unix socket's file: `user`, `user:group` or `:group`, by name or number. Changing the user needs root.",
+        ..PLAIN
+    };
+    HEALTH = OptionRow {
+        name: "health",
+        kind: Kind::TcpAddr,
+        default: Default::Rule("off"),
+        example: r#""127.0.0.1:9090""#,
+        environment: true,
+        aliases: &["healthaddr", "healthcheck", "livez", "readyz", "probe"],
+        doc: "Address of the health endpoint, served by the master over HTTP: `/livez`, `/readyz` and `/status`.",
+        ..PLAIN
+    };
+    BACKLOG = OptionRow {
+        name: "backlog",
+        kind: Kind::Count(1, I32_MAX),
+        default: Default::Rule("the system's maximum"),
+        example: "1024",
+        environment: true,
+        doc: "Number of connections that may wait to be accepted.",
+        ..PLAIN
+    };
+    CERT = OptionRow {
+        name: "cert",
+        kind: Kind::File,
+        default: Default::Rule("no TLS"),
+        example: r#""cert.pem""#,
+        environment: true,
+        aliases: &["certfile", "certificate", "tlscert"],
+        doc: "TLS certificate chain, a PEM file; goes with `key`.",
+        ..PLAIN
+    };
+    KEY = OptionRow {
+        name: "key",
+        kind: Kind::File,
+        default: Default::Rule("no TLS"),
+        example: r#""key.pem""#,
+        environment: true,
+        aliases: &["keyfile", "privatekey", "tlskey"],
+        doc: "The certificate's private key, a PEM file; goes with `cert`.",
+        ..PLAIN
+    };
+    CERT_PEM = OptionRow {
+        name: "cert_pem",
+        kind: Kind::Pem,
+        default: Default::Rule("no TLS"),
+        example: r#"include_bytes!("cert.pem")"#,
+        aliases: &["certdata"],
+        sets: Some("cert"),
+        doc: "TLS certificate chain as PEM text in the program; goes with `key_pem`.",
+        ..PLAIN
+    };
+    KEY_PEM = OptionRow {
+        name: "key_pem",
+        kind: Kind::Pem,
+        default: Default::Rule("no TLS"),
+        example: r#"include_bytes!("key.pem")"#,
+        aliases: &["keydata"],
+        sets: Some("key"),
+        doc: "The certificate's private key as PEM text in the program; goes with `cert_pem`.",
+        ..PLAIN
+    };
+    CLIENT_CA = OptionRow {
+        name: "client_ca",
+        kind: Kind::File,
+        default: Default::Rule("no client certificates"),
+        example: r#""ca.pem""#,
+        environment: true,
+        aliases: &["cafile", "clientcas", "clientcacert"],
+        feature: Some("rustls"),
+        doc: "CA certificates for mutual TLS, a PEM file: clients must present a certificate signed by one of them. For functions that take an `Arc<rustls::ServerConfig>`.",
+        ..PLAIN
+    };
+    CLIENT_CA_PEM = OptionRow {
+        name: "client_ca_pem",
+        kind: Kind::Pem,
+        default: Default::Rule("no client certificates"),
+        example: r#"include_bytes!("ca.pem")"#,
+        feature: Some("rustls"),
+        sets: Some("client_ca"),
+        doc: "CA certificates for mutual TLS, as PEM text in the program.",
+        ..PLAIN
+    };
+    ALPN = OptionRow {
+        name: "alpn",
+        kind: Kind::Protocols,
+        default: Default::Rule("`h2` and `http/1.1`"),
+        example: r#"["h2", "http/1.1"]"#,
+        aliases: &["alpnprotocols", "nextprotos"],
+        feature: Some("rustls"),
+        doc: "ALPN protocols, in order of preference. For functions that take an `Arc<rustls::ServerConfig>`.",
+        ..PLAIN
+    };
+    TITLE = OptionRow {
+        name: "title",
+        kind: Kind::Title,
+        default: Default::Rule("the program's name"),
+        example: r#""app""#,
+        environment: true,
+        aliases: &["proctitle", "procname", "processtitle"],
+        doc: "Name in process titles: `app: master`, `app: child 3`. Empty: titles are left alone. Linux and BSD.",
+        ..PLAIN
+    };
+    USER = OptionRow {
+        name: "user",
+        kind: Kind::Account,
+        default: Default::Rule("the master's user"),
+        example: r#""www-data""#,
+        environment: true,
+        aliases: &["runas", "uid", "username"],
+        doc: "User that children run as, by name or number; the master stays root. On Linux a child also drops every capability.",
+        ..PLAIN
+    };
+    GROUP = OptionRow {
+        name: "group",
+        kind: Kind::Account,
+        default: Default::Rule("the user's primary group"),
+        example: r#""www-data""#,
+        environment: true,
+        aliases: &["gid"],
+        doc: "Primary group of children, by name or number; goes with `user`.",
+        ..PLAIN
+    };
+    NO_NEW_PRIVS = OptionRow {
+        name: "no_new_privs",
+        kind: Kind::Switch,
+        default: Default::Value("false"),
+        example: "true",
+        environment: true,
+        aliases: &["nonewprivileges"],
+        doc: "Programs that children execute cannot gain privileges (set-user-id programs have no effect). Linux only.",
+        ..PLAIN
+    };
+    CPU_AFFINITY = OptionRow {
+        name: "cpu_affinity",
+        kind: Kind::Cpus,
+        default: Default::Rule("any CPU"),
+        example: r#""auto""#,
+        environment: true,
+        aliases: &["affinity", "workercpuaffinity"],
+        doc: "Pins each child to one CPU of the list, the child of slot i to the i-th, cyclically; `auto` is every CPU that the master may use. Linux only.",
+        ..PLAIN
+    };
+    NICE = OptionRow {
+        name: "nice",
+        kind: Kind::Signed(-20, 19),
+        default: Default::Rule("the master's priority"),
+        example: "5",
+        environment: true,
+        aliases: &["niceness", "priority"],
+        doc: "Scheduling priority of children, from -20 (highest) to 19. A value below the master's own needs root.",
+        ..PLAIN
+    };
+    RLIMIT_NOFILE = OptionRow {
+        name: "rlimit_nofile",
+        kind: Kind::Count(16, OPEN_FILES_MAX),
+        default: Default::Rule("the master's limit"),
+        example: "65536",
+        environment: true,
+        aliases: &["limitnofile", "maxopenfiles", "workerrlimitnofile"],
+        doc: "Soft limit on open files and sockets of a child. A value above the hard limit needs root.",
+        ..PLAIN
+    };
+    LANDLOCK_READ = OptionRow {
+        name: "landlock_read",
+        kind: Kind::Files,
+        default: Default::Rule("everything"),
+        example: r#"["/etc/ssl"]"#,
+        environment: true,
+        aliases: &["readonlypaths"],
+        doc: "All that children can open to read and execute, beside `landlock_write`: files, and directories with what is beneath. Implies `no_new_privs`. Linux 6.2, feature `landlock`.",
+        ..PLAIN
+    };
+    LANDLOCK_WRITE = OptionRow {
+        name: "landlock_write",
+        kind: Kind::Files,
+        default: Default::Rule("everything"),
+        example: r#"["/var/lib/app"]"#,
+        environment: true,
+        aliases: &["readwritepaths"],
+        doc: "All that children can open to write, create and remove. Linux 6.2, feature `landlock`.",
+        ..PLAIN
+    };
+    ON_MASTER_DEATH = OptionRow {
+        name: "on_master_death",
+        kind: Kind::Function,
+        default: Default::Rule("none"),
+        example: "my_function",
+        doc: "`Fn()`; runs in a child whose master is gone. The child then drains and exits with status 1.",
+        ..PLAIN
+    };
+    ON_CHILD_SPAWN = OptionRow {
+        name: "on_child_spawn",
+        kind: Kind::Function,
+        default: Default::Rule("none"),
+        example: "my_function",
+        aliases: &["onspawn"],
+        doc: "`Fn(u32)`; runs in the master after each start of a child, with its pid.",
+        ..PLAIN
+    };
+    ON_MASTER_READY = OptionRow {
+        name: "on_master_ready",
+        kind: Kind::Function,
+        default: Default::Rule("none"),
+        example: "my_function",
+        aliases: &["onready"],
+        doc: "`Fn(&[u32])`; runs in the master once, when every slot is ready for the first time, with the pids.",
+        ..PLAIN
+    };
+    ON_CHILD_RECOVER = OptionRow {
+        name: "on_child_recover",
+        kind: Kind::Function,
+        default: Default::Rule("none"),
+        example: "my_function",
+        aliases: &["onrecover"],
+        doc: "`Fn(u32, u32)`; runs in the master when a child replaces one that ended, with the old pid and the new.",
+        ..PLAIN
+    };
+    COMMAND_PRODUCER = OptionRow {
+        name: "command_producer",
+        kind: Kind::Function,
+        default: Default::Rule("`Command::spawn`"),
+        example: "my_function",
+        doc: "`Fn(Command) -> io::Result<Child>`; starts a child from a complete command.",
+        ..PLAIN
+    };
+    LOGGER = OptionRow {
+        name: "logger",
+        kind: Kind::Logger,
+        default: Default::Rule("the `tracing` subscriber, the installed `log` logger, else standard error"),
+        example: "MyLogger",
+        aliases: &["log"],
+        doc: "A `log::Log` that receives the runtime's own messages.",
+        ..PLAIN
+    };
+    INIT = OptionRow {
+        name: "init",
+        kind: Kind::Function,
+        default: Default::Rule("none"),
+        example: "my_function",
+        aliases: &["setup"],
+        doc: "`FnOnce()`; runs first, in the master and in every child: set up logging, read arguments. Attribute only; with the builder, `main` does this.",
+        ..PLAIN
+    };
+    RUNTIME = OptionRow {
+        name: "runtime",
+        kind: Kind::Runtime,
+        default: Default::Value("current_thread"),
+        example: r#""current_thread""#,
+        environment: true,
+        aliases: &["flavor"],
+        feature: Some("tokio"),
+        doc: "The tokio runtime of an `async` serve function, one in each child.",
+        ..PLAIN
+    };
+    CRATE = OptionRow {
+        name: "crate",
+        kind: Kind::CratePath,
+        default: Default::Rule("`::prefork`"),
+        example: "::prefork",
+        doc: "Where generated code finds this crate. Attribute only.",
+        ..PLAIN
+    };
+}

@@ -1,0 +1,87 @@
+//! What holds for every row.
+
+use std::time::Duration;
+
+use prefork_options::{Default, Kind, OPTIONS, Problem, Value, find, meant_by};
+
+#[test]
+fn names_and_aliases_are_unique() {
+    let normalized = |name: &str| name.replace('_', "").to_lowercase();
+    let mut names: Vec<String> = OPTIONS.iter().map(|row| normalized(row.name)).collect();
+    names.extend(OPTIONS.iter().flat_map(|row| row.aliases).map(|alias| (*alias).to_owned()));
+    for alias in OPTIONS.iter().flat_map(|row| row.aliases) {
+        assert_eq!(*alias, normalized(alias), "aliases are compared in this form");
+    }
+    let count = names.len();
+    names.sort();
+    names.dedup();
+    assert_eq!(names.len(), count);
+}
+
+#[test]
+fn default_values_are_values() {
+    for row in OPTIONS {
+        if let Default::Value(text) = row.default {
+            assert!(row.kind.parse(text).is_ok(), "{}: {text}", row.name);
+        }
+    }
+}
+
+#[test]
+fn settings_and_docs_are_complete() {
+    for row in OPTIONS {
+        assert!(find(row.setting()).is_some(), "{}", row.name);
+        assert!(row.doc.ends_with('.') && !row.example.is_empty(), "{}", row.name);
+        assert!(!row.environment || row.sets.is_none(), "{}: one variable for one setting", row.name);
+    }
+}
+
+/// The bounds of a row, as values and as text.
+fn bounds(kind: Kind) -> Option<[(Value, String); 2]> {
+    let both = |value: Value| (value.clone(), value.spell());
+    match kind {
+        Kind::Count(least, most) => Some([both(Value::Count(least)), both(Value::Count(most))]),
+        Kind::Signed(least, most) => Some([both(Value::Signed(least)), both(Value::Signed(most))]),
+        Kind::Duration(least, most) => Some([both(least.into()), both(most.into())]),
+        _ => None,
+    }
+}
+
+#[test]
+fn bounds_are_the_same_for_text_and_value() {
+    for row in OPTIONS {
+        for (value, text) in bounds(row.kind).into_iter().flatten() {
+            assert_eq!(row.kind.check(&value), Ok(()), "{} {text}", row.name);
+            assert_eq!(row.kind.parse(&text), Ok(value), "{} {text}", row.name);
+        }
+    }
+    assert_eq!(find("max_rss").unwrap().kind.parse("0"), Err(Problem::Below("1".to_owned())));
+    let keepalive = find("keepalive").unwrap().kind;
+    assert!(matches!(keepalive.parse("10h"), Err(Problem::Above(_))));
+    assert!(keepalive.check(&Duration::from_secs(32_768).into()).is_err());
+    let workers = find("workers").unwrap().kind;
+    for text in ["0", "4097", "99999999999999999999"] {
+        assert!(workers.parse(text).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn mistakes_and_foreign_spellings_find_the_option() {
+    let cases = [
+        ("reuse_port", "reuseport"),
+        ("Reuseport", "reuseport"),
+        ("RecoverThreshold", "recover"),
+        ("ShutdownGracePeriod", "shutdown_grace"),
+        ("OnChildSpawn", "on_child_spawn"),
+        ("worker", "workers"),
+        ("adrr", "addr"),
+        ("netwrok", "network"),
+        ("on_child_recovered", "on_child_recover"),
+        ("port", "addr"),
+    ];
+    for (written, meant) in cases {
+        assert_eq!(meant_by(written).map(|row| row.name), Some(meant), "{written}");
+    }
+    assert!(meant_by("colour").is_none());
+    assert!(meant_by("x").is_none());
+}

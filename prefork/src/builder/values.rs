@@ -1,0 +1,170 @@
+//! What the options are set to, by the program and by the environment.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use prefork_options::{self as options, Default, FileMode, OptionRow, Problem, Value};
+
+use super::Prefork;
+use crate::error::Error;
+use crate::listen::Network;
+
+/// Values of options, by the name of their setting.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Values(BTreeMap<&'static str, Value>);
+
+impl Values {
+    pub(super) fn insert(&mut self, row: &OptionRow, value: Value) {
+        self.0.insert(row.setting(), value);
+    }
+
+    pub(super) fn get(&self, row: &OptionRow) -> Option<&Value> {
+        self.0.get(row.setting())
+    }
+
+    pub(super) fn contains(&self, row: &OptionRow) -> bool {
+        self.0.contains_key(row.setting())
+    }
+}
+
+/// A value that an option takes as `T`, or as the text that stands for one.
+///
+/// A [`Duration`] can be written `"250ms"`, `"5s"` or `"2m"`, a [`Network`] `"tcp"`, `"tcp4"` or
+/// `"tcp6"`. Text that does not fit is an [`Error::BadOption`] when the fleet is started. Nothing else
+/// can implement this trait.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a value for this option",
+    label = "not `{T}`, nor text that stands for one"
+)]
+pub trait OptionValue<T>: sealed::Sealed<T> {
+    /// The value as it was written.
+    #[doc(hidden)]
+    fn into_input(self) -> Input;
+}
+
+/// A value as it was written.
+#[doc(hidden)]
+#[derive(Debug)]
+pub enum Input {
+    Value(Value),
+    Text(String),
+}
+
+/// A type that options have.
+#[doc(hidden)]
+pub trait OptionType: Into<Value> {}
+
+impl OptionType for Duration {}
+impl OptionType for u64 {}
+impl OptionType for usize {}
+impl OptionType for u32 {}
+impl OptionType for i32 {}
+impl OptionType for bool {}
+impl OptionType for FileMode {}
+impl OptionType for Network {}
+impl OptionType for options::Readiness {}
+impl OptionType for options::Runtime {}
+impl OptionType for options::CpuAffinity {}
+
+mod sealed {
+    use super::{FileMode, OptionType};
+
+    pub trait Sealed<T> {}
+
+    impl<T: OptionType> Sealed<T> for T {}
+    impl<T: OptionType> Sealed<T> for &str {}
+    impl<T: OptionType> Sealed<T> for String {}
+    impl Sealed<FileMode> for u32 {}
+}
+
+impl<T: OptionType> OptionValue<T> for T {
+    fn into_input(self) -> Input {
+        Input::Value(self.into())
+    }
+}
+
+impl<T: OptionType> OptionValue<T> for &str {
+    fn into_input(self) -> Input {
+        Input::Text(self.to_owned())
+    }
+}
+
+impl<T: OptionType> OptionValue<T> for String {
+    fn into_input(self) -> Input {
+        Input::Text(self)
+    }
+}
+
+/// Permissions as a number, such as `0o660`.
+impl OptionValue<FileMode> for u32 {
+    fn into_input(self) -> Input {
+        Input::Value(FileMode(self).into())
+    }
+}
+
+pub(super) fn bad(option: impl Into<String>, value: impl ToString, expected: impl Into<String>) -> Error {
+    Error::BadOption { option: option.into(), value: value.to_string(), expected: expected.into() }
+}
+
+impl Prefork {
+    /// Sets an option. A value that does not fit is the fleet's error when it is started.
+    pub(super) fn set<T>(self, row: &'static OptionRow, value: impl OptionValue<T>) -> Self {
+        match value.into_input() {
+            Input::Value(value) => self.put(row, value),
+            Input::Text(text) => match row.kind.parse(&text) {
+                Ok(value) => self.put(row, value),
+                Err(problem) => self.refuse_value(row.name, row, text, &problem),
+            },
+        }
+    }
+
+    /// Sets an option whose method takes but one type.
+    pub(super) fn put(mut self, row: &'static OptionRow, value: impl Into<Value>) -> Self {
+        let value = value.into();
+        match row.kind.check(&value) {
+            Ok(()) => {
+                self.program.insert(row, value);
+                self
+            }
+            Err(problem) => self.refuse_value(row.name, row, value.spell(), &problem),
+        }
+    }
+
+    /// The value of an option: what the program says, else what the environment says, else the
+    /// default, if that is a value.
+    pub(super) fn get<T: TryFrom<Value>>(&self, row: &OptionRow) -> Option<T> {
+        let set = self.program.get(row).or(self.environment.get(row)).cloned();
+        let default = || match row.default {
+            Default::Value(text) => row.kind.parse(text).ok(),
+            _ => None,
+        };
+        set.or_else(default).and_then(|value| T::try_from(value).ok())
+    }
+
+    /// [`get`](Self::get), for an option whose default is a value.
+    pub(super) fn get_or_default<T: TryFrom<Value> + std::default::Default>(&self, row: &OptionRow) -> T {
+        self.get(row).unwrap_or_default()
+    }
+
+    /// What messages call an option: the variable, if that is what sets it.
+    pub(super) fn name_of(&self, row: &OptionRow) -> String {
+        let by_variable = !self.program.contains(row) && self.environment.contains(row);
+        if by_variable { row.variable() } else { row.name.to_owned() }
+    }
+
+    pub(super) fn refuse_value(
+        mut self,
+        name: &str,
+        row: &OptionRow,
+        value: impl ToString,
+        problem: &Problem,
+    ) -> Self {
+        self.refuse(bad(name, value, row.kind.expected(problem)));
+        self
+    }
+
+    /// Notes an error for the start. The first one counts.
+    pub(super) fn refuse(&mut self, problem: Error) {
+        self.problem.get_or_insert(problem);
+    }
+}
