@@ -4,12 +4,10 @@
 //! The child takes the privileges on right after that, before any code of the user's runs; one that
 //! cannot ends with a line that says why, and never goes on with more than it was to have.
 
-use std::fmt::Write as _;
 use std::io;
 use std::path::PathBuf;
 
 use crate::error::Error;
-use crate::protocol::codec::{escape, unescape};
 use crate::sys;
 
 /// See the [module](self). The default: those of the master.
@@ -45,58 +43,6 @@ pub(crate) struct LandlockPaths {
 }
 
 impl Privileges {
-    /// As fields of a greeting, each after a blank.
-    pub(crate) fn to_fields(&self) -> String {
-        let mut fields = String::new();
-        // `write!` to a String cannot fail.
-        if let Some(Identity { uid, gid, groups }) = &self.identity {
-            let groups: Vec<String> = groups.iter().map(u32::to_string).collect();
-            let _ = write!(fields, " uid={uid} gid={gid} groups={}", groups.join(","));
-        }
-        if self.no_new_privs {
-            fields.push_str(" no_new_privs=true");
-        }
-        if let Some(nice) = self.nice {
-            let _ = write!(fields, " nice={nice}");
-        }
-        if let Some(limit) = self.open_files {
-            let _ = write!(fields, " open_files={limit}");
-        }
-        if let Some(cpu) = self.cpu {
-            let _ = write!(fields, " cpu={cpu}");
-        }
-        if let Some(LandlockPaths { read, write }) = &self.files {
-            let _ = write!(fields, " read={} write={}", encode(read), encode(write));
-        }
-        fields
-    }
-
-    /// Reads a field of a greeting; `None` if its value cannot be. A name that is not of this module
-    /// changes nothing.
-    pub(crate) fn read_field(&mut self, name: &str, value: &str) -> Option<()> {
-        match name {
-            "uid" => self.identity_mut().uid = value.parse().ok()?,
-            "gid" => self.identity_mut().gid = value.parse().ok()?,
-            "groups" => {
-                let groups = value.split(',').filter(|group| !group.is_empty());
-                self.identity_mut().groups = groups.map(|group| group.parse().ok()).collect::<Option<_>>()?;
-            }
-            "no_new_privs" => self.no_new_privs = value.parse().ok()?,
-            "nice" => self.nice = Some(value.parse().ok()?),
-            "open_files" => self.open_files = Some(value.parse().ok()?),
-            "cpu" => self.cpu = Some(value.parse().ok()?),
-            "read" => self.files.get_or_insert_default().read = decode(value)?,
-            "write" => self.files.get_or_insert_default().write = decode(value)?,
-            _ => {}
-        }
-        Some(())
-    }
-
-    fn identity_mut(&mut self) -> &mut Identity {
-        // Numbers that mean nobody, and that the system refuses, until the fields have been read.
-        self.identity.get_or_insert(Identity { uid: u32::MAX, gid: u32::MAX, groups: Vec::new() })
-    }
-
     /// Takes them on, in this process, for ever. What may want root's privileges comes before those
     /// are given up.
     ///
@@ -134,63 +80,5 @@ impl Privileges {
             sys::confine_to(files).map_err(step("confine itself with Landlock".to_owned()))?;
         }
         Ok(())
-    }
-}
-
-/// Paths with colons between them.
-fn encode(paths: &[PathBuf]) -> String {
-    paths.iter().map(|path| escape(path.as_os_str())).collect::<Vec<_>>().join(":")
-}
-
-fn decode(text: &str) -> Option<Vec<PathBuf>> {
-    text.split(':').filter(|path| !path.is_empty()).map(|path| unescape(path).map(PathBuf::from)).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(fields: &str) -> Option<Privileges> {
-        let mut privileges = Privileges::default();
-        for (name, value) in fields.split_whitespace().filter_map(|field| field.split_once('=')) {
-            privileges.read_field(name, value)?;
-        }
-        Some(privileges)
-    }
-
-    #[test]
-    fn conditions_survive_the_wire() {
-        let all = Privileges {
-            identity: Some(Identity { uid: 33, gid: 34, groups: vec![4, 100] }),
-            no_new_privs: true,
-            nice: Some(-5),
-            open_files: Some(65_536),
-            cpu: Some(3),
-            files: Some(LandlockPaths {
-                read: vec!["/etc/ssl".into(), "/srv/with space, 100% =:\u{e9}".into()],
-                write: vec!["/var/lib/app".into()],
-            }),
-        };
-        let alone = Identity { uid: 1, gid: 1, groups: Vec::new() };
-        let some = Privileges {
-            identity: Some(alone),
-            files: Some(LandlockPaths::default()),
-            ..Privileges::default()
-        };
-        for privileges in [all, some, Privileges::default()] {
-            assert_eq!(read(&privileges.to_fields()), Some(privileges));
-        }
-    }
-
-    #[test]
-    fn what_cannot_be_understood_is_refused() {
-        for fields in ["uid=", "uid=-1", "groups=1,x", "nice=low", "cpu=x", "read=/%4", "write=/%zz"] {
-            assert_eq!(read(fields), None, "{fields}");
-        }
-    }
-
-    #[test]
-    fn half_an_identity_is_nobodys() {
-        assert_eq!(read("gid=33").unwrap().identity.unwrap().uid, u32::MAX);
     }
 }

@@ -60,16 +60,16 @@ fn an_address_of_another_machine_is_refused() {
 #[test]
 fn addresses_that_mean_nothing_are_refused() {
     for (addr, reason) in [
-        ("", "no port"),
+        ("", "empty"),
         ("rubbish", "no port"),
         ("127.0.0.1", "no port"),
-        ("127.0.0.1:", "not a number"),
+        ("127.0.0.1:", "has no port"),
         ("127.0.0.1:http", "not a number"),
         ("127.0.0.1:-1", "not a number"),
-        ("127.0.0.1:65536", "over 65535"),
-        ("127.0.0.1:99999999999999999999", "over 65535"),
+        ("127.0.0.1:65536", "out of range"),
+        ("127.0.0.1:99999999999999999999", "out of range"),
         ("::1:8080", "brackets"),
-        ("[::1:8080", "bracket"),
+        ("[::1:8080", "lacks its `]`"),
         ("no-such-host.invalid:8080", "no-such-host.invalid"),
         ("256.256.256.256:8080", "256.256.256.256"),
         ("[not an address]:8080", "not an address"),

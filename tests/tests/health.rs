@@ -132,9 +132,9 @@ fn from_the_stop_on_a_fleet_is_not_ready_although_it_serves() {
     fleet.signal(Signal::SIGTERM);
     wait_for(addr, "/readyz", 503);
     client::serving_pid(fleet.addr());
-    assert_eq!(ask(addr, "/readyz"), (503, "leaving: 2 of 2 ready\n".to_owned()));
+    assert_eq!(ask(addr, "/readyz"), (503, "stop-delay: 2 of 2 ready\n".to_owned()));
     assert_eq!(ask(addr, "/livez").0, 200);
-    assert!(ask(addr, "/").1.starts_with("{\"state\":\"leaving\","));
+    assert!(ask(addr, "/").1.starts_with("{\"state\":\"stop-delay\","));
     fleet.signal(Signal::SIGQUIT);
     assert!(fleet.expect_end().status.success());
 }
@@ -270,7 +270,7 @@ fn an_address_that_cannot_be_had_is_an_error_before_anything_starts() {
     let refused = |addr: &str| Server::new(SERVER).env("PREFORK_HEALTH", addr).run();
     refused(&addr).assert_refused(&format!("cannot bind {addr}"));
     refused("rubbish").assert_refused("cannot listen on `rubbish`");
-    refused("127.0.0.1:70000").assert_refused("over 65535");
+    refused("127.0.0.1:70000").assert_refused("out of range");
 }
 
 // A view of `/proc`.

@@ -60,7 +60,7 @@ impl Value {
             Self::Readiness(readiness) => readiness.to_string(),
             Self::Runtime(runtime) => runtime.to_string(),
             Self::Cpus(cpus) => cpus.to_string(),
-            Self::Text(text) => text.escape_debug().to_string(),
+            Self::Text(text) => text.clone(),
             Self::List(texts) => texts.join(", "),
             Self::Path(path) => path.display().to_string(),
             Self::Paths(paths) => {

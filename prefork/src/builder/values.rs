@@ -103,7 +103,10 @@ impl OptionValue<FileMode> for u32 {
 }
 
 pub(super) fn bad(option: impl Into<String>, value: impl ToString, expected: impl Into<String>) -> Error {
-    Error::BadOption { option: option.into(), value: value.to_string(), expected: expected.into() }
+    let value = value.to_string();
+    // A message is one line.
+    let value = if value.contains(char::is_control) { value.escape_debug().to_string() } else { value };
+    Error::BadOption { option: option.into(), value, expected: expected.into() }
 }
 
 impl Prefork {
@@ -159,7 +162,14 @@ impl Prefork {
         value: impl ToString,
         problem: &Problem,
     ) -> Self {
-        self.refuse(bad(name, value, row.kind.expected(problem)));
+        self.refuse(match problem {
+            Problem::Address(reason) => Error::Resolve {
+                addr: value.to_string(),
+                network: Network::Tcp,
+                reason: format!("{name}: {reason}"),
+            },
+            problem => bad(name, value, row.kind.expected(problem)),
+        });
         self
     }
 

@@ -27,11 +27,11 @@ use crate::error::{Error, chain};
 use crate::hooks::Hooks;
 use crate::logging::{self, Logger};
 use crate::privileges::Privileges;
-use crate::protocol::{Handshake, ToMaster};
+use crate::protocol::{Handshake, Secrets, ToMaster};
 use crate::serve::{ServeContext, ServeFn, ServeOptions};
 use crate::sys::{self, AcceptGate, MasterLink, Role};
 use crate::title::title_child;
-use crate::tls::{PreparedTls, TlsSecrets};
+use crate::tls::PreparedTls;
 
 /// Whether this process is a child of a prefork master; the seed's `IsChild`.
 ///
@@ -52,7 +52,7 @@ struct Adopted {
     handshake: Handshake,
     listeners: Vec<Socket>,
     channel: sys::Channel,
-    secrets: TlsSecrets,
+    secrets: Secrets,
 }
 
 /// Where a handshake waits that was taken before the fleet was configured.
@@ -113,11 +113,8 @@ fn adopt() -> io::Result<Adopted> {
     let handshake = Handshake::from_line(&line)?;
     channel.send(ToMaster::Received.to_line(), &[])?;
     let listeners = channel.take_listeners()?;
-    let secrets = if handshake.secrets {
-        TlsSecrets::from_text(&channel.take_secrets()?)
-    } else {
-        TlsSecrets::default()
-    };
+    let secrets =
+        if handshake.secrets { Secrets::from_text(&channel.take_secrets()?) } else { Secrets::default() };
     Ok(Adopted { handshake, listeners, channel, secrets })
 }
 
@@ -144,7 +141,7 @@ fn serve_adopted(
 ) -> Result<ExitCode, Error> {
     let Adopted { handshake, listeners, channel, secrets } = adopted;
     let broken = |source| Error::Handshake { source };
-    let tls = PreparedTls::new(&options.tls, secrets, handshake.trial)?;
+    let tls = PreparedTls::new(&options.tls, secrets.into(), handshake.trial)?;
     let gate = AcceptGate::new(&listeners).map_err(broken)?;
     let (watch, voice) = MasterLink::new(channel).map_err(broken)?;
     let ending = Arc::new(Ending {

@@ -80,7 +80,7 @@ impl Master {
         let producer = self.plan.hooks.command_producer.as_deref();
         let producer = producer.map(|producer| |command| produce(producer, panicked, command));
         let producer = producer.as_ref().map(|producer| producer as &Producer<'_>);
-        self.reactor.spawn(child, command, producer, &handshake.to_line(), &sockets, &secrets)
+        self.reactor.spawn(child, command, producer, &handshake.to_line(), &sockets, &secrets.to_text())
     }
 
     /// A hint for the kernel: without it connections are spread as they always were.

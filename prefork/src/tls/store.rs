@@ -1,24 +1,15 @@
-//! What the master keeps for its children: the files of each generation, as they were when they were
-//! checked, and the secret of the session tickets.
-//!
-//! As text, which a child and the program that takes the master's place get over channels that nobody
-//! else can read, it is a line for each thing, in hexadecimal digits:
-//!
-//! ```text
-//! file PATH CONTENT
-//! tickets EPOCH STATE
-//! ```
+//! TLS material that the master keeps for its children: the files of each generation, as they were
+//! when they were checked, and the state of the session tickets' keys.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 #[cfg(feature = "rustls")]
 use super::tickets::Ratchet;
 use super::{TlsFiles, TlsOptions, material, validity};
 use crate::error::Error;
-use crate::protocol::codec::{from_hex, hex};
+use crate::protocol::Secrets;
 
-/// What is handed over.
+/// TLS material as a child or the next program receives it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct TlsSecrets {
     pub(super) files: TlsFiles,
@@ -26,24 +17,15 @@ pub(crate) struct TlsSecrets {
     pub(super) tickets: Option<Ratchet>,
 }
 
-impl TlsSecrets {
-    /// Reads what [`TlsStore::secrets`] wrote. What this version does not know is skipped.
-    pub(crate) fn from_text(text: &str) -> Self {
-        let mut secrets = Self::default();
-        for line in text.lines() {
-            let mut words = line.split(' ');
-            match (words.next(), words.next(), words.next().and_then(from_hex)) {
-                (Some("file"), Some(name), Some(content)) => {
-                    from_hex(name).into_iter().for_each(|name| secrets.files.add(name, content.clone()));
-                }
-                #[cfg(feature = "rustls")]
-                (Some("tickets"), Some(epoch), Some(state)) => {
-                    secrets.tickets = epoch.parse().ok().and_then(|epoch| Ratchet::from_parts(epoch, &state));
-                }
-                _ => {}
-            }
+impl From<Secrets> for TlsSecrets {
+    fn from(secrets: Secrets) -> Self {
+        let mut files = TlsFiles::default();
+        secrets.files.into_iter().for_each(|(path, content)| files.add(path, content));
+        Self {
+            files,
+            #[cfg(feature = "rustls")]
+            tickets: secrets.tickets.and_then(|(epoch, state)| Ratchet::from_parts(epoch, &state)),
         }
-        secrets
     }
 }
 
@@ -113,21 +95,27 @@ impl TlsStore {
         }
     }
 
-    /// What a child of this generation gets, as text; nothing for one without TLS.
-    pub(crate) fn secrets(&mut self, generation: u32) -> String {
-        let mut text = String::new();
+    /// What a child of this generation gets; nothing for a fleet without TLS.
+    pub(crate) fn secrets(&mut self, generation: u32) -> Secrets {
         let files = self.generations.get(&generation).or(self.generations.values().next());
-        for (name, content) in files.into_iter().flat_map(TlsFiles::iter) {
-            // `write!` to a String cannot fail.
-            let _ = writeln!(text, "file {} {}", hex(name), hex(content));
+        let files = files.into_iter().flat_map(TlsFiles::iter);
+        Secrets {
+            files: files.map(|(path, content)| (path.to_vec(), content.to_vec())).collect(),
+            tickets: self.ticket_state(),
         }
-        #[cfg(feature = "rustls")]
-        if let Some(ratchet) = &mut self.tickets {
-            ratchet.keep_up(std::time::SystemTime::now());
-            let (epoch, state) = ratchet.to_parts();
-            let _ = writeln!(text, "tickets {epoch} {}", hex(state));
-        }
-        text
+    }
+
+    #[cfg(feature = "rustls")]
+    fn ticket_state(&mut self) -> Option<(u64, Vec<u8>)> {
+        let ratchet = self.tickets.as_mut()?;
+        ratchet.keep_up(std::time::SystemTime::now());
+        let (epoch, state) = ratchet.to_parts();
+        Some((epoch, state.to_vec()))
+    }
+
+    #[cfg(not(feature = "rustls"))]
+    fn ticket_state(&mut self) -> Option<(u64, Vec<u8>)> {
+        None
     }
 
     /// What an operator should know of this generation's certificate.
@@ -153,15 +141,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn files_survive_the_wire_and_news_are_skipped() {
+    fn secrets_of_a_generation_are_its_files() {
         let mut files = TlsFiles::default();
         files.add(b"a path \xff".to_vec(), b"some\ncontent".to_vec());
         files.add(b"empty".to_vec(), Vec::new());
         let mut store = TlsStore::open(TlsOptions::default()).unwrap();
-        assert_eq!(store.secrets(0), "", "nothing to hide");
+        assert!(store.secrets(0).is_empty(), "nothing without TLS");
         store.generations.insert(0, files.clone());
-        let text = format!("news of tomorrow\nfile zz 00\n{}", store.secrets(0));
-        assert_eq!(TlsSecrets::from_text(&text).files, files);
+        assert_eq!(TlsSecrets::from(store.secrets(0)).files, files);
     }
 
     #[test]

@@ -264,8 +264,8 @@ fn bad_places_for_a_socket_are_refused() {
     fs::write(&path, "precious").unwrap();
     refused(&format!("unix:{}", path.display()), "a file that is no socket");
     assert!(path.exists());
-    refused("unix:", "no path");
-    refused("unix:@", "name is empty");
+    refused("unix:", "no name");
+    refused("unix:@", "no name");
     refused(&format!("unix:{}/", directory.path().display()), "a directory");
     refused("unix:/no/such/directory/app.sock", "no such file or directory");
     refused(&format!("unix:/{}", "x".repeat(200)), "SUN_LEN");

@@ -12,8 +12,6 @@ use windows_sys::Win32::Networking::WinSock::{
 };
 use windows_sys::Win32::System::IO::CancelIoEx;
 
-use crate::protocol::codec::{from_hex, hex};
-
 /// A socket, described for another process. The type has no padding: every byte of it means something.
 const DESCRIPTION: usize = size_of::<WSAPROTOCOL_INFOW>();
 
@@ -28,7 +26,7 @@ pub(super) fn export(listener: &Socket, pid: u32) -> io::Result<String> {
     }
     // SAFETY: same size, no padding, and every byte pattern is an array of bytes.
     let bytes: [u8; DESCRIPTION] = unsafe { std::mem::transmute(description) };
-    Ok(hex(&bytes))
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// Opens a socket that another process has described for this one.
@@ -49,6 +47,16 @@ pub(super) fn import(text: &str) -> io::Result<Socket> {
     let socket = RawSocket::try_from(socket).map_err(io::Error::other)?;
     // SAFETY: the system has just made this socket for us, and nobody else knows it.
     Ok(unsafe { Socket::from_raw_socket(socket) })
+}
+
+/// Bytes from two digits each.
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let digit = |digit: u8| char::from(digit).to_digit(16);
+    let byte = |digits: &[u8]| match digits {
+        [high, low] => u8::try_from(digit(*high)? << 4 | digit(*low)?).ok(),
+        _ => None,
+    };
+    text.as_bytes().chunks(2).map(byte).collect()
 }
 
 /// Closes a listener that no process is to accept from any more. Others have it open still, so the
