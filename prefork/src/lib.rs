@@ -111,3 +111,4 @@ pub use crate::master::FleetHandle;
 #[cfg(feature = "tokio")]
 pub use crate::serve::Runtime;
 pub use crate::serve::{Async, Blocking, FromListener, FromListeners, Serve};
+pub use crate::supervisor::{ChildState, ChildStatus, FleetState, FleetStatus};

@@ -53,7 +53,10 @@ fn nothing_of_a_childs_role_is_inherited_by_what_it_starts() {
 fn a_child_can_start_a_fleet_of_its_own() {
     let fleet = Server::new(SERVER).start();
     let told = client::get(fleet.addr(), "/nested");
-    assert_eq!(told, format!(r#"ready true, is_child Some(Ok("true")), exit {}"#, exited(0).replace(' ', ": ")));
+    assert_eq!(
+        told,
+        format!(r#"ready true, is_child Some(Ok("true")), exit {}"#, exited(0).replace(' ', ": "))
+    );
     fleet.stop();
 }
 

@@ -99,9 +99,8 @@ impl Prefork {
         }
     }
 
-    /// What stops the fleet from inside this process, as a signal does from outside: for a service
-    /// manager's callback, say. To be had before [`listen_and_serve`](Self::listen_and_serve), which
-    /// takes the fleet.
+    /// A handle that operates the fleet from inside its master: stops, reloads or resizes it, and tells
+    /// its state. Take it before [`listen_and_serve`](Self::listen_and_serve), which consumes the fleet.
     ///
     /// ```no_run
     /// # fn serve(ln: std::net::TcpListener) {}
@@ -109,10 +108,10 @@ impl Prefork {
     /// # fn main() -> Result<(), prefork::Error> {
     /// let fleet = prefork::Prefork::new(serve);
     /// if !prefork::is_child() {
-    ///     let stop = fleet.handle();
+    ///     let handle = fleet.handle();
     ///     std::thread::spawn(move || {
     ///         wait_for_the_service_manager();
-    ///         stop.stop();
+    ///         handle.stop();
     ///     });
     /// }
     /// fleet.listen_and_serve("127.0.0.1:8080")

@@ -89,6 +89,24 @@ impl ChildContext {
         }
     }
 
+    /// Asks the master to replace this child, new before old: the child serves on until its successor is
+    /// ready, and then drains. Only a child that is ready can ask; asking twice is asking once.
+    ///
+    /// With it, a limit of requests per child is three lines:
+    ///
+    /// ```
+    /// # use std::sync::atomic::{AtomicU64, Ordering};
+    /// # fn answered(child: &prefork::ChildContext) {
+    /// const MAX_REQUESTS: u64 = 10_000;
+    /// static REQUESTS: AtomicU64 = AtomicU64::new(0);
+    /// if REQUESTS.fetch_add(1, Ordering::Relaxed) + 1 == MAX_REQUESTS { child.retire() }
+    /// # }
+    /// ```
+    pub fn retire(&self) {
+        // A child whose master is gone ends anyway.
+        let _ = self.say(ToMaster::Recycle);
+    }
+
     /// Whether the fleet is stopping, or is about to (option `stop_delay`): what a health check for a
     /// load balancer answers by. The server goes on serving until [`Shutdown`] is requested.
     pub fn is_stopping(&self) -> bool {

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use socket2::Socket;
 
-use crate::supervisor::{ChildView, Overview};
+use crate::supervisor::{ChildStatus, FleetStatus};
 use crate::sys::{self, Waker};
 
 /// Clients that are answered at the same time; the others queue.
@@ -55,12 +55,12 @@ struct Board {
 struct Posted {
     /// How often the loop has come around.
     turns: u64,
-    fleet: Overview,
+    fleet: FleetStatus,
 }
 
 impl HealthServer {
     /// Begins to answer.
-    pub(super) fn start(listener: Socket, waker: Waker, fleet: Overview) -> io::Result<Self> {
+    pub(super) fn start(listener: Socket, waker: Waker, fleet: FleetStatus) -> io::Result<Self> {
         let board = Board {
             posted: Mutex::new(Posted { turns: 0, fleet }),
             turned: Condvar::new(),
@@ -80,7 +80,7 @@ impl HealthServer {
     }
 
     /// The supervisor's loop has come around, and this is the fleet.
-    pub(super) fn post(&self, fleet: Overview) {
+    pub(super) fn post(&self, fleet: FleetStatus) {
         let mut posted = self.board.posted();
         posted.turns = posted.turns.wrapping_add(1);
         posted.fleet = fleet;
@@ -167,17 +167,17 @@ impl Board {
         if posted.fleet.is_ready() {
             return Answer::text(200, "ok\n");
         }
-        let Overview { stage, ready, slots, .. } = &posted.fleet;
-        Answer::text(503, &format!("{}: {ready} of {slots} ready\n", stage.name()))
+        let FleetStatus { state, ready, slots, .. } = &posted.fleet;
+        Answer::text(503, &format!("{}: {ready} of {slots} ready\n", state.name()))
     }
 }
 
 /// The fleet in JSON. There are but numbers and fixed words in it.
-fn status(fleet: &Overview) -> String {
-    let Overview { stage, generation, slots, ready, failures, children, .. } = fleet;
+fn status(fleet: &FleetStatus) -> String {
+    let FleetStatus { state, generation, slots, ready, failures, children, .. } = fleet;
     let children: Vec<String> = children
         .iter()
-        .map(|ChildView { slot, pid, generation, state }| {
+        .map(|ChildStatus { slot, pid, generation, state }| {
             let state = state.name();
             format!(r#"{{"slot":{slot},"pid":{pid},"generation":{generation},"state":"{state}"}}"#)
         })
@@ -185,7 +185,7 @@ fn status(fleet: &Overview) -> String {
     format!(
         "{{\"state\":\"{}\",\"master\":{},\"generation\":{generation},\"slots\":{slots},\"ready\":{ready},\
          \"failures\":{failures},\"children\":[{}]}}\n",
-        stage.name(),
+        state.name(),
         std::process::id(),
         children.join(",")
     )

@@ -2,10 +2,10 @@
 //! `supervisor`, all system calls in `sys`, all sentences in `messages.rs`.
 
 mod children;
+mod handle;
 mod health;
 mod messages;
 mod observers;
-mod stop;
 mod systemd;
 mod upgrade;
 
@@ -32,7 +32,7 @@ use crate::sys::{self, Activated, ProcessEvent, Program, Reactor, Signal};
 use crate::title::title_master;
 use crate::tls::{self, TlsStore};
 
-pub use stop::FleetHandle;
+pub use handle::FleetHandle;
 
 /// Everything that a master needs to know, checked.
 #[derive(Debug)]
@@ -54,7 +54,7 @@ pub(crate) struct Plan {
     pub(crate) hooks: Hooks,
     pub(crate) tls: tls::TlsOptions,
     pub(crate) logger: Logger,
-    pub(crate) stop: FleetHandle,
+    pub(crate) handle: FleetHandle,
 }
 
 impl Plan {
@@ -75,8 +75,8 @@ pub(crate) fn run(plan: Plan) -> Result<(), Error> {
         Some(inheritance) => Master::resume(plan, inheritance)?,
         None => Master::new(plan)?,
     };
-    let refused = |source| Error::Os { operation: "hear of a stop handle", source };
-    master.plan.stop.connect(&mut master.reactor).map_err(refused)?;
+    let refused = |source| Error::Os { operation: "connect the fleet's handle", source };
+    master.plan.handle.connect(&mut master.reactor).map_err(refused)?;
     let verdict =
         master.supervise().map_err(|source| Error::Os { operation: "wait for children", source })?;
     master.conclude(verdict)
@@ -149,10 +149,16 @@ impl Master {
             }
             self.settle();
             let news_at = self.observers.update(&self.supervisor);
+            if self.plan.handle.is_used() {
+                self.plan.handle.post(self.supervisor.status(Instant::now()));
+            }
             let deadline = [self.supervisor.next_deadline(), news_at].into_iter().flatten().min();
             let timeout = deadline.map(|at| at.saturating_duration_since(Instant::now()));
             for event in self.reactor.wait(timeout)? {
                 self.note(event);
+            }
+            for request in self.plan.handle.take_requests() {
+                self.request(Instant::now(), request);
             }
             self.supervisor.handle(Instant::now(), Event::DeadlinePassed);
         }
@@ -162,7 +168,7 @@ impl Master {
     fn note(&mut self, event: ProcessEvent<ChildId>) {
         let now = Instant::now();
         match event {
-            ProcessEvent::Signal(signal) => self.request(now, signal),
+            ProcessEvent::Signal(signal) => self.request(now, request_of(signal)),
             ProcessEvent::Said(child, line) => self.hear(now, child, &line),
             ProcessEvent::HungUp(child) => self.check_handshake(now, child),
             ProcessEvent::Exited(child, status) => self.exited(now, child, status),
@@ -181,22 +187,14 @@ impl Master {
         }
     }
 
-    fn request(&mut self, now: Instant, signal: Signal) {
-        let request = match signal {
-            Signal::Stop => Request::Stop,
-            Signal::Quit => Request::Quit,
-            Signal::Grow => Request::Grow,
-            Signal::Shrink => Request::Shrink,
-            Signal::Reload => Request::Reload,
-            Signal::Upgrade => Request::Upgrade,
-        };
+    fn request(&mut self, now: Instant, request: Request) {
         if matches!(request, Request::Reload | Request::Upgrade) {
             self.observers.reload_begins();
         }
         let resolved = match request {
             Request::Reload => self.prepare_generation("reload"),
             Request::Upgrade => self.prepare_generation("upgrade"),
-            Request::Stop | Request::Quit | Request::Grow | Request::Shrink => Ok(()),
+            Request::Stop | Request::Quit | Request::Grow | Request::Shrink | Request::Resize(_) => Ok(()),
         };
         if let Err(error) = resolved {
             let upgrade = request == Request::Upgrade;
@@ -343,7 +341,7 @@ impl Master {
     /// Turns the end into what the caller gets. No child is left.
     fn conclude(self, verdict: Verdict) -> Result<(), Error> {
         let Self { plan, reactor, sockets, cause, last_failure, mut observers, .. } = self;
-        plan.stop.disconnect();
+        plan.handle.disconnect();
         drop((reactor, sockets));
         let outcome = match (cause, verdict, last_failure) {
             (Some(Cause::Panic(payload)), ..) => panic::resume_unwind(payload),
@@ -365,5 +363,16 @@ impl Master {
             observers.failed(&chain(error));
         }
         outcome
+    }
+}
+
+fn request_of(signal: Signal) -> Request {
+    match signal {
+        Signal::Stop => Request::Stop,
+        Signal::Quit => Request::Quit,
+        Signal::Grow => Request::Grow,
+        Signal::Shrink => Request::Shrink,
+        Signal::Reload => Request::Reload,
+        Signal::Upgrade => Request::Upgrade,
     }
 }

@@ -34,7 +34,7 @@ impl Observers {
     ) -> io::Result<()> {
         let addr = listener.local_addr()?.as_socket();
         let addr = addr.ok_or_else(|| io::Error::other("its address is none of TCP"))?;
-        let fleet = supervisor.overview(Instant::now());
+        let fleet = supervisor.status(Instant::now());
         self.health = Some(HealthServer::start(listener, reactor.waker()?, fleet)?);
         logger.event("health").info(format_args!("health is told on {addr}: /livez, /readyz, /status"));
         Ok(())
@@ -51,7 +51,7 @@ impl Observers {
             return None;
         }
         let now = Instant::now();
-        let fleet = supervisor.overview(now);
+        let fleet = supervisor.status(now);
         let deadline = supervisor.next_deadline();
         let next = self.service.as_mut().and_then(|service| service.update(now, &fleet, deadline));
         if let Some(health) = &self.health {

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use super::messages::{children, readable};
 use crate::error::plain;
 use crate::logging::Logger;
-use crate::supervisor::{FleetState, Overview};
+use crate::supervisor::{FleetState, FleetStatus};
 use crate::sys::{self, Notice};
 
 /// A status that says only how many are ready by now can wait this long for the next change.
@@ -101,19 +101,19 @@ impl Service {
     pub(super) fn update(
         &mut self,
         now: Instant,
-        fleet: &Overview,
+        fleet: &FleetStatus,
         deadline: Option<Instant>,
     ) -> Option<Instant> {
         let status = self.status_of(fleet);
         let mut notices = Vec::new();
-        notices.extend(self.transition(fleet.stage));
+        notices.extend(self.transition(fleet.state));
         let pending = status != self.status;
         let tell_status = pending && (!notices.is_empty() || self.status_at <= now);
         if tell_status {
             notices.push(Notice::Status(&status));
             self.status_at = now + STATUS_INTERVAL;
         }
-        notices.extend(self.plea(now, fleet.stage, deadline));
+        notices.extend(self.plea(now, fleet.state, deadline));
         notices.extend(self.sign_of_life(now));
         self.send(&notices);
         let status_due = (pending && !tell_status).then_some(self.status_at);
@@ -129,8 +129,8 @@ impl Service {
         self.send(&[Notice::Status(&format!("failed: {error}"))]);
     }
 
-    fn transition(&mut self, stage: FleetState) -> Option<Notice<'static>> {
-        let (told, notice) = match (self.told, stage) {
+    fn transition(&mut self, state: FleetState) -> Option<Notice<'static>> {
+        let (told, notice) = match (self.told, state) {
             (Told::Starting | Told::Reloading, FleetState::Serving) => (Told::Ready, Notice::Ready),
             (Told::Ready, FleetState::Reloading) => (Told::Reloading, Notice::Reloading),
             (
@@ -143,8 +143,8 @@ impl Service {
         Some(notice)
     }
 
-    fn status_of(&self, fleet: &Overview) -> String {
-        let prefix = match (fleet.stage, self.setback) {
+    fn status_of(&self, fleet: &FleetStatus) -> String {
+        let prefix = match (fleet.state, self.setback) {
             (FleetState::Stopping, _) => return format!("stopping: {} left", children(fleet.children.len())),
             (FleetState::Starting, _) => "starting: ",
             (FleetState::StopDelay, _) => "about to stop: ",
@@ -157,7 +157,7 @@ impl Service {
         if fleet.failures > 0 {
             let noun = if fleet.failures == 1 { "failure" } else { "failures" };
             text += &format!(", {} {noun}", fleet.failures);
-            if let Some(window) = fleet.window {
+            if let Some(window) = fleet.failure_window {
                 text += &format!(" within {}", readable(window));
             }
         }
@@ -169,10 +169,10 @@ impl Service {
     fn plea(
         &mut self,
         now: Instant,
-        stage: FleetState,
+        state: FleetState,
         deadline: Option<Instant>,
     ) -> Option<Notice<'static>> {
-        if stage == FleetState::Serving {
+        if state == FleetState::Serving {
             self.patient_until = None;
             return None;
         }

@@ -50,6 +50,8 @@ pub(crate) enum Request {
     Grow,
     /// One slot fewer; the last one stays.
     Shrink,
+    /// So many slots.
+    Resize(usize),
 }
 
 /// What is to be done. The driver performs actions in order, each before it asks for the next.

@@ -32,14 +32,14 @@
 //! - `lifecycle.rs`: children, from spawn to exit
 //! - `rollout.rs`: new before old: reload and recycling
 //! - `trial.rs`: another program in the master's own process
-//! - `overview.rs`: the fleet as others see it
+//! - `status.rs`: the fleet as others see it
 //! - `policy.rs`: how many failures, how long a delay
 
 mod interface;
 mod lifecycle;
-mod overview;
 mod policy;
 mod rollout;
+mod status;
 #[cfg(test)]
 mod tests;
 mod trial;
@@ -48,10 +48,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 pub(crate) use interface::{Action, ChildId, Event, Hook, Remark, Request, Settings, Verdict};
-pub(crate) use overview::{ChildView, FleetState, Overview};
 pub(crate) use policy::RecoverPolicy;
 use policy::{FailureLog, LOOK, patience};
 use rollout::Rollout;
+pub use status::{ChildState, ChildStatus, FleetState, FleetStatus};
 pub(crate) use trial::{ChildSnapshot, SlotRole, Snapshot};
 
 #[derive(Debug)]
@@ -245,10 +245,14 @@ impl Supervisor {
             }
             (Request::Reload, Mode::Running) => self.reload(now),
             (Request::Upgrade, Mode::Running) => self.begin_upgrade(now),
-            (Request::Grow, Mode::Running) => self.grow(),
-            (Request::Shrink, Mode::Running) => self.shrink(now),
+            (Request::Grow, Mode::Running) => self.resize(now, self.slots.len() + 1),
+            (Request::Shrink, Mode::Running) => self.resize(now, self.slots.len() - 1),
+            (Request::Resize(to), Mode::Running) => self.resize(now, to),
             // A fleet that is on its way out stays as it is.
-            (Request::Reload | Request::Upgrade | Request::Grow | Request::Shrink, _)
+            (
+                Request::Reload | Request::Upgrade | Request::Grow | Request::Shrink | Request::Resize(_),
+                _,
+            )
             | (_, Mode::Finished) => {}
         }
     }
@@ -319,13 +323,19 @@ impl Supervisor {
         }
     }
 
-    fn grow(&mut self) {
+    fn resize(&mut self, now: Instant, to: usize) {
         let from = self.slots.len();
-        if from >= self.settings.most_workers {
+        if to == from || !(1..=self.settings.most_workers).contains(&to) {
             return self.log(Remark::NotResized(from));
         }
-        self.log(Remark::Resized { from, to: from + 1 });
-        self.add_slot();
+        self.log(Remark::Resized { from, to });
+        for _ in from..to {
+            self.add_slot();
+        }
+        for _ in to..from {
+            self.remove_slot(now);
+        }
+        self.announce_if_whole();
     }
 
     fn add_slot(&mut self) {
@@ -335,21 +345,16 @@ impl Supervisor {
         self.include(slot);
     }
 
-    fn shrink(&mut self, now: Instant) {
-        let from = self.slots.len();
-        if from <= 1 {
-            return self.log(Remark::NotResized(from));
-        }
-        self.log(Remark::Resized { from, to: from - 1 });
-        let last = from - 1;
+    /// Takes the last slot away; its children finish what they have accepted.
+    fn remove_slot(&mut self, now: Instant) {
         self.slots.pop();
+        let last = self.slots.len();
         for id in self.ids() {
             if self.children.get(&id).is_some_and(|child| child.slot == last) {
                 self.retire(now, id);
             }
         }
         self.actions.push_back(Action::CloseSlot);
-        self.announce_if_whole();
     }
 
     fn finish_if_empty(&mut self) {

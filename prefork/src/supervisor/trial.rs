@@ -130,7 +130,7 @@ impl Supervisor {
             }
             supervisor.limit_lifetime(now, slot);
         }
-        if snapshot.workers != settings.workers {
+        if snapshot.workers != settings.workers && supervisor.slots.len() != settings.workers {
             supervisor.resize(now, settings.workers);
         }
         supervisor.finish_upgrade(everyone);
@@ -153,15 +153,6 @@ impl Supervisor {
                 SlotRole::Successor => slot.successor = Some(found.id),
                 SlotRole::Leftover => {}
             }
-        }
-    }
-
-    fn resize(&mut self, now: Instant, workers: usize) {
-        while self.slots.len() < workers {
-            self.grow();
-        }
-        while self.slots.len() > workers.max(1) {
-            self.shrink(now);
         }
     }
 

@@ -1,41 +1,72 @@
-//! A server that is stopped through its `FleetHandle`: once for each byte in the file that the option
-//! `stops` names. The option `early` says how often it is stopped before it starts.
+//! A server that is operated through its `FleetHandle`: by each line of the file that the option
+//! `commands` names, which is `stop`, `reload`, `resize N` or `status`. The option `early` says how often
+//! it is stopped before it starts; with `max_requests` a child retires after so many.
 
 use std::fs;
 use std::io;
 use std::net::TcpListener;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use prefork::FleetHandle;
+use prefork::{ChildContext, FleetHandle};
 use prefork_tests::app;
 
 fn main() -> ExitCode {
     let fleet = app::builder(serve);
-    let stop = fleet.handle();
+    let handle = fleet.handle();
     let early = app::option("early").and_then(|times| times.parse().ok()).unwrap_or(0);
-    (0..early).for_each(|_| stop.stop());
-    if let Some(path) = app::option("stops").filter(|_| !prefork::is_child()) {
-        thread::spawn(move || stop_by(&path, &stop));
+    (0..early).for_each(|_| handle.stop());
+    if let Some(path) = app::option("commands").filter(|_| !prefork::is_child()) {
+        thread::spawn(move || follow(&path, &handle));
     }
     app::start(fleet)
 }
 
-fn stop_by(path: &str, stop: &FleetHandle) {
-    let mut stops = 0;
+fn follow(path: &str, handle: &FleetHandle) {
+    let mut done = 0;
     loop {
-        let wanted = fs::metadata(path).map_or(0, |file| file.len());
-        (stops..wanted).for_each(|_| stop.stop());
-        stops = wanted;
+        let text = fs::read_to_string(path).unwrap_or_default();
+        // A line that has no end yet is still being written.
+        let lines: Vec<&str> = text.split_inclusive('\n').filter(|line| line.ends_with('\n')).collect();
+        lines.iter().skip(done).for_each(|line| operate(line.trim(), handle));
+        done = lines.len();
         thread::sleep(Duration::from_millis(5));
     }
 }
 
-fn serve(ln: TcpListener) -> io::Result<()> {
+fn operate(command: &str, handle: &FleetHandle) {
+    match command.split_once(' ').unwrap_or((command, "")) {
+        ("stop", _) => handle.stop(),
+        ("reload", _) => handle.reload(),
+        ("resize", workers) => match handle.resize(workers.parse().unwrap_or(0)) {
+            Ok(()) => {}
+            Err(error) => app::say(&format!("resize: {error}")),
+        },
+        _ => app::say(&match handle.status() {
+            Some(status) => format!(
+                "status: {} generation {} ready {} of {}, {} children",
+                status.state.name(),
+                status.generation,
+                status.ready,
+                status.slots,
+                status.children.len()
+            ),
+            None => "status: none".to_owned(),
+        }),
+    }
+}
+
+fn serve(ln: TcpListener, child: ChildContext) -> io::Result<()> {
+    static REQUESTS: AtomicU64 = AtomicU64::new(0);
+    let max_requests = app::option("max_requests").and_then(|number| number.parse().ok());
     for stream in app::incoming(&ln) {
         let stream = stream?;
         thread::spawn(move || app::answer(stream));
+        if Some(REQUESTS.fetch_add(1, Ordering::Relaxed) + 1) == max_requests {
+            child.retire();
+        }
     }
     Ok(())
 }

@@ -6,11 +6,11 @@
 //! batch it checks what has to hold in every history.
 
 mod check;
-mod overview;
 mod random;
 mod recovery;
 mod resizing;
 mod rollout;
+mod status;
 mod stopping;
 mod trial;
 

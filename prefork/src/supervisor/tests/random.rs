@@ -189,8 +189,8 @@ proptest! {
         fleet.run(secs(300));
         prop_assert!(fleet.is_whole(), "{fleet:?}");
         prop_assert_eq!(fleet.processes.len(), fleet.supervisor.fleet_size(), "nobody else is left");
-        let stage = fleet.supervisor.overview(fleet.now).stage;
-        prop_assert_eq!(stage, FleetState::Serving, "no reload lasts for ever: {:?}", fleet);
+        let state = fleet.supervisor.status(fleet.now).state;
+        prop_assert_eq!(state, FleetState::Serving, "no reload lasts for ever: {:?}", fleet);
         fleet.story();
         fleet.run(secs(3600));
         prop_assert_eq!(fleet.story(), "", "and nothing is going on");

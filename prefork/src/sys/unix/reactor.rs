@@ -45,7 +45,7 @@ const REQUESTS: [(i32, Signal); 7] = [
 pub(crate) struct Reactor<K: Ord + Copy> {
     signals: Signals,
     children: BTreeMap<K, Process>,
-    /// What [`Waker`]s ring, if there are any.
+    /// What [`Waker`]s write to, if there are any.
     self_pipe: Option<SelfPipe>,
     /// Set when the reactor is gone: signals then do again what they do by default.
     retired: Arc<AtomicBool>,
@@ -125,7 +125,7 @@ impl<K: Ord + Copy> Reactor<K> {
         Ok(Self { signals, children: BTreeMap::new(), self_pipe: None, retired })
     }
 
-    /// For other threads, to end a [`wait`](Self::wait) or to ask for a stop.
+    /// For other threads, to end a [`wait`](Self::wait).
     pub(crate) fn waker(&mut self) -> io::Result<Waker> {
         let self_pipe = match self.self_pipe.take() {
             Some(self_pipe) => self_pipe,
@@ -236,8 +236,9 @@ impl<K: Ord + Copy> Reactor<K> {
             self.hear(key, &mut events);
         }
         self.take_signals(&mut events)?;
-        let stops = self.self_pipe.as_mut().map_or(0, SelfPipe::answer);
-        events.extend((0..stops).map(|_| ProcessEvent::Signal(Signal::Stop)));
+        if let Some(self_pipe) = &mut self.self_pipe {
+            self_pipe.drain();
+        }
         Ok(events)
     }
 

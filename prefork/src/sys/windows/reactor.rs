@@ -78,14 +78,11 @@ impl<K: Ord + Copy + Send + 'static> Reactor<K> {
         Ok(Self { events, sender, children: BTreeMap::new(), job: Job::new()?, _controls: controls })
     }
 
-    /// For other threads, to end a [`wait`](Self::wait) or to ask for a stop.
+    /// For other threads, to end a [`wait`](Self::wait).
     pub(crate) fn waker(&mut self) -> io::Result<Waker> {
         let sender = self.sender.clone();
-        let ring = move |signal: Option<Signal>| {
-            // A reactor that is gone does not hear it.
-            let _ = sender.send(signal.map_or(Report::Woken, Report::Signal));
-        };
-        Ok(Waker { ring: Arc::new(ring) })
+        // The reactor may be gone.
+        Ok(Waker { wake: Arc::new(move || drop(sender.send(Report::Woken))) })
     }
 
     /// There is never another program's child to take over.
@@ -165,10 +162,10 @@ impl<K: Ord + Copy + Send + 'static> Reactor<K> {
             Some(timeout) => self.events.recv_timeout(timeout).ok(),
             None => self.events.recv().ok(),
         };
-        let events: Vec<Report<K>> = first.into_iter().chain(self.events.try_iter()).collect();
-        let mut events = Vec::with_capacity(events.len());
-        for event in events {
-            events.extend(self.note(event)?);
+        let reports: Vec<Report<K>> = first.into_iter().chain(self.events.try_iter()).collect();
+        let mut events = Vec::with_capacity(reports.len());
+        for report in reports {
+            events.extend(self.note(report)?);
         }
         Ok(events)
     }
@@ -233,17 +230,12 @@ impl<K: Ord + Copy> Drop for Reactor<K> {
 /// See [`Reactor::waker`].
 #[derive(Clone)]
 pub(crate) struct Waker {
-    ring: Arc<dyn Fn(Option<Signal>) + Send + Sync>,
+    wake: Arc<dyn Fn() + Send + Sync>,
 }
 
 impl Waker {
     pub(crate) fn wake(&self) {
-        (self.ring)(None);
-    }
-
-    /// Does what the event for a stop does.
-    pub(crate) fn ask_to_stop(&self) {
-        (self.ring)(Some(Signal::Stop));
+        (self.wake)();
     }
 }
 

@@ -3,30 +3,30 @@
 use super::super::FleetState;
 use super::*;
 
-fn stage(fleet: &Fleet) -> FleetState {
-    fleet.supervisor.overview(fleet.now).stage
+fn state(fleet: &Fleet) -> FleetState {
+    fleet.supervisor.status(fleet.now).state
 }
 
 fn is_ready(fleet: &Fleet) -> bool {
-    fleet.supervisor.overview(fleet.now).is_ready()
+    fleet.supervisor.status(fleet.now).is_ready()
 }
 
 #[test]
 fn a_fleet_starts_serves_and_stops() {
     let mut fleet = Fleet::new(settings(2));
     fleet.run(ms(10));
-    assert_eq!((stage(&fleet), is_ready(&fleet)), (FleetState::Starting, false));
+    assert_eq!((state(&fleet), is_ready(&fleet)), (FleetState::Starting, false));
     fleet.run(secs(1));
-    assert_eq!((stage(&fleet), is_ready(&fleet)), (FleetState::Serving, true));
+    assert_eq!((state(&fleet), is_ready(&fleet)), (FleetState::Serving, true));
     fleet.request(Request::Stop);
-    assert_eq!((stage(&fleet), is_ready(&fleet)), (FleetState::Stopping, false));
+    assert_eq!((state(&fleet), is_ready(&fleet)), (FleetState::Stopping, false));
 }
 
 #[test]
 fn a_fleet_that_is_about_to_stop_is_not_ready_any_more() {
     let mut fleet = Fleet::serving(Settings { stop_delay: secs(10), ..settings(2) });
     fleet.request(Request::Stop);
-    assert_eq!((stage(&fleet), is_ready(&fleet)), (FleetState::StopDelay, false));
+    assert_eq!((state(&fleet), is_ready(&fleet)), (FleetState::StopDelay, false));
 }
 
 #[test]
@@ -35,11 +35,11 @@ fn a_reload_is_one_until_it_ends_well_or_not() {
         let mut fleet = Fleet::serving(settings(2));
         fleet.cast(2, nature);
         fleet.request(Request::Reload);
-        assert_eq!((stage(&fleet), is_ready(&fleet)), (FleetState::Reloading, true));
-        assert_eq!(fleet.supervisor.overview(fleet.now).generation, 1, "what it is about to run");
+        assert_eq!((state(&fleet), is_ready(&fleet)), (FleetState::Reloading, true));
+        assert_eq!(fleet.supervisor.status(fleet.now).generation, 1, "what it is about to run");
         fleet.run(secs(5));
-        assert_eq!((stage(&fleet), is_ready(&fleet)), (FleetState::Serving, true));
-        assert_eq!(fleet.supervisor.overview(fleet.now).generation, generation, "what it runs");
+        assert_eq!((state(&fleet), is_ready(&fleet)), (FleetState::Serving, true));
+        assert_eq!(fleet.supervisor.status(fleet.now).generation, generation, "what it runs");
     }
 }
 
@@ -48,12 +48,12 @@ fn an_upgrade_is_a_reload_in_both_programs() {
     let mut fleet = Fleet::serving(settings(2));
     fleet.exec_works = true;
     fleet.request(Request::Upgrade);
-    assert_eq!(stage(&fleet), FleetState::Reloading);
+    assert_eq!(state(&fleet), FleetState::Reloading);
     fleet.run(ms(100));
     assert_eq!(fleet.times("exec").len(), 1);
-    assert_eq!((stage(&fleet), is_ready(&fleet)), (FleetState::Reloading, true));
+    assert_eq!((state(&fleet), is_ready(&fleet)), (FleetState::Reloading, true));
     fleet.run(secs(5));
-    assert_eq!(stage(&fleet), FleetState::Serving);
+    assert_eq!(state(&fleet), FleetState::Serving);
 }
 
 #[test]
@@ -62,12 +62,12 @@ fn a_fleet_with_nobody_left_for_now_is_not_ready() {
     let mut fleet = Fleet::new(Settings { recover, ..settings(1) });
     fleet.cast(0, Nature { exit: Some((ms(500), false)), ..WELL });
     fleet.run(ms(1200));
-    let overview = fleet.supervisor.overview(fleet.now);
-    assert_eq!((overview.stage, overview.ready, overview.failures), (FleetState::Serving, 0, 1));
+    let overview = fleet.supervisor.status(fleet.now);
+    assert_eq!((overview.state, overview.ready, overview.failures), (FleetState::Serving, 0, 1));
     assert!(!overview.is_ready());
     fleet.run(secs(2));
     assert!(is_ready(&fleet));
     // Nothing is left to be told of but what counts no more.
-    let forgets_at = fleet.supervisor.overview(fleet.now).forgets_at;
-    assert_eq!(fleet.supervisor.overview(forgets_at.unwrap()).failures, 0);
+    let forgets_at = fleet.supervisor.status(fleet.now).forgets_at;
+    assert_eq!(fleet.supervisor.status(forgets_at.unwrap()).failures, 0);
 }

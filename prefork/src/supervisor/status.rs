@@ -1,0 +1,144 @@
+//! The fleet as others see it: the service manager, and whoever asks for its health.
+
+use std::time::{Duration, Instant};
+
+use super::{ChildId, Mode, Phase, Supervisor};
+
+/// The state of a fleet as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum FleetState {
+    /// Not every slot has had a ready child yet.
+    Starting,
+    /// Every slot had a ready child, and no change is under way.
+    Serving,
+    /// Every child is being replaced, or the trial child of an upgrade starts.
+    Reloading,
+    /// The fleet was asked to stop and still accepts, for the time of the option `stop_delay`.
+    StopDelay,
+    /// Children finish what they have accepted.
+    Stopping,
+}
+
+impl FleetState {
+    /// The state's name, as `/status` tells it: `stop-delay`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Serving => "serving",
+            Self::Reloading => "reloading",
+            Self::StopDelay => "stop-delay",
+            Self::Stopping => "stopping",
+        }
+    }
+}
+
+/// The state of a fleet and of its children; see [`FleetHandle::status`](crate::FleetHandle::status).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FleetStatus {
+    /// The state of the fleet as a whole.
+    pub state: FleetState,
+    /// The number of reloads and upgrades so far, including one that is under way.
+    pub generation: u32,
+    /// The number of slots.
+    pub slots: usize,
+    /// The number of slots whose child accepts connections.
+    pub ready: usize,
+    /// The number of failures that count now.
+    pub failures: u32,
+    /// How long a failure counts; `None`: for the master's life.
+    pub failure_window: Option<Duration>,
+    /// Every child that has not ended, in the order of their start.
+    pub children: Vec<ChildStatus>,
+    /// When one of the failures counts no more.
+    pub(crate) forgets_at: Option<Instant>,
+}
+
+impl FleetStatus {
+    /// Whether the fleet can be sent requests.
+    pub fn is_ready(&self) -> bool {
+        matches!(self.state, FleetState::Serving | FleetState::Reloading) && self.ready > 0
+    }
+}
+
+/// The state of one child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ChildStatus {
+    /// The child's slot, from 0.
+    pub slot: usize,
+    /// The child's process id.
+    pub pid: u32,
+    /// The generation that the child was started in.
+    pub generation: u32,
+    /// What the child does.
+    pub state: ChildState,
+}
+
+/// What a child does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ChildState {
+    /// It is not ready yet.
+    Starting,
+    /// It accepts connections.
+    Ready,
+    /// It was asked to stop.
+    Stopping,
+}
+
+impl ChildState {
+    /// The state's name, as `/status` tells it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Stopping => "stopping",
+        }
+    }
+}
+
+impl Supervisor {
+    pub(crate) fn status(&self, now: Instant) -> FleetStatus {
+        let state = self.state();
+        let (failures, forgets_at) = self.failures.current(now);
+        FleetStatus {
+            state,
+            generation: if state == FleetState::Reloading {
+                self.rollout.newest
+            } else {
+                self.rollout.settled
+            },
+            slots: self.slots.len(),
+            ready: self.live_slots().filter(|live| *live).count(),
+            failures,
+            failure_window: self.settings.recover.window,
+            forgets_at,
+            children: self.children.keys().filter_map(|id| self.view(*id)).collect(),
+        }
+    }
+
+    fn state(&self) -> FleetState {
+        match self.mode {
+            Mode::Emptying { .. } | Mode::Stopping { .. } | Mode::Finished => FleetState::Stopping,
+            Mode::StopDelay { .. } => FleetState::StopDelay,
+            Mode::Running if !self.started => FleetState::Starting,
+            Mode::Running if self.rollout.is_reloading() || self.rollout.trial.is_some() => {
+                FleetState::Reloading
+            }
+            Mode::Running => FleetState::Serving,
+        }
+    }
+
+    /// `None` for a child that is not started yet.
+    fn view(&self, id: ChildId) -> Option<ChildStatus> {
+        let child = self.children.get(&id)?;
+        let state = match child.phase {
+            Phase::Starting | Phase::Booting { .. } => ChildState::Starting,
+            Phase::Serving { .. } => ChildState::Ready,
+            Phase::Stopping { .. } | Phase::Killed { .. } => ChildState::Stopping,
+        };
+        Some(ChildStatus { slot: child.slot, pid: child.pid?, generation: child.generation, state })
+    }
+}
