@@ -1,8 +1,8 @@
-//! Under which privileges a child runs: as which user, on which CPU, within which limits.
+//! What a child runs under: its user, its CPU, its limits, what it sees of the file system.
 //!
-//! The master finds out what the options mean on this machine and tells each child with the greeting.
-//! The child takes the privileges on right after that, before any code of the user's runs; one that
-//! cannot ends with a line that says why, and never goes on with more than it was to have.
+//! The master checks the options on this machine and sends the result to each child in the handshake. The
+//! child applies it immediately after that, before any user code runs. If a step fails, the child exits
+//! with an error message; it never runs with more than the options allow.
 
 use std::io;
 use std::path::PathBuf;
@@ -10,51 +10,53 @@ use std::path::PathBuf;
 use crate::error::Error;
 use crate::sys;
 
-/// See the [module](self). The default: those of the master.
+/// See the [module](self). The default changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Privileges {
     pub(crate) identity: Option<Identity>,
-    /// Whether no program that the child executes may gain what the child does not have.
+    /// Whether programs that the child executes are kept from gaining privileges, as by a setuid bit.
     pub(crate) no_new_privs: bool,
     /// The priority, from -20 (first) to 19 (last).
     pub(crate) nice: Option<i32>,
-    /// How many descriptors it may have.
+    /// The limit of open descriptors.
     pub(crate) open_files: Option<u64>,
-    /// The one CPU that it runs on.
+    /// The CPU that the child is pinned to.
     pub(crate) cpu: Option<usize>,
+    /// The part of the file system that Landlock leaves.
     pub(crate) files: Option<LandlockPaths>,
 }
 
-/// A user and groups, by number. No privilege of root's is left to who takes it on.
+/// A user and its groups, by number. Changing to it drops every privilege of root.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
-    /// The supplementary groups, `gid` not among them.
+    /// The supplementary groups, without `gid`.
     pub(crate) groups: Vec<u32>,
 }
 
-/// What is left of the file system: these files, and what is beneath these directories.
+/// Files, and directories with everything beneath them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct LandlockPaths {
+    /// To read.
     pub(crate) read: Vec<PathBuf>,
     /// To read and to write.
     pub(crate) write: Vec<PathBuf>,
 }
 
 impl Privileges {
-    /// Takes them on, in this process, for ever. What may want root's privileges comes before those
-    /// are given up.
+    /// Applies them to this process; they cannot be undone. What needs root comes before the change of
+    /// user.
     ///
     /// # Errors
     ///
-    /// [`Error::Privileges`] at the first that cannot be; the process is then to end.
-    pub(crate) fn take_on(&self) -> Result<(), Error> {
+    /// [`Error::Privileges`] for the first step that fails; the process must then exit.
+    pub(crate) fn apply(&self) -> Result<(), Error> {
         if *self == Self::default() {
             return Ok(());
         }
         let step = |attempt: String| move |source| Error::Privileges { attempt, source };
-        // Much of this counts for one thread, and for those that it starts.
+        // The system applies much of this to one thread, and to the threads that it starts afterwards.
         let others = sys::other_threads();
         if others > 0 {
             let text =

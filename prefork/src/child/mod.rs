@@ -27,7 +27,7 @@ use crate::error::{Error, chain};
 use crate::hooks::Hooks;
 use crate::logging::{self, Logger};
 use crate::privileges::Privileges;
-use crate::protocol::{Handshake, Secrets, ToMaster};
+use crate::protocol::{GREETING, Handshake, Secrets, ToMaster};
 use crate::serve::{ServeContext, ServeFn, ServeOptions};
 use crate::sys::{self, AcceptGate, MasterLink, Role};
 use crate::title::title_child;
@@ -44,7 +44,7 @@ pub fn is_child() -> bool {
 pub(crate) fn role() -> Role {
     // Asked once: after the handshake is taken, nothing in the environment tells any more.
     static ROLE: OnceLock<Role> = OnceLock::new();
-    *ROLE.get_or_init(sys::role)
+    *ROLE.get_or_init(|| sys::role(GREETING))
 }
 
 /// A handshake that has been taken.
@@ -74,7 +74,7 @@ pub(crate) fn adopt_early() -> Result<(), Error> {
                 let adopted = adopt().map_err(|source| Error::Handshake { source })?;
                 logging::note_child(adopted.handshake.slot, adopted.handshake.generation);
                 title_child(&adopted.handshake.title, adopted.handshake.slot);
-                if let Err(error) = adopted.handshake.privileges.take_on() {
+                if let Err(error) = adopted.handshake.privileges.apply() {
                     // Whoever gets an error may carry on; this process must not.
                     let slot = adopted.handshake.slot;
                     logging::to_stderr(format_args!("prefork: error: child {slot} {}", chain(&error)));
@@ -113,8 +113,9 @@ fn adopt() -> io::Result<Adopted> {
     let handshake = Handshake::from_line(&line)?;
     channel.send(ToMaster::Received.to_line(), &[])?;
     let listeners = channel.take_listeners()?;
-    let secrets =
-        if handshake.secrets { Secrets::from_text(&channel.take_secrets()?) } else { Secrets::default() };
+    let text = if handshake.secrets { channel.take_secrets()? } else { String::new() };
+    // Where secrets cannot be handed over, the text is empty, and the child reads the files itself.
+    let secrets = if text.is_empty() { Secrets::default() } else { Secrets::from_text(&text)? };
     Ok(Adopted { handshake, listeners, channel, secrets })
 }
 

@@ -20,7 +20,7 @@ use crate::sys::{self, UnixListener};
 
 pub(crate) use address::Endpoint;
 pub(crate) use bind::{SocketOptions, listen_beside};
-pub(crate) use socket_set::{Passed, SocketSet};
+pub(crate) use socket_set::{PassedSockets, SocketSet};
 
 /// Whether addresses of a network include this one.
 fn admits(network: Network, ip: IpAddr) -> bool {

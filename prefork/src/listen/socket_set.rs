@@ -16,13 +16,13 @@ pub(crate) struct SocketSet {
     groups: Vec<SocketGroup>,
 }
 
-/// What is said of an address to the program that takes over its sockets.
+/// The sockets of one address, as the program that takes them over has to know them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Passed {
+pub(crate) struct PassedSockets {
     pub(crate) endpoint: Endpoint,
     pub(crate) sharing: Sharing,
-    /// How many sockets there are.
-    pub(crate) count: usize,
+    /// Their numbers among the listeners that are handed over, in the order of the slots.
+    pub(crate) listeners: Vec<usize>,
 }
 
 impl SocketSet {
@@ -55,11 +55,16 @@ impl SocketSet {
         self.groups.iter().all(|group| group.endpoint.is_activated())
     }
 
-    /// Takes over sockets that another program opened, as it said what they are.
-    pub(crate) fn adopt(passed: &[Passed], all: Vec<Socket>, options: SocketOptions) -> io::Result<Self> {
-        let mut all = all.into_iter();
-        let mut adopt = |passed: &Passed| {
-            let sockets: Vec<Socket> = all.by_ref().take(passed.count).collect();
+    /// Takes its sockets out of the listeners that another program handed over.
+    pub(crate) fn adopt(
+        passed: &[PassedSockets],
+        listeners: &mut [Option<Socket>],
+        options: SocketOptions,
+    ) -> io::Result<Self> {
+        let missing = || io::Error::other("a listener was not handed over");
+        let mut take = |number: &usize| listeners.get_mut(*number).and_then(Option::take).ok_or_else(missing);
+        let mut adopt = |passed: &PassedSockets| {
+            let sockets = passed.listeners.iter().map(&mut take).collect::<io::Result<_>>()?;
             SocketGroup::adopt(passed.endpoint.clone(), passed.sharing, sockets, options)
         };
         Ok(Self { groups: passed.iter().map(&mut adopt).collect::<io::Result<_>>()? })
@@ -70,14 +75,15 @@ impl SocketSet {
         self.groups.iter().try_for_each(SocketGroup::set_options)
     }
 
-    /// What to say of them to a program that takes them over.
-    pub(crate) fn passed(&self) -> Vec<Passed> {
-        let describe = |group: &SocketGroup| Passed {
+    /// What the program that takes over [`all`](Self::all) of them, in that order, has to know.
+    pub(crate) fn passed(&self) -> Vec<PassedSockets> {
+        let mut numbers = 0..;
+        let mut describe = |group: &SocketGroup| PassedSockets {
             endpoint: group.endpoint.clone(),
             sharing: group.sharing,
-            count: group.sockets.len(),
+            listeners: numbers.by_ref().take(group.sockets.len()).collect(),
         };
-        self.groups.iter().map(describe).collect()
+        self.groups.iter().map(&mut describe).collect()
     }
 
     /// These sockets as the options of another program want them: an address that is among theirs

@@ -62,6 +62,7 @@ impl Master {
         panicked: &RefCell<Option<Panic>>,
     ) -> io::Result<u32> {
         let secrets = self.store.secrets(generation);
+        let secrets = if secrets.is_empty() { String::new() } else { secrets.to_text() };
         let handshake = Handshake {
             slot,
             fleet: self.supervisor.fleet_size(),
@@ -69,6 +70,7 @@ impl Master {
             grace: self.plan.settings.grace,
             master: std::process::id(),
             trial: self.supervisor.is_trial(child),
+            upgrade: self.supervisor.is_upgrade_trial(child),
             title: self.plan.title.clone(),
             privileges: Privileges { cpu: self.plan.cpu_of(slot), ..self.plan.privileges.clone() },
             secrets: !secrets.is_empty(),
@@ -80,7 +82,7 @@ impl Master {
         let producer = self.plan.hooks.command_producer.as_deref();
         let producer = producer.map(|producer| |command| produce(producer, panicked, command));
         let producer = producer.as_ref().map(|producer| producer as &Producer<'_>);
-        self.reactor.spawn(child, command, producer, &handshake.to_line(), &sockets, &secrets.to_text())
+        self.reactor.spawn(child, command, producer, &handshake.to_line(), &sockets, &secrets)
     }
 
     /// A hint for the kernel: without it connections are spread as they always were.

@@ -20,8 +20,8 @@ impl Master {
     }
 
     pub(super) fn warn_of_certificate(&self, generation: u32) {
-        if let Some(concern) = self.store.concern(generation) {
-            self.plan.logger.event("certificate").generation(generation).warn(concern);
+        if let Some(warning) = self.store.validity_warning(generation) {
+            self.plan.logger.event("certificate").generation(generation).warn(warning);
         }
     }
 

@@ -1,9 +1,8 @@
-//! The master's own exec into a new program, and how that one finds itself at home.
+//! An upgrade: the master executes the new program in its own process, and the new program takes over.
 //!
-//! What passes over: the listening sockets (that of health too) and the channels to the children, as
-//! descriptors that stay open; the snapshot of the fleet and the secrets of its TLS, as text in a file
-//! without a name. The process, and so its pid and its children, stay what they are. Signals wait until
-//! the new program can take them.
+//! The listening sockets (the health endpoint's as well) and the channels to the children stay open over
+//! the exec; an [`UpgradeSnapshot`] passes in a file that has no name. The process keeps its pid and its
+//! children. Signals are blocked until the new program handles them.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -15,20 +14,33 @@ use super::observers::Observers;
 use super::systemd::Service;
 use super::{ChildEntry, Master, Plan};
 use crate::error::{Error, chain};
-use crate::listen::{self, Endpoint, Passed, SocketSet};
-use crate::protocol::{Inherited, Secrets, Upgrade};
+use crate::listen::{self, Endpoint, PassedSockets, SocketSet};
+use crate::protocol::{HealthSocket, UpgradeSnapshot};
 use crate::supervisor::{SlotRole, Snapshot, Supervisor};
-use crate::sys::{Inheritance, Program, Reactor};
-use crate::tls::TlsStore;
+use crate::sys::{Channel, Inheritance, Program, Reactor};
+use crate::tls::{TlsSecrets, TlsStore};
 
 impl Master {
     /// Executes the newest program in this process. Returns only if that fails.
     pub(super) fn exec(&mut self) {
         let newest = self.supervisor.next_generation() - 1;
-        let snapshot = self.supervisor.snapshot(Instant::now());
+        let fleet = self.supervisor.snapshot(Instant::now());
         let secrets = self.store.secrets(newest);
+        let (snapshot, listeners, channels) = self.hand_over(UpgradeSnapshot {
+            fleet,
+            secrets,
+            sockets: self.sockets.passed(),
+            privileges: self.plan.privileges.clone(),
+            cpus: self.plan.cpus.clone(),
+            ..UpgradeSnapshot::default()
+        });
         let error = match self.programs.get(&newest) {
-            Some(program) => self.try_exec(program, &snapshot, &secrets),
+            Some(program) => {
+                let event = self.plan.logger.event("executing");
+                let path = program.path().display();
+                event.info(format_args!("executing {path} in place of this master"));
+                program.exec(&snapshot.to_text(), &listeners, &channels)
+            }
             None => io::Error::other("its program was lost, which is a bug in prefork"),
         };
         self.plan
@@ -37,54 +49,50 @@ impl Master {
             .error(format_args!("cannot execute the new program: {error}"));
     }
 
-    fn try_exec(&self, program: &Program, snapshot: &Snapshot, secrets: &Secrets) -> io::Error {
-        let channels: Vec<_> = snapshot.children.iter().map(|child| self.reactor.channel(child.id)).collect();
-        let open: Vec<bool> = channels.iter().map(Option::is_some).collect();
-        let health = self.observers.health_listener().zip(self.plan.health.as_deref());
-        let state = Upgrade {
-            fleet: snapshot,
-            channels: &open,
-            sockets: &self.sockets.passed(),
-            privileges: &self.plan.privileges,
-            cpus: &self.plan.cpus,
-            health: health.map(|(_, addr)| addr),
-            secrets,
-        };
+    /// Adds to the snapshot what is handed over with it: the listeners, numbered as
+    /// [`SocketSet::passed`] does, and the channels.
+    fn hand_over(&self, mut snapshot: UpgradeSnapshot) -> (UpgradeSnapshot, Vec<&Socket>, Vec<&Channel>) {
         let mut listeners = self.sockets.all();
-        // The last one, if there is one.
-        listeners.extend(health.map(|(listener, _)| listener));
-        let event = self.plan.logger.event("executing");
-        event.info(format_args!("executing {} in place of this master", program.path().display()));
-        let channels: Vec<_> = channels.into_iter().flatten().collect();
-        program.exec(&state.to_text(), &listeners, &channels)
+        if let Some((listener, addr)) = self.observers.health_listener().zip(self.plan.health.clone()) {
+            snapshot.health = Some(HealthSocket { addr, listener: listeners.len() });
+            listeners.push(listener);
+        }
+        let mut channels = Vec::new();
+        for child in &snapshot.fleet.children {
+            if let Some(channel) = self.reactor.channel(child.id) {
+                snapshot.channels.insert(child.id, channels.len());
+                channels.push(channel);
+            }
+        }
+        (snapshot, listeners, channels)
     }
 
     /// Takes over from the program that this process ran before.
     pub(super) fn resume(plan: Plan, inheritance: Inheritance) -> Result<Self, Error> {
         let broken = |source| Error::Handshake { source };
         let os = |operation| move |source| Error::Os { operation, source };
-        let Inheritance { text, mut listeners, channels } = inheritance;
-        let last = Inherited::from_text(&text).map_err(broken)?;
-        let health = last.health.as_ref().and_then(|_| listeners.pop());
-        let store = TlsStore::inherit(plan.tls.clone(), last.fleet.generation, last.secrets.into())?;
-        let (sockets, moved) = take_addresses(&plan, &last.sockets, listeners)?;
+        let last = UpgradeSnapshot::from_text(&inheritance.text).map_err(broken)?;
+        let mut listeners: Vec<_> = inheritance.listeners.into_iter().map(Some).collect();
+        let store =
+            TlsStore::inherit(plan.tls.clone(), last.fleet.generation, TlsSecrets::from(last.secrets))?;
+        let (sockets, moved) = take_sockets(&plan, &last.sockets, &mut listeners)?;
         let program = Program::current().map_err(os("find this program's own file"))?;
         let mut reactor = Reactor::new().map_err(os("receive signals"))?;
         let mut children = BTreeMap::new();
-        let mut channels = channels.into_iter();
-        for (child, has_channel) in last.fleet.children.iter().zip(&last.channels) {
-            let channel = if *has_channel { channels.next() } else { None };
+        let mut channels: Vec<_> = inheritance.channels.into_iter().map(Some).collect();
+        for child in &last.fleet.children {
+            let channel = last.channels.get(&child.id);
+            let channel = channel.and_then(|number| channels.get_mut(*number)?.take());
             reactor.adopt(child.id, child.pid, channel).map_err(broken)?;
             let dismissed = child.role == SlotRole::Leftover;
             let (slot, pid, ready) = (child.slot, child.pid, child.ready);
             let generation = child.generation;
             children.insert(child.id, ChildEntry { slot, pid, generation, here: true, ready, dismissed });
         }
-        // The trial child was started by the last program, in that one's place and with its privileges.
-        let everyone = moved || (&last.privileges, &last.cpus) != (&plan.privileges, &plan.cpus);
-        let snapshot = last.fleet;
-        let supervisor = Supervisor::resume(plan.settings, &snapshot, everyone, Instant::now());
-        let programs = [(snapshot.generation, program)].into();
+        // The last program started the trial child, on its own sockets and with its own privileges.
+        let everyone = moved || last.privileges != plan.privileges || last.cpus != plan.cpus;
+        let supervisor = Supervisor::resume(plan.settings, &last.fleet, everyone, Instant::now());
+        let programs = [(last.fleet.generation, program)].into();
         let mut master = Self {
             observers: Observers::new(Service::after_upgrade(&plan.logger)),
             supervisor,
@@ -97,23 +105,30 @@ impl Master {
             last_failure: None,
             cause: None,
         };
-        master.plan.logger.event("upgraded").generation(snapshot.generation).info(format_args!(
-            "upgraded: this program is master now, of {}, on {}; master pid {}",
-            super::messages::children(master.children.len()),
-            master.sockets,
-            std::process::id()
-        ));
-        master.resume_health(last.health.zip(health));
+        master.report_upgraded(&last.fleet);
+        let health = last.health;
+        master.resume_health(
+            health.and_then(|HealthSocket { addr, listener }| {
+                Some((addr, listeners.get_mut(listener)?.take()?))
+            }),
+        );
         for event in master.reactor.catch_up().map_err(os("wait for children"))? {
             master.note(event);
         }
         Ok(master)
     }
-}
 
-impl Master {
-    /// Goes on answering questions of health where the last program did, or where this one is told
-    /// to. The fleet does without if that cannot be: there is no way back to the old program.
+    fn report_upgraded(&self, fleet: &Snapshot) {
+        self.plan.logger.event("upgraded").generation(fleet.generation).info(format_args!(
+            "upgraded: this program is master now, of {}, on {}; master pid {}",
+            super::messages::children(self.children.len()),
+            self.sockets,
+            std::process::id()
+        ));
+    }
+
+    /// Keeps the health endpoint of the last program, or opens the one that this program's options name.
+    /// If that fails, the fleet serves without one: there is no way back to the old program.
     fn resume_health(&mut self, last: Option<(String, Socket)>) {
         let Some(wanted) = &self.plan.health else { return };
         let listener = match last {
@@ -129,13 +144,19 @@ impl Master {
     }
 }
 
-/// The sockets, as far as the options still name their addresses, and new ones for the others. If
-/// those cannot be had the fleet stays where it is: there is no way back to the old program.
-fn take_addresses(plan: &Plan, last: &[Passed], inherited: Vec<Socket>) -> Result<(SocketSet, bool), Error> {
+/// The last program's sockets, where the options still name their addresses, and new ones for the other
+/// addresses. If those cannot be opened, the fleet stays on the old sockets: there is no way back to the
+/// old program. Also whether the fleet moved.
+fn take_sockets(
+    plan: &Plan,
+    last: &[PassedSockets],
+    listeners: &mut [Option<Socket>],
+) -> Result<(SocketSet, bool), Error> {
     let broken = |source| Error::Handshake { source };
-    let sockets = SocketSet::adopt(last, inherited, plan.sockets).map_err(broken)?;
+    let sockets = SocketSet::adopt(last, listeners, plan.sockets).map_err(broken)?;
     let workers = plan.settings.workers;
-    // What the service manager opened stays in place of whatever the program says, unless it says names.
+    // The service manager's sockets stay, whatever address the options name, unless they name some of
+    // the service manager's.
     let stays = sockets.are_activated() && !plan.endpoints.iter().any(Endpoint::is_activated);
     let rearranged = if stays {
         Ok(sockets)
@@ -151,7 +172,8 @@ fn take_addresses(plan: &Plan, last: &[Passed], inherited: Vec<Socket>) -> Resul
             .event("cannot_set")
             .error(format_args!("{}; the sockets stay as they were", chain(&error)));
     }
-    let endpoints = |all: &[Passed]| all.iter().map(|passed| passed.endpoint.clone()).collect::<Vec<_>>();
+    let endpoints =
+        |all: &[PassedSockets]| all.iter().map(|passed| passed.endpoint.clone()).collect::<Vec<_>>();
     let moved = endpoints(&sockets.passed()) != endpoints(last);
     Ok((sockets, moved))
 }

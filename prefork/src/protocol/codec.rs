@@ -1,231 +1,290 @@
-//! Records: lines of text with named fields.
+//! The codec of every message between processes of a fleet.
+//!
+//! A message is text. Each line is a [`Record`]: a kind, then fields `key=value`, separated by blanks:
 //!
 //! ```text
-//! kind name=value name=value
+//! prefork-secrets/1
+//! file path=/etc/ssl/app.pem content=-----BEGIN%20CERTIFICATE-----%0aMIIB…
+//! tickets epoch=41000 state=%00%17c… check=5f0c11d2
 //! ```
 //!
-//! In a value every byte that is not plain is `%` and two digits, so that any bytes survive, and paths
-//! and names stay readable. The items of a list end with a comma each.
+//! - In a value, `%` and every byte that is not printable ASCII is written as `%` and two hexadecimal
+//!   digits. Any bytes survive, and a message can be read in the output of strace.
+//! - A key that occurs several times is a list.
+//! - A reader skips kinds and keys that it does not know. For a missing field it chooses between a
+//!   default ([`Record::find`]) and an error that names the field ([`Record::get`]).
+//! - A [`Format`] adds a version to the first kind and a checksum at the end. A message that was cut
+//!   short or altered is refused as a whole: a field that is lost, such as the user to run as, is never
+//!   mistaken for a field that was not sent.
+//!
+//! The codec is written by hand because serde with serde_json would bring the default features to 30
+//! crates, of which 28 are allowed, and postcard cannot skip fields that it does not know.
 
-use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::sys;
 
-/// One line: its kind, and its fields by name.
+/// A type that can be the value of a field.
+pub(super) trait FieldValue: Sized {
+    fn to_bytes(&self) -> Cow<'_, [u8]>;
+
+    /// `None` if no value of the type is written like this.
+    fn from_bytes(bytes: Vec<u8>) -> Option<Self>;
+}
+
+/// One line of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Record {
-    pub(super) kind: String,
-    /// As they are written.
-    fields: BTreeMap<String, String>,
+    line: String,
 }
 
 impl Record {
+    /// A record without fields. `kind` is a word of printable ASCII.
     pub(super) fn new(kind: &str) -> Self {
-        Self { kind: kind.to_owned(), fields: BTreeMap::new() }
+        Self { line: kind.to_owned() }
+    }
+
+    /// Reads a line; what is wrong with a field shows when the field is asked for.
+    pub(super) fn parse(line: &str) -> Self {
+        Self::new(line)
+    }
+
+    pub(super) fn kind(&self) -> &str {
+        self.line.split(' ').next().unwrap_or_default()
     }
 
     /// Adds a field.
-    pub(super) fn with<T: FieldValue>(mut self, name: &str, value: &T) -> Self {
-        self.fields.insert(name.to_owned(), value.write());
+    pub(super) fn with<T: FieldValue>(mut self, key: &str, value: &T) -> Self {
+        self.line.extend([" ", key, "="]);
+        escape(&value.to_bytes(), &mut self.line);
         self
     }
 
-    /// Adds a field, if there is a value.
-    pub(super) fn with_some<T: FieldValue>(self, name: &str, value: Option<&T>) -> Self {
-        match value {
-            Some(value) => self.with(name, value),
-            None => self,
+    /// Adds a field for each element of a list or an `Option`.
+    pub(super) fn with_each<'a, T: FieldValue + 'a>(
+        self,
+        key: &str,
+        values: impl IntoIterator<Item = &'a T>,
+    ) -> Self {
+        values.into_iter().fold(self, |record, value| record.with(key, value))
+    }
+
+    /// The value of a field that has to be there.
+    pub(super) fn get<T: FieldValue>(&self, key: &str) -> io::Result<T> {
+        self.find(key)?.ok_or_else(|| invalid(format!("`{}` has no field `{key}`", self.kind())))
+    }
+
+    /// The value of a field that an older program may leave out.
+    pub(super) fn find<T: FieldValue>(&self, key: &str) -> io::Result<Option<T>> {
+        self.values(key).next().transpose()
+    }
+
+    /// The values of every field with this key.
+    pub(super) fn all<T: FieldValue>(&self, key: &str) -> io::Result<Vec<T>> {
+        self.values(key).collect()
+    }
+
+    fn values<T: FieldValue>(&self, key: &str) -> impl Iterator<Item = io::Result<T>> {
+        // The message leaves the value out: it may be a private key.
+        let bad = move || invalid(format!("`{}` has a field `{key}` that cannot be read", self.kind()));
+        let fields = self.line.split(' ').skip(1).filter_map(|field| field.split_once('='));
+        fields
+            .filter(move |(name, _)| *name == key)
+            .map(move |(_, value)| unescape(value).and_then(T::from_bytes).ok_or_else(bad))
+    }
+}
+
+/// The name and version of a message. Fields can be added without a new version; a message that a
+/// program of the old version would misunderstand needs one.
+#[derive(Debug)]
+pub(super) struct Format {
+    pub(super) name: &'static str,
+    pub(super) version: u32,
+}
+
+/// Begins the first kind of every message that has a [`Format`].
+const PREFIX: &str = "prefork-";
+/// Precedes the checksum, which ends a message.
+const CHECK: &str = " check=";
+
+impl Format {
+    /// The first record of a message, without fields.
+    pub(super) fn heading(&self) -> Record {
+        Record::new(&format!("{PREFIX}{}/{}", self.name, self.version))
+    }
+
+    /// A message of these records, the first of which is a [`heading`](Self::heading). It does not end
+    /// with a line break.
+    pub(super) fn write(records: &[Record]) -> String {
+        let lines: Vec<&str> = records.iter().map(|record| record.line.as_str()).collect();
+        let mut text = lines.join("\n");
+        let checksum = checksum(&text);
+        text.extend([CHECK, &checksum]);
+        text
+    }
+
+    /// The heading of a message and its other records.
+    ///
+    /// # Errors
+    ///
+    /// The text is of another version, or is not what [`write`](Self::write) made.
+    pub(super) fn read(&self, text: &str) -> io::Result<(Record, Vec<Record>)> {
+        let name = self.name;
+        let heading = Record::parse(text.lines().next().unwrap_or_default());
+        let version = heading.kind().strip_prefix(PREFIX).and_then(|kind| kind.strip_prefix(name));
+        match version.and_then(|version| version.strip_prefix('/')?.parse::<u32>().ok()) {
+            Some(version) if version == self.version => {}
+            Some(version) => {
+                let ours = self.version;
+                return Err(invalid(format!(
+                    "the {name} is of version {version}, this program reads version {ours}"
+                )));
+            }
+            None => return Err(invalid(format!("there is no {name}"))),
+        }
+        let body = text.rsplit_once(CHECK).filter(|(body, check)| *check == checksum(body));
+        let (body, _) = body.ok_or_else(|| invalid(format!("the {name} is cut short or altered")))?;
+        let mut records = body.lines().map(Record::parse);
+        Ok((records.next().unwrap_or(heading), records.collect()))
+    }
+}
+
+pub(super) fn invalid(message: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, message)
+}
+
+/// FNV-1a, in hexadecimal digits. Two texts that differ in one byte never have the same.
+fn checksum(text: &str) -> String {
+    let hash =
+        text.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    format!("{hash:08x}")
+}
+
+fn escape(bytes: &[u8], text: &mut String) {
+    for byte in bytes {
+        if byte.is_ascii_graphic() && *byte != b'%' {
+            text.push(char::from(*byte));
+        } else {
+            // `write!` to a String cannot fail.
+            let _ = write!(text, "%{byte:02x}");
         }
     }
-
-    /// A field; `None` if the writer did not write it.
-    ///
-    /// # Errors
-    ///
-    /// `InvalidData` if there is something else in the field.
-    pub(super) fn get<T: FieldValue>(&self, name: &str) -> io::Result<Option<T>> {
-        let Some(text) = self.fields.get(name) else { return Ok(None) };
-        T::read(text).map(Some).ok_or_else(|| self.invalid(name, text))
-    }
-
-    /// A field; its default if the writer did not write it.
-    ///
-    /// # Errors
-    ///
-    /// As [`get`](Self::get).
-    pub(super) fn get_or<T: FieldValue>(&self, name: &str, default: T) -> io::Result<T> {
-        self.get(name).map(|value| value.unwrap_or(default))
-    }
-
-    /// A field that every writer writes.
-    ///
-    /// # Errors
-    ///
-    /// As [`get`](Self::get); and `InvalidData` if it is missing.
-    pub(super) fn require<T: FieldValue>(&self, name: &str) -> io::Result<T> {
-        self.get(name)?.ok_or_else(|| invalid(format!("`{}` lacks its field `{name}`", self.kind)))
-    }
-
-    fn invalid(&self, name: &str, text: &str) -> io::Error {
-        invalid(format!("`{}` has `{text}` in its field `{name}`", self.kind))
-    }
-
-    pub(super) fn to_line(&self) -> String {
-        let mut line = self.kind.clone();
-        for (name, value) in &self.fields {
-            line.extend([" ", name, "=", value]);
-        }
-        line
-    }
-
-    /// Reads a line. What has no form of a field is skipped.
-    pub(super) fn from_line(line: &str) -> Self {
-        let mut words = line.split_ascii_whitespace();
-        let kind = words.next().unwrap_or_default().to_owned();
-        let fields = words.filter_map(|word| word.split_once('='));
-        Self { kind, fields: fields.map(|(name, value)| (name.to_owned(), value.to_owned())).collect() }
-    }
 }
 
-pub(super) fn invalid(reason: String) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, reason)
+/// `None` if [`escape`] makes no such text.
+fn unescape(text: &str) -> Option<Vec<u8>> {
+    let mut parts = text.as_bytes().split(|byte| *byte == b'%');
+    let mut bytes = parts.next()?.to_vec();
+    for part in parts {
+        let (&[high, low], rest) = part.split_first_chunk()?;
+        let digit = |digit: u8| char::from(digit).to_digit(16);
+        bytes.push(u8::try_from(digit(high)? << 4 | digit(low)?).ok()?);
+        bytes.extend(rest);
+    }
+    text.bytes().all(|byte| byte.is_ascii_graphic()).then_some(bytes)
 }
 
-/// The records of a text, line by line.
-pub(super) fn records(text: &str) -> impl Iterator<Item = Record> {
-    text.lines().map(Record::from_line)
-}
-
-/// The text of several records.
-pub(super) fn text_of(records: impl IntoIterator<Item = Record>) -> String {
-    records.into_iter().map(|record| record.to_line() + "\n").collect()
-}
-
-/// What can be in a field.
-pub(super) trait FieldValue: Sized {
-    fn write(&self) -> String;
-
-    /// `None` for what `write` does not make.
-    fn read(text: &str) -> Option<Self>;
-}
-
-/// Numbers and booleans: their usual text.
-macro_rules! plain {
-    ($($type:ty),*) => {$(
-        impl FieldValue for $type {
-            fn write(&self) -> String {
-                self.to_string()
+/// Values that are written as they are displayed.
+macro_rules! displayed {
+    ($($kind:ty)*) => {$(
+        impl $crate::protocol::codec::FieldValue for $kind {
+            fn to_bytes(&self) -> std::borrow::Cow<'_, [u8]> {
+                self.to_string().into_bytes().into()
             }
 
-            fn read(text: &str) -> Option<Self> {
-                text.parse().ok()
+            fn from_bytes(bytes: Vec<u8>) -> Option<Self> {
+                String::from_utf8(bytes).ok()?.parse().ok()
             }
         }
     )*};
 }
 
-plain!(u32, u64, usize, i32, bool);
+pub(super) use displayed;
 
-/// Milliseconds.
+displayed!(bool i32 u32 u64 usize String);
+
+/// In milliseconds, and so to be named in the key: `grace_ms`.
 impl FieldValue for Duration {
-    fn write(&self) -> String {
-        self.as_millis().to_string()
+    fn to_bytes(&self) -> Cow<'_, [u8]> {
+        self.as_millis().to_string().into_bytes().into()
     }
 
-    fn read(text: &str) -> Option<Self> {
-        text.parse().ok().map(Self::from_millis)
-    }
-}
-
-impl FieldValue for Vec<u8> {
-    fn write(&self) -> String {
-        escape(self)
-    }
-
-    fn read(text: &str) -> Option<Self> {
-        unescape(text)
-    }
-}
-
-impl FieldValue for String {
-    fn write(&self) -> String {
-        escape(self.as_bytes())
-    }
-
-    fn read(text: &str) -> Option<Self> {
-        Self::from_utf8(unescape(text)?).ok()
-    }
-}
-
-impl FieldValue for OsString {
-    fn write(&self) -> String {
-        escape(self.as_encoded_bytes())
-    }
-
-    fn read(text: &str) -> Option<Self> {
-        sys::os_string(unescape(text)?)
+    fn from_bytes(bytes: Vec<u8>) -> Option<Self> {
+        u64::from_bytes(bytes).map(Self::from_millis)
     }
 }
 
 impl FieldValue for PathBuf {
-    fn write(&self) -> String {
-        escape(self.as_os_str().as_encoded_bytes())
+    fn to_bytes(&self) -> Cow<'_, [u8]> {
+        self.as_os_str().as_encoded_bytes().into()
     }
 
-    fn read(text: &str) -> Option<Self> {
-        OsString::read(text).map(Self::from)
-    }
-}
-
-/// What a list can hold; bytes are no list.
-pub(super) trait Item: FieldValue {}
-
-impl Item for u32 {}
-impl Item for usize {}
-impl Item for Duration {}
-impl Item for PathBuf {}
-
-/// A list of values.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct List<T>(pub(super) Vec<T>);
-
-impl<T: Item> FieldValue for List<T> {
-    fn write(&self) -> String {
-        self.0.iter().map(|item| item.write() + ",").collect()
-    }
-
-    fn read(text: &str) -> Option<Self> {
-        text.split_terminator(',').map(T::read).collect::<Option<_>>().map(Self)
+    fn from_bytes(bytes: Vec<u8>) -> Option<Self> {
+        sys::os_string(bytes).map(Self::from)
     }
 }
 
-fn escape(bytes: &[u8]) -> String {
-    let mut escaped = String::with_capacity(bytes.len());
-    for byte in bytes {
-        if byte.is_ascii_alphanumeric() || b"/._-+:".contains(byte) {
-            escaped.push(char::from(*byte));
-        } else {
-            let digits = [byte >> 4, byte & 0xf].map(|digit| b"0123456789abcdef"[usize::from(digit)]);
-            escaped.extend(['%', char::from(digits[0]), char::from(digits[1])]);
+impl FieldValue for Vec<u8> {
+    fn to_bytes(&self) -> Cow<'_, [u8]> {
+        self.as_slice().into()
+    }
+
+    fn from_bytes(bytes: Vec<u8>) -> Option<Self> {
+        Some(bytes)
+    }
+}
+
+/// What the property tests of every message need.
+#[cfg(test)]
+pub(super) mod testing {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// `text` as a newer program might have written it: with fields that this one does not know, at
+    /// random places, and with such records if `records` says so.
+    pub(in crate::protocol) fn newer(text: &str, places: &[(usize, usize)], records: bool) -> String {
+        let (body, _) = text.rsplit_once(CHECK).unwrap();
+        let mut lines: Vec<Record> = body.lines().map(Record::parse).collect();
+        for (line, field) in places {
+            let line = line % lines.len();
+            let mut words: Vec<&str> = lines[line].line.split(' ').collect();
+            words.insert(1 + field % words.len(), ["colour=deep%20blue", "flag", "colour=%zz"][field % 3]);
+            lines[line] = Record::parse(&words.join(" "));
+            if records {
+                lines.insert(line + 1, Record::parse("news of=tomorrow slot=7 uid=0"));
+            }
         }
+        Format::write(&lines)
     }
-    escaped
-}
 
-fn unescape(escaped: &str) -> Option<Vec<u8>> {
-    let mut parts = escaped.as_bytes().split(|byte| *byte == b'%');
-    let mut bytes = parts.next()?.to_vec();
-    for part in parts {
-        let (digits, rest) = part.split_at_checked(2)?;
-        let digit = |at: usize| char::from(digits[at]).to_digit(16);
-        bytes.push(u8::try_from(digit(0)? << 4 | digit(1)?).ok()?);
-        bytes.extend(rest);
+    pub(in crate::protocol) fn places() -> impl Strategy<Value = Vec<(usize, usize)>> {
+        prop::collection::vec(any::<(usize, usize)>(), 1..4)
     }
-    Some(bytes)
+
+    /// Every beginning of `text`, and `text` with one byte altered at each place.
+    pub(in crate::protocol) fn damaged(text: &str, xor: u8) -> impl Iterator<Item = String> {
+        let cut = (0..text.len()).map(|length| text.as_bytes()[..length].to_vec());
+        let altered = (0..text.len()).map(move |place| {
+            let mut bytes = text.as_bytes().to_vec();
+            bytes[place] ^= xor;
+            bytes
+        });
+        // As the channel does with a line that is not UTF-8.
+        cut.chain(altered).map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+    }
+
+    pub(in crate::protocol) fn path() -> impl Strategy<Value = PathBuf> {
+        any::<Vec<u8>>().prop_filter_map("no path of this system", PathBuf::from_bytes)
+    }
+
+    pub(in crate::protocol) fn duration() -> impl Strategy<Value = Duration> {
+        any::<u64>().prop_map(Duration::from_millis)
+    }
 }
 
 #[cfg(test)]
@@ -234,49 +293,66 @@ mod tests {
 
     use super::*;
 
+    const FORMAT: Format = Format { name: "test", version: 3 };
+
     proptest! {
         #[test]
-        fn any_bytes_survive(bytes in any::<Vec<u8>>(), number in any::<u64>(), numbers in any::<Vec<u32>>()) {
-            let record = Record::new("kind")
-                .with("bytes", &bytes)
-                .with("number", &number)
-                .with("numbers", &List(numbers.clone()));
-            let line = record.to_line();
-            prop_assert!(!line.contains('\n'));
-            let read = Record::from_line(&line);
-            prop_assert_eq!(&read, &record);
-            prop_assert_eq!(read.require::<Vec<u8>>("bytes").unwrap(), bytes);
-            prop_assert_eq!(read.require::<u64>("number").unwrap(), number);
-            prop_assert_eq!(read.require::<List<u32>>("numbers").unwrap().0, numbers);
+        fn any_value_round_trips(bytes: Vec<u8>, text: String, number: i32, size: u64, flag: bool) {
+            let record = Record::new("kind").with("bytes", &bytes).with("text", &text).with("size", &size);
+            let record = record.with("number", &number).with("flag", &flag).with_each("none", &None::<bool>);
+            prop_assert!(record.line.bytes().all(|byte| byte == b' ' || byte.is_ascii_graphic()));
+            let record = Record::parse(&record.line);
+            prop_assert_eq!(record.kind(), "kind");
+            prop_assert_eq!(record.get::<Vec<u8>>("bytes").unwrap(), bytes);
+            prop_assert_eq!(record.get::<String>("text").unwrap(), text);
+            prop_assert_eq!(record.get::<i32>("number").unwrap(), number);
+            prop_assert_eq!(record.get::<u64>("size").unwrap(), size);
+            prop_assert_eq!(record.find::<bool>("flag").unwrap(), Some(flag));
+            prop_assert_eq!(record.find::<bool>("none").unwrap(), None);
         }
 
         #[test]
-        fn any_text_can_be_read_without_a_panic(text in any::<String>()) {
-            for record in records(&text) {
-                for name in record.fields.keys() {
-                    let _ = record.get::<Vec<u8>>(name);
-                    let _ = record.get::<List<PathBuf>>(name);
-                    let _ = record.get::<Duration>(name);
-                }
-            }
+        fn lists_round_trip(texts: Vec<String>, paths in prop::collection::vec(testing::path(), 0..4)) {
+            let record = Record::new("kind").with_each("path", &paths).with_each("text", &texts);
+            prop_assert_eq!(record.all::<String>("text").unwrap(), texts);
+            prop_assert_eq!(record.all::<PathBuf>("path").unwrap(), paths);
+        }
+
+        #[test]
+        fn any_text_is_read_without_panic(text: String, key in "[a-c]") {
+            let _ = FORMAT.read(&text);
+            let record = Record::parse(&text);
+            let _ = (record.find::<u32>(&key), record.all::<Vec<u8>>(&key), record.get::<Duration>(&key));
         }
     }
 
     #[test]
-    fn lists_of_nothing_and_of_one_empty_item_differ() {
-        for paths in [vec![], vec![PathBuf::new()], vec![PathBuf::from("a,b"), PathBuf::new()]] {
-            assert_eq!(List::read(&List(paths.clone()).write()), Some(List(paths)));
+    fn bad_fields_are_named_and_their_values_are_not() {
+        let record = Record::parse("kind size=secret%zz half=%4 high=%é raw=é");
+        assert_eq!(record.get::<u32>("slot").unwrap_err().to_string(), "`kind` has no field `slot`");
+        for key in ["size", "half", "high", "raw"] {
+            let error = record.find::<String>(key).unwrap_err().to_string();
+            assert_eq!(error, format!("`kind` has a field `{key}` that cannot be read"));
         }
     }
 
     #[test]
-    fn bad_values_are_errors_and_missing_ones_are_not() {
-        let record = Record::from_line("kind a=%4 b=%zz c=-1 d word");
-        assert!(record.get::<Vec<u8>>("a").is_err() && record.get::<Vec<u8>>("b").is_err());
-        assert!(record.get::<u32>("c").is_err());
-        assert_eq!(record.get::<u32>("d").unwrap(), None);
-        assert_eq!(record.get_or("e", 5_u32).unwrap(), 5);
-        let reason = record.require::<u32>("e").unwrap_err().to_string();
-        assert_eq!(reason, "`kind` lacks its field `e`");
+    fn message_of_other_version_or_damaged_is_refused() {
+        let text = Format::write(&[FORMAT.heading().with("size", &7_u32), Record::new("other")]);
+        let (heading, others) = FORMAT.read(&text).unwrap();
+        assert_eq!(heading.get::<u32>("size").unwrap(), 7);
+        assert_eq!(others, [Record::new("other")]);
+        for (text, reason) in [
+            (text.replace("/3", "/4"), "the test is of version 4, this program reads version 3"),
+            (text.replace("test", "toast"), "there is no test"),
+            (String::new(), "there is no test"),
+            (text.replace('7', "8"), "the test is cut short or altered"),
+            (text.replace(" check", "\ncheck"), "the test is cut short or altered"),
+        ] {
+            assert_eq!(FORMAT.read(&text).unwrap_err().to_string(), reason, "{text}");
+        }
+        for damaged in (1..=0x7f).step_by(9).flat_map(|xor| testing::damaged(&text, xor)) {
+            assert!(FORMAT.read(&damaged).is_err(), "{damaged}");
+        }
     }
 }

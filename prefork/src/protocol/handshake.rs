@@ -1,144 +1,142 @@
-//! What master and child say to each other.
+//! What master and child send each other over the channel between them.
 //!
-//! The channel is what the platform supplies (on Unix a socket pair, whose child's end is the child's
-//! standard input). The first line is the handshake:
+//! The channel is the platform's: on Unix a socket pair, whose child's end is the child's standard input,
+//! on Windows a pipe. The handshake is a message of one line; listeners come with it as descriptors.
 //!
 //! ```text
-//! master ─▶ child   prefork/1 slot=0 fleet=4 generation=0 grace_ms=5000 master=4711 trial=false secrets=true title=app
-//!                   + the listeners; and the child's privileges, if it is told any: uid=33 nice=5 …
-//! master ─▶ child   secrets           + a file with the TLS material, if the handshake announces it
-//! child ─▶ master   received          the handshake is taken
-//! child ─▶ master   ready             the serve function is about to be called
-//! child ─▶ master   recycle           replace this child, new before old
-//! master ─▶ child   announce-stop     the fleet stops soon; go on serving
-//! master ─▶ child   stop-after-queue  stop, once no connection waits on the listener
-//! end of file       the other side is dead
+//! prefork-handshake/1 slot=0 fleet=4 generation=0 master=4711 grace_ms=5000 trial=false secrets=true
+//!     title=app no_new_privs=true nice=5 uid=33 gid=33 group=4 group=100 check=0dd4c7b1
 //! ```
 //!
-//! On Windows the channel is a pipe, and secrets do not pass: a child reads the files itself. What a
-//! signal or a descriptor does elsewhere, lines do there that never leave `sys`: a child asks for its
-//! listeners, and a master for a stop.
+//! Everything after it is a [`ToChild`] or a [`ToMaster`]: a kind, so far without fields. `sys` has words
+//! of its own on the same channel, which end there: the file with the secrets, and on Windows a stop and
+//! the request for listeners.
 
 use std::io;
 use std::time::Duration;
 
-use super::codec::{List, Record, invalid};
+use super::codec::{Format, Record, invalid};
+use super::snapshot;
 use crate::privileges::{Identity, LandlockPaths, Privileges};
-use crate::sys::GREETING;
+
+const FORMAT: Format = Format { name: "handshake", version: 1 };
+
+/// Begins every handshake, of whatever version.
+pub(crate) const GREETING: &str = "prefork-handshake/";
 
 /// What a child needs to know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Handshake {
     pub(crate) slot: usize,
-    /// The number of slots.
+    /// How many slots the fleet has.
     pub(crate) fleet: usize,
     pub(crate) generation: u32,
-    pub(crate) grace: Duration,
     /// The master's pid.
     pub(crate) master: u32,
-    /// Whether this child replaces another, and so also checks what only a master needs.
+    pub(crate) grace: Duration,
+    /// Whether this child is to replace another, and so checks what only a master needs as well.
     pub(crate) trial: bool,
-    /// Whether TLS material follows.
+    /// Whether the child's program is to take the master's place, and so has to read its snapshot.
+    pub(crate) upgrade: bool,
+    /// Whether secrets follow the handshake.
     pub(crate) secrets: bool,
-    /// The title of the fleet's processes; empty: none.
+    /// How the processes of the fleet are titled; empty: as the system does it.
     pub(crate) title: String,
     pub(crate) privileges: Privileges,
 }
 
 impl Handshake {
     pub(crate) fn to_line(&self) -> String {
-        let Self { slot, fleet, generation, grace, master, trial, secrets, title, privileges } = self;
-        let record = Record::new(GREETING.trim_end())
+        let Self { slot, fleet, generation, master, grace, trial, upgrade, secrets, title, privileges } =
+            self;
+        let record = FORMAT
+            .heading()
             .with("slot", slot)
             .with("fleet", fleet)
             .with("generation", generation)
-            .with("grace_ms", grace)
             .with("master", master)
+            .with("grace_ms", grace)
             .with("trial", trial)
+            .with_each("snapshot", upgrade.then_some(&snapshot::FORMAT.version))
             .with("secrets", secrets)
             .with("title", title);
-        privileges.to_fields(record).to_line()
+        Format::write(&[with_privileges(record, privileges)])
     }
 
-    /// Reads a master's handshake.
-    ///
     /// # Errors
     ///
-    /// `InvalidData` for one of another version, or with a field that cannot be read.
+    /// The line is no handshake, one of another version, or damaged; or this program is to take the
+    /// place of a master whose snapshot it cannot read.
     pub(crate) fn from_line(line: &str) -> io::Result<Self> {
-        let record = Record::from_line(line);
-        if record.kind != GREETING.trim_end() {
-            let expected = GREETING.trim_end();
-            return Err(invalid(format!("the handshake is of version `{}`, not `{expected}`", record.kind)));
+        let (record, _) = FORMAT.read(line)?;
+        let upgrade: Option<u32> = record.find("snapshot")?;
+        if let Some(version) = upgrade.filter(|version| *version != snapshot::FORMAT.version) {
+            let ours = snapshot::FORMAT.version;
+            return Err(invalid(format!(
+                "the master's snapshot would be of version {version}, this program reads version {ours}"
+            )));
         }
         Ok(Self {
-            slot: record.get_or("slot", 0)?,
-            fleet: record.get_or("fleet", 1)?,
-            generation: record.get_or("generation", 0)?,
-            grace: record.get_or("grace_ms", Duration::from_secs(5))?,
-            master: record.get_or("master", 0)?,
-            trial: record.get_or("trial", false)?,
-            secrets: record.get_or("secrets", false)?,
-            title: record.get_or("title", String::new())?,
-            privileges: Privileges::from_fields(&record)?,
+            slot: record.get("slot")?,
+            fleet: record.get("fleet")?,
+            generation: record.get("generation")?,
+            master: record.get("master")?,
+            grace: record.get("grace_ms")?,
+            trial: record.find("trial")?.unwrap_or_default(),
+            upgrade: upgrade.is_some(),
+            secrets: record.find("secrets")?.unwrap_or_default(),
+            title: record.find("title")?.unwrap_or_default(),
+            privileges: privileges_of(&record)?,
         })
     }
 }
 
-impl Privileges {
-    pub(super) fn to_fields(&self, record: Record) -> Record {
-        let Self { identity, no_new_privs, nice, open_files, cpu, files } = self;
-        let groups = identity.as_ref().map(|identity| List(identity.groups.clone()));
-        let paths = |paths: &Vec<_>| List(paths.clone());
-        record
-            .with_some("uid", identity.as_ref().map(|identity| &identity.uid))
-            .with_some("gid", identity.as_ref().map(|identity| &identity.gid))
-            .with_some("groups", groups.as_ref())
-            .with_some("no_new_privs", no_new_privs.then_some(no_new_privs))
-            .with_some("nice", nice.as_ref())
-            .with_some("open_files", open_files.as_ref())
-            .with_some("cpu", cpu.as_ref())
-            .with_some("read", files.as_ref().map(|files| paths(&files.read)).as_ref())
-            .with_some("write", files.as_ref().map(|files| paths(&files.write)).as_ref())
+/// Adds the privileges to a record.
+pub(super) fn with_privileges(record: Record, privileges: &Privileges) -> Record {
+    let Privileges { identity, no_new_privs, nice, open_files, cpu, files } = privileges;
+    let mut record = record
+        .with("no_new_privs", no_new_privs)
+        .with_each("nice", nice)
+        .with_each("open_files", open_files)
+        .with_each("cpu", cpu);
+    if let Some(Identity { uid, gid, groups }) = identity {
+        record = record.with("uid", uid).with("gid", gid).with_each("group", groups);
     }
-
-    /// Reads the fields that [`to_fields`](Self::to_fields) wrote. An identity is whole or an error: half
-    /// of one must not leave a child with the master's privileges.
-    pub(super) fn from_fields(record: &Record) -> io::Result<Self> {
-        let groups = record.get::<List<u32>>("groups")?;
-        let identity = match (record.get("uid")?, record.get("gid")?, groups) {
-            (None, None, None) => None,
-            (Some(uid), Some(gid), groups) => {
-                Some(Identity { uid, gid, groups: groups.map_or_else(Vec::new, |groups| groups.0) })
-            }
-            _ => return Err(invalid("the handshake has half an identity".to_owned())),
-        };
-        let files = match (record.get::<List<_>>("read")?, record.get::<List<_>>("write")?) {
-            (None, None) => None,
-            (read, write) => Some(LandlockPaths {
-                read: read.map_or_else(Vec::new, |paths| paths.0),
-                write: write.map_or_else(Vec::new, |paths| paths.0),
-            }),
-        };
-        Ok(Self {
-            identity,
-            no_new_privs: record.get_or("no_new_privs", false)?,
-            nice: record.get("nice")?,
-            open_files: record.get("open_files")?,
-            cpu: record.get("cpu")?,
-            files,
-        })
+    if let Some(LandlockPaths { read, write }) = files {
+        record = record.with("landlock", &true);
+        record = record.with_each("landlock_read", read).with_each("landlock_write", write);
     }
+    record
 }
 
-/// What a child says.
+/// The privileges in a record. Half an identity is an error: the process would keep the other half.
+pub(super) fn privileges_of(record: &Record) -> io::Result<Privileges> {
+    let (uid, gid): (Option<u32>, Option<u32>) = (record.find("uid")?, record.find("gid")?);
+    let groups: Vec<u32> = record.all("group")?;
+    let identity = match (uid, gid) {
+        (None, None) if groups.is_empty() => None,
+        _ => Some(Identity { uid: record.get("uid")?, gid: record.get("gid")?, groups }),
+    };
+    let (read, write) = (record.all("landlock_read")?, record.all("landlock_write")?);
+    let confined = record.find("landlock")?.unwrap_or(false) || !read.is_empty() || !write.is_empty();
+    Ok(Privileges {
+        identity,
+        no_new_privs: record.find("no_new_privs")?.unwrap_or_default(),
+        nice: record.find("nice")?,
+        open_files: record.find("open_files")?,
+        cpu: record.find("cpu")?,
+        files: confined.then_some(LandlockPaths { read, write }),
+    })
+}
+
+/// What a child tells its master.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ToMaster {
-    /// The handshake is taken.
+    /// The child has read the handshake.
     Received,
-    /// The serve function is about to be called.
+    /// The child is about to call the serve function.
     Ready,
-    /// Replace this child, new before old.
+    /// The child asks to be replaced, new before old.
     Recycle,
 }
 
@@ -153,17 +151,20 @@ impl ToMaster {
 
     /// `None` for a message that this version does not know.
     pub(crate) fn from_line(line: &str) -> Option<Self> {
-        [Self::Received, Self::Ready, Self::Recycle].into_iter().find(|message| message.to_line() == line)
+        let record = Record::parse(line);
+        [Self::Received, Self::Ready, Self::Recycle]
+            .into_iter()
+            .find(|message| message.to_line() == record.kind())
     }
 }
 
-/// What the master says after the handshake. A stop is a signal on Unix, so that it reaches a child
-/// that is wrapped in another program as well; where there are no signals, `sys` has a line for it.
+/// What the master tells a child after the handshake. A stop is a signal on Unix, so that it also reaches
+/// a child that is wrapped in another program.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ToChild {
-    /// The fleet stops soon; go on serving.
+    /// The fleet stops soon; the child goes on serving.
     AnnounceStop,
-    /// Stop, once no connection waits on the listener.
+    /// The child stops once no connection waits on its listener.
     StopAfterQueue,
 }
 
@@ -177,102 +178,161 @@ impl ToChild {
 
     /// `None` for a message that this version does not know.
     pub(crate) fn from_line(line: &str) -> Option<Self> {
-        [Self::AnnounceStop, Self::StopAfterQueue].into_iter().find(|message| message.to_line() == line)
+        let record = Record::parse(line);
+        [Self::AnnounceStop, Self::StopAfterQueue]
+            .into_iter()
+            .find(|message| message.to_line() == record.kind())
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::PathBuf;
-
+pub(super) mod tests {
     use proptest::prelude::*;
 
+    use super::super::codec::testing::{damaged, duration, newer, path, places};
     use super::*;
 
-    fn path() -> impl Strategy<Value = PathBuf> {
-        any::<String>().prop_map(PathBuf::from)
-    }
-
-    prop_compose! {
-        fn privileges()(
-            identity in any::<Option<(u32, u32, Vec<u32>)>>(),
-            files in proptest::option::of((
-                proptest::collection::vec(path(), 0..3),
-                proptest::collection::vec(path(), 0..3),
-            )),
-            no_new_privs in any::<bool>(),
-            nice in any::<Option<i32>>(),
-            open_files in any::<Option<u64>>(),
-            cpu in any::<Option<usize>>(),
-        ) -> Privileges {
-            Privileges {
-                identity: identity.map(|(uid, gid, groups)| Identity { uid, gid, groups }),
+    pub(in crate::protocol) fn privileges() -> impl Strategy<Value = Privileges> {
+        let identity = (any::<u32>(), any::<u32>(), any::<Vec<u32>>())
+            .prop_map(|(uid, gid, groups)| Identity { uid, gid, groups });
+        let paths = || prop::collection::vec(path(), 0..3);
+        let files = (paths(), paths()).prop_map(|(read, write)| LandlockPaths { read, write });
+        let fields = (prop::option::of(identity), any::<bool>(), any::<Option<i32>>(), any::<Option<u64>>());
+        (fields, any::<Option<usize>>(), prop::option::of(files)).prop_map(
+            |((identity, no_new_privs, nice, open_files), cpu, files)| Privileges {
+                identity,
                 no_new_privs,
                 nice,
                 open_files,
                 cpu,
-                files: files.map(|(read, write)| LandlockPaths { read, write }),
-            }
+                files,
+            },
+        )
+    }
+
+    fn handshake() -> impl Strategy<Value = Handshake> {
+        let numbers = any::<(usize, usize, u32, u32)>();
+        (numbers, duration(), any::<(bool, bool, bool, String)>(), privileges()).prop_map(
+            |((slot, fleet, generation, master), grace, (trial, upgrade, secrets, title), privileges)| {
+                Handshake {
+                    slot,
+                    fleet,
+                    generation,
+                    master,
+                    grace,
+                    trial,
+                    upgrade,
+                    secrets,
+                    title,
+                    privileges,
+                }
+            },
+        )
+    }
+
+    fn example() -> Handshake {
+        let identity = Identity { uid: 33, gid: 34, groups: vec![4, 100] };
+        Handshake {
+            slot: 3,
+            fleet: 8,
+            generation: 2,
+            master: 4711,
+            grace: Duration::from_millis(1500),
+            trial: true,
+            upgrade: true,
+            secrets: true,
+            title: "two words".to_owned(),
+            privileges: Privileges { identity: Some(identity), nice: Some(5), ..Privileges::default() },
         }
     }
 
-    prop_compose! {
-        fn handshake()(
-            (slot, fleet, generation, grace) in any::<(usize, usize, u32, u32)>(),
-            (master, trial, secrets, title) in any::<(u32, bool, bool, String)>(),
-            privileges in privileges(),
-        ) -> Handshake {
-            let grace = Duration::from_millis(grace.into());
-            Handshake { slot, fleet, generation, grace, master, trial, secrets, title, privileges }
+    /// A handshake with these fields and no others, as a program of another version may write it.
+    fn with_fields(fields: &str) -> String {
+        Format::write(&[Record::parse(&format!("{} {fields}", FORMAT.heading().kind()))])
+    }
+
+    const OLDEST: &str = "slot=3 fleet=8 generation=2 master=4711 grace_ms=1500";
+
+    proptest! {
+        #[test]
+        fn handshake_round_trips_and_unknown_fields_change_nothing(
+            handshake in handshake(),
+            places in places(),
+        ) {
+            let line = handshake.to_line();
+            prop_assert!(!line.contains('\n'));
+            prop_assert_eq!(Handshake::from_line(&line).unwrap(), handshake.clone());
+            prop_assert_eq!(Handshake::from_line(&newer(&line, &places, false)).unwrap(), handshake);
+        }
+
+        #[test]
+        fn any_line_is_read_without_panic(line: String) {
+            let _ = (Handshake::from_line(&line), ToMaster::from_line(&line), ToChild::from_line(&line));
+            let _ = Handshake::from_line(&with_fields(&line.replace('\n', " ")));
         }
     }
 
     proptest! {
-        #[test]
-        fn handshake_survives_and_unknown_fields_are_skipped(handshake in handshake()) {
-            let line = handshake.to_line();
-            prop_assert!(line.starts_with(GREETING));
-            prop_assert_eq!(&Handshake::from_line(&line).unwrap(), &handshake);
-            let newer = format!("{line} colour=blue flag");
-            prop_assert_eq!(Handshake::from_line(&newer).unwrap(), handshake);
-        }
+        // Each case damages every byte.
+        #![proptest_config(ProptestConfig::with_cases(32))]
 
         #[test]
-        fn damaged_handshake_never_has_a_part_of_an_identity(
-            handshake in handshake(),
-            at in any::<prop::sample::Index>(),
-            byte in any::<char>(),
-        ) {
-            let mut line: Vec<char> = handshake.to_line().chars().collect();
-            let at = at.index(line.len());
-            line[at] = byte;
-            let damaged: String = line.into_iter().collect();
-            if let Ok(read) = Handshake::from_line(&damaged) {
-                let fields = damaged.split_ascii_whitespace();
-                let named = fields.filter(|field| field.starts_with("uid=") || field.starts_with("gid=")).count();
-                prop_assert_eq!(read.privileges.identity.is_some(), named > 0);
+        fn damaged_handshake_is_refused(handshake in handshake(), xor in 1..=u8::MAX) {
+            for line in damaged(&handshake.to_line(), xor) {
+                prop_assert!(Handshake::from_line(&line).is_err(), "{}", line);
             }
         }
     }
 
     #[test]
-    fn half_an_identity_and_bad_values_are_refused() {
-        let bad =
-            ["uid=33", "gid=33", "groups=1,", "uid=-1 gid=1", "nice=low", "cpu=x", "read=/%4,", "slot=x"];
-        for fields in bad {
-            assert!(Handshake::from_line(&format!("{GREETING}{fields}")).is_err(), "{fields}");
-        }
-        assert!(Handshake::from_line("prefork/2 slot=0").is_err());
+    fn handshake_begins_with_greeting() {
+        assert!(example().to_line().starts_with(GREETING));
     }
 
     #[test]
-    fn messages_survive_and_unknown_ones_are_skipped() {
+    fn handshake_without_newer_fields_has_defaults() {
+        let handshake = Handshake::from_line(&with_fields(OLDEST)).unwrap();
+        let (title, privileges) = (String::new(), Privileges::default());
+        let (trial, upgrade, secrets) = (false, false, false);
+        assert_eq!(handshake, Handshake { trial, upgrade, secrets, title, privileges, ..example() });
+        let error = Handshake::from_line(&with_fields("slot=3 fleet=8")).unwrap_err();
+        assert_eq!(error.to_string(), "`prefork-handshake/1` has no field `generation`");
+    }
+
+    #[test]
+    fn half_an_identity_is_refused() {
+        for fields in ["uid=33", "gid=33", "group=4", "uid=33 group=4", "gid=33 group=4"] {
+            let error = Handshake::from_line(&with_fields(&format!("{OLDEST} {fields}"))).unwrap_err();
+            assert!(error.to_string().contains("has no field `"), "{fields}: {error}");
+        }
+    }
+
+    #[test]
+    fn privileges_that_cannot_be_read_are_refused() {
+        for field in ["uid=", "uid=-1", "group=x", "nice=low", "cpu=x", "landlock_read=/%4", "no_new_privs=1"]
+        {
+            let error = Handshake::from_line(&with_fields(&format!("{OLDEST} {field}"))).unwrap_err();
+            assert!(error.to_string().contains("that cannot be read"), "{field}: {error}");
+        }
+    }
+
+    #[test]
+    fn upgrade_across_snapshot_versions_is_refused_before_exec() {
+        let error = Handshake::from_line(&with_fields(&format!("{OLDEST} snapshot=999"))).unwrap_err();
+        assert!(error.to_string().starts_with("the master's snapshot would be of version 999"), "{error}");
+    }
+
+    #[test]
+    fn messages_round_trip_and_unknown_ones_are_skipped() {
         for message in [ToMaster::Received, ToMaster::Ready, ToMaster::Recycle] {
             assert_eq!(ToMaster::from_line(message.to_line()), Some(message));
+            let newer = format!("{} because=idle", message.to_line());
+            assert_eq!(ToMaster::from_line(&newer), Some(message));
         }
         for message in [ToChild::AnnounceStop, ToChild::StopAfterQueue] {
             assert_eq!(ToChild::from_line(message.to_line()), Some(message));
         }
-        assert_eq!(ToMaster::from_line("unknown"), None);
+        assert_eq!(ToMaster::from_line("news"), None);
+        assert_eq!(ToChild::from_line(""), None);
     }
 }

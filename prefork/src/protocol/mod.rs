@@ -1,25 +1,44 @@
-//! What the processes of a fleet send each other. Both ends of each message are in one file.
+//! What the processes of a fleet send each other: both ends of each message in one file.
 //!
 //! ```text
-//! master ─▶ child       handshake.rs   Handshake, with the listeners; ToChild
-//! child  ─▶ master      handshake.rs   ToMaster
-//! master ─▶ child       secrets.rs     TLS material, in a file without a name
-//! master ─▶ next master snapshot.rs    the fleet, over the exec of an upgrade
+//!                Handshake, Secrets, ToChild
+//!    master ────────────────────────────────────▶ child
+//!      │    ◀────────────────────────────────────
+//!      │                 ToMaster
+//!      │ exec, in the same process
+//!      │ UpgradeSnapshot, with Secrets in it
+//!      ▼
+//!    master, the next program
 //! ```
 //!
-//! All of it is text in one form, `codec.rs`: records with named fields. A reload or an upgrade can put
-//! a newer or an older program at either end, so a reader skips records and fields that it does not
-//! know, and has a default for a field that is missing; a change that cannot be made in that way gets
-//! a new number in the first line.
+//! ```text
+//! master ──▶ child   Handshake, with the listeners     before the child runs
+//! master ──▶ child   Secrets                           if the handshake announces them; not on Windows
+//! child ──▶ master   ToMaster::Received                the handshake is read
+//! child ──▶ master   ToMaster::Ready                   the serve function is about to be called
+//! child ──▶ master   ToMaster::Recycle                 the child asks to be replaced
+//! master ──▶ child   ToChild::AnnounceStop             the fleet stops soon
+//! master ──▶ child   ToChild::StopAfterQueue           stop once the listener's queue is empty
+//! end of file        either way                        the other process is dead
+//! ```
 //!
-//! The codec is our own because the formats that tolerate unknown fields cost too much here: serde with
-//! JSON is seven crates more, which is a third of all that the default features need.
+//! - `codec.rs`: records and fields as text, the same for every message
+//! - `handshake.rs`: between master and child
+//! - `secrets.rs`: TLS material, for a child and for the next program
+//! - `snapshot.rs`: from a master to the next program
+//!
+//! The two ends may be different programs: a reload can start a newer or older program as the child of
+//! this master, and an upgrade hands this master's fleet to it. So unknown records and fields are
+//! skipped, missing ones have a default where an older program may leave them out, and a message of
+//! another version is refused with one line.
 
 mod codec;
 mod handshake;
 mod secrets;
 mod snapshot;
 
-pub(crate) use handshake::{Handshake, ToChild, ToMaster};
-pub(crate) use secrets::Secrets;
-pub(crate) use snapshot::{Inherited, Upgrade};
+pub(crate) use handshake::{GREETING, Handshake, ToChild, ToMaster};
+#[cfg(feature = "rustls")]
+pub(crate) use secrets::TicketSecret;
+pub(crate) use secrets::{SecretFile, Secrets};
+pub(crate) use snapshot::{HealthSocket, UpgradeSnapshot};

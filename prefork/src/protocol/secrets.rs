@@ -1,24 +1,44 @@
-//! TLS material: what the children of a generation serve with, and the next master as well.
+//! TLS material: what a master gives to a child, and to the program that takes its place.
 //!
 //! ```text
-//! file path=/etc/tls/cert.pem content=…
-//! tickets epoch=41234 state=…
+//! prefork-secrets/1
+//! file path=/etc/ssl/app.pem content=-----BEGIN%20CERTIFICATE-----%0a…
+//! tickets epoch=41000 state=… check=…
 //! ```
+//!
+//! It passes as a file that has no name and that no other process can open. This module knows the bytes;
+//! [`tls`](crate::tls) knows what they mean.
 
 use std::fmt;
+use std::io;
 
-use super::codec::{Record, records, text_of};
+use super::codec::{Format, Record};
 
-/// TLS material, for processes that no one else can read along with.
+const FORMAT: Format = Format { name: "secrets", version: 1 };
+
+/// The TLS material of one generation.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct Secrets {
-    /// Path and content of each file that the options name.
-    pub(crate) files: Vec<(Vec<u8>, Vec<u8>)>,
-    /// The epoch and the state of the session tickets' keys.
-    pub(crate) tickets: Option<(u64, Vec<u8>)>,
+    pub(crate) files: Vec<SecretFile>,
+    pub(crate) tickets: Option<TicketSecret>,
 }
 
-/// Keys are never printed.
+/// A file that an option names, as it was when the master read it.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct SecretFile {
+    /// As the system spells it.
+    pub(crate) path: Vec<u8>,
+    pub(crate) content: Vec<u8>,
+}
+
+/// The secret that the keys of session tickets are derived from.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct TicketSecret {
+    pub(crate) epoch: u64,
+    pub(crate) state: Vec<u8>,
+}
+
+/// Leaves the secrets out.
 impl fmt::Debug for Secrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Secrets").finish_non_exhaustive()
@@ -31,66 +51,83 @@ impl Secrets {
     }
 
     pub(crate) fn to_text(&self) -> String {
-        text_of(self.to_records())
+        let records: Vec<Record> = [FORMAT.heading()].into_iter().chain(self.to_records()).collect();
+        Format::write(&records)
     }
 
-    /// Reads what [`to_text`](Self::to_text) wrote. A record that cannot be read is skipped: the reader
-    /// then takes the files themselves.
-    pub(crate) fn from_text(text: &str) -> Self {
-        let mut secrets = Self::default();
-        records(text).for_each(|record| secrets.take(&record));
-        secrets
+    /// # Errors
+    ///
+    /// The text is of another version, or damaged.
+    pub(crate) fn from_text(text: &str) -> io::Result<Self> {
+        let (_, records) = FORMAT.read(text)?;
+        Self::from_records(&records)
     }
 
-    pub(super) fn to_records(&self) -> Vec<Record> {
-        let file = |(path, content): &(Vec<u8>, Vec<u8>)| {
+    pub(super) fn to_records(&self) -> impl Iterator<Item = Record> {
+        let Self { files, tickets } = self;
+        let files = files.iter().map(|SecretFile { path, content }| {
             Record::new("file").with("path", path).with("content", content)
-        };
-        let tickets = |(epoch, state): &(u64, Vec<u8>)| {
+        });
+        let tickets = tickets.iter().map(|TicketSecret { epoch, state }| {
             Record::new("tickets").with("epoch", epoch).with("state", state)
-        };
-        self.files.iter().map(file).chain(self.tickets.iter().map(tickets)).collect()
+        });
+        files.chain(tickets)
     }
 
-    /// Takes a record, if it is one of these.
-    pub(super) fn take(&mut self, record: &Record) {
-        match record.kind.as_str() {
-            "file" => {
-                if let (Ok(path), Ok(content)) = (record.require("path"), record.require("content")) {
-                    self.files.push((path, content));
+    /// Takes the secrets out of a message that may hold other records as well.
+    pub(super) fn from_records(records: &[Record]) -> io::Result<Self> {
+        let mut secrets = Self::default();
+        for record in records {
+            match record.kind() {
+                "file" => {
+                    let (path, content) = (record.get("path")?, record.get("content")?);
+                    secrets.files.push(SecretFile { path, content });
                 }
-            }
-            "tickets" => {
-                if let (Ok(epoch), Ok(state)) = (record.require("epoch"), record.require("state")) {
-                    self.tickets = Some((epoch, state));
+                "tickets" => {
+                    let (epoch, state) = (record.get("epoch")?, record.get("state")?);
+                    secrets.tickets = Some(TicketSecret { epoch, state });
                 }
+                _ => {}
             }
-            _ => {}
         }
+        Ok(secrets)
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
 
+    use super::super::codec::testing::{damaged, newer, places};
     use super::*;
+
+    pub(in crate::protocol) fn secrets() -> impl Strategy<Value = Secrets> {
+        any::<(Vec<(Vec<u8>, Vec<u8>)>, Option<(u64, Vec<u8>)>)>().prop_map(|(files, tickets)| Secrets {
+            files: files.into_iter().take(4).map(|(path, content)| SecretFile { path, content }).collect(),
+            tickets: tickets.map(|(epoch, state)| TicketSecret { epoch, state }),
+        })
+    }
 
     proptest! {
         #[test]
-        fn secrets_survive_and_unknown_records_are_skipped(
-            files in any::<Vec<(Vec<u8>, Vec<u8>)>>(),
-            tickets in any::<Option<(u64, Vec<u8>)>>(),
-        ) {
-            let secrets = Secrets { files, tickets };
-            let text = format!("news of=tomorrow\n{}file path=only\n", secrets.to_text());
-            prop_assert_eq!(Secrets::from_text(&text), secrets);
+        fn secrets_round_trip_and_unknown_fields_change_nothing(secrets in secrets(), places in places()) {
+            let text = secrets.to_text();
+            prop_assert_eq!(Secrets::from_text(&text).unwrap(), secrets.clone());
+            prop_assert_eq!(Secrets::from_text(&newer(&text, &places, true)).unwrap(), secrets);
         }
     }
 
     #[test]
+    fn damaged_secrets_are_refused() {
+        let file = SecretFile { path: b"a path \xff".to_vec(), content: b"some\ncontent".to_vec() };
+        let tickets = Some(TicketSecret { epoch: 7, state: vec![0, 32, 61] });
+        let text = Secrets { files: vec![file], tickets }.to_text();
+        assert!(damaged(&text, 1).all(|damaged| Secrets::from_text(&damaged).is_err()));
+    }
+
+    #[test]
     fn secrets_are_not_printed() {
-        let secrets = Secrets { files: vec![(b"a".to_vec(), b"key".to_vec())], tickets: None };
-        assert_eq!(format!("{secrets:?}"), "Secrets { .. }");
+        let tickets = Some(TicketSecret { epoch: 7, state: vec![1, 2, 3] });
+        assert_eq!(format!("{:?}", Secrets { files: Vec::new(), tickets }), "Secrets { .. }");
     }
 }

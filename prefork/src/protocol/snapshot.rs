@@ -1,139 +1,141 @@
-//! What the master's program hands to the next one in the same process.
+//! What a master hands over to the program that takes its place in the same process.
+//!
+//! The listeners and the channels to the children stay open over the exec. The snapshot says which is
+//! which, by its number among those that are handed over: a record that the next program does not know
+//! changes no other's.
 //!
 //! ```text
-//! prefork-upgrade version=1
-//! privileges uid=33 gid=33 …  cpus=0,1,
-//! sockets addr=127.0.0.1:80 network=tcp4 sharing=reuseport count=4
-//! fleet workers=4 slots=4 generation=3 failures=0 failure_ages=
-//! child id=8 slot=1 generation=2 pid=4711 role=occupant ready=true channel=true
-//! health addr=127.0.0.1:9090
-//! file …  tickets …
+//! prefork-snapshot/1
+//! fleet workers=4 slots=4 generation=3 failures=1 failure_age_ms=40000
+//! privileges no_new_privs=false uid=33 gid=33 cpu_affinity=0 cpu_affinity=1
+//! sockets addr=:80 network=tcp4 sharing=reuseport listener=0 listener=1 listener=2 listener=3
+//! health addr=127.0.0.1:9090 listener=4
+//! child id=7 slot=0 generation=3 pid=4711 role=successor ready=true channel=0
+//! file …
+//! tickets … check=7d1102ee
 //! ```
-//!
-//! The listeners and the channels to the children are descriptors, which stay open.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::io;
 
-use super::Secrets;
-use super::codec::{FieldValue, List, Record, invalid, records, text_of};
-use crate::listen::{Endpoint, Passed, Sharing};
+use super::codec::{FieldValue, Format, Record, displayed, invalid};
+use super::handshake::{privileges_of, with_privileges};
+use super::secrets::Secrets;
+use crate::listen::{Endpoint, Network, PassedSockets, Sharing};
 use crate::privileges::Privileges;
 use crate::supervisor::{ChildId, ChildSnapshot, SlotRole, Snapshot};
 
-/// The kind of the first line.
-const HEADING: &str = "prefork-upgrade";
-/// A program that knows another version only does not take over.
-const VERSION: u32 = 1;
+/// A trial child refuses the handshake of a master that writes another version, so that the fleet
+/// stays as it is.
+pub(super) const FORMAT: Format = Format { name: "snapshot", version: 1 };
 
-/// What is handed over.
-#[derive(Debug)]
-pub(crate) struct Upgrade<'a> {
-    pub(crate) fleet: &'a Snapshot,
-    /// Whether the channel to each child is open, in the order of the snapshot's children.
-    pub(crate) channels: &'a [bool],
-    /// Where it listens, in the order of the sockets.
-    pub(crate) sockets: &'a [Passed],
-    pub(crate) privileges: &'a Privileges,
-    /// The CPUs that children are pinned to.
-    pub(crate) cpus: &'a [usize],
-    /// The address of the health endpoint, whose listener is the last one.
-    pub(crate) health: Option<&'a str>,
-    pub(crate) secrets: &'a Secrets,
-}
-
-/// What the next program finds.
-#[derive(Debug, Default, PartialEq)]
-pub(crate) struct Inherited {
+/// See the [module](self).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct UpgradeSnapshot {
     pub(crate) fleet: Snapshot,
-    pub(crate) channels: Vec<bool>,
-    pub(crate) sockets: Vec<Passed>,
+    /// The open channels to children, by their number among those that are handed over.
+    pub(crate) channels: BTreeMap<ChildId, usize>,
+    pub(crate) sockets: Vec<PassedSockets>,
+    pub(crate) health: Option<HealthSocket>,
+    /// What the children run under.
     pub(crate) privileges: Privileges,
+    /// The CPUs that the children are pinned to in turn.
     pub(crate) cpus: Vec<usize>,
-    pub(crate) health: Option<String>,
     pub(crate) secrets: Secrets,
 }
 
-impl Upgrade<'_> {
-    pub(crate) fn to_text(&self) -> String {
-        let heading = Record::new(HEADING).with("version", &VERSION);
-        let privileges = self.privileges.to_fields(Record::new("privileges"));
-        let privileges = privileges.with("cpus", &List(self.cpus.to_vec()));
-        let children = self.fleet.children.iter().zip(self.channels);
-        let health = self.health.map(|addr| Record::new("health").with("addr", &addr.to_owned()));
-        text_of(
-            [heading, privileges, fleet_to_record(self.fleet)]
-                .into_iter()
-                .chain(self.sockets.iter().map(sockets_to_record))
-                .chain(children.map(|(child, channel)| child_to_record(child, *channel)))
-                .chain(health)
-                .chain(self.secrets.to_records()),
-        )
-    }
+/// The health endpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct HealthSocket {
+    /// As the option names it.
+    pub(crate) addr: String,
+    /// Its number among the listeners that are handed over.
+    pub(crate) listener: usize,
 }
 
-impl Inherited {
-    /// Reads what [`Upgrade::to_text`] wrote.
-    ///
+impl UpgradeSnapshot {
+    pub(crate) fn to_text(&self) -> String {
+        let Self { fleet, channels, sockets, health, privileges, cpus, secrets } = self;
+        let privileges = with_privileges(Record::new("privileges"), privileges);
+        let mut records = vec![
+            FORMAT.heading(),
+            Record::new("fleet")
+                .with("workers", &fleet.workers)
+                .with("slots", &fleet.slots)
+                .with("generation", &fleet.generation)
+                .with("failures", &fleet.failures)
+                .with_each("failure_age_ms", &fleet.failure_ages),
+            privileges.with_each("cpu_affinity", cpus),
+        ];
+        records.extend(sockets.iter().map(sockets_to_record));
+        records.extend(health.iter().map(|HealthSocket { addr, listener }| {
+            Record::new("health").with("addr", addr).with("listener", listener)
+        }));
+        records.extend(fleet.children.iter().map(|child| child_to_record(child, channels.get(&child.id))));
+        records.extend(secrets.to_records());
+        Format::write(&records)
+    }
+
     /// # Errors
     ///
-    /// `InvalidData` for another version, and for a record that cannot be read.
+    /// The text is of another version, or damaged.
     pub(crate) fn from_text(text: &str) -> io::Result<Self> {
-        let mut records = records(text);
-        let heading = records.next().filter(|heading| heading.kind == HEADING);
-        let version = heading.map_or(Ok(None), |heading| heading.get::<u32>("version"))?;
-        if version != Some(VERSION) {
-            let found = version.map_or("none".to_owned(), |version| version.to_string());
-            return Err(invalid(format!("the state of the last program has version {found}, not {VERSION}")));
+        let (_, records) = FORMAT.read(text)?;
+        let mut snapshot = Self { secrets: Secrets::from_records(&records)?, ..Self::default() };
+        let mut fleet = None;
+        for record in &records {
+            match record.kind() {
+                "fleet" => fleet = Some(fleet_from_record(record)?),
+                "privileges" => {
+                    snapshot.privileges = privileges_of(record)?;
+                    snapshot.cpus = record.all("cpu_affinity")?;
+                }
+                "sockets" => snapshot.sockets.push(sockets_from_record(record)?),
+                "health" => {
+                    let (addr, listener) = (record.get("addr")?, record.get("listener")?);
+                    snapshot.health = Some(HealthSocket { addr, listener });
+                }
+                "child" => {
+                    let child = child_from_record(record)?;
+                    let channel = record.find("channel")?.map(|channel| (child.id, channel));
+                    snapshot.channels.extend(channel);
+                    snapshot.fleet.children.push(child);
+                }
+                _ => {}
+            }
         }
-        let mut inherited = Self::default();
-        records.try_for_each(|record| inherited.take(&record))?;
-        Ok(inherited)
+        let fleet = fleet.ok_or_else(|| invalid("the snapshot has no `fleet`".to_owned()))?;
+        snapshot.fleet = Snapshot { children: snapshot.fleet.children, ..fleet };
+        Ok(snapshot)
     }
-
-    fn take(&mut self, record: &Record) -> io::Result<()> {
-        match record.kind.as_str() {
-            "privileges" => {
-                self.privileges = Privileges::from_fields(record)?;
-                self.cpus = record.get_or("cpus", List(Vec::new()))?.0;
-            }
-            "sockets" => self.sockets.push(sockets_from_record(record)?),
-            "fleet" => {
-                let children = std::mem::take(&mut self.fleet.children);
-                self.fleet = Snapshot { children, ..fleet_from_record(record)? };
-            }
-            "child" => {
-                self.fleet.children.push(child_from_record(record)?);
-                self.channels.push(record.get_or("channel", false)?);
-            }
-            "health" => self.health = record.get("addr")?,
-            _ => self.secrets.take(record),
-        }
-        Ok(())
-    }
-}
-
-fn fleet_to_record(snapshot: &Snapshot) -> Record {
-    let Snapshot { workers, slots, generation, failures, failure_ages, children: _ } = snapshot;
-    Record::new("fleet")
-        .with("workers", workers)
-        .with("slots", slots)
-        .with("generation", generation)
-        .with("failures", failures)
-        .with("failure_ages", &List(failure_ages.clone()))
 }
 
 fn fleet_from_record(record: &Record) -> io::Result<Snapshot> {
     Ok(Snapshot {
-        workers: record.require("workers")?,
-        slots: record.require("slots")?,
-        generation: record.require("generation")?,
-        failures: record.get_or("failures", 0)?,
-        failure_ages: record.get_or("failure_ages", List(Vec::new()))?.0,
+        workers: record.get("workers")?,
+        slots: record.get("slots")?,
+        generation: record.get("generation")?,
+        failures: record.find("failures")?.unwrap_or_default(),
+        failure_ages: record.all("failure_age_ms")?,
         children: Vec::new(),
     })
 }
 
-fn child_to_record(child: &ChildSnapshot, channel: bool) -> Record {
+fn sockets_to_record(PassedSockets { endpoint, sharing, listeners }: &PassedSockets) -> Record {
+    Record::new("sockets")
+        .with("addr", &endpoint.addr)
+        .with("network", &endpoint.network)
+        .with("sharing", sharing)
+        .with_each("listener", listeners)
+}
+
+fn sockets_from_record(record: &Record) -> io::Result<PassedSockets> {
+    let endpoint = Endpoint { addr: record.get("addr")?, network: record.get("network")? };
+    Ok(PassedSockets { endpoint, sharing: record.get("sharing")?, listeners: record.all("listener")? })
+}
+
+fn child_to_record(child: &ChildSnapshot, channel: Option<&usize>) -> Record {
     let ChildSnapshot { id: ChildId(id), slot, generation, pid, role, ready } = child;
     Record::new("child")
         .with("id", id)
@@ -142,141 +144,158 @@ fn child_to_record(child: &ChildSnapshot, channel: bool) -> Record {
         .with("pid", pid)
         .with("role", role)
         .with("ready", ready)
-        .with("channel", &channel)
+        .with_each("channel", channel)
 }
 
 fn child_from_record(record: &Record) -> io::Result<ChildSnapshot> {
     Ok(ChildSnapshot {
-        id: ChildId(record.require("id")?),
-        slot: record.require("slot")?,
-        generation: record.require("generation")?,
-        pid: record.require("pid")?,
-        role: record.require("role")?,
-        ready: record.require("ready")?,
+        id: ChildId(record.get("id")?),
+        slot: record.get("slot")?,
+        generation: record.get("generation")?,
+        pid: record.get("pid")?,
+        role: record.get("role")?,
+        ready: record.get("ready")?,
     })
 }
 
-fn sockets_to_record(passed: &Passed) -> Record {
-    let Passed { endpoint: Endpoint { addr, network }, sharing, count } = passed;
-    Record::new("sockets")
-        .with("addr", addr)
-        .with("network", &network.to_string())
-        .with("sharing", sharing)
-        .with("count", count)
-}
-
-fn sockets_from_record(record: &Record) -> io::Result<Passed> {
-    let network: String = record.require("network")?;
-    let network = network.parse().map_err(|error| invalid(format!("the network of `sockets`: {error}")))?;
-    Ok(Passed {
-        endpoint: Endpoint { addr: record.require("addr")?, network },
-        sharing: record.require("sharing")?,
-        count: record.require("count")?,
-    })
-}
+displayed!(Network);
 
 impl FieldValue for Sharing {
-    fn write(&self) -> String {
-        match self {
-            Self::Shared => "shared".to_owned(),
-            Self::Reuseport => "reuseport".to_owned(),
-        }
+    fn to_bytes(&self) -> Cow<'_, [u8]> {
+        Cow::Borrowed(match self {
+            Self::Shared => b"shared",
+            Self::Reuseport => b"reuseport",
+        })
     }
 
-    fn read(text: &str) -> Option<Self> {
-        [Self::Shared, Self::Reuseport].into_iter().find(|sharing| sharing.write() == text)
+    fn from_bytes(bytes: Vec<u8>) -> Option<Self> {
+        [Self::Shared, Self::Reuseport].into_iter().find(|sharing| sharing.to_bytes() == bytes)
     }
 }
 
 impl FieldValue for SlotRole {
-    fn write(&self) -> String {
-        match self {
-            Self::Occupant => "occupant".to_owned(),
-            Self::Successor => "successor".to_owned(),
-            Self::Leftover => "leftover".to_owned(),
-        }
+    fn to_bytes(&self) -> Cow<'_, [u8]> {
+        Cow::Borrowed(match self {
+            Self::Occupant => b"occupant",
+            Self::Successor => b"successor",
+            Self::Leftover => b"leftover",
+        })
     }
 
-    fn read(text: &str) -> Option<Self> {
-        [Self::Occupant, Self::Successor, Self::Leftover].into_iter().find(|role| role.write() == text)
+    fn from_bytes(bytes: Vec<u8>) -> Option<Self> {
+        [Self::Occupant, Self::Successor, Self::Leftover].into_iter().find(|role| role.to_bytes() == bytes)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use proptest::prelude::*;
 
+    use super::super::codec::testing::{damaged, duration, newer, places};
+    use super::super::handshake::tests::privileges;
+    use super::super::secrets::tests::secrets;
     use super::*;
-    use crate::listen::Network;
 
-    fn inherited() -> Inherited {
-        let child = |id, role, ready| ChildSnapshot {
-            id: ChildId(id),
-            slot: 1,
-            generation: 2,
-            pid: 4711,
-            role,
-            ready,
-        };
-        let at = |addr: &str, network| Endpoint { addr: addr.to_owned(), network };
-        Inherited {
-            fleet: Snapshot {
-                workers: 4,
-                slots: 5,
-                generation: 3,
-                failures: 2,
-                failure_ages: vec![Duration::from_millis(17), Duration::from_secs(40)],
-                children: vec![
-                    child(3, SlotRole::Occupant, true),
-                    child(8, SlotRole::Successor, false),
-                    child(9, SlotRole::Leftover, false),
-                ],
+    fn child() -> impl Strategy<Value = (ChildSnapshot, Option<usize>)> {
+        let role = prop::sample::select(vec![SlotRole::Occupant, SlotRole::Successor, SlotRole::Leftover]);
+        let child = (any::<(u64, usize, u32, u32, bool)>(), role).prop_map(
+            |((id, slot, generation, pid, ready), role)| ChildSnapshot {
+                id: ChildId(id),
+                slot,
+                generation,
+                pid,
+                role,
+                ready,
             },
-            channels: vec![true, false, true],
-            sockets: vec![
-                Passed { endpoint: at(":80", Network::Tcp4), sharing: Sharing::Reuseport, count: 4 },
-                Passed {
-                    endpoint: at("unix:/run/an app", Network::Unix),
-                    sharing: Sharing::Shared,
-                    count: 1,
-                },
-            ],
-            privileges: Privileges { nice: Some(3), ..Privileges::default() },
-            cpus: vec![0, 2],
-            health: Some("127.0.0.1:9090".to_owned()),
-            secrets: Secrets { files: vec![(b"a".to_vec(), b"b".to_vec())], tickets: Some((7, vec![0])) },
+        );
+        (child, any::<Option<usize>>())
+    }
+
+    fn fleet() -> impl Strategy<Value = Snapshot> {
+        let numbers = any::<(usize, usize, u32, u32)>();
+        (numbers, prop::collection::vec(duration(), 0..4)).prop_map(
+            |((workers, slots, generation, failures), failure_ages)| Snapshot {
+                workers,
+                slots,
+                generation,
+                failures,
+                failure_ages,
+                children: Vec::new(),
+            },
+        )
+    }
+
+    fn sockets() -> impl Strategy<Value = PassedSockets> {
+        let network = prop::sample::select(vec![Network::Tcp, Network::Tcp4, Network::Tcp6, Network::Unix]);
+        let sharing = prop::sample::select(vec![Sharing::Shared, Sharing::Reuseport]);
+        (any::<(String, Vec<usize>)>(), network, sharing).prop_map(|((addr, listeners), network, sharing)| {
+            PassedSockets { endpoint: Endpoint { addr, network }, sharing, listeners }
+        })
+    }
+
+    fn snapshot() -> impl Strategy<Value = UpgradeSnapshot> {
+        let health = any::<Option<(String, usize)>>()
+            .prop_map(|health| health.map(|(addr, listener)| HealthSocket { addr, listener }));
+        let lists = (prop::collection::vec(child(), 0..4), prop::collection::vec(sockets(), 0..3));
+        (fleet(), lists, health, privileges(), any::<Vec<usize>>(), secrets()).prop_map(
+            |(fleet, (children, sockets), health, privileges, cpus, secrets)| UpgradeSnapshot {
+                channels: children
+                    .iter()
+                    .filter_map(|(child, channel)| Some((child.id, (*channel)?)))
+                    .collect(),
+                fleet: Snapshot { children: children.into_iter().map(|(child, _)| child).collect(), ..fleet },
+                sockets,
+                health,
+                privileges,
+                cpus,
+                secrets,
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn snapshot_round_trips_and_unknown_fields_change_nothing(
+            snapshot in snapshot(),
+            places in places(),
+        ) {
+            let text = snapshot.to_text();
+            prop_assert_eq!(UpgradeSnapshot::from_text(&text).unwrap(), snapshot.clone());
+            prop_assert_eq!(UpgradeSnapshot::from_text(&newer(&text, &places, true)).unwrap(), snapshot);
+        }
+
+        #[test]
+        fn any_records_are_read_without_panic(text: String) {
+            let kinds = ["fleet", "privileges", "sockets", "health", "child", "file", "tickets"];
+            let records = kinds.map(|kind| Record::parse(&format!("{kind} {}", text.replace('\n', " "))));
+            let _ = UpgradeSnapshot::from_text(&Format::write(&[&[FORMAT.heading()], &records[..]].concat()));
         }
     }
 
-    fn text_of_inherited() -> String {
-        let Inherited { fleet, channels, sockets, privileges, cpus, health, secrets } = &inherited();
-        let health = health.as_deref();
-        Upgrade { fleet, channels, sockets, privileges, cpus, health, secrets }.to_text()
+    fn example() -> UpgradeSnapshot {
+        let fleet = Snapshot { workers: 4, slots: 5, generation: 3, ..Snapshot::default() };
+        UpgradeSnapshot { fleet, ..UpgradeSnapshot::default() }
     }
 
     #[test]
-    fn snapshot_survives_and_unknown_records_and_fields_are_skipped() {
-        assert_eq!(Inherited::from_text(&text_of_inherited()).unwrap(), inherited());
-        let newer = text_of_inherited().replace('\n', " colour=blue\n") + "news of=tomorrow\n";
-        assert_eq!(Inherited::from_text(&newer).unwrap(), inherited());
+    fn damaged_snapshot_is_refused() {
+        let text = example().to_text();
+        assert!(damaged(&text, 2).all(|damaged| UpgradeSnapshot::from_text(&damaged).is_err()));
     }
 
     #[test]
-    fn unreadable_snapshot_is_refused() {
-        for text in ["", "prefork-upgrade version=2\n", "something else"] {
-            assert!(Inherited::from_text(text).is_err(), "{text}");
-        }
-        let heading = "prefork-upgrade version=1\n";
-        for line in ["child id=1 slot=x", "child id=1", "sockets addr=a network=udp sharing=shared count=1"] {
-            assert!(Inherited::from_text(&format!("{heading}{line}")).is_err(), "{line}");
-        }
+    fn snapshot_of_other_version_is_refused() {
+        let text = example().to_text().replace("/1", "/2");
+        let error = UpgradeSnapshot::from_text(&text).unwrap_err();
+        assert_eq!(error.to_string(), "the snapshot is of version 2, this program reads version 1");
     }
 
     #[test]
-    fn snapshot_that_is_cut_short_is_read_without_a_panic() {
-        let text = text_of_inherited();
-        for end in 0..text.len() {
-            let _ = Inherited::from_text(&text[..end]);
-        }
+    fn snapshot_without_fleet_or_with_incomplete_child_is_refused() {
+        let text = |record: &str| Format::write(&[FORMAT.heading(), Record::parse(record)]);
+        let error = UpgradeSnapshot::from_text(&text("news")).unwrap_err();
+        assert_eq!(error.to_string(), "the snapshot has no `fleet`");
+        let error = UpgradeSnapshot::from_text(&text("child id=1 slot=0 generation=0")).unwrap_err();
+        assert_eq!(error.to_string(), "`child` has no field `pid`");
     }
 }

@@ -63,6 +63,11 @@ impl Supervisor {
         self.slots.iter().any(|slot| slot.successor == Some(id))
     }
 
+    /// Whether this child's program is to take the master's place.
+    pub(crate) fn is_upgrade_trial(&self, id: ChildId) -> bool {
+        self.rollout.trial == Some(id)
+    }
+
     /// Whether the trial child is ready: now it is the master's own turn.
     pub(super) fn is_proven(&self) -> bool {
         self.rollout.trial.is_some_and(|id| self.is_serving(id))

@@ -74,9 +74,6 @@ pub(crate) const STATE_VARIABLE: &str = "PREFORK_UPGRADE";
 /// The variables that are not for an operator to set.
 pub(crate) const OWN_VARIABLES: [&str; 2] = [MARKER, STATE_VARIABLE];
 
-/// How every handshake begins; what follows is the business of `handshake.rs`.
-pub(crate) const GREETING: &str = "prefork/1 ";
-
 /// A user of this system.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Account {
@@ -187,12 +184,12 @@ pub(crate) enum Role {
     Stray,
 }
 
-/// Whether a master started this process.
+/// Whether a master started this process; its handshake begins with `greeting`.
 ///
 /// The handshake decides, also where somebody has cleared the environment on the way: a child that
 /// took itself for a master would start children of its own, and those too, without end.
-pub(crate) fn role() -> Role {
-    if handshake_is_waiting() {
+pub(crate) fn role(greeting: &str) -> Role {
+    if handshake_is_waiting(greeting) {
         Role::Child
     } else if std::env::var_os(MARKER).is_some() {
         Role::Stray

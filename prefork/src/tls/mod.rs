@@ -2,9 +2,8 @@
 //!
 //! - `material.rs`: certificate, key and the clients' authorities, read and checked
 //! - `store.rs`: what the master keeps of that, for the children and for its own successor
-//! - `validity.rs`: until when a certificate is good
-//! - `config.rs`, `tickets.rs` (feature `rustls`): the `rustls::ServerConfig`, and session tickets that
-//!   every child can open
+//! - `config.rs`, `tickets.rs`, `validity.rs` (feature `rustls`): the `rustls::ServerConfig`, session
+//!   tickets that every child can open, and the time in which a certificate is valid
 //!
 //! The files are the master's to read, once for each generation: at its start, and before a reload or
 //! an upgrade starts anything. The children of a generation get what it read over the handshake. So a
@@ -17,6 +16,7 @@ mod material;
 mod store;
 #[cfg(feature = "rustls")]
 mod tickets;
+#[cfg(feature = "rustls")]
 mod validity;
 
 use std::fmt;

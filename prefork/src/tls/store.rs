@@ -1,15 +1,17 @@
-//! TLS material that the master keeps for its children: the files of each generation, as they were
-//! when they were checked, and the state of the session tickets' keys.
+//! What the master keeps of the TLS material: the files of each generation, as they were when they were
+//! checked, and the secret that the keys of session tickets are derived from.
+//!
+//! Children and the next program get it as [`Secrets`].
 
 use std::collections::BTreeMap;
 
 #[cfg(feature = "rustls")]
 use super::tickets::Ratchet;
-use super::{TlsFiles, TlsOptions, material, validity};
+use super::{TlsFiles, TlsOptions, material};
 use crate::error::Error;
-use crate::protocol::Secrets;
+use crate::protocol::{SecretFile, Secrets};
 
-/// TLS material as a child or the next program receives it.
+/// The material of one generation.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct TlsSecrets {
     pub(super) files: TlsFiles,
@@ -18,13 +20,16 @@ pub(crate) struct TlsSecrets {
 }
 
 impl From<Secrets> for TlsSecrets {
+    /// A ticket secret of a kind that this version does not know is left out.
     fn from(secrets: Secrets) -> Self {
         let mut files = TlsFiles::default();
-        secrets.files.into_iter().for_each(|(path, content)| files.add(path, content));
+        secrets.files.into_iter().for_each(|SecretFile { path, content }| files.add(path, content));
+        #[cfg(feature = "rustls")]
+        let tickets = secrets.tickets.and_then(|tickets| Ratchet::from_secret(&tickets));
         Self {
             files,
             #[cfg(feature = "rustls")]
-            tickets: secrets.tickets.and_then(|(epoch, state)| Ratchet::from_parts(epoch, &state)),
+            tickets,
         }
     }
 }
@@ -39,7 +44,7 @@ pub(crate) struct TlsStore {
 }
 
 impl TlsStore {
-    /// Reads what the options name, for the children of the first generation.
+    /// Reads the files that the options name, for the children of the first generation.
     ///
     /// # Errors
     ///
@@ -48,11 +53,11 @@ impl TlsStore {
         Self::inherit(options, 0, TlsSecrets::default())
     }
 
-    /// Takes over what the last program had, as far as this one's options name the same.
+    /// Takes over the last program's material, and reads the files that only this program's options name.
     ///
     /// # Errors
     ///
-    /// [`Error::Tls`] if they name something else that is no good.
+    /// [`Error::Tls`], naming the file that cannot be used.
     pub(crate) fn inherit(options: TlsOptions, generation: u32, secrets: TlsSecrets) -> Result<Self, Error> {
         #[cfg(feature = "rustls")]
         let tickets = match secrets.tickets {
@@ -69,11 +74,11 @@ impl TlsStore {
         Ok(store)
     }
 
-    /// Reads everything afresh, for the children of a new generation.
+    /// Reads every file again, for the children of a new generation.
     ///
     /// # Errors
     ///
-    /// [`Error::Tls`], naming the part at fault. Then nothing is changed.
+    /// [`Error::Tls`], naming the part at fault. The store is then unchanged.
     pub(crate) fn renew(&mut self, generation: u32) -> Result<(), Error> {
         self.put(generation, TlsFiles::default())
     }
@@ -85,8 +90,7 @@ impl TlsStore {
         Ok(())
     }
 
-    /// Forgets what is of no more use: generations that no child will be started of, and the keys of
-    /// tickets that have expired.
+    /// Drops the generations that no child will be started of, and the keys of tickets that have expired.
     pub(crate) fn forget(&mut self, is_needed: impl Fn(u32) -> bool) {
         self.generations.retain(|generation, _| is_needed(*generation));
         #[cfg(feature = "rustls")]
@@ -95,35 +99,38 @@ impl TlsStore {
         }
     }
 
-    /// What a child of this generation gets; nothing for a fleet without TLS.
+    /// The material for a child of this generation.
     pub(crate) fn secrets(&mut self, generation: u32) -> Secrets {
         let files = self.generations.get(&generation).or(self.generations.values().next());
         let files = files.into_iter().flat_map(TlsFiles::iter);
+        let files =
+            files.map(|(path, content)| SecretFile { path: path.to_vec(), content: content.to_vec() });
         Secrets {
-            files: files.map(|(path, content)| (path.to_vec(), content.to_vec())).collect(),
-            tickets: self.ticket_state(),
+            files: files.collect(),
+            #[cfg(feature = "rustls")]
+            tickets: self.tickets.as_mut().map(|ratchet| {
+                ratchet.keep_up(std::time::SystemTime::now());
+                ratchet.to_secret()
+            }),
+            #[cfg(not(feature = "rustls"))]
+            tickets: None,
         }
     }
 
+    /// Why this generation's certificate is not valid now, for the log.
     #[cfg(feature = "rustls")]
-    fn ticket_state(&mut self) -> Option<(u64, Vec<u8>)> {
-        let ratchet = self.tickets.as_mut()?;
-        ratchet.keep_up(std::time::SystemTime::now());
-        let (epoch, state) = ratchet.to_parts();
-        Some((epoch, state.to_vec()))
-    }
-
-    #[cfg(not(feature = "rustls"))]
-    fn ticket_state(&mut self) -> Option<(u64, Vec<u8>)> {
-        None
-    }
-
-    /// What an operator should know of this generation's certificate.
-    pub(crate) fn concern(&self, generation: u32) -> Option<String> {
+    pub(crate) fn validity_warning(&self, generation: u32) -> Option<String> {
         let part = self.generations.get(&generation)?.part(self.options.cert.as_ref()?);
         let name = part.path.map_or("the embedded certificate".to_owned(), |path| path.display().to_string());
         let chain = part.certificates().ok()?;
-        validity::concern(chain.first()?, std::time::SystemTime::now()).map(|what| format!("{name} {what}"))
+        let warning = super::validity::warning(chain.first()?, std::time::SystemTime::now())?;
+        Some(format!("{name} {warning}"))
+    }
+
+    /// The feature `rustls` brings what reads a certificate's dates.
+    #[cfg(not(feature = "rustls"))]
+    pub(crate) fn validity_warning(&self, _generation: u32) -> Option<String> {
+        None
     }
 }
 
@@ -141,18 +148,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secrets_of_a_generation_are_its_files() {
+    fn secrets_round_trip() {
         let mut files = TlsFiles::default();
         files.add(b"a path \xff".to_vec(), b"some\ncontent".to_vec());
         files.add(b"empty".to_vec(), Vec::new());
         let mut store = TlsStore::open(TlsOptions::default()).unwrap();
-        assert!(store.secrets(0).is_empty(), "nothing without TLS");
+        assert!(store.secrets(0).is_empty(), "without TLS");
         store.generations.insert(0, files.clone());
         assert_eq!(TlsSecrets::from(store.secrets(0)).files, files);
     }
 
     #[test]
-    fn a_file_that_is_handed_over_need_not_be_there() {
+    fn file_that_was_handed_over_is_not_read_again() {
         let mut files = TlsFiles::default();
         files.add(b"/nowhere/cert.pem".to_vec(), b"as it was".to_vec());
         let cert = PemSource::File("/nowhere/cert.pem".into());

@@ -1,11 +1,10 @@
-//! Session tickets that every child of the fleet can open, whichever of them made it.
+//! Session tickets that every child of the fleet can open, whichever child made them.
 //!
-//! The master makes a secret at its start and hands it to the children; it passes over an upgrade.
-//! From the secret follows a key for each epoch of twelve hours, by a one-way function: whoever has
-//! the key of an epoch has those of the later ones, and nobody has those of the earlier. Processes go
-//! forward when they make or open a ticket, and forget. A ticket opens in the epoch it was made in and
-//! in the next, so for twelve hours at least (which is the lifetime that clients are told) and for
-//! less than twenty-four.
+//! The master makes a secret at its start, hands it to the children, and hands it over in an upgrade. A
+//! one-way function derives a state for each epoch of twelve hours from it: the state of an epoch gives
+//! the keys of later epochs, and never those of earlier ones. A process moves forward when it makes or
+//! opens a ticket, and overwrites the old state. A ticket opens in its own epoch and in the next one: for
+//! at least twelve hours, which is the lifetime that clients are told, and for less than twenty-four.
 //!
 //! ```text
 //! state[n + 1] = HMAC-SHA256(state[n], "next epoch")
@@ -13,8 +12,8 @@
 //! ticket       = n ‖ nonce ‖ ChaCha20-Poly1305(key[n], nonce, session; n ‖ scope)
 //! ```
 //!
-//! Nonces are random, as no child knows of another's. A key is safe with those for 2^32 tickets, which
-//! is a hundred thousand a second.
+//! Nonces are random, because the children cannot count together. A key is safe with random nonces for
+//! 2^32 tickets, which is a hundred thousand a second.
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
@@ -27,24 +26,26 @@ use ring::rand::{SecureRandom, SystemRandom};
 use rustls::server::ProducesTickets;
 use zeroize::Zeroizing;
 
-/// How long a key makes tickets.
+use crate::protocol::TicketSecret;
+
+/// How long tickets are made with one key.
 const EPOCH: Duration = Duration::from_secs(LIFETIME as u64);
-/// How long a client may count on its ticket, in seconds.
+/// The lifetime of tickets that clients are told, in seconds.
 const LIFETIME: u32 = 12 * 60 * 60;
-/// A clock that is further ahead than this (a hundred years) is followed step by step.
-const LONGEST_WALK: u64 = 100_000;
+/// The most epochs (about a hundred years) that one call moves forward, however far ahead the clock is.
+const MAX_STEPS: u64 = 100_000;
 
 const KEY_LEN: usize = 32;
 type Key = Zeroizing<[u8; KEY_LEN]>;
 
-/// The state of one epoch, from which those of the later ones follow.
+/// The state of one epoch, from which the states of later epochs are derived.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Ratchet {
     epoch: u64,
     state: Key,
 }
 
-/// A secret is nobody's to print.
+/// Leaves the secret out.
 impl fmt::Debug for Ratchet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Ratchet").field("epoch", &self.epoch).finish_non_exhaustive()
@@ -57,22 +58,22 @@ fn epoch_of(now: SystemTime) -> u64 {
 }
 
 impl Ratchet {
-    /// A new secret, for a master that has none.
+    /// A new secret.
     pub(crate) fn new(now: SystemTime) -> Result<Self, Unspecified> {
         let mut state = Key::default();
         SystemRandom::new().fill(&mut *state)?;
         Ok(Self { epoch: epoch_of(now).saturating_sub(1), state })
     }
 
-    /// What a new child is to get. It is one epoch behind the clock: such a child opens the tickets of
-    /// the last epoch too.
+    /// Moves to the epoch before the current one: a child that gets this state can also open the tickets
+    /// of the last epoch.
     pub(crate) fn keep_up(&mut self, now: SystemTime) {
         self.advance_to(epoch_of(now).saturating_sub(1));
     }
 
-    /// Never goes back, whatever the clock does.
+    /// Never goes back, also when the clock does.
     fn advance_to(&mut self, epoch: u64) {
-        let last = epoch.min(self.epoch.saturating_add(LONGEST_WALK));
+        let last = epoch.min(self.epoch.saturating_add(MAX_STEPS));
         while self.epoch < last {
             *self = self.next();
         }
@@ -96,13 +97,13 @@ impl Ratchet {
         key
     }
 
-    pub(super) fn to_parts(&self) -> (u64, &[u8]) {
-        (self.epoch, &*self.state)
+    pub(super) fn to_secret(&self) -> TicketSecret {
+        TicketSecret { epoch: self.epoch, state: self.state.to_vec() }
     }
 
-    /// `None` if the state is none.
-    pub(super) fn from_parts(epoch: u64, state: &[u8]) -> Option<Self> {
-        Some(Self { epoch, state: Key::new(state.try_into().ok()?) })
+    /// `None` if the state has another length.
+    pub(super) fn from_secret(TicketSecret { epoch, state }: &TicketSecret) -> Option<Self> {
+        Some(Self { epoch: *epoch, state: Key::new(state.as_slice().try_into().ok()?) })
     }
 }
 
@@ -114,7 +115,7 @@ pub(super) struct Tickets {
 }
 
 struct Keys {
-    /// Of the epoch in which tickets are made now.
+    /// The state of the epoch in which tickets are made now.
     ratchet: Ratchet,
     current: Key,
     previous: Key,
@@ -127,7 +128,7 @@ impl fmt::Debug for Tickets {
 }
 
 impl Keys {
-    /// The state is that of the last epoch but one, or older.
+    /// `before` is the state of the epoch before the current one, or of an earlier one.
     fn new(before: Ratchet) -> Self {
         let ratchet = before.next();
         Self { previous: before.sealing_key(), current: ratchet.sealing_key(), ratchet }
@@ -143,7 +144,7 @@ impl Keys {
         (self.ratchet.epoch, self.current.clone())
     }
 
-    /// The key to open a ticket with. One may come from a child that has seen the clock go further.
+    /// The key to open a ticket with. A child whose clock was ahead may have made it.
     fn opening(&mut self, epoch: u64, now: SystemTime) -> Option<Key> {
         let (current, key) = self.sealing(now);
         match epoch {
@@ -156,7 +157,7 @@ impl Keys {
 }
 
 impl Tickets {
-    /// Tickets that open in this `scope` only.
+    /// Makes tickets that open in this `scope` only.
     pub(super) fn new(ratchet: Ratchet, scope: [u8; 32]) -> Self {
         Self { keys: Mutex::new(Keys::new(ratchet)), scope, random: SystemRandom::new() }
     }
@@ -165,7 +166,7 @@ impl Tickets {
         self.keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What a ticket is bound to, beside its key.
+    /// The data that a ticket is authenticated with.
     fn bound_to(&self, epoch: u64) -> Aad<[u8; 40]> {
         let mut bytes = [0; 40];
         let both = epoch.to_be_bytes().into_iter().chain(self.scope);
@@ -235,18 +236,18 @@ mod tests {
     }
 
     #[test]
-    fn one_child_opens_what_another_made() {
+    fn ticket_of_another_child_opens() {
         let ratchet = Ratchet::new(at(0)).unwrap();
         let (one, other) = (child(&ratchet), child(&ratchet));
         let ticket = one.seal(SESSION, at(0)).unwrap();
         assert!(!ticket.windows(SESSION.len()).any(|window| window == SESSION));
-        assert_ne!(one.seal(SESSION, at(0)).unwrap(), ticket, "a nonce of its own");
+        assert_ne!(one.seal(SESSION, at(0)).unwrap(), ticket, "nonces differ");
         assert_eq!(other.open(&ticket, at(0)).as_deref(), Some(SESSION));
         assert_eq!(one.open(&ticket, at(0)).as_deref(), Some(SESSION));
     }
 
     #[test]
-    fn what_is_altered_or_foreign_stays_shut() {
+    fn altered_or_foreign_ticket_does_not_open() {
         let ratchet = Ratchet::new(at(0)).unwrap();
         let one = child(&ratchet);
         let ticket = one.seal(SESSION, at(0)).unwrap();
@@ -259,11 +260,11 @@ mod tests {
         let stranger = child(&Ratchet::new(at(0)).unwrap());
         assert_eq!(stranger.open(&ticket, at(0)), None);
         let elsewhere = Tickets::new(ratchet, [2; 32]);
-        assert_eq!(elsewhere.open(&ticket, at(0)), None, "of another scope");
+        assert_eq!(elsewhere.open(&ticket, at(0)), None, "another scope");
     }
 
     #[test]
-    fn a_ticket_opens_in_its_epoch_and_the_next() {
+    fn ticket_opens_in_its_epoch_and_the_next() {
         let ratchet = Ratchet::new(at(0)).unwrap();
         let ticket = child(&ratchet).seal(SESSION, at(0)).unwrap();
         let opens = |epoch| child(&ratchet).open(&ticket, at(epoch)).is_some();
@@ -271,13 +272,13 @@ mod tests {
         assert!(!opens(2) && !opens(3) && !opens(1000));
         let child = child(&ratchet);
         let second = child.seal(SESSION, at(1)).unwrap();
-        assert!(child.open(&ticket, at(1)).is_some(), "one that has gone along");
+        assert!(child.open(&ticket, at(1)).is_some(), "in a child that moved forward");
         assert!(child.open(&ticket, at(2)).is_none());
         assert!(child.open(&second, at(2)).is_some());
     }
 
     #[test]
-    fn a_child_that_is_started_later_opens_what_the_others_do() {
+    fn child_started_later_opens_tickets_of_earlier_children() {
         let mut ratchet = Ratchet::new(at(0)).unwrap();
         let early = child(&ratchet);
         let last = early.seal(SESSION, at(4)).unwrap();
@@ -290,31 +291,32 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_goes_back_changes_nothing() {
+    fn clock_that_goes_back_changes_nothing() {
         let mut ratchet = Ratchet::new(at(0)).unwrap();
         let one = child(&ratchet);
         let ahead = one.seal(SESSION, at(1)).unwrap();
-        assert_eq!(one.seal(SESSION, at(0)).unwrap()[..8], ahead[..8], "no key comes back");
+        assert_eq!(one.seal(SESSION, at(0)).unwrap()[..8], ahead[..8], "the key is not used again");
         assert!(one.open(&ahead, at(0)).is_some());
-        assert!(child(&ratchet).open(&ahead, at(0)).is_some(), "at one that never saw the later time");
+        assert!(child(&ratchet).open(&ahead, at(0)).is_some(), "in a child whose clock was never ahead");
         let before = ratchet.clone();
         ratchet.keep_up(SystemTime::UNIX_EPOCH - Duration::from_secs(1));
         assert_eq!(ratchet, before);
     }
 
     #[test]
-    fn no_clock_makes_it_walk_for_ever() {
+    fn clock_far_ahead_takes_bounded_steps() {
         let mut ratchet = Ratchet::new(SystemTime::UNIX_EPOCH).unwrap();
         ratchet.advance_to(u64::MAX);
-        assert_eq!(ratchet.epoch, LONGEST_WALK);
+        assert_eq!(ratchet.epoch, MAX_STEPS);
     }
 
     #[test]
-    fn it_survives_the_wire_and_is_not_printed() {
+    fn secret_round_trips_and_is_not_printed() {
         let ratchet = Ratchet::new(at(0)).unwrap();
-        let (epoch, state) = ratchet.to_parts();
-        assert_eq!(Ratchet::from_parts(epoch, state), Some(ratchet.clone()));
-        assert_eq!(Ratchet::from_parts(epoch, &state[1..]), None);
+        let mut secret = ratchet.to_secret();
+        assert_eq!(Ratchet::from_secret(&secret), Some(ratchet.clone()));
+        secret.state.pop();
+        assert_eq!(Ratchet::from_secret(&secret), None);
         assert_eq!(format!("{ratchet:?}"), "Ratchet { epoch: 39999, .. }");
     }
 }

@@ -8,7 +8,7 @@ const UTC_TIME: u8 = 0x17;
 const GENERALIZED_TIME: u8 = 0x18;
 
 /// What is wrong with a certificate's time, if anything is.
-pub(super) fn concern(certificate: &[u8], now: SystemTime) -> Option<String> {
+pub(super) fn warning(certificate: &[u8], now: SystemTime) -> Option<String> {
     let (from, until) = period(certificate)?;
     // Times that are spelled alike are in the order of their letters.
     let now = humantime::format_rfc3339_seconds(now).to_string();
@@ -111,10 +111,10 @@ mod tests {
     #[test]
     fn a_certificate_is_good_for_its_time() {
         let certificate = certificate(b"700110000000Z", b"20500101000000Z");
-        assert_eq!(concern(&certificate, on(100)), None);
-        let early = concern(&certificate, on(1)).unwrap();
+        assert_eq!(warning(&certificate, on(100)), None);
+        let early = warning(&certificate, on(1)).unwrap();
         assert_eq!(early, "is not valid yet: it will be from 1970-01-10T00:00:00Z");
-        let late = concern(&certificate, on(30_000)).unwrap();
+        let late = warning(&certificate, on(30_000)).unwrap();
         assert_eq!(late, "has expired: it was valid until 2050-01-01T00:00:00Z");
     }
 
@@ -122,9 +122,9 @@ mod tests {
     fn what_is_no_certificate_is_no_concern() {
         let certificate = certificate(b"700110000000Z", b"20500101000000Z");
         for length in 0..certificate.len() {
-            assert_eq!(concern(&certificate[..length], on(30_000)), None, "cut at {length}");
+            assert_eq!(warning(&certificate[..length], on(30_000)), None, "cut at {length}");
         }
-        assert_eq!(concern(&self::certificate(b"7001100000.0Z", b"20500101000000Z"), on(1)), None);
-        assert_eq!(concern(&[SEQUENCE, 0xff, 1, 2, 3], on(1)), None);
+        assert_eq!(warning(&self::certificate(b"7001100000.0Z", b"20500101000000Z"), on(1)), None);
+        assert_eq!(warning(&[SEQUENCE, 0xff, 1, 2, 3], on(1)), None);
     }
 }

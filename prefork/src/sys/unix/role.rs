@@ -11,15 +11,15 @@ use nix::sys::socket::{MsgFlags, recv};
 
 use super::program::close_pin;
 use super::{Channel, linux};
-use crate::sys::{GREETING, MARKER};
+use crate::sys::MARKER;
 
-/// Whether a handshake waits on standard input. Consumes nothing, and waits for nothing: the master
+/// Whether a handshake, which begins with `greeting`, waits on standard input. Consumes nothing, and waits for nothing: the master
 /// writes the handshake before it starts the child, so it is there or it never will be.
-pub(crate) fn handshake_is_waiting() -> bool {
-    let mut start = [0; GREETING.len()];
+pub(crate) fn handshake_is_waiting(greeting: &str) -> bool {
+    let mut start = vec![0; greeting.len()];
     let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
     let peeked = recv(libc::STDIN_FILENO, &mut start, flags);
-    peeked == Ok(start.len()) && start == GREETING.as_bytes()
+    peeked == Ok(start.len()) && start == greeting.as_bytes()
 }
 
 /// Moves the handshake from standard input to a descriptor of its own, puts the null device there

@@ -12,29 +12,29 @@ use windows_sys::Win32::System::Pipes::PeekNamedPipe;
 
 use super::pipe::Pipe;
 use super::{Channel, object};
-use crate::sys::{GREETING, MARKER};
+use crate::sys::MARKER;
 
-/// Whether a handshake waits on standard input. Consumes nothing, and waits for nothing: the master
+/// Whether a handshake, which begins with `greeting`, waits on standard input. Consumes nothing, and waits for nothing: the master
 /// writes the greeting before it starts the child, so it is there or it never will be.
 ///
 /// Windows makes it wait for a thread that reads from standard input at that moment, if that is a
 /// pipe: a program that does so should ask for its role first.
-pub(crate) fn handshake_is_waiting() -> bool {
-    let mut start = [0_u8; GREETING.len()];
+pub(crate) fn handshake_is_waiting(greeting: &str) -> bool {
+    let mut start = vec![0_u8; greeting.len()];
     let Ok(size) = u32::try_from(start.len()) else { return false };
     let mut seen = 0;
     // SAFETY: the system writes at most `size` bytes; whatever is not a pipe is refused.
     let peeked = unsafe {
         PeekNamedPipe(
             io::stdin().as_raw_handle(),
-            (&raw mut start).cast(),
+            start.as_mut_ptr().cast(),
             size,
             &raw mut seen,
             ptr::null_mut(),
             ptr::null_mut(),
         )
     };
-    peeked != 0 && seen == size && start == GREETING.as_bytes()
+    peeked != 0 && seen == size && start == greeting.as_bytes()
 }
 
 /// Runs `start` with `handshake` as this process's own standard input: a producer that wraps the command
