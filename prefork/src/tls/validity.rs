@@ -1,88 +1,51 @@
-//! Until when a certificate is good: the little of X.509 that tells.
+//! The time in which a certificate is valid.
+//!
+//! The crate `der` reads it: maintained, and one crate without dependencies as it is used here. Parsers of
+//! whole certificates cost more than two dates are worth: x509-parser brings 30 crates, x509-cert 10 and
+//! asn1 7, all of them with syn 2. Only the feature `rustls` brings it in.
 
 use std::time::SystemTime;
 
-const SEQUENCE: u8 = 0x30;
-const VERSION: u8 = 0xa0;
-const UTC_TIME: u8 = 0x17;
-const GENERALIZED_TIME: u8 = 0x18;
+use der::asn1::{AnyRef, GeneralizedTime, UtcTime};
+use der::{DateTime, Reader, SliceReader, Tag, TagMode, TagNumber, Tagged};
 
-/// What is wrong with a certificate's time, if anything is.
+/// Why the certificate is not valid at this time, if it is not.
 pub(super) fn warning(certificate: &[u8], now: SystemTime) -> Option<String> {
-    let (from, until) = period(certificate)?;
-    // Times that are spelled alike are in the order of their letters.
-    let now = humantime::format_rfc3339_seconds(now).to_string();
-    if until < now {
+    let (from, until) = validity(certificate).ok()?;
+    let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    if until.unix_duration().as_secs() < now {
         Some(format!("has expired: it was valid until {until}"))
-    } else if now < from {
+    } else if now < from.unix_duration().as_secs() {
         Some(format!("is not valid yet: it will be from {from}"))
     } else {
         None
     }
 }
 
-/// First and last second, such as `2026-01-31T23:59:59Z`; `None` for what is no certificate.
-fn period(certificate: &[u8]) -> Option<(String, String)> {
-    let (_, mut certificate) = take(&mut { certificate }, SEQUENCE)?;
-    let (_, mut fields) = take(&mut certificate, SEQUENCE)?;
-    if fields.first() == Some(&VERSION) {
-        any(&mut fields)?;
+/// The first and the last second.
+fn validity(certificate: &[u8]) -> der::Result<(DateTime, DateTime)> {
+    let mut certificate = sequence(&mut SliceReader::new(certificate)?)?;
+    let mut fields = sequence(&mut certificate)?;
+    let _version: Option<u8> = fields.context_specific(TagNumber(0), TagMode::Explicit)?;
+    for _skipped in ["serial number", "algorithm", "issuer"] {
+        fields.tlv_bytes()?;
     }
-    // Serial number, algorithm, issuer.
-    for _ in 0..3 {
-        any(&mut fields)?;
-    }
-    let (_, mut validity) = take(&mut fields, SEQUENCE)?;
-    let from = time(any(&mut validity)?)?;
-    let until = time(any(&mut validity)?)?;
-    Some((from, until))
+    let mut validity = sequence(&mut fields)?;
+    Ok((time(&mut validity)?, time(&mut validity)?))
 }
 
-/// The next element, which has to be of this kind.
-fn take<'a>(der: &mut &'a [u8], kind: u8) -> Option<(u8, &'a [u8])> {
-    any(der).filter(|(tag, _)| *tag == kind)
+/// The content of the next element, a sequence.
+fn sequence<'a>(reader: &mut SliceReader<'a>) -> der::Result<SliceReader<'a>> {
+    let element: AnyRef<'a> = reader.decode()?;
+    element.tag().assert_eq(Tag::Sequence)?;
+    SliceReader::new(element.value())
 }
 
-/// The next element: its kind and its content.
-fn any<'a>(der: &mut &'a [u8]) -> Option<(u8, &'a [u8])> {
-    let (&[tag, first], rest) = der.split_first_chunk()?;
-    let (length, rest) = match first {
-        0..0x80 => (usize::from(first), rest),
-        _ => {
-            let (bytes, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
-            let length = bytes
-                .iter()
-                .try_fold(0_usize, |length, byte| length.checked_mul(256)?.checked_add(usize::from(*byte)))?;
-            (length, rest)
-        }
-    };
-    let (content, rest) = rest.split_at_checked(length)?;
-    *der = rest;
-    Some((tag, content))
-}
-
-/// `YYMMDDHHMMSSZ`, with years from 1950 to 2049, or `YYYYMMDDHHMMSSZ`.
-fn time((tag, content): (u8, &[u8])) -> Option<String> {
-    let text = std::str::from_utf8(content).ok()?.strip_suffix('Z')?;
-    let digits = match tag {
-        UTC_TIME if text < "50" => format!("20{text}"),
-        UTC_TIME => format!("19{text}"),
-        GENERALIZED_TIME => text.to_owned(),
-        _ => return None,
-    };
-    if digits.len() != 14 || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
+fn time(reader: &mut SliceReader<'_>) -> der::Result<DateTime> {
+    match Tag::peek(reader)? {
+        Tag::UtcTime => reader.decode().map(|time: UtcTime| time.to_date_time()),
+        _ => reader.decode().map(|time: GeneralizedTime| time.to_date_time()),
     }
-    let part = |range| digits.get(range).unwrap_or_default();
-    Some(format!(
-        "{}-{}-{}T{}:{}:{}Z",
-        part(0..4),
-        part(4..6),
-        part(6..8),
-        part(8..10),
-        part(10..12),
-        part(12..14)
-    ))
 }
 
 #[cfg(test)]
@@ -91,11 +54,17 @@ mod tests {
 
     use super::*;
 
-    /// The outside of a certificate, with these times.
+    const SEQUENCE: u8 = 0x30;
+    const VERSION: u8 = 0xa0;
+    const UTC_TIME: u8 = 0x17;
+    const GENERALIZED_TIME: u8 = 0x18;
+
+    /// The fields of a certificate up to the validity, with these times.
     fn certificate(from: &[u8], until: &[u8]) -> Vec<u8> {
         let element = |tag: u8, content: &[u8]| {
-            let length = u16::try_from(content.len()).unwrap().to_be_bytes();
-            [&[tag, 0x82], &length[..], content].concat()
+            let [high, low] = u16::try_from(content.len()).unwrap().to_be_bytes();
+            let head: &[u8] = if content.len() < 0x80 { &[tag, low] } else { &[tag, 0x82, high, low] };
+            [head, content].concat()
         };
         let time = |text: &[u8]| element(if text.len() == 13 { UTC_TIME } else { GENERALIZED_TIME }, text);
         let validity = element(SEQUENCE, &[time(from), time(until)].concat());
@@ -109,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn a_certificate_is_good_for_its_time() {
+    fn certificate_outside_its_validity_has_warning() {
         let certificate = certificate(b"700110000000Z", b"20500101000000Z");
         assert_eq!(warning(&certificate, on(100)), None);
         let early = warning(&certificate, on(1)).unwrap();
@@ -119,7 +88,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_certificate_is_no_concern() {
+    fn certificate_without_end_is_valid() {
+        let certificate = certificate(b"20200229000000Z", b"99991231235959Z");
+        assert_eq!(warning(&certificate, on(30_000)), None);
+        assert!(warning(&certificate, on(1)).is_some());
+    }
+
+    #[test]
+    fn validity_of_non_certificate_is_none() {
         let certificate = certificate(b"700110000000Z", b"20500101000000Z");
         for length in 0..certificate.len() {
             assert_eq!(warning(&certificate[..length], on(30_000)), None, "cut at {length}");
