@@ -174,9 +174,23 @@ impl SocketGroup {
         };
     }
 
-    /// Whether connections wait that are the last ones.
-    pub(super) fn has_last_queue(&self) -> bool {
-        self.shut && self.sockets.iter().any(sys::has_queue)
+    /// Whether connections are queued, no new ones can come, and a child accepts them.
+    pub(super) fn has_last_queue(&self, live: &[bool]) -> bool {
+        self.shut && self.has_queue(|slot| self.is_served(slot, live))
+    }
+
+    /// Whether connections are queued that no child accepts, and no new ones can come.
+    pub(super) fn has_orphaned_queue(&self, live: &[bool]) -> bool {
+        self.shut && self.has_queue(|slot| !self.is_served(slot, live))
+    }
+
+    fn has_queue(&self, of_slot: impl Fn(usize) -> bool) -> bool {
+        self.sockets.iter().enumerate().any(|(slot, socket)| of_slot(slot) && sys::has_queue(socket))
+    }
+
+    /// A slot beyond the fleet's size has a socket only while its last child empties the queue.
+    fn is_served(&self, slot: usize, live: &[bool]) -> bool {
+        self.sharing == Sharing::Shared || live.get(slot).copied().unwrap_or(true)
     }
 
     /// Closes the master's hold on all of them, and removes a socket's file.

@@ -154,9 +154,15 @@ impl SocketSet {
         self.groups.iter_mut().for_each(SocketGroup::refuse_connections);
     }
 
-    /// Whether connections wait that are the last ones.
-    pub(crate) fn have_last_queue(&self) -> bool {
-        self.groups.iter().any(SocketGroup::has_last_queue)
+    /// Whether connections are queued, no new ones can come, and a child accepts them: in reuseport mode
+    /// one of a slot that is `live`.
+    pub(crate) fn have_last_queue(&self, live: &[bool]) -> bool {
+        self.groups.iter().any(|group| group.has_last_queue(live))
+    }
+
+    /// Whether connections are queued for slots that are not `live`, and no new ones can come.
+    pub(crate) fn have_orphaned_queue(&self, live: &[bool]) -> bool {
+        self.groups.iter().any(|group| group.has_orphaned_queue(live))
     }
 
     /// Closes the master's hold on all of them, for the fleet stops. Children keep theirs.

@@ -27,7 +27,7 @@ use crate::listen::{self, Endpoint, Sharing, SocketOptions, SocketSet};
 use crate::logging::Logger;
 use crate::privileges::Privileges;
 use crate::protocol::{ToChild, ToMaster};
-use crate::supervisor::{Action, ChildId, Event, Hook, Request, Settings, Supervisor, Verdict};
+use crate::supervisor::{Action, ChildId, Event, Hook, Remark, Request, Settings, Supervisor, Verdict};
 use crate::sys::{self, Activated, ProcessEvent, Program, Reactor, Signal};
 use crate::title::title_master;
 use crate::tls::{self, TlsStore};
@@ -299,11 +299,17 @@ impl Master {
         None
     }
 
-    /// Whom the system cannot keep from connecting is not waited for.
+    /// Waits for the queues that a child accepts from, where the system refuses new connections. What
+    /// queued for a slot without a child is reset when the listeners are closed.
     fn check_queues(&mut self) {
-        if !self.sockets.have_last_queue() {
-            self.supervisor.handle(Instant::now(), Event::QueuesEmpty);
+        let live: Vec<bool> = self.supervisor.live_slots().collect();
+        if self.sockets.have_last_queue(&live) {
+            return;
         }
+        if self.sockets.have_orphaned_queue(&live) {
+            self.log(&Remark::NotEmptied);
+        }
+        self.supervisor.handle(Instant::now(), Event::QueuesEmpty);
     }
 
     fn run_hook(&mut self, hook: &Hook) {

@@ -14,7 +14,7 @@
 //! - [`NEEDS_REUSEPORT`], [`SHARES_ONE_SOCKET`], [`JOINS_GROUPS_LATE`]: how processes can share an
 //!   address; [`join_reuseport_group`], [`allow_quick_restart`]: options of its sockets.
 //! - [`steer`], [`unsteer`]: which sockets of a reuseport group get new connections; [`refuse_connections`]: a
-//!   listener gets none any more; [`has_queue`]: whether any wait on one.
+//!   listener gets none any more; [`has_queue`]: whether connections wait on one.
 //! - [`HAS_UNIX_SOCKETS`], and [`SocketFile`]: one in the file system; [`set_defer_accept`],
 //!   [`set_fast_open`]: options of TCP listeners that not every system has.
 //! - [`prefer_cpu`]: which socket of a group is to get what arrives on a CPU.

@@ -93,7 +93,7 @@ impl AcceptGate {
     }
 
     /// The numbers under which the server holds its listeners on `addr`.
-    pub(super) fn listeners_on(&self, addr: &SockAddr) -> Vec<RawFd> {
+    fn listeners_on(&self, addr: &SockAddr) -> Vec<RawFd> {
         open_descriptors().into_iter().filter(|number| self.listens(*number).as_ref() == Some(addr)).collect()
     }
 
@@ -175,7 +175,7 @@ fn loopback(addr: SocketAddr) -> IpAddr {
 }
 
 /// From now on the signal interrupts calls: its handler does nothing, and there is no SA_RESTART.
-pub(super) fn catch_wake() -> io::Result<()> {
+fn catch_wake() -> io::Result<()> {
     extern "C" fn nothing(_: i32) {}
     let action = SigAction::new(SigHandler::Handler(nothing), SaFlags::empty(), SigSet::empty());
     // SAFETY: the handler does nothing, so it is safe to run at any point.
@@ -184,7 +184,7 @@ pub(super) fn catch_wake() -> io::Result<()> {
 }
 
 /// Gives `listener` the blocking mode of the one at `number`.
-pub(super) fn copy_mode(number: RawFd, listener: &Socket) -> io::Result<()> {
+fn copy_mode(number: RawFd, listener: &Socket) -> io::Result<()> {
     // SAFETY: borrowed for one call that leaves it open; if it is gone, the call fails.
     let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
     let mode = OFlag::from_bits_retain(fcntl(descriptor, F_GETFL)?);
@@ -192,7 +192,7 @@ pub(super) fn copy_mode(number: RawFd, listener: &Socket) -> io::Result<()> {
 }
 
 /// `dup2`, with close-on-exec.
-pub(super) fn put(source: BorrowedFd<'_>, number: RawFd) -> io::Result<()> {
+fn put(source: BorrowedFd<'_>, number: RawFd) -> io::Result<()> {
     // SAFETY: the number is the server's listener, as we saw a moment ago; it stays an open
     // listening socket, only another one. Should the server have closed it in that moment, it
     // gains a socket that nobody uses. `into_raw_fd` leaves the number with its owner, the server.

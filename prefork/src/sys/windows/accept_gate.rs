@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use socket2::{SockAddr, Socket};
 
-use super::{connections, socket, watch};
+use super::{connections, master_link, socket};
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -28,7 +28,7 @@ impl AcceptGate {
     /// Shuts it, if that is this child's to do. While there is a master it belongs to the whole fleet,
     /// of which this child may be the only one that stops; the master shuts it for all.
     pub(crate) fn close(&mut self) -> io::Result<()> {
-        if watch::is_orphaned() {
+        if master_link::is_orphaned() {
             self.listeners.iter().for_each(socket::refuse);
         }
         Ok(())
@@ -63,9 +63,9 @@ impl AcceptGate {
         count.unwrap_or(1)
     }
 
-    /// How many connections wait behind the open gate.
+    /// The length of a queue is unknown here.
     pub(crate) fn queued(&self) -> io::Result<u32> {
-        self.listeners.first().map_or(Ok(0), super::queued)
+        Err(io::ErrorKind::Unsupported.into())
     }
 }
 

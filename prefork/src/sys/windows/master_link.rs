@@ -5,8 +5,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use socket2::Socket;
-
 use super::channel::{Channel, Received, STOP};
 use super::console;
 use super::pipe::Pipe;

@@ -180,12 +180,7 @@ pub(crate) fn unsteer(_socket: &Socket) -> io::Result<()> {
     Ok(())
 }
 
-/// A socket's queue cannot be looked at.
-pub(crate) fn queued(_socket: &Socket) -> io::Result<u32> {
-    Err(io::ErrorKind::Unsupported.into())
-}
-
-/// So nothing is waited for before the socket refuses what is new.
+/// The length of a queue is unknown, so the master does not wait for it to become empty.
 pub(crate) fn refuse_connections(_listener: &Socket) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
