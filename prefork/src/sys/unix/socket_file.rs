@@ -6,9 +6,10 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::libc;
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{Gid, Uid};
+use nix::unistd::{Gid, Uid, fchownat};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::sys::SocketFileOptions;
@@ -32,7 +33,7 @@ impl SocketFile {
         let file = Self { identity: identity(&path)?, path };
         if options.user.is_some() || options.group.is_some() {
             let (user, group) = (options.user.map(Uid::from_raw), options.group.map(Gid::from_raw));
-            nix::unistd::chown(&file.path, user, group)?;
+            change_owner(&file.path, user, group)?;
         }
         Ok((socket, file))
     }
@@ -58,6 +59,12 @@ impl Drop for SocketFile {
     }
 }
 
+/// Changes the owner of the socket's own file. The owner of the directory can put a link there at any
+/// moment: it is never followed.
+fn change_owner(path: &Path, user: Option<Uid>, group: Option<Gid>) -> io::Result<()> {
+    Ok(fchownat(AT_FDCWD, path, user, group, AtFlags::AT_SYMLINK_NOFOLLOW)?)
+}
+
 fn identity(path: &Path) -> io::Result<(u64, u64)> {
     let metadata = fs::symlink_metadata(path)?;
     Ok((metadata.dev(), metadata.ino()))
@@ -72,7 +79,10 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     if !found.file_type().is_socket() {
         return Err(io::Error::other("there is a file that is no socket; remove it, or choose another path"));
     }
-    match Socket::new(Domain::UNIX, Type::STREAM, None)?.connect(&SockAddr::unix(path)?) {
+    let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // A listener whose queue is full keeps a blocking connect waiting for ever.
+    probe.set_nonblocking(true)?;
+    match probe.connect(&SockAddr::unix(path)?) {
         Ok(()) => Err(Errno::EADDRINUSE.into()),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
         // A queue that is full is one that somebody has; whatever else it is cannot be judged.
@@ -117,6 +127,39 @@ mod tests {
         drop(file);
         assert!(!path.exists());
         fs::remove_dir(directory).unwrap();
+    }
+
+    #[test]
+    fn listener_with_full_queue_is_in_use() {
+        let directory = directory();
+        let path = directory.join("socket");
+        let listener = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        listener.bind(&SockAddr::unix(&path).unwrap()).unwrap();
+        listener.listen(0).unwrap();
+        let connect = || {
+            let client = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+            client.set_nonblocking(true).unwrap();
+            client.connect(&SockAddr::unix(&path).unwrap()).map(|()| client)
+        };
+        let queued: Vec<Socket> = std::iter::from_fn(|| connect().ok()).take(64).collect();
+        assert!(queued.len() < 64, "the queue never fills");
+        assert_eq!(SocketFile::bind(&path, ANY).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn change_of_owner_does_not_follow_a_link() {
+        if !Uid::effective().is_root() {
+            return eprintln!("skipped: only root can change owners");
+        }
+        let directory = directory();
+        let (target, link) = (directory.join("target"), directory.join("link"));
+        fs::write(&target, "").unwrap();
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        change_owner(&link, Some(Uid::from_raw(1)), None).unwrap();
+        assert_eq!(fs::metadata(&target).unwrap().uid(), 0);
+        assert_eq!(fs::symlink_metadata(&link).unwrap().uid(), 1);
+        fs::remove_dir_all(directory).unwrap();
     }
 
     #[test]
