@@ -8,11 +8,24 @@ use socket2::Socket;
 
 use super::linux::{set_option, unless};
 
+/// The kernel refuses longer programs (`BPF_MAXINSNS`).
+const MAX_INSTRUCTIONS: usize = 4096;
+
 /// Has the kernel pick one of `targets` at random for each new connection to the reuseport group
-/// that `socket` is in. Targets are places in the group, in the order of joining. Wants no privilege.
+/// that `socket` is in. Targets are places in the group, in the order of joining. Needs no privilege.
 ///
-/// `A = random() % n`, then a ladder of `if A == i return targets[i]`.
+/// # Errors
+///
+/// The kernel's refusal; or `ArgumentListTooLong` where the program would be longer than the kernel
+/// allows, because more than some 1,300 gaps lie between the targets.
 pub(crate) fn steer(socket: &Socket, targets: &[usize]) -> io::Result<()> {
+    let mut program = steering_program(targets)?;
+    attach(socket, libc::SO_ATTACH_REUSEPORT_CBPF, &mut program)
+}
+
+/// `A = random() % n`, and then for each run of consecutive targets:
+/// `if A < end of the run return A + offset of the run`. The length follows the gaps, not the targets.
+fn steering_program(targets: &[usize]) -> io::Result<Vec<libc::sock_filter>> {
     let number = |value: usize| u32::try_from(value).map_err(io::Error::other);
     // The kernel keeps negative offsets for what is not in the packet.
     let random = u32::from_ne_bytes((libc::SKF_AD_OFF + libc::SKF_AD_RANDOM).to_ne_bytes());
@@ -20,13 +33,26 @@ pub(crate) fn steer(socket: &Socket, targets: &[usize]) -> io::Result<()> {
         instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, random),
         instruction(libc::BPF_ALU | libc::BPF_MOD | libc::BPF_K, 0, number(targets.len())?),
     ];
-    for (place, target) in targets.iter().enumerate() {
-        program.push(instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, number(place)?));
-        program.push(instruction(libc::BPF_RET | libc::BPF_K, 0, number(*target)?));
+    let mut start = 0;
+    for run in targets.chunk_by(|one, next| one + 1 == *next) {
+        let end = start + run.len();
+        let is_last = end == targets.len();
+        // Skips the two instructions of this run for a number beyond it.
+        let beyond = libc::sock_filter {
+            jt: 2,
+            ..instruction(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, 0, number(end)?)
+        };
+        program.extend((!is_last).then_some(beyond));
+        // Targets ascend, so no run lies before the numbers that stand for it.
+        let offset = run.first().map_or(0, |first| first - start);
+        program.push(instruction(libc::BPF_ALU | libc::BPF_ADD | libc::BPF_K, 0, number(offset)?));
+        program.push(instruction(libc::BPF_RET | libc::BPF_A, 0, 0));
+        start = end;
     }
-    // Never reached; the kernel's verifier wants every path to return.
-    program.push(instruction(libc::BPF_RET | libc::BPF_K, 0, 0));
-    attach(socket, libc::SO_ATTACH_REUSEPORT_CBPF, &mut program)
+    if program.len() > MAX_INSTRUCTIONS {
+        return Err(io::ErrorKind::ArgumentListTooLong.into());
+    }
+    Ok(program)
 }
 
 /// Has the kernel spread new connections over the whole group again.
@@ -81,7 +107,49 @@ mod tests {
     use std::net::{SocketAddr, TcpListener, TcpStream};
     use std::time::Duration;
 
+    use socket2::{Domain, Type};
+
     use super::*;
+
+    /// What the program returns for this random number.
+    fn run(program: &[libc::sock_filter], random: u32) -> usize {
+        let mut a = random % program[1].k;
+        let mut at = 2;
+        loop {
+            let libc::sock_filter { code, jt, jf, k } = program[at];
+            at += 1;
+            match u32::from(code) {
+                code if code == libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K => {
+                    at += usize::from(if a >= k { jt } else { jf });
+                }
+                code if code == libc::BPF_ALU | libc::BPF_ADD | libc::BPF_K => a += k,
+                code if code == libc::BPF_RET | libc::BPF_A => return a as usize,
+                code => panic!("unexpected instruction {code}"),
+            }
+        }
+    }
+
+    #[test]
+    fn every_target_is_picked_equally_often() {
+        for targets in [vec![0], vec![3], vec![0, 1, 2], vec![1, 2, 5, 7, 8, 9], vec![0, 2, 4, 6]] {
+            let program = steering_program(&targets).unwrap();
+            let picked: Vec<usize> = (0..program[1].k).map(|random| run(&program, random)).collect();
+            assert_eq!(picked, targets);
+        }
+    }
+
+    #[test]
+    fn program_of_4096_slots_with_gaps_fits_and_too_many_gaps_are_refused() {
+        let few_gaps: Vec<usize> = (0..4096).filter(|slot| slot % 5 != 0).collect();
+        assert!(steering_program(&few_gaps).unwrap().len() <= MAX_INSTRUCTIONS);
+        let many_gaps: Vec<usize> = (0..4096).filter(|slot| slot % 2 == 0).collect();
+        assert_eq!(steering_program(&many_gaps).unwrap_err().kind(), ErrorKind::ArgumentListTooLong);
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.set_reuse_port(true).unwrap();
+        socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        steer(&socket, &few_gaps).unwrap();
+        unsteer(&socket).unwrap();
+    }
 
     /// A listener for whom one connection waits after `shut`, and whoever comes later.
     fn outcome_of_coming_late(addr: &str, shut: impl Fn(&Socket) -> io::Result<()>) -> Option<ErrorKind> {
