@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use crate::error::Error;
 use crate::sys;
+pub(crate) use crate::sys::{Identity, LandlockPaths};
 
 /// See the [module](self). The default changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -24,24 +25,6 @@ pub(crate) struct Privileges {
     pub(crate) cpu: Option<usize>,
     /// The part of the file system that Landlock leaves.
     pub(crate) files: Option<LandlockPaths>,
-}
-
-/// A user and its groups, by number. Changing to it drops every privilege of root.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Identity {
-    pub(crate) uid: u32,
-    pub(crate) gid: u32,
-    /// The supplementary groups, without `gid`.
-    pub(crate) groups: Vec<u32>,
-}
-
-/// Files, and directories with everything beneath them.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(crate) struct LandlockPaths {
-    /// To read.
-    pub(crate) read: Vec<PathBuf>,
-    /// To read and to write.
-    pub(crate) write: Vec<PathBuf>,
 }
 
 impl Privileges {
@@ -73,10 +56,10 @@ impl Privileges {
             sys::pin_to_cpu(cpu).map_err(step(format!("run on CPU {cpu}")))?;
         }
         if let Some(identity) = &self.identity {
-            sys::assume(identity).map_err(step(format!("run as user {}", identity.uid)))?;
+            sys::change_user(identity).map_err(step(format!("run as user {}", identity.uid)))?;
         }
         if self.no_new_privs {
-            sys::refuse_new_privileges().map_err(step("set no_new_privs".to_owned()))?;
+            sys::set_no_new_privs().map_err(step("set no_new_privs".to_owned()))?;
         }
         if let Some(files) = &self.files {
             sys::confine_to(files).map_err(step("confine itself with Landlock".to_owned()))?;

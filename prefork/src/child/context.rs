@@ -122,7 +122,7 @@ impl ChildContext {
     }
 
     pub(super) fn say(&self, word: ToMaster) -> io::Result<()> {
-        self.shared.voice.say(word.to_line())
+        self.shared.voice.send(word.to_line())
     }
 
     /// The stop signal. Whoever takes it promises to return from the serve function after it.

@@ -96,7 +96,7 @@ impl Watcher {
                 LinkEvent::None => pause = (pause * 3 / 2).min(SLOWEST_LOOK),
                 LinkEvent::Stop => self.begin_to_stop(),
                 LinkEvent::Orphaned => self.orphaned(),
-                LinkEvent::Said(line) => self.follow(&line),
+                LinkEvent::Message(line) => self.follow(&line),
             }
             self.advance();
         }
@@ -164,7 +164,7 @@ impl Watcher {
     fn advance(&mut self) {
         if let DrainStage::Emptying { empty_looks } = self.progress.stage {
             // Where nobody can tell how many wait, none is waited for.
-            let empty = self.gate.queued().map_or(true, |queued| queued == 0);
+            let empty = self.gate.queue_length().map_or(true, |queued| queued == 0);
             let empty_looks = if empty { empty_looks + 1 } else { 0 };
             let spent = empty_looks >= EMPTY_LOOKS;
             self.progress.stage = if spent {
@@ -243,7 +243,7 @@ impl Watcher {
     /// stopped in the middle of `accept`, for as long as a busy machine likes; one that never rests has
     /// other work.
     fn everybody_rests(&mut self) -> bool {
-        if !self.gate.somebody_may_be_in_it() {
+        if !self.gate.accept_in_progress() {
             // Whoever came to rest since the connections were counted has opened his by now.
             return self.no_connection_is_left();
         }

@@ -108,7 +108,7 @@ fn stray() -> Error {
 }
 
 fn adopt() -> io::Result<Adopted> {
-    let mut channel = sys::adopt()?;
+    let mut channel = sys::take_handshake()?;
     let line = channel.wait_for_line()?;
     let handshake = Handshake::from_line(&line)?;
     channel.send(ToMaster::Received.to_line(), &[])?;

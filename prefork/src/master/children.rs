@@ -166,13 +166,13 @@ impl Master {
             Sharing::Shared => self.dismiss(child, |reactor| reactor.terminate(child)),
             Sharing::Reuseport => {
                 self.settle();
-                self.dismiss(child, |reactor| reactor.say(child, ToChild::StopAfterQueue.to_line()));
+                self.dismiss(child, |reactor| reactor.send(child, ToChild::StopAfterQueue.to_line()));
             }
         }
     }
 
     pub(super) fn tell(&mut self, child: ChildId, instruction: ToChild) {
-        if let Err(error) = self.reactor.say(child, instruction.to_line()) {
+        if let Err(error) = self.reactor.send(child, instruction.to_line()) {
             let event = self.plan.logger.event("cannot_tell");
             event.warn(format_args!("cannot tell a child to {}: {error}", instruction.to_line()));
         }

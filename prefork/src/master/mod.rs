@@ -169,7 +169,7 @@ impl Master {
         let now = Instant::now();
         match event {
             ProcessEvent::Signal(signal) => self.request(now, request_of(signal)),
-            ProcessEvent::Said(child, line) => self.hear(now, child, &line),
+            ProcessEvent::Message(child, line) => self.hear(now, child, &line),
             ProcessEvent::HungUp(child) => self.check_handshake(now, child),
             ProcessEvent::Exited(child, status) => self.exited(now, child, status),
         }

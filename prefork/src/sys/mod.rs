@@ -1,57 +1,61 @@
-//! The only place that differs by platform: what the rest of the crate needs of the operating
-//! system, and nothing that it could decide for itself. `unsafe` is allowed here and nowhere else.
+//! The only place that differs by platform: what the rest of the crate needs of the operating system, and
+//! no decisions. `unsafe` is allowed here. Imports nothing of the crate but `error`.
 //!
-//! Each platform supplies, under the same names:
+//! `unix/` is what every Unix has; where Linux and the other Unixes differ, each has its half of a subject
+//! in `linux/` and `fallback/`. `windows/` has all of it. Each platform supplies these names, by subject:
 //!
-//! In the master
-//! - [`Program`]: this program, to be started again. On Unix it is the very file that the master
-//!   runs, whatever has become of its name since.
-//! - [`Reactor`]: starts, signals and reaps children, and waits for whatever comes first: a signal,
-//!   a child's word, a child's end, a deadline. One thread; no wake-up without a cause. Dropping it
-//!   kills and reaps every child that is left. [`Waker`]: asks it to stop, from another thread.
-//! - `Program::exec` and [`inheritance`]: another program in the master's own process, and what it
-//!   finds there.
-//! - [`NEEDS_REUSEPORT`], [`SHARES_ONE_SOCKET`], [`JOINS_GROUPS_LATE`]: how processes can share an
-//!   address; [`join_reuseport_group`], [`allow_quick_restart`]: options of its sockets.
-//! - [`steer`], [`unsteer`]: which sockets of a reuseport group get new connections; [`refuse_connections`]: a
-//!   listener gets none any more; [`has_queue`]: whether connections wait on one.
-//! - [`HAS_UNIX_SOCKETS`], and [`SocketFile`]: one in the file system; [`set_defer_accept`],
-//!   [`set_fast_open`]: options of TCP listeners that not every system has.
-//! - [`prefer_cpu`]: which socket of a group is to get what arrives on a CPU.
-//! - [`find_user`], [`find_group`], [`groups_of`], [`allowed_cpus`] and the functions named `check_…`:
-//!   whether this process can have its children take on what the options ask for.
-//! - [`close_for_all`]: closes a listener that no process is to accept from any more.
-//! - [`Waker`]: has a reactor return from its wait, from another thread; [`spawn_thread`]: such a
-//!   thread, which gets no signal that is meant for the master.
-//! - [`activated`], [`unix_name`]: sockets that the service manager opened, and what they are;
-//!   [`is_managed`], [`notify`], [`watchdog`]: it is told something.
+//! **Program.** [`Program`] is the executable and its arguments, to be started again: on Unix the very file
+//! that the master runs, even after its path has changed. `Program::exec` puts another program into the
+//! master's own process; [`inheritance`] is what that program finds there.
 //!
-//! In a child
-//! - [`handshake_is_waiting`]: whether a master started this process.
-//! - `Channel::take_secrets`: what the master has for this child that nobody else may see, where it
-//!   can be handed over.
-//! - [`adopt`]: takes the handshake off standard input, and erases the traces that would make a
-//!   grandchild take itself for a child.
-//! - [`assume`], [`limit_open_files`], [`set_nice`], [`pin_to_cpu`], [`refuse_new_privileges`],
-//!   [`confine_to`]: the privileges that it takes on, for ever.
-//! - [`MasterLink`]: waits until the master wants a stop, or is dead; [`MasterSender`]: tells the master something.
-//! - [`AcceptGate`]: the listeners, as a thing that can be shut while a server that knows nothing of it
-//!   sits in `accept`.
-//! - [`resident_bytes`], [`threads`]: how large it is, and where its threads are.
-//! - [`exit_now`]: ends the process without running anything more of it.
+//! **Event loop.** The master's [`Reactor`] starts, signals and reaps children, and waits for the first of:
+//! a signal, a message from a child, a child's exit, a deadline. It runs in one thread, without timers.
+//! Dropping it kills and reaps every child. A [`Waker`] ends its wait from another thread, or asks for a stop;
+//! [`spawn_thread`] starts such a thread, which receives no signals.
 //!
-//! In both
-//! - [`set_title`]: what `ps` shows of this process.
-//! - [`os_string`]: text of the system's, from bytes.
-//! - [`is_transient`], [`lacks_ipv6`]: what an error means; [`shortage_hint`],
-//!   [`ADDRESS_DENIED_HINT`], [`how_to_stop`]: what to do about it, in the platform's own terms.
+//! **Link.** [`handshake_is_waiting`] tells a child from a master. [`take_handshake`] takes the handshake off
+//! standard input and removes its traces, so that a grandchild does not take itself for a child. The
+//! [`Channel`] that it returns carries lines, listeners and secrets. [`MasterLink`] is a child's end of it:
+//! it waits for a [`LinkEvent`]. [`MasterSender`] is its sending half.
+//!
+//! **Listeners.** [`NEEDS_REUSEPORT`], [`SHARES_ONE_SOCKET`] and [`JOINS_GROUPS_LATE`] say how processes can
+//! share an address; [`join_reuseport_group`], [`allow_quick_restart`], [`set_defer_accept`],
+//! [`set_fast_open`] and [`prefer_cpu`] set options. [`steer`] and [`unsteer`] choose the sockets of a group
+//! that get new connections; [`refuse_connections`] stops new ones, [`has_queue`] tells whether any are
+//! queued, and [`close_for_all`] closes a listener in every process. [`HAS_UNIX_SOCKETS`], [`SocketFile`],
+//! [`UnixListener`], `TokioUnixListener`, [`into_unix_listener`] and [`unix_name`]
+//! are for Unix sockets; [`activated`] returns the sockets that the service manager opened.
+//!
+//! **Accept gate.** [`AcceptGate`] makes a child's server accept no more, although the server knows nothing
+//! of it: `close` puts decoys in place of its listeners, `interrupt_accepts` and `wake_acceptors` reach
+//! threads in `accept`, `connections` and `queue_length` count what is left.
+//!
+//! **Privileges.** [`find_user`], [`find_group`], [`groups_of`] and [`allowed_cpus`] look up what the options
+//! name, and the functions `check_…` tell the master whether its children can have it. A child takes it on
+//! for ever with [`change_user`], [`limit_open_files`], [`set_nice`], [`pin_to_cpu`], [`set_no_new_privs`] and
+//! [`confine_to`].
+//!
+//! **Service manager.** [`is_managed`] tells whether there is one, [`notify`] sends it [`Notice`]s, and
+//! [`watchdog`] is the interval that it expects.
+//!
+//! **Process.** [`set_title`] sets what `ps` shows; [`resident_bytes`], [`threads`] and [`other_threads`]
+//! describe this process; [`exit_now`] ends it at once; [`os_string`] is the system's text from bytes, and
+//! [`how_to_stop`] the operator's way to stop the master.
+//!
+//! **Errors.** [`is_transient`] and [`lacks_ipv6`] interpret an error; [`shortage_hint`] and
+//! [`ADDRESS_DENIED_HINT`] say what to do about it.
 
 use std::io;
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
 use socket2::Socket;
 
+#[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
+mod fallback;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod linux;
 #[cfg(unix)]
 mod unix;
 #[cfg(unix)]
@@ -65,13 +69,13 @@ pub(crate) use windows::*;
 #[cfg(not(any(unix, windows)))]
 compile_error!("prefork runs on Unix and on Windows");
 
-/// The environment variable that makes a child's role known.
+/// The environment variable that marks a child.
 pub(crate) const MARKER: &str = "PREFORK_CHILD";
 
-/// The environment variable by which a program finds what the one before it in the same process left.
+/// The environment variable that names what the last program in this process passed to this one.
 pub(crate) const STATE_VARIABLE: &str = "PREFORK_UPGRADE";
 
-/// The variables that are not for an operator to set.
+/// The variables that an operator must not set.
 pub(crate) const OWN_VARIABLES: [&str; 2] = [MARKER, STATE_VARIABLE];
 
 /// A user of this system.
@@ -83,7 +87,24 @@ pub(crate) struct Account {
     pub(crate) gid: u32,
 }
 
-/// What an operator sends to the master.
+/// A user and groups, by number. A process that takes it on keeps no privilege of root.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    /// The supplementary groups, `gid` not among them.
+    pub(crate) groups: Vec<u32>,
+}
+
+/// The only files that a process confined by Landlock can open: these, and what is beneath these directories.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct LandlockPaths {
+    pub(crate) read: Vec<PathBuf>,
+    /// To read and to write.
+    pub(crate) write: Vec<PathBuf>,
+}
+
+/// A request of an operator to the master.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Signal {
     /// Stop gracefully.
@@ -101,58 +122,58 @@ pub(crate) enum Signal {
     Shrink,
 }
 
-/// Something that a [`Reactor`] waited for. `K` is the caller's name for a child.
+/// What a [`Reactor`] waits for. `K` is the caller's key of a child.
 #[derive(Debug)]
 pub(crate) enum ProcessEvent<K> {
     /// A signal for the master.
     Signal(Signal),
-    /// A line that a child said.
-    Said(K, String),
-    /// A child has closed its end of the handshake. It may be alive.
+    /// A line from a child.
+    Message(K, String),
+    /// A child has closed its end of the channel. It may be alive.
     HungUp(K),
-    /// A child has ended and is reaped; its key is free.
+    /// A child has exited and is reaped; its key is free.
     Exited(K, ExitStatus),
 }
 
 /// A listening socket that the service manager opened for this program.
 #[derive(Debug)]
 pub(crate) struct Activated {
-    /// What the service manager calls it; several may have one name.
+    /// The service manager's name of it; several sockets may share a name.
     pub(crate) name: String,
     pub(crate) socket: Socket,
 }
 
-/// What a service manager can be told.
+/// A notice to the service manager.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Notice<'a> {
-    /// The start, or the reload, is over.
+    /// The start, or the reload, is complete.
     Ready,
-    /// A reload has begun, now.
+    /// A reload begins.
     Reloading,
-    /// The end has begun.
+    /// The stop begins.
     Stopping,
-    /// What to show to an operator.
+    /// A text for the operator.
     Status(&'a str),
-    /// Not to lose patience with the start, the reload or the end for this long from now.
+    /// The start, the reload or the stop may take this long from now.
     ExtendTimeout(Duration),
-    /// A sign of life.
+    /// The master is alive.
     Watchdog,
 }
 
-/// What a child's [`MasterLink`] waited for.
+/// What a child's [`MasterLink`] waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum LinkEvent {
-    /// The master, or an operator, wants this child to stop.
+    /// A request to stop, from the master or an operator.
     Stop,
-    /// The master said something.
-    Said(String),
-    /// The master is gone.
+    /// A line from the master.
+    Message(String),
+    /// The master is dead.
     Orphaned,
-    /// Neither, within the time given.
+    /// Nothing happened within the timeout.
     None,
 }
 
-/// What the program that this process ran before left for this one; see `Program::exec`.
+/// What the last program in this process passed to this one; see `Program::exec`.
 #[derive(Debug)]
 pub(crate) struct Inheritance {
     pub(crate) text: String,
@@ -160,34 +181,34 @@ pub(crate) struct Inheritance {
     pub(crate) channels: Vec<Channel>,
 }
 
-/// What the file of a Unix socket is to be like.
+/// Mode and owner of the file of a Unix socket.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct SocketFileOptions {
-    /// Its permissions; by default those that the mask of the process leaves.
+    /// By default, what the process's mask leaves.
     pub(crate) mode: Option<u32>,
     pub(crate) user: Option<u32>,
     pub(crate) group: Option<u32>,
 }
 
-/// What a user may have in place of [`Command::spawn`]. While it runs, the child's standard input is the
-/// master's own as well: a command that wraps another hands on what it has inherited.
+/// A user's replacement of [`Command::spawn`]. While it runs, the child's standard input is also the
+/// master's own, because a command that wraps another passes on what it has inherited.
 pub(crate) type Producer<'a> = dyn Fn(Command) -> io::Result<Child> + 'a;
 
-/// What the environment and standard input say of this process.
+/// The role of this process, according to standard input and the environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// Nobody marked it.
+    /// It has neither a handshake nor the marker.
     Master,
-    /// A master started it, and its handshake is waiting.
+    /// A handshake is waiting.
     Child,
-    /// It is marked, but there is no handshake.
+    /// It has the marker, but no handshake.
     Stray,
 }
 
-/// Whether a master started this process; its handshake begins with `greeting`.
+/// Returns the role of this process, whose handshake would begin with `greeting`.
 ///
-/// The handshake decides, also where somebody has cleared the environment on the way: a child that
-/// took itself for a master would start children of its own, and those too, without end.
+/// The handshake decides, even if a wrapper has cleared the environment: a child that took itself for a
+/// master would start children of its own, and so would they.
 pub(crate) fn role(greeting: &str) -> Role {
     if handshake_is_waiting(greeting) {
         Role::Child

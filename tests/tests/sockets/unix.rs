@@ -262,7 +262,7 @@ fn bad_places_for_a_socket_are_refused() {
     let refused =
         |addr: &str, reason: &str| Server::new(SOCKETS).set("addr", addr).run().assert_refused(reason);
     fs::write(&path, "precious").unwrap();
-    refused(&format!("unix:{}", path.display()), "a file that is no socket");
+    refused(&format!("unix:{}", path.display()), "the file there is not a socket");
     assert!(path.exists());
     refused("unix:", "no name");
     refused("unix:@", "no name");

@@ -1,10 +1,10 @@
-//! Shuts the listeners of a server that does not know that it is being stopped.
+//! Closes the listeners of a server that does not know that it is being stopped.
 //!
-//! The server holds its listener by number and may sit in `accept` on it, or have it in an event
-//! loop. A fresh listening socket that nobody knows is put over that number, with the same blocking
-//! mode: from then on every `accept` waits there for ever, or would block. A thread that was in
-//! `accept` already is interrupted by a signal, and its retry meets the new socket. The listening
-//! socket itself, which other processes share, never notices.
+//! The server holds its listener by number. It may block in `accept` on it, or have it in an event loop.
+//! Closing the gate puts a decoy over that number: a fresh listening socket at an unknown address, with
+//! the same blocking mode. From then on every `accept` there waits for ever, or would block. A signal
+//! interrupts threads that were in `accept` already, and their next call meets the decoy. The listening
+//! socket itself, which other processes share, is unaffected.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
@@ -16,18 +16,18 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction
 use nix::sys::socket::{getsockopt, sockopt::AcceptConn};
 use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
-use super::linux;
-use super::program::open_descriptors;
+use super::descriptors::open_descriptors;
+use super::platform::{accept_gate as platform, listener};
 
-/// The signal that interrupts `accept`: ignored by default, so a stray one harms nobody.
-pub(super) const WAKE: Signal = Signal::SIGURG;
+/// The signal that interrupts `accept`. It is ignored by default, so a stray one is harmless.
+const WAKE: Signal = Signal::SIGURG;
 
 /// See the [module](self).
 #[derive(Debug)]
 pub(crate) struct AcceptGate {
     addrs: Vec<SockAddr>,
     decoys: Vec<Decoy>,
-    /// Holds a descriptor for a decoy, in case the server has used up all others by then.
+    /// Reserves a descriptor for a decoy, in case the server has used up all others by then.
     spare: Option<OwnedFd>,
 }
 
@@ -38,9 +38,9 @@ struct Decoy {
 }
 
 impl AcceptGate {
-    /// The gate that `listeners` are, and every copy that the server makes of them.
+    /// The gate of `listeners` and of every copy that the server makes of them.
     ///
-    /// To be made before there are other threads, which inherit this one's signal mask.
+    /// Call it before there are other threads, which inherit this thread's signal mask.
     pub(crate) fn new(listeners: &[Socket]) -> io::Result<Self> {
         let mut wake = SigSet::empty();
         wake.add(WAKE);
@@ -50,7 +50,8 @@ impl AcceptGate {
         Ok(Self { addrs, decoys: Vec::new(), spare })
     }
 
-    /// Shuts it. Fails where a descriptor is wanted and none is left: try again.
+    /// Closes the gate; connections already accepted are unaffected. Fails without a free descriptor: try
+    /// again.
     pub(crate) fn close(&mut self) -> io::Result<()> {
         catch_wake()?;
         let descriptors = open_descriptors();
@@ -63,30 +64,30 @@ impl AcceptGate {
         Ok(())
     }
 
-    /// Whether the server can accept through it although it is shut.
+    /// Whether the server can still accept after [`close`](Self::close).
     pub(crate) fn stays_open(&self) -> bool {
         false
     }
 
-    /// Makes threads that sit in `accept` on the old socket go to the new one. To be repeated: a
-    /// thread may have been on its way into the call. Says how many sat there; an error means that
-    /// this system cannot tell.
+    /// Makes threads that are in `accept` on the old socket go to the decoy. To be repeated: a thread may
+    /// have been about to enter the call. Returns how many there were; an error means that this system
+    /// cannot tell.
     pub(crate) fn interrupt_accepts(&self) -> io::Result<usize> {
         let numbers: Vec<RawFd> = self.decoys.iter().map(|decoy| decoy.number).collect();
-        linux::interrupt_accepts(&numbers)
+        platform::interrupt_accepts(&numbers, WAKE)
     }
 
-    /// Whether a thread may be on its way out of `accept`, with a connection that nobody can see yet.
-    pub(crate) fn somebody_may_be_in_it(&self) -> bool {
-        linux::others_are_moving()
+    /// Whether a thread may be returning from `accept` with a connection that has no descriptor yet.
+    pub(crate) fn accept_in_progress(&self) -> bool {
+        platform::other_threads_run()
     }
 
-    /// Wakes `count` threads that sit in `accept` behind the shut gate with a connection from
-    /// nobody, so that a loop which looks at its stop flag between connections gets to look.
+    /// Wakes `count` threads that are in `accept` on a decoy, by connecting to it. A loop that checks its
+    /// stop flag between connections then checks it.
     pub(crate) fn wake_acceptors(&self, count: usize) {
         for decoy in &self.decoys {
             for _ in 0..count {
-                // Refused if the server has closed its listener: then nobody waits there.
+                // Refused if the server has closed its listener: then no thread waits there.
                 let _ = connect(&decoy.addr);
             }
         }
@@ -97,20 +98,20 @@ impl AcceptGate {
         open_descriptors().into_iter().filter(|number| self.listens(*number).as_ref() == Some(addr)).collect()
     }
 
-    /// How many connections that came in through this gate are open, whether or not the server has left
-    /// it by now.
-    pub(crate) fn connections(&self, _is_left: bool) -> usize {
+    /// How many connections that came in through this gate are open, whether or not the serve function has
+    /// returned.
+    pub(crate) fn connections(&self, _returned: bool) -> usize {
         open_descriptors().into_iter().filter(|number| self.serves(*number)).count()
     }
 
-    /// How many connections wait behind the open gate for this child alone; an error means that this
+    /// How many connections are queued at the open gate for this child alone; an error means that this
     /// system cannot tell.
-    pub(crate) fn queued(&self) -> io::Result<u32> {
+    pub(crate) fn queue_length(&self) -> io::Result<u32> {
         let mut queued = 0;
         for addr in &self.addrs {
-            let listener = self.listeners_on(addr).first().copied();
-            if let Some(listener) = listener.filter(|listener| is_own(*listener)) {
-                queued += linux::queued(listener)?;
+            let own = self.listeners_on(addr).first().copied();
+            if let Some(own) = own.filter(|listener| is_own(*listener)) {
+                queued += listener::queue_length(own)?;
             }
         }
         Ok(queued)
@@ -132,7 +133,7 @@ impl AcceptGate {
     }
 }
 
-/// Whether a connection that is `local` here has come in through a listener on `addr`.
+/// Whether a connection with this `local` address came in through a listener on `addr`.
 fn leads_through(addr: &SockAddr, local: &SockAddr) -> bool {
     match (addr.as_socket(), local.as_socket()) {
         (Some(addr), Some(local)) => {
@@ -142,7 +143,7 @@ fn leads_through(addr: &SockAddr, local: &SockAddr) -> bool {
     }
 }
 
-/// Whether a listener is its slot's alone, and not one that all children accept from.
+/// Whether a listener belongs to one slot, and is not shared by all children.
 fn is_own(number: RawFd) -> bool {
     // SAFETY: borrowed for one call that leaves it open; if it is gone, the call fails.
     let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
@@ -154,11 +155,11 @@ fn connect(addr: &SockAddr) -> io::Result<()> {
     socket.connect_timeout(addr, Duration::from_millis(100))
 }
 
-/// Puts a listening socket that nobody knows over `number`, which listens on `addr`.
+/// Puts a decoy over `number`, which listens on `addr`.
 fn replace(number: RawFd, addr: &SockAddr) -> io::Result<Decoy> {
     let decoy: Socket = match addr.as_socket() {
         Some(addr) => TcpListener::bind((loopback(addr), 0))?.into(),
-        None if addr.domain() == Domain::UNIX => linux::nameless_unix_listener()?.into(),
+        None if addr.domain() == Domain::UNIX => platform::unix_decoy()?.into(),
         None => return Err(io::Error::other("a listener of an unknown kind")),
     };
     let addr = decoy.local_addr()?;
@@ -193,9 +194,9 @@ fn copy_mode(number: RawFd, listener: &Socket) -> io::Result<()> {
 
 /// `dup2`, with close-on-exec.
 fn put(source: BorrowedFd<'_>, number: RawFd) -> io::Result<()> {
-    // SAFETY: the number is the server's listener, as we saw a moment ago; it stays an open
-    // listening socket, only another one. Should the server have closed it in that moment, it
-    // gains a socket that nobody uses. `into_raw_fd` leaves the number with its owner, the server.
+    // SAFETY: the number was the server's listener a moment ago; it stays an open listening socket, but
+    // another one. If the server has closed it in that moment, it gains a socket that it does not use.
+    // `into_raw_fd` leaves the number with its owner, the server.
     let replaced = unsafe { nix::unistd::dup2_raw(source, number) }?;
     fcntl(&replaced, F_SETFD(FdFlag::FD_CLOEXEC))?;
     let _ = replaced.into_raw_fd();

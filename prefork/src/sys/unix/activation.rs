@@ -6,30 +6,30 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use socket2::{Socket, Type};
 
-use super::exec;
+use super::exec::is_successor;
 use crate::sys::Activated;
 
-/// The sockets, in the order in which they were passed. They are this process's to take once; for a
-/// program that takes over from another one in the same process, that one has taken them.
+/// The sockets, in the order in which they were passed. The first call takes them. A program that was
+/// executed in place of another gets none: that one has taken them.
 pub(crate) fn activated() -> io::Result<Vec<Activated>> {
     static TAKEN: AtomicBool = AtomicBool::new(false);
-    if exec::is_successor() || TAKEN.swap(true, Ordering::SeqCst) {
+    if is_successor() || TAKEN.swap(true, Ordering::SeqCst) {
         return Ok(Vec::new());
     }
-    // No socket may come with one name, which is empty.
+    // The library returns one empty name where no socket was passed.
     if sd_notify::listen_fds()?.len() == 0 {
         return Ok(Vec::new());
     }
     let passed = sd_notify::listen_fds_with_names()?;
     let mut activated = Vec::with_capacity(passed.len());
     for (number, name) in passed {
-        // SAFETY: it is open, for the library has just set a flag of it; by the word of the service
-        // manager it is this process's to have, and nobody here has been told of it before.
+        // SAFETY: it is open, because the library has just set a flag of it. The service manager passed
+        // it to this process, and no other code here has taken it.
         let socket = Socket::from(unsafe { OwnedFd::from_raw_fd(number) });
         check(&socket).map_err(|reason| {
             io::Error::other(format!("its socket `{name}` (descriptor {number}) {reason}"))
         })?;
-        // Whoever wants that says so himself; with the others, `accept` is to wait.
+        // `accept` blocks unless the serve function wants otherwise.
         socket.set_nonblocking(false)?;
         activated.push(Activated { name, socket });
     }
@@ -41,12 +41,4 @@ fn check(socket: &Socket) -> Result<(), &'static str> {
     #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd"))]
     let is_stream = is_stream && socket.is_listener().unwrap_or(false);
     if is_stream { Ok(()) } else { Err("does not listen for connections: use ListenStream= and Accept=no") }
-}
-
-/// The address of a Unix socket, as [`Endpoint`](crate::listen::Endpoint) writes it.
-pub(crate) fn unix_name(socket: &Socket) -> io::Result<String> {
-    let addr = socket.local_addr()?;
-    let path = addr.as_pathname().map(|path| path.to_string_lossy().into_owned());
-    let name = || addr.as_abstract_namespace().map(|name| format!("@{}", String::from_utf8_lossy(name)));
-    path.or_else(name).ok_or_else(|| io::Error::other("the socket has no address"))
 }

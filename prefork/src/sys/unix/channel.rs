@@ -9,23 +9,23 @@ use nix::errno::Errno;
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 use socket2::Socket;
 
-use super::linux;
+use super::platform::descriptors::anonymous_file;
 
 /// The kernel takes no more descriptors in one message.
 const MAX_SOCKETS: usize = 253;
-/// No line is longer; whoever sends more is not one of ours. Many groups and paths take room.
+/// The longest line; a longer one does not come from a prefork process. Many groups and paths need room.
 const MAX_LINE: usize = 65_536;
-/// What is said with the file that holds secrets: they may be larger than any socket's buffer.
+/// The line that comes with the file of secrets, which may be larger than any socket's buffer.
 const SECRETS: &str = "secrets";
 
-/// What one look at the channel brought.
+/// The outcome of one attempt to receive.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Received {
-    /// Something; ask for lines.
+    /// Bytes, and maybe whole lines.
     Bytes,
     /// Nothing yet.
     Nothing,
-    /// The other side is gone.
+    /// The other side has closed its end.
     End,
 }
 
@@ -83,16 +83,16 @@ impl Channel {
         self.send_with(line, &raw)
     }
 
-    /// Sends what nobody else may see, in a file of its own that has no name: no child can alter what
-    /// another gets.
+    /// Sends the secrets in a file without a name, a new one for each child: no child can alter what another
+    /// gets.
     pub(super) fn send_secrets(&mut self, text: &str) -> io::Result<()> {
-        let mut file = linux::anonymous_file()?;
+        let mut file = anonymous_file()?;
         file.write_all(text.as_bytes())?;
         file.rewind()?;
         self.send_with(SECRETS, &[file.as_raw_fd()])
     }
 
-    /// Takes the secrets that come right after the greeting and its listeners.
+    /// Takes the secrets, which follow the handshake and its listeners.
     pub(crate) fn take_secrets(&mut self) -> io::Result<String> {
         let line = self.wait_for_line()?;
         let file = self.sockets.pop().filter(|_| line == SECRETS);
@@ -114,7 +114,7 @@ impl Channel {
         if sent == text.len() { Ok(()) } else { Err(io::Error::other("the handshake was cut short")) }
     }
 
-    /// Takes what has arrived. Blocks if the channel does and nothing has.
+    /// Receives what has arrived. Blocks if the channel does and nothing has arrived.
     pub(crate) fn receive(&mut self) -> io::Result<Received> {
         let mut bytes = [0; 512];
         let mut space = nix::cmsg_space!([RawFd; MAX_SOCKETS]);
@@ -123,7 +123,7 @@ impl Channel {
             match recvmsg::<()>(self.socket.as_raw_fd(), &mut slices, Some(&mut space), receive_flags()) {
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => return Ok(Received::Nothing),
-                // A child that was killed with words of ours unread resets the channel.
+                // A child that was killed with unread messages resets the channel.
                 Err(Errno::ECONNRESET) => return Ok(Received::End),
                 other => break other?,
             }
@@ -131,7 +131,7 @@ impl Channel {
         let length = message.bytes;
         for control in message.cmsgs()? {
             if let ControlMessageOwned::ScmRights(raw) = control {
-                // SAFETY: the kernel has just made these descriptors for us, and nobody else knows them.
+                // SAFETY: the kernel has just made these descriptors for this process; no other code knows them.
                 self.sockets.extend(raw.into_iter().map(|raw| unsafe { OwnedFd::from_raw_fd(raw) }));
             }
         }
@@ -156,7 +156,7 @@ impl Channel {
     pub(crate) fn take_listeners(&mut self) -> io::Result<Vec<Socket>> {
         let listeners: Vec<Socket> = self.sockets.drain(..).map(Socket::from).collect();
         for listener in &listeners {
-            // Systems without MSG_CMSG_CLOEXEC; a grandchild that inherits a listener keeps the port.
+            // For systems without MSG_CMSG_CLOEXEC. A grandchild that inherits a listener keeps the port.
             nix::fcntl::fcntl(listener, nix::fcntl::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC))?;
         }
         Ok(listeners)
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn secrets_of_any_size_follow_the_greeting() {
+    fn secrets_of_any_size_follow_the_handshake() {
         let (mut master, child) = Channel::pair().unwrap();
         let mut child = Channel::new(UnixStream::from(child));
         let listener = Socket::from(TcpListener::bind("127.0.0.1:0").unwrap());
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_is_refused() {
+    fn line_without_end_is_refused() {
         let (mut master, child) = Channel::pair().unwrap();
         let mut child = Channel::new(UnixStream::from(child));
         assert!(master.send(&"x".repeat(2 * MAX_LINE), &[]).is_err());

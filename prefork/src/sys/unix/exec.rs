@@ -1,25 +1,26 @@
-//! Another program in this process, with descriptors and a text that pass over.
+//! Exec in place: another program in this process, which gets descriptors and a text from this one.
 
 use std::env;
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::net::UnixStream;
 
 use nix::fcntl::{F_SETFD, FdFlag, fcntl};
 use socket2::Socket;
 
-use super::reactor::SignalMaskGuard;
-use super::{Channel, Program, linux};
+use super::descriptors::take;
+use super::signals::SignalMaskGuard;
+use super::{Channel, Program, platform};
 use crate::sys::{Inheritance, STATE_VARIABLE};
 
 impl Program {
-    /// Executes this program in this process. `text`, `listeners` and `channels` pass over. Returns
-    /// only if that fails; everything is then as it was.
+    /// Executes this program in this process, and passes `text`, `listeners` and `channels` to it. Returns
+    /// only if that fails; everything is then as before.
     ///
-    /// Signals are blocked from here on until the new program takes them.
+    /// Signals are blocked until the new program unblocks them.
     pub(crate) fn exec(&self, text: &str, listeners: &[&Socket], channels: &[&Channel]) -> io::Error {
         let kept: Vec<BorrowedFd<'_>> = listeners
             .iter()
@@ -44,7 +45,7 @@ impl Program {
     ) -> io::Result<std::convert::Infallible> {
         let numbers: Vec<String> = kept.iter().map(|descriptor| descriptor.as_raw_fd().to_string()).collect();
         let (listeners, channels) = numbers.split_at(listeners);
-        let mut state = linux::anonymous_file()?;
+        let mut state = platform::descriptors::anonymous_file()?;
         write!(state, "{}\n{}\n{text}", listeners.join(" "), channels.join(" "))?;
         state.rewind()?;
         let marker = format!("{STATE_VARIABLE}={}:{}", std::process::id(), state.as_raw_fd());
@@ -69,10 +70,10 @@ fn c_string(text: OsString) -> io::Result<CString> {
     Ok(CString::new(text.into_vec())?)
 }
 
-/// What the program before this one, in this very process, left for it.
+/// What the last program in this process passed to this one.
 pub(crate) fn inheritance() -> io::Result<Option<Inheritance>> {
     let Some(number) = state_descriptor() else { return Ok(None) };
-    linux::restore_process_name();
+    platform::program::restore_process_name();
     let mut text = String::new();
     File::from(take(number)?).read_to_string(&mut text)?;
     let broken = || io::Error::new(io::ErrorKind::InvalidData, "the state of the last program is cut short");
@@ -90,27 +91,15 @@ pub(crate) fn inheritance() -> io::Result<Option<Inheritance>> {
     }))
 }
 
-/// Whether this program has taken over from another one in this process.
+/// Whether this program was executed in place of another one.
 pub(super) fn is_successor() -> bool {
     state_descriptor().is_some()
 }
 
-/// The variable says `pid:descriptor`. The pid is that of the process itself, which an exec does not
-/// change; in any other process the variable means nothing.
+/// The variable is `pid:descriptor`. The pid is that of the process itself, which an exec does not change;
+/// in any other process the variable is ignored.
 fn state_descriptor() -> Option<RawFd> {
     let value = env::var(STATE_VARIABLE).ok()?;
     let (pid, number) = value.split_once(':')?;
     (pid.parse() == Ok(std::process::id())).then(|| number.parse().ok())?
-}
-
-/// Makes a descriptor our own that the last program left open for us.
-fn take(number: RawFd) -> io::Result<OwnedFd> {
-    if number <= 2 {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "a standard descriptor is none of ours"));
-    }
-    // SAFETY: borrowed for one call; if the number is not open, the call fails.
-    fcntl(unsafe { BorrowedFd::borrow_raw(number) }, F_SETFD(FdFlag::FD_CLOEXEC))?;
-    // SAFETY: it is open, as the call above has shown, and by the word of the last program, which was
-    // this process, it is ours: each number is named once, and nothing else has run here yet.
-    Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }

@@ -1,22 +1,22 @@
-//! Becoming another user, for ever.
+//! A change of user that cannot be undone.
 
 use std::ffi::CString;
 use std::io;
 
 use nix::unistd::{Gid, Uid, getgrouplist, getgroups, seteuid, setgroups, setuid};
 
-use super::platform;
-use crate::privileges::Identity;
+use super::platform::privileges as platform;
+use crate::sys::Identity;
 
-/// Every group that a user with this primary one is in.
+/// Every group of a user with this primary group.
 pub(crate) fn groups_of(user: &str, primary: u32) -> io::Result<Vec<u32>> {
     let groups = getgrouplist(&CString::new(user)?, Gid::from_raw(primary))?;
     Ok(groups.into_iter().map(Gid::as_raw).collect())
 }
 
-/// Becomes somebody else: the groups first, for that takes the privilege that goes with the user. Then
-/// it tries to go back, which must fail.
-pub(crate) fn assume(identity: &Identity) -> io::Result<()> {
+/// Makes this process run as `identity`. The groups come first, because changing them needs the privilege
+/// that goes with the user. Then it tries to go back to root, which must fail.
+pub(crate) fn change_user(identity: &Identity) -> io::Result<()> {
     let groups: Vec<Gid> = identity.groups.iter().map(|group| Gid::from_raw(*group)).collect();
     setgroups(&groups)?;
     platform::set_ids(Uid::from_raw(identity.uid), Gid::from_raw(identity.gid))?;
@@ -30,7 +30,7 @@ fn verify(identity: &Identity) -> io::Result<()> {
     if !platform::has_ids(Uid::from_raw(identity.uid), Gid::from_raw(identity.gid))? {
         return wrong("the change of user and group did not take effect");
     }
-    // Some systems count the primary group among the others.
+    // Some systems list the primary group among the others.
     let groups = getgroups()?.into_iter().map(Gid::as_raw);
     let mut groups: Vec<u32> = groups.filter(|group| *group != identity.gid).collect();
     let mut wanted = identity.groups.clone();

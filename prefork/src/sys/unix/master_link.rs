@@ -1,4 +1,4 @@
-//! What a child waits for beside its work: its master's end, or a request to stop.
+//! A child's end of the link to its master.
 
 use std::io::{self, Write};
 use std::os::fd::AsFd;
@@ -9,28 +9,29 @@ use nix::poll::{PollFd, PollFlags, poll};
 use signal_hook::consts::SIGTERM;
 
 use super::channel::{Channel, Received};
-use super::reactor::{self, poll_timeout};
+use super::reactor::poll_timeout;
+use super::signals::{Signals, listen_for};
 use crate::sys::LinkEvent;
 
-/// Waits in a thread of its own; costs nothing while nothing happens.
+/// Waits for messages and requests to stop, in a thread of its own. Sleeps while nothing happens.
 #[derive(Debug)]
 pub(crate) struct MasterLink {
     channel: Channel,
-    signals: reactor::Signals,
+    signals: Signals,
     orphaned: bool,
 }
 
 impl MasterLink {
-    /// From now on SIGTERM is an order, not the end.
+    /// From now on SIGTERM is a request, and does not end the process.
     pub(crate) fn new(channel: Channel) -> io::Result<(Self, MasterSender)> {
-        let voice = MasterSender(channel.try_clone_socket()?);
-        Ok((Self { channel, signals: reactor::listen_for(&[SIGTERM])?, orphaned: false }, voice))
+        let sender = MasterSender(channel.try_clone_socket()?);
+        Ok((Self { channel, signals: listen_for(&[SIGTERM])?, orphaned: false }, sender))
     }
 
-    /// Waits for an order; at most for `timeout`, if there is one. A master that died is reported once.
+    /// Waits for an event; at most for `timeout`, if there is one. The master's death is reported once.
     pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<LinkEvent> {
         if let Some(line) = self.channel.next_line() {
-            return Ok(LinkEvent::Said(line));
+            return Ok(LinkEvent::Message(line));
         }
         let mut descriptors = vec![PollFd::new(self.signals.get_read().as_fd(), PollFlags::POLLIN)];
         if !self.orphaned {
@@ -40,24 +41,24 @@ impl MasterLink {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
         }
-        let master_stirred = descriptors.get(1).and_then(PollFd::any).unwrap_or(false);
+        let readable = descriptors.get(1).and_then(PollFd::any).unwrap_or(false);
         if self.signals.pending().count() > 0 {
             return Ok(LinkEvent::Stop);
         }
-        if master_stirred && !matches!(self.channel.receive(), Ok(Received::Bytes | Received::Nothing)) {
+        if readable && !matches!(self.channel.receive(), Ok(Received::Bytes | Received::Nothing)) {
             self.orphaned = true;
             return Ok(LinkEvent::Orphaned);
         }
-        Ok(self.channel.next_line().map_or(LinkEvent::None, LinkEvent::Said))
+        Ok(self.channel.next_line().map_or(LinkEvent::None, LinkEvent::Message))
     }
 }
 
-/// What a child tells its master with, from any thread.
+/// The sending half of the link, for any thread.
 #[derive(Debug)]
 pub(crate) struct MasterSender(UnixStream);
 
 impl MasterSender {
-    pub(crate) fn say(&self, line: &str) -> io::Result<()> {
+    pub(crate) fn send(&self, line: &str) -> io::Result<()> {
         (&self.0).write_all(format!("{line}\n").as_bytes())
     }
 }

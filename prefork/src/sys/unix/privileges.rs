@@ -1,5 +1,4 @@
-//! Limits and priorities, and what a master has to know of users. What Linux alone has is in
-//! `privileges_linux.rs`; `identity.rs` becomes somebody else.
+//! Limits and priorities, users and groups.
 
 use std::io;
 
@@ -7,10 +6,10 @@ use nix::libc;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{Group, Uid, User};
 
-use super::platform;
+use super::platform::privileges as platform;
 use crate::sys::Account;
 
-/// The user of this name, or else of this number.
+/// The user with this name, or else with this number.
 pub(crate) fn find_user(user: &str) -> io::Result<Option<Account>> {
     let found = match (User::from_name(user)?, user.parse()) {
         (None, Ok(number)) => User::from_uid(Uid::from_raw(number))?,
@@ -19,7 +18,7 @@ pub(crate) fn find_user(user: &str) -> io::Result<Option<Account>> {
     Ok(found.map(|user| Account { name: user.name, uid: user.uid.as_raw(), gid: user.gid.as_raw() }))
 }
 
-/// The group of this name; a number needs no entry.
+/// The group with this name; a number needs no entry.
 pub(crate) fn find_group(group: &str) -> io::Result<Option<u32>> {
     match Group::from_name(group)? {
         Some(found) => Ok(Some(found.gid.as_raw())),
@@ -27,14 +26,14 @@ pub(crate) fn find_group(group: &str) -> io::Result<Option<u32>> {
     }
 }
 
-/// Sets the soft limit on descriptors; raises the hard one if that is in the way.
+/// Sets the soft limit on descriptors; raises the hard one if it is lower.
 pub(crate) fn limit_open_files(limit: u64) -> io::Result<()> {
     let limit = libc::rlim_t::try_from(limit).map_err(io::Error::other)?;
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     Ok(setrlimit(Resource::RLIMIT_NOFILE, limit, hard.max(limit))?)
 }
 
-/// Whether children can be limited to that many descriptors.
+/// Whether children can have this limit on descriptors.
 pub(crate) fn check_open_files(limit: u64) -> io::Result<()> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     #[allow(clippy::useless_conversion, reason = "on some systems the type is signed")]
@@ -43,12 +42,12 @@ pub(crate) fn check_open_files(limit: u64) -> io::Result<()> {
         return Ok(());
     }
     if !platform::may_raise_limits()? {
-        let text = format!("the hard limit is {hard}, and raising that wants root (CAP_SYS_RESOURCE)");
+        let text = format!("the hard limit is {hard}, and raising it needs root (CAP_SYS_RESOURCE)");
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
     }
-    match platform::most_open_files() {
-        Some(most) if limit > most => {
-            Err(io::Error::other(format!("the kernel's own limit is {most} (sysctl fs.nr_open)")))
+    match platform::max_open_files() {
+        Some(max) if limit > max => {
+            Err(io::Error::other(format!("the kernel's own limit is {max} (sysctl fs.nr_open)")))
         }
         _ => Ok(()),
     }
@@ -61,7 +60,7 @@ pub(crate) fn set_nice(nice: i32) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Whether children can have that priority.
+/// Whether children can have this priority.
 pub(crate) fn check_nice(nice: i32) -> io::Result<()> {
     let least = least_nice()?;
     if nice >= least || platform::may_raise_priority()? {
@@ -71,24 +70,24 @@ pub(crate) fn check_nice(nice: i32) -> io::Result<()> {
     Err(io::Error::new(io::ErrorKind::PermissionDenied, text))
 }
 
-/// What this process can have without a privilege.
+/// The lowest value that this process can set without a privilege.
 fn least_nice() -> io::Result<i32> {
     nix::errno::Errno::clear();
     // SAFETY: plain numbers.
     let own = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
-    // -1 is a priority as well.
+    // -1 is also a priority.
     if own == -1 && nix::errno::Errno::last_raw() != 0 {
         return Err(io::Error::last_os_error());
     }
     Ok(own.min(platform::least_nice()))
 }
 
-/// Whether children can be somebody else.
+/// Whether children can run as another user.
 pub(crate) fn check_may_change_user() -> io::Result<()> {
     if platform::may_change_user()? {
         return Ok(());
     }
-    let text = "only root can change users: start the master as root, or leave `user` out and it runs as who \
-                starts it";
+    let text = "only root can change users: start the master as root, or leave `user` out and children run as \
+                the master's user";
     Err(io::Error::new(io::ErrorKind::PermissionDenied, text))
 }

@@ -1,35 +1,32 @@
-//! The master's one place to wait: signals by self-pipe, children by socket and SIGCHLD, one `poll`.
+//! The master's event loop: signals by self-pipe, children by socket and SIGCHLD, one `poll`.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{SigSet, SigmaskHow, Signal as Number, kill};
+use nix::sys::signal::{SigSet, Signal as Number, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR2};
-use signal_hook::iterator::backend::SignalDelivery;
-use signal_hook::iterator::exfiltrator::SignalOnly;
 use socket2::Socket;
 
 use super::channel::{Channel, Received};
+use super::descriptors::close_on_exec_from_3;
+use super::platform;
+use super::process::pid_of;
 use super::program::with_pin;
+use super::signals::{Signals, listen_for};
 use super::waker::{SelfPipe, Waker};
-use super::{linux, pid_of};
 use crate::sys::{ProcessEvent, Producer, Signal};
 
-pub(super) type Signals = SignalDelivery<UnixStream, SignalOnly>;
-
-/// What an operator can ask for, and how.
+/// The signals that a master handles.
 const REQUESTS: [(i32, Signal); 7] = [
     (SIGTERM, Signal::Stop),
     (SIGINT, Signal::Stop),
@@ -47,22 +44,22 @@ pub(crate) struct Reactor<K: Ord + Copy> {
     children: BTreeMap<K, Process>,
     /// What [`Waker`]s write to, if there are any.
     self_pipe: Option<SelfPipe>,
-    /// Set when the reactor is gone: signals then do again what they do by default.
+    /// Set when the reactor is dropped: signals then have their default effect again.
     retired: Arc<AtomicBool>,
 }
 
 #[derive(Debug)]
 struct Process {
     handle: Handle,
-    /// `None` once the child has hung up.
+    /// `None` once the child has closed its end.
     channel: Option<Channel>,
 }
 
-/// A child of this process; not reaped yet, so its pid is nobody else's.
+/// A child of this process. It is not reaped yet, so no other process has its pid.
 #[derive(Debug)]
 enum Handle {
     Started(Child),
-    /// Started by the program that this process ran before.
+    /// Started by the last program in this process.
     Adopted(Pid),
 }
 
@@ -78,8 +75,8 @@ impl Handle {
         Ok(kill(self.id()?, signal)?)
     }
 
-    /// The status, if it has ended. Somebody else may have taken it (a hook that waits for any
-    /// child): then the child is gone all the same, and nobody knows how.
+    /// The status, if it has ended. User code may have taken it (a hook that waits for any child): the
+    /// status is then unknown.
     fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
         const UNKNOWN: i32 = 127 << 8;
         let status = match self {
@@ -101,7 +98,7 @@ impl Handle {
         }
     }
 
-    /// Kills it and waits for its end.
+    /// Kills it and reaps it.
     fn destroy(&mut self) {
         let _ = self.signal(Number::SIGKILL);
         match self {
@@ -112,7 +109,7 @@ impl Handle {
 }
 
 impl<K: Ord + Copy> Reactor<K> {
-    /// Takes over the signals that a master answers.
+    /// Takes over the signals that a master handles.
     pub(crate) fn new() -> io::Result<Self> {
         let retired = Arc::new(AtomicBool::new(false));
         // Also replaces a SIGCHLD that was inherited as ignored, which would make waiting fail.
@@ -134,7 +131,7 @@ impl<K: Ord + Copy> Reactor<K> {
         Ok(self.self_pipe.insert(self_pipe).waker())
     }
 
-    /// Takes over a child that the program which this process ran before had started.
+    /// Takes over a child that the last program in this process started.
     pub(crate) fn adopt(&mut self, key: K, pid: u32, channel: Option<Channel>) -> io::Result<()> {
         if let Some(channel) = &channel {
             channel.set_nonblocking()?;
@@ -143,8 +140,7 @@ impl<K: Ord + Copy> Reactor<K> {
         Ok(())
     }
 
-    /// Lets signals in that the last program had blocked, and looks after children that ended
-    /// meanwhile.
+    /// Unblocks the signals that the last program blocked, and reaps children that have ended meanwhile.
     pub(crate) fn catch_up(&mut self) -> io::Result<Vec<ProcessEvent<K>>> {
         SigSet::empty().thread_set_mask()?;
         let mut events = Vec::new();
@@ -157,24 +153,24 @@ impl<K: Ord + Copy> Reactor<K> {
         self.children.get(&key)?.channel.as_ref()
     }
 
-    /// Starts a child with `greeting`, `listeners` and, unless they are empty, `secrets` waiting on its
+    /// Starts a child with `handshake`, `listeners` and, unless they are empty, `secrets` waiting on its
     /// standard input. A `producer` turns the finished command into a process. Returns its pid.
     pub(crate) fn spawn(
         &mut self,
         key: K,
         mut command: Command,
         producer: Option<&Producer<'_>>,
-        greeting: &str,
+        handshake: &str,
         listeners: &[&Socket],
         secrets: &str,
     ) -> io::Result<u32> {
         let (mut channel, theirs) = Channel::pair()?;
         channel.set_nonblocking()?;
-        channel.send(greeting, listeners)?;
+        channel.send(handshake, listeners)?;
         if !secrets.is_empty() {
             channel.send_secrets(secrets)?;
         }
-        linux::close_on_exec_from_3();
+        close_on_exec_from_3();
         let name = command.get_program().to_owned();
         let child = with_pin(&name, || match producer {
             Some(produce) => with_stdin(theirs, |theirs| {
@@ -188,8 +184,8 @@ impl<K: Ord + Copy> Reactor<K> {
         Ok(pid)
     }
 
-    /// Says a line to a child. One that has hung up does not hear it.
-    pub(crate) fn say(&mut self, key: K, line: &str) -> io::Result<()> {
+    /// Sends a line to a child. Does nothing if the child has closed its end.
+    pub(crate) fn send(&mut self, key: K, line: &str) -> io::Result<()> {
         match self.children.get_mut(&key).and_then(|process| process.channel.as_mut()) {
             Some(channel) => channel.send(line, &[]),
             None => Ok(()),
@@ -227,13 +223,13 @@ impl<K: Ord + Copy> Reactor<K> {
             Err(Errno::EINTR) => return Ok(Vec::new()),
             Err(error) => return Err(error.into()),
         }
-        let stirred = descriptors[1..].iter().map(|descriptor| descriptor.any().unwrap_or(false));
-        let talking: Vec<K> =
-            keys.iter().zip(stirred).filter(|(_, stirred)| *stirred).map(|(key, _)| *key).collect();
+        let readable = descriptors[1..].iter().map(|descriptor| descriptor.any().unwrap_or(false));
+        let readable: Vec<K> =
+            keys.iter().zip(readable).filter(|(_, readable)| *readable).map(|(key, _)| *key).collect();
         let mut events = Vec::new();
-        // Words before ends: a child that says something and exits has said it.
-        for key in talking {
-            self.hear(key, &mut events);
+        // Messages come before exits: a child may send one and exit.
+        for key in readable {
+            self.receive(key, &mut events);
         }
         self.take_signals(&mut events)?;
         if let Some(self_pipe) = &mut self.self_pipe {
@@ -242,7 +238,7 @@ impl<K: Ord + Copy> Reactor<K> {
         Ok(events)
     }
 
-    fn hear(&mut self, key: K, events: &mut Vec<ProcessEvent<K>>) {
+    fn receive(&mut self, key: K, events: &mut Vec<ProcessEvent<K>>) {
         let Some(process) = self.children.get_mut(&key) else { return };
         let Some(channel) = &mut process.channel else { return };
         let open = loop {
@@ -253,7 +249,7 @@ impl<K: Ord + Copy> Reactor<K> {
             }
         };
         while let Some(line) = channel.next_line() {
-            events.push(ProcessEvent::Said(key, line));
+            events.push(ProcessEvent::Message(key, line));
         }
         if !open {
             process.channel = None;
@@ -274,7 +270,7 @@ impl<K: Ord + Copy> Reactor<K> {
         Ok(())
     }
 
-    /// Collects every child that has ended: one SIGCHLD may stand for many.
+    /// Reaps every child that has ended: one SIGCHLD may stand for several.
     fn reap(&mut self, events: &mut Vec<ProcessEvent<K>>) -> io::Result<()> {
         let mut ended = Vec::new();
         for (key, process) in &mut self.children {
@@ -283,22 +279,22 @@ impl<K: Ord + Copy> Reactor<K> {
             }
         }
         for (key, status) in ended {
-            // Its last words, if it had any.
-            self.hear(key, events);
+            // Its last messages, if there are any.
+            self.receive(key, events);
             self.children.remove(&key);
             events.push(ProcessEvent::Exited(key, status));
         }
         if std::process::id() == 1 {
             let known: Vec<Pid> =
                 self.children.values().filter_map(|process| process.handle.id().ok()).collect();
-            linux::reap_orphans(&known);
+            platform::reactor::reap_orphans(&known);
         }
         Ok(())
     }
 }
 
 impl<K: Ord + Copy> Drop for Reactor<K> {
-    /// Whatever the reason, a panic included: no child stays behind.
+    /// Leaves no child behind, also after a panic.
     fn drop(&mut self) {
         for process in self.children.values_mut() {
             process.handle.destroy();
@@ -307,16 +303,8 @@ impl<K: Ord + Copy> Drop for Reactor<K> {
     }
 }
 
-/// Starts a thread that gets no signal: those for the process are the reactor's, and must not arrive
-/// in another thread while the reactor's own has them blocked.
-pub(crate) fn spawn_thread(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    // A thread begins with the mask of the one that starts it.
-    let _mask = SignalMaskGuard::begin()?;
-    thread::Builder::new().name(name.to_owned()).spawn(body).map(drop)
-}
-
-/// Runs `start` with `handshake` as this process's own standard input as well: a producer that wraps
-/// the command in another cannot move its standard input, but what it starts inherits ours.
+/// Runs `start` with `handshake` also as this process's own standard input: a producer that wraps the
+/// command in another cannot move its standard input, but what it starts inherits the master's.
 fn with_stdin<T>(handshake: OwnedFd, start: impl FnOnce(OwnedFd) -> io::Result<T>) -> io::Result<T> {
     let before = io::stdin().as_fd().try_clone_to_owned()?;
     nix::unistd::dup2_stdin(&handshake)?;
@@ -325,38 +313,9 @@ fn with_stdin<T>(handshake: OwnedFd, start: impl FnOnce(OwnedFd) -> io::Result<T
     started
 }
 
-/// Collects `signals` on a self-pipe, whatever mask and dispositions were inherited.
-pub(super) fn listen_for(signals: &[i32]) -> io::Result<Signals> {
-    let (read, write) = UnixStream::pair()?;
-    let delivery = SignalDelivery::with_pipe(read, write, SignalOnly, signals)?;
-    let mut mask = SigSet::empty();
-    for signal in signals {
-        mask.add(Number::try_from(*signal)?);
-    }
-    mask.thread_unblock()?;
-    Ok(delivery)
-}
-
-/// `None` waits for ever. Rounds up: waking early would mean waking twice.
+/// `None` waits for ever. Rounds up: waking too early means waking twice.
 pub(super) fn poll_timeout(timeout: Option<Duration>) -> PollTimeout {
     let Some(timeout) = timeout else { return PollTimeout::NONE };
     let millis = timeout.as_nanos().div_ceil(1_000_000);
     PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)
-}
-
-/// Blocks every signal while it lives.
-pub(super) struct SignalMaskGuard {
-    before: SigSet,
-}
-
-impl SignalMaskGuard {
-    pub(super) fn begin() -> io::Result<Self> {
-        Ok(Self { before: SigSet::all().thread_swap_mask(SigmaskHow::SIG_BLOCK)? })
-    }
-}
-
-impl Drop for SignalMaskGuard {
-    fn drop(&mut self) {
-        let _ = self.before.thread_set_mask();
-    }
 }

@@ -1,4 +1,4 @@
-//! Master or child: how a process finds out, and how a child takes its handshake.
+//! Whether this process is a child, and how a child takes its handshake.
 
 use std::env;
 use std::fs::File;
@@ -10,11 +10,11 @@ use nix::libc;
 use nix::sys::socket::{MsgFlags, recv};
 
 use super::program::close_pin;
-use super::{Channel, linux};
+use super::{Channel, platform};
 use crate::sys::MARKER;
 
-/// Whether a handshake, which begins with `greeting`, waits on standard input. Consumes nothing, and waits for nothing: the master
-/// writes the handshake before it starts the child, so it is there or it never will be.
+/// Whether a handshake, which begins with `greeting`, waits on standard input. Consumes nothing and does not block: the master writes
+/// the handshake before it starts the child, so it is there from the beginning.
 pub(crate) fn handshake_is_waiting(greeting: &str) -> bool {
     let mut start = vec![0; greeting.len()];
     let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
@@ -22,19 +22,19 @@ pub(crate) fn handshake_is_waiting(greeting: &str) -> bool {
     peeked == Ok(start.len()) && start == greeting.as_bytes()
 }
 
-/// Moves the handshake from standard input to a descriptor of its own, puts the null device there
-/// instead, and removes the marker. Afterwards neither this process nor any that it starts has a
+/// Moves the handshake from standard input to a descriptor of its own, replaces standard input by the
+/// null device, and removes the marker. Afterwards neither this process nor one that it starts has a
 /// trace of its role. Call it once, in a process whose [`role`](crate::sys::role) is child.
-pub(crate) fn adopt() -> io::Result<Channel> {
+pub(crate) fn take_handshake() -> io::Result<Channel> {
     let handshake = io::stdin().as_fd().try_clone_to_owned()?;
     nix::unistd::dup2_stdin(File::open("/dev/null")?)?;
     close_pin();
-    if linux::is_single_threaded() {
+    if platform::process::is_single_threaded() {
         // SAFETY: no other thread exists that could read the environment at the same time. Where
         // there is one (a program that starts threads before it asks for its role), the marker
         // stays; a grandchild that is a prefork program itself is then refused, with a message.
         unsafe { env::remove_var(MARKER) };
     }
-    linux::restore_process_name();
+    platform::program::restore_process_name();
     Ok(Channel::new(UnixStream::from(handshake)))
 }

@@ -1,4 +1,4 @@
-//! The service manager: systemd, or whatever else speaks its protocol (`sd_notify(3)`).
+//! Notification of the service manager: systemd, or another that has its protocol (`sd_notify(3)`).
 
 use std::env;
 use std::io;
@@ -10,9 +10,9 @@ use crate::sys::Notice;
 
 const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
 
-/// What a service manager says to the process that it started, and to no other: a child that spoke
-/// to it would speak for the fleet, and one that took the sockets of activation for its own would
-/// take whatever has their numbers.
+/// What a service manager tells the process that it started. Children must not see it: a child's
+/// notification would count as the fleet's, and a child that looked for passed sockets would take
+/// whatever descriptors have their numbers.
 pub(super) const VARIABLES: [&str; 7] = [
     NOTIFY_SOCKET,
     "WATCHDOG_PID",
@@ -23,17 +23,17 @@ pub(super) const VARIABLES: [&str; 7] = [
     "LISTEN_FDNAMES",
 ];
 
-/// Whether a service manager wants to be told how this process gets on.
+/// Whether a service manager wants notifications from this process.
 pub(crate) fn is_managed() -> bool {
     env::var_os(NOTIFY_SOCKET).is_some_and(|socket| !socket.is_empty())
 }
 
-/// Within which time the service manager wants a sign of life, again and again.
+/// The interval within which the service manager expects a watchdog notification.
 pub(crate) fn watchdog() -> Option<Duration> {
     sd_notify::watchdog_enabled().filter(|interval| is_managed() && !interval.is_zero())
 }
 
-/// Tells the service manager, all in one message.
+/// Sends the notices to the service manager, in one message.
 pub(crate) fn notify(notices: &[Notice<'_>]) -> io::Result<()> {
     let texts: Vec<String> = notices.iter().map(text_of).collect();
     let mut states = Vec::with_capacity(notices.len() + 1);
@@ -46,7 +46,7 @@ pub(crate) fn notify(notices: &[Notice<'_>]) -> io::Result<()> {
             }
             Notice::Stopping => states.push(NotifyState::Stopping),
             Notice::Status(_) => states.push(NotifyState::Status(text)),
-            // The library's own notice of that name ends at 71 minutes.
+            // The library's own variant is limited to 71 minutes.
             Notice::ExtendTimeout(_) => states.push(NotifyState::Custom(text)),
             Notice::Watchdog => states.push(NotifyState::Watchdog),
         }
@@ -54,10 +54,10 @@ pub(crate) fn notify(notices: &[Notice<'_>]) -> io::Result<()> {
     sd_notify::notify(&states)
 }
 
-/// What goes with a notice, if anything does.
+/// The text of a notice, if it has one.
 fn text_of(notice: &Notice<'_>) -> String {
     match notice {
-        // A line of the protocol is one notice: an error of user code must not become another.
+        // Each line of the protocol is one notice, and the text may be an error of user code.
         Notice::Status(text) => text.replace('\n', " "),
         Notice::ExtendTimeout(time) => format!("EXTEND_TIMEOUT_USEC={}", time.as_micros()),
         Notice::Ready | Notice::Reloading | Notice::Stopping | Notice::Watchdog => String::new(),

@@ -14,17 +14,17 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::sys::SocketFileOptions;
 
-/// The file of a Unix socket that this process has bound, which goes with it.
+/// The file of a Unix socket that this process has bound. Dropping it removes the file.
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     path: PathBuf,
-    /// Device and inode: whether the file at the path is still the one that we made.
+    /// Device and inode, to tell whether the file at the path is still the one that was bound.
     identity: (u64, u64),
 }
 
 impl SocketFile {
-    /// Binds a socket to `path`, with the mode and the owner that are wanted from its first moment
-    /// on. A socket that nobody listens on any more is replaced.
+    /// Binds a socket to `path`, with its mode from the first moment on, and then sets its owner. Replaces
+    /// a socket without a listener.
     pub(crate) fn bind(path: &Path, options: SocketFileOptions) -> io::Result<(Socket, Self)> {
         let path = std::path::absolute(path)?;
         remove_stale(&path)?;
@@ -38,7 +38,7 @@ impl SocketFile {
         Ok((socket, file))
     }
 
-    /// The file of a socket that the program before this one in the same process has bound.
+    /// The file of a socket that the last program in this process has bound.
     pub(crate) fn adopt(path: &Path) -> io::Result<Self> {
         let path = std::path::absolute(path)?;
         Ok(Self { identity: identity(&path)?, path })
@@ -51,7 +51,7 @@ impl SocketFile {
 }
 
 impl Drop for SocketFile {
-    /// Removes the file, unless somebody else has put his own there.
+    /// Removes the file, unless another one has taken its place.
     fn drop(&mut self) {
         if self.is_in_place() {
             let _ = fs::remove_file(&self.path);
@@ -70,14 +70,14 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
     Ok((metadata.dev(), metadata.ino()))
 }
 
-/// Makes room at `path`, if what is there is a socket that nobody listens on.
+/// Removes what is at `path` if that is a socket without a listener.
 fn remove_stale(path: &Path) -> io::Result<()> {
     let found = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         found => found?,
     };
     if !found.file_type().is_socket() {
-        return Err(io::Error::other("there is a file that is no socket; remove it, or choose another path"));
+        return Err(io::Error::other("the file there is not a socket; remove it, or choose another path"));
     }
     let probe = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     // A listener whose queue is full keeps a blocking connect waiting for ever.
@@ -85,14 +85,13 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     match probe.connect(&SockAddr::unix(path)?) {
         Ok(()) => Err(Errno::EADDRINUSE.into()),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
-        // A queue that is full is one that somebody has; whatever else it is cannot be judged.
+        // A full queue has a listener. Any other error tells nothing.
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(Errno::EADDRINUSE.into()),
         Err(error) => Err(error),
     }
 }
 
-/// The kernel makes the file with the mode that the mask leaves: so there is no moment in which
-/// more is allowed than shall be.
+/// Sets the mode by the process's mask, so that the file never has a wider one.
 fn bind_with_mode(socket: &Socket, addr: &SockAddr, mode: Option<u32>) -> io::Result<()> {
     let Some(mode) = mode else { return socket.bind(addr) };
     #[allow(clippy::useless_conversion, reason = "the type is narrower on some systems")]
@@ -117,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_has_its_mode_and_goes_with_its_owner() {
+    fn file_has_its_mode_and_is_removed_on_drop() {
         let directory = directory();
         let path = directory.join("socket");
         let (socket, file) = SocketFile::bind(&path, SocketFileOptions { mode: Some(0o620), ..ANY }).unwrap();
@@ -163,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_stale_is_replaced_and_what_is_not_stays() {
+    fn stale_socket_is_replaced_and_other_files_stay() {
         let directory = directory();
         let path = directory.join("socket");
         let theirs = UnixListener::bind(&path).unwrap();
@@ -171,14 +170,14 @@ mod tests {
         drop(theirs);
         let (_socket, ours) = SocketFile::bind(&path, ANY).unwrap();
         assert!(ours.is_in_place());
-        // Somebody takes the path: it is not ours to remove any more.
+        // Another socket takes the path: it must not be removed.
         fs::remove_file(&path).unwrap();
         let _theirs = UnixListener::bind(&path).unwrap();
         drop(ours);
         assert!(path.exists());
         fs::remove_file(&path).unwrap();
         fs::write(&path, "precious").unwrap();
-        assert!(SocketFile::bind(&path, ANY).unwrap_err().to_string().contains("no socket"));
+        assert!(SocketFile::bind(&path, ANY).unwrap_err().to_string().contains("not a socket"));
         assert!(path.exists());
         fs::remove_dir_all(directory).unwrap();
     }

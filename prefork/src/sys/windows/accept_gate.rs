@@ -1,5 +1,4 @@
-//! The listener of a server that is being stopped; what can be done about it is in the
-//! [module above](super).
+//! The listeners of a server that is being stopped. The [module above](super) says what can be done.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,13 +10,13 @@ use super::{connections, master_link, socket};
 /// See the [module](self).
 #[derive(Debug)]
 pub(crate) struct AcceptGate {
-    /// Handles of our own to the sockets: the server's are its own business.
+    /// Handles of this gate's own to the sockets, besides the server's.
     listeners: Vec<Socket>,
     addrs: Vec<SocketAddr>,
 }
 
 impl AcceptGate {
-    /// The gate that `listeners` are, and every copy that the server makes of them.
+    /// The gate of `listeners` and of every copy that the server makes of them.
     pub(crate) fn new(listeners: &[Socket]) -> io::Result<Self> {
         let addrs = listeners.iter().map(Socket::local_addr).collect::<io::Result<Vec<_>>>()?;
         let addrs = addrs.iter().filter_map(SockAddr::as_socket).collect();
@@ -25,8 +24,8 @@ impl AcceptGate {
         Ok(Self { listeners, addrs })
     }
 
-    /// Shuts it, if that is this child's to do. While there is a master it belongs to the whole fleet,
-    /// of which this child may be the only one that stops; the master shuts it for all.
+    /// Makes the sockets refuse connections, if this child is an orphan. While there is a master, the sockets
+    /// are the fleet's, of which this child may be the only one that stops; the master closes them for all.
     pub(crate) fn close(&mut self) -> io::Result<()> {
         if master_link::is_orphaned() {
             self.listeners.iter().for_each(socket::refuse);
@@ -34,37 +33,37 @@ impl AcceptGate {
         Ok(())
     }
 
-    /// Whether the server can accept through it although it is shut: the socket is the fleet's.
+    /// Whether the server can still accept after [`close`](Self::close): the socket is the fleet's.
     pub(crate) fn stays_open(&self) -> bool {
         true
     }
 
-    /// Who sits in `accept` cannot be told, and needs no interruption: the gate stays where it is.
+    /// Does nothing: threads in `accept` are unknown, and the sockets stay in place.
     pub(crate) fn interrupt_accepts(&self) -> io::Result<usize> {
         Ok(1)
     }
 
-    /// Connections are counted by the system, from the moment that they are there.
-    pub(crate) fn somebody_may_be_in_it(&self) -> bool {
+    /// Never: the system counts a connection from its beginning.
+    pub(crate) fn accept_in_progress(&self) -> bool {
         false
     }
 
-    /// Wakes the threads that sit in `accept`, with an error, so that a loop which looks at its stop
-    /// flag between connections gets to look.
+    /// Wakes the threads that are in `accept`, with an error. A loop that checks its stop flag between
+    /// connections then checks it.
     pub(crate) fn wake_acceptors(&self, _count: usize) {
         self.listeners.iter().for_each(socket::cancel_accepts);
     }
 
-    /// How many connections to the address are open, in the whole fleet: while the server accepts, the
-    /// next one may be this child's. Once it has left, they are those of this process. Where that cannot
-    /// be told there may be one for as long as the grace lasts.
-    pub(crate) fn connections(&self, is_left: bool) -> usize {
-        let count = if is_left { connections::own(&self.addrs) } else { connections::open(&self.addrs) };
+    /// How many connections to the addresses are open. Until the serve function has `returned` those of the
+    /// whole fleet count, because this child may accept the next one; then only those of this process. One
+    /// if that is unknown.
+    pub(crate) fn connections(&self, returned: bool) -> usize {
+        let count = if returned { connections::own(&self.addrs) } else { connections::open(&self.addrs) };
         count.unwrap_or(1)
     }
 
     /// The length of a queue is unknown here.
-    pub(crate) fn queued(&self) -> io::Result<u32> {
+    pub(crate) fn queue_length(&self) -> io::Result<u32> {
         Err(io::ErrorKind::Unsupported.into())
     }
 }
@@ -80,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whoever_sits_in_accept_is_woken() {
+    fn thread_in_accept_is_woken() {
         let listener = Socket::from(TcpListener::bind("127.0.0.1:0").unwrap());
         let addr = listener.local_addr().unwrap().as_socket().unwrap();
         let gate = AcceptGate::new(&[listener.try_clone().unwrap()]).unwrap();
@@ -91,7 +90,7 @@ mod tests {
         }
         let (accepted, listener) = accepting.join().unwrap();
         accepted.unwrap_err();
-        // The socket is none the worse for it.
+        // The socket still works.
         let _client = TcpStream::connect(addr).unwrap();
         listener.accept().unwrap();
     }

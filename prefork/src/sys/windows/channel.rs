@@ -9,30 +9,30 @@ use socket2::Socket;
 use super::pipe::{Pipe, Reader};
 use super::{object, socket};
 
-/// No line is longer; whoever sends more is not one of ours.
+/// The longest line; a longer one does not come from a prefork process.
 const MAX_LINE: usize = 16 * 1024;
 
-/// A child asks for its listeners with this word and its pid. The pid of the process that the master
-/// started may be that of a wrapper.
+/// A child asks for its listeners with this and its pid: the process that the master started may be a
+/// wrapper.
 pub(super) const WANTED: &str = "listeners-for ";
-/// The answer: this word and a socket, as text, for each listener.
+/// The answer: this and a socket, as text, for each listener.
 pub(super) const HANDED: &str = "listeners";
-/// Or this one, and what went wrong.
+/// Or this, and an error.
 pub(super) const REFUSED: &str = "no-listeners";
 
-/// A master asks a child to stop with this word.
+/// A master asks a child to stop with this.
 pub(super) const STOP: &str = "stop";
 
-/// What one look at the channel brought.
+/// The outcome of one attempt to receive.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Received {
-    /// Something; ask for lines.
+    /// Bytes, and maybe whole lines.
     Bytes,
-    /// Nothing within the time.
+    /// Nothing within the timeout.
     Nothing,
-    /// Nothing, but the other object that was waited for is signalled.
+    /// Nothing, but the other object is signalled.
     Other,
-    /// The other side is gone.
+    /// The other side has closed its end.
     End,
 }
 
@@ -54,8 +54,8 @@ impl Channel {
         Ok(Self { reader: Reader::new(pipe)?, buffer: Vec::new() })
     }
 
-    /// What one can say something with while this end waits.
-    pub(super) fn voice(&self) -> io::Result<Pipe> {
+    /// A sending half of this end, usable while a thread receives on it.
+    pub(super) fn sender(&self) -> io::Result<Pipe> {
         self.reader.pipe().try_clone()
     }
 
@@ -71,12 +71,16 @@ impl Channel {
         }
     }
 
-    /// Sends one line. Listeners do not travel beside it here: a child asks for them.
+    /// Sends one line. Listeners cannot come with it here: a child asks for them.
     pub(crate) fn send(&mut self, line: &str, sockets: &[&Socket]) -> io::Result<()> {
-        if sockets.is_empty() { self.reader.pipe().say(line) } else { Err(io::ErrorKind::Unsupported.into()) }
+        if sockets.is_empty() {
+            self.reader.pipe().send(line)
+        } else {
+            Err(io::ErrorKind::Unsupported.into())
+        }
     }
 
-    /// Takes what has arrived. Waits for it, for the `other` object, or until the time is over.
+    /// Receives what has arrived. Waits for it, for the `other` object, or until the timeout.
     pub(super) fn receive(
         &mut self,
         other: Option<BorrowedHandle<'_>>,
@@ -85,7 +89,7 @@ impl Channel {
         if !self.reader.begin()? {
             return Ok(Received::End);
         }
-        // Words first, should both be there.
+        // Bytes come first if both are there.
         let objects: Vec<BorrowedHandle<'_>> = [self.reader.done()].into_iter().chain(other).collect();
         match object::wait_any(&objects, timeout)? {
             None => return Ok(Received::Nothing),
@@ -107,8 +111,7 @@ impl Channel {
         Some(String::from_utf8_lossy(&line[..end]).into_owned())
     }
 
-    /// The master sends no secrets here: a child reads its files itself, and its session tickets are
-    /// its own.
+    /// Returns nothing: a child reads its files itself, and its session tickets are its own.
     pub(crate) fn take_secrets(&mut self) -> io::Result<String> {
         Ok(String::new())
     }
@@ -123,8 +126,8 @@ impl Channel {
         }
     }
 
-    /// Waits for the answer to a request. What the master said before it had heard of that is kept for
-    /// later, except a stop: a child that serves nobody yet ends at once, as by a signal on Unix.
+    /// Waits for the answer to a request. Messages that come before it are kept for later, except a stop: a
+    /// child that serves no connection yet ends at once, as by a signal on Unix.
     fn wait_for_answer(&mut self) -> io::Result<String> {
         let mut earlier = Vec::new();
         loop {
@@ -157,10 +160,10 @@ mod tests {
     #[test]
     fn lines_go_both_ways_at_once_and_the_end_is_seen() {
         let (mut master, mut child) = pair();
-        let voice = child.voice().unwrap();
+        let sender = child.sender().unwrap();
         let waiting = thread::spawn(move || (child.wait_for_line().unwrap(), child));
-        // Said while another thread waits in a read on the same end.
-        voice.say("here").unwrap();
+        // Sent while another thread waits in a read on the same end.
+        sender.send("here").unwrap();
         assert_eq!(master.wait_for_line().unwrap(), "here");
         master.send("prefork/1 one", &[]).unwrap();
         let (line, mut child) = waiting.join().unwrap();
@@ -173,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_listener_survives_the_wire() {
+    fn listener_is_imported_as_exported() {
         let (mut master, mut child) = pair();
         let listener = Socket::from(TcpListener::bind("127.0.0.1:0").unwrap());
         let addr = listener.local_addr().unwrap();
@@ -189,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_is_refused() {
+    fn line_without_end_is_refused() {
         let (mut master, mut child) = pair();
         master.send(&"x".repeat(2 * MAX_LINE), &[]).unwrap();
         let outcome = loop {
@@ -202,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_for_ever_to_say_something() {
+    fn send_to_a_full_pipe_fails_after_a_timeout() {
         let (mut master, child) = pair();
         let flood = "x".repeat(256 * 1024);
         assert!(master.send(&flood, &[]).is_err());

@@ -1,4 +1,4 @@
-//! Which connections are open: on this machine, as the system's own table has them, or in this process.
+//! Open connections: of this machine, from the system's table, or of this process.
 
 use std::io;
 use std::mem::offset_of;
@@ -12,53 +12,53 @@ use windows_sys::Win32::NetworkManagement::IpHelper::{
 };
 use windows_sys::Win32::System::Threading::{GetCurrentProcess, GetProcessHandleCount};
 
-/// The table is made of these, whatever the row.
+/// The unit of the table, whatever its rows.
 const WORD: usize = size_of::<u32>();
-/// Words that mostly are enough for it.
+/// The first attempt at the size of the table, in words.
 const ENOUGH: usize = 16 * 1024;
 
-/// How many connections that came in through `doors` some process still has open. What the kernel
-/// alone sees to its end does not count.
-pub(super) fn open(doors: &[SocketAddr]) -> io::Result<usize> {
+/// How many connections that came in through `gates` some process still has open. A connection that only the
+/// kernel is closing does not count.
+pub(super) fn open(gates: &[SocketAddr]) -> io::Result<usize> {
     let mut all = v4()?;
-    // Also IPv4 connections can have come in through an IPv6 gate.
-    if doors.iter().any(SocketAddr::is_ipv6) {
+    // An IPv6 gate can also have IPv4 connections.
+    if gates.iter().any(SocketAddr::is_ipv6) {
         all.extend(v6()?);
     }
-    Ok(all.iter().filter(|local| doors.iter().any(|gate| leads_to(*gate, **local))).count())
+    Ok(all.iter().filter(|local| gates.iter().any(|gate| leads_to(*gate, **local))).count())
 }
 
-/// How many connections that came in through `doors` this process itself has open.
+/// How many connections that came in through `gates` this process has open.
 ///
-/// Nothing lists a process's sockets. But a handle is a small multiple of four, and the system tells of
-/// any number whether a connected socket is behind it.
-pub(super) fn own(doors: &[SocketAddr]) -> io::Result<usize> {
+/// No call lists a process's sockets. But a handle is a small multiple of four, and the system tells whether
+/// a number is that of a connected socket.
+pub(super) fn own(gates: &[SocketAddr]) -> io::Result<usize> {
     const STEP: usize = 4;
     let mut handles = 0;
     // SAFETY: the pseudo handle of this process is always valid; the system writes one number.
     super::object::check(unsafe { GetProcessHandleCount(GetCurrentProcess(), &raw mut handles) })?;
-    // Numbers are used again, lowest first: few are beyond twice as many as there are.
+    // Numbers are reused, lowest first: few exceed twice the count.
     let last = usize::try_from(handles).map_err(io::Error::other)?.max(256) * 2 * STEP;
-    Ok((STEP..=last).step_by(STEP).filter(|number| serves(*number, doors)).count())
+    Ok((STEP..=last).step_by(STEP).filter(|number| serves(*number, gates)).count())
 }
 
-/// Whether a connection that came in through `doors` is behind this handle.
-fn serves(number: usize, doors: &[SocketAddr]) -> bool {
+/// Whether this handle is a connection that came in through `gates`.
+fn serves(number: usize, gates: &[SocketAddr]) -> bool {
     let Ok(raw) = RawSocket::try_from(number) else { return false };
-    // SAFETY: borrowed for calls that leave it as it is; if it is no socket, or gone, they fail.
+    // SAFETY: borrowed for calls that leave it as it is; if it is not a socket, or closed, they fail.
     let socket = unsafe { BorrowedSocket::borrow_raw(raw) };
     let socket = SockRef::from(&socket);
     if socket.peer_addr().is_err() {
         return false;
     }
     let local = socket.local_addr().ok().and_then(|local| local.as_socket());
-    local.is_some_and(|local| doors.iter().any(|gate| leads_to(*gate, local)))
+    local.is_some_and(|local| gates.iter().any(|gate| leads_to(*gate, local)))
 }
 
-/// Whether a connection to `local` has come in through `gate`.
+/// Whether a connection to `local` came in through `gate`.
 fn leads_to(gate: SocketAddr, local: SocketAddr) -> bool {
-    let (door_ip, local_ip) = (gate.ip().to_canonical(), local.ip().to_canonical());
-    gate.port() == local.port() && (door_ip.is_unspecified() || door_ip == local_ip)
+    let (gate_ip, local_ip) = (gate.ip().to_canonical(), local.ip().to_canonical());
+    gate.port() == local.port() && (gate_ip.is_unspecified() || gate_ip == local_ip)
 }
 
 fn v4() -> io::Result<Vec<SocketAddr>> {
@@ -89,7 +89,7 @@ fn v6_addr(words: &[u32]) -> Ipv6Addr {
     octets.into()
 }
 
-/// The port stands in the first two bytes, as on the wire.
+/// The port is in the first two bytes, in network order.
 fn at(ip: IpAddr, port: u32) -> SocketAddr {
     let [high, low, ..] = port.to_ne_bytes();
     SocketAddr::new(ip, u16::from_be_bytes([high, low]))
@@ -99,7 +99,7 @@ fn is_open(state: u32) -> bool {
     [MIB_TCP_STATE_ESTAB, MIB_TCP_STATE_CLOSE_WAIT].iter().any(|open| u32::try_from(*open) == Ok(state))
 }
 
-/// The table is a word that says how many rows there are, and then these.
+/// The table is a word with the number of rows, and then the rows.
 fn rows(table: &[u32], row: usize) -> impl Iterator<Item = &[u32]> {
     let count = table.first().and_then(|count| usize::try_from(*count).ok()).unwrap_or(0);
     table.get(1..).unwrap_or_default().chunks_exact(row).take(count)
@@ -116,7 +116,7 @@ fn table(version: Version) -> io::Result<Vec<u32>> {
     loop {
         let mut size = u32::try_from(table.len() * WORD).map_err(io::Error::other)?;
         let place = table.as_mut_ptr();
-        // SAFETY: the system writes at most `size` bytes, and says how many it would have liked.
+        // SAFETY: the system writes at most `size` bytes, and returns how many it needs.
         let answer = unsafe {
             match version {
                 Version::V4 => GetTcpTable(place.cast(), &raw mut size, 0),
@@ -145,20 +145,20 @@ mod tests {
     fn connections_count_until_they_are_closed() {
         for addr in ["127.0.0.1:0", "[::1]:0"] {
             let Ok(listener) = TcpListener::bind(addr) else { continue };
-            let doors = [listener.local_addr().unwrap()];
-            assert_eq!((open(&doors).unwrap(), own(&doors).unwrap()), (0, 0));
-            let client = TcpStream::connect(doors[0]).unwrap();
+            let gates = [listener.local_addr().unwrap()];
+            assert_eq!((open(&gates).unwrap(), own(&gates).unwrap()), (0, 0));
+            let client = TcpStream::connect(gates[0]).unwrap();
             let (server, _) = listener.accept().unwrap();
-            assert_eq!((open(&doors).unwrap(), own(&doors).unwrap()), (1, 1), "{addr}");
+            assert_eq!((open(&gates).unwrap(), own(&gates).unwrap()), (1, 1), "{addr}");
             drop(client);
-            assert_eq!(open(&doors).unwrap(), 1, "{addr}: the server has not closed it");
+            assert_eq!(open(&gates).unwrap(), 1, "{addr}: the server has not closed it");
             drop(server);
-            assert_eq!(open(&doors).unwrap(), 0, "{addr}");
+            assert_eq!(open(&gates).unwrap(), 0, "{addr}");
         }
     }
 
     #[test]
-    fn only_what_came_in_through_the_door_counts() {
+    fn connection_counts_only_at_its_gate() {
         let leads = |gate: &str, local: &str| leads_to(gate.parse().unwrap(), local.parse().unwrap());
         assert!(leads("127.0.0.1:80", "127.0.0.1:80"));
         assert!(leads("0.0.0.0:80", "192.0.2.7:80"));

@@ -1,7 +1,7 @@
-//! What a console tells its processes: Ctrl-C, Ctrl-Break, and its own end.
+//! Events of the console: Ctrl-C, Ctrl-Break, and its closing.
 //!
-//! Ctrl-C reaches the master alone, for each child leads a process group; Ctrl-Break and the closing
-//! of the console reach everybody. A child leaves all of it to its master, who says what is to be done.
+//! Ctrl-C reaches the master alone, because each child leads a process group; Ctrl-Break and the closing of
+//! the console reach every process. A child ignores all of it, and does what its master asks for.
 
 use std::io;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,37 +15,37 @@ use windows_sys::core::BOOL;
 use super::object;
 use crate::sys::Signal;
 
-/// Who is told.
-enum Ear {
-    /// Nobody of ours: whatever else the process has set up decides.
+/// What handles the events.
+enum Handler {
+    /// Nothing: what else the process has set up decides.
     None,
     /// A master's reactor.
     Master(Box<dyn Fn(Signal) + Send>),
-    /// A child hears it, and does nothing.
+    /// A child, which does nothing.
     Child,
 }
 
-static EAR: Mutex<Ear> = Mutex::new(Ear::None);
+static HANDLER: Mutex<Handler> = Mutex::new(Handler::None);
 
-fn ear() -> MutexGuard<'static, Ear> {
-    EAR.lock().unwrap_or_else(PoisonError::into_inner)
+fn handler() -> MutexGuard<'static, Handler> {
+    HANDLER.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// From now on `tell` hears of each request to stop, in a thread of the system's.
+/// From now on each request to stop calls `tell`, in a thread of the system's.
 pub(super) fn listen(tell: impl Fn(Signal) + Send + 'static) -> io::Result<()> {
-    *ear() = Ear::Master(Box::new(tell));
+    *handler() = Handler::Master(Box::new(tell));
     install()
 }
 
-/// From now on no event of the console's ends this process.
-pub(super) fn leave_to_master() -> io::Result<()> {
-    *ear() = Ear::Child;
+/// From now on no event of the console ends this process.
+pub(super) fn ignore() -> io::Result<()> {
+    *handler() = Handler::Child;
     install()
 }
 
-/// Console events do again what they did before.
-pub(super) fn forget() {
-    *ear() = Ear::None;
+/// Console events have the same effect again as before.
+pub(super) fn restore() {
+    *handler() = Handler::None;
     // SAFETY: removing the handler is safe at any time; one that was never set is an error.
     unsafe { SetConsoleCtrlHandler(Some(handle), 0) };
 }
@@ -59,16 +59,16 @@ extern "system" fn handle(event: u32) -> BOOL {
     let is_end = match event {
         CTRL_C_EVENT | CTRL_BREAK_EVENT => false,
         CTRL_CLOSE_EVENT | CTRL_SHUTDOWN_EVENT => true,
-        // A user's logoff is none of a service's business; of the rest we know nothing.
+        // A service outlives a user's logoff; the other events are unknown.
         _ => return 0,
     };
-    match &*ear() {
-        Ear::None => return 0,
-        Ear::Master(tell) => tell(Signal::Stop),
-        Ear::Child => {}
+    match &*handler() {
+        Handler::None => return 0,
+        Handler::Master(tell) => tell(Signal::Stop),
+        Handler::Child => {}
     }
     if is_end {
-        // When this returns, the system ends the process; until then it gives us a few seconds.
+        // When this returns, the system ends the process; until then it allows a few seconds.
         loop {
             thread::park();
         }
@@ -83,16 +83,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_master_hears_of_breaks_and_a_child_sits_them_out() {
+    fn master_handles_breaks_and_child_ignores_them() {
         let (sender, requests) = mpsc::channel();
         listen(move |request| sender.send(request).unwrap()).unwrap();
         for event in [CTRL_C_EVENT, CTRL_BREAK_EVENT] {
             assert_eq!(handle(event), 1);
             assert_eq!(requests.recv(), Ok(Signal::Stop));
         }
-        leave_to_master().unwrap();
+        ignore().unwrap();
         assert_eq!(handle(CTRL_BREAK_EVENT), 1);
-        forget();
+        restore();
         assert_eq!(handle(CTRL_C_EVENT), 0);
         requests.recv().unwrap_err();
     }

@@ -1,5 +1,5 @@
-//! Events that stand for the signals which Windows lacks: `Global\prefork-<pid>-stop` and its like,
-//! where pid is the master's. Whoever sets one makes a request; from PowerShell:
+//! Events in place of the signals that Windows lacks: `Global\prefork-<pid>-stop` and others, where pid is
+//! the master's. Setting one makes a request; from PowerShell:
 //!
 //! ```text
 //! [Threading.EventWaitHandle]::OpenExisting('Global\prefork-4711-stop').Set()
@@ -20,7 +20,7 @@ const REQUESTS: [(&str, Signal); 5] = [
     ("shrink", Signal::Shrink),
 ];
 
-/// What the event is called that stands for a request to the master with this pid.
+/// The name of the event for a request to the master with this pid.
 pub(super) fn name(master: u32, request: &str) -> String {
     format!(r"Global\prefork-{master}-{request}")
 }
@@ -33,7 +33,7 @@ pub(super) struct Controls {
 }
 
 impl Controls {
-    /// From now on `tell` hears of each request.
+    /// From now on each request calls `tell`.
     pub(super) fn listen(tell: impl Fn(Signal) + Send + 'static) -> io::Result<Self> {
         let over = object::event()?;
         let mut events = vec![over.try_clone()?];
@@ -60,7 +60,7 @@ fn wait_for_requests(events: &[OwnedHandle], tell: impl Fn(Signal)) {
 impl Drop for Controls {
     fn drop(&mut self) {
         if object::set(&self.over).is_ok() {
-            // Whether it panicked does not matter any more.
+            // A panic in it has no effect any more.
             let _ = self.thread.take().map(JoinHandle::join);
         }
     }
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_is_heard_once() {
+    fn request_arrives_once() {
         let (sender, requests) = mpsc::channel();
         let controls = Controls::listen(move |request| sender.send(request).unwrap()).unwrap();
         let name = name(std::process::id(), "reload");

@@ -1,11 +1,11 @@
-//! The job object of a fleet: what makes sure that nothing outlives it.
+//! The job object of a fleet: it ensures that nothing outlives the fleet.
 //!
-//! Windows ends the processes of such a job when nobody has it open any more. The master does, and so
-//! does each child, from the moment in which it gets its listeners until its end. After the master's
-//! death the children can drain therefore; with the last of them goes whatever they have started and
-//! left behind, and a child that had not come as far.
+//! Windows ends the processes of such a job when its last handle is closed. The master has a handle, and so
+//! has each child, from the moment in which it gets its listeners until its exit. So the children can drain
+//! after the master's death. With the last of them ends what they have started and left behind, and any
+//! child that has not got its listeners.
 //!
-//! Whoever starts a process that is to outlive the fleet says `CREATE_BREAKAWAY_FROM_JOB`.
+//! A process that is to outlive the fleet is started with `CREATE_BREAKAWAY_FROM_JOB`.
 
 use std::io;
 use std::os::windows::io::{AsHandle, AsRawHandle, BorrowedHandle, OwnedHandle};
@@ -45,7 +45,7 @@ impl Job {
         Ok(Self(job))
     }
 
-    /// Takes in a process, and all that it will start. One that has ended needs no taking in.
+    /// Puts a process into the job, and with it all that it will start. Succeeds also if it has exited.
     pub(super) fn enclose(&self, process: BorrowedHandle<'_>) -> io::Result<()> {
         // SAFETY: both handles are open for as long as they are borrowed.
         let enclosed = object::check(unsafe {
@@ -58,20 +58,20 @@ impl Job {
         }
     }
 
-    /// Has the process with this pid keep the job open until its end. It is one of ours, but need not
-    /// be the one that was [taken in](Self::enclose) when it was started: that may be a wrapper.
+    /// Gives the process with this pid a handle to the job, which its exit closes. It belongs to the fleet,
+    /// but need not be the one that was [put into the job](Self::enclose) at its start: that may be a wrapper.
     pub(super) fn entrust_to(&self, pid: u32) -> io::Result<()> {
         let access = PROCESS_DUP_HANDLE
             | PROCESS_QUERY_INFORMATION
             | PROCESS_SET_QUOTA
             | PROCESS_SYNCHRONIZE
             | PROCESS_TERMINATE;
-        // SAFETY: plain numbers; whoever is not there is not opened.
+        // SAFETY: plain numbers; opening a process that does not exist is an error.
         let process = object::owned(unsafe { OpenProcess(access, 0, pid) })?;
         if !self.contains(process.as_handle())? {
             self.enclose(process.as_handle())?;
         }
-        // Its handle is closed by its end alone: nobody there knows the number.
+        // Only its exit closes the handle: no code there knows the number.
         let mut theirs = ptr::null_mut();
         // SAFETY: all handles are open; the system writes the new one's number, which means nothing here.
         object::check(unsafe {

@@ -1,4 +1,4 @@
-//! What a child waits for beside its work: its master's end, or a request to stop.
+//! A child's end of the link to its master.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,39 +10,39 @@ use super::console;
 use super::pipe::Pipe;
 use crate::sys::LinkEvent;
 
-/// Whether this process has lost its master.
+/// Whether the master of this process is dead.
 static ORPHANED: AtomicBool = AtomicBool::new(false);
 
 pub(super) fn is_orphaned() -> bool {
     ORPHANED.load(Ordering::SeqCst)
 }
 
-/// Waits in a thread of its own; costs nothing while nothing happens.
+/// Waits for messages and requests to stop, in a thread of its own. Sleeps while nothing happens.
 #[derive(Debug)]
 pub(crate) struct MasterLink {
     channel: Channel,
 }
 
 impl MasterLink {
-    /// From now on a console's events are the master's business.
+    /// From now on this process ignores the console's events: the master handles them.
     pub(crate) fn new(channel: Channel) -> io::Result<(Self, MasterSender)> {
-        console::leave_to_master()?;
-        let voice = MasterSender(channel.voice()?);
-        Ok((Self { channel }, voice))
+        console::ignore()?;
+        let sender = MasterSender(channel.sender()?);
+        Ok((Self { channel }, sender))
     }
 
-    /// Waits for an order; at most for `timeout`, if there is one. A master that died is reported once.
+    /// Waits for an event; at most for `timeout`, if there is one. The master's death is reported once.
     pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<LinkEvent> {
-        if let Some(order) = self.next_order() {
-            return Ok(order);
+        if let Some(event) = self.next_event() {
+            return Ok(event);
         }
         if is_orphaned() {
-            // Nobody is left to give orders.
+            // There is no master to wait for.
             thread::sleep(timeout.unwrap_or(Duration::MAX));
             return Ok(LinkEvent::None);
         }
         match self.channel.receive(None, timeout) {
-            Ok(Received::Bytes) => Ok(self.next_order().unwrap_or(LinkEvent::None)),
+            Ok(Received::Bytes) => Ok(self.next_event().unwrap_or(LinkEvent::None)),
             Ok(Received::Nothing | Received::Other) => Ok(LinkEvent::None),
             Ok(Received::End) | Err(_) => {
                 ORPHANED.store(true, Ordering::SeqCst);
@@ -51,18 +51,18 @@ impl MasterLink {
         }
     }
 
-    fn next_order(&mut self) -> Option<LinkEvent> {
+    fn next_event(&mut self) -> Option<LinkEvent> {
         let line = self.channel.next_line()?;
-        Some(if line == STOP { LinkEvent::Stop } else { LinkEvent::Said(line) })
+        Some(if line == STOP { LinkEvent::Stop } else { LinkEvent::Message(line) })
     }
 }
 
-/// What a child tells its master with, from any thread.
+/// The sending half of the link, for any thread.
 #[derive(Debug)]
 pub(crate) struct MasterSender(Pipe);
 
 impl MasterSender {
-    pub(crate) fn say(&self, line: &str) -> io::Result<()> {
-        self.0.say(line)
+    pub(crate) fn send(&self, line: &str) -> io::Result<()> {
+        self.0.send(line)
     }
 }

@@ -1,4 +1,4 @@
-//! Kernel objects that one can wait for.
+//! Kernel objects to wait for.
 
 use std::io;
 use std::os::windows::io::{AsRawHandle, BorrowedHandle, FromRawHandle, OwnedHandle, RawHandle};
@@ -9,21 +9,21 @@ use windows_sys::Win32::Foundation::{HANDLE, WAIT_FAILED, WAIT_TIMEOUT};
 use windows_sys::Win32::System::Threading::{CreateEventW, INFINITE, SetEvent, WaitForMultipleObjects};
 use windows_sys::core::BOOL;
 
-/// Reads the answer of a call that leaves its error with the thread.
+/// The outcome of a call that leaves its error with the thread.
 pub(super) fn check(answer: BOOL) -> io::Result<()> {
     if answer == 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// The same for a call that makes an object and answers with no handle if it cannot.
+/// The same for a call that makes an object, and returns no handle if it cannot.
 pub(super) fn owned(handle: RawHandle) -> io::Result<OwnedHandle> {
     if handle.is_null() {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the system has just made this handle for us, and nobody else knows it.
+    // SAFETY: the system has just made this handle for this code; no other code knows it.
     Ok(unsafe { OwnedHandle::from_raw_handle(handle) })
 }
 
-/// An event without a name, which stays set until somebody resets it.
+/// An event without a name, which stays set until it is reset.
 pub(super) fn event() -> io::Result<OwnedHandle> {
     // SAFETY: no attributes and no name; the rest are plain numbers.
     owned(unsafe { CreateEventW(ptr::null(), 1, 0, ptr::null()) })
@@ -41,8 +41,8 @@ pub(super) fn set(event: &OwnedHandle) -> io::Result<()> {
     check(unsafe { SetEvent(event.as_raw_handle()) })
 }
 
-/// Waits until one of `objects`, at most 64, is signalled, and says which: the first if there are
-/// several. `None`: the time is over.
+/// Waits until one of `objects`, at most 64, is signalled, and returns its index: the first if there are
+/// several. `None` after the timeout.
 pub(super) fn wait_any(
     objects: &[BorrowedHandle<'_>],
     timeout: Option<Duration>,
@@ -53,12 +53,12 @@ pub(super) fn wait_any(
     match unsafe { WaitForMultipleObjects(count, handles.as_ptr(), 0, millis(timeout)) } {
         WAIT_TIMEOUT => Ok(None),
         WAIT_FAILED => Err(io::Error::last_os_error()),
-        // Only mutexes can be abandoned, and none is waited for: the rest is a place in the list.
+        // Only mutexes can be abandoned, and there is none: the rest is an index.
         place => Ok(usize::try_from(place).ok()),
     }
 }
 
-/// `None` waits for ever. Rounds up: waking early would mean waking twice.
+/// `None` waits for ever. Rounds up: waking too early means waking twice.
 fn millis(timeout: Option<Duration>) -> u32 {
     let Some(timeout) = timeout else { return INFINITE };
     u32::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(INFINITE).min(INFINITE - 1)
@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_object_that_is_signalled_is_named() {
+    fn first_signalled_object_is_returned() {
         let (one, other) = (event().unwrap(), event().unwrap());
         let both = [one.as_handle(), other.as_handle()];
         assert_eq!(wait_any(&both, Some(Duration::from_millis(1))).unwrap(), None);

@@ -1,8 +1,8 @@
-//! The pipe between master and child: one handle that goes both ways, like a socket pair.
+//! The pipe between master and child: one handle for both directions, like a socket pair.
 //!
-//! Made as std makes its own pipes: under a name that nobody can guess, of which there is only the
-//! one instance that we connect to ourselves. Overlapped, because on any other handle Windows lets
-//! one call at a time through: a thread that waits for words would keep the others from saying any.
+//! Made as std makes its own pipes: under a random name, with the one instance that this process connects to
+//! itself. Overlapped, because on any other handle Windows runs one call at a time: a thread that waits in a
+//! read would block every write.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
@@ -23,11 +23,12 @@ use windows_sys::Win32::System::Pipes::{
     CreateNamedPipeW, PIPE_READMODE_BYTE, PIPE_REJECT_REMOTE_CLIENTS, PIPE_TYPE_BYTE,
 };
 
-use super::{code_of, object};
+use super::errors::code_of;
+use super::object;
 
-/// Holds more than the two sides ever have to say at once.
+/// More than the two sides ever send at once.
 const CAPACITY: u32 = 64 * 1024;
-/// How long a full pipe is waited for. Its reader is then stuck, and whoever writes shall not be.
+/// How long a write waits on a full pipe. Its reader hangs then, and the writer must not.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// One end; see the [module](self).
@@ -37,7 +38,7 @@ pub(super) struct Pipe {
 }
 
 impl Pipe {
-    /// Two connected ends, neither of which a process inherits by itself.
+    /// Two connected ends, neither of which is inheritable.
     pub(super) fn pair() -> io::Result<(Self, OwnedHandle)> {
         let secret = RandomState::new().build_hasher().finish();
         let name = object::wide(&format!(r"\\.\pipe\prefork-{}-{secret:016x}", std::process::id()));
@@ -62,18 +63,18 @@ impl Pipe {
         Ok((Self { handle: ours }, opened(theirs)?))
     }
 
-    /// An end that was opened by [`pair`](Self::pair), in this process or in the one that started it.
+    /// An end that [`pair`](Self::pair) opened, in this process or in the one that started it.
     pub(super) fn new(handle: OwnedHandle) -> Self {
         Self { handle }
     }
 
-    /// The same end once more, for another thread.
+    /// Another handle to the same end, for another thread.
     pub(super) fn try_clone(&self) -> io::Result<Self> {
         Ok(Self { handle: self.handle.try_clone()? })
     }
 
-    /// Writes a line, whole.
-    pub(super) fn say(&self, line: &str) -> io::Result<()> {
+    /// Writes a whole line.
+    pub(super) fn send(&self, line: &str) -> io::Result<()> {
         self.write(format!("{line}\n").as_bytes())
     }
 
@@ -106,7 +107,7 @@ fn opened(handle: *mut std::ffi::c_void) -> io::Result<OwnedHandle> {
     if handle == INVALID_HANDLE_VALUE {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: the system has just made this handle for us, and nobody else knows it.
+    // SAFETY: the system has just made this handle for this code; no other code knows it.
     Ok(unsafe { OwnedHandle::from_raw_handle(handle) })
 }
 
@@ -116,7 +117,7 @@ fn opened(handle: *mut std::ffi::c_void) -> io::Result<OwnedHandle> {
 pub(super) struct Reader {
     pipe: Pipe,
     done: OwnedHandle,
-    /// Where the kernel writes to while a read is under way. Nothing here touches it then.
+    /// The kernel writes here while a read is under way. This code does not touch it then.
     memory: NonNull<Memory>,
     under_way: bool,
 }
@@ -126,7 +127,7 @@ struct Memory {
     bytes: [u8; 512],
 }
 
-// SAFETY: the memory belongs to this reader alone, and the kernel does not care which thread asks.
+// SAFETY: the memory belongs to this reader alone, and the kernel accepts calls from any thread.
 unsafe impl Send for Reader {}
 
 impl Reader {
@@ -146,7 +147,7 @@ impl Reader {
         self.done.as_handle()
     }
 
-    /// Begins a read, unless one is under way. `false`: the other side is gone.
+    /// Begins a read, unless one is under way. `false`: the other side has closed its end.
     pub(super) fn begin(&mut self) -> io::Result<bool> {
         if self.under_way {
             return Ok(true);
@@ -174,7 +175,7 @@ impl Reader {
         Ok(true)
     }
 
-    /// Takes what the read has brought, and waits for it if need be. `None`: the other side is gone.
+    /// Takes the result of the read, and waits for it if need be. `None`: the other side has closed its end.
     pub(super) fn end(&mut self) -> io::Result<Option<&[u8]>> {
         if !self.under_way {
             return Ok(Some(&[]));
@@ -182,7 +183,7 @@ impl Reader {
         let memory = self.memory.as_ptr();
         let mut length = 0;
         // SAFETY: the operation was begun on this handle; the call waits for its end, so that
-        // afterwards the memory is ours again, whatever the outcome.
+        // afterwards the memory belongs to this code again, whatever the outcome.
         let ended = unsafe {
             GetOverlappedResult(
                 self.pipe.handle.as_raw_handle(),
@@ -196,7 +197,7 @@ impl Reader {
         match ended {
             Ok(()) => {
                 let length = usize::try_from(length).map_err(io::Error::other)?;
-                // SAFETY: no read is under way, so nobody else touches the memory.
+                // SAFETY: no read is under way, so the kernel does not touch the memory.
                 Ok(unsafe { &(*memory).bytes }.get(..length))
             }
             Err(error) if is_end(&error) => Ok(None),

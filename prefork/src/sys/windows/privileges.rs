@@ -1,15 +1,11 @@
-//! Users, limits and places are other things on Windows: no child takes any on, and a master refuses
-//! the options.
+//! Privileges that Windows lacks or that differ there: a master refuses the options.
 
 use std::io;
 
-use socket2::Socket;
-
-use crate::privileges::{Identity, LandlockPaths};
-use crate::sys::Account;
+use crate::sys::{Account, Identity, LandlockPaths};
 
 fn unsupported<T>() -> io::Result<T> {
-    Err(io::Error::new(io::ErrorKind::Unsupported, "Windows knows nothing of the kind"))
+    Err(io::Error::new(io::ErrorKind::Unsupported, "Windows cannot do that"))
 }
 
 pub(crate) fn find_user(_user: &str) -> io::Result<Option<Account>> {
@@ -28,7 +24,7 @@ pub(crate) fn check_may_change_user() -> io::Result<()> {
     unsupported()
 }
 
-pub(crate) fn assume(_identity: &Identity) -> io::Result<()> {
+pub(crate) fn change_user(_identity: &Identity) -> io::Result<()> {
     unsupported()
 }
 
@@ -52,7 +48,7 @@ pub(crate) fn check_no_new_privs() -> io::Result<()> {
     unsupported()
 }
 
-pub(crate) fn refuse_new_privileges() -> io::Result<()> {
+pub(crate) fn set_no_new_privs() -> io::Result<()> {
     unsupported()
 }
 
@@ -70,14 +66,4 @@ pub(crate) fn allowed_cpus() -> io::Result<Vec<usize>> {
 
 pub(crate) fn pin_to_cpu(_cpu: usize) -> io::Result<()> {
     unsupported()
-}
-
-/// No slot has a socket of its own.
-pub(crate) fn prefer_cpu(_socket: &Socket, _cpu: Option<usize>) -> io::Result<()> {
-    Ok(())
-}
-
-/// Nothing is taken on that would be one thread's.
-pub(crate) fn other_threads() -> usize {
-    0
 }

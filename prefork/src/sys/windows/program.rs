@@ -11,10 +11,10 @@ use socket2::Socket;
 use windows_sys::Win32::System::Threading::CREATE_NEW_PROCESS_GROUP;
 
 use super::Channel;
-use crate::sys::MARKER;
+use crate::sys::{Inheritance, MARKER};
 
-/// The executable that children run, and its arguments. Windows lets nobody write to or delete a file
-/// that runs, so its name is enough; it can be renamed, and another put in its place.
+/// The executable that children run, and its arguments. Windows allows no process to write to or delete a
+/// running file, so its path is enough. The file can be renamed, and another put in its place.
 #[derive(Debug)]
 pub(crate) struct Program {
     path: PathBuf,
@@ -22,12 +22,12 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    /// The program that runs now.
+    /// The running program.
     pub(crate) fn current() -> io::Result<Self> {
         Ok(Self { path: env::current_exe()?, arguments: env::args_os().skip(1).collect() })
     }
 
-    /// The program that its name means now, to be run with the same arguments.
+    /// The program that is at its path now, to be run with the same arguments.
     pub(crate) fn afresh(&self) -> io::Result<Self> {
         if !self.path.metadata()?.is_file() {
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, "it is not an executable file"));
@@ -35,7 +35,7 @@ impl Program {
         Ok(Self { path: self.path.clone(), arguments: self.arguments.clone() })
     }
 
-    /// Under which name it is looked up.
+    /// The path at which it is looked up.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -51,11 +51,16 @@ impl Program {
         command
     }
 
-    /// A process cannot become another program here.
+    /// Unsupported: a process cannot become another program here.
     pub(crate) fn exec(&self, _text: &str, _listeners: &[&Socket], _channels: &[&Channel]) -> io::Error {
         io::Error::new(
             io::ErrorKind::Unsupported,
             "Windows cannot put another program into a running process",
         )
     }
+}
+
+/// Nothing: a process cannot become another program here.
+pub(crate) fn inheritance() -> io::Result<Option<Inheritance>> {
+    Ok(None)
 }

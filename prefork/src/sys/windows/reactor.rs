@@ -1,6 +1,5 @@
-//! The master's one place to wait: a queue that threads fill. One thread sits beside each child, one
-//! waits for requests, and the system brings its own for what a console has to tell. None of them
-//! decides anything.
+//! The master's event loop: a queue that threads fill. There is one thread for each child and one for
+//! requests, and the system starts threads for the console's events. None of them decides anything.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,8 +13,8 @@ use std::time::Duration;
 
 use socket2::Socket;
 
-use super::attendant::{self, Report};
 use super::channel::{Channel, HANDED, REFUSED, STOP, WANTED};
+use super::child_thread::{self, Report};
 use super::controls::Controls;
 use super::job::Job;
 use super::pipe::Pipe;
@@ -35,20 +34,20 @@ pub(crate) struct Reactor<K: Ord + Copy> {
 #[derive(Debug)]
 struct Process {
     child: Child,
-    /// `None` once the child has hung up.
-    voice: Option<Pipe>,
+    /// `None` once the child has closed its end.
+    sender: Option<Pipe>,
     /// What the child is to get, until it has it.
     listeners: Vec<Socket>,
     handed_over: bool,
 }
 
 impl Process {
-    /// Says a line. One that has hung up does not hear it.
-    fn say(&self, line: &str) -> io::Result<()> {
-        self.voice.as_ref().map_or(Ok(()), |voice| voice.say(line))
+    /// Sends a line. Does nothing if the child has closed its end.
+    fn send(&self, line: &str) -> io::Result<()> {
+        self.sender.as_ref().map_or(Ok(()), |sender| sender.send(line))
     }
 
-    /// Gives the child its listeners, and the job to keep; `pid` is what it says of itself.
+    /// Gives the child its listeners, and a handle to the job; `pid` is the one that it has sent.
     fn hand_over(&self, pid: &str, job: &Job) -> io::Result<()> {
         let pid = pid.parse().map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "not a pid"))?;
         job.entrust_to(pid)?;
@@ -57,10 +56,10 @@ impl Process {
             line.push(' ');
             line.push_str(&socket::export(listener, pid)?);
         }
-        self.say(&line)
+        self.send(&line)
     }
 
-    /// Kills it and waits for its end.
+    /// Kills it and waits for its exit.
     fn destroy(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -68,11 +67,11 @@ impl Process {
 }
 
 impl<K: Ord + Copy + Send + 'static> Reactor<K> {
-    /// Takes over the requests that a master answers.
+    /// Takes over the requests that a master handles.
     pub(crate) fn new() -> io::Result<Self> {
         let (sender, events) = mpsc::channel();
         let tell = |sender: Sender<Report<K>>| move |signal| drop(sender.send(Report::Signal(signal)));
-        // In a sandbox that forbids them, the console is left.
+        // A sandbox may forbid the events; the console remains.
         let controls = Controls::listen(tell(sender.clone())).ok();
         console::listen(tell(sender.clone()))?;
         Ok(Self { events, sender, children: BTreeMap::new(), job: Job::new()?, _controls: controls })
@@ -85,35 +84,35 @@ impl<K: Ord + Copy + Send + 'static> Reactor<K> {
         Ok(Waker { wake: Arc::new(move || drop(sender.send(Report::Woken))) })
     }
 
-    /// There is never another program's child to take over.
+    /// Unsupported: no program runs in this process before this one.
     pub(crate) fn adopt(&mut self, _key: K, _pid: u32, _channel: Option<Channel>) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// Nor anything that happened to one meanwhile.
+    /// Nothing: no program runs in this process before this one.
     pub(crate) fn catch_up(&mut self) -> io::Result<Vec<ProcessEvent<K>>> {
         Ok(Vec::new())
     }
 
-    /// Channels are for a program that takes over; none does.
+    /// None: no other program takes the channels over.
     pub(crate) fn channel(&self, _key: K) -> Option<&Channel> {
         None
     }
 
-    /// Starts a child with `greeting` waiting on its standard input, and `listeners` ready for when it
-    /// asks. A `producer` turns the finished command into a process. TlsSecrets do not pass. Returns its pid.
+    /// Starts a child with `handshake` waiting on its standard input, and `listeners` ready for when it asks.
+    /// A `producer` turns the finished command into a process. Secrets are not passed. Returns its pid.
     pub(crate) fn spawn(
         &mut self,
         key: K,
         mut command: Command,
         producer: Option<&Producer<'_>>,
-        greeting: &str,
+        handshake: &str,
         listeners: &[&Socket],
         _secrets: &str,
     ) -> io::Result<u32> {
         let (channel, theirs) = Channel::pair()?;
-        let voice = channel.voice()?;
-        voice.say(greeting)?;
+        let sender = channel.sender()?;
+        sender.send(handshake)?;
         let listeners = listeners.iter().map(|listener| listener.try_clone()).collect::<io::Result<_>>()?;
         command.stdin(theirs.try_clone()?);
         let child = match producer {
@@ -122,10 +121,10 @@ impl<K: Ord + Copy + Send + 'static> Reactor<K> {
         };
         drop(theirs);
         let pid = child.id();
-        let mut process = Process { child, voice: Some(voice), listeners, handed_over: false };
+        let mut process = Process { child, sender: Some(sender), listeners, handed_over: false };
         let enclosed = self.job.enclose(process.child.as_handle());
         let handle = enclosed.and_then(|()| process.child.as_handle().try_clone_to_owned());
-        match handle.and_then(|handle| attendant::start(key, channel, handle, self.sender.clone())) {
+        match handle.and_then(|handle| child_thread::start(key, channel, handle, self.sender.clone())) {
             Ok(()) => {
                 self.children.insert(key, process);
                 Ok(pid)
@@ -137,16 +136,16 @@ impl<K: Ord + Copy + Send + 'static> Reactor<K> {
         }
     }
 
-    /// Says a line to a child. One that has hung up does not hear it.
-    pub(crate) fn say(&mut self, key: K, line: &str) -> io::Result<()> {
-        self.children.get(&key).map_or(Ok(()), |process| process.say(line))
+    /// Sends a line to a child. Does nothing if the child has closed its end.
+    pub(crate) fn send(&mut self, key: K, line: &str) -> io::Result<()> {
+        self.children.get(&key).map_or(Ok(()), |process| process.send(line))
     }
 
-    /// Asks a child to stop. One that has not come for its listeners serves nobody, and may never
-    /// listen: it is ended, as by a signal that nothing catches yet.
+    /// Asks a child to stop. One that has not asked for its listeners serves no connection, and may never read
+    /// the message: it is ended, as by a signal that nothing catches yet.
     pub(crate) fn terminate(&mut self, key: K) -> io::Result<()> {
         let Some(process) = self.children.get_mut(&key) else { return Ok(()) };
-        process.say(STOP)?;
+        process.send(STOP)?;
         if process.handed_over { Ok(()) } else { process.child.kill() }
     }
 
@@ -157,7 +156,7 @@ impl<K: Ord + Copy + Send + 'static> Reactor<K> {
 
     /// Waits until something happens, or for `timeout`. May return nothing.
     pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<Vec<ProcessEvent<K>>> {
-        // The queue has always a sender: our own.
+        // The queue always has a sender: this reactor's.
         let first = match timeout {
             Some(timeout) => self.events.recv_timeout(timeout).ok(),
             None => self.events.recv().ok(),
@@ -180,17 +179,17 @@ impl<K: Ord + Copy + Send + 'static> Reactor<K> {
                     None
                 }
                 None => {
-                    self.let_go_of_listeners(key);
-                    Some(ProcessEvent::Said(key, line))
+                    self.drop_listeners(key);
+                    Some(ProcessEvent::Message(key, line))
                 }
             },
             Report::HungUp(key) => {
                 if let Some(process) = self.children.get_mut(&key) {
-                    process.voice = None;
+                    process.sender = None;
                 }
                 Some(ProcessEvent::HungUp(key))
             }
-            Report::Ended(key) => match self.children.remove(&key) {
+            Report::Exited(key) => match self.children.remove(&key) {
                 Some(mut process) => Some(ProcessEvent::Exited(key, process.child.wait()?)),
                 None => None,
             },
@@ -204,13 +203,13 @@ impl<K: Ord + Copy> Reactor<K> {
         let Some(process) = self.children.get_mut(&key) else { return };
         process.handed_over = true;
         if let Err(error) = process.hand_over(pid, &self.job) {
-            // The child reports it. If it cannot even be told, it has its end of the pipe closed.
-            let _ = process.say(&format!("{REFUSED}: {error}"));
+            // The child reports it. A failure to send means that the child has closed its end.
+            let _ = process.send(&format!("{REFUSED}: {error}"));
         }
     }
 
-    /// Once a child that was answered says more, it has opened what it got.
-    fn let_go_of_listeners(&mut self, key: K) {
+    /// A child that sends a message after the answer has opened its listeners.
+    fn drop_listeners(&mut self, key: K) {
         if let Some(process) = self.children.get_mut(&key).filter(|process| process.handed_over) {
             process.listeners.clear();
         }
@@ -218,12 +217,12 @@ impl<K: Ord + Copy> Reactor<K> {
 }
 
 impl<K: Ord + Copy> Drop for Reactor<K> {
-    /// Whatever the reason, a panic included: no child stays behind.
+    /// Leaves no child behind, also after a panic.
     fn drop(&mut self) {
         for process in self.children.values_mut() {
             process.destroy();
         }
-        console::forget();
+        console::restore();
     }
 }
 
@@ -245,7 +244,7 @@ impl fmt::Debug for Waker {
     }
 }
 
-/// Starts a thread. No signal is any thread's here.
+/// Starts a thread. There are no signals to block here.
 pub(crate) fn spawn_thread(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
     thread::Builder::new().name(name.to_owned()).spawn(body).map(drop)
 }

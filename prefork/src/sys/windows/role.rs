@@ -1,4 +1,4 @@
-//! Master or child: how a process finds out, and how a child takes its handshake.
+//! Whether this process is a child, and how a child takes its handshake.
 
 use std::env;
 use std::fs::File;
@@ -14,11 +14,11 @@ use super::pipe::Pipe;
 use super::{Channel, object};
 use crate::sys::MARKER;
 
-/// Whether a handshake, which begins with `greeting`, waits on standard input. Consumes nothing, and waits for nothing: the master
-/// writes the greeting before it starts the child, so it is there or it never will be.
+/// Whether a handshake, which begins with `greeting`, waits on standard input. Consumes nothing: the master writes the handshake before it
+/// starts the child, so it is there from the beginning.
 ///
-/// Windows makes it wait for a thread that reads from standard input at that moment, if that is a
-/// pipe: a program that does so should ask for its role first.
+/// It blocks while another thread reads from standard input, if that is a pipe: a program that reads there
+/// should ask for its role first.
 pub(crate) fn handshake_is_waiting(greeting: &str) -> bool {
     let mut start = vec![0_u8; greeting.len()];
     let Ok(size) = u32::try_from(start.len()) else { return false };
@@ -37,8 +37,8 @@ pub(crate) fn handshake_is_waiting(greeting: &str) -> bool {
     peeked != 0 && seen == size && start == greeting.as_bytes()
 }
 
-/// Runs `start` with `handshake` as this process's own standard input: a producer that wraps the command
-/// in another cannot move its standard input, but what it starts inherits ours.
+/// Runs `start` with `handshake` as this process's own standard input: a producer that wraps the command in
+/// another cannot move its standard input, but what it starts inherits the master's.
 pub(super) fn with_stdin<T>(handshake: &OwnedHandle, start: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     let before = io::stdin().as_raw_handle();
     set_stdin(handshake.as_raw_handle())?;
@@ -47,16 +47,16 @@ pub(super) fn with_stdin<T>(handshake: &OwnedHandle, start: impl FnOnce() -> io:
     started
 }
 
-/// Whoever calls this keeps `handle` open for as long as it is standard input.
+/// The caller keeps `handle` open while it is standard input.
 fn set_stdin(handle: RawHandle) -> io::Result<()> {
-    // SAFETY: it only replaces a number; the one that was there before stays open.
+    // SAFETY: it only replaces a number; the previous handle stays open.
     object::check(unsafe { SetStdHandle(STD_INPUT_HANDLE, handle) })
 }
 
-/// Takes the handshake off standard input, puts the null device there instead, and removes the marker.
-/// Afterwards no process that this one starts has a trace of its role. Call it once, in a process
+/// Takes the handshake off standard input, replaces standard input by the null device, and removes the
+/// marker. Afterwards no process that this one starts has a trace of its role. Call it once, in a process
 /// whose [`role`](crate::sys::role) is child.
-pub(crate) fn adopt() -> io::Result<Channel> {
+pub(crate) fn take_handshake() -> io::Result<Channel> {
     let handshake = io::stdin().as_raw_handle();
     let null = File::open("NUL")?;
     // SAFETY: both are open; only flags change: standard input is inherited, the handshake is not.
@@ -64,11 +64,11 @@ pub(crate) fn adopt() -> io::Result<Channel> {
         object::check(SetHandleInformation(handshake, HANDLE_FLAG_INHERIT, 0))?;
         object::check(SetHandleInformation(null.as_raw_handle(), HANDLE_FLAG_INHERIT, HANDLE_FLAG_INHERIT))?;
     }
-    // Standard input has it now, for the rest of the process's life.
+    // It stays open as standard input for the rest of the process's life.
     set_stdin(null.into_raw_handle())?;
-    // SAFETY: the handle is open, and was standard input's only: since that is another one, ours.
+    // SAFETY: the handle is open. Only standard input used it, which is another handle now.
     let handshake = unsafe { OwnedHandle::from_raw_handle(handshake) };
-    // SAFETY: on Windows it always is, says its documentation: the system guards the environment.
+    // SAFETY: always safe on Windows, according to its documentation.
     unsafe { env::remove_var(MARKER) };
     Channel::new(Pipe::new(handshake))
 }

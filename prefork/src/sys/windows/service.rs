@@ -1,19 +1,12 @@
-//! There is no service manager here that is told anything over a socket.
+//! Windows has no service manager that takes notifications or passes sockets.
 
 use std::io;
 use std::time::Duration;
 
-use socket2::Socket;
-
 use crate::sys::{Activated, Notice};
 
-/// Nor one that opens sockets.
 pub(crate) fn activated() -> io::Result<Vec<Activated>> {
     Ok(Vec::new())
-}
-
-pub(crate) fn unix_name(_socket: &Socket) -> io::Result<String> {
-    Err(io::ErrorKind::Unsupported.into())
 }
 
 pub(crate) fn is_managed() -> bool {

@@ -1,4 +1,4 @@
-//! Calls on sockets that std does not make.
+//! Socket calls that std and socket2 do not have.
 
 use std::io;
 use std::os::windows::io::{AsRawSocket, FromRawSocket, RawSocket};
@@ -12,11 +12,11 @@ use windows_sys::Win32::Networking::WinSock::{
 };
 use windows_sys::Win32::System::IO::CancelIoEx;
 
-/// A socket, described for another process. The type has no padding: every byte of it means something.
+/// The size of a socket's description for another process. The type has no padding.
 const DESCRIPTION: usize = size_of::<WSAPROTOCOL_INFOW>();
 
-/// Describes `listener` so that the process with this pid, and no other, can open it too. It has to
-/// be kept open until that has happened.
+/// Describes `listener` so that the process with this pid, and no other, can open it too. The listener has
+/// to stay open until then.
 pub(super) fn export(listener: &Socket, pid: u32) -> io::Result<String> {
     let mut description = WSAPROTOCOL_INFOW::default();
     // SAFETY: the socket is open for as long as it is borrowed; the system fills the description.
@@ -31,7 +31,8 @@ pub(super) fn export(listener: &Socket, pid: u32) -> io::Result<String> {
 
 /// Opens a socket that another process has described for this one.
 pub(super) fn import(text: &str) -> io::Result<Socket> {
-    let broken = || io::Error::new(io::ErrorKind::InvalidData, "the master sent a socket that is none");
+    let broken =
+        || io::Error::new(io::ErrorKind::InvalidData, "the master sent something that is not a socket");
     let bytes: [u8; DESCRIPTION] =
         from_hex(text).and_then(|bytes| bytes.try_into().ok()).ok_or_else(broken)?;
     // SAFETY: same size, and the type is made of integers: every byte pattern is one.
@@ -39,13 +40,13 @@ pub(super) fn import(text: &str) -> io::Result<Socket> {
     start()?;
     let flags = WSA_FLAG_OVERLAPPED | WSA_FLAG_NO_HANDLE_INHERIT;
     let (any, from) = (FROM_PROTOCOL_INFO, &raw const description);
-    // SAFETY: the description outlives the call, which checks what it says.
+    // SAFETY: the description outlives the call, which checks its content.
     let socket = unsafe { WSASocketW(any, any, any, from, 0, flags) };
     if socket == INVALID_SOCKET {
         return Err(last_error());
     }
     let socket = RawSocket::try_from(socket).map_err(io::Error::other)?;
-    // SAFETY: the system has just made this socket for us, and nobody else knows it.
+    // SAFETY: the system has just made this socket for this code; no other code knows it.
     Ok(unsafe { Socket::from_raw_socket(socket) })
 }
 
@@ -59,14 +60,14 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
     text.as_bytes().chunks(2).map(byte).collect()
 }
 
-/// Closes a listener that no process is to accept from any more. Others have it open still, so the
-/// socket itself is told to refuse connections; what has come in is served.
+/// Closes a listener that no process is to accept from any more. Other processes still have it open, so the
+/// socket itself is made to refuse connections; connections already queued are served.
 pub(crate) fn close_for_all(listener: Socket) {
     refuse(&listener);
 }
 
-/// Has the socket refuse new connections, whoever else has it open. A system that does not know how
-/// goes on as before: the drain is then as short as its clients let it be.
+/// Makes the socket refuse new connections, in every process. A system without the option goes on as
+/// before: how long the drain takes is then up to the clients.
 pub(super) fn refuse(listener: &Socket) {
     let (Ok(socket), Ok(option)) = (number(listener), i32::try_from(SO_PAUSE_ACCEPT)) else { return };
     let yes = 1_i32.to_ne_bytes();
@@ -74,20 +75,20 @@ pub(super) fn refuse(listener: &Socket) {
     unsafe { setsockopt(socket, SOL_SOCKET, option, yes.as_ptr(), 4) };
 }
 
-/// Makes threads of this process that sit in `accept` on this socket return from there with an error.
+/// Makes threads of this process that are in `accept` on this socket return with an error.
 pub(super) fn cancel_accepts(listener: &Socket) {
     let Ok(socket) = number(listener) else { return };
-    // SAFETY: a socket is a handle, open for as long as it is borrowed. If nobody waits on it, the
-    // call finds nothing to cancel.
+    // SAFETY: a socket is a handle, open for as long as it is borrowed. If no thread waits on it, there is
+    // nothing to cancel.
     unsafe { CancelIoEx(socket as _, std::ptr::null()) };
 }
 
-/// The socket as the system's calls take it.
+/// The socket in the type that the system's calls take.
 fn number(listener: &Socket) -> io::Result<SOCKET> {
     SOCKET::try_from(listener.as_raw_socket()).map_err(io::Error::other)
 }
 
-/// The library wants to be told that it is used. std does so, but only with the first socket of its own.
+/// Initialises the library. std does so too, but only with its own first socket.
 fn start() -> io::Result<()> {
     static STARTED: OnceLock<i32> = OnceLock::new();
     let answer = *STARTED.get_or_init(|| {
@@ -108,7 +109,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_no_socket_is_refused() {
+    fn invalid_description_is_refused() {
         assert_eq!(import("").unwrap_err().kind(), io::ErrorKind::InvalidData);
         assert_eq!(import(&"xy".repeat(DESCRIPTION)).unwrap_err().kind(), io::ErrorKind::InvalidData);
         assert!(import(&"00".repeat(DESCRIPTION)).is_err());

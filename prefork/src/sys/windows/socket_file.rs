@@ -1,4 +1,4 @@
-//! Unix sockets, of which std knows none here.
+//! Unix sockets, which the standard library does not have here.
 
 use std::io;
 use std::path::Path;
@@ -7,7 +7,7 @@ use socket2::Socket;
 
 use crate::sys::SocketFileOptions;
 
-/// There are none.
+/// Never made: there are no Unix sockets.
 #[derive(Debug)]
 pub(crate) enum SocketFile {}
 
@@ -21,7 +21,7 @@ impl SocketFile {
     }
 }
 
-/// What the standard library has not: a value of this type does not exist here.
+/// In place of the standard library's type. It has no value.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum UnixListener {}
@@ -36,7 +36,11 @@ pub(crate) fn into_unix_listener(_socket: Socket) -> io::Result<UnixListener> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// What tokio has not: a value of this type does not exist here.
+pub(crate) fn unix_name(_socket: &Socket) -> io::Result<String> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// In place of tokio's type. It has no value.
 #[cfg(feature = "tokio")]
 #[derive(Debug)]
 #[allow(dead_code, reason = "only systems with such listeners make one")]

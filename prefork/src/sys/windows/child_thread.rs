@@ -1,4 +1,4 @@
-//! The master's thread beside each child: waits for its words and its end.
+//! The master's thread for each child: waits for its messages and its exit.
 
 use std::io;
 use std::os::windows::io::{AsHandle, OwnedHandle};
@@ -15,20 +15,20 @@ use crate::sys::Signal;
 pub(super) enum Report<K> {
     /// A request to the master.
     Signal(Signal),
-    /// A line that a child said.
+    /// A line from a child.
     Line(K, String),
-    /// A child has closed its end of the handshake.
+    /// A child has closed its end of the channel.
     HungUp(K),
-    /// A child has ended; its status waits.
-    Ended(K),
-    /// Somebody wants the reactor to return.
+    /// A child has exited; its status can be taken.
+    Exited(K),
+    /// A waker wants the reactor to return.
     Woken,
 }
 
-/// There can be thousands, and none calls anything deep.
+/// Small, because there can be thousands; none calls anything deep.
 const STACK: usize = 128 * 1024;
 
-/// Attends to the child that `process` is. Ends when it has ended.
+/// Starts the thread for the child whose process is `process`. The thread ends after the child's exit.
 pub(super) fn start<K: Copy + Send + 'static>(
     key: K,
     channel: Channel,
@@ -36,14 +36,14 @@ pub(super) fn start<K: Copy + Send + 'static>(
     events: Sender<Report<K>>,
 ) -> io::Result<()> {
     thread::Builder::new()
-        .name("prefork-attend".to_owned())
+        .name("prefork-child".to_owned())
         .stack_size(STACK)
-        .spawn(move || attend(key, channel, &process, &events))?;
+        .spawn(move || report(key, channel, &process, &events))?;
     Ok(())
 }
 
-// A reactor that is gone does not hear; then the child is about to be gone as well.
-fn attend<K: Copy>(key: K, mut channel: Channel, process: &OwnedHandle, events: &Sender<Report<K>>) {
+// Sending fails once the reactor is dropped; it then kills the child.
+fn report<K: Copy>(key: K, mut channel: Channel, process: &OwnedHandle, events: &Sender<Report<K>>) {
     let pass_on = |channel: &mut Channel| {
         while let Some(line) = channel.next_line() {
             let _ = events.send(Report::Line(key, line));
@@ -54,7 +54,7 @@ fn attend<K: Copy>(key: K, mut channel: Channel, process: &OwnedHandle, events: 
             Ok(Received::Bytes) => pass_on(&mut channel),
             Ok(Received::Nothing) => {}
             Ok(Received::Other) => {
-                // Words before ends: a child that says something and exits has said it.
+                // Messages come before exits: a child may send one and exit.
                 while let Ok(Received::Bytes) = channel.receive(None, Some(Duration::ZERO)) {
                     pass_on(&mut channel);
                 }
@@ -63,11 +63,11 @@ fn attend<K: Copy>(key: K, mut channel: Channel, process: &OwnedHandle, events: 
             Ok(Received::End) | Err(_) => {
                 drop(channel);
                 let _ = events.send(Report::HungUp(key));
-                // Should waiting fail, the reactor waits for the end itself.
+                // If waiting fails, the reactor waits for the exit itself.
                 let _ = object::wait_any(&[process.as_handle()], None);
                 break;
             }
         }
     }
-    let _ = events.send(Report::Ended(key));
+    let _ = events.send(Report::Exited(key));
 }

@@ -1,4 +1,4 @@
-//! What `filter.rs` offers, where there are no such programs.
+//! Steering of new connections, which these systems lack.
 
 use std::io;
 
@@ -8,6 +8,7 @@ pub(crate) fn steer(_socket: &Socket, _targets: &[usize]) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// Does nothing: nothing was steered.
 pub(crate) fn unsteer(_socket: &Socket) -> io::Result<()> {
     Ok(())
 }

@@ -1,17 +1,17 @@
-//! Classic BPF programs on listening sockets: which of a group gets a new connection, and whether
-//! there are to be any. `filter_portable.rs` has the same names for the other Unixes.
+//! Classic BPF programs on listening sockets: which socket of a group gets a new connection, and whether
+//! there are any new connections.
 
 use std::io;
 
 use nix::libc;
 use socket2::Socket;
 
-use super::linux::{set_option, unless};
+use super::listener::set_option;
 
 /// The kernel refuses longer programs (`BPF_MAXINSNS`).
 const MAX_INSTRUCTIONS: usize = 4096;
 
-/// Has the kernel pick one of `targets` at random for each new connection to the reuseport group
+/// Makes the kernel pick one of `targets` at random for each new connection to the reuseport group
 /// that `socket` is in. Targets are places in the group, in the order of joining. Needs no privilege.
 ///
 /// # Errors
@@ -55,22 +55,25 @@ fn steering_program(targets: &[usize]) -> io::Result<Vec<libc::sock_filter>> {
     Ok(program)
 }
 
-/// Has the kernel spread new connections over the whole group again.
+/// Makes the kernel spread new connections over the whole group again.
 pub(crate) fn unsteer(socket: &Socket) -> io::Result<()> {
-    // ENOENT: there was no program.
-    unless(libc::ENOENT, set_option(socket, libc::SOL_SOCKET, libc::SO_DETACH_REUSEPORT_BPF, &0_i32))
+    match set_option(socket, libc::SOL_SOCKET, libc::SO_DETACH_REUSEPORT_BPF, &0_i32) {
+        // There was no program.
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+        detached => detached,
+    }
 }
 
-/// Lets nobody connect to the socket any more: the first segment of every handshake is dropped, so that
-/// its sender tries again, and is refused once the socket is closed. What has queued can be accepted.
+/// Stops new connections to the socket: the kernel drops the first segment of every handshake. The client
+/// repeats it, and is refused once the socket is closed. Queued connections can still be accepted.
 ///
-/// Recent kernels (6.18.44 is one) let only a process with CAP_NET_ADMIN filter segments of TCP. Without
-/// that the queue is made as short as can be: those segments are then dropped while anybody waits.
+/// Recent kernels (such as 6.18.44) let only a process with CAP_NET_ADMIN filter TCP segments. Without it
+/// the queue gets the least length: the kernel then drops those segments while a connection is queued.
 pub(crate) fn refuse_connections(listener: &Socket) -> io::Result<()> {
     drop_handshakes(listener).or_else(|_| listener.listen(0))
 }
 
-/// Handshakes that have begun come to their end.
+/// Drops the first segment of every handshake. A handshake that has begun completes.
 ///
 /// `if flags & (SYN | ACK) == SYN return 0`, of the TCP header with which the kernel's data begins here.
 fn drop_handshakes(listener: &Socket) -> io::Result<()> {
@@ -87,7 +90,7 @@ fn drop_handshakes(listener: &Socket) -> io::Result<()> {
     attach(listener, libc::SO_ATTACH_FILTER, &mut program)
 }
 
-/// One instruction; `skip` is how many to skip if a comparison fails.
+/// One instruction; `skip` is the number of instructions to skip if a comparison fails.
 fn instruction(code: u32, skip: u8, k: u32) -> libc::sock_filter {
     // Every opcode fits: they are built from bytes.
     libc::sock_filter { code: u16::try_from(code).unwrap_or_default(), jt: 0, jf: skip, k }
@@ -151,13 +154,14 @@ mod tests {
         unsteer(&socket).unwrap();
     }
 
-    /// A listener for whom one connection waits after `shut`, and whoever comes later.
-    fn outcome_of_coming_late(addr: &str, shut: impl Fn(&Socket) -> io::Result<()>) -> Option<ErrorKind> {
+    /// Queues one connection, calls `refuse`, checks that the connection can still be accepted, and returns
+    /// the error of a later client.
+    fn error_of_late_client(addr: &str, refuse: impl Fn(&Socket) -> io::Result<()>) -> Option<ErrorKind> {
         let listener = TcpListener::bind(addr).unwrap();
         let addr = listener.local_addr().unwrap();
         let mut early = TcpStream::connect(addr).unwrap();
         let listener = Socket::from(listener);
-        shut(&listener).ok()?;
+        refuse(&listener).ok()?;
         let late = connect(addr).unwrap_err().kind();
         early.write_all(b"early").unwrap();
         let mut received = [0; 5];
@@ -166,20 +170,17 @@ mod tests {
         Some(late)
     }
 
-    /// Less time than a segment that was dropped takes to come again.
+    /// Waits for less time than a client takes to repeat a segment that was dropped.
     fn connect(addr: SocketAddr) -> io::Result<TcpStream> {
         TcpStream::connect_timeout(&addr, Duration::from_millis(300))
     }
 
     #[test]
-    fn who_comes_late_is_kept_waiting_and_who_has_queued_is_served() {
+    fn late_client_times_out_and_queued_connection_is_accepted() {
         for addr in ["127.0.0.1:0", "[::1]:0"].into_iter().filter(|addr| TcpListener::bind(addr).is_ok()) {
-            assert_eq!(outcome_of_coming_late(addr, refuse_connections), Some(ErrorKind::TimedOut));
-            assert_eq!(
-                outcome_of_coming_late(addr, |listener| listener.listen(0)),
-                Some(ErrorKind::TimedOut)
-            );
-            match outcome_of_coming_late(addr, drop_handshakes) {
+            assert_eq!(error_of_late_client(addr, refuse_connections), Some(ErrorKind::TimedOut));
+            assert_eq!(error_of_late_client(addr, |listener| listener.listen(0)), Some(ErrorKind::TimedOut));
+            match error_of_late_client(addr, drop_handshakes) {
                 Some(kind) => assert_eq!(kind, ErrorKind::TimedOut),
                 None => eprintln!("skipped: this process may not filter what it receives"),
             }
@@ -187,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_lets_nobody_in_even_where_nobody_waits() {
+    fn filter_stops_connections_also_with_an_empty_queue() {
         let listener = Socket::from(TcpListener::bind("127.0.0.1:0").unwrap());
         if drop_handshakes(&listener).is_err() {
             return eprintln!("skipped: this process may not filter what it receives");

@@ -1,0 +1,31 @@
+//! Options of listening sockets, most of which these systems lack.
+
+use std::io;
+use std::os::fd::RawFd;
+use std::time::Duration;
+
+use socket2::Socket;
+
+/// Whether a socket that is bound can still let others listen on its address.
+pub(crate) const JOINS_GROUPS_LATE: bool = false;
+
+/// What to do where the system refuses an address to this user.
+pub(crate) const ADDRESS_DENIED_HINT: &str = "ports below 1024 need root: choose a higher port";
+
+pub(crate) fn set_defer_accept(_socket: &Socket, _limit: Duration) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(crate) fn set_fast_open(_socket: &Socket, _queue: u32) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Does nothing: it is a hint.
+pub(crate) fn prefer_cpu(_socket: &Socket, _cpu: Option<usize>) -> io::Result<()> {
+    Ok(())
+}
+
+/// Unknown, so no queue is waited for.
+pub(in crate::sys) fn queue_length(_listener: RawFd) -> io::Result<u32> {
+    Err(io::ErrorKind::Unsupported.into())
+}

@@ -1,0 +1,27 @@
+//! This process, of which these systems tell little.
+
+use std::io;
+
+use nix::sys::resource::{UsageWho, getrusage};
+
+/// Unknown: false is the safe answer.
+pub(in crate::sys) fn is_single_threaded() -> bool {
+    false
+}
+
+/// Unknown. Users and limits belong to the whole process, so 0 is safe.
+pub(crate) fn other_threads() -> usize {
+    0
+}
+
+/// Unknown: the core dump has it.
+pub(crate) fn threads() -> Vec<String> {
+    Vec::new()
+}
+
+/// The largest resident memory that this process has ever had; the present one is unknown.
+pub(crate) fn resident_bytes() -> io::Result<u64> {
+    let usage = getrusage(UsageWho::RUSAGE_SELF)?;
+    let unit = if cfg!(target_vendor = "apple") { 1 } else { 1024 };
+    u64::try_from(usage.max_rss()).map(|rss| rss * unit).map_err(io::Error::other)
+}

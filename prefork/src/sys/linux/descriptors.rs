@@ -1,0 +1,19 @@
+//! Files without a name, and close-on-exec for many descriptors at once.
+
+use std::fs::File;
+use std::io;
+
+use nix::libc;
+use nix::sys::memfd::{MFdFlags, memfd_create};
+
+/// A file without a name, in memory.
+pub(in crate::sys) fn anonymous_file() -> io::Result<File> {
+    Ok(File::from(memfd_create(c"prefork-upgrade", MFdFlags::MFD_CLOEXEC)?))
+}
+
+/// Marks every descriptor above standard error close-on-exec in one call. Fails before Linux 5.11.
+pub(in crate::sys) fn close_on_exec_from_3() -> io::Result<()> {
+    // SAFETY: the call takes plain numbers and touches no memory.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}

@@ -1,0 +1,68 @@
+//! Options of listening sockets, and the length of their queues.
+
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::Duration;
+
+use nix::libc;
+use socket2::Socket;
+
+/// Whether a socket that is bound can still let others listen on its address.
+pub(crate) const JOINS_GROUPS_LATE: bool = true;
+
+/// What to do where the system refuses an address to this user.
+pub(crate) const ADDRESS_DENIED_HINT: &str =
+    "ports below 1024 need root or CAP_NET_BIND_SERVICE: choose a higher port";
+
+/// Makes `accept` return a connection only once it has received data, or after `limit`.
+pub(crate) fn set_defer_accept(socket: &Socket, limit: Duration) -> io::Result<()> {
+    let seconds = i32::try_from(limit.as_secs().max(1)).map_err(io::Error::other)?;
+    set_option(socket, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, &seconds)
+}
+
+/// Accepts data in the first packet, of up to `queue` connections at a time.
+pub(crate) fn set_fast_open(socket: &Socket, queue: u32) -> io::Result<()> {
+    let queue = i32::try_from(queue).map_err(io::Error::other)?;
+    set_option(socket, libc::IPPROTO_TCP, libc::TCP_FASTOPEN, &queue)
+}
+
+/// Makes the kernel prefer this socket of a reuseport group for connections whose packets arrive on
+/// `cpu`; `None` takes that back. Has no effect while new connections are steered.
+pub(crate) fn prefer_cpu(socket: &Socket, cpu: Option<usize>) -> io::Result<()> {
+    let cpu = cpu.map_or(Ok(-1), |cpu| libc::c_int::try_from(cpu).map_err(io::Error::other))?;
+    set_option(socket, libc::SOL_SOCKET, libc::SO_INCOMING_CPU, &cpu)
+}
+
+/// How many connections are queued. (For a listening socket, the kernel reports its queue where other
+/// sockets have their unacknowledged segments.)
+pub(in crate::sys) fn queue_length(listener: RawFd) -> io::Result<u32> {
+    // SAFETY: plain numbers; all zeroes is a value of the type.
+    let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
+    let mut size = libc::socklen_t::try_from(size_of::<libc::tcp_info>()).map_err(io::Error::other)?;
+    // SAFETY: the kernel writes at most `size` bytes into `info`.
+    let result = unsafe {
+        libc::getsockopt(
+            listener,
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            std::ptr::from_mut(&mut info).cast(),
+            std::ptr::from_mut(&mut size),
+        )
+    };
+    if result == 0 { Ok(info.tcpi_unacked) } else { Err(io::Error::last_os_error()) }
+}
+
+pub(super) fn set_option<T>(
+    socket: &Socket,
+    level: libc::c_int,
+    option: libc::c_int,
+    value: &T,
+) -> io::Result<()> {
+    let size = libc::socklen_t::try_from(size_of::<T>()).map_err(io::Error::other)?;
+    // SAFETY: the pointer and the size are those of one value that outlives the call, and each
+    // caller passes the type that its option takes.
+    let result = unsafe {
+        libc::setsockopt(socket.as_raw_fd(), level, option, std::ptr::from_ref(value).cast(), size)
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}

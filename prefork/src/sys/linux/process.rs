@@ -1,0 +1,46 @@
+//! This process, as /proc shows it.
+
+use std::fs;
+use std::io;
+
+use nix::unistd::SysconfVar;
+
+/// Whether the calling thread is the only one.
+pub(in crate::sys) fn is_single_threaded() -> bool {
+    fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1)
+}
+
+/// How many threads there are besides the calling one.
+pub(crate) fn other_threads() -> usize {
+    fs::read_dir("/proc/self/task").map_or(0, |tasks| tasks.count().saturating_sub(1))
+}
+
+/// What each thread of this process does, one line a thread, as far as /proc shows it to its owner.
+pub(crate) fn threads() -> Vec<String> {
+    let Ok(tasks) = fs::read_dir("/proc/self/task") else { return Vec::new() };
+    let describe = |task: fs::DirEntry| {
+        let read =
+            |name: &str| fs::read_to_string(task.path().join(name)).unwrap_or_default().trim().to_owned();
+        let (name, place, call, stack) = (read("comm"), read("wchan"), read("syscall"), read("stack"));
+        let place = if place.is_empty() || place == "0" { "running" } else { place.as_str() };
+        let stack: Vec<&str> = stack.lines().filter_map(|line| line.split("] ").nth(1)).collect();
+        let id = task.file_name();
+        format!(
+            "thread {} ({name}) in {place}, syscall {call}, stack [{}]",
+            id.to_string_lossy(),
+            stack.join(" ")
+        )
+    };
+    tasks.flatten().map(describe).collect()
+}
+
+/// The resident memory of this process.
+pub(crate) fn resident_bytes() -> io::Result<u64> {
+    let statm = fs::read_to_string("/proc/self/statm")?;
+    let pages = statm.split_whitespace().nth(1).and_then(|pages| pages.parse::<u64>().ok());
+    let page = nix::unistd::sysconf(SysconfVar::PAGE_SIZE)?.and_then(|size| u64::try_from(size).ok());
+    match (pages, page) {
+        (Some(pages), Some(page)) => Ok(pages * page),
+        _ => Err(io::Error::other("/proc/self/statm has an unknown format")),
+    }
+}

@@ -1,0 +1,28 @@
+//! This process, and pids.
+
+use std::ffi::OsString;
+use std::io;
+
+use nix::libc;
+use nix::unistd::Pid;
+
+/// Ends this process at once: no destructor, no exit handler, no flush.
+pub(crate) fn exit_now(status: i32) -> ! {
+    signal_hook::low_level::exit(status)
+}
+
+/// Text of the system's, from its bytes.
+pub(crate) fn os_string(bytes: Vec<u8>) -> Option<OsString> {
+    Some(std::os::unix::ffi::OsStringExt::from_vec(bytes))
+}
+
+/// How an operator stops the master with this pid.
+pub(crate) fn how_to_stop(master: u32) -> String {
+    format!("Ctrl-C or kill -TERM {master}")
+}
+
+/// A pid in the type that the system's calls take.
+pub(super) fn pid_of(id: u32) -> io::Result<Pid> {
+    let raw = libc::pid_t::try_from(id).map_err(io::Error::other)?;
+    Ok(Pid::from_raw(raw))
+}

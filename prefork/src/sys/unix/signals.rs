@@ -1,0 +1,48 @@
+//! Signals as a readable socket, and scopes without them.
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::thread;
+
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+use signal_hook::iterator::backend::SignalDelivery;
+use signal_hook::iterator::exfiltrator::SignalOnly;
+
+pub(super) type Signals = SignalDelivery<UnixStream, SignalOnly>;
+
+/// Collects `signals` on a self-pipe, whatever mask and dispositions were inherited.
+pub(super) fn listen_for(signals: &[i32]) -> io::Result<Signals> {
+    let (read, write) = UnixStream::pair()?;
+    let delivery = SignalDelivery::with_pipe(read, write, SignalOnly, signals)?;
+    let mut mask = SigSet::empty();
+    for signal in signals {
+        mask.add(Signal::try_from(*signal)?);
+    }
+    mask.thread_unblock()?;
+    Ok(delivery)
+}
+
+/// Blocks every signal while it lives.
+pub(super) struct SignalMaskGuard {
+    before: SigSet,
+}
+
+impl SignalMaskGuard {
+    pub(super) fn begin() -> io::Result<Self> {
+        Ok(Self { before: SigSet::all().thread_swap_mask(SigmaskHow::SIG_BLOCK)? })
+    }
+}
+
+impl Drop for SignalMaskGuard {
+    fn drop(&mut self) {
+        let _ = self.before.thread_set_mask();
+    }
+}
+
+/// Starts a thread in which every signal is blocked. Signals for the process are the reactor's; another
+/// thread must not receive them while the reactor's own thread has them blocked.
+pub(crate) fn spawn_thread(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    // A thread inherits the mask of the one that starts it.
+    let _mask = SignalMaskGuard::begin()?;
+    thread::Builder::new().name(name.to_owned()).spawn(body).map(drop)
+}

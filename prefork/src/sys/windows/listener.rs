@@ -1,0 +1,66 @@
+//! Listening sockets: how they are shared, and options that Windows lacks.
+
+use std::io;
+use std::time::Duration;
+
+use socket2::Socket;
+
+/// Whether an address can be that of a Unix socket. Windows has some, but neither the standard library nor
+/// tokio supports them.
+pub(crate) const HAS_UNIX_SOCKETS: bool = false;
+
+/// Whether a fleet has to ask for a socket for each slot, as with fasthttp's prefork: the program states
+/// that it knows what Windows does.
+pub(crate) const NEEDS_REUSEPORT: bool = true;
+
+/// Whether the children share one socket even so; see the [module above](super).
+pub(crate) const SHARES_ONE_SOCKET: bool = true;
+
+/// There are no groups to join.
+pub(crate) const JOINS_GROUPS_LATE: bool = false;
+
+/// What to do where the system refuses an address to this user.
+pub(crate) const ADDRESS_DENIED_HINT: &str = "another program has it for itself, or Windows has reserved it \
+     (`netsh interface ipv4 show excludedportrange tcp` tells): choose another port";
+
+/// Not called: see [`SHARES_ONE_SOCKET`].
+pub(crate) fn join_reuseport_group(_socket: &Socket) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Does nothing: Windows allows it by itself. The option with this effect elsewhere would let other programs
+/// take the address.
+pub(crate) fn allow_quick_restart(_socket: &Socket) -> io::Result<()> {
+    Ok(())
+}
+
+pub(crate) fn set_defer_accept(_socket: &Socket, _limit: Duration) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(crate) fn set_fast_open(_socket: &Socket, _queue: u32) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Does nothing: no slot has a socket of its own.
+pub(crate) fn prefer_cpu(_socket: &Socket, _cpu: Option<usize>) -> io::Result<()> {
+    Ok(())
+}
+
+/// There is no group of sockets.
+pub(crate) fn steer(_socket: &Socket, _targets: &[usize]) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(crate) fn unsteer(_socket: &Socket) -> io::Result<()> {
+    Ok(())
+}
+
+/// The length of a queue is unknown, so the master does not wait for it to become empty.
+pub(crate) fn refuse_connections(_listener: &Socket) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(crate) fn has_queue(_listener: &Socket) -> bool {
+    false
+}

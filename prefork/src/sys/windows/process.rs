@@ -1,0 +1,49 @@
+//! This process.
+
+use std::ffi::OsString;
+use std::io;
+
+use windows_sys::Win32::System::ProcessStatus::{K32GetProcessMemoryInfo, PROCESS_MEMORY_COUNTERS};
+use windows_sys::Win32::System::Threading::{GetCurrentProcess, TerminateProcess};
+
+use super::{controls, object};
+
+/// Ends this process at once: no destructor, no exit handler, no flush.
+pub(crate) fn exit_now(status: i32) -> ! {
+    // SAFETY: plain numbers; the pseudo handle of this process is always valid.
+    unsafe { TerminateProcess(GetCurrentProcess(), u32::from_ne_bytes(status.to_ne_bytes())) };
+    // Not reached, unless the system refuses to end the process.
+    std::process::abort()
+}
+
+/// Text of the system's, from its UTF-8; `None` if the bytes are not UTF-8.
+pub(crate) fn os_string(bytes: Vec<u8>) -> Option<OsString> {
+    String::from_utf8(bytes).ok().map(OsString::from)
+}
+
+/// How an operator stops the master with this pid.
+pub(crate) fn how_to_stop(master: u32) -> String {
+    format!("Ctrl-C or the event {}", controls::name(master, "stop"))
+}
+
+/// Does nothing: the system shows the name of the process's file.
+pub(crate) fn set_title(_title: &str, _name: &str) {}
+
+/// The resident memory of this process.
+pub(crate) fn resident_bytes() -> io::Result<u64> {
+    let size = u32::try_from(size_of::<PROCESS_MEMORY_COUNTERS>()).map_err(io::Error::other)?;
+    let mut counters = PROCESS_MEMORY_COUNTERS { cb: size, ..PROCESS_MEMORY_COUNTERS::default() };
+    // SAFETY: the system writes at most `size` bytes into `counters`.
+    object::check(unsafe { K32GetProcessMemoryInfo(GetCurrentProcess(), &raw mut counters, size) })?;
+    u64::try_from(counters.WorkingSetSize).map_err(io::Error::other)
+}
+
+/// Unknown without a debugger's library: the crash dump has it.
+pub(crate) fn threads() -> Vec<String> {
+    Vec::new()
+}
+
+/// Unknown. A child takes on nothing that would belong to one thread, so 0 is safe.
+pub(crate) fn other_threads() -> usize {
+    0
+}
