@@ -10,7 +10,7 @@ use super::channel::{Channel, Received};
 use super::object;
 use crate::sys::Signal;
 
-/// What threads tell the reactor.
+/// What threads report to the reactor.
 #[derive(Debug)]
 pub(super) enum Report<K> {
     /// A request to the master.
@@ -33,20 +33,20 @@ pub(super) fn start<K: Copy + Send + 'static>(
     key: K,
     channel: Channel,
     process: OwnedHandle,
-    events: Sender<Report<K>>,
+    reports: Sender<Report<K>>,
 ) -> io::Result<()> {
     thread::Builder::new()
         .name("prefork-child".to_owned())
         .stack_size(STACK)
-        .spawn(move || report(key, channel, &process, &events))?;
+        .spawn(move || report(key, channel, &process, &reports))?;
     Ok(())
 }
 
 // Sending fails once the reactor is dropped; it then kills the child.
-fn report<K: Copy>(key: K, mut channel: Channel, process: &OwnedHandle, events: &Sender<Report<K>>) {
+fn report<K: Copy>(key: K, mut channel: Channel, process: &OwnedHandle, reports: &Sender<Report<K>>) {
     let pass_on = |channel: &mut Channel| {
         while let Some(line) = channel.next_line() {
-            let _ = events.send(Report::Line(key, line));
+            let _ = reports.send(Report::Line(key, line));
         }
     };
     loop {
@@ -62,12 +62,12 @@ fn report<K: Copy>(key: K, mut channel: Channel, process: &OwnedHandle, events: 
             }
             Ok(Received::End) | Err(_) => {
                 drop(channel);
-                let _ = events.send(Report::HungUp(key));
+                let _ = reports.send(Report::HungUp(key));
                 // If waiting fails, the reactor waits for the exit itself.
                 let _ = object::wait_any(&[process.as_handle()], None);
                 break;
             }
         }
     }
-    let _ = events.send(Report::Exited(key));
+    let _ = reports.send(Report::Exited(key));
 }

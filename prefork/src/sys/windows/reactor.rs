@@ -24,7 +24,7 @@ use crate::sys::{ProcessEvent, Producer, Signal};
 /// See the [module](self).
 #[derive(Debug)]
 pub(crate) struct Reactor<K: Ord + Copy> {
-    events: Receiver<Report<K>>,
+    reports: Receiver<Report<K>>,
     sender: Sender<Report<K>>,
     children: BTreeMap<K, Process>,
     job: Job,
@@ -69,12 +69,12 @@ impl Process {
 impl<K: Ord + Copy + Send + 'static> Reactor<K> {
     /// Takes over the requests that a master handles.
     pub(crate) fn new() -> io::Result<Self> {
-        let (sender, events) = mpsc::channel();
+        let (sender, reports) = mpsc::channel();
         let tell = |sender: Sender<Report<K>>| move |signal| drop(sender.send(Report::Signal(signal)));
         // A sandbox may forbid the events; the console remains.
         let controls = Controls::listen(tell(sender.clone())).ok();
         console::listen(tell(sender.clone()))?;
-        Ok(Self { events, sender, children: BTreeMap::new(), job: Job::new()?, _controls: controls })
+        Ok(Self { reports, sender, children: BTreeMap::new(), job: Job::new()?, _controls: controls })
     }
 
     /// For other threads, to end a [`wait`](Self::wait).
@@ -158,10 +158,10 @@ impl<K: Ord + Copy + Send + 'static> Reactor<K> {
     pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<Vec<ProcessEvent<K>>> {
         // The queue always has a sender: this reactor's.
         let first = match timeout {
-            Some(timeout) => self.events.recv_timeout(timeout).ok(),
-            None => self.events.recv().ok(),
+            Some(timeout) => self.reports.recv_timeout(timeout).ok(),
+            None => self.reports.recv().ok(),
         };
-        let reports: Vec<Report<K>> = first.into_iter().chain(self.events.try_iter()).collect();
+        let reports: Vec<Report<K>> = first.into_iter().chain(self.reports.try_iter()).collect();
         let mut events = Vec::with_capacity(reports.len());
         for report in reports {
             events.extend(self.note(report)?);
@@ -169,8 +169,8 @@ impl<K: Ord + Copy + Send + 'static> Reactor<K> {
         Ok(events)
     }
 
-    fn note(&mut self, event: Report<K>) -> io::Result<Option<ProcessEvent<K>>> {
-        Ok(match event {
+    fn note(&mut self, report: Report<K>) -> io::Result<Option<ProcessEvent<K>>> {
+        Ok(match report {
             Report::Signal(signal) => Some(ProcessEvent::Signal(signal)),
             Report::Woken => None,
             Report::Line(key, line) => match line.strip_prefix(WANTED) {
