@@ -5,11 +5,9 @@
 //! with an error message; it never runs with more than the options allow.
 
 use std::io;
-use std::path::PathBuf;
 
 use crate::error::Error;
-use crate::sys;
-pub(crate) use crate::sys::{Identity, LandlockPaths};
+use crate::sys::{self, Identity, LandlockPaths};
 
 /// See the [module](self). The default changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -8,8 +8,8 @@ use prefork_options::OptionRow;
 use super::values::bad;
 use super::{CpuAffinity, OptionValue, Prefork};
 use crate::error::Error;
-use crate::privileges::{Identity, LandlockPaths, Privileges};
-use crate::sys;
+use crate::privileges::Privileges;
+use crate::sys::{self, Identity, LandlockPaths};
 
 /// # Privileges and placement
 ///

@@ -17,7 +17,8 @@ use std::time::Duration;
 
 use super::codec::{Format, Record, invalid};
 use super::snapshot;
-use crate::privileges::{Identity, LandlockPaths, Privileges};
+use crate::privileges::Privileges;
+use crate::sys::{Identity, LandlockPaths};
 
 const FORMAT: Format = Format { name: "handshake", version: 1 };
 
