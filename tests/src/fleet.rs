@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 use crate::console::Console;
 use crate::proc::Family;
-use crate::signal::{self, Signal, send};
+use crate::signal::{self, RELOAD_AND_UPGRADE, Signal, send};
 use crate::{client, proc, wait};
 
 /// How to start a server program.
@@ -219,6 +219,22 @@ impl Fleet {
             self.console.wait_for(&format!("(pid {successor}) is ready"));
         }
         children
+    }
+
+    /// Runs `check` at once, and after each of: a scale-up to three children, a crash, a reload, and where
+    /// the platform has it an upgrade.
+    pub fn check_through_operations(&self, check: impl Fn()) {
+        check();
+        self.signal(Signal::SIGTTIN);
+        self.wait_for_children(3, &[]);
+        check();
+        self.replace(&self.first_children()[..1]);
+        check();
+        for (signal, generation) in RELOAD_AND_UPGRADE.iter().zip(1..) {
+            self.signal(*signal);
+            self.console.wait_for(&format!("is of generation {generation}"));
+            check();
+        }
     }
 
     /// Waits until a fleet that was asked to stop, or whose master is dead, takes no connection more.

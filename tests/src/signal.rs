@@ -8,7 +8,7 @@ pub use windows::Signal;
 
 /// Those that put a new generation in the place of the fleet's: a reload, and an upgrade where a process
 /// can become another program.
-pub const RENEWALS: &[Signal] = &[
+pub const RELOAD_AND_UPGRADE: &[Signal] = &[
     Signal::SIGHUP,
     #[cfg(unix)]
     Signal::SIGUSR2,

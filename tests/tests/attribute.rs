@@ -8,14 +8,14 @@ use prefork_tests::fleet::Server;
 use prefork_tests::signal::Signal;
 use prefork_tests::{client, wait};
 
-const ATTRIBUTED: &str = env!("CARGO_BIN_EXE_attributed");
+const ATTRIBUTE_SERVER: &str = env!("CARGO_BIN_EXE_attribute_server");
 
 #[test]
 fn every_option_of_the_attribute_reaches_the_fleet() {
     for reuseport in [false, true] {
         let directory = tempfile::tempdir().unwrap();
         let log = directory.path().join("log");
-        let server = Server::new(ATTRIBUTED).set("log_file", log.display());
+        let server = Server::new(ATTRIBUTE_SERVER).set("log_file", log.display());
         let mut fleet = if reuseport { server.set("reuseport", "yes") } else { server }.launch();
         let read = || fs::read_to_string(&log).unwrap_or_default();
         wait::until("readiness in the log file", || read().contains("2 children ready"));
@@ -46,7 +46,7 @@ fn every_option_of_the_attribute_reaches_the_fleet() {
 fn an_init_that_fails_is_one_line_and_no_child() {
     let directory = tempfile::tempdir().unwrap();
     let log = directory.path().join("log");
-    let outcome = Server::new(ATTRIBUTED).set("log_file", log.display()).set("unfit", "yes").run();
+    let outcome = Server::new(ATTRIBUTE_SERVER).set("log_file", log.display()).set("unfit", "yes").run();
     assert_eq!(outcome.stderr, ["prefork: error: init failed: unfit, as told"]);
     assert_eq!((outcome.status.code(), outcome.children), (Some(1), 0));
 }

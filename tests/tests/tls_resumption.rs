@@ -10,13 +10,13 @@ use prefork_tests::fleet::{Fleet, Server};
 use prefork_tests::signal::Signal;
 use prefork_tests::tls::{Client, Identity};
 
-const TLS_CONFIG: &str = env!("CARGO_BIN_EXE_tls_config");
+const RUSTLS_CONFIG_SERVER: &str = env!("CARGO_BIN_EXE_rustls_config_server");
 const VISITS: usize = 60;
 /// On Windows a child opens no tickets but its own.
 const FLEETS: &[usize] = if cfg!(windows) { &[1] } else { &[1, 4] };
 
 fn server(form: &str, workers: usize, identity: &Identity) -> Server {
-    Server::new(TLS_CONFIG)
+    Server::new(RUSTLS_CONFIG_SERVER)
         .set("form", form)
         .set("cert", identity.cert().display())
         .set("key", identity.key().display())

@@ -5,11 +5,11 @@ use prefork_tests::client;
 use prefork_tests::fleet::Server;
 use prefork_tests::signal::Signal;
 
-const TRACED: &str = env!("CARGO_BIN_EXE_traced");
+const TRACING_SERVER: &str = env!("CARGO_BIN_EXE_tracing_server");
 
 #[test]
 fn messages_are_events_with_fields_and_said_once() {
-    let fleet = Server::new(TRACED).start();
+    let fleet = Server::new(TRACING_SERVER).start();
     let before = fleet.first_children();
     fleet.replace(&before[1..]);
     let line = fleet.console.wait_for("started in place of pid");
@@ -26,7 +26,7 @@ fn messages_are_events_with_fields_and_said_once() {
 #[test]
 fn whatever_a_child_says_tells_which_child_it_is() {
     for runtime in ["current_thread", "multi_thread"] {
-        let fleet = Server::new(TRACED).env("PREFORK_RUNTIME", runtime).start();
+        let fleet = Server::new(TRACING_SERVER).env("PREFORK_RUNTIME", runtime).start();
         let pid = client::serving_pid(fleet.addr());
         let slot = fleet.first_children().into_iter().position(|child| child == pid);
         let line = fleet.console.wait_for("answering");

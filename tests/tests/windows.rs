@@ -9,7 +9,7 @@ use prefork_tests::signal::{Signal, send};
 use prefork_tests::{client, proc, wait};
 
 const SERVER: &str = env!("CARGO_BIN_EXE_server");
-const OPERATED: &str = env!("CARGO_BIN_EXE_operated");
+const KEEP_ALIVE_SERVER: &str = env!("CARGO_BIN_EXE_keep_alive_server");
 
 #[test]
 fn without_reuseport_nothing_is_started() {
@@ -60,7 +60,7 @@ fn a_fleet_lives_without_a_console_and_without_standard_handles() {
 fn a_program_that_runs_can_be_renamed_and_a_reload_takes_what_has_its_name_then() {
     let directory = tempfile::tempdir().unwrap();
     let (program, old) = (directory.path().join("program.exe"), directory.path().join("old.exe"));
-    fs::copy(OPERATED, &program).unwrap();
+    fs::copy(KEEP_ALIVE_SERVER, &program).unwrap();
     let fleet = Server::new(&program).start();
     let first = fleet.first_children();
     // Only the other program knows this request; the first answers everything with its pid.

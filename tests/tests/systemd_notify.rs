@@ -18,7 +18,7 @@ use prefork_tests::{client, proc, wait};
 use tempfile::TempDir;
 
 const SERVER: &str = env!("CARGO_BIN_EXE_server");
-const OPERATED: &str = env!("CARGO_BIN_EXE_operated");
+const KEEP_ALIVE_SERVER: &str = env!("CARGO_BIN_EXE_keep_alive_server");
 const VARIABLES: [&str; 6] =
     ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
 
@@ -131,7 +131,7 @@ fn a_reload_that_is_asked_for_again_begins_again_and_ends_once() {
     let manager = Manager::new();
     let gate = manager.directory.path().join("gate");
     fs::write(&gate, "").unwrap();
-    let server = Server::new(OPERATED).set("ready", "manual").set("gate", gate.display());
+    let server = Server::new(KEEP_ALIVE_SERVER).set("ready", "manual").set("gate", gate.display());
     let fleet = manager.manage(server).start();
     manager.hear_until("READY=1");
     fs::remove_file(&gate).unwrap();
@@ -150,7 +150,7 @@ fn a_reload_that_is_asked_for_again_begins_again_and_ends_once() {
 fn a_reload_that_fails_ends_as_well_and_says_so() {
     let manager = Manager::new();
     let broken = manager.directory.path().join("broken");
-    let fleet = manager.manage(Server::new(OPERATED).set("broken", broken.display())).start();
+    let fleet = manager.manage(Server::new(KEEP_ALIVE_SERVER).set("broken", broken.display())).start();
     manager.hear_until("READY=1");
     fs::write(&broken, "").unwrap();
     for (signal, how) in [(Signal::SIGHUP, "reload aborted"), (Signal::SIGUSR2, "upgrade aborted")] {

@@ -22,7 +22,7 @@ use prefork_tests::signal::Signal;
 use prefork_tests::{client, proc, wait};
 
 const SERVER: &str = env!("CARGO_BIN_EXE_server");
-const SOCKETS: &str = env!("CARGO_BIN_EXE_sockets");
+const MULTI_ADDRESS_SERVER: &str = env!("CARGO_BIN_EXE_multi_address_server");
 const TOKIO_SERVER: &str = env!("CARGO_BIN_EXE_tokio_server");
 const VARIABLES: [&str; 3] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
 
@@ -112,7 +112,7 @@ fn several_sockets_come_in_their_order_and_files_stay() {
     let path = directory.path().join("admin.sock");
     let (web, addr) = tcp();
     // Two of one unit have one name.
-    let server = activated(SOCKETS, vec![web, unix(&path)], "app:app").unset("addr");
+    let server = activated(MULTI_ADDRESS_SERVER, vec![web, unix(&path)], "app:app").unset("addr");
     let fleet = server.set("takes", "mixed").set("addrs", "127.0.0.1:0,unix:/nowhere/app.sock").start();
     fleet.console.wait_for(&format!("listening on {addr}, unix:{}", path.display()));
     assert_eq!(client::get(addr, "/role"), "true");
@@ -126,7 +126,8 @@ fn names_choose_among_the_sockets() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("admin.sock");
     let ((web, addr), (spare, _)) = (tcp(), tcp());
-    let server = activated(SOCKETS, vec![unix(&path), spare, web], "admin:spare:web").unset("addr");
+    let server =
+        activated(MULTI_ADDRESS_SERVER, vec![unix(&path), spare, web], "admin:spare:web").unset("addr");
     let fleet = server.set("addrs", "systemd:web,127.0.0.1:0,systemd:admin").start();
     fleet.console.wait_for("nobody listens on the service manager's socket `spare`: no address names it");
     let line = fleet.console.wait_for(&format!("listening on {addr}, 127.0.0.1:"));
@@ -216,7 +217,9 @@ fn the_sockets_last_through_reloads_and_upgrades() {
 fn a_unix_sockets_file_stays_after_an_upgrade_too() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("app.sock");
-    let fleet = activated(SOCKETS, vec![unix(&path)], "app").set("takes", "unix").set("addr", "systemd:app");
+    let fleet = activated(MULTI_ADDRESS_SERVER, vec![unix(&path)], "app")
+        .set("takes", "unix")
+        .set("addr", "systemd:app");
     let fleet = fleet.start();
     fleet.signal(Signal::SIGUSR2);
     fleet.console.wait_for("reloaded:");
@@ -265,14 +268,17 @@ fn systemd_socket_activate_starts_a_fleet_with_the_first_client() {
     for name in ["TEST_FLEET", "TEST_STARTED", "TEST_ADDRS", "TEST_WORKERS"] {
         wrapper.extend(["-E", name]);
     }
-    let server = Server::through(&wrapper, SOCKETS).unset("addr");
+    let server = Server::through(&wrapper, MULTI_ADDRESS_SERVER).unset("addr");
     let fleet = server.set("addrs", "systemd:admin,systemd:web").launch();
     fleet.console.wait_for("Listening on");
     let connected = wait::for_some("a port that listens", || TcpStream::connect(addr).ok());
     assert_eq!(get(connected, "/role").unwrap(), "true");
     assert_eq!(role_at(&path), "true");
     fleet.console.wait_for(&format!("listening on unix:{admin}, {addr} (from the service manager, shared)"));
-    assert_eq!(fs::canonicalize(format!("/proc/{}/exe", fleet.master())).unwrap(), Path::new(SOCKETS));
+    assert_eq!(
+        fs::canonicalize(format!("/proc/{}/exe", fleet.master())).unwrap(),
+        Path::new(MULTI_ADDRESS_SERVER)
+    );
     assert_eq!(fleet.first_children().len(), 2);
     fleet.stop();
 }

@@ -15,7 +15,7 @@ use prefork_tests::signal::{Signal, send};
 use prefork_tests::{client, proc, wait};
 use tempfile::TempDir;
 
-const HOOKED: &str = env!("CARGO_BIN_EXE_hooked");
+const HOOKS_SERVER: &str = env!("CARGO_BIN_EXE_hooks_server");
 
 /// What the hooks wrote.
 struct Journal(TempDir);
@@ -39,7 +39,7 @@ impl Journal {
     }
 
     fn server(&self) -> Server {
-        Server::new(HOOKED).set("journal", self.path().display())
+        Server::new(HOOKS_SERVER).set("journal", self.path().display())
     }
 }
 
@@ -185,7 +185,7 @@ fn a_producer_may_wrap_the_command_in_another() {
     assert_eq!(client::get(fleet.addr(), "/variable/TEST_PRODUCED"), r#"Some("yes")"#);
     assert_eq!(client::get(fleet.addr(), "/role"), "true");
     #[cfg(unix)]
-    assert_eq!(proc::name(fleet.first_children()[0]).as_deref(), Some("hooked: child 0"));
+    assert_eq!(proc::name(fleet.first_children()[0]).as_deref(), Some("hooks_: child 0"));
     fleet.replace(&[fleet.first_children()[0]]);
     fleet.stop();
 }

@@ -17,7 +17,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use tempfile::TempDir;
 
-const TLS_SERVER: &str = env!("CARGO_BIN_EXE_tls_server");
+const CERT_KEY_SERVER: &str = env!("CARGO_BIN_EXE_cert_key_server");
 
 /// A certificate for `localhost` that vouches for itself, and its key.
 struct Identity {
@@ -50,7 +50,7 @@ impl Identity {
 }
 
 fn server(form: &str, cert: &Path, key: &Path) -> Server {
-    Server::new(TLS_SERVER).set("form", form).set("cert", cert.display()).set("key", key.display())
+    Server::new(CERT_KEY_SERVER).set("form", form).set("cert", cert.display()).set("key", key.display())
 }
 
 /// Asks for `/` as a client that trusts `root` and nobody else; returns the answer.

@@ -17,12 +17,12 @@ use std::{thread, time::Duration};
 use prefork_tests::fleet::{Fleet, Server};
 #[cfg(unix)]
 use prefork_tests::proc;
-use prefork_tests::signal::{RENEWALS, Signal, send};
+use prefork_tests::signal::{RELOAD_AND_UPGRADE, Signal, send};
 use prefork_tests::{client, wait};
 
 const SERVER: &str = env!("CARGO_BIN_EXE_server");
-const OPERATED: &str = env!("CARGO_BIN_EXE_operated");
-const HOOKED: &str = env!("CARGO_BIN_EXE_hooked");
+const KEEP_ALIVE_SERVER: &str = env!("CARGO_BIN_EXE_keep_alive_server");
+const HOOKS_SERVER: &str = env!("CARGO_BIN_EXE_hooks_server");
 
 fn with_health(executable: &str) -> Server {
     Server::new(executable).env("PREFORK_HEALTH", "127.0.0.1:0")
@@ -101,7 +101,7 @@ fn requests_that_are_none_are_answered_in_kind() {
 fn a_fleet_is_ready_when_its_children_are() {
     let directory = tempfile::tempdir().unwrap();
     let gate = directory.path().join("gate");
-    let fleet = with_health(OPERATED).set("ready", "manual").set("gate", gate.display()).launch();
+    let fleet = with_health(KEEP_ALIVE_SERVER).set("ready", "manual").set("gate", gate.display()).launch();
     let addr = health_addr(&fleet);
     assert_eq!(ask(addr, "/readyz"), (503, "starting: 0 of 2 ready\n".to_owned()));
     assert_eq!(ask(addr, "/livez").0, 200);
@@ -173,7 +173,7 @@ fn health_is_told_through_reloads_and_upgrades_on_the_same_socket() {
     let addr = health_addr(&fleet);
     #[cfg(unix)]
     let inodes = proc::listening_inodes(addr.port());
-    let renewals = [RENEWALS, RENEWALS].concat();
+    let renewals = [RELOAD_AND_UPGRADE, RELOAD_AND_UPGRADE].concat();
     let tally = client::under_load(addr, "/readyz", 2, || {
         for (time, signal) in renewals.iter().enumerate() {
             fleet.operate(*signal, time + 1, "reloaded:");
@@ -222,7 +222,7 @@ fn nobody_tells_of_a_dead_masters_health_although_children_drain() {
 fn a_supervisor_that_does_not_come_around_is_not_live() {
     let directory = tempfile::tempdir().unwrap();
     let gate = directory.path().join("gate");
-    let server = with_health(HOOKED).set("waits", "on_child_recover").set("gate", gate.display());
+    let server = with_health(HOOKS_SERVER).set("waits", "on_child_recover").set("gate", gate.display());
     let fleet = server.start();
     let addr = health_addr(&fleet);
     assert_eq!(ask(addr, "/livez").0, 200);

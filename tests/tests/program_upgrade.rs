@@ -13,7 +13,7 @@ use prefork_tests::signal::{Signal, send};
 use prefork_tests::{client, proc, wait};
 use tempfile::TempDir;
 
-const OPERATED: &str = env!("CARGO_BIN_EXE_operated");
+const KEEP_ALIVE_SERVER: &str = env!("CARGO_BIN_EXE_keep_alive_server");
 const SERVER: &str = env!("CARGO_BIN_EXE_server");
 const TOKIO_SERVER: &str = env!("CARGO_BIN_EXE_tokio_server");
 
@@ -34,11 +34,11 @@ fn redeploy(path: &PathBuf, program: &str) {
 
 #[test]
 fn a_reload_picks_up_the_program_that_has_its_name_now() {
-    let (_directory, path) = deployed(OPERATED);
+    let (_directory, path) = deployed(KEEP_ALIVE_SERVER);
     let fleet = Server::new(&path).start();
     let first = fleet.first_children();
     let old = proc::executable(first[0]);
-    redeploy(&path, OPERATED);
+    redeploy(&path, KEEP_ALIVE_SERVER);
     send(first[0], Signal::SIGKILL);
     let children = fleet.wait_for_children(2, &first[..1]);
     assert!(
@@ -59,7 +59,7 @@ fn a_reload_picks_up_the_program_that_has_its_name_now() {
 #[test]
 fn ten_upgrades_under_load_are_unnoticed() {
     for sharing in ["shared", "reuseport"] {
-        let (_directory, path) = deployed(OPERATED);
+        let (_directory, path) = deployed(KEEP_ALIVE_SERVER);
         let server = Server::new(&path).set("shutdown_grace", "30s");
         let server = if sharing == "shared" { server } else { server.set("reuseport", "yes") };
         let fleet = server.start();
@@ -67,7 +67,7 @@ fn ten_upgrades_under_load_are_unnoticed() {
         let inodes = proc::listening_inodes(addr.port());
         let tally = load::during(addr, Mix { fresh: 3, kept: 3, slow: 2 }, || {
             for time in 1..=10 {
-                redeploy(&path, OPERATED);
+                redeploy(&path, KEEP_ALIVE_SERVER);
                 fleet.operate(Signal::SIGUSR2, time, "reloaded:");
             }
         });
@@ -141,8 +141,10 @@ fn a_script_is_refused_in_the_place_of_the_program() {
 fn rebuilt_with(addr: &str) -> (Fleet, TempDir) {
     let directory = tempfile::tempdir().unwrap();
     let overrides = directory.path().join("overrides");
-    let fleet =
-        Server::new(OPERATED).set("overrides", overrides.display()).set("shutdown_grace", "30s").start();
+    let fleet = Server::new(KEEP_ALIVE_SERVER)
+        .set("overrides", overrides.display())
+        .set("shutdown_grace", "30s")
+        .start();
     fs::write(&overrides, format!("{addr} 3")).unwrap();
     (fleet, directory)
 }

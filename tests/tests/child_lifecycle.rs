@@ -7,7 +7,7 @@ use prefork_tests::load::{self, Connection, Mix};
 use prefork_tests::signal::{Signal, send};
 use prefork_tests::{client, proc, wait};
 
-const OPERATED: &str = env!("CARGO_BIN_EXE_operated");
+const KEEP_ALIVE_SERVER: &str = env!("CARGO_BIN_EXE_keep_alive_server");
 #[cfg(unix)]
 const SERVER: &str = env!("CARGO_BIN_EXE_server");
 const TOKIO_SERVER: &str = env!("CARGO_BIN_EXE_tokio_server");
@@ -20,7 +20,7 @@ fn get(fleet: &Fleet, path: &str) -> String {
 fn a_child_that_says_when_it_is_ready_is_ready_then() {
     let directory = tempfile::tempdir().unwrap();
     let gate = directory.path().join("gate");
-    let fleet = Server::new(OPERATED).set("ready", "manual").set("gate", gate.display()).launch();
+    let fleet = Server::new(KEEP_ALIVE_SERVER).set("ready", "manual").set("gate", gate.display()).launch();
     // It serves already, and is not ready for all that.
     wait::until("children", || fleet.children().len() == 2);
     get(&fleet, "/");
@@ -32,7 +32,7 @@ fn a_child_that_says_when_it_is_ready_is_ready_then() {
 
 #[test]
 fn a_child_that_never_says_so_has_failed() {
-    let outcome = Server::new(OPERATED)
+    let outcome = Server::new(KEEP_ALIVE_SERVER)
         .set("ready", "manual")
         .set("start_timeout", "300ms")
         .set("recover", 1)
@@ -43,7 +43,7 @@ fn a_child_that_never_says_so_has_failed() {
 
 #[test]
 fn after_term_a_fleet_with_a_stop_delay_accepts_and_says_that_it_is_stopping() {
-    let fleet = Server::new(OPERATED).set("stop_delay", "2s").start();
+    let fleet = Server::new(KEEP_ALIVE_SERVER).set("stop_delay", "2s").start();
     assert_eq!(get(&fleet, "/stopping"), "false");
     fleet.signal(Signal::SIGTERM);
     fleet.console.wait_for("stopping in 2s");
@@ -54,7 +54,7 @@ fn after_term_a_fleet_with_a_stop_delay_accepts_and_says_that_it_is_stopping() {
 
 #[test]
 fn a_second_term_during_the_delay_stops_at_once() {
-    let mut fleet = Server::new(OPERATED).set("stop_delay", "1h").start();
+    let mut fleet = Server::new(KEEP_ALIVE_SERVER).set("stop_delay", "1h").start();
     fleet.signal(Signal::SIGTERM);
     fleet.console.wait_for("stopping in 1h");
     fleet.signal(Signal::SIGTERM);
@@ -64,7 +64,7 @@ fn a_second_term_during_the_delay_stops_at_once() {
 
 #[test]
 fn old_children_are_replaced_unnoticed_and_uncounted() {
-    let fleet = Server::new(OPERATED).set("max_lifetime", "500ms").set("recover", 0).start();
+    let fleet = Server::new(KEEP_ALIVE_SERVER).set("max_lifetime", "500ms").set("recover", 0).start();
     let first = fleet.first_children();
     // On Windows their going is not to be had under load.
     let mix =
@@ -78,7 +78,8 @@ fn old_children_are_replaced_unnoticed_and_uncounted() {
 
 #[test]
 fn a_child_that_has_grown_too_large_is_replaced() {
-    let fleet = Server::new(OPERATED).set("max_rss", "60MiB").set("workers", 1).set("recover", 0).start();
+    let fleet =
+        Server::new(KEEP_ALIVE_SERVER).set("max_rss", "60MiB").set("workers", 1).set("recover", 0).start();
     let first = fleet.first_children();
     assert_eq!(get(&fleet, "/grow"), (64 << 20).to_string());
     fleet.console.wait_for("has reached its limit");
@@ -89,14 +90,14 @@ fn a_child_that_has_grown_too_large_is_replaced() {
 
 #[test]
 fn a_child_that_hangs_reports_its_threads_and_is_replaced() {
-    let fleet = Server::new(OPERATED).set("hang_timeout", "500ms").set("workers", 1).start();
+    let fleet = Server::new(KEEP_ALIVE_SERVER).set("hang_timeout", "500ms").set("workers", 1).start();
     let first = fleet.first_children();
     let addr = fleet.addr();
     let hanging = std::thread::spawn(move || Connection::to(addr).get("/hang"));
     fleet.console.wait_for("hangs; its threads:");
     // Windows tells nobody where his threads are.
     #[cfg(unix)]
-    fleet.console.wait_for(&format!("thread {} (operat: child 0)", first[0]));
+    fleet.console.wait_for(&format!("thread {} (keep_a: child 0)", first[0]));
     fleet.wait_for_children(1, &first);
     assert!(hanging.join().unwrap().is_err());
     get(&fleet, "/");
@@ -105,7 +106,7 @@ fn a_child_that_hangs_reports_its_threads_and_is_replaced() {
 
 #[test]
 fn neither_idle_nor_stopped_children_hang() {
-    let fleet = Server::new(OPERATED).set("hang_timeout", "400ms").start();
+    let fleet = Server::new(KEEP_ALIVE_SERVER).set("hang_timeout", "400ms").start();
     let first = fleet.first_children();
     // As if the machine were suspended: for much longer than the limit, with work under way.
     let addr = fleet.addr();
@@ -136,7 +137,7 @@ fn a_blocked_runtime_hangs() {
 #[cfg(unix)]
 #[test]
 fn connections_go_to_live_slots_while_one_waits_for_its_next_child() {
-    let fleet = Server::new(OPERATED).set("reuseport", "yes").set("recover_interval", "1h").start();
+    let fleet = Server::new(KEEP_ALIVE_SERVER).set("reuseport", "yes").set("recover_interval", "1h").start();
     let first = fleet.first_children();
     send(first[0], Signal::SIGKILL);
     fleet.console.wait_for("child 0 is started again in 1h");

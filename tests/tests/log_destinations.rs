@@ -8,7 +8,7 @@ use prefork_tests::fleet::{self, Fleet, Server};
 use prefork_tests::signal::{Signal, send};
 use prefork_tests::wait;
 
-const LOGGING: &str = env!("CARGO_BIN_EXE_logging");
+const LOG_SERVER: &str = env!("CARGO_BIN_EXE_log_server");
 
 /// Lets a fleet that logs to a file live through a failure and a stop; returns what it logged.
 fn life_in(log: &Path, server: Server) -> (String, Vec<String>) {
@@ -44,7 +44,7 @@ fn has_the_whole_story(log: &str) {
 fn a_logger_of_the_fleets_own_gets_everything_and_standard_error_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let log = directory.path().join("log");
-    let (logged, stderr) = life_in(&log, Server::new(LOGGING).set("log_file", log.display()));
+    let (logged, stderr) = life_in(&log, Server::new(LOG_SERVER).set("log_file", log.display()));
     has_the_whole_story(&logged);
     assert_eq!(stderr, Vec::<String>::new());
 }
@@ -53,7 +53,7 @@ fn a_logger_of_the_fleets_own_gets_everything_and_standard_error_nothing() {
 fn an_installed_logger_gets_what_its_level_admits_and_standard_error_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let log = directory.path().join("log");
-    let (logged, stderr) = life_in(&log, Server::new(LOGGING).set("installed", log.display()));
+    let (logged, stderr) = life_in(&log, Server::new(LOG_SERVER).set("installed", log.display()));
     has_the_whole_story(&logged);
     assert!(!logged.contains("DEBUG"), "the level is info: {logged}");
     assert_eq!(stderr, Vec::<String>::new());
@@ -63,7 +63,7 @@ fn an_installed_logger_gets_what_its_level_admits_and_standard_error_nothing() {
 fn a_logger_of_the_fleets_own_wins_over_an_installed_one() {
     let directory = tempfile::tempdir().unwrap();
     let (own, installed) = (directory.path().join("own"), directory.path().join("installed"));
-    let server = Server::new(LOGGING).set("log_file", own.display()).set("installed", installed.display());
+    let server = Server::new(LOG_SERVER).set("log_file", own.display()).set("installed", installed.display());
     let (logged, stderr) = life_in(&own, server);
     has_the_whole_story(&logged);
     assert_eq!(fs::read_to_string(installed).unwrap(), "");
@@ -72,7 +72,7 @@ fn a_logger_of_the_fleets_own_wins_over_an_installed_one() {
 
 #[test]
 fn without_any_logger_standard_error_gets_the_story_from_level_info_up() {
-    let fleet = Server::new(LOGGING).start();
+    let fleet = Server::new(LOG_SERVER).start();
     fleet.replace(&fleet.first_children()[..1]);
     let lines = fleet.stop();
     assert!(lines.iter().all(|line| line.starts_with("prefork: ")), "{lines:#?}");

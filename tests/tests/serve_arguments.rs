@@ -7,12 +7,12 @@ use prefork_tests::fleet::Server;
 use prefork_tests::signal::Signal;
 use prefork_tests::{client, wait};
 
-const COOPERATING: &str = env!("CARGO_BIN_EXE_cooperating");
+const ARGUMENTS_SERVER: &str = env!("CARGO_BIN_EXE_arguments_server");
 
 #[test]
 fn a_loop_that_asks_between_connections_gets_to_ask() {
     for reuseport in [false, true] {
-        let server = Server::new(COOPERATING).set("shutdown_grace", "1m");
+        let server = Server::new(ARGUMENTS_SERVER).set("shutdown_grace", "1m");
         let server = if reuseport { server.set("reuseport", 1) } else { server };
         let lines = server.start().stop();
         let told = lines.iter().filter(|line| *line == "serve: left the loop").count();
@@ -22,7 +22,7 @@ fn a_loop_that_asks_between_connections_gets_to_ask() {
 
 #[test]
 fn a_thread_that_waits_for_a_stop_is_woken() {
-    let lines = Server::new(COOPERATING).set("stop", "wait").start().stop();
+    let lines = Server::new(ARGUMENTS_SERVER).set("stop", "wait").start().stop();
     let told = lines.iter().filter(|line| *line == "serve: waited for the stop; accepting: true").count();
     assert_eq!(told, 2, "{lines:#?}");
 }
@@ -32,7 +32,7 @@ fn what_is_in_flight_outlives_the_serve_function() {
     for stop in ["poll", "wait"] {
         let gate = tempfile::tempdir().unwrap();
         let open = gate.path().join("open");
-        let server = Server::new(COOPERATING).set("stop", stop).set("gate", open.display());
+        let server = Server::new(ARGUMENTS_SERVER).set("stop", stop).set("gate", open.display());
         let fleet = server.set("shutdown_grace", "1m").start();
         let in_flight: Vec<_> = (0..6).map(|_| client::begin(fleet.addr(), "/gate")).collect();
         fleet.signal(Signal::SIGTERM);
@@ -47,7 +47,7 @@ fn what_is_in_flight_outlives_the_serve_function() {
 
 #[test]
 fn a_child_knows_its_place_and_its_successor_has_the_same() {
-    let fleet = Server::new(COOPERATING).set("workers", 3).start();
+    let fleet = Server::new(ARGUMENTS_SERVER).set("workers", 3).start();
     let master = fleet.master();
     let about = |slot| format!("slot {slot} of 3, generation 0, master {master}, shard {slot} of 3");
     let expected: BTreeSet<String> = (0..3).map(about).collect();

@@ -21,11 +21,11 @@ use prefork_tests::signal::{Signal, send};
 use prefork_tests::{client, proc, wait};
 use tempfile::TempDir;
 
-const CONFINED: &str = env!("CARGO_BIN_EXE_confined");
-const OPERATED: &str = env!("CARGO_BIN_EXE_operated");
+const RESTRICTED_SERVER: &str = env!("CARGO_BIN_EXE_restricted_server");
+const KEEP_ALIVE_SERVER: &str = env!("CARGO_BIN_EXE_keep_alive_server");
 const SERVER: &str = env!("CARGO_BIN_EXE_server");
 const TOKIO_SERVER: &str = env!("CARGO_BIN_EXE_tokio_server");
-const HOOKED: &str = env!("CARGO_BIN_EXE_hooked");
+const HOOKS_SERVER: &str = env!("CARGO_BIN_EXE_hooks_server");
 
 /// Whether this test can change users; says so if not.
 fn is_root() -> bool {
@@ -114,14 +114,14 @@ fn lives_as_nobody(server: Server) {
 #[test]
 fn root_binds_and_nobody_serves() {
     if is_root() {
-        lives_as_nobody(Server::new(CONFINED));
+        lives_as_nobody(Server::new(RESTRICTED_SERVER));
     }
 }
 
 #[test]
 fn root_binds_and_nobody_serves_on_reuseport_sockets() {
     if is_root() {
-        lives_as_nobody(Server::new(CONFINED).env("PREFORK_REUSEPORT", "true"));
+        lives_as_nobody(Server::new(RESTRICTED_SERVER).env("PREFORK_REUSEPORT", "true"));
     }
 }
 
@@ -154,7 +154,7 @@ fn users_and_groups_are_names_or_numbers() {
     let cases = [("nobody", "0", "65534 0"), ("4711", "4712", "4711 4712"), ("65534", "daemon", "65534 1")];
     for (user, group, expected) in cases {
         // What the master has more than others must not be inherited.
-        let server = Server::through(&["setpriv", "--groups=4,24", "--inh-caps=+chown"], CONFINED);
+        let server = Server::through(&["setpriv", "--groups=4,24", "--inh-caps=+chown"], RESTRICTED_SERVER);
         let server = server.env("PREFORK_WORKERS", "1");
         let fleet = server.env("PREFORK_USER", user).env("PREFORK_GROUP", group).start();
         let child = fleet.first_children()[0];
@@ -176,7 +176,7 @@ fn an_upgrade_to_a_program_that_gives_up_root_leaves_no_child_with_it() {
     }
     let directory = public_directory();
     let overrides = directory.path().join("overrides");
-    let fleet = Server::new(OPERATED).set("overrides", overrides.display()).start();
+    let fleet = Server::new(KEEP_ALIVE_SERVER).set("overrides", overrides.display()).start();
     let before = fleet.first_children();
     // Just as a program that cannot give it up is none to upgrade to.
     fs::write(&overrides, "127.0.0.1:0 2 no-such-user").unwrap();
@@ -303,7 +303,7 @@ fn a_child_that_cannot_take_its_conditions_on_never_runs_the_users_code() {
         return;
     }
     // The producer has given up root already: nobody can become anybody else.
-    let server = Server::new(HOOKED).set("produces", "daemon").env("PREFORK_USER", "nobody");
+    let server = Server::new(HOOKS_SERVER).set("produces", "daemon").env("PREFORK_USER", "nobody");
     let outcome = server.set("workers", 1).set("recover", 0).set("log_file", "/dev/null").run();
     let lines = outcome.stderr.join("\n");
     assert!(
@@ -330,7 +330,7 @@ fn a_producer_may_set_user_and_group_itself() {
     if !is_root() {
         return;
     }
-    let fleet = Server::new(HOOKED).set("produces", "daemon").start();
+    let fleet = Server::new(HOOKS_SERVER).set("produces", "daemon").start();
     for child in fleet.first_children() {
         assert!(proc::status_field(child, "Uid").unwrap().starts_with("1\t"));
     }
@@ -354,7 +354,7 @@ fn landlock_leaves_what_is_named_and_nothing_else() {
     }
     fs::rename(directory.path().join("read me"), directory.path().join("read")).unwrap();
     std::os::unix::fs::symlink("read", directory.path().join("read me")).unwrap();
-    let server = in_directory(directory.path(), Server::new(CONFINED)).env("PREFORK_WORKERS", "2");
+    let server = in_directory(directory.path(), Server::new(RESTRICTED_SERVER)).env("PREFORK_WORKERS", "2");
     let fleet = server.env("PREFORK_SHUTDOWN_GRACE", "1m").start();
     let addr = fleet.addr();
     let ask =
@@ -390,6 +390,6 @@ fn landlock_and_nobody_go_together() {
     if !is_root() {
         return;
     }
-    let server = Server::new(CONFINED).env("PREFORK_LANDLOCK_READ", "/etc");
+    let server = Server::new(RESTRICTED_SERVER).env("PREFORK_LANDLOCK_READ", "/etc");
     lives_as_nobody(server.env("PREFORK_REUSEPORT", "true"));
 }

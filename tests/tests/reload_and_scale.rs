@@ -6,12 +6,12 @@ use std::fs;
 
 use prefork_tests::fleet::{Fleet, Server};
 use prefork_tests::load::{self, Connection, Mix};
-use prefork_tests::signal::{RENEWALS, Signal};
+use prefork_tests::signal::{RELOAD_AND_UPGRADE, Signal};
 #[cfg(unix)]
 use prefork_tests::{client, client::Tally, signal::send};
 use prefork_tests::{proc, wait};
 
-const OPERATED: &str = env!("CARGO_BIN_EXE_operated");
+const KEEP_ALIVE_SERVER: &str = env!("CARGO_BIN_EXE_keep_alive_server");
 #[cfg(unix)]
 const SERVER: &str = env!("CARGO_BIN_EXE_server");
 #[cfg(unix)]
@@ -28,9 +28,9 @@ fn reload(fleet: &Fleet, times: usize) {
 
 /// There is but one mode on Windows.
 fn both_modes() -> Vec<Server> {
-    let mut modes = vec![Server::new(OPERATED)];
+    let mut modes = vec![Server::new(KEEP_ALIVE_SERVER)];
     if cfg!(unix) {
-        modes.push(Server::new(OPERATED).set("reuseport", "yes"));
+        modes.push(Server::new(KEEP_ALIVE_SERVER).set("reuseport", "yes"));
     }
     modes
 }
@@ -122,10 +122,10 @@ fn fifty_kills_lose_only_what_the_killed_were_doing() {
 
 #[test]
 fn slow_requests_in_flight_outlive_stop_reload_and_upgrade() {
-    for signal in [&[Signal::SIGTERM], RENEWALS].concat() {
+    for signal in [&[Signal::SIGTERM], RELOAD_AND_UPGRADE].concat() {
         let directory = tempfile::tempdir().unwrap();
         let gate = directory.path().join("gate");
-        let server = Server::new(OPERATED).set("gate", gate.display());
+        let server = Server::new(KEEP_ALIVE_SERVER).set("gate", gate.display());
         let fleet = server.set("shutdown_grace", "30s").start();
         let addr = fleet.addr();
         let ask = || std::thread::spawn(move || Connection::to(addr).get("/gate"));
@@ -151,8 +151,8 @@ fn slow_requests_in_flight_outlive_stop_reload_and_upgrade() {
 fn a_reload_of_a_broken_program_leaves_the_fleet_as_it_was() {
     let directory = tempfile::tempdir().unwrap();
     let broken = directory.path().join("broken");
-    for (signal, answer) in RENEWALS.iter().copied().zip(["reload aborted", "upgrade aborted"]) {
-        let fleet = Server::new(OPERATED).set("broken", broken.display()).start();
+    for (signal, answer) in RELOAD_AND_UPGRADE.iter().copied().zip(["reload aborted", "upgrade aborted"]) {
+        let fleet = Server::new(KEEP_ALIVE_SERVER).set("broken", broken.display()).start();
         let first = fleet.first_children();
         fs::write(&broken, "").unwrap();
         fleet.operate(signal, 1, answer);

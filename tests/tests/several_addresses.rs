@@ -2,40 +2,23 @@
 #![cfg(any(target_os = "linux", windows))]
 #![allow(clippy::unwrap_used, reason = "in a test, what cannot be done is a failure")]
 
-#[cfg(unix)]
-#[path = "sockets/unix.rs"]
-mod unix;
-
 use prefork_tests::client;
-use prefork_tests::fleet::{Fleet, Server};
-use prefork_tests::signal::{RENEWALS, Signal};
+use prefork_tests::fleet::Server;
 
-const SOCKETS: &str = env!("CARGO_BIN_EXE_sockets");
+const MULTI_ADDRESS_SERVER: &str = env!("CARGO_BIN_EXE_multi_address_server");
 const TWO: &str = "127.0.0.1:0,[::1]:0";
-
-/// Takes a fleet through its life; `all_serve` asks on every address.
-fn serves_through_everything(fleet: &Fleet, all_serve: impl Fn()) {
-    all_serve();
-    fleet.signal(Signal::SIGTTIN);
-    fleet.wait_for_children(3, &[]);
-    all_serve();
-    fleet.replace(&fleet.first_children()[..1]);
-    all_serve();
-    for (signal, generation) in RENEWALS.iter().zip(1..) {
-        fleet.signal(*signal);
-        fleet.console.wait_for(&format!("is of generation {generation}"));
-        all_serve();
-    }
-}
 
 #[test]
 fn one_fleet_serves_several_addresses_through_everything() {
     for takes in ["any", "pair"] {
-        let server = Server::new(SOCKETS).set("takes", takes).set("addrs", TWO).set("shutdown_grace", "30s");
+        let server = Server::new(MULTI_ADDRESS_SERVER)
+            .set("takes", takes)
+            .set("addrs", TWO)
+            .set("shutdown_grace", "30s");
         let fleet = server.start();
         let addrs = fleet.addrs();
         assert!(addrs.len() == 2 && addrs[0].is_ipv4() && addrs[1].is_ipv6(), "{addrs:?}");
-        serves_through_everything(&fleet, || {
+        fleet.check_through_operations(|| {
             for addr in &addrs {
                 client::serving_pid(*addr);
             }
@@ -46,7 +29,9 @@ fn one_fleet_serves_several_addresses_through_everything() {
 
 #[test]
 fn addresses_that_the_serve_function_does_not_take_are_refused() {
-    let run = |takes: &str, addrs: &str| Server::new(SOCKETS).set("takes", takes).set("addrs", addrs).run();
+    let run = |takes: &str, addrs: &str| {
+        Server::new(MULTI_ADDRESS_SERVER).set("takes", takes).set("addrs", addrs).run()
+    };
     let unix = "unix:/no/such/directory/app.sock";
     run("tcp", unix).assert_refused("expected `host:port`, for the serve function takes a `TcpListener`");
     run("pair", "127.0.0.1:0").assert_refused("addr cannot be `127.0.0.1:0`: expected 2 addresses");
@@ -56,7 +41,7 @@ fn addresses_that_the_serve_function_does_not_take_are_refused() {
 #[test]
 fn a_fleet_with_every_option_of_sockets_serves() {
     for reuseport in [false, true] {
-        let server = Server::new(SOCKETS).set("socket_options", 1);
+        let server = Server::new(MULTI_ADDRESS_SERVER).set("socket_options", 1);
         let fleet = if reuseport { server.set("reuseport", 1) } else { server }.start();
         client::serving_pid(fleet.addr());
         fleet.stop();
@@ -69,7 +54,7 @@ fn a_fleet_with_every_option_of_sockets_serves() {
 fn an_address_that_no_listener_can_have_here_is_refused() {
     for addrs in ["unix:/run/app.sock", "unix:@app", "127.0.0.1:0,unix:/run/app.sock"] {
         let unix = addrs.rsplit(',').next().unwrap();
-        let outcome = Server::new(SOCKETS).set("addrs", addrs).run();
+        let outcome = Server::new(MULTI_ADDRESS_SERVER).set("addrs", addrs).run();
         outcome.assert_refused(&format!("addr cannot be `{unix}`: expected `host:port`: this system has no"));
     }
 }

@@ -12,17 +12,17 @@ use std::fs;
 use std::io;
 
 use prefork_tests::fleet::{Fleet, Server};
-use prefork_tests::signal::{RENEWALS, Signal};
+use prefork_tests::signal::{RELOAD_AND_UPGRADE, Signal};
 use prefork_tests::tls::{Client, Identity, Visit};
 use prefork_tests::{load, wait};
 
-const TLS_CONFIG: &str = env!("CARGO_BIN_EXE_tls_config");
+const RUSTLS_CONFIG_SERVER: &str = env!("CARGO_BIN_EXE_rustls_config_server");
 const FORMS: [&str; 2] = ["blocking", "async"];
 /// On Windows a child that is to go waits for a moment without any.
 const VISITORS: usize = if cfg!(windows) { 1 } else { 3 };
 
 fn server(form: &str, identity: &Identity) -> Server {
-    Server::new(TLS_CONFIG)
+    Server::new(RUSTLS_CONFIG_SERVER)
         .set("form", form)
         .set("cert", identity.cert().display())
         .set("key", identity.key().display())
@@ -81,7 +81,7 @@ fn both_versions_are_spoken() {
 #[test]
 fn a_renewed_certificate_is_taken_into_use_unnoticed() {
     for form in FORMS {
-        for signal in RENEWALS {
+        for signal in RELOAD_AND_UPGRADE {
             let (identity, coming) = (Identity::new(), Identity::new());
             let fleet = server(form, &identity).start();
             let (addr, first) = (fleet.addr(), fleet.first_children());
@@ -232,7 +232,7 @@ fn a_session_from_before_the_authorities_changed_is_not_resumed() {
 fn the_environment_names_certificate_key_and_authorities() {
     let (identity, ours) = (Identity::new(), Identity::new());
     let path = |path: std::path::PathBuf| path.display().to_string();
-    let server = || Server::new(TLS_CONFIG).env("PREFORK_CERT", &path(identity.cert()));
+    let server = || Server::new(RUSTLS_CONFIG_SERVER).env("PREFORK_CERT", &path(identity.cert()));
     let fleet = server()
         .env("PREFORK_KEY", &path(identity.key()))
         .env("PREFORK_CLIENT_CA", &path(ours.cert()))
@@ -241,7 +241,7 @@ fn the_environment_names_certificate_key_and_authorities() {
     Client::new(&[&identity], None).visit(fleet.addr()).unwrap_err();
     fleet.stop();
     server().run().assert_refused("PREFORK_KEY");
-    Server::new(TLS_CONFIG).env("PREFORK_KEY", "key.pem").run().assert_refused("PREFORK_CERT");
+    Server::new(RUSTLS_CONFIG_SERVER).env("PREFORK_KEY", "key.pem").run().assert_refused("PREFORK_CERT");
     let plain = server().env("PREFORK_KEY", &path(identity.key())).set("form", "plain");
     plain.run().assert_refused("takes no certificate");
 }
@@ -250,7 +250,7 @@ fn the_environment_names_certificate_key_and_authorities() {
 fn what_cannot_be_is_refused_before_a_child_is_started() {
     let (identity, other) = (Identity::new(), Identity::new());
     for form in FORMS {
-        let bare = Server::new(TLS_CONFIG).set("form", form);
+        let bare = Server::new(RUSTLS_CONFIG_SERVER).set("form", form);
         bare.run().assert_refused("PREFORK_CERT");
     }
     let file = |name: &str, content: &str| {

@@ -1,4 +1,11 @@
-//! Unix sockets.
+//! Unix sockets: their files, their modes, and their life over reloads and upgrades.
+#![cfg(target_os = "linux")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a panic in a test helper fails the test"
+)]
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -14,7 +21,7 @@ use prefork_tests::signal::{Signal, send};
 use prefork_tests::{client, wait};
 use tempfile::TempDir;
 
-use super::{SOCKETS, TWO, serves_through_everything};
+const MULTI_ADDRESS_SERVER: &str = env!("CARGO_BIN_EXE_multi_address_server");
 
 /// A directory, and the path of a socket in it.
 fn place() -> (TempDir, PathBuf) {
@@ -25,7 +32,7 @@ fn place() -> (TempDir, PathBuf) {
 
 /// A server on a Unix socket.
 fn at(path: &Path) -> Server {
-    Server::new(SOCKETS).set("addr", format!("unix:{}", path.display()))
+    Server::new(MULTI_ADDRESS_SERVER).set("addr", format!("unix:{}", path.display()))
 }
 
 fn get(mut stream: impl Read + Write, path: &str) -> io::Result<String> {
@@ -56,7 +63,7 @@ fn a_unix_socket_is_served_by_children_and_gone_with_the_fleet() {
 #[test]
 fn the_network_unix_takes_a_path_without_a_prefix() {
     let (_directory, path) = place();
-    let fleet = Server::new(SOCKETS).set("network", "unix").set("addr", path.display()).start();
+    let fleet = Server::new(MULTI_ADDRESS_SERVER).set("network", "unix").set("addr", path.display()).start();
     ask(&path).unwrap();
     fleet.stop();
 }
@@ -114,7 +121,7 @@ fn what_somebody_else_has_put_there_stays() {
 #[test]
 fn an_abstract_name_needs_no_file() {
     let name = format!("prefork-test-{}", std::process::id());
-    let fleet = Server::new(SOCKETS).set("addr", format!("unix:@{name}")).start();
+    let fleet = Server::new(MULTI_ADDRESS_SERVER).set("addr", format!("unix:@{name}")).start();
     let addr = net::SocketAddr::from_abstract_name(&name).unwrap();
     let pid = get(UnixStream::connect_addr(&addr).unwrap(), "/").unwrap();
     assert!(fleet.first_children().contains(&pid.parse().unwrap()));
@@ -161,7 +168,8 @@ fn whoever_has_queued_on_a_unix_socket_when_the_fleet_stops_is_answered() {
         (format!("unix:{name}"), net::SocketAddr::from_abstract_name(&name[1..]).unwrap()),
     ];
     for (text, addr) in addrs {
-        let server = Server::new(SOCKETS).set("addr", text).set("takes", "tokio").set("workers", 1);
+        let server =
+            Server::new(MULTI_ADDRESS_SERVER).set("addr", text).set("takes", "tokio").set("workers", 1);
         let mut fleet = server.set("gate", gate.display()).set("shutdown_grace", "60s").start();
         let send = |path| {
             let mut stream = UnixStream::connect_addr(&addr).unwrap();
@@ -206,11 +214,11 @@ fn a_request_in_flight_on_a_unix_socket_outlives_the_stop() {
 fn a_unix_socket_beside_other_addresses_is_served_through_everything() {
     for reuseport in [false, true] {
         let (_directory, path) = place();
-        let addrs = format!("{TWO},unix:{}", path.display());
-        let server = Server::new(SOCKETS).set("addrs", addrs).set("shutdown_grace", "30s");
+        let addrs = format!("127.0.0.1:0,[::1]:0,unix:{}", path.display());
+        let server = Server::new(MULTI_ADDRESS_SERVER).set("addrs", addrs).set("shutdown_grace", "30s");
         let fleet = if reuseport { server.set("reuseport", 1) } else { server }.start();
         let tcp = fleet.addrs();
-        serves_through_everything(&fleet, || {
+        fleet.check_through_operations(|| {
             for addr in &tcp {
                 client::serving_pid(*addr);
             }
@@ -225,7 +233,7 @@ fn a_unix_socket_beside_other_addresses_is_served_through_everything() {
 fn listeners_of_each_kind_can_be_named_one_by_one() {
     let (_directory, path) = place();
     let addrs = format!("127.0.0.1:0,unix:{}", path.display());
-    let fleet = Server::new(SOCKETS).set("takes", "mixed").set("addrs", addrs).start();
+    let fleet = Server::new(MULTI_ADDRESS_SERVER).set("takes", "mixed").set("addrs", addrs).start();
     ask(&path).unwrap();
     fleet.stop();
 }
@@ -236,7 +244,8 @@ fn an_upgrade_opens_new_addresses_and_closes_old_ones() {
     let (old, new) = (directory.path().join("old.sock"), directory.path().join("new.sock"));
     let overrides = directory.path().join("overrides");
     let addrs = |other: &Path| format!("unix:{},unix:{}", path.display(), other.display());
-    let server = Server::new(SOCKETS).set("addrs", addrs(&old)).set("overrides", overrides.display());
+    let server =
+        Server::new(MULTI_ADDRESS_SERVER).set("addrs", addrs(&old)).set("overrides", overrides.display());
     let fleet = server.start();
     let inode = fs::metadata(&path).unwrap().ino();
     fs::write(&overrides, addrs(&new)).unwrap();
@@ -252,15 +261,16 @@ fn an_upgrade_opens_new_addresses_and_closes_old_ones() {
 
 #[test]
 fn a_serve_function_of_a_unix_listener_takes_no_other_address() {
-    let server = Server::new(SOCKETS).set("takes", "unix").set("addrs", "127.0.0.1:0");
+    let server = Server::new(MULTI_ADDRESS_SERVER).set("takes", "unix").set("addrs", "127.0.0.1:0");
     server.run().assert_refused("expected `unix:/path`, for the serve function takes");
 }
 
 #[test]
 fn bad_places_for_a_socket_are_refused() {
     let (directory, path) = place();
-    let refused =
-        |addr: &str, reason: &str| Server::new(SOCKETS).set("addr", addr).run().assert_refused(reason);
+    let refused = |addr: &str, reason: &str| {
+        Server::new(MULTI_ADDRESS_SERVER).set("addr", addr).run().assert_refused(reason)
+    };
     fs::write(&path, "precious").unwrap();
     refused(&format!("unix:{}", path.display()), "the file there is not a socket");
     assert!(path.exists());
@@ -270,13 +280,21 @@ fn bad_places_for_a_socket_are_refused() {
     refused("unix:/no/such/directory/app.sock", "no such file or directory");
     refused(&format!("unix:/{}", "x".repeat(200)), "SUN_LEN");
     let file = format!("unix:{}/app2.sock", directory.path().display());
-    Server::new(SOCKETS).set("addr", &file).set("reuseport", 1).run().assert_refused("always shared");
-    Server::new(SOCKETS)
+    Server::new(MULTI_ADDRESS_SERVER)
+        .set("addr", &file)
+        .set("reuseport", 1)
+        .run()
+        .assert_refused("always shared");
+    Server::new(MULTI_ADDRESS_SERVER)
         .set("addr", &file)
         .set("unix_mode", "999")
         .run()
         .assert_refused("unix_mode cannot be `999`");
-    let owner = Server::new(SOCKETS).set("addr", &file).set("unix_owner", "no-such-user");
+    let owner = Server::new(MULTI_ADDRESS_SERVER).set("addr", &file).set("unix_owner", "no-such-user");
     owner.run().assert_refused("unix_owner cannot be `no-such-user`: expected a user of this system");
-    Server::new(SOCKETS).set("network", "unix").unset("addr").run().assert_refused("addr cannot be `unset`");
+    Server::new(MULTI_ADDRESS_SERVER)
+        .set("network", "unix")
+        .unset("addr")
+        .run()
+        .assert_refused("addr cannot be `unset`");
 }

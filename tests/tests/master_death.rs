@@ -59,7 +59,7 @@ fn tokio_orphans_answer_what_is_in_flight_and_exit_with_1() {
 
 #[test]
 fn orphans_that_know_of_stops_exit_with_1_as_well() {
-    orphans_drain(env!("CARGO_BIN_EXE_cooperating"));
+    orphans_drain(env!("CARGO_BIN_EXE_arguments_server"));
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn an_orphan_whose_connections_never_end_gives_up_after_its_grace() {
 #[test]
 fn a_panic_or_an_error_in_on_master_death_does_not_keep_an_orphan() {
     for option in ["fails", "panics"] {
-        let server = Server::new(env!("CARGO_BIN_EXE_hooked")).set(option, "on_master_death");
+        let server = Server::new(env!("CARGO_BIN_EXE_hooks_server")).set(option, "on_master_death");
         let mut fleet = server.start();
         expect_1_of(&kill_master(&mut fleet));
         fleet.assert_nothing_left();
@@ -83,7 +83,7 @@ fn a_panic_or_an_error_in_on_master_death_does_not_keep_an_orphan() {
 
 #[test]
 fn an_on_master_death_that_never_returns_does_not_keep_an_orphan() {
-    let server = Server::new(env!("CARGO_BIN_EXE_hooked")).set("hangs", "on_master_death");
+    let server = Server::new(env!("CARGO_BIN_EXE_hooks_server")).set("hangs", "on_master_death");
     let mut fleet = server.set("shutdown_grace", "300ms").start();
     expect_1_of(&kill_master(&mut fleet));
     fleet.assert_nothing_left();
