@@ -12,14 +12,14 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
-use prefork_tests::fleet::{Fleet, Server};
+use prefork_tests::fleet::{RunningFleet, Server};
 use prefork_tests::wait;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 /// Starts an example, and waits until it is ready.
-fn start(name: &str) -> Fleet {
+fn start(name: &str) -> RunningFleet {
     Server::example(name).start()
 }
 
@@ -41,12 +41,12 @@ fn ask(mut connection: impl Read + Write) -> String {
     body.to_owned()
 }
 
-fn get(fleet: &Fleet) -> String {
+fn get(fleet: &RunningFleet) -> String {
     ask(connect(fleet.addr()))
 }
 
 /// As `get`, with a client that trusts nothing but the examples' certificate.
-fn get_over_tls(fleet: &Fleet) -> String {
+fn get_over_tls(fleet: &RunningFleet) -> String {
     let pem = fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/certs/cert.pem")).unwrap();
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(&pem).unwrap()).unwrap();
@@ -57,7 +57,7 @@ fn get_over_tls(fleet: &Fleet) -> String {
 }
 
 /// Checks that a child of the fleet gave the answer, and nobody else.
-fn assert_from_a_child(fleet: &Fleet, answer: &str) {
+fn assert_from_a_child(fleet: &RunningFleet, answer: &str) {
     let pid = answer.strip_prefix("hello from process ").unwrap_or_else(|| panic!("{answer}"));
     let digits = pid.find(|c: char| !c.is_ascii_digit()).unwrap_or(pid.len());
     let pid: u32 = pid[..digits].parse().unwrap();

@@ -12,8 +12,8 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
-use prefork_tests::fleet::{Fleet, Server};
-use prefork_tests::load::{self, Client, Connection, Mix};
+use prefork_tests::fleet::{RunningFleet, Server};
+use prefork_tests::load::{self, ClientMix, Connection, LoadClient};
 use prefork_tests::signal::Signal;
 use prefork_tests::{client, wait};
 use tokio::runtime::Runtime;
@@ -24,13 +24,16 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
 /// Under wine a process is slow to start, and each has its load.
-const MIX: Mix =
-    if cfg!(windows) { Mix { fresh: 1, kept: 1, slow: 1 } } else { Mix { fresh: 2, kept: 4, slow: 1 } };
+const MIX: ClientMix = if cfg!(windows) {
+    ClientMix { fresh: 1, kept: 1, slow: 1 }
+} else {
+    ClientMix { fresh: 2, kept: 4, slow: 1 }
+};
 
 /// Three reloads while `clients` keep asking. Every request is answered, and each of `kinds` was made.
-fn assert_reloads_unnoticed(fleet: &Fleet, clients: Vec<Client>, kinds: &[&str]) {
+fn assert_reloads_unnoticed(fleet: &RunningFleet, clients: Vec<LoadClient>, kinds: &[&str]) {
     let first = fleet.first_children();
-    let tally = load::of(clients, || {
+    let tally = load::run(clients, || {
         for time in 1..=3 {
             fleet.operate(Signal::SIGHUP, time, "reloaded:");
         }
@@ -45,19 +48,23 @@ fn assert_reloads_unnoticed(fleet: &Fleet, clients: Vec<Client>, kinds: &[&str])
 /// A stop while a slow request and a connection without any are open: the one is answered, the other
 /// holds nothing up, and no child has to be killed. Both are open when somebody who came later has been
 /// answered: what queues is accepted in turn.
-fn assert_stops_in_good_order<T>(fleet: Fleet, mut later: Client, slow: impl FnOnce() -> io::Result<T>) {
+fn assert_stops_in_good_order<T>(
+    fleet: RunningFleet,
+    mut later: LoadClient,
+    slow: impl FnOnce() -> io::Result<T>,
+) {
     later().unwrap();
     fleet.stop();
     slow().unwrap();
 }
 
 /// The whole life of an example that speaks HTTP.
-fn assert_http_clients_notice_nothing(name: &str, mix: Mix) {
+fn assert_http_clients_notice_nothing(name: &str, mix: ClientMix) {
     assert_nothing_is_noticed(name, mix, |client| client);
 }
 
 /// The same, for clients to which more is done.
-fn assert_nothing_is_noticed(name: &str, mix: Mix, more: fn(Client) -> Client) {
+fn assert_nothing_is_noticed(name: &str, mix: ClientMix, more: fn(LoadClient) -> LoadClient) {
     let fleet = Server::example(name).start();
     let addr = fleet.addr();
     let answer = Connection::to(addr).get("/").unwrap();
@@ -86,7 +93,7 @@ fn hyper() {
 #[test]
 fn actix() {
     // It does not take `Shutdown`: on Windows a child that is to go waits for a moment without any client.
-    let mix = if cfg!(windows) { Mix { fresh: 1, kept: 0, slow: 0 } } else { MIX };
+    let mix = if cfg!(windows) { ClientMix { fresh: 1, kept: 0, slow: 0 } } else { MIX };
     assert_nothing_is_noticed("actix", mix, patient);
 }
 
@@ -97,7 +104,7 @@ fn warp() {
 
 /// On Windows actix and warp accept to their end, and may close a connection that has just come in: who has
 /// heard nothing asks again.
-fn patient(mut client: Client) -> Client {
+fn patient(mut client: LoadClient) -> LoadClient {
     let was_closed = |error: &io::Error| cfg!(windows) && error.kind() == io::ErrorKind::ConnectionReset;
     Box::new(move || client().or_else(|error| if was_closed(&error) { client() } else { Err(error) }))
 }
@@ -125,7 +132,7 @@ fn hear(stream: &TcpStream, line: &str) -> io::Result<bool> {
 }
 
 /// A client of `line_server`, which keeps its connection until it is told not to, if it `keeps` any.
-fn line_client(addr: SocketAddr, line: &'static str, keeps: bool) -> Client {
+fn line_client(addr: SocketAddr, line: &'static str, keeps: bool) -> LoadClient {
     let mut kept: Option<TcpStream> = None;
     Box::new(move || {
         let stream = match kept.take() {
@@ -167,7 +174,7 @@ async fn check(channel: Channel, service: &str) -> Result<(), Status> {
 }
 
 /// A client that does so, over a channel that it keeps or each time over a new one.
-fn grpc_client(runtime: &Arc<Runtime>, addr: SocketAddr, service: &'static str, keeps: bool) -> Client {
+fn grpc_client(runtime: &Arc<Runtime>, addr: SocketAddr, service: &'static str, keeps: bool) -> LoadClient {
     let runtime = Arc::clone(runtime);
     let endpoint = endpoint(addr);
     let mut kept: Option<Channel> = None;

@@ -1,16 +1,16 @@
-//! What the server programs under test have in common: options from the environment, a fleet built
-//! from them, and answers to requests.
+//! The parts that the server programs share: options from the environment, the fleet builder, and answers.
 //!
-//! An option `name` is the environment variable `TEST_NAME`. Those of the builder have the builder's
+//! An option `name` is the environment variable `TEST_NAME`. Options of the builder have the same
 //! names: `addr`, `network`, `workers`, `recover`, `recover_window`,
 //! `recover_interval`, `shutdown_grace`, `start_timeout`, `backlog`, `runtime`,
-//! `title`. Besides:
+//! `title`. Further options:
 //!
-//! - `reuseport`: by default what the platform needs, `0` or anything else;
-//! - `boot`: what a child does in place of serving: `exit0`, `exit1`, `panic`, `hang`, which with
-//!   `late_hang` only those do that come after the first `workers`; with `thread` it starts one first;
-//! - `log_file`: a logger of the fleet's own that writes to this file;
-//! - `gate`: the file that requests for `/gate` wait for.
+//! - `reuseport`: `0` is false, any other value is true; the default is what the platform needs;
+//! - `boot`: the behaviour of a child before it serves: `exit0`, `exit1`, `panic`, `hang`, `late_hang`
+//!   (only children after the first `workers` hang), or `thread` (the child starts a thread and serves);
+//! - `log_file`: a file that the fleet's own logger writes to;
+//! - `gate`: requests for `/gate` are answered once this file exists;
+//! - `started`: a directory in which each child that reaches `main` creates a file.
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -22,6 +22,7 @@ use std::time::Duration;
 use std::{env, thread};
 
 use prefork::{Prefork, Serve};
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::signal::{self, Signal};
 use crate::wait;
@@ -31,12 +32,12 @@ pub fn option(name: &str) -> Option<String> {
     env::var(format!("TEST_{}", name.to_uppercase())).ok()
 }
 
-/// A number that is an option's value.
+/// The value of an option, as a number.
 fn number<T: std::str::FromStr>(name: &str) -> Option<T> {
-    option(name).map(|value| value.parse().unwrap_or_else(|_| panic!("{name} is no number: {value}")))
+    option(name).map(|value| value.parse().unwrap_or_else(|_| panic!("{name} is not a number: {value}")))
 }
 
-/// A fleet with the options that the environment names. Call it first in `main`.
+/// A fleet with the options from the environment. A server program calls it first in `main`.
 pub fn builder<Args>(serve: impl Serve<Args>) -> Prefork {
     if prefork::is_child() {
         boot();
@@ -57,9 +58,9 @@ pub fn builder<Args>(serve: impl Serve<Args>) -> Prefork {
     if let Some(interval) = option("recover_interval") {
         fleet = fleet.recover_interval(interval);
     }
-    // On a busy machine wine takes seconds to tell which connections are open.
-    let patient = cfg!(windows) && env::var_os("PREFORK_SHUTDOWN_GRACE").is_none();
-    if let Some(grace) = option("shutdown_grace").or(patient.then(|| "20s".to_owned())) {
+    // On a busy machine wine takes seconds to list the open connections.
+    let is_slow = cfg!(windows) && env::var_os("PREFORK_SHUTDOWN_GRACE").is_none();
+    if let Some(grace) = option("shutdown_grace").or(is_slow.then(|| "20s".to_owned())) {
         fleet = fleet.shutdown_grace(grace);
     }
     if let Some(timeout) = option("start_timeout") {
@@ -83,13 +84,13 @@ pub fn builder<Args>(serve: impl Serve<Args>) -> Prefork {
     fleet
 }
 
-/// The option `reuseport`. Windows needs it, unless the environment of an operator's says something.
+/// The option `reuseport`. Windows needs it, unless `PREFORK_REUSEPORT` is set.
 pub fn reuseport() -> Option<bool> {
     let needed = cfg!(windows) && env::var_os("PREFORK_REUSEPORT").is_none();
     option("reuseport").map(|value| value != "0").or(needed.then_some(true))
 }
 
-/// Starts the fleet; in the master, the result is the status of the program.
+/// Starts the fleet. In the master it returns the exit code of the program.
 pub fn start(fleet: Prefork) -> ExitCode {
     finish(match option("addr") {
         Some(addr) => fleet.listen_and_serve(addr),
@@ -97,18 +98,18 @@ pub fn start(fleet: Prefork) -> ExitCode {
     })
 }
 
-/// Turns the fleet's end into the program's.
+/// The exit code for the result of a fleet; prints the error.
 pub fn finish(result: Result<(), prefork::Error>) -> ExitCode {
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            say(&format!("error: {error:?}"));
+            print_error(&format!("error: {error:?}"));
             ExitCode::FAILURE
         }
     }
 }
 
-/// Leaves a trace of this child, and misbehaves if it is told to.
+/// Records the start of this child, and applies the option `boot`.
 fn boot() {
     let mut started = 0;
     if let Some(directory) = option("started").map(PathBuf::from) {
@@ -118,7 +119,7 @@ fn boot() {
     match option("boot").as_deref() {
         Some("exit0") => process::exit(0),
         Some("exit1") => process::exit(1),
-        Some("panic") => panic!("at boot, as told"),
+        Some("panic") => panic!("panic at boot, as the option says"),
         Some("thread") => drop(thread::spawn(thread::park)),
         Some("hang") => hang(),
         Some("late_hang") if Some(started) > number("workers") => hang(),
@@ -126,27 +127,40 @@ fn boot() {
     }
 }
 
-/// What comes in through a listener. Where two processes accept from one socket, wine sometimes says
-/// that it would block; Windows does not.
+/// The incoming connections of a listener. When two processes accept from one socket, wine sometimes
+/// returns `WouldBlock`; Windows does not.
 pub fn incoming(ln: &TcpListener) -> impl Iterator<Item = io::Result<TcpStream>> {
     let is_spurious = |error: &io::Error| cfg!(windows) && error.kind() == io::ErrorKind::WouldBlock;
     ln.incoming().filter(move |stream| !stream.as_ref().is_err_and(is_spurious))
 }
 
-/// Answers one request of a blocking server and closes the connection.
+/// A serve function: answers each connection in its own thread.
 ///
 /// # Errors
 ///
-/// Whatever the connection met.
-pub fn answer(stream: impl Read + Write) -> io::Result<()> {
-    answer_or(stream, |path| format!("no such thing: {path}"))
+/// Errors of `accept`.
+pub fn serve(ln: TcpListener) -> io::Result<()> {
+    for stream in incoming(&ln) {
+        let stream = stream?;
+        thread::spawn(move || answer(stream));
+    }
+    Ok(())
 }
 
-/// [`answer`], where `other` knows the answers that are special to a program.
+/// Answers one request and closes the connection.
 ///
 /// # Errors
 ///
-/// Whatever the connection met.
+/// Errors of the connection.
+pub fn answer(stream: impl Read + Write) -> io::Result<()> {
+    answer_or(stream, |path| format!("unknown path: {path}"))
+}
+
+/// [`answer`] with `other` for the paths of a single program.
+///
+/// # Errors
+///
+/// Errors of the connection.
 pub fn answer_or(mut stream: impl Read + Write, other: impl Fn(&str) -> String) -> io::Result<()> {
     let path = read_path(&mut stream)?;
     stream.write_all(head().as_bytes())?;
@@ -154,24 +168,24 @@ pub fn answer_or(mut stream: impl Read + Write, other: impl Fn(&str) -> String) 
     let body = body(&path).unwrap_or_else(|| other(&path));
     stream.write_all(format!("{body}\n").as_bytes())?;
     if path == "/leave/later" {
-        // Elsewhere than on Unix the process would get the connection as well.
+        // On Windows the new process would inherit an open connection.
         drop(stream);
-        leave_behind();
+        start_lasting_process();
     }
     Ok(())
 }
 
-/// What an answer begins with: the client learns who answers before the body is there.
+/// The head of an answer. The client reads the pid before the body exists.
 pub fn head() -> String {
     format!("HTTP/1.1 200 OK\r\nConnection: close\r\nX-Pid: {}\r\n\r\n", process::id())
 }
 
-/// Says a line on standard error, whole, whoever else does so.
-pub fn say(line: &str) {
+/// Writes a line to standard error in one call, so that lines of several processes do not mix.
+pub fn print_error(line: &str) {
     let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
-/// Reads a request to its end; returns its path.
+/// Reads a complete request; returns its path.
 fn read_path(stream: &mut impl Read) -> io::Result<String> {
     let mut request = Vec::new();
     while !request.ends_with(b"\r\n\r\n") {
@@ -185,13 +199,28 @@ fn read_path(stream: &mut impl Read) -> io::Result<String> {
     Ok(path_of(&request))
 }
 
+/// Reads a complete request from an async stream; `None` if the client closed the connection before.
+///
+/// # Errors
+///
+/// Errors of the connection.
+pub async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Vec<u8>>> {
+    let mut request = Vec::new();
+    while !request.ends_with(b"\r\n\r\n") {
+        if stream.read_buf(&mut request).await? == 0 {
+            return Ok(None);
+        }
+    }
+    Ok(Some(request))
+}
+
 /// The path of a request.
 pub fn path_of(request: &[u8]) -> String {
     let request = String::from_utf8_lossy(request);
     request.split(' ').nth(1).unwrap_or_default().to_owned()
 }
 
-/// What every blocking server answers.
+/// The answers of every blocking server.
 fn body(path: &str) -> Option<String> {
     let (path, argument) = path.split_at(path[1..].find('/').map_or(path.len(), |slash| slash + 1));
     let argument = argument.trim_start_matches('/');
@@ -205,13 +234,13 @@ fn body(path: &str) -> Option<String> {
         "/exit" => process::exit(argument.parse().expect("a status")),
         "/abort" => process::abort(),
         "/overflow" => overflow(0).to_string(),
-        "/panic" => panic!("in a thread, as told"),
+        "/panic" => panic!("panic in a thread, as requested"),
         "/role" => prefork::is_child().to_string(),
         "/variable" => format!("{:?}", env::var(argument).ok()),
         "/arguments" => env::args().collect::<Vec<_>>().join(" "),
-        "/grandchild" => output_of(errand(&["role"])),
+        "/grandchild" => output_of(subcommand(&["role"])),
         "/nested" => nested(),
-        "/leave" if argument.is_empty() => leave_behind(),
+        "/leave" if argument.is_empty() => start_lasting_process(),
         "/leave" => process::id().to_string(),
         _ => return None,
     })
@@ -223,22 +252,22 @@ fn hang() -> ! {
     }
 }
 
-/// Whether the gate is open.
+/// Whether the response gate is open.
 pub fn gate_is_open() -> bool {
     option("gate").is_some_and(|gate| PathBuf::from(gate).exists())
 }
 
-/// Returns once it is.
+/// Waits until the response gate is open.
 pub fn wait_at_gate() {
     while !gate_is_open() {
         thread::sleep(Duration::from_millis(5));
     }
 }
 
-/// Whether this process was only started for an errand, which is then done: to tell its `role`, to
-/// `exit` with a status, to `sleep`, to `run` another program, if need be as a service, or to press
-/// `ctrl-c` in the console of a process.
-pub fn ran_errand() -> bool {
+/// Runs the subcommand in the first argument; returns false if there is none. Subcommands: `role` prints
+/// the role of this process, `exit` exits with a status, `sleep` sleeps, `run` executes another program,
+/// `serve` starts one like a Windows service, `ctrl-c` sends Ctrl-C to the console of a process.
+pub fn ran_subcommand() -> bool {
     let mut arguments = env::args().skip(1);
     match arguments.next().as_deref() {
         Some("role") => {
@@ -249,12 +278,12 @@ pub fn ran_errand() -> bool {
         #[cfg(windows)]
         Some("ctrl-c") => {
             let pid = arguments.next().and_then(|pid| pid.parse().ok()).expect("a pid");
-            crate::terminal::press_ctrl_c(pid).expect("Ctrl-C can be pressed");
+            crate::terminal::send_ctrl_c(pid).expect("Ctrl-C can be sent");
         }
         #[cfg(windows)]
         Some("serve") => {
             let mut service = Command::new(arguments.next().expect("a program"));
-            run(crate::terminal::without_any(&mut service).args(arguments));
+            run(crate::terminal::detach(&mut service).args(arguments));
         }
         Some("run") => run(Command::new(arguments.next().expect("a program")).args(arguments)),
         _ => return false,
@@ -262,16 +291,16 @@ pub fn ran_errand() -> bool {
     true
 }
 
-/// Becomes another program, or lets it run in this one's place.
+/// Executes another program in place of this one; on Windows runs it and exits with its status.
 fn run(command: &mut Command) -> ! {
     #[cfg(unix)]
     panic!("cannot run {command:?}: {}", std::os::unix::process::CommandExt::exec(command));
     #[cfg(not(unix))]
-    process::exit(command.status().expect("it runs").code().unwrap_or(2))
+    process::exit(command.status().expect("the program runs").code().unwrap_or(2))
 }
 
-/// This program, to be started for an errand.
-pub fn errand(arguments: &[&str]) -> Command {
+/// The command that runs this program with a subcommand.
+pub fn subcommand(arguments: &[&str]) -> Command {
     let mut command = this_program();
     command.args(arguments);
     command
@@ -286,7 +315,7 @@ fn output_of(mut command: Command) -> String {
     String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
 }
 
-/// Runs this program as a master of its own, asks it something and stops it.
+/// Runs this program as another master, sends it a request and stops it.
 fn nested() -> String {
     let mut master = this_program().stderr(Stdio::piped()).spawn().expect("this program runs");
     let mut lines = BufReader::new(master.stderr.take().expect("a pipe")).lines().map_while(Result::ok);
@@ -302,29 +331,30 @@ fn nested() -> String {
 
 fn stop(master: &mut Child) -> String {
     signal::send(master.id(), Signal::SIGTERM);
-    wait::for_some("the nested master's end", || master.try_wait().expect("it is ours")).to_string()
+    let status = || master.try_wait().expect("it is a child of this process");
+    wait::for_value("end of the nested master", status).to_string()
 }
 
-/// Runs out of stack.
+/// Overflows the stack.
 fn overflow(depth: usize) -> usize {
     let frame = std::hint::black_box([depth; 1024]);
     if frame[0] == usize::MAX { 0 } else { overflow(depth + 1) + frame[1] }
 }
 
-/// Starts a process that outlives this one.
-#[expect(clippy::zombie_processes, reason = "to be orphaned is what it is for")]
-fn leave_behind() -> String {
-    let left = errand(&["sleep"]).spawn().expect("this program runs");
-    left.id().to_string()
+/// Starts a process that outlives this one; returns its pid.
+#[expect(clippy::zombie_processes, reason = "the process is meant to become an orphan")]
+fn start_lasting_process() -> String {
+    let process = subcommand(&["sleep"]).spawn().expect("this program runs");
+    process.id().to_string()
 }
 
-/// The fields of a record, as ` name=value` each.
+/// The fields of a record, each as ` name=value`.
 struct Fields(String);
 
 impl Fields {
     fn of(record: &log::Record<'_>) -> Self {
         let mut fields = Self(String::new());
-        record.key_values().visit(&mut fields).expect("it never fails");
+        record.key_values().visit(&mut fields).expect("the visitor never fails");
         fields
     }
 }
@@ -351,7 +381,7 @@ impl std::fmt::Display for Fields {
 pub struct FileLogger(Mutex<fs::File>);
 
 impl FileLogger {
-    /// One that appends to the file at `path`.
+    /// A logger that appends to the file at `path`.
     pub fn append(path: impl Into<PathBuf>) -> Self {
         let file = OpenOptions::new().create(true).append(true).open(path.into());
         Self(Mutex::new(file.expect("the log file can be opened")))

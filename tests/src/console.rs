@@ -1,4 +1,4 @@
-//! What a server says on standard error, line by line, as it comes.
+//! The standard error of a server, collected line by line.
 
 use std::io::{BufRead, BufReader, Read};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -13,7 +13,7 @@ struct State {
     ended: bool,
 }
 
-/// The lines so far. A thread of its own keeps collecting them.
+/// The lines so far. A thread collects them.
 #[derive(Debug, Clone)]
 pub struct Console {
     shared: Arc<(Mutex<State>, Condvar)>,
@@ -66,7 +66,7 @@ impl Console {
         })
     }
 
-    /// Waits until nobody can write any more: every process that held standard error is gone.
+    /// Waits for the end of standard error: every process that held it has ended. Returns all lines.
     pub fn wait_for_end(&self) -> Vec<String> {
         self.wait("the end of standard error", |state| state.ended.then(|| state.lines.clone()))
     }
@@ -79,8 +79,8 @@ impl Console {
                 return found;
             }
             let left = wait::LIMIT.saturating_sub(start.elapsed());
-            let hopeless = state.ended || left.is_zero();
-            assert!(!hopeless, "waited in vain for {what}; standard error: {:#?}", state.lines);
+            let is_over = state.ended || left.is_zero();
+            assert!(!is_over, "timed out or ended before {what}; standard error: {:#?}", state.lines);
             let waited = self.shared.1.wait_timeout(state, left);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }

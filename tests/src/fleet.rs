@@ -1,4 +1,4 @@
-//! A server under test: started with options, watched, and cleared away whatever happens.
+//! Starts a server under test with its options, and kills all of its processes when it is dropped.
 
 use std::env;
 use std::fmt::Display;
@@ -11,56 +11,60 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 use crate::console::Console;
-use crate::proc::Family;
+use crate::gate::ResponseGate;
+use crate::proc::ProcessTree;
 use crate::signal::{self, RELOAD_AND_UPGRADE, Signal, send};
 use crate::{client, proc, wait};
 
-/// How to start a server program.
+/// A wrapper for [`Server::through`] that runs the program as the user 65534, without capabilities.
+pub const AS_NOBODY: [&str; 4] = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+
+/// A server program and its options, before the start.
 #[derive(Debug)]
 pub struct Server {
-    /// The command, for whatever the methods here do not offer.
+    /// The command, for settings that have no method here.
     pub command: Command,
-    family: Family,
-    /// Where each child that gets as far as `main` leaves a file.
+    tree: ProcessTree,
+    /// Each child that reaches `main` creates a file here.
     started: TempDir,
 }
 
 impl Server {
     /// The program `executable`, on a port of 127.0.0.1 that the system chooses, with two children.
     pub fn new(executable: impl AsRef<Path>) -> Self {
-        Self::by(Command::new(executable.as_ref()))
+        Self::with_command(Command::new(executable.as_ref()))
     }
 
     /// The example `name`, on a port of 127.0.0.1 that the system chooses, with two children.
     pub fn example(name: &str) -> Self {
-        // Cargo puts a test into `target/PROFILE/deps`, and the examples beside that folder.
+        // Cargo puts a test into `target/PROFILE/deps` and the examples into `target/PROFILE/examples`.
         let test = env::current_exe().expect("the test's own path");
         let target = test.parent().and_then(Path::parent).expect("the target directory");
         let path = target.join("examples").join(format!("{name}{}", env::consts::EXE_SUFFIX));
         let hint = "run `cargo build -p prefork-examples --examples`";
-        assert!(path.exists(), "{} is not there: {hint}", path.display());
+        assert!(path.exists(), "{} does not exist: {hint}", path.display());
         let server = Self::new(path).env("PREFORK_ADDR", "127.0.0.1:0").env("PREFORK_WORKERS", "2");
-        // On a busy machine wine takes seconds to tell which connections are open.
+        // On a busy machine wine takes seconds to list the open connections.
         if cfg!(windows) { server.env("PREFORK_SHUTDOWN_GRACE", "20s") } else { server }
     }
 
-    /// A program that is started by another, which is to execute its last arguments.
+    /// A program that is started by a wrapper, which executes its last arguments.
     pub fn through(wrapper: &[&str], executable: impl AsRef<Path>) -> Self {
         let mut command = Command::new(wrapper[0]);
         command.args(&wrapper[1..]).arg(executable.as_ref());
-        Self::by(command)
+        Self::with_command(command)
     }
 
-    /// A program that is started by the shell, which is to run `exec "$0"` at the end of `script`.
+    /// A program that is started by the shell; `script` ends with `exec "$0"`.
     pub fn in_shell(script: &str, executable: impl AsRef<Path>) -> Self {
         Self::through(&["sh", "-c", script], executable)
     }
 
-    fn by(mut command: Command) -> Self {
+    fn with_command(mut command: Command) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let id = format!("{}.{}", process::id(), COUNT.fetch_add(1, Ordering::SeqCst));
         let started = tempfile::tempdir().expect("a temporary directory");
-        // What a developer has set for servers of his own.
+        // Variables that a developer has set for other servers must not reach this one.
         for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PREFORK_")) {
             command.env_remove(name);
         }
@@ -69,19 +73,19 @@ impl Server {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
-        let family = Family::of(&mut command, &id);
-        let server = Self { command, family, started };
+        let tree = ProcessTree::prepare(&mut command, &id);
+        let server = Self { command, tree, started };
         server.set("addr", "127.0.0.1:0").set("workers", 2)
     }
 
-    /// Sets an option of the program's; [`app`](crate::app) lists them.
+    /// Sets an option of the program; [`app`](crate::app) lists them.
     #[must_use]
     pub fn set(mut self, option: &str, value: impl Display) -> Self {
         self.command.env(format!("TEST_{}", option.to_uppercase()), value.to_string());
         self
     }
 
-    /// Leaves an option of the program's at its default.
+    /// Removes an option of the program, so that its default applies.
     #[must_use]
     pub fn unset(mut self, option: &str) -> Self {
         self.command.env_remove(format!("TEST_{}", option.to_uppercase()));
@@ -95,17 +99,29 @@ impl Server {
         self
     }
 
-    /// Starts the server and waits for nothing.
-    pub fn launch(self) -> Fleet {
-        let Self { mut command, family, started } = self;
+    /// Sets the option `reuseport`, or leaves the default of the platform.
+    #[must_use]
+    pub fn reuseport(self, wanted: bool) -> Self {
+        if wanted { self.set("reuseport", "yes") } else { self }
+    }
+
+    /// Holds back the answers to `/gate` until `gate` opens. Children have a minute to drain.
+    #[must_use]
+    pub fn gate(self, gate: &ResponseGate) -> Self {
+        self.set("gate", gate.path().display()).set("shutdown_grace", "1m")
+    }
+
+    /// Starts the server and returns at once.
+    pub fn launch(self) -> RunningFleet {
+        let Self { mut command, tree, started } = self;
         let mut child = command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
-        family.begins_with(&child);
+        tree.add_root(&child);
         let console = Console::read(child.stderr.take().expect("standard error is a pipe"));
-        Fleet { child, console, family, started }
+        RunningFleet { child, console, tree, started }
     }
 
     /// Starts the server and waits until all its children are ready.
-    pub fn start(self) -> Fleet {
+    pub fn start(self) -> RunningFleet {
         let fleet = self.launch();
         fleet.console.wait_for("ready (pids");
         fleet
@@ -117,28 +133,28 @@ impl Server {
     }
 }
 
-/// A server that was started. Dropping it kills whatever is left of it.
+/// A server that was started. Its drop kills every process that is left.
 #[derive(Debug)]
-pub struct Fleet {
+pub struct RunningFleet {
     child: Child,
-    /// What it says on standard error.
+    /// Its standard error.
     pub console: Console,
-    family: Family,
+    tree: ProcessTree,
     started: TempDir,
 }
 
-impl Fleet {
-    /// The process that was started: the master, unless something wraps it.
+impl RunningFleet {
+    /// The pid of the process that was started: the master, or its wrapper.
     pub fn master(&self) -> u32 {
         self.child.id()
     }
 
-    /// Where it listens first, on loopback if that is everywhere.
+    /// Its first TCP address; a wildcard address becomes loopback.
     pub fn addr(&self) -> SocketAddr {
-        *self.addrs().first().expect("an address of TCP")
+        *self.addrs().first().expect("a TCP address")
     }
 
-    /// Its addresses of TCP.
+    /// Its TCP addresses.
     pub fn addrs(&self) -> Vec<SocketAddr> {
         listening_addrs(&self.console.wait_for("listening on "))
     }
@@ -148,7 +164,7 @@ impl Fleet {
         proc::children(self.master())
     }
 
-    /// The pids that were announced when the fleet became ready, in the order of the slots.
+    /// The pids in the first message of readiness, in the order of the slots.
     pub fn first_children(&self) -> Vec<u32> {
         let line = self.console.wait_for("ready (pids");
         let pids = line.split_once("(pids ").and_then(|(_, rest)| rest.split_once(')'));
@@ -156,61 +172,60 @@ impl Fleet {
         pids.map(|pid| pid.parse().expect("a pid")).collect()
     }
 
-    /// Every process of this server that has not ended, wrappers and grandchildren included.
+    /// Every live process of this server, wrappers and grandchildren included.
     pub fn processes(&self) -> Vec<u32> {
-        self.family.members()
+        self.tree.live_pids()
     }
 
-    /// How many children got as far as `main`.
+    /// The number of children that reached `main`.
     pub fn children_started(&self) -> usize {
         self.started.path().read_dir().map_or(0, Iterator::count)
     }
 
-    /// Sends the master a signal.
+    /// Sends a signal to the master.
     pub fn signal(&self, signal: Signal) {
         send(self.master(), signal);
     }
 
-    /// Sends the master a signal, and waits for the `n`th line that answers it.
+    /// Sends a signal to the master, and waits until `n` lines contain `answer`.
     pub fn operate(&self, signal: Signal, n: usize, answer: &str) {
         self.signal(signal);
         self.console.wait_for_nth(n, answer);
     }
 
-    /// How many descriptors the master has, and how many listening sockets of the fleet's port are among
-    /// them.
+    /// The number of descriptors of the master, and how many of them are listening sockets of its port.
     pub fn master_descriptors(&self) -> (usize, usize) {
         let master = self.master();
         (proc::handle_count(master), proc::held_listeners(master, self.addr().port()))
     }
 
-    /// Waits for the master's end; checks that it never met something that it thought impossible.
+    /// Waits for the end of the master; panics if it reported a bug in prefork.
     pub fn wait(&mut self) -> ExitStatus {
         let console = self.console.clone();
-        let what = || format!("the end of the master; it said {:#?}", console.lines());
-        let status = wait::for_some_or(what, || self.try_wait());
+        let what = || format!("end of the master; standard error: {:#?}", console.lines());
+        let status = wait::for_value_or(what, || self.try_wait());
         let bugs = console.lines_with("a bug in prefork");
         assert!(bugs.is_empty(), "{:#?}", console.lines());
         status
     }
 
-    /// How the master ended, if it has.
+    /// The exit status of the master, if it has ended.
     pub fn try_wait(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("the master can be waited for")
     }
 
-    /// Waits until the fleet has `count` children and none of `gone` is among them; returns them.
+    /// Waits until the fleet has `count` live children and none of them is in `gone`; returns them.
     pub fn wait_for_children(&self, count: usize, gone: &[u32]) -> Vec<u32> {
-        let said = || self.console.lines();
-        let what = || format!("{count} children without {gone:?}; the master said {:#?}", said());
-        wait::for_some_or(what, || {
+        let stderr = || self.console.lines();
+        let what = || format!("{count} children without {gone:?}; standard error: {:#?}", stderr());
+        wait::for_value_or(what, || {
             let children = self.children();
             let alive = children.iter().all(|pid| proc::is_alive(*pid) && !gone.contains(pid));
             (children.len() == count && alive).then_some(children)
         })
     }
 
-    /// Kills children with SIGKILL and waits until as many others are ready.
+    /// Kills children with SIGKILL and waits until their successors are ready.
     pub fn replace(&self, victims: &[u32]) -> Vec<u32> {
         let before = self.children();
         victims.iter().for_each(|victim| send(*victim, Signal::SIGKILL));
@@ -237,48 +252,49 @@ impl Fleet {
         }
     }
 
-    /// Waits until a fleet that was asked to stop, or whose master is dead, takes no connection more.
+    /// Waits until a stopping fleet, or one whose master is dead, refuses connections.
     #[cfg(unix)]
     pub fn wait_until_it_refuses(&self) {
         let addr = self.addr();
-        // Without a client's help: nobody may have to connect before a door can be shut.
-        wait::until("a closed port", || proc::listening_inodes(addr.port()).is_empty());
+        // No client connects meanwhile: the accept gates must close without one.
+        wait::until("closed port", || proc::listening_inodes(addr.port()).is_empty());
         assert!(client::is_refused(addr));
     }
 
-    /// The same, as far as it goes: Windows can have the socket that all children share refuse what is
-    /// new, but wine does not know how, and there a drain does not depend on it.
+    /// Waits until the stop is logged. Windows can make the shared socket refuse connections, but wine
+    /// cannot, and a drain on Windows does not depend on it.
     #[cfg(windows)]
     pub fn wait_until_it_refuses(&self) {
-        let is_told = || self.console.says("stopping") || self.console.says("lost its master");
-        wait::until("word of the stop", is_told);
+        let is_logged = || self.console.says("stopping") || self.console.says("lost its master");
+        wait::until("message of the stop", is_logged);
     }
 
-    /// Waits until every child has been ready for a second, after which a clean exit is no failure.
-    pub fn let_children_settle(&self) {
+    /// Waits until every child has been ready for a second. From then on a clean exit is not a failure.
+    pub fn wait_until_ready_for_a_second(&self) {
         self.console.wait_for("ready (pids");
-        // Not in place of a condition: the age is the condition.
+        // The age of the children is the condition.
         std::thread::sleep(Duration::from_millis(1100));
     }
 
-    /// Asks the master to stop and checks that it did so in good order.
+    /// Sends SIGTERM to the master; checks the stop as [`expect_stopped`](Self::expect_stopped) does.
     pub fn stop(self) -> Vec<String> {
         self.signal(Signal::SIGTERM);
         self.expect_stopped()
     }
 
-    /// Waits for the end of a fleet that was asked to stop: status 0, nobody killed, nothing left.
+    /// Waits for the end of a stopping fleet; panics unless the status is 0, no child was killed, no
+    /// process is left and the port is free. Returns the lines of standard error.
     pub fn expect_stopped(mut self) -> Vec<String> {
         let status = self.wait();
         assert_eq!(status.code(), Some(0), "{status}; {:#?}", self.console.lines());
         self.assert_nothing_left();
         let lines = self.console.wait_for_end();
         let killed = lines.iter().any(|line| line.contains("killing"));
-        assert!(!killed, "a child had to be killed: {lines:#?}");
+        assert!(!killed, "a child was killed: {lines:#?}");
         lines
     }
 
-    /// Waits for the end of a fleet that ends by itself: nothing is left.
+    /// Waits for the end of a fleet that ends by itself; panics if a process is left.
     pub fn expect_end(mut self) -> Outcome {
         let status = self.wait();
         self.assert_no_process_left();
@@ -286,32 +302,32 @@ impl Fleet {
         Outcome { status, stderr: self.console.wait_for_end(), children }
     }
 
-    /// Checks that no process is left, and that the port can be had.
+    /// Panics unless no process is left and the port is free.
     pub fn assert_nothing_left(&self) {
         self.assert_no_process_left();
         for addr in self.addrs() {
             if cfg!(windows) {
-                // The system may close what a process had a moment after its end.
-                wait::until("the end of the listening", || client::is_refused(addr));
+                // The system may close the sockets of a process a moment after its end.
+                wait::until("closed port", || client::is_refused(addr));
             }
-            assert!(client::is_refused(addr), "somebody still listens on {addr}");
+            assert!(client::is_refused(addr), "{addr} still accepts connections");
             TcpListener::bind(addr).unwrap_or_else(|error| panic!("{addr} is not free: {error}"));
         }
     }
 
-    /// Checks that no process is left.
+    /// Panics unless no process is left.
     pub fn assert_no_process_left(&self) {
         let left = self.processes();
-        assert!(left.is_empty(), "left behind: {left:?}; {:#?}", self.console.lines());
+        assert!(left.is_empty(), "processes are left: {left:?}; {:#?}", self.console.lines());
     }
 }
 
-impl Drop for Fleet {
+impl Drop for RunningFleet {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        // A child that was being started meanwhile shows up in the next round.
-        wait::until("the end of every process", || {
+        // A child that was just being started appears in the next round.
+        wait::until("end of every process", || {
             let left = self.processes();
             left.iter().for_each(|pid| {
                 let _ = signal::try_send(*pid, Signal::SIGKILL);
@@ -321,21 +337,20 @@ impl Drop for Fleet {
     }
 }
 
-/// A server that has ended.
+/// The end of a server.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Outcome {
-    /// How.
+    /// The exit status of the master.
     pub status: ExitStatus,
-    /// What it said.
+    /// The lines of standard error.
     pub stderr: Vec<String>,
-    /// How many of its children got as far as `main`.
+    /// The number of children that reached `main`.
     pub children: usize,
 }
 
 impl Outcome {
-    /// The one line that says what was wrong, without `error: `. Checks that there is just one, and
-    /// that the status is 1.
+    /// The error message without `error: `. Panics unless there is exactly one and the status is 1.
     pub fn error(&self) -> &str {
         let errors: Vec<&str> = self.stderr.iter().filter_map(|line| line.strip_prefix("error: ")).collect();
         assert_eq!(errors.len(), 1, "not exactly one error: {self:#?}");
@@ -343,7 +358,7 @@ impl Outcome {
         errors[0]
     }
 
-    /// Checks that the server refused to start: one line that contains `reason`, and no child.
+    /// Panics unless the server refused to start: one line that contains `reason`, and no child.
     pub fn assert_refused(&self, reason: &str) {
         let error = self.error();
         assert!(error.contains(reason), "expected {reason:?}, not {error:?}");
@@ -352,23 +367,23 @@ impl Outcome {
     }
 }
 
-/// Waits until a child watches its master: then it is ready, or as good as.
+/// Waits until a child has the thread that watches its master. It starts just before the child is ready.
 #[cfg(unix)]
-pub fn wait_until_it_serves(child: u32) {
-    wait::until("a child that serves", || proc::thread_count(child) >= 2);
+pub fn wait_until_serving(child: u32) {
+    wait::until("serving child", || proc::thread_count(child) >= 2);
 }
 
-/// How a master describes the end of a child that exited with `status`.
+/// The master's description of an exit with `status`.
 pub fn exited(status: u8) -> String {
     if cfg!(windows) { format!("code {status}") } else { format!("status {status}") }
 }
 
-/// How a master describes the end of a child that got a SIGKILL.
+/// The master's description of an end by SIGKILL.
 pub fn killed() -> String {
     if cfg!(windows) { exited(9) } else { "signal 9 (SIGKILL)".to_owned() }
 }
 
-/// Reads `… listening on 127.0.0.1:4711, unix:/run/app.sock (…`.
+/// Parses `… listening on 127.0.0.1:4711, unix:/run/app.sock (…`.
 fn listening_addrs(line: &str) -> Vec<SocketAddr> {
     let addrs = line.split_once("listening on ").and_then(|(_, rest)| rest.split_once(" ("));
     let addrs = addrs.expect("addresses").0.split(", ").filter(|addr| !addr.starts_with("unix:"));

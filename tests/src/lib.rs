@@ -1,29 +1,28 @@
-//! What the integration tests are made of: servers to test, and means to watch and to disturb them.
+//! Helpers of the integration tests: starting servers, sending requests and signals, reading state.
 //!
-//! - [`app`]: what the server programs in `src/bin` have in common.
-//! - [`fleet`]: starts one of them and leaves nothing of it behind.
-//! - [`client`]: asks it things.
-//! - [`load`]: keeps asking, and counts.
-//! - [`console`]: reads what it says.
-//! - [`proc`]: looks at its processes from outside.
-//! - [`tls`]: certificates, and a client that knows how its handshake went.
-//! - [`signal`]: sends signals to them.
-//! - [`terminal`]: runs one where Ctrl-C can be pressed.
-//! - [`wait`]: waits for conditions, never for time.
+//! - [`app`]: the parts that the server programs in `src/bin` share.
+//! - [`fleet`]: starts a server program, and kills all of its processes at the end of a test.
+//! - [`gate`]: a file that holds back the answers to requests for `/gate`.
+//! - [`client`]: sends single requests.
+//! - [`load`]: sends requests all the time, and counts the outcomes.
+//! - [`console`]: collects the standard error of a server.
+//! - [`proc`]: reads the state of processes.
+//! - [`program`]: a copy of a program that a test can replace.
+//! - [`tls`]: certificates, and a client that reports the result of its handshake.
+//! - [`signal`]: sends signals.
+//! - [`terminal`]: runs a server in a terminal of its own, for Ctrl-C.
+//! - [`wait`]: waits for conditions.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "in a test, what cannot be done is a failure, and a panic is how tests fail"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic fails the test")]
 
 pub mod app;
 pub mod client;
 pub mod console;
 pub mod fleet;
+pub mod gate;
 pub mod load;
 pub mod proc;
+pub mod program;
 pub mod signal;
 pub mod terminal;
 pub mod tls;

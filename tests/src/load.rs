@@ -1,4 +1,4 @@
-//! Load, on connections that stay open and others, with an account of every request.
+//! Load from concurrent clients, on kept and on new connections. Every request is counted.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::client::Tally;
 use crate::wait;
 
-/// A connection that is used again and again, until the server says that it wants to close it.
+/// A kept connection. It is used again until an answer has `Connection: close`.
 #[derive(Debug)]
 pub struct Connection {
     addr: SocketAddr,
@@ -18,16 +18,16 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// One that is opened when it is first used.
+    /// A connection that is opened at the first request.
     pub fn to(addr: SocketAddr) -> Self {
         Self { addr, stream: None }
     }
 
-    /// Asks for `path`; returns the body of the answer.
+    /// Sends `GET path`; returns the body of the answer.
     ///
     /// # Errors
     ///
-    /// Whatever the connection met. The next request opens another.
+    /// Errors of the connection. The next request opens a new one.
     pub fn get(&mut self, path: &str) -> io::Result<String> {
         let mut stream = match self.stream.take() {
             Some(stream) => stream,
@@ -63,26 +63,26 @@ fn read_head(stream: &mut impl BufRead) -> io::Result<Vec<String>> {
     }
 }
 
-/// Which clients there are, of a server that speaks HTTP.
+/// The number of HTTP clients of each kind.
 #[derive(Debug, Clone, Copy)]
-#[expect(clippy::exhaustive_structs, reason = "tests write it out")]
-pub struct Mix {
-    /// Clients that open a connection for each request.
+#[expect(clippy::exhaustive_structs, reason = "tests construct it with all fields")]
+pub struct ClientMix {
+    /// Clients that open a new connection for each request.
     pub fresh: usize,
-    /// Clients that keep theirs.
+    /// Clients that keep their connection.
     pub kept: usize,
-    /// Clients that keep theirs and ask for something slow.
+    /// Clients that keep their connection and send `GET /slow`.
     pub slow: usize,
 }
 
-/// Keeps a mix of clients busy while `meanwhile` runs; counts every request by its path.
-pub fn during(addr: SocketAddr, mix: Mix, meanwhile: impl FnOnce()) -> Tally {
-    of(clients(addr, mix), meanwhile)
+/// Runs a mix of clients while `meanwhile` runs; counts every request by its path.
+pub fn during(addr: SocketAddr, mix: ClientMix, meanwhile: impl FnOnce()) -> Tally {
+    run(clients(addr, mix), meanwhile)
 }
 
 /// The clients of a mix.
-pub fn clients(addr: SocketAddr, mix: Mix) -> Vec<Client> {
-    let client = |path: &'static str, keeps: bool| -> Client {
+pub fn clients(addr: SocketAddr, mix: ClientMix) -> Vec<LoadClient> {
+    let client = |path: &'static str, keeps: bool| -> LoadClient {
         let mut connection = Connection::to(addr);
         Box::new(move || {
             if !keeps {
@@ -95,17 +95,17 @@ pub fn clients(addr: SocketAddr, mix: Mix) -> Vec<Client> {
     kinds.iter().flat_map(|(path, keeps, count)| (0..*count).map(|_| client(path, *keeps))).collect()
 }
 
-/// On Windows a child that is to go waits for a moment in which the fleet has no connection at all.
+/// The pause between two requests. On Windows a stopping child waits for a moment without connections.
 const PAUSE: Duration = Duration::from_millis(if cfg!(windows) { 100 } else { 0 });
 
-/// A client of any protocol. Each call makes one request; the answer is counted as what it returns.
-pub type Client = Box<dyn FnMut() -> io::Result<String> + Send>;
+/// A client of any protocol. Each call sends one request; the tally counts the returned text.
+pub type LoadClient = Box<dyn FnMut() -> io::Result<String> + Send>;
 
-/// Keeps clients busy, each in a thread of its own, while `meanwhile` runs; counts every request.
-pub fn of(clients: Vec<Client>, meanwhile: impl FnOnce()) -> Tally {
+/// Runs each client in its own thread while `meanwhile` runs; counts every request.
+pub fn run(clients: Vec<LoadClient>, meanwhile: impl FnOnce()) -> Tally {
     let over = AtomicBool::new(false);
     let is_over = || over.load(Ordering::SeqCst);
-    let busy = |mut client: Client| {
+    let send_requests = |mut client: LoadClient| {
         let mut tally = Tally::default();
         while !is_over() {
             tally.count(client());
@@ -114,8 +114,9 @@ pub fn of(clients: Vec<Client>, meanwhile: impl FnOnce()) -> Tally {
         tally
     };
     thread::scope(|scope| {
-        let threads: Vec<_> = clients.into_iter().map(|client| scope.spawn(move || busy(client))).collect();
-        // Also when `meanwhile` panics: the scope waits for its threads.
+        let threads: Vec<_> =
+            clients.into_iter().map(|client| scope.spawn(move || send_requests(client))).collect();
+        // The scope waits for its threads, so a panic of `meanwhile` must end them too.
         let done = panic::catch_unwind(AssertUnwindSafe(meanwhile));
         over.store(true, Ordering::SeqCst);
         let tallies = threads.into_iter().map(|thread| thread.join().expect("a client"));

@@ -1,4 +1,4 @@
-//! Signals, and what stands for them on Windows.
+//! Signals, and their replacements on Windows: named events.
 
 #[cfg(unix)]
 pub use nix::sys::signal::Signal;
@@ -6,8 +6,7 @@ pub use nix::sys::signal::Signal;
 #[cfg(windows)]
 pub use windows::Signal;
 
-/// Those that put a new generation in the place of the fleet's: a reload, and an upgrade where a process
-/// can become another program.
+/// The signals that start a new generation: reload, and upgrade on platforms that have it.
 pub const RELOAD_AND_UPGRADE: &[Signal] = &[
     Signal::SIGHUP,
     #[cfg(unix)]
@@ -40,9 +39,9 @@ mod windows {
 
     use crate::proc;
 
-    /// The signals that something stands for. All but the last three are for a master.
+    /// The signals that have a replacement. All but the last three are for a master.
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    #[expect(missing_docs, clippy::exhaustive_enums, reason = "the names of the real ones")]
+    #[expect(missing_docs, clippy::exhaustive_enums, reason = "the names of the Unix signals")]
     pub enum Signal {
         SIGTERM,
         SIGQUIT,
@@ -69,14 +68,14 @@ mod windows {
             Signal::SIGTTOU => request(pid, "shrink"),
             Signal::SIGKILL => kill(pid),
             Signal::SIGSTOP => proc::stop(pid),
-            Signal::SIGCONT => proc::go_on(pid),
+            Signal::SIGCONT => proc::resume(pid),
         }
     }
 
-    /// Sets the master's event of that name.
+    /// Sets the event `what` of the master.
     fn request(master: u32, what: &str) -> io::Result<()> {
         let name: Vec<u16> = format!("Global\\prefork-{master}-{what}\0").encode_utf16().collect();
-        // SAFETY: the name ends with a zero and outlives the call; the handle is new, and ours.
+        // SAFETY: the name ends with a zero and outlives the call; the handle is new and owned here.
         let event =
             unsafe { HandleOrNull::from_raw_handle(OpenEventW(EVENT_MODIFY_STATE, 0, name.as_ptr())) };
         let event = OwnedHandle::try_from(event).map_err(|_| io::Error::last_os_error())?;
@@ -84,12 +83,12 @@ mod windows {
         if unsafe { SetEvent(event.as_raw_handle()) } == 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
     }
 
-    /// The status is the signal's number.
+    /// Terminates the process with status 9, the number of SIGKILL.
     fn kill(pid: u32) -> io::Result<()> {
-        // SAFETY: plain numbers; the handle is new, and ours.
+        // SAFETY: the arguments are numbers; the handle is new and owned here.
         let process = unsafe { HandleOrNull::from_raw_handle(OpenProcess(PROCESS_TERMINATE, 0, pid)) };
         let process = OwnedHandle::try_from(process).map_err(|_| io::Error::last_os_error())?;
-        // SAFETY: the process is open, and it is a test's own.
+        // SAFETY: the handle is open, and the process belongs to the test.
         if unsafe { TerminateProcess(process.as_raw_handle(), 9) } == 0 {
             Err(io::Error::last_os_error())
         } else {

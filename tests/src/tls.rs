@@ -1,4 +1,4 @@
-//! TLS from outside: identities to serve by, and a client that knows how its handshake went.
+//! TLS: certificates for servers and clients, and a client that reports the result of its handshake.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -15,16 +15,16 @@ use tempfile::TempDir;
 
 use crate::wait;
 
-/// A certificate for `localhost` that vouches for itself, and its key, in files.
+/// A self-signed certificate for `localhost` and its key, in files.
 #[derive(Debug)]
-pub struct Identity {
+pub struct TestCertificate {
     directory: TempDir,
     cert: CertificateDer<'static>,
     key: Vec<u8>,
 }
 
-impl Identity {
-    /// One that nobody else has.
+impl TestCertificate {
+    /// A new certificate with a new key.
     pub fn new() -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
@@ -34,22 +34,22 @@ impl Identity {
         Self { directory, cert: made.cert.der().clone(), key: made.signing_key.serialize_der() }
     }
 
-    /// The path of the certificate.
+    /// The path of the certificate file.
     pub fn cert(&self) -> PathBuf {
         self.file("cert.pem")
     }
 
-    /// The path of the key.
+    /// The path of the key file.
     pub fn key(&self) -> PathBuf {
         self.file("key.pem")
     }
 
-    /// A path beside them.
+    /// The path of another file in the same directory.
     pub fn file(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    /// The certificate itself.
+    /// The certificate.
     pub fn der(&self) -> CertificateDer<'static> {
         self.cert.clone()
     }
@@ -59,43 +59,43 @@ impl Identity {
     }
 }
 
-impl Default for Identity {
+impl Default for TestCertificate {
     fn default() -> Self {
         Self::new()
     }
 }
 
-/// A client that remembers its sessions.
+/// A TLS client that stores its sessions.
 #[derive(Debug, Clone)]
-pub struct Client {
+pub struct TlsClient {
     config: Arc<ClientConfig>,
 }
 
-/// How a request went.
+/// The answer to a request, and what the handshake agreed on.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
-pub struct Visit {
-    /// The process that answered.
+pub struct TlsResponse {
+    /// The pid of the process that answered.
     pub pid: u32,
-    /// Whether the handshake made use of an earlier one.
+    /// Whether the handshake resumed a session.
     pub resumed: bool,
-    /// What was agreed on to be spoken.
+    /// The ALPN protocol.
     pub alpn: Option<String>,
-    /// The server's certificate, as it was shown or remembered.
+    /// The certificate of the server, from the handshake or from the resumed session.
     pub cert: CertificateDer<'static>,
 }
 
-impl Client {
-    /// One that trusts `servers`, and shows the certificate of `own`.
-    pub fn new(servers: &[&Identity], own: Option<&Identity>) -> Self {
-        Self::speaking(rustls::ALL_VERSIONS, servers, own)
+impl TlsClient {
+    /// A client that trusts `servers` and has the client certificate `own`.
+    pub fn new(servers: &[&TestCertificate], own: Option<&TestCertificate>) -> Self {
+        Self::with_versions(rustls::ALL_VERSIONS, servers, own)
     }
 
-    /// One that speaks these versions only.
-    pub fn speaking(
+    /// A client that supports these TLS versions only.
+    pub fn with_versions(
         versions: &[&'static SupportedProtocolVersion],
-        servers: &[&Identity],
-        own: Option<&Identity>,
+        servers: &[&TestCertificate],
+        own: Option<&TestCertificate>,
     ) -> Self {
         let mut roots = RootCertStore::empty();
         for server in servers {
@@ -110,25 +110,25 @@ impl Client {
         Self { config: Arc::new(config) }
     }
 
-    /// The same, who wants one of `protocols` spoken.
+    /// The same client with the ALPN protocols `protocols`.
     #[must_use]
-    pub fn wanting(mut self, protocols: &[&str]) -> Self {
+    pub fn with_alpn(mut self, protocols: &[&str]) -> Self {
         let wanted = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
         Arc::make_mut(&mut self.config).alpn_protocols = wanted;
         self
     }
 
-    /// Asks for `/` on a connection of its own.
+    /// Sends `GET /` on a new connection.
     ///
     /// # Errors
     ///
-    /// Whatever the connection or the handshake met.
-    pub fn visit(&self, addr: SocketAddr) -> io::Result<Visit> {
+    /// Errors of the connection and of the handshake.
+    pub fn get(&self, addr: SocketAddr) -> io::Result<TlsResponse> {
         let name = ServerName::try_from("localhost").map_err(io::Error::other)?;
         let session = ClientConnection::new(Arc::clone(&self.config), name).map_err(io::Error::other)?;
         let stream = TcpStream::connect_timeout(&addr, wait::LIMIT)?;
         stream.set_read_timeout(Some(wait::LIMIT))?;
-        // Else the small writes of a handshake wait for delayed acknowledgements.
+        // With Nagle's algorithm the small writes of a handshake wait for delayed acknowledgements.
         stream.set_nodelay(true)?;
         let mut stream = StreamOwned::new(session, stream);
         stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
@@ -136,7 +136,7 @@ impl Client {
         stream.read_to_string(&mut answer)?;
         let pid = answer.trim_end().rsplit('\n').next().and_then(|pid| pid.parse().ok());
         let session = &stream.conn;
-        Ok(Visit {
+        Ok(TlsResponse {
             pid: pid.ok_or_else(|| io::Error::other(format!("no answer: {answer:?}")))?,
             resumed: session.handshake_kind() == Some(HandshakeKind::Resumed),
             alpn: session.alpn_protocol().map(|name| String::from_utf8_lossy(name).into_owned()),

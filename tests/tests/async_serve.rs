@@ -95,7 +95,7 @@ fn tasks_that_outlive_the_serve_function_are_driven_to_the_end_of_the_drain() {
 #[test]
 fn a_child_that_is_idle_in_its_runtime_can_be_replaced_by_a_term() {
     let fleet = Server::new(TOKIO_SERVER).set("recover", 0).start();
-    fleet.let_children_settle();
+    fleet.wait_until_ready_for_a_second();
     let child = fleet.first_children()[0];
     send(child, Signal::SIGTERM);
     fleet.wait_for_children(2, &[child]);

@@ -20,14 +20,14 @@ use tempfile::TempDir;
 const CERT_KEY_SERVER: &str = env!("CARGO_BIN_EXE_cert_key_server");
 
 /// A certificate for `localhost` that vouches for itself, and its key.
-struct Identity {
+struct TestCertificate {
     der: CertificateDer<'static>,
     cert: PathBuf,
     key: PathBuf,
     directory: TempDir,
 }
 
-impl Identity {
+impl TestCertificate {
     fn new() -> Self {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let directory = tempfile::tempdir().unwrap();
@@ -69,12 +69,12 @@ fn get(addr: SocketAddr, root: &CertificateDer<'static>) -> std::io::Result<Stri
 }
 
 fn serves_the_certificate(form: &str) {
-    let identity = Identity::new();
+    let identity = TestCertificate::new();
     let fleet = identity.server(form).start();
     let answer = get(fleet.addr(), &identity.der).unwrap();
     let pid = answer.trim_end().rsplit('\n').next().unwrap().parse().unwrap();
     assert!(fleet.first_children().contains(&pid), "{answer}");
-    let stranger = Identity::new();
+    let stranger = TestCertificate::new();
     let refused = get(fleet.addr(), &stranger.der).unwrap_err().to_string();
     assert!(refused.contains("certificate"), "a client that trusts another: {refused}");
     fleet.replace(&fleet.first_children());
@@ -94,8 +94,8 @@ fn an_embedded_certificate_is_what_clients_see() {
 
 #[test]
 fn material_that_cannot_be_is_refused_and_the_file_at_fault_is_named() {
-    let ours = Identity::new();
-    let other = Identity::new();
+    let ours = TestCertificate::new();
+    let other = TestCertificate::new();
     let missing = ours.directory.path().join("missing.pem");
     let directory = ours.directory.path().to_owned();
     let empty = ours.file("empty.pem", "");
@@ -120,8 +120,8 @@ fn material_that_cannot_be_is_refused_and_the_file_at_fault_is_named() {
 
 #[test]
 fn embedded_material_that_cannot_be_is_refused() {
-    let ours = Identity::new();
-    let other = Identity::new();
+    let ours = TestCertificate::new();
+    let other = TestCertificate::new();
     let empty = ours.file("empty.pem", "");
     let refused = |cert: &Path, key: &Path, reason: &str| {
         let outcome = server("embedded", cert, key).run();
@@ -136,6 +136,6 @@ fn embedded_material_that_cannot_be_is_refused() {
 
 #[test]
 fn a_serve_function_that_takes_a_certificate_needs_one() {
-    let ours = Identity::new();
+    let ours = TestCertificate::new();
     ours.server("forgotten").run().assert_refused("listen_and_serve_tls");
 }

@@ -2,8 +2,8 @@
 #![cfg(any(target_os = "linux", windows))]
 #![allow(clippy::unwrap_used, reason = "in a test, what cannot be done is a failure")]
 
-use prefork_tests::fleet::{Fleet, Server};
-use prefork_tests::load::{self, Connection, Mix};
+use prefork_tests::fleet::{RunningFleet, Server};
+use prefork_tests::load::{self, ClientMix, Connection};
 use prefork_tests::signal::{Signal, send};
 use prefork_tests::{client, proc, wait};
 
@@ -12,7 +12,7 @@ const KEEP_ALIVE_SERVER: &str = env!("CARGO_BIN_EXE_keep_alive_server");
 const SERVER: &str = env!("CARGO_BIN_EXE_server");
 const TOKIO_SERVER: &str = env!("CARGO_BIN_EXE_tokio_server");
 
-fn get(fleet: &Fleet, path: &str) -> String {
+fn get(fleet: &RunningFleet, path: &str) -> String {
     Connection::to(fleet.addr()).get(path).unwrap()
 }
 
@@ -67,8 +67,11 @@ fn old_children_are_replaced_unnoticed_and_uncounted() {
     let fleet = Server::new(KEEP_ALIVE_SERVER).set("max_lifetime", "500ms").set("recover", 0).start();
     let first = fleet.first_children();
     // On Windows their going is not to be had under load.
-    let mix =
-        if cfg!(windows) { Mix { fresh: 0, kept: 0, slow: 0 } } else { Mix { fresh: 2, kept: 2, slow: 1 } };
+    let mix = if cfg!(windows) {
+        ClientMix { fresh: 0, kept: 0, slow: 0 }
+    } else {
+        ClientMix { fresh: 2, kept: 2, slow: 1 }
+    };
     let tally = load::during(fleet.addr(), mix, || {
         wait::until("both to be replaced", || fleet.children().iter().all(|child| !first.contains(child)));
     });

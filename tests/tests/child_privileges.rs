@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::{Pid, User, geteuid};
-use prefork_tests::fleet::{Fleet, Server, wait_until_it_serves};
+use prefork_tests::fleet::{RunningFleet, Server, wait_until_serving};
 use prefork_tests::signal::{Signal, send};
 use prefork_tests::{client, proc, wait};
 use tempfile::TempDir;
@@ -68,7 +68,7 @@ fn assert_is_nobody(pid: u32) {
     }
 }
 
-fn assert_all_are_nobody(fleet: &Fleet) {
+fn assert_all_are_nobody(fleet: &RunningFleet) {
     fleet.children().iter().for_each(|child| assert_is_nobody(*child));
     assert_eq!(proc::status_field(fleet.master(), "Uid").unwrap().split_whitespace().next(), Some("0"));
     // Those that were there for the start and those that came later.
@@ -132,13 +132,13 @@ fn an_idle_child_that_gave_up_root_leaves_accept_by_itself() {
     }
     for server in [SERVER, TOKIO_SERVER] {
         let fleet = Server::new(server).env("PREFORK_USER", "nobody").set("shutdown_grace", "1m").start();
-        fleet.let_children_settle();
+        fleet.wait_until_ready_for_a_second();
         let [first, second] = fleet.first_children()[..] else { panic!("two children") };
         send(first, Signal::SIGTERM);
         wait::until("the end of the child", || !proc::is_alive(first));
         fleet.console.wait_for("has ended by itself");
         for child in fleet.wait_for_children(2, &[first]) {
-            wait_until_it_serves(child);
+            wait_until_serving(child);
             assert_is_nobody(child);
         }
         assert!(proc::is_alive(second));

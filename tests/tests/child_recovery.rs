@@ -1,25 +1,25 @@
 //! Children that fail: replaced, counted, and at some point given up.
 #![cfg(any(target_os = "linux", windows))]
 
-use prefork_tests::fleet::{Fleet, Server, exited, killed};
+use prefork_tests::fleet::{RunningFleet, Server, exited, killed};
 use prefork_tests::signal::{Signal, send};
 use prefork_tests::{client, proc, wait};
 
 const SERVER: &str = env!("CARGO_BIN_EXE_server");
 
 /// Makes a child end itself by a request, which it does not answer; returns its pid.
-fn end_by_request(fleet: &Fleet, path: &str) -> u32 {
+fn end_by_request(fleet: &RunningFleet, path: &str) -> u32 {
     let before = fleet.children();
     let cut_short = client::try_get(fleet.addr(), path);
     assert!(cut_short.is_err(), "{cut_short:?}");
-    wait::for_some("a child that is gone", || {
+    wait::for_value("a child that is gone", || {
         let now = fleet.children();
         before.iter().copied().find(|child| !now.contains(child))
     })
 }
 
 /// Waits for the end of a fleet that gives up; returns its one error.
-fn expect_given_up(mut fleet: Fleet) -> String {
+fn expect_given_up(mut fleet: RunningFleet) -> String {
     let status = fleet.wait();
     assert_eq!(status.code(), Some(1), "{status}");
     fleet.assert_nothing_left();
@@ -83,7 +83,7 @@ fn a_clean_exit_of_a_child_that_served_for_a_second_is_no_failure() {
     for _ in 0..2 {
         // The announcement is of the first child only; that a successor serves is seen by asking it.
         client::serving_pid(fleet.addr());
-        fleet.let_children_settle();
+        fleet.wait_until_ready_for_a_second();
         end_by_request(&fleet, "/exit/0");
     }
     client::serving_pid(fleet.addr());
@@ -93,7 +93,7 @@ fn a_clean_exit_of_a_child_that_served_for_a_second_is_no_failure() {
 #[test]
 fn an_exit_with_another_status_is_a_failure_however_long_the_child_served() {
     let fleet = Server::new(SERVER).set("recover", 0).start();
-    fleet.let_children_settle();
+    fleet.wait_until_ready_for_a_second();
     let gone = end_by_request(&fleet, "/exit/3");
     let error = expect_given_up(fleet);
     assert!(error.contains(&format!("(pid {gone}) exited: {}", exited(3))), "{error}");

@@ -12,7 +12,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use prefork_tests::client;
-use prefork_tests::fleet::{Fleet, Server};
+use prefork_tests::fleet::{RunningFleet, Server};
 use prefork_tests::signal::Signal;
 #[cfg(unix)]
 use prefork_tests::{proc, signal::send, wait};
@@ -38,11 +38,11 @@ impl Gate {
     }
 
     /// Starts a server that has a minute to drain: nobody gets killed while a test looks on.
-    fn start(&self, server: Server) -> Fleet {
+    fn start(&self, server: Server) -> RunningFleet {
         self.start_with_grace(server, "1m")
     }
 
-    fn start_with_grace(&self, server: Server, grace: &str) -> Fleet {
+    fn start_with_grace(&self, server: Server, grace: &str) -> RunningFleet {
         server.set("gate", self.path().display()).set("shutdown_grace", grace).start()
     }
 }
@@ -98,7 +98,11 @@ fn a_tokio_server_with_many_threads_drains() {
 /// A server with one child that is busy, the request that it is busy with, and requests that have queued
 /// meanwhile.
 #[cfg(target_os = "linux")]
-fn busy(gate: &Gate, server: Server, grace: &str) -> (Fleet, client::Request, Vec<client::Request>) {
+fn busy(
+    gate: &Gate,
+    server: Server,
+    grace: &str,
+) -> (RunningFleet, client::PendingRequest, Vec<client::PendingRequest>) {
     let fleet = gate.start_with_grace(server.set("workers", 1).set("one_by_one", "yes"), grace);
     let in_hand = client::begin(fleet.addr(), "/gate");
     let queued = (0..20).map(|_| client::send(fleet.addr(), "/").unwrap()).collect();
@@ -202,7 +206,7 @@ fn one_child_drains(server: Server) {
     let fleet = gate.start(server.set("recover", 0));
     let addr = fleet.addr();
     let in_flight: Vec<_> = (0..6).map(|_| client::begin(addr, "/gate")).collect();
-    fleet.let_children_settle();
+    fleet.wait_until_ready_for_a_second();
     let victim = in_flight[0].pid();
     let sibling = fleet.first_children().into_iter().find(|child| *child != victim).unwrap();
     send(victim, Signal::SIGTERM);

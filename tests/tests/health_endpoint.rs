@@ -14,7 +14,7 @@ use std::path::Path;
 #[cfg(unix)]
 use std::{thread, time::Duration};
 
-use prefork_tests::fleet::{Fleet, Server};
+use prefork_tests::fleet::{RunningFleet, Server};
 #[cfg(unix)]
 use prefork_tests::proc;
 use prefork_tests::signal::{RELOAD_AND_UPGRADE, Signal, send};
@@ -29,7 +29,7 @@ fn with_health(executable: &str) -> Server {
 }
 
 /// Where it answers.
-fn health_addr(fleet: &Fleet) -> SocketAddr {
+fn health_addr(fleet: &RunningFleet) -> SocketAddr {
     let line = fleet.console.wait_for("health is told on ");
     let (_, rest) = line.split_once("health is told on ").unwrap();
     rest.split_once(": ").unwrap().0.parse().unwrap()
@@ -140,7 +140,7 @@ fn from_the_stop_on_a_fleet_is_not_ready_although_it_serves() {
 }
 
 /// A fleet that answers a request once the file `gate` is there, where its health is told, and the request.
-fn busy_until(gate: &Path) -> (Fleet, SocketAddr, client::Request) {
+fn busy_until(gate: &Path) -> (RunningFleet, SocketAddr, client::PendingRequest) {
     let server = with_health(SERVER).set("gate", gate.display()).set("shutdown_grace", "60s");
     let fleet = server.start();
     let addr = health_addr(&fleet);

@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::thread;
 
-use prefork_tests::fleet::{Fleet, Server};
+use prefork_tests::fleet::{RunningFleet, Server};
 use prefork_tests::signal::{Signal, send};
 use prefork_tests::{client, proc, wait};
 
@@ -102,7 +102,7 @@ fn queued_connections_survive_their_children(server: Server) {
     children.iter().for_each(|child| send(*child, Signal::SIGKILL));
     let mut tally = client::Tally::default();
     requests.into_iter().for_each(|request| tally.count(request.finish()));
-    assert!(tally.answered() >= 60 - 2 * proc::taken_while_stopped(), "{tally:?}");
+    assert!(tally.answered() >= 60 - 2 * proc::accepted_while_stopped(), "{tally:?}");
     for child in children {
         assert!(!tally.answers.contains_key(&child.to_string()), "a dead child answered");
     }
@@ -138,7 +138,7 @@ fn the_default_heeds_the_cores_that_the_process_may_run_on() {
 }
 
 /// Starts a fleet on every address of a network; says which IP versions are served.
-fn versions_served(network: &str, reuseport: bool) -> (Fleet, [bool; 2]) {
+fn versions_served(network: &str, reuseport: bool) -> (RunningFleet, [bool; 2]) {
     let server = Server::new(SERVER).set("addr", ":0").set("network", network);
     let fleet = if reuseport { server.set("reuseport", 1) } else { server }.start();
     let port = fleet.addr().port();

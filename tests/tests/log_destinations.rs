@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use prefork_tests::fleet::{self, Fleet, Server};
+use prefork_tests::fleet::{self, RunningFleet, Server};
 use prefork_tests::signal::{Signal, send};
 use prefork_tests::wait;
 
@@ -13,7 +13,7 @@ const LOG_SERVER: &str = env!("CARGO_BIN_EXE_log_server");
 /// Lets a fleet that logs to a file live through a failure and a stop; returns what it logged.
 fn life_in(log: &Path, server: Server) -> (String, Vec<String>) {
     let read = || fs::read_to_string(log).unwrap_or_default();
-    let mut fleet: Fleet = server.launch();
+    let mut fleet: RunningFleet = server.launch();
     wait::until("a fleet that is ready", || read().contains("2 children ready"));
     let victim = fleet.children()[0];
     send(victim, Signal::SIGKILL);

@@ -9,7 +9,7 @@
 
 use std::process::{Command, Stdio};
 
-use prefork_tests::fleet::{Fleet, Server};
+use prefork_tests::fleet::{RunningFleet, Server};
 use prefork_tests::signal::{Signal, send};
 use prefork_tests::{client, proc, wait};
 
@@ -18,7 +18,7 @@ const UNSHARE: [&str; 4] = ["unshare", "--pid", "--fork", "--mount-proc"];
 
 /// Starts a server as PID 1 of a namespace of its own; returns it with the master's pid outside.
 /// `None`, and says so, where that is not allowed.
-fn as_pid_1(server: impl FnOnce(Server) -> Server) -> Option<(Fleet, u32)> {
+fn as_pid_1(server: impl FnOnce(Server) -> Server) -> Option<(RunningFleet, u32)> {
     let mut probe = Command::new(UNSHARE[0]);
     let allowed = probe.args(&UNSHARE[1..]).arg("true").stderr(Stdio::null()).status();
     if !allowed.is_ok_and(|status| status.success()) {
@@ -104,7 +104,7 @@ fn a_contained_master_is_taken_out_of_service_before_it_stops() {
     let status = |path| client::status(health, path).unwrap();
     assert_eq!((status("/livez"), status("/readyz")), (200, 200));
     send(master, Signal::SIGTERM);
-    let served = wait::for_some("the probe to notice", || {
+    let served = wait::for_value("the probe to notice", || {
         let served = client::try_get(fleet.addr(), "/role");
         (status("/readyz") == 503).then_some(served)
     });

@@ -10,23 +10,23 @@
 
 use std::fs;
 
-use prefork_tests::fleet::{Fleet, Server};
-use prefork_tests::proc::Orphan;
+use prefork_tests::fleet::{RunningFleet, Server};
+use prefork_tests::proc::ExitWatch;
 use prefork_tests::signal::Signal;
 use prefork_tests::{client, wait};
 
 /// Kills the master and collects it; returns its children, once they are ready.
-fn kill_master(fleet: &mut Fleet) -> Vec<Orphan> {
-    let orphans = fleet.first_children().into_iter().map(Orphan::to_be).collect();
+fn kill_master(fleet: &mut RunningFleet) -> Vec<ExitWatch> {
+    let orphans = fleet.first_children().into_iter().map(ExitWatch::new).collect();
     fleet.signal(Signal::SIGKILL);
     fleet.wait();
     orphans
 }
 
 /// Waits until every orphan has ended, with status 1.
-fn expect_1_of(orphans: &[Orphan]) {
+fn expect_1_of(orphans: &[ExitWatch]) {
     for orphan in orphans {
-        assert_eq!(wait::for_some("the end of an orphan", || orphan.status()), 1);
+        assert_eq!(wait::for_value("the end of an orphan", || orphan.status()), 1);
     }
 }
 

@@ -6,14 +6,14 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, sigprocmask};
-use prefork_tests::fleet::{Fleet, Server, wait_until_it_serves};
+use prefork_tests::fleet::{RunningFleet, Server, wait_until_serving};
 use prefork_tests::signal::send;
 use prefork_tests::{client, proc, wait};
 
 const SERVER: &str = env!("CARGO_BIN_EXE_server");
 
 /// What every fleet has to be able to do.
-fn lives_a_full_life(fleet: Fleet) {
+fn lives_a_full_life(fleet: RunningFleet) {
     client::serving_pid(fleet.addr());
     fleet.replace(&fleet.first_children());
     client::serving_pid(fleet.addr());
@@ -29,7 +29,7 @@ fn a_fleet_lives_with_any_of_its_standard_descriptors_closed() {
         let log = directory.path().join("log");
         let server = Server::in_shell(&format!(r#"exec "$0" {closed}"#), SERVER);
         let mut fleet = server.set("log_file", log.display()).launch();
-        let addr = wait::for_some("a fleet that is ready", || {
+        let addr = wait::for_value("a fleet that is ready", || {
             let log = fs::read_to_string(&log).unwrap_or_default();
             let (_, rest) = log.split_once("listening on ")?;
             log.contains("ready (pids").then(|| rest.split_once(' ').unwrap().0.parse().unwrap())
@@ -37,7 +37,7 @@ fn a_fleet_lives_with_any_of_its_standard_descriptors_closed() {
         let children = fleet.children();
         assert_eq!(children.len(), 2, "{closed}");
         children.iter().for_each(|child| send(*child, Signal::SIGKILL));
-        fleet.wait_for_children(2, &children).iter().for_each(|child| wait_until_it_serves(*child));
+        fleet.wait_for_children(2, &children).iter().for_each(|child| wait_until_serving(*child));
         client::serving_pid(addr);
         fleet.signal(Signal::SIGTERM);
         assert_eq!(fleet.wait().code(), Some(0), "{closed}");

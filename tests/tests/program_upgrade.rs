@@ -7,8 +7,8 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 
-use prefork_tests::fleet::{Fleet, Server};
-use prefork_tests::load::{self, Connection, Mix};
+use prefork_tests::fleet::{RunningFleet, Server};
+use prefork_tests::load::{self, ClientMix, Connection};
 use prefork_tests::signal::{Signal, send};
 use prefork_tests::{client, proc, wait};
 use tempfile::TempDir;
@@ -65,13 +65,13 @@ fn ten_upgrades_under_load_are_unnoticed() {
         let fleet = server.start();
         let (addr, before) = (fleet.addr(), fleet.master_descriptors());
         let inodes = proc::listening_inodes(addr.port());
-        let tally = load::during(addr, Mix { fresh: 3, kept: 3, slow: 2 }, || {
+        let tally = load::during(addr, ClientMix { fresh: 3, kept: 3, slow: 2 }, || {
             for time in 1..=10 {
                 redeploy(&path, KEEP_ALIVE_SERVER);
                 fleet.operate(Signal::SIGUSR2, time, "reloaded:");
             }
         });
-        tally.assert_unnoticed();
+        tally.assert_all_answered();
         wait::until("the old children's end", || fleet.children().len() == 2);
         assert_eq!(proc::executable(fleet.master()), proc::executable(fleet.children()[0]));
         assert_eq!(proc::name(fleet.master()).as_deref(), Some("deploye: master"));
@@ -138,7 +138,7 @@ fn a_script_is_refused_in_the_place_of_the_program() {
 }
 
 /// A fleet whose next program has another address and three workers, and the file that says so.
-fn rebuilt_with(addr: &str) -> (Fleet, TempDir) {
+fn rebuilt_with(addr: &str) -> (RunningFleet, TempDir) {
     let directory = tempfile::tempdir().unwrap();
     let overrides = directory.path().join("overrides");
     let fleet = Server::new(KEEP_ALIVE_SERVER)
@@ -200,7 +200,7 @@ fn new_connections_to_an_async_server_notice_no_operation_at_all() {
                 fleet.operate(Signal::SIGTTOU, time, "2 children in place of 3");
             }
         });
-        tally.assert_unnoticed();
+        tally.assert_all_answered();
         wait::until("the last surplus child's end", || fleet.children().len() == 2);
         let tally = client::under_load(fleet.addr(), "/", 4, || {
             for _ in 0..50 {

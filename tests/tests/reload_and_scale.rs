@@ -4,8 +4,8 @@
 
 use std::fs;
 
-use prefork_tests::fleet::{Fleet, Server};
-use prefork_tests::load::{self, Connection, Mix};
+use prefork_tests::fleet::{RunningFleet, Server};
+use prefork_tests::load::{self, ClientMix, Connection};
 use prefork_tests::signal::{RELOAD_AND_UPGRADE, Signal};
 #[cfg(unix)]
 use prefork_tests::{client, client::Tally, signal::send};
@@ -18,11 +18,14 @@ const SERVER: &str = env!("CARGO_BIN_EXE_server");
 const TOKIO_SERVER: &str = env!("CARGO_BIN_EXE_tokio_server");
 
 /// Under wine a process is slow to start, and each has its load.
-const MIX: Mix =
-    if cfg!(windows) { Mix { fresh: 1, kept: 0, slow: 0 } } else { Mix { fresh: 3, kept: 3, slow: 2 } };
+const MIX: ClientMix = if cfg!(windows) {
+    ClientMix { fresh: 1, kept: 0, slow: 0 }
+} else {
+    ClientMix { fresh: 3, kept: 3, slow: 2 }
+};
 
 /// Reloads as often as that, one after the other.
-fn reload(fleet: &Fleet, times: usize) {
+fn reload(fleet: &RunningFleet, times: usize) {
     (1..=times).for_each(|time| fleet.operate(Signal::SIGHUP, time, "reloaded:"));
 }
 
@@ -49,7 +52,7 @@ fn twenty_reloads_under_load_are_unnoticed() {
         let inodes = proc::listening_inodes(addr.port());
         let first = fleet.first_children();
         let tally = load::during(addr, MIX, || reload(&fleet, rounds(20)));
-        tally.assert_unnoticed();
+        tally.assert_all_answered();
         let children = fleet.wait_for_children(2, &first);
         assert!(proc::zombies(fleet.master()).is_empty(), "{children:?}");
         #[cfg(unix)]
@@ -71,7 +74,7 @@ fn servers_that_know_nothing_of_stops_are_reloaded_unnoticed_by_new_connections(
             let server = if sharing == "shared" { server } else { server.set("reuseport", "yes") };
             let fleet = server.start();
             let tally = client::under_load(fleet.addr(), "/", 4, || reload(&fleet, 5));
-            tally.assert_unnoticed();
+            tally.assert_all_answered();
             fleet.stop();
         }
     }
@@ -91,7 +94,7 @@ fn fifty_changes_of_size_under_load_are_unnoticed() {
                 fleet.operate(Signal::SIGTTOU, time, "2 children in place of 3");
             }
         });
-        tally.assert_unnoticed();
+        tally.assert_all_answered();
         wait::until("the end of the third", || fleet.children().len() == 2);
         #[cfg(unix)]
         wait::until("the third slot's socket to go", || proc::listening_inodes(addr.port()) == sockets);
@@ -179,7 +182,7 @@ fn what_waits_on_the_socket_of_a_slot_that_goes_is_served_before_it_goes() {
         send(last, Signal::SIGCONT);
         let mut tally = Tally::default();
         requests.into_iter().for_each(|request| tally.count(request.finish()));
-        tally.assert_unnoticed();
+        tally.assert_all_answered();
         assert!(tally.answers.contains_key(&last.to_string()), "{tally:?}");
         wait::until("the end of the last child", || fleet.children().len() == 1);
         fleet.stop();

@@ -3,7 +3,7 @@
 
 use std::net::TcpStream;
 
-use prefork_tests::fleet::{Fleet, Server};
+use prefork_tests::fleet::{RunningFleet, Server};
 use prefork_tests::signal::{Signal, send};
 use prefork_tests::terminal::Terminal;
 use prefork_tests::{client, proc, wait};
@@ -11,14 +11,14 @@ use prefork_tests::{client, proc, wait};
 const SERVER: &str = env!("CARGO_BIN_EXE_server");
 
 /// A fleet with one request in flight that never ends, and all the time in the world to drain.
-fn busy_for_ever() -> (Fleet, client::Request) {
+fn busy_for_ever() -> (RunningFleet, client::PendingRequest) {
     let fleet = Server::new(SERVER).set("shutdown_grace", "1h").start();
     let request = client::begin(fleet.addr(), "/hold");
     (fleet, request)
 }
 
 /// The status of a fleet whose stop was not graceful; checks that nothing is left of it.
-fn status_of_hurried_stop(mut fleet: Fleet) -> Option<i32> {
+fn status_of_hurried_stop(mut fleet: RunningFleet) -> Option<i32> {
     let status = fleet.wait();
     fleet.assert_nothing_left();
     status.code()

@@ -12,7 +12,7 @@ use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
-use prefork_tests::fleet::{Fleet, Server};
+use prefork_tests::fleet::{RunningFleet, Server};
 use prefork_tests::signal::{Signal, send};
 use prefork_tests::{client, proc, wait};
 use tempfile::TempDir;
@@ -87,7 +87,7 @@ fn monotonic_usec() -> u64 {
 }
 
 /// Stops the fleet; checks that the manager hears that and nothing else.
-fn stop(manager: &Manager, fleet: Fleet) {
+fn stop(manager: &Manager, fleet: RunningFleet) {
     manager.rest();
     fleet.stop();
     assert_eq!(states(&manager.rest()), ["STOPPING=1"]);

@@ -271,7 +271,7 @@ fn systemd_socket_activate_starts_a_fleet_with_the_first_client() {
     let server = Server::through(&wrapper, MULTI_ADDRESS_SERVER).unset("addr");
     let fleet = server.set("addrs", "systemd:admin,systemd:web").launch();
     fleet.console.wait_for("Listening on");
-    let connected = wait::for_some("a port that listens", || TcpStream::connect(addr).ok());
+    let connected = wait::for_value("a port that listens", || TcpStream::connect(addr).ok());
     assert_eq!(get(connected, "/role").unwrap(), "true");
     assert_eq!(role_at(&path), "true");
     fleet.console.wait_for(&format!("listening on unix:{admin}, {addr} (from the service manager, shared)"));

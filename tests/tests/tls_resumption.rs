@@ -5,17 +5,17 @@
 
 use std::collections::BTreeSet;
 
-use prefork_tests::fleet::{Fleet, Server};
+use prefork_tests::fleet::{RunningFleet, Server};
 #[cfg(unix)]
 use prefork_tests::signal::Signal;
-use prefork_tests::tls::{Client, Identity};
+use prefork_tests::tls::{TestCertificate, TlsClient};
 
 const RUSTLS_CONFIG_SERVER: &str = env!("CARGO_BIN_EXE_rustls_config_server");
 const VISITS: usize = 60;
 /// On Windows a child opens no tickets but its own.
 const FLEETS: &[usize] = if cfg!(windows) { &[1] } else { &[1, 4] };
 
-fn server(form: &str, workers: usize, identity: &Identity) -> Server {
+fn server(form: &str, workers: usize, identity: &TestCertificate) -> Server {
     Server::new(RUSTLS_CONFIG_SERVER)
         .set("form", form)
         .set("cert", identity.cert().display())
@@ -26,8 +26,8 @@ fn server(form: &str, workers: usize, identity: &Identity) -> Server {
 }
 
 /// How many of these visits resume the session of one before, and how many children serve them.
-fn resumed(fleet: &Fleet, client: &Client, visits: usize) -> (usize, usize) {
-    let visits: Vec<_> = (0..visits).map(|_| client.visit(fleet.addr()).unwrap()).collect();
+fn resumed(fleet: &RunningFleet, client: &TlsClient, visits: usize) -> (usize, usize) {
+    let visits: Vec<_> = (0..visits).map(|_| client.get(fleet.addr()).unwrap()).collect();
     let pids: BTreeSet<u32> = visits.iter().map(|visit| visit.pid).collect();
     (visits.iter().filter(|visit| visit.resumed).count(), pids.len())
 }
@@ -37,9 +37,9 @@ fn a_fleet_resumes_every_session() {
     for form in ["blocking", "async"] {
         for version in rustls::ALL_VERSIONS {
             for workers in FLEETS.iter().copied() {
-                let identity = Identity::new();
+                let identity = TestCertificate::new();
                 let fleet = server(form, workers, &identity).start();
-                let client = Client::speaking(&[version], &[&identity], None);
+                let client = TlsClient::with_versions(&[version], &[&identity], None);
                 let (count, children) = resumed(&fleet, &client, VISITS);
                 println!("{form}, {:?}, {workers} children: {count} of {VISITS} resumed", version.version);
                 assert_eq!(count, VISITS - 1, "{form}, {version:?}, {workers} children");
@@ -55,9 +55,9 @@ fn a_fleet_resumes_every_session() {
 #[test]
 fn sessions_outlive_crashes_reloads_and_upgrades() {
     for version in rustls::ALL_VERSIONS {
-        let identity = Identity::new();
+        let identity = TestCertificate::new();
         let fleet = server("blocking", 2, &identity).start();
-        let client = Client::speaking(&[version], &[&identity], None);
+        let client = TlsClient::with_versions(&[version], &[&identity], None);
         assert_eq!(resumed(&fleet, &client, 10).0, 9);
         fleet.replace(&fleet.first_children());
         assert_eq!(resumed(&fleet, &client, 10).0, 10, "after a crash");
@@ -71,11 +71,11 @@ fn sessions_outlive_crashes_reloads_and_upgrades() {
 
 #[test]
 fn no_fleet_resumes_the_sessions_of_another() {
-    let identity = Identity::new();
+    let identity = TestCertificate::new();
     let (one, other) = (server("blocking", 1, &identity).start(), server("blocking", 1, &identity).start());
-    let client = Client::new(&[&identity], None);
-    client.visit(one.addr()).unwrap();
-    assert!(!client.visit(other.addr()).unwrap().resumed);
+    let client = TlsClient::new(&[&identity], None);
+    client.get(one.addr()).unwrap();
+    assert!(!client.get(other.addr()).unwrap().resumed);
     one.stop();
     other.stop();
 }

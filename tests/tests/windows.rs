@@ -4,7 +4,7 @@
 
 use std::fs;
 
-use prefork_tests::fleet::{Fleet, Server};
+use prefork_tests::fleet::{RunningFleet, Server};
 use prefork_tests::signal::{Signal, send};
 use prefork_tests::{client, proc, wait};
 
@@ -39,7 +39,7 @@ fn a_fleet_lives_without_a_console_and_without_standard_handles() {
     };
     let server = Server::through(&[SERVER, "serve"], SERVER).set("log_file", log.display());
     let mut fleet = server.launch();
-    let master: u32 = wait::for_some("a master", || said("master pid ")).parse().unwrap();
+    let master: u32 = wait::for_value("a master", || said("master pid ")).parse().unwrap();
     wait::until("a fleet that is ready", || said("children ready").is_some());
     let addr = said("listening on ").unwrap().parse().unwrap();
     let victim = client::serving_pid(addr);
@@ -75,9 +75,9 @@ fn a_program_that_runs_can_be_renamed_and_a_reload_takes_what_has_its_name_then(
 }
 
 /// Has a child start a process that would stay for ever; returns both.
-fn leave_one_behind(fleet: &Fleet) -> (u32, u32) {
+fn leave_one_behind(fleet: &RunningFleet) -> (u32, u32) {
     let child = client::get(fleet.addr(), "/leave/later").parse().unwrap();
-    (child, wait::for_some("a process that is left", || proc::children(child).pop()))
+    (child, wait::for_value("a process that is left", || proc::children(child).pop()))
 }
 
 #[test]

@@ -1,6 +1,5 @@
-//! A blocking server that takes all it can get: the stop signal, the context, a type of its own. The
-//! option `stop` says how it learns of a stop: `poll` (the default) asks between connections, `wait`
-//! in a thread.
+//! A blocking server whose serve function takes `Shutdown`, `ChildContext` and a type of the program. The
+//! option `stop` selects how it uses `Shutdown`: `poll` (the default) between connections, `wait` blocks.
 
 use std::io;
 use std::net::{TcpListener, TcpStream};
@@ -10,7 +9,7 @@ use std::thread;
 use prefork::{ChildContext, FromChild, Shutdown};
 use prefork_tests::app;
 
-/// An argument that the runtime knows nothing of.
+/// An argument of a type that the program defines.
 struct Shard(String);
 
 impl FromChild for Shard {
@@ -35,11 +34,11 @@ fn serve(ln: TcpListener, shard: Shard, shutdown: Shutdown, child: ChildContext)
     if app::option("stop").as_deref() == Some("wait") {
         let accepting = thread::spawn(move || accept(&ln, &about, || false));
         shutdown.wait();
-        app::say(&format!("serve: waited for the stop; accepting: {}", !accepting.is_finished()));
+        app::print_error(&format!("serve: waited for the stop; accepting: {}", !accepting.is_finished()));
         return Ok(());
     }
     accept(&ln, &about, || shutdown.is_requested());
-    app::say("serve: left the loop");
+    app::print_error("serve: left the loop");
     Ok(())
 }
 
@@ -58,6 +57,6 @@ fn accept(ln: &TcpListener, about: &str, is_over: impl Fn() -> bool) {
 fn answer(stream: TcpStream, about: &str) -> io::Result<()> {
     app::answer_or(stream, |path| match path {
         "/about" => about.to_owned(),
-        _ => format!("no such thing: {path}"),
+        _ => format!("unknown path: {path}"),
     })
 }

@@ -1,7 +1,7 @@
-//! A server made by the attribute, with a value for every option that a plain one can have. What it
-//! logs, and each run of `init`, goes to the file that the option `log_file` names.
+//! A server made by the attribute, with a value for every option of a server without TLS. Its log and each
+//! run of `init` go to the file that the option `log_file` names.
 
-#![allow(clippy::expect_used, reason = "a server under test that cannot start fails its test")]
+#![allow(clippy::expect_used, reason = "a panic in a server under test fails the test")]
 
 use std::io;
 use std::net::TcpListener;
@@ -18,7 +18,7 @@ fn file() -> FileLogger {
     FileLogger::append(app::option("log_file").expect("the option log_file"))
 }
 
-/// Runs first, wherever it runs.
+/// Runs first, in the master and in each child.
 fn set_up() -> Result<(), String> {
     let role = if prefork::is_child() { "child" } else { "master" };
     file().log(&log::Record::builder().args(format_args!("init in a {role}")).build());
@@ -44,7 +44,7 @@ fn set_up() -> Result<(), String> {
     max_lifetime = "1h",
     max_rss = "4GiB",
     hang_timeout = "1h",
-    on_child_recover = |old: u32, new: u32| app::say(&format!("recovered {old} {}", old != new)),
+    on_child_recover = |old: u32, new: u32| app::print_error(&format!("recovered {old} {}", old != new)),
 )]
 fn serve(ln: TcpListener, child: ChildContext, shutdown: Shutdown) -> io::Result<()> {
     child.ready();

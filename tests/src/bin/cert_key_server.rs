@@ -1,11 +1,11 @@
-//! A server of TLS with rustls. The options `cert` and `key` are paths; `form` says how the fleet
-//! gets what is in them: as `files`, or `embedded`.
+//! A TLS server whose serve function takes certificate and key. The options `cert` and `key` are paths;
+//! `form` selects how the fleet gets them: `files`, `embedded`, or `forgotten` (not at all).
 
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "a server under test that cannot start fails its test"
+    reason = "a panic in a server under test fails the test"
 )]
 
 use std::fs;
@@ -31,7 +31,7 @@ fn main() -> ExitCode {
             app::builder(serve_embedded).listen_and_serve_tls_embed(addr, read("cert"), read("key"))
         }
         "forgotten" => app::builder(serve_files).listen_and_serve(addr),
-        form => panic!("no such form: {form}"),
+        form => panic!("unknown form: {form}"),
     })
 }
 

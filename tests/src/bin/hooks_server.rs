@@ -1,31 +1,30 @@
-//! A server with every hook, each of which appends a line to the file that the option `journal`
-//! names. The options `fails`, `panics`, `hangs` and `waits` name hooks that do so, the last for the gate;
-//! `produces` says what `command_producer` does.
+//! A server with every hook. Each hook appends a line to the file that the option `journal` names. The
+//! options `fails`, `panics`, `hangs` and `waits` (for the response gate) name the hook that does so;
+//! `produces` selects what `command_producer` does.
 
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "a server under test that cannot start fails its test"
+    reason = "a panic in a server under test fails the test"
 )]
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
-use std::net::TcpListener;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::Mutex;
 use std::thread;
 
 use prefork_tests::{app, wait};
 
-/// Started by `on_master_ready`, waited for by `on_child_recover`.
+/// `on_master_ready` starts it, `on_child_recover` waits for it.
 static HELPER: Mutex<Option<Child>> = Mutex::new(None);
 
 fn main() -> ExitCode {
-    if app::ran_errand() {
+    if app::ran_subcommand() {
         return ExitCode::SUCCESS;
     }
-    let fleet = app::builder(serve)
+    let fleet = app::builder(app::serve)
         .on_child_spawn(|pid| run("on_child_spawn", &pid.to_string()))
         .on_master_ready(|pids: &[u32]| {
             start_helper();
@@ -43,17 +42,9 @@ fn main() -> ExitCode {
     })
 }
 
-fn serve(ln: TcpListener) -> io::Result<()> {
-    for stream in app::incoming(&ln) {
-        let stream = stream?;
-        thread::spawn(move || app::answer(stream));
-    }
-    Ok(())
-}
-
-/// A hook: notes that it ran, and then does what the options say.
+/// The body of a hook: records the run, and then does what the options say.
 fn run(hook: &str, arguments: &str) -> Result<(), String> {
-    note(&format!("{hook} {arguments}"));
+    record(&format!("{hook} {arguments}"));
     assert_ne!(app::option("panics").as_deref(), Some(hook), "a hook panics, as told");
     if app::option("hangs").as_deref() == Some(hook) {
         loop {
@@ -61,62 +52,62 @@ fn run(hook: &str, arguments: &str) -> Result<(), String> {
         }
     }
     if app::option("waits").as_deref() == Some(hook) {
-        wait::until("the gate", app::gate_is_open);
+        wait::until("open response gate", app::gate_is_open);
     }
     if app::option("fails").as_deref() == Some(hook) { Err("no, as told".to_owned()) } else { Ok(()) }
 }
 
-/// Ends this process if the journal has grown out of all proportion: should processes start each
-/// other without end, a test fails, and the machine lives.
-fn check_for_avalanche() {
+/// Ends this process when the journal has more than 20 lines. If processes start each other without end,
+/// this fails the test before the machine runs out of processes.
+fn abort_on_spawn_loop() {
     let journal = app::option("journal").and_then(|path| std::fs::read_to_string(path).ok());
     if journal.is_some_and(|journal| journal.lines().count() > 20) {
-        app::say("an avalanche of processes");
+        app::print_error("processes start each other without end");
         std::process::exit(9);
     }
 }
 
-/// Appends a line to the journal, whole, whoever else does so.
-fn note(line: &str) {
+/// Appends a line to the journal in one call, so that lines of several processes do not mix.
+fn record(line: &str) {
     if let Some(path) = app::option("journal") {
         let file = OpenOptions::new().create(true).append(true).open(path);
-        let noted = file.and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()));
-        noted.expect("the journal can be written to");
+        let written = file.and_then(|mut file| file.write_all(format!("{line}\n").as_bytes()));
+        written.expect("the journal can be written to");
     }
 }
 
-/// A process of the program's own in the master, whose exit status is nobody else's business.
+/// Starts a process in the master. Its exit status belongs to the program, not to prefork.
 fn start_helper() {
     if app::option("helper").is_some() {
-        let helper = app::errand(&["exit", "7"]).spawn().expect("this program runs");
+        let helper = app::subcommand(&["exit", "7"]).spawn().expect("this program runs");
         *HELPER.lock().expect("no panic under the lock") = Some(helper);
     }
 }
 
 fn wait_for_helper() {
     if let Some(mut helper) = HELPER.lock().expect("no panic under the lock").take() {
-        note(&format!("helper {:?}", helper.wait().map(|status| status.code())));
+        record(&format!("helper {:?}", helper.wait().map(|status| status.code())));
     }
 }
 
 fn produce(what: &str, mut command: Command) -> io::Result<Child> {
-    note("command_producer");
-    check_for_avalanche();
+    record("command_producer");
+    abort_on_spawn_loop();
     match what {
         "alters" => rename(&mut command).env("TEST_PRODUCED", "yes").spawn(),
         "wraps" => {
-            let mut wrapped = app::errand(&["run"]);
+            let mut wrapped = app::subcommand(&["run"]);
             wrapped.arg(command.get_program()).args(command.get_args()).env("TEST_PRODUCED", "yes").spawn()
         }
         "error" => Err(io::Error::other("no child today")),
         #[cfg(unix)]
         "daemon" => std::os::unix::process::CommandExt::uid(&mut command, 1).spawn(),
         "panic" => panic!("a producer panics, as told"),
-        "ends" => app::errand(&["exit", "0"]).spawn(),
-        "stays" => app::errand(&["sleep"]).spawn(),
+        "ends" => app::subcommand(&["exit", "0"]).spawn(),
+        "stays" => app::subcommand(&["sleep"]).spawn(),
         "null_stdin" => command.stdin(Stdio::null()).spawn(),
         "no_marker" => command.env_remove("PREFORK_CHILD").spawn(),
-        other => panic!("no such producer: {other}"),
+        other => panic!("unknown producer: {other}"),
     }
 }
 
@@ -125,7 +116,7 @@ fn rename(command: &mut Command) -> &mut Command {
     std::os::unix::process::CommandExt::arg0(command, "renamed")
 }
 
-/// The name is the program's own business there.
+/// Windows passes the path of the program instead.
 #[cfg(not(unix))]
 fn rename(command: &mut Command) -> &mut Command {
     command

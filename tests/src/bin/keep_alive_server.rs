@@ -1,12 +1,11 @@
-//! A server for operators: the options that govern its upkeep, and answers on connections that stay
-//! open. It takes `Shutdown`: from a stop on, every answer is the last on its connection.
+//! A server that keeps connections open. It takes `Shutdown`: after a stop request every answer is the last
+//! on its connection.
 //!
-//! Its options, besides those of every server: `ready`, `stop_delay`, `reload_parallel`,
-//! `max_lifetime`, `max_rss`, `hang_timeout`; `broken`: a file whose presence makes a child end
-//! before it is ready; `overrides`: a file with an address, a number of workers and maybe a user
-//! that count in place of the options, as if another program had been built with them.
+//! Further options: `ready`, `stop_delay`, `reload_parallel`, `max_lifetime`, `max_rss`, `hang_timeout`;
+//! `broken`: while this file exists, a child exits before it is ready; `overrides`: a file with an address, a
+//! number of workers and optionally a user. They replace the options, as in a rebuilt program.
 
-#![allow(clippy::expect_used, reason = "a server under test that cannot start fails its test")]
+#![allow(clippy::expect_used, reason = "a panic in a server under test fails the test")]
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -19,19 +18,20 @@ use std::time::Duration;
 use prefork::{ChildContext, Prefork, Shutdown};
 use prefork_tests::{app, wait};
 
-/// How often a connection that idles looks whether the child is to stop.
-const LOOK: Duration = Duration::from_millis(100);
-/// How often it looks after that before it is closed: a client that is about to ask has the time to.
-const LAST_LOOKS: u32 = 30;
+/// How often an idle connection checks for a stop request.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+/// The number of further checks before an idle connection is closed. A client that is about to send a
+/// request has this time to do so.
+const POLLS_AFTER_STOP: u32 = 30;
 
-/// What `/grow` filled.
+/// The memory that `/grow` allocated.
 static BALLAST: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
 fn main() -> ExitCode {
     if prefork::is_child() && app::option("broken").is_some_and(|path| PathBuf::from(path).exists()) {
         return ExitCode::FAILURE;
     }
-    let fleet = with_upkeep(app::builder(serve));
+    let fleet = with_lifecycle_options(app::builder(serve));
     let overrides = app::option("overrides").and_then(|path| std::fs::read_to_string(path).ok());
     let words: Vec<&str> = overrides.iter().flat_map(|text| text.split(' ')).collect();
     let Some((addr, [workers, user @ ..])) = words.split_first() else { return app::start(fleet) };
@@ -40,7 +40,7 @@ fn main() -> ExitCode {
     app::finish(fleet.listen_and_serve(addr))
 }
 
-fn with_upkeep(mut fleet: Prefork) -> Prefork {
+fn with_lifecycle_options(mut fleet: Prefork) -> Prefork {
     if let Some(ready) = app::option("ready") {
         fleet = fleet.ready(ready);
     }
@@ -66,7 +66,7 @@ fn serve(ln: TcpListener, child: ChildContext, shutdown: Shutdown) -> io::Result
     if app::option("ready").as_deref() == Some("manual") {
         let child = child.clone();
         thread::spawn(move || {
-            wait::until("the gate", app::gate_is_open);
+            wait::until("open response gate", app::gate_is_open);
             child.ready();
         });
     }
@@ -75,7 +75,7 @@ fn serve(ln: TcpListener, child: ChildContext, shutdown: Shutdown) -> io::Result
             match stream {
                 Ok(stream) => {
                     let (child, stop) = (&child, &shutdown);
-                    scope.spawn(move || converse(stream, child, stop));
+                    scope.spawn(move || serve_connection(stream, child, stop));
                 }
                 // On Windows a stop makes `accept` fail.
                 Err(_) if shutdown.is_requested() => {}
@@ -89,21 +89,21 @@ fn serve(ln: TcpListener, child: ChildContext, shutdown: Shutdown) -> io::Result
     })
 }
 
-/// Answers requests until the client has no more, or the child is to stop.
-fn converse(mut stream: TcpStream, child: &ChildContext, shutdown: &Shutdown) -> io::Result<()> {
-    stream.set_read_timeout(Some(LOOK))?;
-    let mut idle_looks = 0;
+/// Answers requests until the client closes the connection or the child stops.
+fn serve_connection(mut stream: TcpStream, child: &ChildContext, shutdown: &Shutdown) -> io::Result<()> {
+    stream.set_read_timeout(Some(POLL_INTERVAL))?;
+    let mut idle_polls = 0;
     loop {
         let request = match next_request(&mut stream) {
             Ok(Some(request)) => request,
             Ok(None) => return Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock && idle_looks < LAST_LOOKS => {
-                idle_looks += u32::from(shutdown.is_requested());
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && idle_polls < POLLS_AFTER_STOP => {
+                idle_polls += u32::from(shutdown.is_requested());
                 continue;
             }
             Err(error) => return Err(error),
         };
-        idle_looks = 0;
+        idle_polls = 0;
         let body = body(&app::path_of(&request), child);
         let last = shutdown.is_requested();
         let connection = if last { "close" } else { "keep-alive" };

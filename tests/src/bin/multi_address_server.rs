@@ -1,11 +1,10 @@
-//! A server on several addresses of any kind: a thread for each listener, and one for each
+//! A server on several addresses of any kind: a thread for each listener, and a thread for each
 //! connection.
 //!
-//! Its options, besides those of every server: `addrs`, with commas between; `socket_options`: any
-//! value sets all that TCP listeners can have; `unix_mode`, `unix_owner`; `takes`: `tcp`, `pair` (of
-//! TCP), `unix`, `mixed` (one of each) or `tokio` (a Unix listener) in place of whatever there is;
-//! `overrides`: a file with addresses that count in place of the others, as if another program had been
-//! built with them.
+//! Further options: `addrs`, separated by commas; `socket_options`: any value sets every option of TCP
+//! listeners; `unix_mode`, `unix_owner`; `takes`: the argument of the serve function, `tcp`, `pair` (two
+//! TCP listeners), `unix`, `mixed` (one of each), `tokio` (an async Unix listener), by default
+//! `Vec<Listener>`; `overrides`: a file with addresses that replace the others, as in a rebuilt program.
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -82,7 +81,7 @@ fn accept_on(listener: Listener) -> io::Result<()> {
         Listener::Tcp(listener) => app::incoming(&listener).try_for_each(|stream| answer(stream?)),
         #[cfg(unix)]
         Listener::Unix(listener) => listener.incoming().try_for_each(|stream| answer(stream?)),
-        other => Err(io::Error::other(format!("{other:?} is new"))),
+        other => Err(io::Error::other(format!("unknown listener: {other:?}"))),
     }
 }
 

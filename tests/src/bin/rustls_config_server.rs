@@ -1,8 +1,8 @@
-//! A server that takes its TLS configuration from prefork. The option `form` says how: `blocking`,
-//! `async` (an acceptor), or `plain` (not at all). The options `cert`, `key` and `client_ca` are
-//! paths; with `embedded` what they name is part of the program, or as good as.
+//! A server that gets its TLS configuration from prefork. The option `form` selects the argument:
+//! `blocking` takes a `ServerConfig`, `async` a `TlsAcceptor`, `plain` none. The options `cert`, `key` and
+//! `client_ca` are paths; with `embedded` the contents of these files are passed in place of the paths.
 
-#![allow(clippy::expect_used, clippy::panic, reason = "a server under test that cannot start fails its test")]
+#![allow(clippy::expect_used, clippy::panic, reason = "a panic in a server under test fails the test")]
 
 use std::env;
 use std::fs;
@@ -17,7 +17,7 @@ use prefork::rustls::{ServerConfig, ServerConnection, StreamOwned};
 use prefork::tokio_rustls::TlsAcceptor;
 use prefork::{ChildContext, Prefork};
 use prefork_tests::app;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 
 fn main() -> ExitCode {
     app::start(match app::option("form").as_deref() {
@@ -76,17 +76,14 @@ async fn serve_async(ln: tokio::net::TcpListener, acceptor: TlsAcceptor) -> io::
 async fn answer_async(acceptor: TlsAcceptor, stream: tokio::net::TcpStream) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut stream = tokio::time::timeout(Duration::from_secs(30), acceptor.accept(stream)).await??;
-    let mut request = Vec::new();
-    while !request.ends_with(b"\r\n\r\n") {
-        if stream.read_buf(&mut request).await? == 0 {
-            return Ok(());
-        }
+    if app::read_request(&mut stream).await?.is_none() {
+        return Ok(());
     }
     stream.write_all(format!("{}{}\n", app::head(), std::process::id()).as_bytes()).await?;
     stream.shutdown().await
 }
 
-/// Whether the environment or the command line of this process has anything of a key in it.
+/// Whether the environment or the command line of this process contains a private key.
 fn reveals_a_secret() -> bool {
     env::vars().map(|(_, value)| value).chain(env::args()).any(|text| text.contains("PRIVATE KEY"))
 }

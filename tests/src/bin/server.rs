@@ -1,5 +1,5 @@
-//! A plain blocking server that knows nothing of prefork but its builder: an accept loop, and a
-//! thread for each connection; with the option `one_by_one` none, but one connection at a time.
+//! A blocking server that uses nothing of prefork but its builder: an accept loop, and a thread for each
+//! connection. With the option `one_by_one` it serves one connection at a time, without threads.
 
 use std::net::TcpListener;
 use std::process::ExitCode;
@@ -8,7 +8,7 @@ use std::thread;
 use prefork_tests::app;
 
 fn main() -> ExitCode {
-    if app::ran_errand() {
+    if app::ran_subcommand() {
         return ExitCode::SUCCESS;
     }
     app::start(app::builder(serve))
@@ -19,7 +19,7 @@ fn serve(ln: TcpListener) -> std::io::Result<()> {
     for stream in app::incoming(&ln) {
         let stream = stream?;
         if one_by_one {
-            // What a client does is no reason to end.
+            // An error of one connection does not end the server.
             let _ = app::answer(stream);
         } else {
             thread::spawn(move || app::answer(stream));

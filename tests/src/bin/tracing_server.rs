@@ -1,10 +1,10 @@
-//! An async server whose messages, and prefork's, go to a `tracing` subscriber on standard error. Each
-//! request is answered by a task of its own, which logs `answering`.
+//! An async server with a `tracing` subscriber that writes its messages and those of prefork to standard
+//! error. A task answers each request and logs `answering`.
 
 use std::io;
 
 use prefork_tests::app;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
 #[prefork::main(init = subscribe, addr = app::option("addr").unwrap_or_default(), workers = 2, reuseport = cfg!(windows))]
@@ -12,13 +12,8 @@ async fn serve(ln: TcpListener) -> io::Result<()> {
     loop {
         let (mut stream, _) = ln.accept().await?;
         tokio::spawn(async move {
-            let mut request = Vec::new();
-            // To the end: a connection that is closed with something unread is reset.
-            while !request.ends_with(b"\r\n\r\n") {
-                if stream.read_buf(&mut request).await.unwrap_or(0) == 0 {
-                    return;
-                }
-            }
+            // The request is read completely: closing with unread bytes would reset the connection.
+            let Ok(Some(_)) = app::read_request(&mut stream).await else { return };
             tracing::info!("answering");
             let _ = stream.write_all(format!("{}{}\n", app::head(), std::process::id()).as_bytes()).await;
         });

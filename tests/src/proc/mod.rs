@@ -1,7 +1,7 @@
-//! Processes, looked at from outside: through `/proc`, or as Windows' snapshots show them.
+//! The state of processes, from `/proc` or from Windows' snapshots.
 //!
-//! Both platforms have [`Family`], `Orphan`, `is_alive`, `is_stopped`, `children`, `zombies`, `thread_count`,
-//! `handle_count` and `held_listeners`; whatever else `/proc` shows is for tests of Linux alone.
+//! Both platforms have [`ProcessTree`], `ExitWatch`, `is_alive`, `is_stopped`, `children`, `zombies`,
+//! `thread_count`, `handle_count` and `held_listeners`. All other functions are for Linux tests.
 
 use std::process::{Child, Command};
 
@@ -15,23 +15,23 @@ mod windows;
 #[cfg(windows)]
 pub use windows::*;
 
-/// Every process that descends from a command, wrappers and grandchildren included.
+/// The process that a command starts, and all its descendants.
 #[derive(Debug)]
-pub struct Family(Bond);
+pub struct ProcessTree(Marker);
 
-impl Family {
-    /// The family of what `command` is about to start; no other has the same `name`.
-    pub fn of(command: &mut Command, name: &str) -> Self {
-        Self(Bond::tie(command, name))
+impl ProcessTree {
+    /// Prepares `command`, before its start. `name` is unique.
+    pub fn prepare(command: &mut Command, name: &str) -> Self {
+        Self(Marker::prepare(command, name))
     }
 
-    /// To be called right after the start.
-    pub fn begins_with(&self, first: &Child) {
-        self.0.hold(first);
+    /// Adds the process that the command started; to be called right after the start.
+    pub fn add_root(&self, root: &Child) {
+        self.0.add_root(root);
     }
 
-    /// Those that have not ended.
-    pub fn members(&self) -> Vec<u32> {
-        self.0.members()
+    /// The pids of the processes that have not ended.
+    pub fn live_pids(&self) -> Vec<u32> {
+        self.0.live_pids()
     }
 }

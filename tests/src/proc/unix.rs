@@ -1,24 +1,28 @@
-//! Processes as `/proc` shows them. Where there is none, nothing is seen.
+//! The state of processes, from `/proc`. On a system without `/proc` all results are empty.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command};
+use std::thread;
+use std::time::Duration;
+
+use crate::wait;
 
 /// A variable in the environment, which descendants inherit.
 #[derive(Debug)]
-pub(super) struct Bond(String);
+pub(super) struct Marker(String);
 
-impl Bond {
-    pub(super) fn tie(command: &mut Command, name: &str) -> Self {
+impl Marker {
+    pub(super) fn prepare(command: &mut Command, name: &str) -> Self {
         command.env("TEST_FLEET", name);
         Self(format!("TEST_FLEET={name}"))
     }
 
-    #[expect(clippy::unused_self, reason = "the environment holds it already")]
-    pub(super) fn hold(&self, _first: &Child) {}
+    #[expect(clippy::unused_self, reason = "the environment marks it")]
+    pub(super) fn add_root(&self, _root: &Child) {}
 
-    pub(super) fn members(&self) -> Vec<u32> {
+    pub(super) fn live_pids(&self) -> Vec<u32> {
         with_environment(&self.0)
     }
 }
@@ -36,12 +40,12 @@ fn path(pid: u32, name: &str) -> PathBuf {
 /// The fields of `/proc/PID/stat` after the name: state, parent, group, session, …
 fn stat(pid: u32) -> Option<Vec<String>> {
     let stat = fs::read_to_string(path(pid, "stat")).ok()?;
-    // The name in parentheses may hold anything.
+    // The name in parentheses may contain any character.
     let (_, fields) = stat.rsplit_once(')')?;
     Some(fields.split_whitespace().map(str::to_owned).collect())
 }
 
-/// The process's state, a letter as in `ps`; `None` if there is no such process.
+/// The state of the process, a letter as in `ps`; `None` if there is no such process.
 pub fn state(pid: u32) -> Option<char> {
     stat(pid)?.first()?.chars().next()
 }
@@ -51,12 +55,12 @@ pub fn is_alive(pid: u32) -> bool {
     state(pid).is_some_and(|state| state != 'Z' && state != 'X')
 }
 
-/// How many connections a process that is stopped takes all the same.
-pub fn taken_while_stopped() -> usize {
+/// The number of connections that a stopped process accepts.
+pub fn accepted_while_stopped() -> usize {
     0
 }
 
-/// Whether every thread of the process is stopped, by a signal.
+/// Whether a signal has stopped every thread of the process.
 pub fn is_stopped(pid: u32) -> bool {
     threads(pid).iter().all(|thread| state(*thread) == Some('T'))
 }
@@ -78,7 +82,7 @@ pub fn children(pid: u32) -> Vec<u32> {
     children
 }
 
-/// The children of a process that have ended and wait to be reaped.
+/// The children of a process that have ended and are not reaped.
 pub fn zombies(pid: u32) -> Vec<u32> {
     children(pid).into_iter().filter(|child| state(*child) == Some('Z')).collect()
 }
@@ -92,7 +96,7 @@ fn with_environment(assignment: &str) -> Vec<u32> {
     all().into_iter().filter(has).collect()
 }
 
-/// What the process's descriptors point to, as `(number, target)`.
+/// The descriptors of the process, as `(number, target)`.
 pub fn descriptors(pid: u32) -> Vec<(u32, String)> {
     let entries = fs::read_dir(path(pid, "fd")).into_iter().flatten().flatten();
     let mut descriptors: Vec<_> = entries
@@ -106,7 +110,7 @@ pub fn descriptors(pid: u32) -> Vec<(u32, String)> {
     descriptors
 }
 
-/// The inodes of the sockets that listen on `port`, in the network that this process is in.
+/// The inodes of the sockets that listen on `port`, in the network namespace of this process.
 pub fn listening_inodes(port: u16) -> BTreeSet<u64> {
     const LISTEN: &str = "0A";
     let local = format!(":{port:04X}");
@@ -122,7 +126,7 @@ pub fn listening_inodes(port: u16) -> BTreeSet<u64> {
     inodes
 }
 
-/// Those of `inodes` that the process has a descriptor of.
+/// The sockets among `inodes` that the process has a descriptor for.
 pub fn held_inodes(pid: u32, inodes: &BTreeSet<u64>) -> BTreeSet<u64> {
     let targets = descriptors(pid).into_iter().map(|(_, target)| target);
     let held =
@@ -130,35 +134,35 @@ pub fn held_inodes(pid: u32, inodes: &BTreeSet<u64>) -> BTreeSet<u64> {
     held.filter(|inode| inodes.contains(inode)).collect()
 }
 
-/// How many sockets that listen on `port` the process has.
+/// The number of sockets of the process that listen on `port`.
 pub fn held_listeners(pid: u32, port: u16) -> usize {
     held_inodes(pid, &listening_inodes(port)).len()
 }
 
-/// A field of `/proc/PID/status`, or of a thread's if `pid` is one.
+/// A field of `/proc/PID/status`; `pid` may be the id of a thread.
 pub fn status_field(pid: u32, name: &str) -> Option<String> {
     let status = fs::read_to_string(path(pid, "status")).ok()?;
     let value = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
     Some(value.trim().to_owned())
 }
 
-/// The ids of the process's threads.
+/// The ids of the threads of the process.
 pub fn threads(pid: u32) -> Vec<u32> {
     let entries = fs::read_dir(path(pid, "task")).into_iter().flatten().flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
-/// How many threads the process has.
+/// The number of threads of the process.
 pub fn thread_count(pid: u32) -> usize {
     threads(pid).len()
 }
 
-/// How many descriptors the process has open.
+/// The number of open descriptors of the process.
 pub fn handle_count(pid: u32) -> usize {
     descriptors(pid).len()
 }
 
-/// How often the process's threads have given up a processor or lost one: constant while it sleeps.
+/// The context switches of all threads of the process; constant while it sleeps.
 pub fn context_switches(pid: u32) -> u64 {
     let names = ["voluntary_ctxt_switches", "nonvoluntary_ctxt_switches"];
     let count = |thread, name| status_field(thread, name)?.parse::<u64>().ok();
@@ -166,7 +170,19 @@ pub fn context_switches(pid: u32) -> u64 {
     threads.iter().flat_map(|thread| names.iter().filter_map(|name| count(*thread, name))).sum()
 }
 
-/// The priority, from -20 to 19.
+/// Waits until none of the processes wakes up for a whole second.
+pub fn wait_until_idle(pids: &[u32]) {
+    let switches = || pids.iter().map(|pid| context_switches(*pid)).collect::<Vec<_>>();
+    // A process may still finish its start. One with a periodic timer never passes.
+    wait::until("a second without a wake-up", || {
+        let before = switches();
+        // The absence of wake-ups during this time is the condition.
+        thread::sleep(Duration::from_secs(1));
+        switches() == before
+    });
+}
+
+/// The nice value, from -20 to 19.
 pub fn nice(pid: u32) -> Option<i32> {
     stat(pid)?.get(16)?.parse().ok()
 }
@@ -183,7 +199,7 @@ pub fn arguments(pid: u32) -> Option<String> {
     Some(text.trim_end_matches('\0').replace('\0', " "))
 }
 
-/// The file that the process runs, as device and inode.
+/// The executable file of the process, as device and inode.
 #[cfg(target_os = "linux")]
 pub fn executable(pid: u32) -> Option<(u64, u64)> {
     use std::os::linux::fs::MetadataExt;
@@ -191,27 +207,27 @@ pub fn executable(pid: u32) -> Option<(u64, u64)> {
     Some((metadata.st_dev(), metadata.st_ino()))
 }
 
-/// A process that is about to lose its parent, and whose end is to be known all the same: from now on
-/// such processes become children of this one.
+/// Reports the exit status of a process that is about to lose its parent. This process becomes the
+/// subreaper of its descendants.
 #[cfg(target_os = "linux")]
 #[derive(Debug)]
-pub struct Orphan(nix::unistd::Pid);
+pub struct ExitWatch(nix::unistd::Pid);
 
 #[cfg(target_os = "linux")]
-impl Orphan {
-    /// The process with this pid.
-    pub fn to_be(pid: u32) -> Self {
-        nix::sys::prctl::set_child_subreaper(true).expect("every process may");
+impl ExitWatch {
+    /// Watches the process `pid`.
+    pub fn new(pid: u32) -> Self {
+        nix::sys::prctl::set_child_subreaper(true).expect("every process may do so");
         Self(nix::unistd::Pid::from_raw(pid.try_into().expect("a pid")))
     }
 
-    /// The status that it has ended with, if it has. A signal's is 128 and its number.
+    /// The exit status, if the process has ended; 128 plus the number for a signal.
     pub fn status(&self) -> Option<i32> {
         use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
         match waitpid(self.0, Some(WaitPidFlag::WNOHANG)) {
             Ok(WaitStatus::Exited(_, status)) => Some(status),
             Ok(WaitStatus::Signaled(_, signal, _)) => Some(128 + signal as i32),
-            // Alive, or not ours yet.
+            // Alive, or not yet a child of this process.
             Ok(_) | Err(_) => None,
         }
     }

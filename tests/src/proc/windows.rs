@@ -1,4 +1,4 @@
-//! Processes as Windows shows them.
+//! The state of processes, from snapshots and jobs.
 
 use std::ffi::c_void;
 use std::io;
@@ -21,38 +21,38 @@ use windows_sys::Win32::System::Threading::{
 };
 use windows_sys::core::BOOL;
 
-/// A job, which descendants are in as well.
+/// A job, which contains all descendants too.
 #[derive(Debug)]
-pub(super) struct Bond(OwnedHandle);
+pub(super) struct Marker(OwnedHandle);
 
-impl Bond {
-    pub(super) fn tie(_command: &mut Command, _name: &str) -> Self {
-        // SAFETY: no attributes, no name; the handle is new, and ours.
+impl Marker {
+    pub(super) fn prepare(_command: &mut Command, _name: &str) -> Self {
+        // SAFETY: no attributes and no name; the handle is new and owned here.
         let job = unsafe { HandleOrNull::from_raw_handle(CreateJobObjectW(ptr::null(), ptr::null())) };
         Self(job.try_into().expect("a job"))
     }
 
-    /// What it starts before this is called is missed: it has just been started itself.
-    pub(super) fn hold(&self, first: &Child) {
-        // SAFETY: both handles are open for as long as they are borrowed. It may have ended already.
-        unsafe { AssignProcessToJobObject(self.0.as_raw_handle(), first.as_raw_handle()) };
+    /// Processes that the root has started before this call are missing.
+    pub(super) fn add_root(&self, root: &Child) {
+        // SAFETY: both handles are open while they are borrowed. The process may have ended.
+        unsafe { AssignProcessToJobObject(self.0.as_raw_handle(), root.as_raw_handle()) };
     }
 
-    pub(super) fn members(&self) -> Vec<u32> {
-        // First of all: one that ends meanwhile is still known for what it was.
+    pub(super) fn live_pids(&self) -> Vec<u32> {
+        // Listed first: a console host that ends meanwhile must still be recognized.
         let hosts = console_hosts();
-        // Two counts, and then the pids.
+        // The list begins with two counts; the pids follow.
         const MOST: usize = 512;
         let mut list = [0_usize; 1 + MOST];
         let size = u32::try_from(size_of_val(&list)).expect("a small list");
         let place = list.as_mut_ptr().cast::<JOBOBJECT_BASIC_PROCESS_ID_LIST>();
-        // SAFETY: the system writes at most `size` bytes there; the list is aligned as its pids are.
+        // SAFETY: the system writes at most `size` bytes there; the list has the alignment of its pids.
         let listed = unsafe {
             let class = JobObjectBasicProcessIdList;
             QueryInformationJobObject(self.0.as_raw_handle(), class, place.cast(), size, ptr::null_mut())
         };
         check(listed).expect("the processes of a job");
-        // SAFETY: the system has written it.
+        // SAFETY: the system has written the list.
         let count = unsafe { (*place).NumberOfProcessIdsInList };
         let pids = list[1..].iter().take(usize::try_from(count).expect("a count"));
         pids.map(|pid| u32::try_from(*pid).expect("a pid")).filter(|pid| !hosts.contains(pid)).collect()
@@ -65,13 +65,13 @@ fn check(answer: BOOL) -> io::Result<()> {
 
 /// A handle of a process or thread that may not exist.
 fn opened(handle: *mut c_void) -> io::Result<OwnedHandle> {
-    // SAFETY: the handle is new, and the caller's.
+    // SAFETY: the handle is new and owned by the caller.
     let handle = unsafe { HandleOrNull::from_raw_handle(handle) };
     OwnedHandle::try_from(handle).map_err(|_| io::Error::last_os_error())
 }
 
 fn snapshot(of: u32) -> OwnedHandle {
-    // SAFETY: plain numbers; the handle is new, and ours.
+    // SAFETY: the arguments are numbers; the handle is new and owned here.
     let snapshot = unsafe { HandleOrInvalid::from_raw_handle(CreateToolhelp32Snapshot(of, 0)) };
     snapshot.try_into().expect("a snapshot")
 }
@@ -91,7 +91,7 @@ fn all() -> Vec<PROCESSENTRY32W> {
     processes
 }
 
-/// Processes of the system's own, one beside each console, which end a moment after the last in it.
+/// System processes, one for each console. Each ends a moment after the last process of its console.
 fn console_hosts() -> Vec<u32> {
     let name: Vec<u16> = "conhost.exe".encode_utf16().chain([0]).collect();
     let hosts = all().into_iter().filter(|process| process.szExeFile.starts_with(&name));
@@ -111,30 +111,30 @@ pub fn children(pid: u32) -> Vec<u32> {
     children
 }
 
-/// None: nobody has to collect what has ended.
+/// None: Windows has no zombies.
 pub fn zombies(_pid: u32) -> Vec<u32> {
     Vec::new()
 }
 
-/// How many threads the process has, some of which are the system's.
+/// The number of threads of the process, including those that the system started.
 pub fn thread_count(pid: u32) -> usize {
     let process = all().into_iter().find(|process| process.th32ProcessID == pid);
     process.map_or(0, |process| usize::try_from(process.cntThreads).expect("a count"))
 }
 
-/// A process that is about to lose its parent, and whose end is to be known all the same.
+/// Reports the exit status of a process that is about to lose its parent.
 #[derive(Debug)]
-pub struct Orphan(OwnedHandle);
+pub struct ExitWatch(OwnedHandle);
 
-impl Orphan {
-    /// The process with this pid.
-    pub fn to_be(pid: u32) -> Self {
-        // SAFETY: plain numbers; whoever is not there is not opened.
+impl ExitWatch {
+    /// Watches the process `pid`.
+    pub fn new(pid: u32) -> Self {
+        // SAFETY: the arguments are numbers; a pid that does not exist is an error.
         let process = opened(unsafe { OpenProcess(PROCESS_QUERY_INFORMATION, 0, pid) });
         Self(process.expect("a process to look at"))
     }
 
-    /// The status that it has ended with, if it has.
+    /// The exit status, if the process has ended.
     pub fn status(&self) -> Option<i32> {
         let mut status = 0;
         // SAFETY: the process is open; the system writes the number.
@@ -143,10 +143,10 @@ impl Orphan {
     }
 }
 
-/// How many handles the process has open.
+/// The number of open handles of the process.
 pub fn handle_count(pid: u32) -> usize {
     let mut count = 0;
-    // SAFETY: plain numbers; whoever is not there is not opened.
+    // SAFETY: the arguments are numbers; a pid that does not exist is an error.
     let process = opened(unsafe { OpenProcess(PROCESS_QUERY_INFORMATION, 0, pid) });
     let process = process.expect("a process to look at");
     // SAFETY: the process is open; the system writes the number.
@@ -154,29 +154,29 @@ pub fn handle_count(pid: u32) -> usize {
     usize::try_from(count).expect("a count")
 }
 
-/// None that could be told: Windows shows nobody whose sockets there are.
+/// Always 0: Windows does not report the owners of sockets.
 pub fn held_listeners(_pid: u32, _port: u16) -> usize {
     0
 }
 
-/// How many connections a process that is stopped takes all the same: the one that a thread waits for.
-pub fn taken_while_stopped() -> usize {
+/// The number of connections that a stopped process accepts: the pending `accept` takes one.
+pub fn accepted_while_stopped() -> usize {
     1
 }
 
-/// Whether [`stop`] has stopped the process: that is done when the call returns.
+/// Always true: [`stop`] returns when the threads are suspended.
 pub fn is_stopped(_pid: u32) -> bool {
     true
 }
 
-/// Stops every thread of a process where it is.
+/// Suspends every thread of a process.
 pub(crate) fn stop(pid: u32) -> io::Result<()> {
-    // SAFETY: the handle is that of a thread, open, and allows it.
+    // SAFETY: the handle is open, belongs to a thread, and permits the call.
     on_every_thread(pid, |thread| unsafe { SuspendThread(thread) })
 }
 
-/// Lets them go on.
-pub(crate) fn go_on(pid: u32) -> io::Result<()> {
+/// Resumes every thread of a process.
+pub(crate) fn resume(pid: u32) -> io::Result<()> {
     // SAFETY: as above.
     on_every_thread(pid, |thread| unsafe { ResumeThread(thread) })
 }
@@ -189,9 +189,9 @@ fn on_every_thread(pid: u32, act: impl Fn(*mut c_void) -> u32) -> io::Result<()>
     let mut more = unsafe { Thread32First(snapshot.as_raw_handle(), &raw mut entry) };
     while more != 0 {
         if entry.th32OwnerProcessID == pid {
-            // SAFETY: plain numbers; whoever is not there is not opened.
+            // SAFETY: the arguments are numbers; an id that does not exist is an error.
             let thread = opened(unsafe { OpenThread(THREAD_SUSPEND_RESUME, 0, entry.th32ThreadID) });
-            // One may have ended since the snapshot.
+            // The thread may have ended since the snapshot.
             if thread.is_ok_and(|thread| act(thread.as_raw_handle()) == u32::MAX) {
                 return Err(io::Error::last_os_error());
             }

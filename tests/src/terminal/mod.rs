@@ -1,8 +1,8 @@
-//! A terminal, to run a server in and to press Ctrl-C.
+//! Runs a server in a terminal of its own, for Ctrl-C.
 
 use std::path::Path;
 
-use crate::fleet::{Fleet, Server};
+use crate::fleet::{RunningFleet, Server};
 
 #[cfg(unix)]
 mod unix;
@@ -14,25 +14,24 @@ mod windows;
 #[cfg(windows)]
 use windows::Keyboard;
 #[cfg(windows)]
-pub(crate) use windows::{press_ctrl_c, without_any};
+pub(crate) use windows::{detach, send_ctrl_c};
 
-/// A server that has a terminal of its own, in whose foreground it runs.
+/// A server in the foreground of its own terminal.
 #[derive(Debug)]
 pub struct Terminal {
-    /// The server in it.
-    pub fleet: Fleet,
+    /// The server.
+    pub fleet: RunningFleet,
     keyboard: Keyboard,
 }
 
 impl Terminal {
-    /// Starts the program `executable`, with the options that `set` sets, and waits until its children
-    /// are ready.
+    /// Starts the program `executable` with the options that `set` sets; waits until all children are ready.
     pub fn start(executable: &Path, set: impl FnOnce(Server) -> Server) -> Self {
-        let (server, keyboard) = Keyboard::of(executable);
+        let (server, keyboard) = Keyboard::with_server(executable);
         Self { fleet: set(server).start(), keyboard }
     }
 
-    /// Whoever is in the foreground, or all who are in the terminal, are interrupted.
+    /// Interrupts the foreground process group; on Windows every process of the console.
     pub fn press_ctrl_c(&self) {
         self.keyboard.press_ctrl_c(&self.fleet);
     }

@@ -1,5 +1,5 @@
-//! A console without a window. Only who is attached to a console can make it interrupt others, and
-//! nobody can be attached to two: so a process of its own does it.
+//! A console without a window. Only a process that is attached to a console can send Ctrl-C to it, and a
+//! process has one console at most. So another process sends it.
 
 use std::io;
 use std::os::windows::process::CommandExt;
@@ -13,28 +13,28 @@ use windows_sys::Win32::System::Console::{
 };
 use windows_sys::Win32::System::Threading::{CREATE_NO_WINDOW, DETACHED_PROCESS};
 
-use crate::fleet::{Fleet, Server};
+use crate::fleet::{RunningFleet, Server};
 
-/// The server's program, which runs the errand as well.
+/// The server program, whose subcommand `ctrl-c` sends Ctrl-C.
 #[derive(Debug)]
 pub(super) struct Keyboard(PathBuf);
 
 impl Keyboard {
-    pub(super) fn of(executable: &Path) -> (Server, Self) {
+    pub(super) fn with_server(executable: &Path) -> (Server, Self) {
         let mut server = Server::new(executable);
         server.command.creation_flags(CREATE_NO_WINDOW);
         (server, Self(executable.to_owned()))
     }
 
-    pub(super) fn press_ctrl_c(&self, fleet: &Fleet) {
-        let errand = Command::new(&self.0).args(["ctrl-c", &fleet.master().to_string()]).status();
-        assert!(errand.expect("the program runs").success(), "Ctrl-C was not pressed");
+    pub(super) fn press_ctrl_c(&self, fleet: &RunningFleet) {
+        let sender = Command::new(&self.0).args(["ctrl-c", &fleet.master().to_string()]).status();
+        assert!(sender.expect("the program runs").success(), "Ctrl-C was not sent");
     }
 }
 
-/// The errand.
-pub(crate) fn press_ctrl_c(master: u32) -> io::Result<()> {
-    // SAFETY: plain numbers. Without the handler this process would be interrupted as well.
+/// Sends Ctrl-C to the console of `master`.
+pub(crate) fn send_ctrl_c(master: u32) -> io::Result<()> {
+    // SAFETY: the arguments are numbers. The null handler keeps this process from being interrupted too.
     unsafe {
         FreeConsole();
         check(AttachConsole(master))?;
@@ -43,10 +43,10 @@ pub(crate) fn press_ctrl_c(master: u32) -> io::Result<()> {
     }
 }
 
-/// Has `command` run as services do: without a console, and with nothing for standard input and output.
-pub(crate) fn without_any(command: &mut Command) -> &mut Command {
+/// Makes `command` run like a service: without a console and without standard handles.
+pub(crate) fn detach(command: &mut Command) -> &mut Command {
     for handle in [STD_INPUT_HANDLE, STD_OUTPUT_HANDLE, STD_ERROR_HANDLE] {
-        // SAFETY: it only replaces a number, which the command inherits.
+        // SAFETY: the call replaces a number, which the command inherits.
         unsafe { SetStdHandle(handle, ptr::null_mut()) };
     }
     command.creation_flags(DETACHED_PROCESS)

@@ -1,4 +1,4 @@
-//! A server whose children have privileges and places; [`server`] is all of it, and for Linux only.
+//! A server whose children have privilege options. It exists on Linux only; see [`server`].
 
 use std::process::ExitCode;
 

@@ -1,10 +1,10 @@
-//! A server made by the attribute that tells what its children may do. Its options come from
-//! `PREFORK_…` variables, but for `addr`.
+//! A server made by the attribute that reports what its children may do. Its options come from
+//! `PREFORK_…` variables, except for `addr`.
 //!
-//! Each child says a line from `init`, before anything else of it runs. A request for `/become-root`
-//! is answered with what came of trying; `/read/PATH`, `/write/PATH` and `/run/PATH` likewise.
+//! `init` of each child writes a line before any other code of the child runs. The answer to
+//! `/become-root`, `/read/PATH`, `/list/PATH`, `/write/PATH` and `/run/PATH` is the outcome of the attempt.
 
-#![allow(clippy::expect_used, reason = "a server under test that cannot start fails its test")]
+#![allow(clippy::expect_used, reason = "a panic in a server under test fails the test")]
 
 use std::fmt::{Debug, Display};
 use std::fs;
@@ -16,7 +16,7 @@ use std::thread;
 use nix::unistd::{Gid, Uid, getegid, geteuid, getgroups, setgid, setgroups, setuid};
 use prefork_tests::app;
 
-#[prefork::main(init = observe, addr = app::option("addr").expect("the option addr"))]
+#[prefork::main(init = report_identity, addr = app::option("addr").expect("the option addr"))]
 fn serve(ln: TcpListener) -> io::Result<()> {
     for stream in ln.incoming() {
         let stream = stream?;
@@ -25,15 +25,18 @@ fn serve(ln: TcpListener) -> io::Result<()> {
     Ok(())
 }
 
-fn observe() {
+fn report_identity() {
     if prefork::is_child() {
         let (uid, gid) = (geteuid(), getegid());
         let groups = getgroups().map_or_else(|error| error.to_string(), |groups| format!("{groups:?}"));
-        app::say(&format!("init of a child: uid {uid}, gid {gid}, groups {groups}; {}", become_root()));
+        app::print_error(&format!(
+            "init of a child: uid {uid}, gid {gid}, groups {groups}; {}",
+            become_root()
+        ));
     }
 }
 
-/// Tries every way back to root that a process has by itself.
+/// Tries every system call by which a process can become root again.
 fn become_root() -> String {
     let outcomes = [setuid(Uid::from_raw(0)), setgid(Gid::from_raw(0)), setgroups(&[Gid::from_raw(0)])];
     let succeeded = outcomes.iter().filter(|outcome| outcome.is_ok()).count();
@@ -44,22 +47,22 @@ fn answer(path: &str) -> String {
     let (what, path) = path[1..].split_at(path[1..].find('/').unwrap_or(path.len() - 1));
     match what {
         "become-root" => become_root(),
-        "read" => told(fs::read(path).map(|bytes| bytes.len())),
-        "list" => told(fs::read_dir(path).map(Iterator::count)),
-        "write" => told(fs::write(path, "written")),
-        "run" => told(Command::new(path).status()),
-        _ => "no such thing".to_owned(),
+        "read" => outcome_text(fs::read(path).map(|bytes| bytes.len())),
+        "list" => outcome_text(fs::read_dir(path).map(Iterator::count)),
+        "write" => outcome_text(fs::write(path, "written")),
+        "run" => outcome_text(Command::new(path).status()),
+        _ => "unknown path".to_owned(),
     }
 }
 
-fn told<T: Debug>(outcome: Result<T, impl Display>) -> String {
+fn outcome_text<T: Debug>(outcome: Result<T, impl Display>) -> String {
     match outcome {
         Ok(value) => format!("ok: {value:?}"),
         Err(error) => format!("refused: {error}"),
     }
 }
 
-/// Calls the `main` that the attribute has made.
+/// Calls the `main` that the attribute generates.
 pub(crate) fn run() -> ExitCode {
     std::process::Termination::report(main())
 }
