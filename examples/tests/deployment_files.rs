@@ -1,7 +1,7 @@
 //! The unit files say what systemd understands, and are strict. What needs tools from a registry is
 //! left to `.ci/run`.
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, reason = "in a test, what cannot be done is a failure")]
+#![allow(clippy::unwrap_used, reason = "a panic in a test helper fails the test")]
 
 use std::process::Command;
 

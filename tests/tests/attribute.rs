@@ -1,6 +1,6 @@
-//! A server made by `#[prefork::main]`: the same fleet as the builder's.
+//! Servers made by `#[prefork::main]`: the same behaviour as with the builder.
 #![cfg(any(target_os = "linux", windows))]
-#![allow(clippy::unwrap_used, reason = "in a test, what cannot be done is a failure")]
+#![allow(clippy::unwrap_used, reason = "a panic in a test helper fails the test")]
 
 use std::fs;
 
@@ -11,20 +11,20 @@ use prefork_tests::{client, wait};
 const ATTRIBUTE_SERVER: &str = env!("CARGO_BIN_EXE_attribute_server");
 
 #[test]
-fn every_option_of_the_attribute_reaches_the_fleet() {
+fn every_attribute_option_reaches_the_fleet() {
     for reuseport in [false, true] {
         let directory = tempfile::tempdir().unwrap();
         let log = directory.path().join("log");
         let server = Server::new(ATTRIBUTE_SERVER).set("log_file", log.display());
-        let mut fleet = if reuseport { server.set("reuseport", "yes") } else { server }.launch();
+        let mut fleet = server.reuseport(reuseport).launch();
         let read = || fs::read_to_string(&log).unwrap_or_default();
         wait::until("readiness in the log file", || read().contains("2 children ready"));
         let text = read();
         assert!(text.starts_with("INFO : init in a master\n"), "{text}");
-        // Lines that two processes append at the same moment can meet in one place under wine.
-        let told = text.matches("init in a child").count();
-        assert!(told == 2 || (cfg!(windows) && told == 1), "{text}");
-        // On Windows it is one socket, whatever the option says.
+        // Under wine two lines that are appended at the same moment can overwrite each other.
+        let inits = text.matches("init in a child").count();
+        assert!(inits == 2 || (cfg!(windows) && inits == 1), "{text}");
+        // On Windows the children share one socket with any value of the option.
         let own = reuseport && cfg!(unix);
         assert!(text.contains(if own { "(tcp, reuseport" } else { "(tcp, one shared" }), "{text}");
         let addr = text.split("listening on ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
@@ -33,7 +33,7 @@ fn every_option_of_the_attribute_reaches_the_fleet() {
         prefork_tests::signal::send(victim, Signal::SIGKILL);
         fleet.console.wait_for(&format!("recovered {victim} true"));
         fleet.signal(Signal::SIGHUP);
-        wait::until("a reload", || read().contains("reloaded:"));
+        wait::until("end of the reload", || read().contains("reloaded:"));
         client::serving_pid(addr);
         fleet.signal(Signal::SIGTERM);
         assert_eq!(fleet.wait().code(), Some(0));
@@ -43,7 +43,7 @@ fn every_option_of_the_attribute_reaches_the_fleet() {
 }
 
 #[test]
-fn an_init_that_fails_is_one_line_and_no_child() {
+fn failing_init_prints_one_error_and_starts_no_child() {
     let directory = tempfile::tempdir().unwrap();
     let log = directory.path().join("log");
     let outcome = Server::new(ATTRIBUTE_SERVER).set("log_file", log.display()).set("unfit", "yes").run();

@@ -1,4 +1,4 @@
-//! The number of children that a quota of CPU asks for.
+//! The default number of children under a CPU quota.
 #![cfg(target_os = "linux")]
 
 use std::fs;
@@ -11,12 +11,12 @@ use prefork_tests::wait;
 
 const SERVER: &str = env!("CARGO_BIN_EXE_server");
 
-/// A group of processes that may use one CPU between them.
-struct OneCpu(PathBuf);
+/// A cgroup with a quota of one CPU.
+struct OneCpuCgroup(PathBuf);
 
-impl OneCpu {
-    /// In whichever version of cgroups there is, if this process may.
-    fn make() -> io::Result<Self> {
+impl OneCpuCgroup {
+    /// Creates the cgroup, in version 1 or 2; an error if this process may not.
+    fn create() -> io::Result<Self> {
         let root = Path::new("/sys/fs/cgroup");
         let first_version = root.join("cpu/cpu.shares").exists() || root.join("cpu/tasks").exists();
         let parent = if first_version { root.join("cpu") } else { root.to_owned() };
@@ -32,19 +32,19 @@ impl OneCpu {
     }
 }
 
-impl Drop for OneCpu {
+impl Drop for OneCpuCgroup {
     fn drop(&mut self) {
-        // A process is out of its group a little later than it is gone.
-        wait::until("an empty cgroup", || fs::remove_dir(&self.0).is_ok() || !self.0.exists());
+        // A process leaves its cgroup a moment after its end.
+        wait::until("empty cgroup", || fs::remove_dir(&self.0).is_ok() || !self.0.exists());
     }
 }
 
 #[test]
-fn a_quota_of_cpu_limits_the_number_of_children() {
+fn default_workers_with_cpu_quota_of_one_is_one() {
     if thread::available_parallelism().is_ok_and(|cpus| cpus.get() < 2) {
         return eprintln!("skipped: one CPU is all that there is");
     }
-    let group = match OneCpu::make() {
+    let group = match OneCpuCgroup::create() {
         Ok(group) => group,
         Err(error) => return eprintln!("skipped: no cgroup with a quota of CPU can be made here: {error}"),
     };

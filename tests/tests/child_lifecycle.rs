@@ -1,6 +1,6 @@
 //! What a fleet does for its children's health, and for load balancers.
 #![cfg(any(target_os = "linux", windows))]
-#![allow(clippy::unwrap_used, reason = "in a test, what cannot be done is a failure")]
+#![allow(clippy::unwrap_used, reason = "a panic in a test helper fails the test")]
 
 use prefork_tests::fleet::{RunningFleet, Server};
 use prefork_tests::load::{self, ClientMix, Connection};

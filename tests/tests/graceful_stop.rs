@@ -1,173 +1,140 @@
-//! A stop of servers that know nothing of it: what is in flight or has queued is answered, what is late is
-//! refused.
+//! Graceful stop of servers that do not take `Shutdown`: requests in flight and queued connections are
+//! answered, later connections are refused.
 #![cfg(any(target_os = "linux", windows))]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "in a helper of tests, a panic is a failure"
+    reason = "a panic in a test helper fails the test"
 )]
-
-use std::fs;
-use std::path::PathBuf;
 
 use prefork_tests::client;
 use prefork_tests::fleet::{RunningFleet, Server};
+use prefork_tests::gate::ResponseGate;
 use prefork_tests::signal::Signal;
 #[cfg(unix)]
 use prefork_tests::{proc, signal::send, wait};
-use tempfile::TempDir;
 
 const SERVER: &str = env!("CARGO_BIN_EXE_server");
 const TOKIO_SERVER: &str = env!("CARGO_BIN_EXE_tokio_server");
 
-/// Requests for `/gate` are in flight until it opens: for as long as a test wants them to.
-struct Gate(TempDir);
-
-impl Gate {
-    fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-
-    fn path(&self) -> PathBuf {
-        self.0.path().join("open")
-    }
-
-    fn open(&self) {
-        fs::write(self.path(), "").unwrap();
-    }
-
-    /// Starts a server that has a minute to drain: nobody gets killed while a test looks on.
-    fn start(&self, server: Server) -> RunningFleet {
-        self.start_with_grace(server, "1m")
-    }
-
-    fn start_with_grace(&self, server: Server, grace: &str) -> RunningFleet {
-        server.set("gate", self.path().display()).set("shutdown_grace", grace).start()
-    }
-}
-
-/// The whole story, for any server: requests in flight, a stop, late clients, the end.
-fn drains(server: Server) {
-    let gate = Gate::new();
-    let fleet = gate.start(server);
+/// Stops a server with requests in flight; checks that late clients are refused and the requests answered.
+fn check_drain(server: Server) {
+    let gate = ResponseGate::new();
+    let fleet = server.gate(&gate).start();
     let addr = fleet.addr();
-    let in_flight: Vec<_> = (0..6).map(|_| client::begin(addr, "/gate")).collect();
+    let in_flight = client::begin_many(addr, "/gate", 6);
     fleet.signal(Signal::SIGTERM);
     fleet.wait_until_it_refuses();
     assert!(fleet.console.says("stopping"), "{:#?}", fleet.console.lines());
     gate.open();
-    for request in in_flight {
-        let pid: u32 = request.finish().unwrap().parse().unwrap();
-        assert!(fleet.first_children().contains(&pid));
+    for pid in client::finish_all(in_flight) {
+        assert!(fleet.first_children().contains(&pid.parse().unwrap()));
     }
     fleet.expect_stopped();
 }
 
 #[test]
-fn a_blocking_server_that_knows_nothing_of_stops_drains() {
-    drains(Server::new(SERVER));
+fn stop_of_blocking_server_drains() {
+    check_drain(Server::new(SERVER));
 }
 
 #[test]
-fn a_blocking_server_on_reuseport_sockets_drains() {
-    drains(Server::new(SERVER).set("reuseport", 1));
+fn stop_of_blocking_server_with_reuseport_drains() {
+    check_drain(Server::new(SERVER).reuseport(true));
 }
 
 #[test]
-fn a_blocking_server_on_every_address_drains() {
-    drains(Server::new(SERVER).set("addr", ":0").set("network", "tcp"));
-    drains(Server::new(SERVER).set("addr", ":0").set("network", "tcp4"));
+fn stop_of_blocking_server_on_wildcard_address_drains() {
+    check_drain(Server::new(SERVER).set("addr", ":0").set("network", "tcp"));
+    check_drain(Server::new(SERVER).set("addr", ":0").set("network", "tcp4"));
 }
 
 #[test]
-fn a_tokio_server_that_knows_nothing_of_stops_drains() {
-    drains(Server::new(TOKIO_SERVER));
+fn stop_of_tokio_server_drains() {
+    check_drain(Server::new(TOKIO_SERVER));
 }
 
 #[test]
-fn a_tokio_server_on_reuseport_sockets_drains() {
-    drains(Server::new(TOKIO_SERVER).set("reuseport", 1));
+fn stop_of_tokio_server_with_reuseport_drains() {
+    check_drain(Server::new(TOKIO_SERVER).reuseport(true));
 }
 
 #[test]
-fn a_tokio_server_with_many_threads_drains() {
-    drains(Server::new(TOKIO_SERVER).set("runtime", "multi_thread"));
+fn stop_of_multi_thread_tokio_server_drains() {
+    check_drain(Server::new(TOKIO_SERVER).set("runtime", "multi_thread"));
 }
 
-/// A server with one child that is busy, the request that it is busy with, and requests that have queued
-/// meanwhile.
+/// A server whose only child is busy with one request, that request, and requests in the queue.
 #[cfg(target_os = "linux")]
-fn busy(
-    gate: &Gate,
+fn busy_with_queue(
+    gate: &ResponseGate,
     server: Server,
     grace: &str,
 ) -> (RunningFleet, client::PendingRequest, Vec<client::PendingRequest>) {
-    let fleet = gate.start_with_grace(server.set("workers", 1).set("one_by_one", "yes"), grace);
-    let in_hand = client::begin(fleet.addr(), "/gate");
+    let server = server.gate(gate).set("shutdown_grace", grace);
+    let fleet = server.set("workers", 1).set("one_by_one", "yes").start();
+    let in_flight = client::begin(fleet.addr(), "/gate");
     let queued = (0..20).map(|_| client::send(fleet.addr(), "/").unwrap()).collect();
-    (fleet, in_hand, queued)
+    (fleet, in_flight, queued)
 }
 
-// Elsewhere nobody can be kept from connecting.
+// On other platforms new connections cannot be refused while the queue is accepted.
 #[cfg(target_os = "linux")]
 #[test]
-fn whoever_has_queued_when_the_fleet_stops_is_answered() {
+fn stop_with_queued_connections_answers_them() {
     let servers = [
         Server::new(SERVER),
         Server::new(SERVER).set("addr", "[::1]:0"),
-        Server::new(SERVER).set("addr", ":0").set("network", "tcp").set("reuseport", 1),
+        Server::new(SERVER).set("addr", ":0").set("network", "tcp").reuseport(true),
     ];
     for server in servers {
-        let gate = Gate::new();
-        let (fleet, in_hand, queued) = busy(&gate, server, "1m");
+        let gate = ResponseGate::new();
+        let (fleet, in_flight, queued) = busy_with_queue(&gate, server, "1m");
         fleet.signal(Signal::SIGTERM);
         fleet.console.wait_for("stopping:");
         gate.open();
-        let child = in_hand.finish().unwrap();
-        for request in queued {
-            assert_eq!(request.finish().unwrap(), child);
-        }
+        let child = in_flight.finish().unwrap();
+        assert!(client::finish_all(queued).iter().all(|answer| *answer == child));
         fleet.expect_stopped();
     }
 }
 
-// Elsewhere nobody can be kept from connecting.
+// On other platforms new connections cannot be refused while the queue is accepted.
 #[cfg(target_os = "linux")]
 #[test]
-fn whoever_has_queued_on_any_slots_socket_is_answered() {
+fn stop_with_queued_connections_on_reuseport_sockets_answers_them() {
     for server in [SERVER, TOKIO_SERVER] {
-        let fleet = Gate::new().start(Server::new(server).set("reuseport", 1));
+        let fleet = Server::new(server).set("shutdown_grace", "1m").reuseport(true).start();
         let children = fleet.first_children();
         for child in &children {
             send(*child, Signal::SIGSTOP);
-            wait::until("a stopped child", || proc::is_stopped(*child));
+            wait::until("stopped child", || proc::is_stopped(*child));
         }
         let queued: Vec<_> = (0..40).map(|_| client::send(fleet.addr(), "/").unwrap()).collect();
         fleet.signal(Signal::SIGTERM);
         fleet.console.wait_for("stopping:");
         children.iter().for_each(|child| send(*child, Signal::SIGCONT));
-        let pids: Vec<u32> =
-            queued.into_iter().map(|request| request.finish().unwrap().parse().unwrap()).collect();
-        assert!(children.iter().all(|child| pids.contains(child)), "{pids:?}");
+        let pids = client::finish_all(queued);
+        assert!(children.iter().all(|child| pids.contains(&child.to_string())), "{pids:?}");
         fleet.expect_stopped();
     }
 }
 
-// Elsewhere nobody can be kept from connecting.
+// On other platforms new connections cannot be refused while the queue is accepted.
 #[cfg(target_os = "linux")]
 #[test]
-fn queue_of_slot_without_child_is_reset_by_final_stop_and_the_others_are_answered() {
-    let server = Server::new(SERVER).set("reuseport", 1).set("boot", "late_hang");
-    let fleet = Gate::new().start(server);
+fn stop_resets_queue_of_slot_without_child_and_answers_other_queues() {
+    let server = Server::new(SERVER).set("shutdown_grace", "1m").reuseport(true);
+    let fleet = server.set("boot", "late_hang").start();
     let [dead, other] = fleet.first_children()[..] else { panic!("two children") };
     for child in [dead, other] {
         send(child, Signal::SIGSTOP);
-        wait::until("a stopped child", || proc::is_stopped(child));
+        wait::until("stopped child", || proc::is_stopped(child));
     }
     let queued: Vec<_> = (0..40).map(|_| client::send(fleet.addr(), "/").unwrap()).collect();
     send(dead, Signal::SIGKILL);
-    wait::until("a successor that is not ready", || fleet.children_started() == 3);
+    wait::until("successor that is not ready", || fleet.children_started() == 3);
     fleet.signal(Signal::SIGTERM);
     fleet.console.wait_for("stopping:");
     send(other, Signal::SIGCONT);
@@ -176,70 +143,70 @@ fn queue_of_slot_without_child_is_reset_by_final_stop_and_the_others_are_answere
         tally.count(request.finish());
     }
     assert_eq!(tally.answers.keys().collect::<Vec<_>>(), [&other.to_string()]);
-    assert!(!tally.failures.is_empty(), "the kernel had put some on the other socket: {tally:?}");
+    assert!(!tally.failures.is_empty(), "no connection queued for the slot without a child: {tally:?}");
     fleet.console.wait_for("connections wait that no child has accepted in time");
     fleet.expect_stopped();
 }
 
-// Elsewhere nobody is waited for.
+// On other platforms the stop does not wait for queues.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_queue_that_nobody_empties_does_not_hold_up_the_stop() {
-    let gate = Gate::new();
-    let (fleet, in_hand, queued) = busy(&gate, Server::new(SERVER), "15s");
+fn stop_with_queue_that_is_never_accepted_ends() {
+    let gate = ResponseGate::new();
+    let (fleet, in_flight, queued) = busy_with_queue(&gate, Server::new(SERVER), "15s");
     fleet.signal(Signal::SIGTERM);
     fleet.console.wait_for("connections wait that no child has accepted in time");
     fleet.wait_until_it_refuses();
     gate.open();
-    in_hand.finish().unwrap();
+    in_flight.finish().unwrap();
     for request in queued {
         request.finish().unwrap_err();
     }
     fleet.expect_stopped();
 }
 
-/// TERM to one child: it takes nothing more, finishes what it has, and ends with 0, which is no
-/// failure of a child that served for a while. Its siblings serve on all the time.
+/// Sends SIGTERM to one child. It accepts no new connection, answers the requests in flight and exits with
+/// status 0, which is not a failure after a second of service. Its sibling serves all the time.
 #[cfg(unix)]
-fn one_child_drains(server: Server) {
-    let gate = Gate::new();
-    let fleet = gate.start(server.set("recover", 0));
+fn check_drain_of_one_child(server: Server) {
+    let gate = ResponseGate::new();
+    let fleet = server.gate(&gate).set("recover", 0).start();
     let addr = fleet.addr();
-    let in_flight: Vec<_> = (0..6).map(|_| client::begin(addr, "/gate")).collect();
+    let in_flight = client::begin_many(addr, "/gate", 6);
     fleet.wait_until_ready_for_a_second();
     let victim = in_flight[0].pid();
     let sibling = fleet.first_children().into_iter().find(|child| *child != victim).unwrap();
     send(victim, Signal::SIGTERM);
-    // The door shuts a moment after the signal; from then on the sibling answers everything.
+    // The accept gate closes a moment after the signal; from then on the sibling answers all requests.
     let answered_in_a_row = |count| (0..count).all(|_| client::serving_pid(addr) == sibling);
-    wait::until("a shut door", || answered_in_a_row(20));
-    assert!(proc::is_alive(victim), "it left although it has connections");
+    wait::until("closed accept gate", || answered_in_a_row(20));
+    assert!(proc::is_alive(victim), "the child ended with open connections");
     gate.open();
     for request in in_flight {
         let pid = request.pid();
         assert_eq!(request.finish().unwrap(), pid.to_string());
     }
     let after = fleet.wait_for_children(2, &[victim]);
-    assert!(after.contains(&sibling), "the sibling was replaced too");
+    assert!(after.contains(&sibling), "the sibling was replaced");
     fleet.console.wait_for("in place of pid");
     fleet.stop();
 }
 
-// Elsewhere nobody but the master can ask a child to stop.
+// On Windows only the master can stop a child.
 #[cfg(unix)]
 #[test]
-fn a_child_that_gets_a_term_of_its_own_drains_and_is_replaced_uncounted() {
-    one_child_drains(Server::new(SERVER));
+fn term_to_child_drains_and_replaces_it_without_failure() {
+    check_drain_of_one_child(Server::new(SERVER));
 }
 
-// Elsewhere nobody but the master can ask a child to stop.
+// On Windows only the master can stop a child.
 #[cfg(unix)]
 #[test]
-fn a_tokio_child_that_gets_a_term_of_its_own_drains_and_is_replaced_uncounted() {
-    one_child_drains(Server::new(TOKIO_SERVER));
+fn term_to_tokio_child_drains_and_replaces_it_without_failure() {
+    check_drain_of_one_child(Server::new(TOKIO_SERVER));
 }
 
-/// Whether a fleet of this user can keep everybody from connecting, whatever kernel it is on.
+/// Whether this user has the capability to refuse new connections with a socket filter.
 #[cfg(unix)]
 fn may_filter() -> bool {
     const CAP_NET_ADMIN: u64 = 1 << 12;
@@ -247,10 +214,10 @@ fn may_filter() -> bool {
     u64::from_str_radix(&capabilities, 16).unwrap() & CAP_NET_ADMIN != 0
 }
 
-// Elsewhere a drain lasts until no connection is left, or the grace is over.
+// On Windows a drain lasts until no connection is left or the grace period ends.
 #[cfg(unix)]
 #[test]
-fn a_stop_under_load_breaks_no_answer_off() {
+fn stop_under_load_interrupts_no_answer() {
     for server in [SERVER, TOKIO_SERVER] {
         let mut fleet = Server::new(server).start();
         let addr = fleet.addr();
@@ -260,14 +227,14 @@ fn a_stop_under_load_breaks_no_answer_off() {
             assert!(fleet.wait().success());
         });
         assert!(tally.answered() > 0, "{tally:?}");
-        // Whoever has connected is answered; whoever comes too late is refused.
+        // Accepted and queued connections are answered; later ones are refused.
         let is_broken = |reason: &&String| match may_filter() {
             true => !reason.contains("refused"),
-            // Whoever connects in the last moment is reset.
+            // Without a filter, connections of the last moment are reset.
             false => reason.contains("HTTP/1.1"),
         };
         let broken: Vec<_> = tally.failures.keys().filter(is_broken).collect();
-        assert!(broken.is_empty(), "broken off: {tally:?}");
+        assert!(broken.is_empty(), "interrupted answers: {tally:?}");
         fleet.assert_nothing_left();
     }
 }

@@ -1,20 +1,17 @@
-//! The health listener, as a kubelet or a load balancer sees it.
+//! The health endpoint, as a kubelet or a load balancer uses it.
 #![cfg(any(target_os = "linux", windows))]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "in a helper of tests, a panic is a failure"
+    reason = "a panic in a test helper fails the test"
 )]
 
-use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
-#[cfg(unix)]
-use std::{thread, time::Duration};
 
 use prefork_tests::fleet::{RunningFleet, Server};
+use prefork_tests::gate::ResponseGate;
 #[cfg(unix)]
 use prefork_tests::proc;
 use prefork_tests::signal::{RELOAD_AND_UPGRADE, Signal, send};
@@ -28,14 +25,14 @@ fn with_health(executable: &str) -> Server {
     Server::new(executable).env("PREFORK_HEALTH", "127.0.0.1:0")
 }
 
-/// Where it answers.
+/// The address of the health listener.
 fn health_addr(fleet: &RunningFleet) -> SocketAddr {
     let line = fleet.console.wait_for("health is told on ");
     let (_, rest) = line.split_once("health is told on ").unwrap();
     rest.split_once(": ").unwrap().0.parse().unwrap()
 }
 
-/// Sends `request` as it is; returns the whole answer.
+/// Sends `request` unchanged; returns the complete answer.
 fn exchange(addr: SocketAddr, request: &str) -> io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&addr, wait::LIMIT)?;
     stream.set_read_timeout(Some(wait::LIMIT))?;
@@ -45,7 +42,7 @@ fn exchange(addr: SocketAddr, request: &str) -> io::Result<String> {
     Ok(answer)
 }
 
-/// The status and the body for `GET path`.
+/// Sends `GET path`; returns status and body.
 fn ask(addr: SocketAddr, path: &str) -> (u16, String) {
     let answer = exchange(addr, &format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n")).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{answer:?}"));
@@ -57,7 +54,7 @@ fn wait_for(addr: SocketAddr, path: &str, status: u16) {
 }
 
 #[test]
-fn a_fleet_that_serves_is_live_and_ready() {
+fn serving_fleet_is_live_and_ready() {
     let fleet = with_health(SERVER).start();
     let addr = health_addr(&fleet);
     assert_eq!(ask(addr, "/livez"), (200, "ok\n".to_owned()));
@@ -74,11 +71,11 @@ fn a_fleet_that_serves_is_live_and_ready() {
     assert_eq!(ask(addr, "/status"), (200, expected.clone()));
     assert_eq!(ask(addr, "/"), (200, expected));
     fleet.stop();
-    wait::until("nobody to ask", || client::is_refused(addr));
+    wait::until("closed health listener", || client::is_refused(addr));
 }
 
 #[test]
-fn requests_that_are_none_are_answered_in_kind() {
+fn invalid_requests_get_error_status() {
     let fleet = with_health(SERVER).start();
     let addr = health_addr(&fleet);
     let head = exchange(addr, "HEAD /livez HTTP/1.1\r\n\r\n").unwrap();
@@ -90,7 +87,7 @@ fn requests_that_are_none_are_answered_in_kind() {
     assert!(post.starts_with("HTTP/1.1 405 ") && post.contains("Allow: GET, HEAD\r\n"), "{post:?}");
     let rubbish = exchange(addr, "\0\u{ff}\r\n\r\n").unwrap();
     assert!(rubbish.starts_with("HTTP/1.1 405 "), "{rubbish:?}");
-    // As much as is read: what is not read would reset the connection.
+    // Exactly as many bytes as the server reads: unread bytes would reset the connection.
     let long = exchange(addr, &format!("GET /{} HTTP/1.1\r\n", "x".repeat(1024 - 16))).unwrap();
     assert!(long.starts_with("HTTP/1.1 431 "), "{long:?}");
     assert_eq!(ask(addr, "/livez").0, 200);
@@ -98,27 +95,28 @@ fn requests_that_are_none_are_answered_in_kind() {
 }
 
 #[test]
-fn a_fleet_is_ready_when_its_children_are() {
-    let directory = tempfile::tempdir().unwrap();
-    let gate = directory.path().join("gate");
-    let fleet = with_health(KEEP_ALIVE_SERVER).set("ready", "manual").set("gate", gate.display()).launch();
+fn fleet_is_ready_once_children_are_ready() {
+    let gate = ResponseGate::new();
+    let fleet = with_health(KEEP_ALIVE_SERVER).set("ready", "manual").gate(&gate).launch();
     let addr = health_addr(&fleet);
     assert_eq!(ask(addr, "/readyz"), (503, "starting: 0 of 2 ready\n".to_owned()));
     assert_eq!(ask(addr, "/livez").0, 200);
-    fs::write(&gate, "").unwrap();
+    gate.open();
     wait_for(addr, "/readyz", 200);
     fleet.stop();
 }
 
 #[test]
-fn a_fleet_with_no_child_left_for_now_is_not_ready() {
-    let server = with_health(SERVER).set("workers", 1).set("recover_interval", "5s");
+fn fleet_without_live_child_is_not_ready() {
+    let server = with_health(SERVER).set("workers", 1).set("recover_interval", "1h");
     let fleet = server.start();
     let addr = health_addr(&fleet);
     wait_for(addr, "/readyz", 200);
     send(fleet.first_children()[0], Signal::SIGKILL);
     wait_for(addr, "/readyz", 503);
     assert_eq!(ask(addr, "/livez").0, 200);
+    // A reload fills the slot before the interval is over.
+    fleet.signal(Signal::SIGHUP);
     wait_for(addr, "/readyz", 200);
     let status = ask(addr, "/status").1;
     assert!(status.contains("\"failures\":1,"), "{status}; {:#?}", fleet.console.lines());
@@ -126,7 +124,7 @@ fn a_fleet_with_no_child_left_for_now_is_not_ready() {
 }
 
 #[test]
-fn from_the_stop_on_a_fleet_is_not_ready_although_it_serves() {
+fn stop_delay_makes_serving_fleet_not_ready() {
     let fleet = with_health(SERVER).env("PREFORK_STOP_DELAY", "60s").start();
     let addr = health_addr(&fleet);
     fleet.signal(Signal::SIGTERM);
@@ -139,36 +137,36 @@ fn from_the_stop_on_a_fleet_is_not_ready_although_it_serves() {
     assert!(fleet.expect_end().status.success());
 }
 
-/// A fleet that answers a request once the file `gate` is there, where its health is told, and the request.
-fn busy_until(gate: &Path) -> (RunningFleet, SocketAddr, client::PendingRequest) {
-    let server = with_health(SERVER).set("gate", gate.display()).set("shutdown_grace", "60s");
-    let fleet = server.start();
+/// A fleet with a request in flight until `gate` opens, its health address, and the request.
+fn busy_until(gate: &ResponseGate) -> (RunningFleet, SocketAddr, client::PendingRequest) {
+    let fleet = with_health(SERVER).gate(gate).start();
     let addr = health_addr(&fleet);
     let request = client::begin(fleet.addr(), "/gate");
     (fleet, addr, request)
 }
 
 #[test]
-fn a_fleet_that_drains_is_live_to_the_end() {
-    let directory = tempfile::tempdir().unwrap();
-    let gate = directory.path().join("gate");
+fn draining_fleet_is_live_and_not_ready() {
+    let gate = ResponseGate::new();
     let (fleet, addr, request) = busy_until(&gate);
     fleet.signal(Signal::SIGTERM);
     wait_for(addr, "/readyz", 503);
-    // On Windows a blocking server has to wait for its siblings' connections too.
+    // On Windows a blocking server waits for the connections of its siblings too.
     let draining = if cfg!(windows) { 2 } else { 1 };
-    wait::until("who drains", || ask(addr, "/status").1.matches("\"pid\"").count() == draining);
+    wait::until("draining children in the status", || {
+        ask(addr, "/status").1.matches("\"pid\"").count() == draining
+    });
     let status = ask(addr, "/status").1;
     assert!(status.contains("\"state\":\"stopping\",\"master\""), "{status}");
     assert!(status.contains(&format!("\"pid\":{},\"generation\":0,\"state\":\"stopping\"", request.pid())));
     assert_eq!(ask(addr, "/livez").0, 200);
-    fs::write(&gate, "").unwrap();
+    gate.open();
     request.finish().unwrap();
     fleet.expect_stopped();
 }
 
 #[test]
-fn health_is_told_through_reloads_and_upgrades_on_the_same_socket() {
+fn reload_and_upgrade_keep_health_socket() {
     let fleet = with_health(SERVER).start();
     let addr = health_addr(&fleet);
     #[cfg(unix)]
@@ -181,7 +179,7 @@ fn health_is_told_through_reloads_and_upgrades_on_the_same_socket() {
     });
     assert!(tally.answered() > 0);
     assert_eq!(tally.answers.keys().collect::<Vec<_>>(), ["ok"], "{tally:?}");
-    // An exec takes with it what was being answered; nobody is refused.
+    // An exec interrupts the answer in progress; no connection is refused.
     assert!(!tally.failures.keys().any(|reason| reason.contains("refused")), "{tally:?}");
     #[cfg(unix)]
     assert_eq!(proc::listening_inodes(addr.port()), inodes);
@@ -189,10 +187,10 @@ fn health_is_told_through_reloads_and_upgrades_on_the_same_socket() {
     fleet.stop();
 }
 
-// A view of `/proc`.
+// It reads `/proc`.
 #[cfg(unix)]
 #[test]
-fn children_do_not_hold_the_health_listener() {
+fn children_do_not_inherit_health_listener() {
     let fleet = with_health(SERVER).start();
     let addr = health_addr(&fleet);
     fleet.replace(&fleet.first_children()[..1]);
@@ -207,64 +205,57 @@ fn children_do_not_hold_the_health_listener() {
 }
 
 #[test]
-fn nobody_tells_of_a_dead_masters_health_although_children_drain() {
-    let directory = tempfile::tempdir().unwrap();
-    let gate = directory.path().join("gate");
+fn killed_master_with_draining_children_closes_health_listener() {
+    let gate = ResponseGate::new();
     let (fleet, addr, request) = busy_until(&gate);
     send(fleet.master(), Signal::SIGKILL);
-    wait::until("nobody to ask", || client::is_refused(addr));
-    fs::write(&gate, "").unwrap();
+    wait::until("closed health listener", || client::is_refused(addr));
+    gate.open();
     request.finish().unwrap();
-    wait::until("the end of the orphans", || fleet.processes().is_empty());
+    wait::until("end of the orphans", || fleet.processes().is_empty());
 }
 
 #[test]
-fn a_supervisor_that_does_not_come_around_is_not_live() {
-    let directory = tempfile::tempdir().unwrap();
-    let gate = directory.path().join("gate");
-    let server = with_health(HOOKS_SERVER).set("waits", "on_child_recover").set("gate", gate.display());
-    let fleet = server.start();
+fn blocked_supervisor_is_not_live() {
+    let gate = ResponseGate::new();
+    let fleet = with_health(HOOKS_SERVER).set("waits", "on_child_recover").gate(&gate).start();
     let addr = health_addr(&fleet);
     assert_eq!(ask(addr, "/livez").0, 200);
     send(fleet.first_children()[0], Signal::SIGKILL);
     fleet.console.wait_for("in place of pid");
     assert_eq!(ask(addr, "/livez"), (503, "the supervisor does not get on\n".to_owned()));
-    // Whoever serves goes on serving.
+    // The children go on serving.
     assert_eq!(ask(addr, "/readyz").0, 200);
-    fs::write(&gate, "").unwrap();
+    gate.open();
     wait_for(addr, "/livez", 200);
     fleet.stop();
 }
 
 #[test]
-fn clients_that_say_nothing_hold_up_nobody_for_long() {
+fn silent_clients_do_not_block_health_or_fleet() {
     let fleet = with_health(SERVER).start();
     let addr = health_addr(&fleet);
     let silent: Vec<TcpStream> = (0..16).map(|_| TcpStream::connect(addr).unwrap()).collect();
-    // The fleet does not notice.
+    // The fleet serves meanwhile.
     client::serving_pid(fleet.addr());
     wait_for(addr, "/livez", 200);
     drop(silent);
     fleet.stop();
 }
 
-// A view of `/proc`.
+// It reads `/proc`.
 #[cfg(unix)]
 #[test]
-fn a_master_at_rest_stays_at_rest_until_it_is_asked() {
+fn idle_master_with_health_listener_does_not_wake() {
     let fleet = with_health(SERVER).start();
     let addr = health_addr(&fleet);
     ask(addr, "/livez");
-    wait::until("a second at rest", || {
-        let before = proc::context_switches(fleet.master());
-        thread::sleep(Duration::from_secs(1));
-        proc::context_switches(fleet.master()) == before
-    });
+    proc::wait_until_idle(&[fleet.master()]);
     fleet.stop();
 }
 
 #[test]
-fn an_address_that_cannot_be_had_is_an_error_before_anything_starts() {
+fn unusable_health_address_is_refused_before_start() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = taken.local_addr().unwrap().to_string();
     let refused = |addr: &str| Server::new(SERVER).env("PREFORK_HEALTH", addr).run();
@@ -273,14 +264,14 @@ fn an_address_that_cannot_be_had_is_an_error_before_anything_starts() {
     refused("127.0.0.1:70000").assert_refused("out of range");
 }
 
-// A view of `/proc`.
+// It reads `/proc`.
 #[cfg(unix)]
 #[test]
-fn signals_stay_the_supervisors_alone() {
+fn health_threads_block_signals_of_supervisor() {
     let fleet = with_health(SERVER).start();
     health_addr(&fleet);
     let others = || proc::threads(fleet.master()).into_iter().filter(|thread| *thread != fleet.master());
-    wait::until("the threads", || others().count() == 4);
+    wait::until("four further threads", || others().count() == 4);
     for thread in others() {
         let blocked = proc::status_field(thread, "SigBlk").unwrap();
         let blocked = u64::from_str_radix(&blocked, 16).unwrap();

@@ -1,10 +1,10 @@
-//! The five hooks: when each runs, with what, and what an error or a panic in one does.
+//! The hooks: the moment and the arguments of each call, and the effect of an error or a panic.
 #![cfg(any(target_os = "linux", windows))]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "in a helper of tests, a panic is a failure"
+    reason = "a panic in a test helper fails the test"
 )]
 
 use std::fs;
@@ -17,7 +17,7 @@ use tempfile::TempDir;
 
 const HOOKS_SERVER: &str = env!("CARGO_BIN_EXE_hooks_server");
 
-/// What the hooks wrote.
+/// The file that the hooks write to.
 struct Journal(TempDir);
 
 impl Journal {
@@ -35,7 +35,7 @@ impl Journal {
     }
 
     fn wait_for(&self, line: &str) {
-        wait::until(line, || self.lines().iter().any(|noted| noted == line));
+        wait::until(line, || self.lines().iter().any(|written| written == line));
     }
 
     fn server(&self) -> Server {
@@ -69,7 +69,7 @@ fn hooks_run_in_order_and_with_the_pids_they_are_about() {
     assert_eq!(journal.lines(), expected);
 
     fleet.stop();
-    assert_eq!(journal.lines(), expected, "a stop runs no hook, and readiness comes once");
+    assert_eq!(journal.lines(), expected, "a stop calls no hook, and on_master_ready runs once");
 }
 
 #[test]
@@ -81,12 +81,12 @@ fn a_child_that_is_lost_before_the_fleet_is_ready_delays_readiness_and_is_recove
     assert!(!lines.iter().any(|line| line.starts_with("on_master_ready")), "{lines:#?}");
     let spawned = lines.iter().filter(|line| line.starts_with("on_child_spawn")).count();
     let recovered: Vec<_> = lines.iter().filter(|line| line.starts_with("on_child_recover")).collect();
-    assert_eq!(spawned, 2 + recovered.len(), "each start is told of once: {lines:#?}");
+    assert_eq!(spawned, 2 + recovered.len(), "on_child_spawn runs once per start: {lines:#?}");
     assert!(outcome.error().contains("too many children failed"));
 }
 
-/// Runs a fleet whose `hook` errs; its error comes back, and nothing is left.
-fn failing(journal: &Journal, hook: &str) -> Outcome {
+/// Runs a fleet whose `hook` returns an error; checks that the fleet ends with it.
+fn run_with_failing_hook(journal: &Journal, hook: &str) -> Outcome {
     let outcome = journal.server().set("fails", hook).run();
     assert_eq!(outcome.error(), format!("hook {hook} failed: no, as told"));
     outcome
@@ -95,14 +95,14 @@ fn failing(journal: &Journal, hook: &str) -> Outcome {
 #[test]
 fn an_error_of_on_child_spawn_stops_the_fleet_and_names_the_hook() {
     let journal = Journal::new();
-    failing(&journal, "on_child_spawn");
-    assert_eq!(journal.lines().len(), 1, "no child was started after the first: {:#?}", journal.lines());
+    run_with_failing_hook(&journal, "on_child_spawn");
+    assert_eq!(journal.lines().len(), 1, "no second child is started: {:#?}", journal.lines());
 }
 
 #[test]
 fn an_error_of_on_master_ready_stops_the_fleet_and_names_the_hook() {
     let journal = Journal::new();
-    let outcome = failing(&journal, "on_master_ready");
+    let outcome = run_with_failing_hook(&journal, "on_master_ready");
     assert_eq!(outcome.children, 2);
 }
 

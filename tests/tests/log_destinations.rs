@@ -1,4 +1,4 @@
-//! Where the runtime's own messages go.
+//! The destinations of prefork's own messages.
 #![cfg(any(target_os = "linux", windows))]
 
 use std::fs;
@@ -10,20 +10,20 @@ use prefork_tests::wait;
 
 const LOG_SERVER: &str = env!("CARGO_BIN_EXE_log_server");
 
-/// Lets a fleet that logs to a file live through a failure and a stop; returns what it logged.
-fn life_in(log: &Path, server: Server) -> (String, Vec<String>) {
+/// Runs a fleet that logs to a file through a crash and a stop; returns the log and standard error.
+fn run_and_read_log(log: &Path, server: Server) -> (String, Vec<String>) {
     let read = || fs::read_to_string(log).unwrap_or_default();
     let mut fleet: RunningFleet = server.launch();
-    wait::until("a fleet that is ready", || read().contains("2 children ready"));
+    wait::until("ready fleet", || read().contains("2 children ready"));
     let victim = fleet.children()[0];
     send(victim, Signal::SIGKILL);
-    wait::until("a successor", || read().contains(&format!("in place of pid {victim}")));
+    wait::until("successor", || read().contains(&format!("in place of pid {victim}")));
     fleet.signal(Signal::SIGTERM);
     assert_eq!(fleet.wait().code(), Some(0));
     (read(), fleet.console.wait_for_end())
 }
 
-fn has_the_whole_story(log: &str) {
+fn check_log_is_complete(log: &str) {
     for part in [
         "INFO prefork: listening on 127.0.0.1:",
         "INFO prefork: 2 children ready (pids",
@@ -41,37 +41,37 @@ fn has_the_whole_story(log: &str) {
 }
 
 #[test]
-fn a_logger_of_the_fleets_own_gets_everything_and_standard_error_nothing() {
+fn fleet_logger_gets_all_messages_and_stderr_none() {
     let directory = tempfile::tempdir().unwrap();
     let log = directory.path().join("log");
-    let (logged, stderr) = life_in(&log, Server::new(LOG_SERVER).set("log_file", log.display()));
-    has_the_whole_story(&logged);
+    let (logged, stderr) = run_and_read_log(&log, Server::new(LOG_SERVER).set("log_file", log.display()));
+    check_log_is_complete(&logged);
     assert_eq!(stderr, Vec::<String>::new());
 }
 
 #[test]
-fn an_installed_logger_gets_what_its_level_admits_and_standard_error_nothing() {
+fn installed_logger_gets_messages_of_its_level_and_stderr_none() {
     let directory = tempfile::tempdir().unwrap();
     let log = directory.path().join("log");
-    let (logged, stderr) = life_in(&log, Server::new(LOG_SERVER).set("installed", log.display()));
-    has_the_whole_story(&logged);
+    let (logged, stderr) = run_and_read_log(&log, Server::new(LOG_SERVER).set("installed", log.display()));
+    check_log_is_complete(&logged);
     assert!(!logged.contains("DEBUG"), "the level is info: {logged}");
     assert_eq!(stderr, Vec::<String>::new());
 }
 
 #[test]
-fn a_logger_of_the_fleets_own_wins_over_an_installed_one() {
+fn fleet_logger_overrides_installed_logger() {
     let directory = tempfile::tempdir().unwrap();
     let (own, installed) = (directory.path().join("own"), directory.path().join("installed"));
     let server = Server::new(LOG_SERVER).set("log_file", own.display()).set("installed", installed.display());
-    let (logged, stderr) = life_in(&own, server);
-    has_the_whole_story(&logged);
+    let (logged, stderr) = run_and_read_log(&own, server);
+    check_log_is_complete(&logged);
     assert_eq!(fs::read_to_string(installed).unwrap(), "");
     assert_eq!(stderr, Vec::<String>::new());
 }
 
 #[test]
-fn without_any_logger_standard_error_gets_the_story_from_level_info_up() {
+fn no_logger_prints_info_and_above_to_stderr() {
     let fleet = Server::new(LOG_SERVER).start();
     fleet.replace(&fleet.first_children()[..1]);
     let lines = fleet.stop();

@@ -4,7 +4,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "in a helper of tests, a panic is a failure"
+    reason = "a panic in a test helper fails the test"
 )]
 
 use std::process::{Command, Stdio};

@@ -1,4 +1,4 @@
-//! Options from the environment, where the program leaves them open.
+//! Options from environment variables.
 #![cfg(any(target_os = "linux", windows))]
 
 use std::env;
@@ -12,7 +12,7 @@ use prefork_tests::signal::Signal;
 const SERVER: &str = env!("CARGO_BIN_EXE_server");
 
 #[test]
-fn the_environment_stands_in_for_address_and_workers_that_are_not_set() {
+fn unset_addr_and_workers_come_from_environment() {
     let server = Server::new(SERVER).unset("addr").unset("workers");
     let fleet = server.env("PREFORK_ADDR", "127.0.0.2:0").env("PREFORK_WORKERS", "3").start();
     assert_eq!(fleet.addr().ip(), Ipv4Addr::new(127, 0, 0, 2));
@@ -22,13 +22,13 @@ fn the_environment_stands_in_for_address_and_workers_that_are_not_set() {
 }
 
 #[test]
-fn a_fleet_without_any_environment_serves() {
+fn empty_environment_serves() {
     let mut server = Server::new(SERVER);
-    let said =
+    let set =
         server.command.get_envs().filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())));
-    let said: Vec<_> = said.collect();
-    server.command.env_clear().envs(said);
-    // Without this one Windows has no sockets.
+    let set: Vec<_> = set.collect();
+    server.command.env_clear().envs(set);
+    // Windows needs this variable for sockets.
     if let Some(root) = env::var_os("SystemRoot") {
         server.command.env("SystemRoot", root);
     }
@@ -40,7 +40,7 @@ fn a_fleet_without_any_environment_serves() {
 }
 
 #[test]
-fn explicit_options_win_over_the_environment() {
+fn builder_options_override_environment() {
     let server = Server::new(SERVER).set("workers", 1);
     let fleet = server.env("PREFORK_ADDR", "127.0.0.2:0").env("PREFORK_WORKERS", "3").start();
     assert_eq!(fleet.addr().ip(), Ipv4Addr::LOCALHOST);
@@ -49,20 +49,20 @@ fn explicit_options_win_over_the_environment() {
 }
 
 #[test]
-fn explicit_options_win_over_rubbish_in_the_environment() {
+fn builder_options_override_invalid_environment() {
     let server = Server::new(SERVER).set("workers", 1);
     server.env("PREFORK_ADDR", "rubbish").env("PREFORK_WORKERS", "rubbish").start().stop();
 }
 
 #[test]
-fn an_empty_variable_is_no_value() {
+fn empty_variable_counts_as_unset() {
     let fleet = Server::new(SERVER).unset("workers").env("PREFORK_WORKERS", "").start();
     assert_eq!(fleet.first_children().len(), thread::available_parallelism().unwrap().get());
     fleet.stop();
 }
 
 #[test]
-fn rubbish_in_the_environment_is_refused_by_name() {
+fn invalid_variable_is_refused_by_name() {
     let workers = |value| Server::new(SERVER).unset("workers").env("PREFORK_WORKERS", value).run();
     for value in ["0", "-1", "many", "1.5", "5000", "99999999999999999999"] {
         workers(value).assert_refused(&format!("PREFORK_WORKERS cannot be `{value}`: expected a number"));
@@ -73,7 +73,7 @@ fn rubbish_in_the_environment_is_refused_by_name() {
 }
 
 #[test]
-fn text_that_is_no_text_in_the_environment_is_refused_by_name() {
+fn non_unicode_variable_is_refused_by_name() {
     use std::ffi::OsString;
     #[cfg(unix)]
     let text: OsString = std::os::unix::ffi::OsStringExt::from_vec(b"\xff:80".to_vec());
@@ -87,10 +87,10 @@ fn text_that_is_no_text_in_the_environment_is_refused_by_name() {
 }
 
 #[test]
-fn every_variable_has_the_effect_of_its_option() {
+fn variables_have_effect_of_their_options() {
     let server = Server::new(SERVER).env("PREFORK_REUSEPORT", "true").env("PREFORK_SHUTDOWN_GRACE", "90s");
     let fleet = server.env("PREFORK_STOP_DELAY", "1ms").start();
-    // On Windows it is one socket, whatever the option says.
+    // On Windows the children share one socket with any value of the option.
     fleet.console.wait_for(if cfg!(windows) { "one shared socket" } else { "reuseport, a socket each" });
     fleet.signal(Signal::SIGTERM);
     fleet.console.wait_for("stopping in 1ms");
@@ -99,7 +99,7 @@ fn every_variable_has_the_effect_of_its_option() {
 }
 
 #[test]
-fn bad_values_are_refused_in_the_words_of_the_option() {
+fn invalid_variables_are_refused_with_expected_value() {
     let cases = [
         ("backlog", "0", "a number from 1 to 2147483647"),
         ("backlog", "many", "a number from 1 to 2147483647"),
@@ -126,7 +126,7 @@ fn bad_values_are_refused_in_the_words_of_the_option() {
 }
 
 #[test]
-fn variables_without_an_effect_are_named() {
+fn variables_without_effect_are_logged() {
     let server = Server::new(SERVER).set("workers", 1).env("PREFORK_WORKERS", "3");
     let fleet = server.env("PREFORK_RECOVERY", "1").env("PREFORK_COLOUR", "blue").start();
     fleet.console.wait_for("PREFORK_WORKERS has no effect: the program itself sets `workers`");

@@ -1,4 +1,5 @@
-//! Strange surroundings, as Unix has them: whatever state a fleet is started in, it serves, and it stops.
+//! Unusual process environments: closed descriptors, inherited signal settings, deleted files. The fleet serves
+//! and stops in each of them.
 #![cfg(target_os = "linux")]
 
 use std::fs;
@@ -7,13 +8,14 @@ use std::path::Path;
 
 use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, sigprocmask};
 use prefork_tests::fleet::{RunningFleet, Server, wait_until_serving};
+use prefork_tests::program::ProgramCopy;
 use prefork_tests::signal::send;
 use prefork_tests::{client, proc, wait};
 
 const SERVER: &str = env!("CARGO_BIN_EXE_server");
 
-/// What every fleet has to be able to do.
-fn lives_a_full_life(fleet: RunningFleet) {
+/// Checks that a fleet serves, replaces its children and stops.
+fn check_serve_replace_stop(fleet: RunningFleet) {
     client::serving_pid(fleet.addr());
     fleet.replace(&fleet.first_children());
     client::serving_pid(fleet.addr());
@@ -22,14 +24,14 @@ fn lives_a_full_life(fleet: RunningFleet) {
 }
 
 #[test]
-fn a_fleet_lives_with_any_of_its_standard_descriptors_closed() {
-    // Standard error is where a fleet is watched: a log file stands in for it.
+fn closed_standard_descriptors_do_not_break_fleet() {
+    // Standard error may be closed, so the messages are read from a log file.
     for closed in ["0<&-", "1>&-", "0<&- 1>&-", "2>&-", "0<&- 1>&- 2>&-"] {
         let directory = tempfile::tempdir().unwrap();
         let log = directory.path().join("log");
         let server = Server::in_shell(&format!(r#"exec "$0" {closed}"#), SERVER);
         let mut fleet = server.set("log_file", log.display()).launch();
-        let addr = wait::for_value("a fleet that is ready", || {
+        let addr = wait::for_value("ready fleet", || {
             let log = fs::read_to_string(&log).unwrap_or_default();
             let (_, rest) = log.split_once("listening on ")?;
             log.contains("ready (pids").then(|| rest.split_once(' ').unwrap().0.parse().unwrap())
@@ -47,23 +49,23 @@ fn a_fleet_lives_with_any_of_its_standard_descriptors_closed() {
 }
 
 #[test]
-fn a_fleet_lives_with_an_inherited_sigchld_that_is_ignored() {
+fn inherited_ignored_sigchld_does_not_break_fleet() {
     let mut server = Server::new(SERVER);
-    // SAFETY: between fork and exec, only async-signal-safe calls are made.
+    // SAFETY: between fork and exec only async-signal-safe functions are called.
     unsafe {
         server.command.pre_exec(|| {
             nix::sys::signal::signal(Signal::SIGCHLD, SigHandler::SigIgn)?;
             Ok(())
         });
     }
-    lives_a_full_life(server.start());
+    check_serve_replace_stop(server.start());
 }
 
 #[test]
-fn a_fleet_lives_with_an_inherited_mask_that_blocks_every_signal() {
+fn inherited_mask_of_all_signals_does_not_block_stop() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let mut server = Server::new(SERVER);
-        // SAFETY: between fork and exec, only async-signal-safe calls are made.
+        // SAFETY: between fork and exec only async-signal-safe functions are called.
         unsafe {
             server.command.pre_exec(|| {
                 sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None)?;
@@ -78,7 +80,7 @@ fn a_fleet_lives_with_an_inherited_mask_that_blocks_every_signal() {
 }
 
 #[test]
-fn children_do_not_inherit_a_signal_mask_that_the_master_only_needs_for_itself() {
+fn children_have_signal_mask_of_master_at_rest() {
     let fleet = Server::new(SERVER).start();
     for child in fleet.first_children() {
         let blocked = proc::status_field(child, "SigBlk");
@@ -88,25 +90,22 @@ fn children_do_not_inherit_a_signal_mask_that_the_master_only_needs_for_itself()
 }
 
 #[test]
-fn what_a_child_starts_can_be_terminated() {
+fn grandchild_has_inherited_mask_and_can_be_terminated() {
     let fleet = Server::new(SERVER).start();
     let left: u32 = client::get(fleet.addr(), "/leave").parse().unwrap();
     let ours = proc::status_field(std::process::id(), "SigBlk");
     assert_eq!(proc::status_field(left, "SigBlk"), ours);
     send(left, Signal::SIGINT);
-    wait::until("the end of a grandchild", || !proc::is_alive(left));
+    wait::until("end of the grandchild", || !proc::is_alive(left));
     fleet.stop();
 }
 
 #[test]
-fn an_executable_that_is_deleted_and_replaced_is_still_what_successors_run() {
-    let directory = tempfile::tempdir().unwrap();
-    let executable = directory.path().join("program");
-    fs::copy(SERVER, &executable).unwrap();
-    let fleet = Server::new(&executable).start();
+fn successor_after_replaced_executable_runs_original_file() {
+    let program = ProgramCopy::new(SERVER);
+    let fleet = Server::new(program.path()).start();
     let original = proc::executable(fleet.master());
-    fs::remove_file(&executable).unwrap();
-    fs::copy("/bin/false", &executable).unwrap();
+    program.replace_with("/bin/false");
     for child in fleet.replace(&fleet.first_children()) {
         assert_eq!(proc::executable(child), original);
         let name = proc::name(child).unwrap_or_default();
@@ -117,24 +116,24 @@ fn an_executable_that_is_deleted_and_replaced_is_still_what_successors_run() {
 }
 
 #[test]
-fn a_fleet_outlives_its_working_directory() {
+fn deleted_working_directory_does_not_break_fleet() {
     let directory = tempfile::tempdir().unwrap();
     let mut server = Server::new(SERVER);
     server.command.current_dir(directory.path());
     let fleet = server.start();
     directory.close().unwrap();
-    lives_a_full_life(fleet);
+    check_serve_replace_stop(fleet);
 }
 
 #[test]
-fn descriptors_that_the_master_inherited_do_not_leak_into_children() {
+fn inherited_descriptors_of_master_do_not_reach_children() {
     let directory = tempfile::tempdir().unwrap();
     let secret = directory.path().join("secret");
     fs::write(&secret, "").unwrap();
     let script = format!(r#"exec 9<"{0}" 5>>"{0}"; exec "$0""#, secret.display());
     let fleet = Server::in_shell(&script, SERVER).start();
     let has_secret = |pid| proc::descriptors(pid).iter().any(|(_, what)| Path::new(what) == secret);
-    assert!(has_secret(fleet.master()), "the test's own doing");
+    assert!(has_secret(fleet.master()), "the master inherits the file");
     for child in fleet.replace(&fleet.first_children()[..1]) {
         assert!(!has_secret(child), "{:?}", proc::descriptors(child));
     }

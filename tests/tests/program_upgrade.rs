@@ -1,7 +1,7 @@
 //! Another program in the place of the one that runs: reloads find it by its name, and the master becomes
 //! it in an upgrade. Whoever is served notices nothing.
 #![cfg(target_os = "linux")]
-#![allow(clippy::unwrap_used, reason = "in a test, what cannot be done is a failure")]
+#![allow(clippy::unwrap_used, reason = "a panic in a test helper fails the test")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,10 +1,11 @@
-//! Reload, scaling and crashes under load: whoever is served notices nothing.
+//! Reload, scaling and crashes under load.
 #![cfg(any(target_os = "linux", windows))]
-#![allow(clippy::unwrap_used, reason = "in a test, what cannot be done is a failure")]
+#![allow(clippy::unwrap_used, reason = "a panic in a test helper fails the test")]
 
 use std::fs;
 
 use prefork_tests::fleet::{RunningFleet, Server};
+use prefork_tests::gate::ResponseGate;
 use prefork_tests::load::{self, ClientMix, Connection};
 use prefork_tests::signal::{RELOAD_AND_UPGRADE, Signal};
 #[cfg(unix)]
@@ -17,19 +18,19 @@ const SERVER: &str = env!("CARGO_BIN_EXE_server");
 #[cfg(unix)]
 const TOKIO_SERVER: &str = env!("CARGO_BIN_EXE_tokio_server");
 
-/// Under wine a process is slow to start, and each has its load.
+/// Under wine processes start slowly, so the load is smaller.
 const MIX: ClientMix = if cfg!(windows) {
     ClientMix { fresh: 1, kept: 0, slow: 0 }
 } else {
     ClientMix { fresh: 3, kept: 3, slow: 2 }
 };
 
-/// Reloads as often as that, one after the other.
+/// Reloads `times` times, each after the end of the previous one.
 fn reload(fleet: &RunningFleet, times: usize) {
     (1..=times).for_each(|time| fleet.operate(Signal::SIGHUP, time, "reloaded:"));
 }
 
-/// There is but one mode on Windows.
+/// A server for each socket mode; Windows has one mode.
 fn both_modes() -> Vec<Server> {
     let mut modes = vec![Server::new(KEEP_ALIVE_SERVER)];
     if cfg!(unix) {
@@ -38,13 +39,13 @@ fn both_modes() -> Vec<Server> {
     modes
 }
 
-/// Under wine a process takes a long time to start.
+/// The number of rounds; a fifth of them under wine, where processes start slowly.
 const fn rounds(count: usize) -> usize {
     if cfg!(windows) { count / 5 } else { count }
 }
 
 #[test]
-fn twenty_reloads_under_load_are_unnoticed() {
+fn twenty_reloads_under_load_lose_no_request() {
     for server in both_modes() {
         let fleet = server.set("shutdown_grace", "30s").start();
         let (addr, before) = (fleet.addr(), fleet.master_descriptors());
@@ -57,22 +58,20 @@ fn twenty_reloads_under_load_are_unnoticed() {
         assert!(proc::zombies(fleet.master()).is_empty(), "{children:?}");
         #[cfg(unix)]
         assert_eq!(proc::listening_inodes(addr.port()), inodes, "the same sockets");
-        // The first reload pins the program's file.
+        // The first reload opens the file of the program.
         let after = fleet.master_descriptors();
         assert!(after.0 <= before.0 + 1 && after.1 == before.1, "{before:?} {after:?}");
         fleet.stop();
     }
 }
 
-// Elsewhere such a child accepts until there is no connection, or its grace is over.
+// On Windows such a child accepts until it has no connection or its grace period ends.
 #[cfg(unix)]
 #[test]
-fn servers_that_know_nothing_of_stops_are_reloaded_unnoticed_by_new_connections() {
+fn reload_without_shutdown_argument_loses_no_new_connection() {
     for server in [SERVER, TOKIO_SERVER] {
-        for sharing in ["shared", "reuseport"] {
-            let server = Server::new(server).set("shutdown_grace", "30s");
-            let server = if sharing == "shared" { server } else { server.set("reuseport", "yes") };
-            let fleet = server.start();
+        for reuseport in [false, true] {
+            let fleet = Server::new(server).set("shutdown_grace", "30s").reuseport(reuseport).start();
             let tally = client::under_load(fleet.addr(), "/", 4, || reload(&fleet, 5));
             tally.assert_all_answered();
             fleet.stop();
@@ -81,7 +80,7 @@ fn servers_that_know_nothing_of_stops_are_reloaded_unnoticed_by_new_connections(
 }
 
 #[test]
-fn fifty_changes_of_size_under_load_are_unnoticed() {
+fn fifty_size_changes_under_load_lose_no_request() {
     for server in both_modes() {
         let fleet = server.set("shutdown_grace", "30s").start();
         let addr = fleet.addr();
@@ -95,15 +94,15 @@ fn fifty_changes_of_size_under_load_are_unnoticed() {
             }
         });
         tally.assert_all_answered();
-        wait::until("the end of the third", || fleet.children().len() == 2);
+        wait::until("end of the third child", || fleet.children().len() == 2);
         #[cfg(unix)]
-        wait::until("the third slot's socket to go", || proc::listening_inodes(addr.port()) == sockets);
+        wait::until("closed socket of the third slot", || proc::listening_inodes(addr.port()) == sockets);
         fleet.stop();
     }
 }
 
 #[test]
-fn fifty_kills_lose_only_what_the_killed_were_doing() {
+fn fifty_killed_children_lose_only_their_requests_in_flight() {
     for server in both_modes() {
         let fleet = server.set("recover", 1000).set("workers", 3).start();
         let clients = MIX.fresh + MIX.kept + MIX.slow;
@@ -117,29 +116,27 @@ fn fifty_kills_lose_only_what_the_killed_were_doing() {
         assert!(failures <= 50 * clients, "{tally:?}");
         let refused =
             tally.failures.keys().any(|reason| reason.contains("refused") || reason.contains("timed out"));
-        assert!(!refused, "a connection that nobody served: {tally:?}");
+        assert!(!refused, "a connection was refused or timed out: {tally:?}");
         assert!(proc::zombies(fleet.master()).is_empty());
         fleet.stop();
     }
 }
 
 #[test]
-fn slow_requests_in_flight_outlive_stop_reload_and_upgrade() {
+fn stop_reload_and_upgrade_answer_requests_in_flight() {
     for signal in [&[Signal::SIGTERM], RELOAD_AND_UPGRADE].concat() {
-        let directory = tempfile::tempdir().unwrap();
-        let gate = directory.path().join("gate");
-        let server = Server::new(KEEP_ALIVE_SERVER).set("gate", gate.display());
-        let fleet = server.set("shutdown_grace", "30s").start();
+        let gate = ResponseGate::new();
+        let fleet = Server::new(KEEP_ALIVE_SERVER).gate(&gate).start();
         let addr = fleet.addr();
         let ask = || std::thread::spawn(move || Connection::to(addr).get("/gate"));
         let threads = || fleet.children().into_iter().map(proc::thread_count).sum::<usize>();
         let before = threads();
         let requests: Vec<_> = (0..8).map(|_| ask()).collect();
-        // They are with the children when the connections have left the queue.
+        // A child starts a thread for each connection that it accepts.
         wait::until("requests in flight", || threads() >= before + 8);
         fleet.signal(signal);
         fleet.console.wait_for_nth(1, if signal == Signal::SIGTERM { "stopping: " } else { "reloaded:" });
-        fs::write(&gate, "").unwrap();
+        gate.open();
         for request in requests {
             request.join().unwrap().unwrap_or_else(|error| panic!("{signal}: {error}"));
         }
@@ -151,7 +148,7 @@ fn slow_requests_in_flight_outlive_stop_reload_and_upgrade() {
 }
 
 #[test]
-fn a_reload_of_a_broken_program_leaves_the_fleet_as_it_was() {
+fn reload_and_upgrade_to_broken_program_keep_old_children() {
     let directory = tempfile::tempdir().unwrap();
     let broken = directory.path().join("broken");
     for (signal, answer) in RELOAD_AND_UPGRADE.iter().copied().zip(["reload aborted", "upgrade aborted"]) {
@@ -168,15 +165,15 @@ fn a_reload_of_a_broken_program_leaves_the_fleet_as_it_was() {
     }
 }
 
-// Elsewhere no slot has a socket of its own.
+// On Windows the slots share one socket.
 #[cfg(unix)]
 #[test]
-fn what_waits_on_the_socket_of_a_slot_that_goes_is_served_before_it_goes() {
+fn shrink_answers_queue_of_removed_slot() {
     for server in [SERVER, TOKIO_SERVER] {
         let fleet = Server::new(server).set("reuseport", "yes").set("shutdown_grace", "30s").start();
         let last = fleet.first_children()[1];
         send(last, Signal::SIGSTOP);
-        wait::until("a stopped child", || proc::is_stopped(last));
+        wait::until("stopped child", || proc::is_stopped(last));
         let requests: Vec<_> = (0..40).map(|_| client::send(fleet.addr(), "/").unwrap()).collect();
         fleet.operate(Signal::SIGTTOU, 1, "1 child in place of 2");
         send(last, Signal::SIGCONT);
@@ -184,7 +181,7 @@ fn what_waits_on_the_socket_of_a_slot_that_goes_is_served_before_it_goes() {
         requests.into_iter().for_each(|request| tally.count(request.finish()));
         tally.assert_all_answered();
         assert!(tally.answers.contains_key(&last.to_string()), "{tally:?}");
-        wait::until("the end of the last child", || fleet.children().len() == 1);
+        wait::until("end of the last child", || fleet.children().len() == 1);
         fleet.stop();
     }
 }

@@ -1,66 +1,62 @@
-//! What a serve function may ask for: the stop signal, its place in the fleet, a type of its own.
+//! Arguments of a serve function: `Shutdown`, `ChildContext`, and a type of the program.
 #![cfg(any(target_os = "linux", windows))]
 
 use std::collections::BTreeSet;
 
 use prefork_tests::fleet::Server;
+use prefork_tests::gate::ResponseGate;
 use prefork_tests::signal::Signal;
 use prefork_tests::{client, wait};
 
 const ARGUMENTS_SERVER: &str = env!("CARGO_BIN_EXE_arguments_server");
 
 #[test]
-fn a_loop_that_asks_between_connections_gets_to_ask() {
+fn accept_loop_that_polls_shutdown_returns_at_stop() {
     for reuseport in [false, true] {
-        let server = Server::new(ARGUMENTS_SERVER).set("shutdown_grace", "1m");
-        let server = if reuseport { server.set("reuseport", 1) } else { server };
+        let server = Server::new(ARGUMENTS_SERVER).set("shutdown_grace", "1m").reuseport(reuseport);
         let lines = server.start().stop();
-        let told = lines.iter().filter(|line| *line == "serve: left the loop").count();
-        assert_eq!(told, 2, "{lines:#?}");
+        let exits = lines.iter().filter(|line| *line == "serve: left the loop").count();
+        assert_eq!(exits, 2, "{lines:#?}");
     }
 }
 
 #[test]
-fn a_thread_that_waits_for_a_stop_is_woken() {
+fn blocking_shutdown_wait_returns_at_stop() {
     let lines = Server::new(ARGUMENTS_SERVER).set("stop", "wait").start().stop();
-    let told = lines.iter().filter(|line| *line == "serve: waited for the stop; accepting: true").count();
-    assert_eq!(told, 2, "{lines:#?}");
+    let waits = lines.iter().filter(|line| *line == "serve: waited for the stop; accepting: true").count();
+    assert_eq!(waits, 2, "{lines:#?}");
 }
 
 #[test]
-fn what_is_in_flight_outlives_the_serve_function() {
+fn requests_in_flight_are_answered_after_serve_returns() {
     for stop in ["poll", "wait"] {
-        let gate = tempfile::tempdir().unwrap();
-        let open = gate.path().join("open");
-        let server = Server::new(ARGUMENTS_SERVER).set("stop", stop).set("gate", open.display());
-        let fleet = server.set("shutdown_grace", "1m").start();
-        let in_flight: Vec<_> = (0..6).map(|_| client::begin(fleet.addr(), "/gate")).collect();
+        let gate = ResponseGate::new();
+        let fleet = Server::new(ARGUMENTS_SERVER).set("stop", stop).gate(&gate).start();
+        let in_flight = client::begin_many(fleet.addr(), "/gate", 6);
         fleet.signal(Signal::SIGTERM);
         fleet.console.wait_for_nth(2, "serve: ");
-        std::fs::write(&open, "").unwrap();
-        for request in in_flight {
-            request.finish().unwrap();
-        }
+        gate.open();
+        client::finish_all(in_flight);
         fleet.expect_stopped();
     }
 }
 
 #[test]
-fn a_child_knows_its_place_and_its_successor_has_the_same() {
+fn context_and_custom_argument_name_slot_and_successor_keeps_it() {
     let fleet = Server::new(ARGUMENTS_SERVER).set("workers", 3).start();
     let master = fleet.master();
     let about = |slot| format!("slot {slot} of 3, generation 0, master {master}, shard {slot} of 3");
     let expected: BTreeSet<String> = (0..3).map(about).collect();
-    let every_slot_tells = || {
-        let mut told = BTreeSet::new();
-        wait::until("an answer from every slot", || {
-            told.insert(client::get(fleet.addr(), "/about"));
-            told.is_superset(&expected)
+    let check_every_slot = || {
+        let mut answers = BTreeSet::new();
+        wait::until("answer from every slot", || {
+            answers.insert(client::get(fleet.addr(), "/about"));
+            answers.is_superset(&expected)
         });
-        assert_eq!(told, expected);
+        assert_eq!(answers, expected);
     };
-    every_slot_tells();
+    check_every_slot();
     fleet.replace(&fleet.first_children()[1..]);
-    every_slot_tells();
+    check_every_slot();
     fleet.stop();
 }

@@ -1,6 +1,6 @@
 //! Several addresses, options of sockets, and Unix sockets.
 #![cfg(any(target_os = "linux", windows))]
-#![allow(clippy::unwrap_used, reason = "in a test, what cannot be done is a failure")]
+#![allow(clippy::unwrap_used, reason = "a panic in a test helper fails the test")]
 
 use prefork_tests::client;
 use prefork_tests::fleet::Server;

@@ -1,4 +1,4 @@
-//! What cannot be is refused before a child is started: one line that says what to do, status 1.
+//! Errors before the first child: one line that says what to do, status 1, and no child.
 #![cfg(any(target_os = "linux", windows))]
 
 use std::net::{Ipv6Addr, TcpListener};
@@ -6,7 +6,7 @@ use std::net::{Ipv6Addr, TcpListener};
 use prefork_tests::fleet::Server;
 
 const SERVER: &str = env!("CARGO_BIN_EXE_server");
-/// What is said where the system finds an address in use, in its own words.
+/// The part of the message for an address in use that does not depend on the system.
 const IN_USE: &str = "another process listens there";
 
 fn refused(option: &str, value: &str, reason: &str) {
@@ -14,11 +14,11 @@ fn refused(option: &str, value: &str, reason: &str) {
 }
 
 #[test]
-fn a_busy_port_is_the_masters_error_in_both_modes() {
+fn busy_port_is_refused_with_and_without_reuseport() {
     let busy = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = busy.local_addr().unwrap();
     let server = || Server::new(SERVER).set("addr", addr);
-    for server in [server(), server().set("reuseport", 1)] {
+    for server in [server(), server().reuseport(true)] {
         let outcome = server.run();
         outcome.assert_refused(&format!("cannot bind {addr}: "));
         outcome.assert_refused(IN_USE);
@@ -26,13 +26,11 @@ fn a_busy_port_is_the_masters_error_in_both_modes() {
 }
 
 #[test]
-fn a_second_fleet_on_the_same_port_is_refused_in_every_combination_of_modes() {
+fn second_fleet_on_same_port_is_refused_with_and_without_reuseport() {
     for first in [false, true] {
-        let server = Server::new(SERVER);
-        let fleet = if first { server.set("reuseport", 1) } else { server }.start();
+        let fleet = Server::new(SERVER).reuseport(first).start();
         for second in [false, true] {
-            let server = Server::new(SERVER).set("addr", fleet.addr());
-            let server = if second { server.set("reuseport", 1) } else { server };
+            let server = Server::new(SERVER).set("addr", fleet.addr()).reuseport(second);
             server.run().assert_refused(IN_USE);
         }
         fleet.stop();
@@ -40,25 +38,25 @@ fn a_second_fleet_on_the_same_port_is_refused_in_every_combination_of_modes() {
 }
 
 #[test]
-fn a_port_can_be_had_again_at_once() {
+fn stopped_fleet_frees_its_port_at_once() {
     let fleet = Server::new(SERVER).start();
     let addr = fleet.addr();
-    // The side that closes first keeps the connection in TIME_WAIT: here that is the server.
+    // The server closes first, so its side of these connections stays in TIME_WAIT.
     for _ in 0..10 {
         prefork_tests::client::serving_pid(addr);
     }
     fleet.stop();
     Server::new(SERVER).set("addr", addr).start().stop();
-    Server::new(SERVER).set("addr", addr).set("reuseport", 1).start().stop();
+    Server::new(SERVER).set("addr", addr).reuseport(true).start().stop();
 }
 
 #[test]
-fn an_address_of_another_machine_is_refused() {
+fn address_of_other_machine_is_refused() {
     refused("addr", "192.0.2.1:8080", "cannot bind 192.0.2.1:8080");
 }
 
 #[test]
-fn addresses_that_mean_nothing_are_refused() {
+fn malformed_addresses_are_refused() {
     for (addr, reason) in [
         ("", "empty"),
         ("rubbish", "no port"),
@@ -79,7 +77,7 @@ fn addresses_that_mean_nothing_are_refused() {
 }
 
 #[test]
-fn an_address_that_its_network_does_not_admit_is_refused() {
+fn address_outside_network_is_refused() {
     let server = || Server::new(SERVER);
     server().set("network", "tcp6").set("addr", "127.0.0.1:0").run().assert_refused("tcp6");
     server().set("network", "tcp4").set("addr", "[::1]:0").run().assert_refused("tcp4");
@@ -87,14 +85,14 @@ fn an_address_that_its_network_does_not_admit_is_refused() {
 }
 
 #[test]
-fn numbers_of_workers_that_cannot_be_are_refused() {
+fn invalid_workers_are_refused() {
     refused("workers", "0", "workers cannot be `0`: expected a number from 1");
     refused("workers", "4097", "workers cannot be `4097`");
     refused("workers", &usize::MAX.to_string(), "workers cannot be");
 }
 
 #[test]
-fn durations_that_cannot_be_are_refused() {
+fn invalid_durations_are_refused() {
     for option in ["recover_window", "recover_interval", "shutdown_grace", "start_timeout"] {
         for rubbish in ["", "soon", "5", "-1s", "1000000y", "99999999999999999999s"] {
             refused(option, rubbish, option);
@@ -106,29 +104,28 @@ fn durations_that_cannot_be_are_refused() {
 }
 
 #[test]
-fn backlogs_that_cannot_be_are_refused() {
+fn invalid_backlogs_are_refused() {
     refused("backlog", "0", "backlog cannot be `0`");
     refused("backlog", &u32::MAX.to_string(), "backlog cannot be");
 }
 
-// No port is privileged elsewhere.
+// Windows has no privileged ports.
 #[cfg(unix)]
 #[test]
-fn a_privileged_port_is_refused_to_others_than_root() {
+fn privileged_port_without_capability_is_refused() {
     use std::fs;
-    use std::os::unix::fs::PermissionsExt;
+
+    use prefork_tests::fleet::AS_NOBODY;
+    use prefork_tests::program::ProgramCopy;
+
     let first = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
     let protected = first.is_ok_and(|first| first.trim().parse::<u16>().is_ok_and(|first| first > 81));
     if !protected {
         return eprintln!("skipped: port 81 is not privileged here");
     }
-    let directory = tempfile::tempdir().unwrap();
-    fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let program = ProgramCopy::new(SERVER);
     let server = if nix::unistd::geteuid().is_root() {
-        // Where root's files are, others may not look.
-        let copy = directory.path().join("server");
-        fs::copy(SERVER, &copy).unwrap();
-        Server::through(&["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"], copy)
+        Server::through(&AS_NOBODY, program.path())
     } else {
         Server::new(SERVER)
     };
@@ -138,7 +135,7 @@ fn a_privileged_port_is_refused_to_others_than_root() {
 }
 
 #[test]
-fn a_port_that_is_taken_on_one_version_only_is_refused_where_both_are_wanted() {
+fn dual_stack_port_taken_on_ipv6_is_refused() {
     let Ok(busy) = TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)) else {
         return eprintln!("skipped: no IPv6 here");
     };

@@ -1,14 +1,14 @@
-//! Sockets that a service manager opened: those of `systemd-socket-activate` and of the test itself.
+//! Socket activation: listening sockets passed by `systemd-socket-activate` or by the test.
 #![cfg(target_os = "linux")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "in a helper of tests, a panic is a failure"
+    reason = "a panic in a test helper fails the test"
 )]
 
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -18,6 +18,7 @@ use std::process::{Command, Stdio};
 
 use nix::libc;
 use prefork_tests::fleet::Server;
+use prefork_tests::gate::ResponseGate;
 use prefork_tests::signal::Signal;
 use prefork_tests::{client, proc, wait};
 
@@ -26,17 +27,17 @@ const MULTI_ADDRESS_SERVER: &str = env!("CARGO_BIN_EXE_multi_address_server");
 const TOKIO_SERVER: &str = env!("CARGO_BIN_EXE_tokio_server");
 const VARIABLES: [&str; 3] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
 
-/// A program that is passed these sockets, as systemd does it.
+/// A program that gets `sockets` in the way systemd passes them.
 fn activated(executable: &str, sockets: Vec<OwnedFd>, names: &str) -> Server {
     let script = r#"export LISTEN_PID=$$; exec "$0""#;
     let count = sockets.len().to_string();
     let mut server = Server::in_shell(script, executable).env("LISTEN_FDS", &count);
     server = server.env("LISTEN_FDNAMES", names);
-    // Out of the way of the numbers that they are to have.
+    // Copied to high numbers, so that none occupies a number that another one needs.
     let sockets: Vec<OwnedFd> = sockets
         .iter()
         .map(|socket| {
-            // SAFETY: plain numbers; what comes back is a new descriptor, and nobody else's.
+            // SAFETY: the arguments are numbers; the result is a new descriptor without another owner.
             unsafe {
                 let copy = libc::fcntl(socket.as_raw_fd(), libc::F_DUPFD_CLOEXEC, 100);
                 assert!(copy >= 100, "{}", io::Error::last_os_error());
@@ -46,14 +47,14 @@ fn activated(executable: &str, sockets: Vec<OwnedFd>, names: &str) -> Server {
         .collect();
     let pass = move || {
         for (number, socket) in (3..).zip(&sockets) {
-            // SAFETY: plain numbers; in this process, nothing but an exec follows.
+            // SAFETY: the arguments are numbers; only an exec follows in this process.
             if unsafe { libc::dup2(socket.as_raw_fd(), number) } == -1 {
                 return Err(io::Error::last_os_error());
             }
         }
         Ok(())
     };
-    // SAFETY: between fork and exec, only async-signal-safe calls are made.
+    // SAFETY: between fork and exec only async-signal-safe functions are called.
     unsafe { server.command.pre_exec(pass) };
     server
 }
@@ -68,20 +69,12 @@ fn unix(path: &Path) -> OwnedFd {
     UnixListener::bind(path).unwrap().into()
 }
 
-fn get(mut stream: impl Read + Write, path: &str) -> io::Result<String> {
-    write!(stream, "GET {path} HTTP/1.1\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.trim_end().to_owned());
-    body.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
-}
-
 fn role_at(path: &Path) -> String {
-    get(UnixStream::connect(path).unwrap(), "/role").unwrap()
+    client::get_over(UnixStream::connect(path).unwrap(), "/role").unwrap()
 }
 
 #[test]
-fn a_socket_that_is_passed_is_listened_on_in_place_of_the_programs_address() {
+fn passed_socket_replaces_configured_address() {
     for program in [SERVER, TOKIO_SERVER] {
         let (socket, addr) = tcp();
         let inodes = proc::listening_inodes(addr.port());
@@ -89,40 +82,40 @@ fn a_socket_that_is_passed_is_listened_on_in_place_of_the_programs_address() {
         fleet.console.wait_for(&format!("listening on {addr} (from the service manager, shared)"));
         fleet.console.wait_for("the service manager says where to listen, in place of 127.0.0.1:0");
         client::get(addr, "/");
-        assert_eq!(proc::listening_inodes(addr.port()), inodes, "the very same");
+        assert_eq!(proc::listening_inodes(addr.port()), inodes, "the same sockets");
         fleet.stop();
     }
 }
 
 #[test]
-fn children_and_what_they_start_are_not_activated() {
+fn children_and_grandchildren_get_no_listen_variables() {
     let (socket, addr) = tcp();
     let fleet = activated(SERVER, vec![socket], "web").start();
     for variable in VARIABLES {
         assert_eq!(client::get(addr, &format!("/variable/{variable}")), "None");
     }
-    // A fleet of its own, on an address of its own.
+    // The nested fleet listens on an address of its own.
     assert!(client::get(addr, "/nested").starts_with("ready true"));
     fleet.stop();
 }
 
 #[test]
-fn several_sockets_come_in_their_order_and_files_stay() {
+fn several_passed_sockets_keep_order_and_unix_file_stays_after_stop() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("admin.sock");
     let (web, addr) = tcp();
-    // Two of one unit have one name.
+    // Two sockets of one unit have the same name.
     let server = activated(MULTI_ADDRESS_SERVER, vec![web, unix(&path)], "app:app").unset("addr");
     let fleet = server.set("takes", "mixed").set("addrs", "127.0.0.1:0,unix:/nowhere/app.sock").start();
     fleet.console.wait_for(&format!("listening on {addr}, unix:{}", path.display()));
     assert_eq!(client::get(addr, "/role"), "true");
     assert_eq!(role_at(&path), "true");
     fleet.stop();
-    assert!(path.exists(), "the file is the service manager's");
+    assert!(path.exists(), "the file belongs to the service manager");
 }
 
 #[test]
-fn names_choose_among_the_sockets() {
+fn systemd_names_in_addrs_select_sockets() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("admin.sock");
     let ((web, addr), (spare, _)) = (tcp(), tcp());
@@ -140,14 +133,14 @@ fn names_choose_among_the_sockets() {
 }
 
 #[test]
-fn sockets_for_another_process_are_none_of_ours() {
+fn listen_pid_of_other_process_ignores_sockets() {
     let fleet = Server::new(SERVER).env("LISTEN_PID", "1").env("LISTEN_FDS", "1").start();
     fleet.console.wait_for("(tcp4, one shared socket)");
     fleet.stop();
 }
 
 #[test]
-fn what_does_not_fit_is_refused_before_anything_starts() {
+fn unusable_passed_sockets_are_refused_before_start() {
     let directory = tempfile::tempdir().unwrap();
     let pair = || vec![tcp().0, tcp().0];
     let cases = [
@@ -180,7 +173,7 @@ fn what_does_not_fit_is_refused_before_anything_starts() {
 }
 
 #[test]
-fn reuseport_is_said_to_have_no_effect() {
+fn reuseport_with_passed_socket_logs_no_effect() {
     let (socket, addr) = tcp();
     let fleet = activated(SERVER, vec![socket], "web").set("reuseport", "yes").start();
     fleet.console.wait_for("reuseport has no effect on the service manager's sockets");
@@ -194,7 +187,7 @@ fn reuseport_is_said_to_have_no_effect() {
 }
 
 #[test]
-fn the_sockets_last_through_reloads_and_upgrades() {
+fn reload_and_upgrade_keep_passed_sockets() {
     for names in [false, true] {
         let (socket, addr) = tcp();
         let inodes = proc::listening_inodes(addr.port());
@@ -214,7 +207,7 @@ fn the_sockets_last_through_reloads_and_upgrades() {
 }
 
 #[test]
-fn a_unix_sockets_file_stays_after_an_upgrade_too() {
+fn upgrade_and_stop_keep_passed_unix_socket_file() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("app.sock");
     let fleet = activated(MULTI_ADDRESS_SERVER, vec![unix(&path)], "app")
@@ -229,21 +222,20 @@ fn a_unix_sockets_file_stays_after_an_upgrade_too() {
 }
 
 #[test]
-fn what_no_child_has_accepted_at_the_stop_waits_for_the_next_start() {
-    let gate = tempfile::tempdir().unwrap();
-    let gate = gate.path().join("open");
+fn stop_leaves_unaccepted_connections_in_passed_socket() {
+    let gate = ResponseGate::new();
     let (socket, addr) = tcp();
     let ours = TcpListener::from(socket.try_clone().unwrap());
     let inodes = proc::listening_inodes(addr.port());
     let server = activated(SERVER, vec![socket], "web").set("workers", 1).set("one_by_one", "yes");
-    let mut fleet = server.set("gate", gate.display()).start();
+    let mut fleet = server.gate(&gate).start();
     let child = fleet.first_children()[0];
-    let in_hand = client::begin(addr, "/gate");
+    let in_flight = client::begin(addr, "/gate");
     let queued = TcpStream::connect(addr).unwrap();
     fleet.signal(Signal::SIGTERM);
-    wait::until("a shut door", || proc::held_inodes(child, &inodes).is_empty());
-    fs::write(&gate, "").unwrap();
-    in_hand.finish().unwrap();
+    wait::until("closed accept gate", || proc::held_inodes(child, &inodes).is_empty());
+    gate.open();
+    in_flight.finish().unwrap();
     assert!(fleet.wait().success());
     let late = TcpStream::connect_timeout(&addr, wait::LIMIT).unwrap();
     for client in [queued, late] {
@@ -252,27 +244,27 @@ fn what_no_child_has_accepted_at_the_stop_waits_for_the_next_start() {
 }
 
 #[test]
-fn systemd_socket_activate_starts_a_fleet_with_the_first_client() {
+fn systemd_socket_activate_starts_fleet_at_first_connection() {
     let probe = Command::new("systemd-socket-activate").arg("--version").stdout(Stdio::null()).status();
     if !probe.is_ok_and(|status| status.success()) {
         return eprintln!("skipped: there is no systemd-socket-activate here");
     }
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("admin.sock");
-    // It tells nobody which port it was given: one that was free a moment ago will do.
+    // The tool does not report the port that it gets from port 0, so this one was free a moment ago.
     let addr = tcp().1;
     let mut wrapper = vec!["systemd-socket-activate", "-l"];
     let (web, admin) = (addr.to_string(), path.to_str().unwrap().to_owned());
     wrapper.extend([web.as_str(), "-l", &admin, "--fdname=web:admin"]);
-    // It passes on what it is told to.
+    // The tool passes on only the variables that it is given.
     for name in ["TEST_FLEET", "TEST_STARTED", "TEST_ADDRS", "TEST_WORKERS"] {
         wrapper.extend(["-E", name]);
     }
     let server = Server::through(&wrapper, MULTI_ADDRESS_SERVER).unset("addr");
     let fleet = server.set("addrs", "systemd:admin,systemd:web").launch();
     fleet.console.wait_for("Listening on");
-    let connected = wait::for_value("a port that listens", || TcpStream::connect(addr).ok());
-    assert_eq!(get(connected, "/role").unwrap(), "true");
+    let connected = wait::for_value("listening port", || TcpStream::connect(addr).ok());
+    assert_eq!(client::get_over(connected, "/role").unwrap(), "true");
     assert_eq!(role_at(&path), "true");
     fleet.console.wait_for(&format!("listening on unix:{admin}, {addr} (from the service manager, shared)"));
     assert_eq!(

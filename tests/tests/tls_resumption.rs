@@ -1,7 +1,7 @@
 //! Sessions are resumed by whichever child the client comes to next, also one that was started later;
 //! on Windows by the child that began them.
 #![cfg(any(target_os = "linux", windows))]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "in a test, what cannot be done is a failure")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a panic in a test helper fails the test")]
 
 use std::collections::BTreeSet;
 

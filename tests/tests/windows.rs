@@ -1,6 +1,6 @@
 //! What is special to Windows. Everything else is in the other files, as on Unix.
 #![cfg(windows)]
-#![allow(clippy::unwrap_used, reason = "in a test, what cannot be done is a failure")]
+#![allow(clippy::unwrap_used, reason = "a panic in a test helper fails the test")]
 
 use std::fs;
 
