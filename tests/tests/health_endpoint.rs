@@ -86,7 +86,10 @@ fn invalid_requests_get_error_status() {
     let post = exchange(addr, "POST /livez HTTP/1.1\r\nContent-Length: 0\r\n\r\n").unwrap();
     assert!(post.starts_with("HTTP/1.1 405 ") && post.contains("Allow: GET, HEAD\r\n"), "{post:?}");
     let rubbish = exchange(addr, "\0\u{ff}\r\n\r\n").unwrap();
-    assert!(rubbish.starts_with("HTTP/1.1 405 "), "{rubbish:?}");
+    assert!(rubbish.starts_with("HTTP/1.1 400 "), "{rubbish:?}");
+    // A client that speaks TLS sends no empty line.
+    let hello = exchange(addr, "\u{16}\u{3}\u{1}").unwrap();
+    assert!(hello.starts_with("HTTP/1.1 400 "), "{hello:?}");
     // Exactly as many bytes as the server reads: unread bytes would reset the connection.
     let long = exchange(addr, &format!("GET /{} HTTP/1.1\r\n", "x".repeat(1024 - 16))).unwrap();
     assert!(long.starts_with("HTTP/1.1 431 "), "{long:?}");
@@ -223,7 +226,7 @@ fn blocked_supervisor_is_not_live() {
     assert_eq!(ask(addr, "/livez").0, 200);
     send(fleet.first_children()[0], Signal::SIGKILL);
     fleet.console.wait_for("in place of pid");
-    assert_eq!(ask(addr, "/livez"), (503, "the supervisor does not get on\n".to_owned()));
+    assert_eq!(ask(addr, "/livez"), (503, "supervisor loop is blocked\n".to_owned()));
     // The children go on serving.
     assert_eq!(ask(addr, "/readyz").0, 200);
     gate.open();
