@@ -88,6 +88,8 @@ mod master;
 mod privileges;
 mod protocol;
 mod serve;
+#[cfg(test)]
+mod skip;
 mod supervisor;
 #[allow(unsafe_code)]
 mod sys;

@@ -10,6 +10,7 @@
 //! - [`program`]: a copy of a program that a test can replace.
 //! - [`tls`]: certificates, and a client that reports the result of its handshake.
 //! - [`signal`]: sends signals.
+//! - [`skip`]: reports tests that the machine cannot run.
 //! - [`terminal`]: runs a server in a terminal of its own, for Ctrl-C.
 //! - [`wait`]: waits for conditions.
 
@@ -24,6 +25,8 @@ pub mod load;
 pub mod proc;
 pub mod program;
 pub mod signal;
+#[path = "../../prefork/src/skip.rs"]
+pub mod skip;
 pub mod terminal;
 pub mod tls;
 pub mod wait;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 
 use prefork_tests::fleet::Server;
+use prefork_tests::skip::skipped;
 use prefork_tests::wait;
 
 const SERVER: &str = env!("CARGO_BIN_EXE_server");
@@ -42,11 +43,14 @@ impl Drop for OneCpuCgroup {
 #[test]
 fn default_workers_with_cpu_quota_of_one_is_one() {
     if thread::available_parallelism().is_ok_and(|cpus| cpus.get() < 2) {
-        return eprintln!("skipped: one CPU is all that there is");
+        return skipped("two-cpus");
     }
     let group = match OneCpuCgroup::create() {
         Ok(group) => group,
-        Err(error) => return eprintln!("skipped: no cgroup with a quota of CPU can be made here: {error}"),
+        Err(error) => {
+            eprintln!("cannot make a cgroup: {error}");
+            return skipped("cpu-quota");
+        }
     };
     let script = format!(r#"echo $$ >"{}/cgroup.procs" && exec "$0""#, group.0.display());
     let fleet = Server::in_shell(&script, SERVER).unset("workers").start();

@@ -18,6 +18,7 @@ use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::{Pid, User, geteuid};
 use prefork_tests::fleet::{RunningFleet, Server, wait_until_serving};
 use prefork_tests::signal::{Signal, send};
+use prefork_tests::skip::skipped;
 use prefork_tests::{client, proc, wait};
 use tempfile::TempDir;
 
@@ -31,7 +32,7 @@ const HOOKS_SERVER: &str = env!("CARGO_BIN_EXE_hooks_server");
 fn is_root() -> bool {
     let is_root = geteuid().is_root();
     if !is_root {
-        println!("skipped: only root can have children run as somebody else");
+        skipped("root");
     }
     is_root
 }
@@ -224,8 +225,7 @@ fn a_list_of_cpus_goes_round() {
 fn with_reuseport_a_connection_goes_to_the_child_on_its_cpu() {
     let allowed = sched_getaffinity(Pid::from_raw(0)).unwrap();
     if !(allowed.is_set(0).unwrap() && allowed.is_set(1).unwrap()) {
-        println!("skipped: wants the CPUs 0 and 1");
-        return;
+        return skipped("two-cpus");
     }
     let server = Server::new(SERVER).set("reuseport", 1).env("PREFORK_CPU_AFFINITY", "0,1");
     let fleet = server.start();

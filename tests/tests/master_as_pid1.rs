@@ -11,6 +11,7 @@ use std::process::{Command, Stdio};
 
 use prefork_tests::fleet::{RunningFleet, Server};
 use prefork_tests::signal::{Signal, send};
+use prefork_tests::skip::skipped;
 use prefork_tests::{client, proc, wait};
 
 const SERVER: &str = env!("CARGO_BIN_EXE_server");
@@ -22,7 +23,7 @@ fn as_pid_1(server: impl FnOnce(Server) -> Server) -> Option<(RunningFleet, u32)
     let mut probe = Command::new(UNSHARE[0]);
     let allowed = probe.args(&UNSHARE[1..]).arg("true").stderr(Stdio::null()).status();
     if !allowed.is_ok_and(|status| status.success()) {
-        eprintln!("skipped: no PID namespace can be made here");
+        skipped("namespaces");
         return None;
     }
     let fleet = server(Server::through(&UNSHARE, SERVER)).start();
@@ -89,9 +90,7 @@ fn a_contained_master_is_taken_out_of_service_before_it_stops() {
     let mut probe = Command::new(contained[0]);
     let allowed = probe.args(&contained[1..]).arg(SERVER).arg("role").stderr(Stdio::null()).output();
     if !allowed.is_ok_and(|output| output.status.success()) {
-        return eprintln!(
-            "skipped: nothing can be contained here, or the program is nothing for other users"
-        );
+        return skipped("namespaces");
     }
     let server = Server::through(&contained, SERVER).set("shutdown_grace", "30s");
     let server = server.env("PREFORK_HEALTH", "127.0.0.1:0").env("PREFORK_STOP_DELAY", "60s");

@@ -4,6 +4,7 @@
 use prefork_tests::fleet::{AS_NOBODY, Server};
 use prefork_tests::program::ProgramCopy;
 use prefork_tests::signal::Signal;
+use prefork_tests::skip::skipped;
 use prefork_tests::wait;
 
 const SERVER: &str = env!("CARGO_BIN_EXE_server");
@@ -37,7 +38,7 @@ fn low_open_files_limit_works_or_is_named_in_error() {
 #[test]
 fn low_process_limit_is_named_in_error() {
     if !nix::unistd::geteuid().is_root() {
-        return eprintln!("skipped: only root can become a user that has no other process");
+        return skipped("root");
     }
     let program = ProgramCopy::new(SERVER);
     let wrapper = [&AS_NOBODY[..], &["prlimit", "--nproc=1:1"]].concat();

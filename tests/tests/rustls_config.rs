@@ -300,7 +300,7 @@ fn a_key_that_is_roots_alone_serves_a_fleet_that_is_nobodys() {
     use std::os::unix::fs::PermissionsExt;
 
     if !nix::unistd::geteuid().is_root() {
-        return eprintln!("skipped: only root can become somebody else");
+        return prefork_tests::skip::skipped("root");
     }
     let identity = TestCertificate::new();
     fs::set_permissions(identity.key(), fs::Permissions::from_mode(0o600)).unwrap();

@@ -121,7 +121,7 @@ fn privileged_port_without_capability_is_refused() {
     let first = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
     let protected = first.is_ok_and(|first| first.trim().parse::<u16>().is_ok_and(|first| first > 81));
     if !protected {
-        return eprintln!("skipped: port 81 is not privileged here");
+        return prefork_tests::skip::skipped("privileged-ports");
     }
     let program = ProgramCopy::new(SERVER);
     let server = if nix::unistd::geteuid().is_root() {
@@ -137,7 +137,7 @@ fn privileged_port_without_capability_is_refused() {
 #[test]
 fn dual_stack_port_taken_on_ipv6_is_refused() {
     let Ok(busy) = TcpListener::bind((Ipv6Addr::UNSPECIFIED, 0)) else {
-        return eprintln!("skipped: no IPv6 here");
+        return prefork_tests::skip::skipped("ipv6");
     };
     let port = busy.local_addr().unwrap().port();
     let server = Server::new(SERVER).set("network", "tcp").set("addr", format!(":{port}"));

@@ -247,7 +247,7 @@ fn stop_leaves_unaccepted_connections_in_passed_socket() {
 fn systemd_socket_activate_starts_fleet_at_first_connection() {
     let probe = Command::new("systemd-socket-activate").arg("--version").stdout(Stdio::null()).status();
     if !probe.is_ok_and(|status| status.success()) {
-        return eprintln!("skipped: there is no systemd-socket-activate here");
+        return prefork_tests::skip::skipped("systemd");
     }
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("admin.sock");

@@ -163,7 +163,7 @@ mod tests {
         let place = TcpPlace { addr: "127.0.0.1:0".parse().unwrap(), dual_stack: false };
         let listener = bind_first_possible(place, Sharing::Shared).unwrap();
         if sys::set_defer_accept(&listener, Duration::from_secs(60)).is_err() {
-            return eprintln!("skipped: this system does not know how");
+            return crate::skip::skipped("defer-accept");
         }
         let (defer_accept, fastopen) = (Some(Duration::from_secs(60)), Some(16));
         SocketOptions { defer_accept, fastopen, ..SocketOptions::default() }.apply(&listener).unwrap();

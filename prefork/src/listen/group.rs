@@ -255,6 +255,7 @@ mod tests {
 
     use super::*;
     use crate::listen::Network;
+    use crate::skip::skipped;
 
     fn open(addr: &str, network: Network, sharing: Sharing, slots: usize) -> Result<SocketGroup, Error> {
         let options = SocketOptions { backlog: Some(512), ..SocketOptions::default() };
@@ -268,7 +269,7 @@ mod tests {
     #[test]
     fn a_reuseport_group_shares_one_port_with_nobody_else() {
         if sys::SHARES_ONE_SOCKET {
-            return eprintln!("skipped: there are no such groups here");
+            return skipped("reuseport-groups");
         }
         let group = |addr: &str| open(addr, Network::Tcp4, Sharing::Reuseport, 3);
         let first = group("127.0.0.1:0").unwrap();
@@ -296,7 +297,7 @@ mod tests {
     fn connections_are_steered_to_live_slots_only() {
         let mut group = open("127.0.0.1:0", Network::Tcp4, Sharing::Reuseport, 3).unwrap();
         if sys::SHARES_ONE_SOCKET || sys::steer(&group.sockets[0], &[0]).is_err() {
-            return eprintln!("skipped: nothing can be steered here");
+            return skipped("reuseport-groups");
         }
         sys::unsteer(&group.sockets[0]).unwrap();
         let arrivals = |group: &SocketGroup| {

@@ -42,9 +42,9 @@ fn operate(command: &str, handle: &FleetHandle) {
         ("reload", _) => handle.reload(),
         ("resize", workers) => match handle.resize(workers.parse().unwrap_or(0)) {
             Ok(()) => {}
-            Err(error) => app::say(&format!("resize: {error}")),
+            Err(error) => app::print_error(&format!("resize: {error}")),
         },
-        _ => app::say(&match handle.status() {
+        _ => app::print_error(&match handle.status() {
             Some(status) => format!(
                 "status: {} generation {} ready {} of {}, {} children",
                 status.state.name(),
