@@ -85,7 +85,7 @@ fn a_child_that_has_grown_too_large_is_replaced() {
         Server::new(KEEP_ALIVE_SERVER).set("max_rss", "60MiB").set("workers", 1).set("recover", 0).start();
     let first = fleet.first_children();
     assert_eq!(get(&fleet, "/grow"), (64 << 20).to_string());
-    fleet.console.wait_for("has reached its limit");
+    fleet.console.wait_for("reached its limit");
     fleet.wait_for_children(1, &first);
     get(&fleet, "/");
     fleet.stop();
@@ -143,7 +143,7 @@ fn connections_go_to_live_slots_while_one_waits_for_its_next_child() {
     let fleet = Server::new(KEEP_ALIVE_SERVER).set("reuseport", "yes").set("recover_interval", "1h").start();
     let first = fleet.first_children();
     send(first[0], Signal::SIGKILL);
-    fleet.console.wait_for("child 0 is started again in 1h");
+    fleet.console.wait_for("child 0 restarts in 1h");
     for _ in 0..50 {
         assert_eq!(get(&fleet, "/"), first[1].to_string());
     }

@@ -137,7 +137,7 @@ fn an_idle_child_that_gave_up_root_leaves_accept_by_itself() {
         let [first, second] = fleet.first_children()[..] else { panic!("two children") };
         send(first, Signal::SIGTERM);
         wait::until("the end of the child", || !proc::is_alive(first));
-        fleet.console.wait_for("has ended by itself");
+        fleet.console.wait_for("exited by itself");
         for child in fleet.wait_for_children(2, &[first]) {
             wait_until_serving(child);
             assert_is_nobody(child);

@@ -177,7 +177,7 @@ fn an_interval_delays_the_successor_and_not_the_siblings() {
     let fleet = Server::new(SERVER).set("recover_interval", "1h").start();
     let [victim, sibling] = fleet.first_children()[..] else { panic!("two children") };
     send(victim, Signal::SIGKILL);
-    let line = fleet.console.wait_for("is started again in");
+    let line = fleet.console.wait_for("restarts in");
     assert!(line.contains("1h"), "{line}");
     wait::until("a lonely child", || fleet.children() == [sibling]);
     assert_eq!(client::serving_pid(fleet.addr()), sibling);
@@ -189,7 +189,7 @@ fn an_interval_passes() {
     let fleet = Server::new(SERVER).set("recover_interval", "200ms").start();
     let victim = fleet.first_children()[0];
     fleet.replace(&[victim]);
-    assert!(fleet.console.says("is started again in 200ms"), "{:#?}", fleet.console.lines());
+    assert!(fleet.console.says("restarts in 200ms"), "{:#?}", fleet.console.lines());
     fleet.stop();
 }
 
@@ -197,7 +197,7 @@ fn an_interval_passes() {
 fn an_interval_never_delays_a_stop() {
     let fleet = Server::new(SERVER).set("recover_interval", "1h").start();
     fleet.first_children().iter().for_each(|child| send(*child, Signal::SIGKILL));
-    fleet.console.wait_for_nth(2, "is started again in");
+    fleet.console.wait_for_nth(2, "restarts in");
     fleet.stop();
 }
 

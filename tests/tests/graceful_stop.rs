@@ -144,7 +144,7 @@ fn stop_resets_queue_of_slot_without_child_and_answers_other_queues() {
     }
     assert_eq!(tally.answers.keys().collect::<Vec<_>>(), [&other.to_string()]);
     assert!(!tally.failures.is_empty(), "no connection queued for the slot without a child: {tally:?}");
-    fleet.console.wait_for("connections wait that no child has accepted in time");
+    fleet.console.wait_for("closing with connections still queued");
     fleet.expect_stopped();
 }
 
@@ -155,7 +155,7 @@ fn stop_with_queue_that_is_never_accepted_ends() {
     let gate = ResponseGate::new();
     let (fleet, in_flight, queued) = busy_with_queue(&gate, Server::new(SERVER), "15s");
     fleet.signal(Signal::SIGTERM);
-    fleet.console.wait_for("connections wait that no child has accepted in time");
+    fleet.console.wait_for("closing with connections still queued");
     fleet.wait_until_it_refuses();
     gate.open();
     in_flight.finish().unwrap();

@@ -27,9 +27,9 @@ fn with_health(executable: &str) -> Server {
 
 /// The address of the health listener.
 fn health_addr(fleet: &RunningFleet) -> SocketAddr {
-    let line = fleet.console.wait_for("health is told on ");
-    let (_, rest) = line.split_once("health is told on ").unwrap();
-    rest.split_once(": ").unwrap().0.parse().unwrap()
+    let line = fleet.console.wait_for("health endpoint on ");
+    let (_, rest) = line.split_once("health endpoint on ").unwrap();
+    rest.parse().unwrap()
 }
 
 /// Sends `request` unchanged; returns the complete answer.

@@ -98,8 +98,8 @@ fn a_contained_master_is_taken_out_of_service_before_it_stops() {
     let [master] = proc::children(fleet.master())[..] else { panic!("unshare has one child") };
     assert_eq!(proc::status_field(master, "Uid").as_deref(), Some("65532\t65532\t65532\t65532"));
     assert_eq!(proc::status_field(master, "CapBnd").as_deref(), Some("0000000000000000"));
-    let line = fleet.console.wait_for("health is told on ");
-    let health = line.split_once(" on ").unwrap().1.split_once(": ").unwrap().0.parse().unwrap();
+    let line = fleet.console.wait_for("health endpoint on ");
+    let health = line.split_once(" on ").unwrap().1.parse().unwrap();
     let status = |path| client::status(health, path).unwrap();
     assert_eq!((status("/livez"), status("/readyz")), (200, 200));
     send(master, Signal::SIGTERM);

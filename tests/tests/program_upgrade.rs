@@ -128,7 +128,7 @@ fn a_script_is_refused_in_the_place_of_the_program() {
         fleet.signal(signal);
         let line = fleet.console.wait_for(&format!("cannot {purpose}: "));
         assert!(line.contains(&format!("{}: it is a script", path.display())), "{line}");
-        assert!(line.ends_with("; the fleet is as it was"), "{line}");
+        assert!(line.ends_with("; the fleet is unchanged"), "{line}");
         assert_eq!(fleet.children(), first);
         client::serving_pid(fleet.addr());
     }
@@ -196,8 +196,8 @@ fn new_connections_to_an_async_server_notice_no_operation_at_all() {
                 fleet.operate(Signal::SIGUSR2, time, "reloaded:");
             }
             for time in 1..=25 {
-                fleet.operate(Signal::SIGTTIN, time, "3 children in place of 2");
-                fleet.operate(Signal::SIGTTOU, time, "2 children in place of 3");
+                fleet.operate(Signal::SIGTTIN, time, "resized from 2 to 3 children");
+                fleet.operate(Signal::SIGTTOU, time, "resized from 3 to 2 children");
             }
         });
         tally.assert_all_answered();

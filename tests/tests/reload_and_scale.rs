@@ -88,9 +88,9 @@ fn fifty_size_changes_under_load_lose_no_request() {
         let sockets = proc::listening_inodes(addr.port());
         let tally = load::during(addr, MIX, || {
             for time in 1..=rounds(25) {
-                fleet.operate(Signal::SIGTTIN, time, "3 children in place of 2");
+                fleet.operate(Signal::SIGTTIN, time, "resized from 2 to 3 children");
                 fleet.console.wait_for_nth(time, ") is ready");
-                fleet.operate(Signal::SIGTTOU, time, "2 children in place of 3");
+                fleet.operate(Signal::SIGTTOU, time, "resized from 3 to 2 children");
             }
         });
         tally.assert_all_answered();
@@ -175,7 +175,7 @@ fn shrink_answers_queue_of_removed_slot() {
         send(last, Signal::SIGSTOP);
         wait::until("stopped child", || proc::is_stopped(last));
         let requests: Vec<_> = (0..40).map(|_| client::send(fleet.addr(), "/").unwrap()).collect();
-        fleet.operate(Signal::SIGTTOU, 1, "1 child in place of 2");
+        fleet.operate(Signal::SIGTTOU, 1, "resized from 2 to 1 child");
         send(last, Signal::SIGCONT);
         let mut tally = Tally::default();
         requests.into_iter().for_each(|request| tally.count(request.finish()));

@@ -60,7 +60,7 @@ fn fleet_waiting_for_respawn_does_not_wake() {
     let fleet = Server::new(SERVER).set("recover_interval", "1h").start();
     let [victim, sibling] = fleet.first_children()[..] else { panic!("two children") };
     prefork_tests::signal::send(victim, prefork_tests::signal::Signal::SIGKILL);
-    fleet.console.wait_for("is started again in");
+    fleet.console.wait_for("restarts in");
     proc::wait_until_idle(&[sibling, fleet.master()]);
     fleet.stop();
 }

@@ -122,7 +122,7 @@ fn a_bad_new_certificate_changes_nothing() {
     let mut refused = 0;
     let mut refuse = |signal: Signal, reason: &str| {
         refused += 1;
-        fleet.operate(signal, refused, "the fleet keeps the certificate that it has");
+        fleet.operate(signal, refused, "the fleet keeps its certificate");
         let lines = fleet.console.lines_with("the fleet keeps");
         assert!(lines[refused - 1].contains(reason), "{lines:#?}");
         assert_eq!(fleet.children_started(), children.len(), "no child is started");

@@ -217,7 +217,7 @@ fn a_stop_is_announced_at_once_and_asks_for_patience() {
     fleet.signal(Signal::SIGTERM);
     let heard = manager.hear_until("STOPPING=1");
     let delay = heard.last().unwrap();
-    assert!(delay.contains("STATUS=about to stop: 2 of 2 children ready"), "{heard:?}");
+    assert!(delay.contains("STATUS=stop delay: 2 of 2 children ready"), "{heard:?}");
     let patience = number(delay, "EXTEND_TIMEOUT_USEC");
     assert!((10_000_000..=10_200_000).contains(&patience), "{patience}");
     let heard = manager.hear_until("EXTEND_TIMEOUT_USEC");
@@ -313,7 +313,7 @@ fn children_and_what_they_start_see_nothing_of_the_service_manager() {
 #[test]
 fn a_service_manager_that_is_not_there_is_a_warning() {
     let fleet = Server::new(SERVER).env("NOTIFY_SOCKET", "/nowhere/notify").start();
-    fleet.console.wait_for("cannot tell the service manager how the fleet is: no such file or directory");
+    fleet.console.wait_for("cannot notify the service manager: no such file or directory");
     client::serving_pid(fleet.addr());
     let lines = fleet.stop();
     assert_eq!(lines.iter().filter(|line| line.contains("service manager")).count(), 1, "{lines:#?}");

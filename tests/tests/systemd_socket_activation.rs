@@ -182,7 +182,7 @@ fn reuseport_with_passed_socket_logs_no_effect() {
     fleet.signal(Signal::SIGTTIN);
     fleet.wait_for_children(3, &[]);
     fleet.signal(Signal::SIGTTOU);
-    fleet.console.wait_for("2 children in place of 3");
+    fleet.console.wait_for("resized from 3 to 2 children");
     fleet.stop();
 }
 

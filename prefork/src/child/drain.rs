@@ -109,9 +109,10 @@ impl Watcher {
                 self.progress.stage = DrainStage::Emptying { empty_looks: 0 };
             }
             Some(ToChild::StopAfterQueue) => {}
-            None => {
-                self.logger.event("unknown_word").debug(format_args!("the master says {line:?}: unknown"))
-            }
+            None => self
+                .logger
+                .event("unknown_message")
+                .debug(format_args!("the master sent an unknown message: {line:?}")),
         }
     }
 

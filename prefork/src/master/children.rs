@@ -1,5 +1,4 @@
-//! Children, from the decision to start one to the handshake: what can go wrong there, and whose
-//! fault it is.
+//! Starting and signalling children, and the causes of failed starts.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -17,7 +16,7 @@ use crate::protocol::{Handshake, ToChild};
 use crate::supervisor::{ChildId, Event};
 use crate::sys::{self, Producer, Reactor};
 
-/// A child, as the driver sees it.
+/// A child's entry in the master.
 #[derive(Debug)]
 pub(super) struct ChildEntry {
     pub(super) slot: usize,
@@ -26,7 +25,7 @@ pub(super) struct ChildEntry {
     /// Whether it took the handshake.
     pub(super) here: bool,
     pub(super) ready: bool,
-    /// Whether it was asked to go.
+    /// Whether it was asked to stop.
     pub(super) dismissed: bool,
 }
 
@@ -85,13 +84,13 @@ impl Master {
         self.reactor.spawn(child, command, producer, &handshake.to_line(), &sockets, &secrets)
     }
 
-    /// A hint for the kernel: without it connections are spread as they always were.
+    /// Tells the kernel the slot's CPU. A failure is no error: connections are spread as without it.
     fn hint_cpu(&mut self, slot: usize) -> io::Result<()> {
         self.sockets.for_slot(slot)?;
         for socket in self.sockets.own_of(slot) {
             if let Err(error) = sys::prefer_cpu(socket, self.plan.cpu_of(slot)) {
                 let event = self.plan.logger.event("cannot_hint").slot(slot);
-                event.debug(format_args!("cannot have the kernel prefer the CPU of slot {slot}: {error}"));
+                event.debug(format_args!("cannot set the preferred CPU of slot {slot}: {error}"));
             }
         }
         Ok(())
@@ -114,16 +113,16 @@ impl Master {
         self.blame(Cause::Error(error));
     }
 
-    /// Notes what may be the reason of the fleet's end, unless there is one already.
+    /// Records a possible cause of the fleet's end. The first one counts.
     pub(super) fn blame(&mut self, cause: Cause) {
         self.cause.get_or_insert(cause);
     }
 
-    /// A producer that starts something else than the command it was given would otherwise look like
-    /// a crashing server.
+    /// Reports a `command_producer` whose process never takes the handshake, which would otherwise look
+    /// like a crashing server.
     pub(super) fn check_handshake(&mut self, now: Instant, child: ChildId) {
         let Some(entry) = self.children.get(&child) else { return };
-        let proven = entry.here || self.supervisor.has_been_whole();
+        let proven = entry.here || self.supervisor.has_been_complete();
         if proven || entry.dismissed || self.plan.hooks.command_producer.is_none() {
             return;
         }
@@ -137,8 +136,7 @@ impl Master {
         self.forget_harmless_cause();
     }
 
-    /// What went wrong without an end to the fleet (a reload that came to nothing) is no reason for
-    /// a later end.
+    /// Drops a cause that did not end the fleet, such as that of an aborted reload.
     fn forget_harmless_cause(&mut self) {
         if self.supervisor.is_active() {
             self.cause = None;
@@ -155,13 +153,13 @@ impl Master {
             if let Err(error) = how(&mut self.reactor) {
                 let (slot, pid) = (entry.slot, entry.pid);
                 let event = self.plan.logger.event("cannot_signal").child(slot, pid);
-                event.warn(format_args!("child {slot} (pid {pid}) cannot be signalled: {error}"));
+                event.warn(format_args!("child {slot} (pid {pid}) could not be signalled: {error}"));
             }
         }
     }
 
-    /// In reuseport mode, lets the child serve what waits on its own socket before it stops.
-    pub(super) fn retire(&mut self, child: ChildId) {
+    /// Asks a child to stop; with `reuseport`, after it has accepted what is queued on its own socket.
+    pub(super) fn stop_after_queue(&mut self, child: ChildId) {
         match self.plan.sharing {
             Sharing::Shared => self.dismiss(child, |reactor| reactor.terminate(child)),
             Sharing::Reuseport => {
@@ -173,13 +171,15 @@ impl Master {
 
     pub(super) fn tell(&mut self, child: ChildId, instruction: ToChild) {
         if let Err(error) = self.reactor.send(child, instruction.to_line()) {
-            let event = self.plan.logger.event("cannot_tell");
-            event.warn(format_args!("cannot tell a child to {}: {error}", instruction.to_line()));
+            let Some(ChildEntry { slot, pid, .. }) = self.children.get(&child) else { return };
+            let event = self.plan.logger.event("cannot_send").child(*slot, *pid);
+            let instruction = instruction.to_line();
+            event.warn(format_args!("child {slot} (pid {pid}) could not be sent `{instruction}`: {error}"));
         }
     }
 }
 
-/// Has the user's producer turn a command into a process.
+/// Calls the user's producer, and turns a panic into an error.
 fn produce(
     producer: &CommandProducer,
     panicked: &RefCell<Option<Panic>>,

@@ -1,4 +1,4 @@
-//! What the master tells its operator: one line each, in one style.
+//! The master's log messages, one line each. A message names the thing and the value first.
 
 use std::time::{Duration, Instant};
 
@@ -35,10 +35,10 @@ impl Master {
         ));
     }
 
-    /// After the start, which is one line for all, each child that becomes ready has its own.
+    /// Reports a ready child. The children of the start are reported together, in one line.
     pub(super) fn report_ready(&self, child: ChildId) {
         let Some(ChildEntry { slot, pid, generation, .. }) = self.children.get(&child) else { return };
-        if self.supervisor.has_been_whole() {
+        if self.supervisor.has_been_complete() {
             let event = self.plan.logger.event("child_ready").child(*slot, *pid).generation(*generation);
             event.info(format_args!("child {slot} (pid {pid}) is ready"));
         }
@@ -59,14 +59,14 @@ impl Master {
         match remark {
             Remark::RespawnIn { slot, delay } => {
                 let event = logger.event("child_delayed").slot(*slot);
-                event.info(format_args!("child {slot} is started again in {}", readable(*delay)));
+                event.info(format_args!("child {slot} restarts in {}", readable(*delay)));
             }
             Remark::BootTimeout(child) => self.boot_timed_out(*child),
             Remark::GraceOver(child) => {
                 if let Some(ChildEntry { slot, pid, generation, .. }) = self.children.get(child) {
                     let event = logger.event("child_killed").child(*slot, *pid).generation(*generation);
                     event.warn(format_args!(
-                        "child {slot} (pid {pid}) did not stop within {grace}: killing it"
+                        "child {slot} (pid {pid}) did not stop within {grace}; killing it"
                     ));
                 }
             }
@@ -80,7 +80,7 @@ impl Master {
             )),
             Remark::NotEmptied => {
                 let event = logger.event("queue_left");
-                event.warn("connections wait that no child has accepted in time: they are lost");
+                event.warn("closing with connections still queued; they are reset");
             }
             Remark::StoppingAtOnce => {
                 let event = logger.event("stopping_at_once");
@@ -100,8 +100,8 @@ impl Master {
             Remark::ReloadAborted { slot, replaced, of } => {
                 self.observers.reload_failed("reload aborted");
                 logger.event("reload_aborted").slot(*slot).error(format_args!(
-                    "reload aborted: the new child {slot} is no good; {replaced} of {of} children are new, \
-                 the others stay as they were"
+                    "reload aborted: new child {slot} failed; {replaced} of {of} children replaced, \
+                     the others keep running"
                 ))
             }
             Remark::Upgrading { generation } => logger.event("upgrading").generation(*generation).info(
@@ -110,23 +110,27 @@ impl Master {
             Remark::UpgradeAborted => {
                 self.observers.reload_failed("upgrade aborted");
                 let event = logger.event("upgrade_aborted");
-                event.error("upgrade aborted: the trial child did not become ready; the fleet is as it was");
+                event.error("upgrade aborted: the trial child did not become ready; the fleet is unchanged");
             }
             Remark::Recycling { slot } => {
                 let event = logger.event("child_beyond_limit").slot(*slot);
-                event.info(format_args!("child {slot} has reached its limit and is replaced"));
+                event.info(format_args!("child {slot} reached its limit; replacing it"));
             }
             Remark::RecyclingFailed { slot } => logger.event("child_not_replaced").slot(*slot).warn(
-                format_args!("child {slot} stays beyond its limit: its replacement did not become ready"),
+                format_args!("child {slot} stays beyond its limit; its replacement did not become ready"),
             ),
             Remark::Resized { from, to } => {
                 let event = logger.event("resized");
-                event.info(format_args!("{} in place of {from}", children(*to)));
+                event.info(format_args!("resized from {from} to {}", children(*to)));
             }
             Remark::NotResized(size) => {
+                let reason = match *size {
+                    0 | 1 => "the minimum",
+                    size if size >= self.plan.settings.most_workers => "the maximum",
+                    _ => "the present size",
+                };
                 let event = logger.event("not_resized");
-                event
-                    .warn(format_args!("the fleet stays as it is: {} is as far as it goes", children(*size)));
+                event.warn(format_args!("not resized: {} is {reason}", children(*size)));
             }
             Remark::Unexpected(event) => {
                 logger.event("bug").error(format_args!("a bug in prefork: unexpected {event:?}"))
@@ -145,7 +149,7 @@ impl Master {
             let timeout = self.plan.settings.start_timeout;
             let failure = Failure::NotReady { slot: entry.slot, pid: entry.pid, timeout };
             let event = self.plan.logger.event("child_not_ready").child(entry.slot, entry.pid);
-            event.generation(entry.generation).warn(format_args!("{failure}: killing it"));
+            event.generation(entry.generation).warn(format_args!("{failure}; killing it"));
             self.last_failure = Some(failure);
             self.check_handshake(Instant::now(), child);
         }
@@ -156,7 +160,7 @@ pub(super) fn children(count: usize) -> String {
     if count == 1 { "1 child".to_owned() } else { format!("{count} children") }
 }
 
-/// Milliseconds are as fine as anybody wants to read.
+/// A duration, rounded down to milliseconds.
 pub(super) fn readable(duration: Duration) -> humantime::FormattedDuration {
     humantime::format_duration(Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
 }
@@ -166,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn delays_are_readable() {
+    fn durations_are_rounded_to_milliseconds() {
         assert_eq!(readable(Duration::from_micros(337_500)).to_string(), "337ms");
     }
 }

@@ -1,5 +1,5 @@
-//! The master: waits, tells the supervisor what happened, does what it says. All decisions are in
-//! `supervisor`, all system calls in `sys`, all sentences in `messages.rs`.
+//! The master's loop: waits for events, passes them to the supervisor and performs its actions. The
+//! decisions are in `supervisor`, the system calls in `sys`, the log messages in `messages.rs`.
 
 mod children;
 mod handle;
@@ -34,22 +34,22 @@ use crate::tls::{self, TlsStore};
 
 pub use handle::FleetHandle;
 
-/// Everything that a master needs to know, checked.
+/// The checked options of a fleet.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) endpoints: Vec<Endpoint>,
-    /// What the service manager opened, until the master has it.
+    /// Sockets that the service manager opened, until the master takes them.
     pub(crate) activated: Vec<Activated>,
     pub(crate) sharing: Sharing,
     pub(crate) sockets: SocketOptions,
-    /// Where questions of health are answered.
+    /// Address of the health endpoint.
     pub(crate) health: Option<String>,
     pub(crate) settings: Settings,
-    /// Under which children run.
+    /// What children run with.
     pub(crate) privileges: Privileges,
-    /// What the fleet's processes call themselves; empty: nothing.
+    /// Name in process titles; empty leaves titles alone.
     pub(crate) title: String,
-    /// Which each run on one of, if there are any; they go round.
+    /// The CPUs that children are pinned to, one each, cyclically; empty pins none.
     pub(crate) cpus: Vec<usize>,
     pub(crate) hooks: Hooks,
     pub(crate) tls: tls::TlsOptions,
@@ -84,9 +84,9 @@ pub(crate) fn run(plan: Plan) -> Result<(), Error> {
 
 struct Master {
     plan: Plan,
-    /// What the children of each generation run.
+    /// The program of each generation.
     programs: BTreeMap<u32, Program>,
-    /// And what they speak TLS by.
+    /// The certificates and keys of each generation.
     store: TlsStore,
     supervisor: Supervisor,
     reactor: Reactor<ChildId>,
@@ -94,7 +94,7 @@ struct Master {
     observers: Observers,
     children: BTreeMap<ChildId, ChildEntry>,
     last_failure: Option<Failure>,
-    /// What made the fleet stop, if it was user code or the system.
+    /// What made the fleet stop, if that was user code or the system.
     cause: Option<Cause>,
 }
 
@@ -127,7 +127,7 @@ impl Master {
         };
         master.announce_start();
         if let Some(listener) = health {
-            master.answer_health_on(listener).map_err(os("answer questions of health"))?;
+            master.answer_health_on(listener).map_err(os("start the health endpoint"))?;
         }
         master.warn_of_certificate(0);
         Ok(master)
@@ -138,7 +138,7 @@ impl Master {
         observers.answer_on(listener, reactor, supervisor, &plan.logger)
     }
 
-    /// Waits, and acts, until no child is left and none is wanted.
+    /// Handles events until the fleet has ended.
     fn supervise(&mut self) -> io::Result<Verdict> {
         loop {
             while let Some(action) = self.supervisor.poll_action() {
@@ -148,11 +148,11 @@ impl Master {
                 }
             }
             self.settle();
-            let news_at = self.observers.update(&self.supervisor);
+            let update_at = self.observers.update(&self.supervisor);
             if self.plan.handle.is_used() {
                 self.plan.handle.post(self.supervisor.status(Instant::now()));
             }
-            let deadline = [self.supervisor.next_deadline(), news_at].into_iter().flatten().min();
+            let deadline = [self.supervisor.next_deadline(), update_at].into_iter().flatten().min();
             let timeout = deadline.map(|at| at.saturating_duration_since(Instant::now()));
             for event in self.reactor.wait(timeout)? {
                 self.note(event);
@@ -164,7 +164,7 @@ impl Master {
         }
     }
 
-    /// Translates what happened into the supervisor's terms.
+    /// Translates an event of the reactor into an event of the supervisor.
     fn note(&mut self, event: ProcessEvent<ChildId>) {
         let now = Instant::now();
         match event {
@@ -175,14 +175,14 @@ impl Master {
         }
     }
 
-    /// Brings what follows from the state of the fleet up to date.
+    /// Updates what follows from the state of the fleet: programs, certificates, steering.
     fn settle(&mut self) {
         self.programs.retain(|generation, _| self.supervisor.needs_generation(*generation));
         self.store.forget(|generation| self.supervisor.needs_generation(generation));
         let live: Vec<bool> = self.supervisor.live_slots().collect();
         if let Err(error) = self.sockets.steer(&live) {
             self.plan.logger.event("cannot_steer").warn(format_args!(
-                "cannot steer new connections to live children, so they wait for their slot's next child: {error}"
+                "cannot steer new connections to live slots, they wait for their slot's next child: {error}"
             ));
         }
     }
@@ -204,11 +204,11 @@ impl Master {
         self.supervisor.handle(now, Event::Request(request));
     }
 
-    /// Looks for all that the children of the next generation are to be given.
+    /// Reads certificates and looks up the program for the next generation.
     fn prepare_generation(&mut self, purpose: &str) -> Result<(), String> {
         let next = self.supervisor.next_generation();
         self.store.renew(next).map_err(|error| {
-            format!("cannot {purpose}: {}; the fleet keeps the certificate that it has", chain(&error))
+            format!("cannot {purpose}: {}; the fleet keeps its certificate", chain(&error))
         })?;
         self.warn_of_certificate(next);
         self.look_up_program(purpose)
@@ -221,7 +221,7 @@ impl Master {
         };
         let path = program.path().display();
         let next = program.afresh().map_err(|error| {
-            format!("cannot {purpose}: {path}: {}; the fleet is as it was", plain(&error))
+            format!("cannot {purpose}: {path}: {}; the fleet is unchanged", plain(&error))
         })?;
         self.programs.insert(self.supervisor.next_generation(), next);
         Ok(())
@@ -240,8 +240,8 @@ impl Master {
             Some(ToMaster::Recycle) => self.supervisor.handle(now, Event::RecycleRequested(child)),
             None => {
                 let (slot, pid) = (entry.slot, entry.pid);
-                let event = self.plan.logger.event("unknown_word").child(slot, pid);
-                event.debug(format_args!("child {slot} (pid {pid}) says {line:?}: unknown"));
+                let event = self.plan.logger.event("unknown_message").child(slot, pid);
+                event.debug(format_args!("child {slot} (pid {pid}) sent an unknown message: {line:?}"));
             }
         }
     }
@@ -255,7 +255,7 @@ impl Master {
             event.debug(format_args!("child {slot} (pid {pid}) stopped: {}", Status(status)));
         } else if ready && status.success() {
             let event = logger.event("child_ended").child(slot, pid).generation(generation);
-            event.info(format_args!("child {slot} (pid {pid}) has ended by itself"));
+            event.info(format_args!("child {slot} (pid {pid}) exited by itself: {}", Status(status)));
             self.last_failure = Some(Failure::Exited { slot, pid, ready, status });
         } else if !matches!(&self.last_failure, Some(Failure::NotReady { pid: late, .. }) if *late == pid) {
             let failure = Failure::Exited { slot, pid, ready, status };
@@ -267,8 +267,8 @@ impl Master {
         self.close_vacated_sockets();
     }
 
-    /// The sockets of slots that are gone stay open while their last child serves what waits there:
-    /// a slot that comes back meanwhile finds its socket, and the group its order.
+    /// Closes the sockets of slots that are gone, once their last child has exited. Until then it accepts
+    /// what is queued there, and a slot that is added again gets its socket back.
     fn close_vacated_sockets(&mut self) {
         let used = self.children.values().map(|entry| entry.slot + 1).max().unwrap_or(0);
         self.sockets.close_from(used.max(self.supervisor.fleet_size()));
@@ -278,7 +278,7 @@ impl Master {
         match action {
             Action::Spawn { child, slot, generation } => self.spawn(child, slot, generation),
             Action::Terminate(child) => self.dismiss(child, |reactor| reactor.terminate(child)),
-            Action::StopAfterQueue(child) => self.retire(child),
+            Action::StopAfterQueue(child) => self.stop_after_queue(child),
             Action::Kill(child) => self.dismiss(child, |reactor| reactor.kill(child)),
             Action::AnnounceStop(child) => self.tell(child, ToChild::AnnounceStop),
             Action::CloseSlot => {
@@ -313,7 +313,7 @@ impl Master {
     }
 
     fn run_hook(&mut self, hook: &Hook) {
-        // Whoever hears that a child is ready may rely on new connections going there.
+        // A hook may rely on new connections being steered to the children that it is given.
         self.settle();
         let hooks = &self.plan.hooks;
         let (name, outcome) = match hook {
@@ -344,7 +344,7 @@ impl Master {
         self.supervisor.handle(Instant::now(), Event::HookFailed);
     }
 
-    /// Turns the end into what the caller gets. No child is left.
+    /// Turns the verdict into the caller's result. No child is left.
     fn conclude(self, verdict: Verdict) -> Result<(), Error> {
         let Self { plan, reactor, sockets, cause, last_failure, mut observers, .. } = self;
         plan.handle.disconnect();
@@ -361,7 +361,7 @@ impl Master {
             }
             (None, Verdict::HookFailed | Verdict::SpawnFailed, _)
             | (_, Verdict::OverRecovery { .. }, None) => Err(Error::Os {
-                operation: "tell why the fleet ended",
+                operation: "find the reason of the fleet's end",
                 source: io::Error::other("a bug in prefork"),
             }),
         };

@@ -1,4 +1,5 @@
-//! Who is told how the fleet is, after each turn of the supervisor's loop.
+//! The observers of the fleet's state, updated after each turn of the loop: service manager and health
+//! endpoint.
 
 use std::fmt;
 use std::io;
@@ -24,7 +25,7 @@ impl Observers {
         Self { service, health: None }
     }
 
-    /// Answers questions of health on this listener.
+    /// Starts the health endpoint on this listener.
     pub(super) fn answer_on(
         &mut self,
         listener: Socket,
@@ -33,19 +34,19 @@ impl Observers {
         logger: &Logger,
     ) -> io::Result<()> {
         let addr = listener.local_addr()?.as_socket();
-        let addr = addr.ok_or_else(|| io::Error::other("its address is none of TCP"))?;
+        let addr = addr.ok_or_else(|| io::Error::other("not a TCP address"))?;
         let fleet = supervisor.status(Instant::now());
         self.health = Some(HealthServer::start(listener, reactor.waker()?, fleet)?);
-        logger.event("health").info(format_args!("health is told on {addr}: /livez, /readyz, /status"));
+        logger.event("health").info(format_args!("health endpoint on {addr}"));
         Ok(())
     }
 
-    /// What a program that takes over goes on answering on.
+    /// The listener that an upgraded program keeps.
     pub(super) fn health_listener(&self) -> Option<&Socket> {
         self.health.as_ref().map(HealthServer::listener)
     }
 
-    /// Tells them. Returns when they want to be told again, even if nothing happens until then.
+    /// Updates the observers. Returns the latest time of the next update.
     pub(super) fn update(&mut self, supervisor: &Supervisor) -> Option<Instant> {
         if self.service.is_none() && self.health.is_none() {
             return None;
@@ -74,7 +75,7 @@ impl Observers {
         }
     }
 
-    /// The fleet has ended, with this error.
+    /// Reports the error that ended the fleet.
     pub(super) fn failed(&mut self, error: &dyn fmt::Display) {
         if let Some(service) = &mut self.service {
             service.failed(error);

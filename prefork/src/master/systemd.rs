@@ -1,14 +1,13 @@
-//! What the service manager is told (systemd's `sd_notify`): that the fleet is ready, reloads or
-//! stops, how it is, how long to be patient, and that the supervisor is alive.
+//! Notifications to the service manager (systemd's `sd_notify`): ready, reloading, stopping, a status
+//! line, requests for more time, and watchdog pings.
 //!
-//! The messages follow from the state of the fleet, which this is shown after each turn of the
-//! supervisor's loop, so no history can leave one out. Only the beginning of a reload is an event: the
-//! service manager waits for an answer to each request, also to one that comes to nothing.
+//! The notifications follow from the state of the fleet, which this module sees after each turn of the
+//! supervisor's loop, so that no history can leave one out. Only the request for a reload is an event:
+//! the service manager waits for an answer to each request, also to one that is refused.
 //!
-//! The watchdog's signs of life are sent by the loop itself, when it comes around. There is no thread
-//! that could be alive while the supervisor is not.
+//! The loop itself sends the watchdog pings. No other thread could be alive while the loop is not.
 //!
-//! No message names the main process: an upgrade in place keeps its pid.
+//! No notification names the main process: an upgrade in place keeps its pid.
 
 use std::time::{Duration, Instant};
 
@@ -18,31 +17,31 @@ use crate::logging::Logger;
 use crate::supervisor::{FleetState, FleetStatus};
 use crate::sys::{self, Notice};
 
-/// A status that says only how many are ready by now can wait this long for the next change.
+/// Least interval between status lines without a change of state.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
-/// How long the service manager is to be patient beyond the time at which something has to happen.
+/// How much more time is asked for than the supervisor's next deadline leaves.
 const MARGIN: Duration = Duration::from_secs(10);
 
-/// A service manager that listens.
+/// A service manager that receives notifications.
 #[derive(Debug)]
 pub(super) struct Service {
     logger: Logger,
-    told: Told,
+    announced: Announced,
     status: String,
     /// When the status may change again.
     status_at: Instant,
-    /// How the last reload failed, if it did.
-    setback: Option<&'static str>,
-    /// Until when it was asked to be patient.
-    patient_until: Option<Instant>,
+    /// How the last reload or upgrade failed, if it did.
+    reload_failure: Option<&'static str>,
+    /// The time until which the service manager waits, as it was asked to.
+    extended_until: Option<Instant>,
     watchdog: Option<Watchdog>,
-    /// Whether the last message could not be sent.
-    unheard: bool,
+    /// Whether the last notification could not be sent.
+    send_failed: bool,
 }
 
-/// What it takes the fleet to be at.
+/// The last state that was announced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Told {
+enum Announced {
     Starting,
     Ready,
     Reloading,
@@ -56,48 +55,48 @@ struct Watchdog {
 }
 
 impl Service {
-    /// `None` where nobody wants to be told.
+    /// `None` without a service manager.
     pub(super) fn new(logger: &Logger) -> Option<Self> {
-        Self::that_was(Told::Starting, logger)
+        Self::with_state(Announced::Starting, logger)
     }
 
-    /// After an upgrade in place: the program before this one has announced it as a reload.
+    /// After an upgrade in place, which the previous program announced as a reload.
     pub(super) fn after_upgrade(logger: &Logger) -> Option<Self> {
-        Self::that_was(Told::Reloading, logger)
+        Self::with_state(Announced::Reloading, logger)
     }
 
-    fn that_was(told: Told, logger: &Logger) -> Option<Self> {
+    fn with_state(announced: Announced, logger: &Logger) -> Option<Self> {
         let now = Instant::now();
-        // Twice as often as it has to be, as systemd advises.
+        // Twice in each timeout, as systemd advises.
         let watchdog = sys::watchdog().map(|timeout| Watchdog { interval: timeout / 2, next: now });
         sys::is_managed().then(|| Self {
             logger: logger.clone(),
-            told,
+            announced,
             status: String::new(),
             status_at: now,
-            setback: None,
-            patient_until: None,
+            reload_failure: None,
+            extended_until: None,
             watchdog,
-            unheard: false,
+            send_failed: false,
         })
     }
 
-    /// Somebody has asked for a reload or an upgrade.
+    /// A reload or an upgrade was requested.
     pub(super) fn reload_begins(&mut self) {
-        if matches!(self.told, Told::Ready | Told::Reloading) {
-            self.told = Told::Reloading;
-            self.setback = None;
+        if matches!(self.announced, Announced::Ready | Announced::Reloading) {
+            self.announced = Announced::Reloading;
+            self.reload_failure = None;
             self.send(&[Notice::Reloading]);
         }
     }
 
-    /// It has come to nothing, or to half of what it was to be.
+    /// A reload or an upgrade was refused or aborted.
     pub(super) fn reload_failed(&mut self, how: &'static str) {
-        self.setback = Some(how);
+        self.reload_failure = Some(how);
     }
 
-    /// Tells what has changed; `deadline` is when the supervisor will act by itself. Returns when this
-    /// wants to be called again at the latest.
+    /// Sends what has changed; `deadline` is the supervisor's next. Returns the latest time of the next
+    /// call.
     pub(super) fn update(
         &mut self,
         now: Instant,
@@ -108,48 +107,50 @@ impl Service {
         let mut notices = Vec::new();
         notices.extend(self.transition(fleet.state));
         let pending = status != self.status;
-        let tell_status = pending && (!notices.is_empty() || self.status_at <= now);
-        if tell_status {
+        let send_status = pending && (!notices.is_empty() || self.status_at <= now);
+        if send_status {
             notices.push(Notice::Status(&status));
             self.status_at = now + STATUS_INTERVAL;
         }
-        notices.extend(self.plea(now, fleet.state, deadline));
-        notices.extend(self.sign_of_life(now));
+        notices.extend(self.timeout_extension(now, fleet.state, deadline));
+        notices.extend(self.watchdog_ping(now));
         self.send(&notices);
-        let status_due = (pending && !tell_status).then_some(self.status_at);
-        if tell_status {
+        let status_due = (pending && !send_status).then_some(self.status_at);
+        if send_status {
             self.status = status;
         }
         let watchdog = self.watchdog.as_ref().map(|watchdog| watchdog.next);
-        [status_due, fleet.forgets_at, watchdog].into_iter().flatten().min()
+        [status_due, fleet.failure_expires_at, watchdog].into_iter().flatten().min()
     }
 
-    /// The fleet has come to its end with an error.
+    /// Reports the error that ended the fleet.
     pub(super) fn failed(&mut self, error: &dyn std::fmt::Display) {
         self.send(&[Notice::Status(&format!("failed: {error}"))]);
     }
 
     fn transition(&mut self, state: FleetState) -> Option<Notice<'static>> {
-        let (told, notice) = match (self.told, state) {
-            (Told::Starting | Told::Reloading, FleetState::Serving) => (Told::Ready, Notice::Ready),
-            (Told::Ready, FleetState::Reloading) => (Told::Reloading, Notice::Reloading),
+        let (announced, notice) = match (self.announced, state) {
+            (Announced::Starting | Announced::Reloading, FleetState::Serving) => {
+                (Announced::Ready, Notice::Ready)
+            }
+            (Announced::Ready, FleetState::Reloading) => (Announced::Reloading, Notice::Reloading),
             (
-                Told::Starting | Told::Ready | Told::Reloading,
+                Announced::Starting | Announced::Ready | Announced::Reloading,
                 FleetState::StopDelay | FleetState::Stopping,
-            ) => (Told::Stopping, Notice::Stopping),
+            ) => (Announced::Stopping, Notice::Stopping),
             _ => return None,
         };
-        self.told = told;
+        self.announced = announced;
         Some(notice)
     }
 
     fn status_of(&self, fleet: &FleetStatus) -> String {
-        let prefix = match (fleet.state, self.setback) {
+        let prefix = match (fleet.state, self.reload_failure) {
             (FleetState::Stopping, _) => return format!("stopping: {} left", children(fleet.children.len())),
             (FleetState::Starting, _) => "starting: ",
-            (FleetState::StopDelay, _) => "about to stop: ",
+            (FleetState::StopDelay, _) => "stop delay: ",
             (FleetState::Reloading, _) => "reloading: ",
-            (FleetState::Serving, Some(setback)) => &format!("{setback}: "),
+            (FleetState::Serving, Some(reload_failure)) => &format!("{reload_failure}: "),
             (FleetState::Serving, None) => "",
         };
         let of = children(fleet.slots);
@@ -164,27 +165,27 @@ impl Service {
         text
     }
 
-    /// While something is under way, patience until the supervisor's next deadline, whatever the
-    /// service's own timeouts say: at that time it gives up on a child, and there is other news.
-    fn plea(
+    /// While the fleet starts, reloads or stops, asks for time until the supervisor's next deadline,
+    /// whatever the unit's own timeouts are.
+    fn timeout_extension(
         &mut self,
         now: Instant,
         state: FleetState,
         deadline: Option<Instant>,
     ) -> Option<Notice<'static>> {
         if state == FleetState::Serving {
-            self.patient_until = None;
+            self.extended_until = None;
             return None;
         }
         let wait = deadline.map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
-        if self.patient_until.is_some_and(|until| now + wait + MARGIN / 2 <= until) {
+        if self.extended_until.is_some_and(|until| now + wait + MARGIN / 2 <= until) {
             return None;
         }
-        self.patient_until = Some(now + wait + MARGIN);
+        self.extended_until = Some(now + wait + MARGIN);
         Some(Notice::ExtendTimeout(wait + MARGIN))
     }
 
-    fn sign_of_life(&mut self, now: Instant) -> Option<Notice<'static>> {
+    fn watchdog_ping(&mut self, now: Instant) -> Option<Notice<'static>> {
         let watchdog = self.watchdog.as_mut().filter(|watchdog| watchdog.next <= now)?;
         watchdog.next = now + watchdog.interval;
         Some(Notice::Watchdog)
@@ -195,14 +196,14 @@ impl Service {
             return;
         }
         match sys::notify(notices) {
-            Ok(()) => self.unheard = false,
-            // Said once: the next message will fare no better.
-            Err(_) if self.unheard => {}
+            Ok(()) => self.send_failed = false,
+            // Logged once, until a notification is sent again.
+            Err(_) if self.send_failed => {}
             Err(error) => {
-                self.unheard = true;
+                self.send_failed = true;
                 let error = plain(&error);
                 let event = self.logger.event("cannot_notify");
-                event.warn(format_args!("cannot tell the service manager how the fleet is: {error}"));
+                event.warn(format_args!("cannot notify the service manager: {error}"));
             }
         }
     }

@@ -1,10 +1,10 @@
-//! The words in which the supervisor and its driver speak.
+//! What the supervisor and its driver exchange: events, actions, settings.
 
 use std::time::Duration;
 
 use super::RecoverPolicy;
 
-/// One child process, ever: never reused, unlike its slot and its pid.
+/// Identifies one child process. Never reused, unlike a slot or a pid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ChildId(pub(crate) u64);
 
@@ -21,17 +21,17 @@ pub(crate) enum Event {
     RecycleRequested(ChildId),
     /// The child is gone; `clean` if its status was 0.
     Exited { child: ChildId, clean: bool },
-    /// What was started as a child is none, and never will be.
+    /// The process that was started as a child did not take the handshake, and cannot any more.
     HandshakeRefused(ChildId),
     /// A hook returned an error or panicked.
     HookFailed,
     /// An `Exec` action could not be carried out.
     ExecFailed,
-    /// Nobody waits any more to be accepted, or nobody can be waited for: the answer to `CheckQueues`.
+    /// No connection waits to be accepted, or none can be waited for: the answer to `CheckQueues`.
     QueuesEmpty,
-    /// Somebody outside wants something.
+    /// A request from outside the fleet.
     Request(Request),
-    /// The time of [`Supervisor::next_deadline`] has come.
+    /// The time of [`Supervisor::next_deadline`] has passed.
     DeadlinePassed,
 }
 
@@ -54,32 +54,32 @@ pub(crate) enum Request {
     Resize(usize),
 }
 
-/// What is to be done. The driver performs actions in order, each before it asks for the next.
+/// What the driver has to do. It performs actions in order, each before it asks for the next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Action {
     /// Start a child for the slot; answered by `Spawned` or `SpawnFailed`.
     Spawn { child: ChildId, slot: usize, generation: u32 },
     /// Ask the child to stop.
     Terminate(ChildId),
-    /// Ask the child to stop once nothing waits on its slot's own socket any more.
+    /// Ask the child to stop once the queue of its slot's own socket is empty.
     StopAfterQueue(ChildId),
     /// Kill the child.
     Kill(ChildId),
     /// Tell the child that the fleet will stop soon.
     AnnounceStop(ChildId),
-    /// The last slot is gone: close its socket, if it has one of its own, when nobody uses it any more.
+    /// The last slot is gone: close its own socket, if there is one, once no child uses it.
     CloseSlot,
-    /// Let nobody connect any more.
+    /// Refuse new connections.
     RefuseConnections,
-    /// See whether whoever connected before that is accepted by now; answered by `Emptied` if so.
+    /// Check whether every connection made before that is accepted; answered by `QueuesEmpty` if so.
     CheckQueues,
-    /// Close the master's own listeners: no child will follow.
+    /// Close the master's own listeners: no further child is started.
     CloseListeners,
-    /// Execute the new program in this process; answered by `ExecFailed` or by nobody, ever.
+    /// Execute the new program in this process; answered by `ExecFailed`, or not at all.
     Exec,
     /// Call a hook; answered by `HookFailed` or nothing.
     Hook(Hook),
-    /// Tell the operator.
+    /// Write a message to the log.
     Log(Remark),
     /// No child is left: return.
     Finish(Verdict),
@@ -93,22 +93,22 @@ pub(crate) enum Hook {
     ChildRecover { old: u32, new: u32 },
 }
 
-/// Something worth a line in the log that the driver cannot see for itself.
+/// A log message about a decision of the supervisor, which the driver cannot see for itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Remark {
-    /// The slot will be filled again, after a delay.
+    /// The slot's next child is started after a delay.
     RespawnIn { slot: usize, delay: Duration },
-    /// The child was not ready in time.
+    /// The child was not ready within the start timeout.
     BootTimeout(ChildId),
     /// The child did not stop within grace.
     GraceOver(ChildId),
-    /// The fleet still accepts, and stops after a delay.
+    /// A stop was requested; it begins after a delay, and until then the fleet accepts.
     StoppingIn(Duration),
     /// A graceful stop has begun.
     Stopping,
-    /// It goes on, although connections wait that no child has accepted.
+    /// The stop continues, although connections are still queued.
     NotEmptied,
-    /// Children are killed without grace, because somebody asked for it.
+    /// Children are killed without grace, on request.
     StoppingAtOnce,
     /// Every child is being replaced.
     Reloading { generation: u32 },
@@ -125,9 +125,9 @@ pub(crate) enum Remark {
     Recycling { slot: usize },
     /// Its replacement failed to become ready; it stays.
     RecyclingFailed { slot: usize },
-    /// The fleet has another size.
+    /// The number of slots changed.
     Resized { from: usize, to: usize },
-    /// The fleet cannot be smaller or larger.
+    /// The fleet has its least or its greatest size already.
     NotResized(usize),
     /// An event that cannot happen here: a bug in the driver or in this module.
     Unexpected(Event),
@@ -136,32 +136,32 @@ pub(crate) enum Remark {
 /// Why the fleet ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// It was asked to.
+    /// A stop was requested.
     Stopped,
     /// The recover policy was exceeded.
     OverRecovery { failures: u32 },
     /// A hook failed.
     HookFailed,
-    /// A child could not be started, and trying again cannot help.
+    /// A child could not be started, for a lasting reason.
     SpawnFailed,
 }
 
-/// What the supervisor needs to know of the options.
+/// The options that the supervisor needs.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Settings {
-    /// How many slots there are at first.
+    /// Number of slots at the start.
     pub(crate) workers: usize,
-    /// No fleet grows beyond this.
+    /// Greatest number of slots.
     pub(crate) most_workers: usize,
     pub(crate) recover: RecoverPolicy,
-    /// How long a stopping child may take.
+    /// Time a child has to stop before it is killed.
     pub(crate) grace: Duration,
-    /// How long a starting child may take.
+    /// Time a child has to become ready before it is killed.
     pub(crate) start_timeout: Duration,
-    /// How long the fleet goes on accepting after it was asked to stop.
+    /// Time during which the fleet accepts after a stop was requested.
     pub(crate) stop_delay: Duration,
-    /// How many slots are replaced at the same time.
+    /// Number of slots that a reload replaces at the same time.
     pub(crate) reload_parallel: usize,
-    /// How old a child may become.
+    /// Age at which a child is replaced.
     pub(crate) max_lifetime: Option<Duration>,
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::policy::{LOOK, STABLE};
+use super::policy::{QUEUE_CHECK_INTERVAL, STABLE};
 use super::trial::SlotRole;
 use super::{Action, Child, ChildId, Event, Hook, Mode, Phase, Remark, Supervisor, Verdict, deadline};
 
@@ -27,10 +27,10 @@ impl Supervisor {
                 }
             }
             Mode::Stopping { at_once: true, .. } => self.kill(id, false),
-            // Asked for, and not wanted any more: its slot is gone, or another was started instead.
+            // Not needed any more: its slot is gone, or has another child.
             Mode::Running
             | Mode::StopDelay { .. }
-            | Mode::Emptying { .. }
+            | Mode::DrainQueues { .. }
             | Mode::Stopping { .. }
             | Mode::Finished => self.terminate(now, id),
         }
@@ -44,7 +44,7 @@ impl Supervisor {
         match role {
             _ if !self.is_active() => {}
             SlotRole::Successor => self.successor_failed(now, child.slot),
-            SlotRole::Occupant if transient => self.strike(now, child.slot),
+            SlotRole::Occupant if transient => self.boot_failed(now, child.slot),
             SlotRole::Occupant => self.stop(now, Verdict::SpawnFailed),
             SlotRole::Leftover => {}
         }
@@ -54,13 +54,13 @@ impl Supervisor {
         let Some(child) = self.children.get(&id) else { return self.unexpected(event) };
         let is_occupant = self.slots.get(child.slot).is_some_and(|slot| slot.occupant == Some(id));
         match child.phase {
-            // Killed: it is late already, and that is why.
+            // A killed child missed the start timeout because it never took the handshake.
             Phase::Booting { .. } | Phase::Killed { unready: true } if is_occupant => {
                 self.stop(now, Verdict::SpawnFailed);
             }
             // As with any other successor that fails, the old child stays.
             Phase::Booting { .. } => self.kill(id, true),
-            // It crossed our order to stop.
+            // The event crossed the order to stop.
             Phase::Stopping { .. } | Phase::Killed { .. } => {}
             Phase::Starting | Phase::Serving { .. } => self.unexpected(event),
         }
@@ -72,7 +72,7 @@ impl Supervisor {
                 child.phase = Phase::Serving { since: now };
                 child.slot
             }
-            // Its word and our order to stop crossed.
+            // Its message crossed the order to stop.
             Some(child) if matches!(child.phase, Phase::Stopping { .. } | Phase::Killed { .. }) => return,
             _ => return self.unexpected(event),
         };
@@ -83,12 +83,12 @@ impl Supervisor {
             self.promote(now, slot, id);
         }
         self.limit_lifetime(now, slot);
-        self.announce_if_whole();
+        self.announce_if_complete();
     }
 
-    /// Calls `on_master_ready`, the first time that every slot has a ready child; after an upgrade,
-    /// when they have been replaced.
-    pub(super) fn announce_if_whole(&mut self) {
+    /// Calls `on_master_ready` when every slot has a ready child for the first time; after an upgrade,
+    /// when every child has been replaced.
+    pub(super) fn announce_if_complete(&mut self) {
         if !self.announced && !self.rollout.is_reloading() && self.live_slots().all(|live| live) {
             self.started = true;
             self.announced = true;
@@ -111,34 +111,34 @@ impl Supervisor {
             (SlotRole::Occupant, Phase::Serving { since }) => {
                 self.slots[child.slot].predecessor = child.pid;
                 let stable = now.duration_since(since) >= STABLE;
-                let restless = !stable && self.slots[child.slot].flickered;
-                self.slots[child.slot].flickered = !stable;
-                self.slots[child.slot].strikes = 0;
+                let unstable = !stable && self.slots[child.slot].exited_early;
+                self.slots[child.slot].exited_early = !stable;
+                self.slots[child.slot].boot_failures = 0;
                 if !stable {
-                    self.doubt_reload(now, child.slot, child.generation);
+                    self.abort_reload_of(now, child.slot, child.generation);
                 }
                 if clean && stable {
                     self.respawn(now, child.slot, self.settings.recover.interval);
                 } else {
-                    self.fail(now, child.slot, restless);
+                    self.fail(now, child.slot, unstable);
                 }
             }
             (SlotRole::Occupant, _) => {
                 self.slots[child.slot].predecessor = child.pid;
-                self.strike(now, child.slot);
+                self.boot_failed(now, child.slot);
             }
         }
     }
 
     pub(super) fn on_deadline(&mut self, now: Instant) {
         match self.mode {
-            Mode::StopDelay { until } if until <= now => self.stop_in_order(now),
-            Mode::Emptying { until, .. } if until <= now => {
+            Mode::StopDelay { until } if until <= now => self.stop_gracefully(now),
+            Mode::DrainQueues { until, .. } if until <= now => {
                 self.log(Remark::NotEmptied);
-                self.stop_waiting(now);
+                self.finish_draining_queues(now);
             }
-            Mode::Emptying { since, until, look_at } if look_at <= now => {
-                self.mode = Mode::Emptying { since, until, look_at: deadline(now, LOOK) };
+            Mode::DrainQueues { since, until, check_at } if check_at <= now => {
+                self.mode = Mode::DrainQueues { since, until, check_at: deadline(now, QUEUE_CHECK_INTERVAL) };
                 self.actions.push_back(Action::CheckQueues);
             }
             _ => {}
@@ -168,19 +168,19 @@ impl Supervisor {
         }
     }
 
-    /// A child died before it was ready, or was never born.
-    fn strike(&mut self, now: Instant, slot: usize) {
-        self.slots[slot].strikes = self.slots[slot].strikes.saturating_add(1);
+    /// A child failed before it was ready, or could not be started.
+    fn boot_failed(&mut self, now: Instant, slot: usize) {
+        self.slots[slot].boot_failures = self.slots[slot].boot_failures.saturating_add(1);
         self.fail(now, slot, false);
     }
 
-    /// Counts a failure in the slot, and recovers from it or gives up.
-    fn fail(&mut self, now: Instant, slot: usize, restless: bool) {
+    /// Counts a failure in the slot, and starts the next child or stops the fleet.
+    fn fail(&mut self, now: Instant, slot: usize, unstable: bool) {
         let (failures, too_many) = self.failures.record(now);
         if too_many {
             return self.stop(now, Verdict::OverRecovery { failures });
         }
-        let delay = self.settings.recover.delay(self.slots[slot].strikes, restless);
+        let delay = self.settings.recover.delay(self.slots[slot].boot_failures, unstable);
         self.respawn(now, slot, delay);
     }
 
@@ -199,7 +199,7 @@ impl Supervisor {
         self.slots[slot].occupant = Some(id);
     }
 
-    /// The one way a child comes to be, first or fifth.
+    /// Starts a child: the first of a slot, a replacement or a successor.
     pub(super) fn spawn(&mut self, slot: usize, generation: u32) -> ChildId {
         let child = ChildId(self.next_id);
         self.next_id += 1;
@@ -208,7 +208,7 @@ impl Supervisor {
         child
     }
 
-    /// Takes back whatever was decided on for later, and every hook that has not been called.
+    /// Cancels planned starts and replacements, and hooks that have not been called.
     pub(super) fn withdraw_plans(&mut self) {
         for slot in &mut self.slots {
             slot.respawn_at = None;
@@ -217,7 +217,7 @@ impl Supervisor {
         self.actions.retain(|action| !matches!(action, Action::Hook(_)));
     }
 
-    /// Takes back a spawn that has not been carried out.
+    /// Cancels a spawn that has not been carried out.
     fn withdraw_spawn(&mut self, id: ChildId) {
         let planned = self.actions.len();
         self.actions.retain(|action| !matches!(action, Action::Spawn { child, .. } if *child == id));
@@ -226,13 +226,13 @@ impl Supervisor {
         }
     }
 
-    /// Asks a child to stop, whatever it is doing.
+    /// Asks a child to stop, in any phase.
     pub(super) fn terminate(&mut self, now: Instant, id: ChildId) {
         self.dismiss(now, id, Action::Terminate(id));
     }
 
-    /// Asks a child to stop whose slot will have no other.
-    pub(super) fn retire(&mut self, now: Instant, id: ChildId) {
+    /// Asks the last child of a slot to stop: first it accepts what is queued on the slot's socket.
+    pub(super) fn stop_after_queue(&mut self, now: Instant, id: ChildId) {
         self.dismiss(now, id, Action::StopAfterQueue(id));
     }
 
@@ -270,7 +270,7 @@ impl Supervisor {
         self.slots.get(slot).is_some_and(|slot| slot.occupant == Some(id) || slot.successor == Some(id))
     }
 
-    /// Forgets a child that is gone, and says what it was to its slot.
+    /// Removes a child that is gone, and returns the role it had in its slot.
     fn remove(&mut self, id: ChildId) -> Option<(Child, SlotRole)> {
         let child = self.children.remove(&id)?;
         let Some(slot) = self.slots.get_mut(child.slot) else { return Some((child, SlotRole::Leftover)) };

@@ -1,7 +1,7 @@
-//! The master's mind, and nothing but: events go in, actions come out, time is an argument.
+//! The decisions of the master: events in, actions out, time as an argument.
 //!
-//! It knows no process, no clock and no descriptor, so that every history a fleet can have is a
-//! unit test that takes microseconds. `master.rs` is its hands.
+//! This module knows no process, no clock and no descriptor, so that any history of a fleet can be a
+//! unit test that takes microseconds. The driver in `master/` carries the actions out.
 //!
 //! The life of a child:
 //!
@@ -16,24 +16,24 @@
 //!                         └── Exited ──────┴────────────────────────┴──▶ (gone)
 //! ```
 //!
-//! Only an exit from Starting, Booting or Serving can be a failure; whoever is Stopping or Killed
-//! was asked to go. Whatever is not drawn here is a bug, and says so ([`Remark::Unexpected`]).
+//! Only an exit from Starting, Booting or Serving can be a failure; a child in Stopping or Killed was
+//! asked to stop. A transition that is not drawn here is a bug, and is logged ([`Remark::Unexpected`]).
 //!
-//! A stop that somebody asks for begins with the connections that have queued: nobody can connect any
-//! more, and the children that serve go on until all are accepted, or for a small part of the grace. No
-//! child is started or replaced meanwhile, and a fleet that ends for another reason does not wait.
+//! A requested stop begins with the queued connections: new ones are refused, and the serving children
+//! go on until the queues are empty, or for a fifth of the grace. No child is started or replaced
+//! meanwhile. A fleet that ends for another reason does not wait for the queues.
 //!
-//! A slot has an occupant, and while it is being replaced a successor as well: the successor
-//! becomes the occupant when it is ready, and only then is the old occupant asked to go. An old
-//! child that still drains belongs to no slot any more.
+//! A slot has an occupant and, while that is being replaced, a successor: the successor becomes the
+//! occupant when it is ready, and only then is the old occupant asked to stop. A child that drains
+//! belongs to no slot any more.
 //!
 //! - `interface.rs`: events, actions, settings
-//! - `mod.rs`: the state, and what an operator can ask for
-//! - `lifecycle.rs`: children, from spawn to exit
-//! - `rollout.rs`: new before old: reload and recycling
-//! - `trial.rs`: another program in the master's own process
-//! - `status.rs`: the fleet as others see it
-//! - `policy.rs`: how many failures, how long a delay
+//! - `mod.rs`: the state, and the requests of operators
+//! - `lifecycle.rs`: children, from spawn to exit; how an exit becomes a replacement
+//! - `rollout.rs`: replacement, new before old: reload and recycling
+//! - `trial.rs`: upgrade: another program in the master's own process
+//! - `overview.rs`: the state that observers see
+//! - `policy.rs`: number of failures, length of delays
 
 mod interface;
 mod lifecycle;
@@ -49,7 +49,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) use interface::{Action, ChildId, Event, Hook, Remark, Request, Settings, Verdict};
 pub(crate) use policy::RecoverPolicy;
-use policy::{FailureLog, LOOK, patience};
+use policy::{FailureLog, QUEUE_CHECK_INTERVAL, queue_wait};
 use rollout::Rollout;
 pub use status::{ChildState, ChildStatus, FleetState, FleetStatus};
 pub(crate) use trial::{ChildSnapshot, SlotRole, Snapshot};
@@ -75,35 +75,35 @@ enum Phase {
 #[derive(Debug, Default)]
 struct Slot {
     occupant: Option<ChildId>,
-    /// Who is to take over when it is ready.
+    /// The child that becomes the occupant when it is ready.
     successor: Option<ChildId>,
     respawn_at: Option<Instant>,
-    /// When the occupant is too old.
+    /// When the occupant reaches its greatest age.
     recycle_at: Option<Instant>,
-    /// Whether the occupant is too old or too large.
+    /// Whether the occupant has reached a limit of age or size.
     recycle_requested: bool,
-    /// Deaths in a row before ready.
-    strikes: u32,
-    /// Whether the last child was ready for a moment only.
-    flickered: bool,
-    /// Whom the next occupant replaces after a failure.
+    /// Failures before ready, in a row.
+    boot_failures: u32,
+    /// Whether the last child exited within [`STABLE`](policy::STABLE) of being ready.
+    exited_early: bool,
+    /// The pid of the child that the next occupant replaces after a failure.
     predecessor: Option<u32>,
-    /// Which program the occupant runs, and the next one if it fails.
+    /// The generation of the occupant, and of its replacement if it fails.
     generation: u32,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Mode {
     Running,
-    /// Asked to stop, but still accepting for the load balancer's sake.
+    /// Asked to stop, but still accepting, for load balancers that notice late.
     StopDelay {
         until: Instant,
     },
-    /// Accepting what has queued, while nobody can connect any more.
-    Emptying {
+    /// Accepting what is queued, while new connections are refused.
+    DrainQueues {
         since: Instant,
         until: Instant,
-        look_at: Instant,
+        check_at: Instant,
     },
     Stopping {
         verdict: Verdict,
@@ -122,12 +122,12 @@ pub(crate) struct Supervisor {
     rollout: Rollout,
     actions: VecDeque<Action>,
     mode: Mode,
-    /// Whether every slot had a ready child at some time, in this program or in the one before it.
+    /// Whether every slot had a ready child at some time, in this program or its predecessor.
     started: bool,
     /// Whether `on_master_ready` has been called.
     announced: bool,
-    /// Whether somebody asked for the end of a fleet that was ending by itself.
-    asked: bool,
+    /// Whether a stop was requested of a fleet that was ending by itself.
+    stop_requested: bool,
     next_id: u64,
 }
 
@@ -152,18 +152,18 @@ impl Supervisor {
             mode: Mode::Running,
             started: false,
             announced: false,
-            asked: false,
+            stop_requested: false,
             next_id: 0,
         }
     }
 
     /// The next thing to do, if there is one.
     pub(crate) fn poll_action(&mut self) -> Option<Action> {
-        // The exec comes last: whatever else was decided would be lost in it.
-        self.actions.pop_front().or_else(|| self.is_proven().then_some(Action::Exec))
+        // The exec comes last, because it drops all other actions.
+        self.actions.pop_front().or_else(|| self.trial_is_ready().then_some(Action::Exec))
     }
 
-    /// When `DeadlinePassed` is wanted, unless something else happens first.
+    /// When `DeadlinePassed` is due, unless another event comes first.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let slots = self.slots.iter().flat_map(|slot| [slot.respawn_at, slot.recycle_at]).flatten();
         let children = self.children.values().filter_map(|child| match child.phase {
@@ -172,18 +172,18 @@ impl Supervisor {
         });
         let mode = match self.mode {
             Mode::StopDelay { until } => Some(until),
-            Mode::Emptying { until, look_at, .. } => Some(until.min(look_at)),
+            Mode::DrainQueues { until, check_at, .. } => Some(until.min(check_at)),
             Mode::Running | Mode::Stopping { .. } | Mode::Finished => None,
         };
         slots.chain(children).chain(mode).min()
     }
 
     /// Whether every slot had a ready child at some time.
-    pub(crate) fn has_been_whole(&self) -> bool {
+    pub(crate) fn has_been_complete(&self) -> bool {
         self.announced
     }
 
-    /// How many slots there are.
+    /// Number of slots.
     pub(crate) fn fleet_size(&self) -> usize {
         self.slots.len()
     }
@@ -197,12 +197,12 @@ impl Supervisor {
         self.slots.get(slot).and_then(|slot| slot.occupant).is_some_and(|id| self.is_serving(id))
     }
 
-    /// Whether the fleet was told to stop, but still serves.
+    /// Whether a stop was requested and the fleet still serves.
     pub(crate) fn in_stop_delay(&self) -> bool {
         matches!(self.mode, Mode::StopDelay { .. })
     }
 
-    /// Takes note of what happened at `now`.
+    /// Handles an event that happened at `now`.
     pub(crate) fn handle(&mut self, now: Instant, event: Event) {
         match event {
             Event::Spawned { child, pid } => self.on_spawned(now, event, child, pid),
@@ -213,29 +213,33 @@ impl Supervisor {
             Event::HandshakeRefused(child) => self.on_handshake_refused(now, event, child),
             Event::HookFailed => self.stop(now, Verdict::HookFailed),
             Event::ExecFailed => self.abort_upgrade(now),
-            Event::QueuesEmpty => self.stop_waiting(now),
+            Event::QueuesEmpty => self.finish_draining_queues(now),
             Event::Request(request) => self.on_request(now, request),
             Event::DeadlinePassed => self.on_deadline(now),
         }
         self.advance_rollout();
-        if !self.somebody_serves() {
-            self.stop_waiting(now);
+        if !self.has_serving_child() {
+            self.finish_draining_queues(now);
         }
         self.finish_if_empty();
     }
 
     fn on_request(&mut self, now: Instant, request: Request) {
         match (request, self.mode) {
-            (Request::Stop, Mode::Running) if !self.settings.stop_delay.is_zero() => self.leave(now),
-            (Request::Stop, Mode::Running) => self.stop_in_order(now),
+            (Request::Stop, Mode::Running) if !self.settings.stop_delay.is_zero() => {
+                self.begin_stop_delay(now)
+            }
+            (Request::Stop, Mode::Running) => self.stop_gracefully(now),
             // A fleet that was already ending by itself ends as gracefully as it would have.
-            (Request::Stop, Mode::Stopping { verdict, .. }) if verdict != Verdict::Stopped && !self.asked => {
-                self.asked = true;
+            (Request::Stop, Mode::Stopping { verdict, .. })
+                if verdict != Verdict::Stopped && !self.stop_requested =>
+            {
+                self.stop_requested = true;
                 self.log(Remark::Stopping);
             }
             (
                 Request::Stop | Request::Quit,
-                Mode::Running | Mode::StopDelay { .. } | Mode::Emptying { .. } | Mode::Stopping { .. },
+                Mode::Running | Mode::StopDelay { .. } | Mode::DrainQueues { .. } | Mode::Stopping { .. },
             ) => {
                 self.log(Remark::StoppingAtOnce);
                 if !matches!(self.mode, Mode::Stopping { .. }) {
@@ -248,7 +252,7 @@ impl Supervisor {
             (Request::Grow, Mode::Running) => self.resize(now, self.slots.len() + 1),
             (Request::Shrink, Mode::Running) => self.resize(now, self.slots.len() - 1),
             (Request::Resize(to), Mode::Running) => self.resize(now, to),
-            // A fleet that is on its way out stays as it is.
+            // A fleet that stops is not changed any more.
             (
                 Request::Reload | Request::Upgrade | Request::Grow | Request::Shrink | Request::Resize(_),
                 _,
@@ -257,9 +261,9 @@ impl Supervisor {
         }
     }
 
-    /// Goes on serving for a while, although a stop was asked for.
-    fn leave(&mut self, now: Instant) {
-        // The new program would not know that it is to leave.
+    /// Goes on serving for the stop delay.
+    fn begin_stop_delay(&mut self, now: Instant) {
+        // The new program would not know of the stop.
         self.abort_upgrade(now);
         let delay = self.settings.stop_delay;
         self.mode = Mode::StopDelay { until: deadline(now, delay) };
@@ -271,16 +275,18 @@ impl Supervisor {
         self.actions.extend(serving.map(|(id, _)| Action::AnnounceStop(*id)));
     }
 
-    /// Begins to stop as somebody asked for it: whoever has connected by now is accepted first, by the
-    /// children that serve.
-    fn stop_in_order(&mut self, now: Instant) {
+    /// Begins a requested stop: the serving children first accept the connections made so far.
+    fn stop_gracefully(&mut self, now: Instant) {
         self.log(Remark::Stopping);
-        let patience = patience(self.settings.grace);
-        if patience.is_zero() || !self.somebody_serves() {
+        let queue_wait = queue_wait(self.settings.grace);
+        if queue_wait.is_zero() || !self.has_serving_child() {
             return self.stop(now, Verdict::Stopped);
         }
-        self.mode =
-            Mode::Emptying { since: now, until: deadline(now, patience), look_at: deadline(now, LOOK) };
+        self.mode = Mode::DrainQueues {
+            since: now,
+            until: deadline(now, queue_wait),
+            check_at: deadline(now, QUEUE_CHECK_INTERVAL),
+        };
         self.rollout.cancel();
         self.withdraw_plans();
         self.actions.push_back(Action::RefuseConnections);
@@ -292,27 +298,27 @@ impl Supervisor {
         }
     }
 
-    /// Waits for the queues no longer. It was a part of the grace, but however late this is (the machine
-    /// may have been asleep), no more of it than was meant for them.
-    fn stop_waiting(&mut self, now: Instant) {
-        if let Mode::Emptying { since, .. } = self.mode {
-            let earliest = now.checked_sub(patience(self.settings.grace));
+    /// Stops waiting for the queues. The wait counts towards the grace, but for at most the time that was
+    /// planned, however late this is called (the machine may have been suspended).
+    fn finish_draining_queues(&mut self, now: Instant) {
+        if let Mode::DrainQueues { since, .. } = self.mode {
+            let earliest = now.checked_sub(queue_wait(self.settings.grace));
             self.end(earliest.map_or(since, |earliest| earliest.max(since)), Verdict::Stopped);
         }
     }
 
-    fn somebody_serves(&self) -> bool {
+    fn has_serving_child(&self) -> bool {
         self.children.keys().any(|id| self.is_serving(*id))
     }
 
-    /// Begins to stop, for the first reason given.
+    /// Begins to stop. The first verdict counts.
     fn stop(&mut self, now: Instant, verdict: Verdict) {
         if self.is_active() {
             self.end(now, verdict);
         }
     }
 
-    /// Asks every child to stop. Their grace counts from `since`.
+    /// Asks every child to stop. The grace starts at `since`.
     fn end(&mut self, since: Instant, verdict: Verdict) {
         self.mode = Mode::Stopping { verdict, at_once: false };
         self.rollout.cancel();
@@ -335,14 +341,14 @@ impl Supervisor {
         for _ in to..from {
             self.remove_slot(now);
         }
-        self.announce_if_whole();
+        self.announce_if_complete();
     }
 
     fn add_slot(&mut self) {
         let slot = self.slots.len();
         self.slots.push(Slot { generation: self.rollout.settled, ..Slot::default() });
         self.spawn_occupant(slot);
-        self.include(slot);
+        self.add_to_reload(slot);
     }
 
     /// Takes the last slot away; its children finish what they have accepted.
@@ -351,7 +357,7 @@ impl Supervisor {
         let last = self.slots.len();
         for id in self.ids() {
             if self.children.get(&id).is_some_and(|child| child.slot == last) {
-                self.retire(now, id);
+                self.stop_after_queue(now, id);
             }
         }
         self.actions.push_back(Action::CloseSlot);
@@ -389,7 +395,7 @@ impl Supervisor {
     }
 }
 
-/// A point in time so far away that the clock cannot name it is never reached; a year will do.
+/// The time after a delay. One that is too far away for the clock is replaced by a year from now.
 fn deadline(now: Instant, delay: Duration) -> Instant {
     const YEAR: Duration = Duration::from_secs(365 * 86_400);
     now.checked_add(delay).unwrap_or_else(|| now + YEAR)

@@ -1,17 +1,17 @@
-//! How many failures a fleet survives, and how fast it tries again.
+//! Number of failures that a fleet survives, and delays before replacements.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-/// A child that was ready this long and then ends with status 0 has done its work; one that was not,
-/// and whose predecessor was not either, must not be replaced in a hot loop.
+/// A child that was ready for this long and exits with status 0 has not failed. One that was ready for
+/// less, like its predecessor, is replaced after a delay, so that there is no busy loop.
 pub(super) const STABLE: Duration = Duration::from_secs(1);
 
-/// Delay after the first child that died before it was ready.
+/// Delay after the first child that failed before it was ready.
 const FIRST_DELAY: Duration = Duration::from_millis(100);
-/// No slot waits longer than this for its next attempt because of its own failures.
+/// Longest delay that follows from a slot's own failures.
 const LONGEST_DELAY: Duration = Duration::from_secs(30);
-/// Each further failure in a row makes the delay this many halves longer: a factor of 1.5.
+/// Growth of the delay with each further failure in a row, in halves: a factor of 1.5.
 const GROWTH_IN_HALVES: u32 = 3;
 
 /// The recover options, as the user set them.
@@ -19,15 +19,15 @@ const GROWTH_IN_HALVES: u32 = 3;
 pub(crate) struct RecoverPolicy {
     /// Failures that are recovered; one more stops the fleet.
     pub(crate) threshold: u32,
-    /// How far back failures count; `None`: to the start of the master.
+    /// How long failures count; `None` is the master's life.
     pub(crate) window: Option<Duration>,
     /// Least delay before any respawn.
     pub(crate) interval: Duration,
 }
 
 impl RecoverPolicy {
-    /// Applies the defaults: a threshold alone counts for the master's life, as the seed has it; with
-    /// nothing set, five failures within a minute are recovered.
+    /// Applies the defaults: a threshold alone counts for the master's life, as in fasthttp's prefork;
+    /// with nothing set, five failures within a minute are recovered.
     pub(crate) fn new(threshold: Option<u32>, window: Option<Duration>, interval: Duration) -> Self {
         let (threshold, window) = match (threshold, window) {
             (Some(threshold), window) => (threshold, window),
@@ -36,21 +36,21 @@ impl RecoverPolicy {
         Self { threshold, window, interval }
     }
 
-    /// How long a slot waits for its next child after `strikes` deaths in a row before ready; none
-    /// if the last one had been ready. `restless`: it and the one before were ready for a moment only.
-    pub(super) fn delay(&self, strikes: u32, restless: bool) -> Duration {
-        let floor = if restless { FIRST_DELAY } else { Duration::ZERO };
-        backoff(strikes).max(floor).max(self.interval)
+    /// Delay before a slot's next child, after `boot_failures` failures in a row before ready (none if
+    /// the last child had been ready). `unstable`: the last two children exited within [`STABLE`].
+    pub(super) fn delay(&self, boot_failures: u32, unstable: bool) -> Duration {
+        let floor = if unstable { FIRST_DELAY } else { Duration::ZERO };
+        backoff(boot_failures).max(floor).max(self.interval)
     }
 }
 
-/// A crash of a child that served is an accident, and its slot is needed back at once.
-fn backoff(strikes: u32) -> Duration {
-    if strikes == 0 {
+/// A child that served is replaced at once; one that failed before it was ready, after a growing delay.
+fn backoff(boot_failures: u32) -> Duration {
+    if boot_failures == 0 {
         return Duration::ZERO;
     }
     let mut delay = FIRST_DELAY;
-    for _ in 1..strikes {
+    for _ in 1..boot_failures {
         if delay >= LONGEST_DELAY {
             break;
         }
@@ -59,17 +59,17 @@ fn backoff(strikes: u32) -> Duration {
     delay.min(LONGEST_DELAY)
 }
 
-/// For how much of the grace a fleet that stops goes on accepting what has queued: it is of no use to a
-/// child that hangs, and the others need the rest to finish.
-pub(super) fn patience(grace: Duration) -> Duration {
+/// The part of the grace in which a stopping fleet accepts what is queued. The children need the rest
+/// to finish.
+pub(super) fn queue_wait(grace: Duration) -> Duration {
     grace / 5
 }
 
-/// How often the queues are looked at meanwhile: nothing tells when one is empty.
-pub(super) const LOOK: Duration = Duration::from_millis(5);
+/// Interval of checks whether the queues are empty: the system gives no notice.
+pub(super) const QUEUE_CHECK_INTERVAL: Duration = Duration::from_millis(5);
 
-/// A child's own share of the greatest lifetime: up to a tenth less, so that children which started
-/// together are not replaced together.
+/// A child's own lifetime: up to a tenth less than the limit, so that children that started together
+/// are not replaced together.
 pub(super) fn lifetime(limit: Duration, id: u64) -> Duration {
     // The golden ratio spreads consecutive numbers evenly.
     let spread = id.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48;
@@ -101,18 +101,18 @@ impl FailureLog {
         self.recent = ages.iter().filter_map(|age| now.checked_sub(*age)).collect();
     }
 
-    /// How many failures count at `now`, and when there will be one fewer by itself.
+    /// Number of failures that count at `now`, and when the oldest stops counting.
     pub(super) fn current(&self, now: Instant) -> (u32, Option<Instant>) {
         let Some(window) = self.policy.window else { return (self.count, None) };
         let counts = |at: &&Instant| now.duration_since(**at) <= window;
         let oldest = self.recent.iter().find(counts);
         let count = self.recent.iter().filter(counts).count();
         // A failure still counts at the very end of the window.
-        let forgets_at = oldest.and_then(|at| at.checked_add(window + Duration::from_millis(1)));
-        (u32::try_from(count).unwrap_or(u32::MAX), forgets_at)
+        let failure_expires_at = oldest.and_then(|at| at.checked_add(window + Duration::from_millis(1)));
+        (u32::try_from(count).unwrap_or(u32::MAX), failure_expires_at)
     }
 
-    /// Counts one failure; says how many count now, and whether that is one too many.
+    /// Counts one failure; returns the count, and whether it exceeds the threshold.
     pub(super) fn record(&mut self, now: Instant) -> (u32, bool) {
         match self.policy.window {
             None => self.count = self.count.saturating_add(1),
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn a_threshold_alone_counts_for_life() {
+    fn threshold_without_window_counts_for_life() {
         let mut log = FailureLog::new(policy(Some(2), None));
         let start = Instant::now();
         let day = Duration::from_secs(86_400);
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_window_forgets() {
+    fn failure_outside_window_does_not_count() {
         let mut log = FailureLog::new(policy(Some(1), Some(10)));
         let start = Instant::now();
         let second = Duration::from_secs(1);
@@ -157,28 +157,28 @@ mod tests {
     }
 
     #[test]
-    fn what_counts_now_changes_without_a_failure() {
+    fn count_drops_when_a_failure_expires() {
         let mut log = FailureLog::new(policy(None, Some(10)));
         let start = Instant::now();
         let second = Duration::from_secs(1);
         assert_eq!(log.current(start), (0, None));
         log.record(start);
         log.record(start + second);
-        let (count, forgets_at) = log.current(start + second * 2);
+        let (count, failure_expires_at) = log.current(start + second * 2);
         assert_eq!(count, 2);
-        let (count, last) = log.current(forgets_at.unwrap());
+        let (count, last) = log.current(failure_expires_at.unwrap());
         assert_eq!(count, 1);
         assert_eq!(log.current(last.unwrap()), (0, None));
     }
 
     #[test]
-    fn nothing_set_means_five_within_a_minute() {
+    fn default_is_five_failures_in_a_minute() {
         assert_eq!(policy(None, None), policy(Some(5), Some(60)));
         assert_eq!(policy(None, Some(7)), policy(Some(5), Some(7)));
     }
 
     #[test]
-    fn delays_grow_by_half_up_to_thirty_seconds() {
+    fn delay_grows_by_half_up_to_thirty_seconds() {
         let policy = policy(None, None);
         assert_eq!(policy.delay(0, false), Duration::ZERO);
         assert_eq!(policy.delay(0, true), Duration::from_millis(100));
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn the_interval_is_a_floor() {
+    fn recover_interval_is_the_least_delay() {
         let slow = RecoverPolicy { interval: Duration::from_secs(1), ..policy(None, None) };
         assert_eq!(slow.delay(0, true), Duration::from_secs(1));
         assert_eq!(slow.delay(u32::MAX, false), Duration::from_secs(30));

@@ -1,8 +1,8 @@
-//! New before old: reload and recycling.
+//! Replacement of children, new before old: reload and recycling.
 //!
-//! One slot after the other (or a few at a time) gets a successor. When it is ready it takes over
-//! and the old occupant is asked to go. A successor that fails ends the reload: whoever still
-//! serves stays, so the fleet is whole.
+//! One slot after the other (or a few at a time) gets a successor. When it is ready it becomes the
+//! occupant, and the old occupant is asked to stop. A successor that fails ends the reload; the
+//! children that serve stay, so that every slot has one.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -10,25 +10,25 @@ use std::time::{Duration, Instant};
 use super::policy::lifetime;
 use super::{ChildId, Phase, Remark, Slot, Supervisor, deadline};
 
-/// A replacement that failed for a reason of the moment is tried again after this.
+/// Delay before another attempt to recycle, after one that failed.
 const RECYCLE_AGAIN: Duration = Duration::from_secs(60);
 
-/// Slots that wait for a successor, and why.
+/// Slots that wait for a successor, and the reason.
 #[derive(Debug, Default)]
 pub(super) struct Rollout {
     queue: VecDeque<usize>,
-    /// Whether a reload is under way; what else is in the queue is being recycled.
+    /// Whether a reload is under way; without one, the queued slots are being recycled.
     reloading: bool,
-    /// How often a reload has begun.
+    /// Number of reloads that have begun: the newest generation.
     pub(super) newest: u32,
     /// The trial child of an upgrade.
     pub(super) trial: Option<ChildId>,
-    /// The generation of the last reload that came to its end: what a new slot starts with.
+    /// The generation of the last completed reload, and of new slots.
     pub(super) settled: u32,
 }
 
 impl Rollout {
-    /// Forgets who is to be replaced.
+    /// Cancels all replacements.
     pub(super) fn cancel(&mut self) {
         self.queue.clear();
         self.reloading = false;
@@ -39,7 +39,7 @@ impl Rollout {
         self.reloading
     }
 
-    /// Goes on with a reload of these slots.
+    /// Begins or continues a reload of these slots.
     pub(super) fn resume(&mut self, queue: VecDeque<usize>) {
         self.queue = queue;
         self.reloading = true;
@@ -61,7 +61,7 @@ impl Supervisor {
         self.rollout.newest + 1
     }
 
-    /// Whether a child of this generation may yet be started.
+    /// Whether a child of this generation may be started later.
     pub(crate) fn needs_generation(&self, generation: u32) -> bool {
         let under_way = self.rollout.reloading || self.rollout.trial.is_some();
         generation == self.rollout.settled
@@ -69,8 +69,8 @@ impl Supervisor {
             || self.slots.iter().any(|slot| slot.generation == generation)
     }
 
-    /// A slot was added: if a reload is under way, it wants the new program as well.
-    pub(super) fn include(&mut self, slot: usize) {
+    /// Adds a new slot to the reload, if one is under way.
+    pub(super) fn add_to_reload(&mut self, slot: usize) {
         if self.rollout.reloading {
             self.rollout.queue.push_back(slot);
         }
@@ -92,14 +92,14 @@ impl Supervisor {
         }
     }
 
-    /// Whoever is too old or too large still has to go, but not now.
+    /// Postpones the recycling of children that have reached a limit.
     pub(super) fn recycle_later(&mut self, now: Instant) {
         for slot in self.slots.iter_mut().filter(|slot| slot.recycle_requested && slot.successor.is_none()) {
             slot.recycle_at = Some(deadline(now, RECYCLE_AGAIN));
         }
     }
 
-    /// Notes when the slot's new occupant will be too old.
+    /// Sets the time at which the slot's new occupant reaches its greatest age.
     pub(super) fn limit_lifetime(&mut self, now: Instant, slot: usize) {
         let slot = &mut self.slots[slot];
         let limits = self.settings.max_lifetime.zip(slot.occupant);
@@ -108,13 +108,13 @@ impl Supervisor {
 
     /// Starts as many successors as may be under way at a time.
     pub(super) fn advance_rollout(&mut self) {
-        // A trial is alone, so that no other child's failure is taken for its own.
+        // Nothing else is replaced during a trial, so that a failure is the trial's own.
         if !self.is_active() || self.rollout.trial.is_some() {
             return;
         }
         while self.successors() < self.settings.reload_parallel && self.draining() < self.slots.len() {
             let Some(slot) = self.rollout.queue.pop_front() else { break };
-            // Slots can have gone since they were queued, or have been given a new child.
+            // A queued slot may be gone, or have a new child already.
             let reloading = self.rollout.reloading;
             let wanted = |slot: &Slot| slot.successor.is_none() && (reloading || slot.recycle_requested);
             if self.slots.get(slot).is_some_and(wanted) {
@@ -127,11 +127,11 @@ impl Supervisor {
             self.rollout.reloading = false;
             self.rollout.settled = self.rollout.newest;
             self.log(Remark::Reloaded { generation: self.rollout.newest });
-            self.announce_if_whole();
+            self.announce_if_complete();
         }
     }
 
-    /// The successor is ready: it takes over, and the old occupant goes.
+    /// The successor is ready: it becomes the occupant, and the old one is asked to stop.
     pub(super) fn promote(&mut self, now: Instant, slot: usize, id: ChildId) {
         let generation = self.children.get(&id).map(|child| child.generation);
         let slot = &mut self.slots[slot];
@@ -139,8 +139,8 @@ impl Supervisor {
         slot.successor = None;
         slot.respawn_at = None;
         slot.predecessor = None;
-        slot.strikes = 0;
-        slot.flickered = false;
+        slot.boot_failures = 0;
+        slot.exited_early = false;
         slot.recycle_requested = false;
         slot.generation = generation.unwrap_or(slot.generation);
         if let Some(old) = old {
@@ -160,9 +160,9 @@ impl Supervisor {
         self.abort_reload(now, slot);
     }
 
-    /// A child died that had been ready for a moment only. If the reload under way has just put it
-    /// there, the new program is no good, although it became ready.
-    pub(super) fn doubt_reload(&mut self, now: Instant, slot: usize, generation: u32) {
+    /// A child exited within [`STABLE`](super::policy::STABLE) of being ready. If it is a new child of the
+    /// reload under way, the new program does not work although it became ready.
+    pub(super) fn abort_reload_of(&mut self, now: Instant, slot: usize, generation: u32) {
         if self.rollout.reloading && generation == self.rollout.newest {
             self.abort_reload(now, slot);
         }
@@ -174,10 +174,10 @@ impl Supervisor {
         self.recycle_later(now);
         let replaced = self.slots.iter().filter(|slot| self.is_newest(slot)).count();
         self.log(Remark::ReloadAborted { slot, replaced, of: self.slots.len() });
-        self.announce_if_whole();
+        self.announce_if_complete();
     }
 
-    /// Gives up on every successor that is not ready.
+    /// Asks every successor that is not ready to stop.
     pub(super) fn withdraw_successors(&mut self, now: Instant) {
         for slot in 0..self.slots.len() {
             if let Some(id) = self.slots[slot].successor.take() {
@@ -196,7 +196,7 @@ impl Supervisor {
         self.slots.iter().filter(|slot| slot.successor.is_some()).count()
     }
 
-    /// Old children that still finish their work. Reloads in quick succession must not pile them up.
+    /// Number of old children that drain. Reloads in quick succession must not accumulate them.
     fn draining(&self) -> usize {
         self.children
             .values()

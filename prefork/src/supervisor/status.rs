@@ -1,4 +1,4 @@
-//! The fleet as others see it: the service manager, and whoever asks for its health.
+//! The state of the fleet as observers see it: the service manager and the health endpoint.
 
 use std::time::{Duration, Instant};
 
@@ -47,12 +47,12 @@ pub struct FleetStatus {
     pub ready: usize,
     /// The number of failures that count now.
     pub failures: u32,
-    /// How long a failure counts; `None`: for the master's life.
+    /// How long a failure counts; `None` is the master's life.
     pub failure_window: Option<Duration>,
     /// Every child that has not ended, in the order of their start.
     pub children: Vec<ChildStatus>,
     /// When one of the failures counts no more.
-    pub(crate) forgets_at: Option<Instant>,
+    pub(crate) failure_expires_at: Option<Instant>,
 }
 
 impl FleetStatus {
@@ -102,7 +102,7 @@ impl ChildState {
 impl Supervisor {
     pub(crate) fn status(&self, now: Instant) -> FleetStatus {
         let state = self.state();
-        let (failures, forgets_at) = self.failures.current(now);
+        let (failures, failure_expires_at) = self.failures.current(now);
         FleetStatus {
             state,
             generation: if state == FleetState::Reloading {
@@ -114,14 +114,14 @@ impl Supervisor {
             ready: self.live_slots().filter(|live| *live).count(),
             failures,
             failure_window: self.settings.recover.window,
-            forgets_at,
+            failure_expires_at,
             children: self.children.keys().filter_map(|id| self.view(*id)).collect(),
         }
     }
 
     fn state(&self) -> FleetState {
         match self.mode {
-            Mode::Emptying { .. } | Mode::Stopping { .. } | Mode::Finished => FleetState::Stopping,
+            Mode::DrainQueues { .. } | Mode::Stopping { .. } | Mode::Finished => FleetState::Stopping,
             Mode::StopDelay { .. } => FleetState::StopDelay,
             Mode::Running if !self.started => FleetState::Starting,
             Mode::Running if self.rollout.is_reloading() || self.rollout.trial.is_some() => {
@@ -131,7 +131,7 @@ impl Supervisor {
         }
     }
 
-    /// `None` for a child that is not started yet.
+    /// `None` for a child that has no process yet.
     fn view(&self, id: ChildId) -> Option<ChildStatus> {
         let child = self.children.get(&id)?;
         let state = match child.phase {

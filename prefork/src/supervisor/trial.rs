@@ -1,25 +1,25 @@
-//! Another program in the master's own process: first a child of it as a trial, then the exec, then
-//! the rest of the fleet.
+//! Upgrade to another program in the master's own process: first a trial child of it, then the exec,
+//! then the other children.
 //!
-//! The trial child is slot 0's successor. It becomes ready, or everything stays as it was. Once it
-//! is ready the driver executes the new program; that one resumes from a [`Snapshot`] of the fleet,
-//! promotes the trial child and reloads the other slots.
+//! The trial child is slot 0's successor. If it fails, nothing changes. Once it is ready the driver
+//! executes the new program, which resumes from a [`Snapshot`] of the fleet, promotes the trial child
+//! and reloads the other slots.
 
 use std::time::{Duration, Instant};
 
 use super::{Child, ChildId, Phase, Remark, Settings, Slot, Supervisor, deadline};
 
-/// A fleet in words that another version of this program can read: ages in place of times.
+/// The state of a fleet in a form that another program can read: ages in place of times.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Snapshot {
-    /// How many workers the options named, whatever the fleet's size is now.
+    /// The option `workers`; `slots` is the present size.
     pub(crate) workers: usize,
     pub(crate) slots: usize,
     /// The generation of the trial child.
     pub(crate) generation: u32,
-    /// Failures over the master's life, if that is how they are counted.
+    /// Failures over the master's life, if they are counted without a window.
     pub(crate) failures: u32,
-    /// How long ago each failure in the window was.
+    /// The age of each failure in the window.
     pub(crate) failure_ages: Vec<Duration>,
     pub(crate) children: Vec<ChildSnapshot>,
 }
@@ -35,18 +35,18 @@ pub(crate) struct ChildSnapshot {
     pub(crate) ready: bool,
 }
 
-/// What a child is to its slot.
+/// The role of a child in its slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SlotRole {
     Occupant,
     /// The trial child.
     Successor,
-    /// It was asked to go.
+    /// It was asked to stop, or its slot is gone.
     Leftover,
 }
 
 impl Supervisor {
-    /// Starts the trial child. Whatever else was being replaced has to wait.
+    /// Starts the trial child. Other replacements are cancelled.
     pub(super) fn begin_upgrade(&mut self, now: Instant) {
         self.withdraw_successors(now);
         self.rollout.cancel();
@@ -58,7 +58,7 @@ impl Supervisor {
         self.rollout.trial = Some(trial);
     }
 
-    /// Whether this child tries out a program: the old occupant of its slot stays if it fails.
+    /// Whether this child is a successor: the old occupant of its slot stays if it fails.
     pub(crate) fn is_trial(&self, id: ChildId) -> bool {
         self.slots.iter().any(|slot| slot.successor == Some(id))
     }
@@ -68,23 +68,23 @@ impl Supervisor {
         self.rollout.trial == Some(id)
     }
 
-    /// Whether the trial child is ready: now it is the master's own turn.
-    pub(super) fn is_proven(&self) -> bool {
+    /// Whether the trial child is ready, so that the master can execute the new program.
+    pub(super) fn trial_is_ready(&self) -> bool {
         self.rollout.trial.is_some_and(|id| self.is_serving(id))
     }
 
-    /// The trial failed, or the exec did: everything stays as it was.
+    /// The trial or the exec failed: the fleet stays as it was.
     pub(super) fn abort_upgrade(&mut self, now: Instant) {
         if self.rollout.trial.take().is_some() {
             self.withdraw_successors(now);
             self.recycle_later(now);
             self.log(Remark::UpgradeAborted);
-            // It may have put an end to the reload that the announcement was waiting for.
-            self.announce_if_whole();
+            // The upgrade may have cancelled a reload that the hook was waiting for.
+            self.announce_if_complete();
         }
     }
 
-    /// The fleet as the next program has to know it.
+    /// The state that the next program resumes from.
     pub(crate) fn snapshot(&self, now: Instant) -> Snapshot {
         let (failures, failure_ages) = self.failures.snapshot(now);
         let children = self.children.iter().filter_map(|(id, child)| {
@@ -97,8 +97,8 @@ impl Supervisor {
                 SlotRole::Leftover
             };
             let ready = matches!(child.phase, Phase::Serving { .. });
-            let leaving = matches!(child.phase, Phase::Stopping { .. } | Phase::Killed { .. });
-            let role = if leaving { SlotRole::Leftover } else { role };
+            let is_stopping = matches!(child.phase, Phase::Stopping { .. } | Phase::Killed { .. });
+            let role = if is_stopping { SlotRole::Leftover } else { role };
             let (slot, generation) = (child.slot, child.generation);
             Some(ChildSnapshot { id: *id, slot, generation, pid: child.pid?, role, ready })
         });
@@ -112,16 +112,16 @@ impl Supervisor {
         }
     }
 
-    /// Goes on where another program's supervisor left off. `everyone`: the trial child is to be
-    /// replaced as well, for it listens where this program does not.
-    pub(crate) fn resume(settings: Settings, snapshot: &Snapshot, everyone: bool, now: Instant) -> Self {
+    /// Resumes from another program's supervisor. `all_slots`: the trial child is replaced as well,
+    /// because its sockets or privileges are not this program's.
+    pub(crate) fn resume(settings: Settings, snapshot: &Snapshot, all_slots: bool, now: Instant) -> Self {
         let mut supervisor = Self::empty(settings);
         let newest = snapshot.generation;
         supervisor.rollout.newest = newest;
         supervisor.rollout.settled = newest;
         supervisor.started = true;
         supervisor.failures.resume(now, snapshot.failures, &snapshot.failure_ages);
-        // Whoever fails from here on is replaced by a child of this program.
+        // A child that fails from here on is replaced by one of this program.
         supervisor.slots =
             (0..snapshot.slots).map(|_| Slot { generation: newest, ..Slot::default() }).collect();
         for child in &snapshot.children {
@@ -138,7 +138,7 @@ impl Supervisor {
         if snapshot.workers != settings.workers && supervisor.slots.len() != settings.workers {
             supervisor.resize(now, settings.workers);
         }
-        supervisor.finish_upgrade(everyone);
+        supervisor.finish_upgrade(all_slots);
         supervisor.advance_rollout();
         supervisor
     }
@@ -162,9 +162,9 @@ impl Supervisor {
     }
 
     /// Reloads every slot whose child is not of the newest generation.
-    fn finish_upgrade(&mut self, everyone: bool) {
+    fn finish_upgrade(&mut self, all_slots: bool) {
         let newest = self.rollout.newest;
-        let is_old = |slot: &usize| everyone || !self.is_newest(&self.slots[*slot]);
+        let is_old = |slot: &usize| all_slots || !self.is_newest(&self.slots[*slot]);
         let old = (0..self.slots.len()).filter(is_old).collect();
         self.rollout.resume(old);
         self.log(Remark::Reloading { generation: newest });

@@ -12,7 +12,7 @@ impl Fleet {
         assert_eq!(self.supervisor.next_deadline().filter(|at| *at < self.now), None, "{self:?}");
         match self.supervisor.mode {
             Mode::Running | Mode::StopDelay { .. } => assert!(!self.closed, "{self:?}"),
-            Mode::Emptying { .. } => {
+            Mode::DrainQueues { .. } => {
                 let serving = self.processes.values().any(|process| !process.terminated && !process.killed);
                 assert!(!self.closed && serving, "{self:?}");
             }

@@ -347,7 +347,7 @@ impl Fleet {
         self.supervisor.slots.iter().map(|slot| slot.occupant.map(|child| child.0)).collect()
     }
 
-    fn is_whole(&self) -> bool {
+    fn is_complete(&self) -> bool {
         self.supervisor.live_slots().all(|live| live)
     }
 

@@ -187,7 +187,7 @@ proptest! {
         fleet.supervisor.settings.max_lifetime = None;
         fleet.make_peace();
         fleet.run(secs(300));
-        prop_assert!(fleet.is_whole(), "{fleet:?}");
+        prop_assert!(fleet.is_complete(), "{fleet:?}");
         prop_assert_eq!(fleet.processes.len(), fleet.supervisor.fleet_size(), "nobody else is left");
         let state = fleet.supervisor.status(fleet.now).state;
         prop_assert_eq!(state, FleetState::Serving, "no reload lasts for ever: {:?}", fleet);

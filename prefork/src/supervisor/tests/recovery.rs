@@ -201,7 +201,7 @@ fn a_start_that_may_work_later_is_tried_again_ever_more_slowly() {
     fleet.nature = WELL;
     fleet.run(secs(10));
     assert_eq!(fleet.times("start#"), [0, 100, 250, 475, 812, 1318]);
-    assert!(fleet.is_whole());
+    assert!(fleet.is_complete());
 }
 
 #[test]

@@ -10,7 +10,7 @@ fn a_fleet_grows_by_one_slot_up_to_its_limit() {
     fleet.request(Request::Grow);
     assert_eq!(fleet.story(), "NotResized(3)");
     fleet.run(secs(1));
-    assert!(fleet.is_whole());
+    assert!(fleet.is_complete());
     assert_eq!(fleet.story(), "", "a fleet is announced once");
 }
 

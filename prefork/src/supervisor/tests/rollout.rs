@@ -12,7 +12,7 @@ fn reloading(workers: usize) -> Fleet {
 fn run_without_a_gap(fleet: &mut Fleet, time: Duration) {
     for _ in 0..time.as_millis() / 10 {
         fleet.run(ms(10));
-        assert!(fleet.is_whole(), "a slot was empty: {fleet:?}");
+        assert!(fleet.is_complete(), "a slot was empty: {fleet:?}");
     }
 }
 
@@ -197,7 +197,7 @@ fn a_slot_whose_children_crash_is_healed_by_a_reload() {
     fleet.nature = WELL;
     fleet.request(Request::Reload);
     fleet.run(ms(100));
-    assert!(fleet.is_whole());
+    assert!(fleet.is_complete());
     fleet.story();
     fleet.run(ms(500));
     assert_eq!(fleet.story(), "", "nothing is left of the old attempts");

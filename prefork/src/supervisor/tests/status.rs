@@ -68,6 +68,6 @@ fn a_fleet_with_nobody_left_for_now_is_not_ready() {
     fleet.run(secs(2));
     assert!(is_ready(&fleet));
     // Nothing is left to be told of but what counts no more.
-    let forgets_at = fleet.supervisor.status(fleet.now).forgets_at;
-    assert_eq!(fleet.supervisor.status(forgets_at.unwrap()).failures, 0);
+    let failure_expires_at = fleet.supervisor.status(fleet.now).failure_expires_at;
+    assert_eq!(fleet.supervisor.status(failure_expires_at.unwrap()).failures, 0);
 }

@@ -278,7 +278,7 @@ fn a_fleet_that_is_about_to_leave_still_recovers() {
     fleet.exit(0, false);
     assert_eq!(fleet.story(), "start#2@0 started#2 recovered#0#2 warn#2", "the new one knows it, too");
     fleet.run(secs(1));
-    assert!(fleet.is_whole());
+    assert!(fleet.is_complete());
 }
 
 #[test]

@@ -18,7 +18,7 @@ fn a_trial_child_comes_first_then_the_exec_then_the_rest_of_the_fleet() {
     fleet.run(secs(1));
     assert!(fleet.story().starts_with("stop#1"));
     assert_eq!(fleet.occupants(), [Some(2), Some(3)]);
-    assert!(fleet.is_whole());
+    assert!(fleet.is_complete());
 }
 
 #[test]
@@ -162,7 +162,7 @@ fn the_new_program_has_its_own_idea_of_the_fleets_size() {
         fleet.settings.workers = workers;
         fleet.run(secs(2));
         assert_eq!(fleet.supervisor.fleet_size(), workers);
-        assert!(fleet.is_whole());
+        assert!(fleet.is_complete());
     }
 }
 
@@ -199,5 +199,5 @@ fn old_children_that_drain_are_watched_by_the_new_program() {
     fleet.run(secs(20));
     assert_eq!(fleet.times("kill#"), [6100, 6100], "the grace starts anew with the new program");
     assert_eq!(fleet.occupants(), [Some(2)]);
-    assert!(fleet.is_whole());
+    assert!(fleet.is_complete());
 }
