@@ -214,3 +214,16 @@ fn new_connections_to_an_async_server_notice_no_operation_at_all() {
         fleet.stop();
     }
 }
+
+#[test]
+fn upgrade_with_same_options_keeps_the_trial_child() {
+    let (_directory, path) = deployed(KEEP_ALIVE_SERVER);
+    let fleet = Server::new(&path).start();
+    fleet.first_children();
+    fleet.operate(Signal::SIGUSR2, 1, "reloaded:");
+    let ready = fleet.console.wait_for("is ready");
+    let trial = ready.split_once("(pid ").and_then(|(_, rest)| rest.split(')').next()).unwrap();
+    wait::until("the old children's end", || fleet.children().len() == 2);
+    assert!(fleet.children().contains(&trial.parse().unwrap()), "{ready}");
+    fleet.stop();
+}

@@ -139,7 +139,7 @@ impl Master {
             listener.and_then(|listener| self.answer_health_on(listener).map_err(|error| error.to_string()));
         if let Err(error) = started {
             let event = self.plan.logger.event("cannot_tell_health");
-            event.error(format_args!("{error}; nobody is told of the fleet's health"));
+            event.error(format_args!("{error}; there is no health endpoint"));
         }
     }
 }

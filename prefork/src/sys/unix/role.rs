@@ -13,8 +13,8 @@ use super::program::close_pin;
 use super::{Channel, platform};
 use crate::sys::MARKER;
 
-/// Whether a handshake, which begins with `greeting`, waits on standard input. Consumes nothing and does not block: the master writes
-/// the handshake before it starts the child, so it is there from the beginning.
+/// Whether a handshake, which begins with `greeting`, waits on standard input. Consumes nothing and does
+/// not block: the master writes the handshake before it starts the child.
 pub(crate) fn handshake_is_waiting(greeting: &str) -> bool {
     let mut start = vec![0; greeting.len()];
     let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;

@@ -14,8 +14,8 @@ use super::pipe::Pipe;
 use super::{Channel, object};
 use crate::sys::MARKER;
 
-/// Whether a handshake, which begins with `greeting`, waits on standard input. Consumes nothing: the master writes the handshake before it
-/// starts the child, so it is there from the beginning.
+/// Whether a handshake, which begins with `greeting`, waits on standard input. Consumes nothing: the
+/// master writes the handshake before it starts the child.
 ///
 /// It blocks while another thread reads from standard input, if that is a pipe: a program that reads there
 /// should ask for its role first.
