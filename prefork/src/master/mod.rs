@@ -293,7 +293,13 @@ impl Master {
                 self.supervisor.handle(Instant::now(), Event::ExecFailed);
             }
             Action::Hook(hook) => self.run_hook(&hook),
-            Action::Log(remark) => self.log(&remark),
+            Action::Log(remark) => {
+                if matches!(remark, Remark::RespawnIn { .. }) {
+                    // Once this is logged, no new connection goes to that slot.
+                    self.settle();
+                }
+                self.log(&remark);
+            }
             Action::Finish(verdict) => return Some(verdict),
         }
         None
