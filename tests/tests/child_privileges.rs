@@ -1,4 +1,5 @@
-//! What children may do, and where they run, seen from outside and tried from inside.
+//! Privilege options of children: user, group, limits, CPUs and Landlock, checked from outside and by attempts
+//! in the child.
 #![cfg(target_os = "linux")]
 #![allow(
     clippy::unwrap_used,
@@ -10,17 +11,17 @@
 use std::fs;
 use std::iter;
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::{Pid, User, geteuid};
-use prefork_tests::fleet::{RunningFleet, Server, wait_until_serving};
+use prefork_tests::fleet::{AS_NOBODY, RunningFleet, Server, wait_until_serving};
+use prefork_tests::gate::ResponseGate;
+use prefork_tests::program::{ProgramCopy, public_directory};
 use prefork_tests::signal::{Signal, send};
 use prefork_tests::skip::skipped;
 use prefork_tests::{client, proc, wait};
-use tempfile::TempDir;
 
 const RESTRICTED_SERVER: &str = env!("CARGO_BIN_EXE_restricted_server");
 const KEEP_ALIVE_SERVER: &str = env!("CARGO_BIN_EXE_keep_alive_server");
@@ -28,7 +29,7 @@ const SERVER: &str = env!("CARGO_BIN_EXE_server");
 const TOKIO_SERVER: &str = env!("CARGO_BIN_EXE_tokio_server");
 const HOOKS_SERVER: &str = env!("CARGO_BIN_EXE_hooks_server");
 
-/// Whether this test can change users; says so if not.
+/// Whether this test runs as root; prints a line if not.
 fn is_root() -> bool {
     let is_root = geteuid().is_root();
     if !is_root {
@@ -37,7 +38,7 @@ fn is_root() -> bool {
     is_root
 }
 
-/// An address that only root can bind, another one each time.
+/// A free address with a privileged port, a different one at each call.
 fn privileged_addr() -> String {
     static NEXT: AtomicU16 = AtomicU16::new(600);
     let addrs = iter::repeat_with(|| format!("127.0.0.1:{}", NEXT.fetch_add(1, Ordering::SeqCst)));
@@ -45,20 +46,13 @@ fn privileged_addr() -> String {
 }
 
 fn nobody() -> User {
-    User::from_name("nobody").unwrap().expect("every system has nobody")
-}
-
-/// A directory that everybody may look into.
-fn public_directory() -> TempDir {
-    let directory = tempfile::tempdir().unwrap();
-    fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o755)).unwrap();
-    directory
+    User::from_name("nobody").unwrap().expect("the user nobody exists")
 }
 
 fn assert_is_nobody(pid: u32) {
     let (uid, gid) = (nobody().uid, nobody().gid);
     let field = |name: &str| {
-        let value = proc::status_field(pid, name).expect("a field of a process that is alive");
+        let value = proc::status_field(pid, name).expect("a field of a live process");
         value.split_whitespace().collect::<Vec<_>>().join(" ")
     };
     assert_eq!(field("Uid"), format!("{uid} {uid} {uid} {uid}"));
@@ -72,7 +66,7 @@ fn assert_is_nobody(pid: u32) {
 fn assert_all_are_nobody(fleet: &RunningFleet) {
     fleet.children().iter().for_each(|child| assert_is_nobody(*child));
     assert_eq!(proc::status_field(fleet.master(), "Uid").unwrap().split_whitespace().next(), Some("0"));
-    // Those that were there for the start and those that came later.
+    // Each child logs one line, the first children and their successors.
     for line in fleet.console.lines_with("init of a child") {
         let User { uid, gid, .. } = nobody();
         assert_eq!(line, format!("init of a child: uid {uid}, gid {gid}, groups []; 0 ways to root"));
@@ -80,12 +74,11 @@ fn assert_all_are_nobody(fleet: &RunningFleet) {
     assert_eq!(client::get(fleet.addr(), "/become-root"), "0 ways to root");
 }
 
-/// Serves, is replaced, reloads, upgrades, drains: and nobody is root in between.
-fn lives_as_nobody(server: Server) {
-    let gate = public_directory();
-    let open = gate.path().join("open");
+/// Takes a fleet through crash, reload, upgrade and drain; checks that no child has root at any step.
+fn check_runs_as_nobody(server: Server) {
+    let gate = ResponseGate::new();
     let server = server.env("PREFORK_USER", "nobody").env("PREFORK_WORKERS", "2");
-    let server = server.set("addr", privileged_addr()).set("gate", open.display());
+    let server = server.set("addr", privileged_addr()).gate(&gate);
     let fleet = server.env("PREFORK_SHUTDOWN_GRACE", "1m").start();
     assert_all_are_nobody(&fleet);
     fleet.replace(&fleet.first_children()[..1]);
@@ -102,32 +95,32 @@ fn lives_as_nobody(server: Server) {
     assert_all_are_nobody(&fleet);
     assert_eq!(fleet.console.lines_with("init of a child").len(), 7);
     let addr = fleet.addr();
-    let in_flight: Vec<_> = (0..6).map(|_| client::begin(addr, "/gate")).collect();
+    let in_flight = client::begin_many(addr, "/gate", 6);
     fleet.signal(Signal::SIGTERM);
-    // Without a client's help: threads that sit in `accept` have to be found and interrupted.
-    wait::until("a closed port", || proc::listening_inodes(addr.port()).is_empty());
-    fs::write(open, "").unwrap();
-    in_flight.into_iter().for_each(|request| assert!(request.finish().is_ok()));
+    // No client connects meanwhile, so the child must interrupt its threads that wait in `accept`.
+    wait::until("closed port", || proc::listening_inodes(addr.port()).is_empty());
+    gate.open();
+    client::finish_all(in_flight);
     let lines = fleet.expect_stopped();
     assert!(!lines.iter().any(|line| line.contains("cannot")), "{lines:#?}");
 }
 
 #[test]
-fn root_binds_and_nobody_serves() {
+fn user_option_drops_root_in_every_child() {
     if is_root() {
-        lives_as_nobody(Server::new(RESTRICTED_SERVER));
+        check_runs_as_nobody(Server::new(RESTRICTED_SERVER));
     }
 }
 
 #[test]
-fn root_binds_and_nobody_serves_on_reuseport_sockets() {
+fn user_option_with_reuseport_drops_root_in_every_child() {
     if is_root() {
-        lives_as_nobody(Server::new(RESTRICTED_SERVER).env("PREFORK_REUSEPORT", "true"));
+        check_runs_as_nobody(Server::new(RESTRICTED_SERVER).env("PREFORK_REUSEPORT", "true"));
     }
 }
 
 #[test]
-fn an_idle_child_that_gave_up_root_leaves_accept_by_itself() {
+fn term_to_idle_child_without_root_replaces_it() {
     if !is_root() {
         return;
     }
@@ -136,7 +129,7 @@ fn an_idle_child_that_gave_up_root_leaves_accept_by_itself() {
         fleet.wait_until_ready_for_a_second();
         let [first, second] = fleet.first_children()[..] else { panic!("two children") };
         send(first, Signal::SIGTERM);
-        wait::until("the end of the child", || !proc::is_alive(first));
+        wait::until("end of the child", || !proc::is_alive(first));
         fleet.console.wait_for("exited by itself");
         for child in fleet.wait_for_children(2, &[first]) {
             wait_until_serving(child);
@@ -148,13 +141,13 @@ fn an_idle_child_that_gave_up_root_leaves_accept_by_itself() {
 }
 
 #[test]
-fn users_and_groups_are_names_or_numbers() {
+fn user_and_group_accept_names_and_numbers() {
     if !is_root() {
         return;
     }
     let cases = [("nobody", "0", "65534 0"), ("4711", "4712", "4711 4712"), ("65534", "daemon", "65534 1")];
     for (user, group, expected) in cases {
-        // What the master has more than others must not be inherited.
+        // The master has more groups and capabilities; children must not inherit them.
         let server = Server::through(&["setpriv", "--groups=4,24", "--inh-caps=+chown"], RESTRICTED_SERVER);
         let server = server.env("PREFORK_WORKERS", "1");
         let fleet = server.env("PREFORK_USER", user).env("PREFORK_GROUP", group).start();
@@ -171,7 +164,7 @@ fn users_and_groups_are_names_or_numbers() {
 }
 
 #[test]
-fn an_upgrade_to_a_program_that_gives_up_root_leaves_no_child_with_it() {
+fn upgrade_to_program_with_user_replaces_root_children() {
     if !is_root() {
         return;
     }
@@ -179,7 +172,7 @@ fn an_upgrade_to_a_program_that_gives_up_root_leaves_no_child_with_it() {
     let overrides = directory.path().join("overrides");
     let fleet = Server::new(KEEP_ALIVE_SERVER).set("overrides", overrides.display()).start();
     let before = fleet.first_children();
-    // Just as a program that cannot give it up is none to upgrade to.
+    // The upgrade to a program with an unknown user is aborted.
     fs::write(&overrides, "127.0.0.1:0 2 no-such-user").unwrap();
     fleet.signal(Signal::SIGUSR2);
     fleet.console.wait_for("user cannot be `no-such-user`");
@@ -192,7 +185,7 @@ fn an_upgrade_to_a_program_that_gives_up_root_leaves_no_child_with_it() {
 }
 
 #[test]
-fn nice_limit_and_cpus_are_what_was_asked_for() {
+fn nice_rlimit_and_cpu_affinity_apply_to_children_only() {
     let server = Server::new(SERVER).set("workers", 3).env("PREFORK_NICE", "7");
     let server = server.env("PREFORK_RLIMIT_NOFILE", "123").env("PREFORK_NO_NEW_PRIVS", "true");
     let fleet = server.env("PREFORK_CPU_AFFINITY", "auto").start();
@@ -207,13 +200,13 @@ fn nice_limit_and_cpus_are_what_was_asked_for() {
         assert_eq!(proc::status_field(child, "Cpus_allowed_list"), Some(cpu));
         assert_eq!(proc::status_field(child, "NoNewPrivs").as_deref(), Some("1"));
     }
-    assert_eq!(proc::nice(fleet.master()), proc::nice(std::process::id()), "the master is as it was");
+    assert_eq!(proc::nice(fleet.master()), proc::nice(std::process::id()), "the master is unchanged");
     assert_eq!(proc::status_field(fleet.master(), "NoNewPrivs").as_deref(), Some("0"));
     fleet.stop();
 }
 
 #[test]
-fn a_list_of_cpus_goes_round() {
+fn cpu_list_shorter_than_fleet_is_reused() {
     let fleet = Server::new(SERVER).set("workers", 2).env("PREFORK_CPU_AFFINITY", "0").start();
     for child in fleet.first_children() {
         assert_eq!(proc::status_field(child, "Cpus_allowed_list").as_deref(), Some("0"));
@@ -222,7 +215,7 @@ fn a_list_of_cpus_goes_round() {
 }
 
 #[test]
-fn with_reuseport_a_connection_goes_to_the_child_on_its_cpu() {
+fn reuseport_with_cpu_affinity_steers_connection_to_child_on_its_cpu() {
     let allowed = sched_getaffinity(Pid::from_raw(0)).unwrap();
     if !(allowed.is_set(0).unwrap() && allowed.is_set(1).unwrap()) {
         return skipped("two-cpus");
@@ -230,14 +223,14 @@ fn with_reuseport_a_connection_goes_to_the_child_on_its_cpu() {
     let server = Server::new(SERVER).set("reuseport", 1).env("PREFORK_CPU_AFFINITY", "0,1");
     let fleet = server.start();
     let before = fleet.first_children();
-    // What is steered while a slot is empty must be preferred again afterwards.
+    // The steering changes while the slot is empty, and must be restored afterwards.
     fleet.replace(&before[..1]);
     let children: Vec<u32> = [fleet.wait_for_children(2, &before[..1]), before].concat();
     let place = |pid: u32| proc::status_field(pid, "Cpus_allowed_list").unwrap();
     for cpu in 0..2 {
         let mut here = CpuSet::new();
         here.set(cpu).unwrap();
-        // On loopback, packets arrive where they are sent.
+        // On loopback a packet is received on the CPU that sends it.
         sched_setaffinity(Pid::from_raw(0), &here).unwrap();
         for _ in 0..20 {
             let pid = client::serving_pid(fleet.addr());
@@ -250,7 +243,7 @@ fn with_reuseport_a_connection_goes_to_the_child_on_its_cpu() {
 }
 
 #[test]
-fn what_cannot_be_is_refused_before_anything_is_started() {
+fn invalid_privilege_options_are_refused_before_start() {
     let cases = [
         ("USER", "no-such-user", "expected a user of this system"),
         ("USER", "root", "expected a user other than root"),
@@ -278,31 +271,28 @@ fn what_cannot_be_is_refused_before_anything_is_started() {
 }
 
 #[test]
-fn without_root_nothing_is_promised_that_only_root_can_do() {
+fn privilege_options_without_root_are_refused() {
     if !is_root() {
         return;
     }
-    let directory = public_directory();
-    let program = directory.path().join("server");
-    fs::copy(SERVER, &program).unwrap();
+    let program = ProgramCopy::new(SERVER);
     let cases = [
         ("USER", "nobody", "cannot run children as nobody: only root can"),
         ("NICE", "-1", "cannot run children with nice -1: only root can"),
         ("RLIMIT_NOFILE", "1000000000", "cannot set rlimit_nofile to 1000000000: the hard limit is"),
     ];
     for (option, value, expected) in cases {
-        let wrapper = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
-        let server = Server::through(&wrapper, &program).env(&format!("PREFORK_{option}"), value);
+        let server = Server::through(&AS_NOBODY, program.path()).env(&format!("PREFORK_{option}"), value);
         server.run().assert_refused(expected);
     }
 }
 
 #[test]
-fn a_child_that_cannot_take_its_conditions_on_never_runs_the_users_code() {
+fn child_that_cannot_drop_root_exits_before_user_code() {
     if !is_root() {
         return;
     }
-    // The producer has given up root already: nobody can become anybody else.
+    // The producer has already dropped root, so the child cannot change its user.
     let server = Server::new(HOOKS_SERVER).set("produces", "daemon").env("PREFORK_USER", "nobody");
     let outcome = server.set("workers", 1).set("recover", 0).set("log_file", "/dev/null").run();
     let lines = outcome.stderr.join("\n");
@@ -314,7 +304,7 @@ fn a_child_that_cannot_take_its_conditions_on_never_runs_the_users_code() {
 }
 
 #[test]
-fn a_child_with_threads_that_would_keep_what_it_gives_up_ends() {
+fn child_with_threads_before_privilege_drop_exits() {
     let server = Server::new(SERVER).set("boot", "thread").set("workers", 1).set("recover", 0);
     let outcome = server.env("PREFORK_NICE", "5").run();
     let lines = outcome.stderr.join("\n");
@@ -326,7 +316,7 @@ fn a_child_with_threads_that_would_keep_what_it_gives_up_ends() {
 }
 
 #[test]
-fn a_producer_may_set_user_and_group_itself() {
+fn producer_can_set_user_and_group() {
     if !is_root() {
         return;
     }
@@ -345,7 +335,7 @@ fn in_directory(directory: &Path, server: Server) -> Server {
 }
 
 #[test]
-fn landlock_leaves_what_is_named_and_nothing_else() {
+fn landlock_allows_named_paths_only() {
     let directory = public_directory();
     for name in ["read me", "write", "other"] {
         let inner = directory.path().join(name);
@@ -386,10 +376,10 @@ fn landlock_leaves_what_is_named_and_nothing_else() {
 }
 
 #[test]
-fn landlock_and_nobody_go_together() {
+fn landlock_and_user_options_apply_together() {
     if !is_root() {
         return;
     }
     let server = Server::new(RESTRICTED_SERVER).env("PREFORK_LANDLOCK_READ", "/etc");
-    lives_as_nobody(server.env("PREFORK_REUSEPORT", "true"));
+    check_runs_as_nobody(server.env("PREFORK_REUSEPORT", "true"));
 }

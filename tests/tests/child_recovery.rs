@@ -1,4 +1,4 @@
-//! Children that fail: replaced, counted, and at some point given up.
+//! Failing children: successors, the count of failures, and the end of the fleet.
 #![cfg(any(target_os = "linux", windows))]
 
 use prefork_tests::fleet::{RunningFleet, Server, exited, killed};
@@ -7,19 +7,19 @@ use prefork_tests::{client, proc, wait};
 
 const SERVER: &str = env!("CARGO_BIN_EXE_server");
 
-/// Makes a child end itself by a request, which it does not answer; returns its pid.
+/// Sends a request that ends the child without an answer; returns its pid.
 fn end_by_request(fleet: &RunningFleet, path: &str) -> u32 {
     let before = fleet.children();
-    let cut_short = client::try_get(fleet.addr(), path);
-    assert!(cut_short.is_err(), "{cut_short:?}");
-    wait::for_value("a child that is gone", || {
+    let answer = client::try_get(fleet.addr(), path);
+    assert!(answer.is_err(), "{answer:?}");
+    wait::for_value("end of a child", || {
         let now = fleet.children();
         before.iter().copied().find(|child| !now.contains(child))
     })
 }
 
-/// Waits for the end of a fleet that gives up; returns its one error.
-fn expect_given_up(mut fleet: RunningFleet) -> String {
+/// Waits for the end of a fleet after too many failures; returns its error.
+fn expect_over_recovery(mut fleet: RunningFleet) -> String {
     let status = fleet.wait();
     assert_eq!(status.code(), Some(1), "{status}");
     fleet.assert_nothing_left();
@@ -30,7 +30,7 @@ fn expect_given_up(mut fleet: RunningFleet) -> String {
 }
 
 #[test]
-fn a_threshold_of_two_survives_two_failures_and_not_three() {
+fn recover_2_survives_two_failures_and_ends_at_third() {
     let fleet = Server::new(SERVER).set("recover", 2).start();
     for _ in 0..2 {
         let victim = fleet.children()[0];
@@ -39,49 +39,49 @@ fn a_threshold_of_two_survives_two_failures_and_not_three() {
     }
     let last = fleet.children()[1];
     send(last, Signal::SIGKILL);
-    let error = expect_given_up(fleet);
+    let error = expect_over_recovery(fleet);
     assert!(error.contains("too many children failed: 3 failures, 2 allowed"), "{error}");
-    assert!(error.contains(&format!("(pid {last})")), "it names the last one: {error}");
-    assert!(error.contains(&killed()), "it says how that ended: {error}");
+    assert!(error.contains(&format!("(pid {last})")), "the error names the last child: {error}");
+    assert!(error.contains(&killed()), "the error has the exit status: {error}");
 }
 
 #[test]
-fn a_threshold_of_none_survives_no_failure() {
+fn recover_0_ends_at_first_failure() {
     let fleet = Server::new(SERVER).set("recover", 0).start();
     assert!(client::try_get(fleet.addr(), "/abort").is_err());
-    let error = expect_given_up(fleet);
+    let error = expect_over_recovery(fleet);
     assert!(error.contains("0 allowed"), "{error}");
-    // Windows has a number for it, and wine another.
+    // Windows and wine report different numbers.
     assert!(cfg!(windows) || error.contains("SIGABRT"), "{error}");
 }
 
 #[test]
-fn by_default_five_failures_within_a_minute_are_survived_and_not_six() {
+fn default_recover_survives_five_failures_and_ends_at_sixth() {
     let fleet = Server::new(SERVER).set("workers", 5).start();
     let successors = fleet.replace(&fleet.first_children());
     send(successors[0], Signal::SIGKILL);
-    let error = expect_given_up(fleet);
+    let error = expect_over_recovery(fleet);
     assert!(error.contains("6 failures, 5 allowed"), "{error}");
 }
 
 #[test]
-fn failures_that_are_older_than_the_window_do_not_count() {
+fn failures_older_than_recover_window_do_not_count() {
     let fleet = Server::new(SERVER).set("recover", 1).set("recover_window", "2s").start();
     let victim = fleet.first_children()[0];
     fleet.replace(&[victim]);
-    // Not in place of a condition: the age is the condition.
+    // The age of the failure is the condition.
     std::thread::sleep(std::time::Duration::from_millis(2100));
     let children = fleet.replace(&[fleet.first_children()[1]]);
     children.iter().for_each(|child| send(*child, Signal::SIGKILL));
-    let error = expect_given_up(fleet);
+    let error = expect_over_recovery(fleet);
     assert!(error.contains("allowed"), "{error}");
 }
 
 #[test]
-fn a_clean_exit_of_a_child_that_served_for_a_second_is_no_failure() {
+fn clean_exit_after_a_second_of_service_is_no_failure() {
     let fleet = Server::new(SERVER).set("workers", 1).set("recover", 0).start();
     for _ in 0..2 {
-        // The announcement is of the first child only; that a successor serves is seen by asking it.
+        // The readiness message names the first child only, so a request shows that a successor serves.
         client::serving_pid(fleet.addr());
         fleet.wait_until_ready_for_a_second();
         end_by_request(&fleet, "/exit/0");
@@ -91,16 +91,16 @@ fn a_clean_exit_of_a_child_that_served_for_a_second_is_no_failure() {
 }
 
 #[test]
-fn an_exit_with_another_status_is_a_failure_however_long_the_child_served() {
+fn nonzero_exit_after_a_second_of_service_is_a_failure() {
     let fleet = Server::new(SERVER).set("recover", 0).start();
     fleet.wait_until_ready_for_a_second();
     let gone = end_by_request(&fleet, "/exit/3");
-    let error = expect_given_up(fleet);
+    let error = expect_over_recovery(fleet);
     assert!(error.contains(&format!("(pid {gone}) exited: {}", exited(3))), "{error}");
 }
 
 #[test]
-fn a_panic_in_a_thread_of_a_childs_own_is_its_own_business() {
+fn panic_in_connection_thread_keeps_child() {
     let fleet = Server::new(SERVER).set("workers", 1).set("recover", 0).start();
     let child = client::serving_pid(fleet.addr());
     assert!(client::try_get(fleet.addr(), "/panic").is_err());
@@ -109,7 +109,7 @@ fn a_panic_in_a_thread_of_a_childs_own_is_its_own_business() {
 }
 
 #[test]
-fn every_way_to_die_is_recovered_from() {
+fn exit_abort_stack_overflow_and_signals_are_recovered() {
     let fleet = Server::new(SERVER).set("recover", 100).start();
     for path in ["/exit/0", "/exit/1", "/abort", "/overflow"] {
         let gone = end_by_request(&fleet, path);
@@ -136,7 +136,7 @@ fn every_way_to_die_is_recovered_from() {
 }
 
 #[test]
-fn fifty_children_that_die_at_once_are_all_replaced() {
+fn fifty_children_killed_at_once_are_all_replaced() {
     let fleet = Server::new(SERVER).set("workers", 50).set("recover", 100).start();
     let children = fleet.first_children();
     assert_eq!(children.len(), 50);
@@ -146,7 +146,7 @@ fn fifty_children_that_die_at_once_are_all_replaced() {
 }
 
 #[test]
-fn an_exit_at_boot_is_a_failure_also_with_status_0() {
+fn exit_before_ready_is_a_failure_with_any_status() {
     for (boot, how) in [("exit0", exited(0)), ("exit1", exited(1)), ("panic", exited(101))] {
         let outcome = Server::new(SERVER).set("boot", boot).set("recover", 1).run();
         let error = outcome.error();
@@ -157,14 +157,14 @@ fn an_exit_at_boot_is_a_failure_also_with_status_0() {
 }
 
 #[test]
-fn a_fleet_that_cannot_boot_is_given_up_and_does_not_try_for_ever() {
+fn children_that_never_boot_end_the_fleet() {
     let outcome = Server::new(SERVER).set("boot", "exit1").run();
     assert!(outcome.error().contains("6 failures, 5 allowed"), "{outcome:#?}");
     assert!(outcome.children <= 8, "{} children were started", outcome.children);
 }
 
 #[test]
-fn a_child_that_hangs_at_boot_is_killed_and_has_failed() {
+fn child_hanging_at_boot_is_killed_and_counts_as_failure() {
     let server = Server::new(SERVER).set("boot", "hang").set("start_timeout", "200ms");
     let outcome = server.set("recover", 1).run();
     let error = outcome.error();
@@ -173,19 +173,19 @@ fn a_child_that_hangs_at_boot_is_killed_and_has_failed() {
 }
 
 #[test]
-fn an_interval_delays_the_successor_and_not_the_siblings() {
+fn recover_interval_delays_successor_and_siblings_serve() {
     let fleet = Server::new(SERVER).set("recover_interval", "1h").start();
     let [victim, sibling] = fleet.first_children()[..] else { panic!("two children") };
     send(victim, Signal::SIGKILL);
     let line = fleet.console.wait_for("restarts in");
     assert!(line.contains("1h"), "{line}");
-    wait::until("a lonely child", || fleet.children() == [sibling]);
+    wait::until("one remaining child", || fleet.children() == [sibling]);
     assert_eq!(client::serving_pid(fleet.addr()), sibling);
     fleet.stop();
 }
 
 #[test]
-fn an_interval_passes() {
+fn recover_interval_over_starts_successor() {
     let fleet = Server::new(SERVER).set("recover_interval", "200ms").start();
     let victim = fleet.first_children()[0];
     fleet.replace(&[victim]);
@@ -194,7 +194,7 @@ fn an_interval_passes() {
 }
 
 #[test]
-fn an_interval_never_delays_a_stop() {
+fn stop_during_recover_interval_ends_at_once() {
     let fleet = Server::new(SERVER).set("recover_interval", "1h").start();
     fleet.first_children().iter().for_each(|child| send(*child, Signal::SIGKILL));
     fleet.console.wait_for_nth(2, "restarts in");
@@ -202,7 +202,7 @@ fn an_interval_never_delays_a_stop() {
 }
 
 #[test]
-fn a_child_that_is_not_ready_serves_nobody_and_the_fleet_is_not_announced() {
+fn children_hanging_at_boot_are_not_reported_ready() {
     let fleet = Server::new(SERVER).set("boot", "hang").launch();
     wait::until("two booting children", || fleet.children_started() == 2);
     assert!(!fleet.console.says("ready (pids"));

@@ -91,13 +91,13 @@ fn reload_and_resize_by_handle_have_the_effect_that_status_tells() {
     commands.give("reload");
     fleet.console.wait_for("reloaded: every child is of generation 1");
     commands.give("resize 4");
-    fleet.console.wait_for("4 children in place of 2");
+    fleet.console.wait_for("resized from 2 to 4 children");
     fleet.wait_for_children(4, &[]);
     commands.give("resize 1");
-    fleet.console.wait_for("1 child in place of 4");
+    fleet.console.wait_for("resized from 4 to 1 child");
     let last = fleet.wait_for_children(1, &[]);
     commands.give("resize 1");
-    fleet.console.wait_for("the fleet stays as it is: 1 child");
+    fleet.console.wait_for("not resized");
     commands.give("resize 5000");
     fleet.console.wait_for("resize: workers cannot be `5000`: expected a number from 1 to 4096");
     assert_eq!(client::serving_pid(fleet.addr()), last[0]);
@@ -110,7 +110,7 @@ fn child_that_retires_after_its_requests_is_replaced_without_loss() {
     let fleet = Server::new(HANDLED).set("max_requests", 100).start();
     let first = fleet.first_children();
     let tally = client::under_load(fleet.addr(), "/", 4, || {
-        fleet.console.wait_for_nth(4, "has reached its limit and is replaced");
+        fleet.console.wait_for_nth(4, "reached its limit; replacing it");
     });
     assert!(tally.failures.is_empty(), "{tally:?}");
     let successors = tally.answers.keys().filter(|pid| !first.iter().any(|old| **pid == old.to_string()));

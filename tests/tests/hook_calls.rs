@@ -48,7 +48,7 @@ fn pids(pids: &[u32]) -> String {
 }
 
 #[test]
-fn hooks_run_in_order_and_with_the_pids_they_are_about() {
+fn hooks_run_in_order_with_their_pids() {
     let journal = Journal::new();
     let fleet = journal.server().set("workers", 3).start();
     let [a, b, c] = fleet.first_children()[..] else { panic!("three children") };
@@ -73,7 +73,7 @@ fn hooks_run_in_order_and_with_the_pids_they_are_about() {
 }
 
 #[test]
-fn a_child_that_is_lost_before_the_fleet_is_ready_delays_readiness_and_is_recovered() {
+fn child_lost_before_readiness_is_recovered_and_delays_on_master_ready() {
     let journal = Journal::new();
     let server = journal.server().set("boot", "exit1").set("recover", 1);
     let outcome = server.run();
@@ -93,21 +93,21 @@ fn run_with_failing_hook(journal: &Journal, hook: &str) -> Outcome {
 }
 
 #[test]
-fn an_error_of_on_child_spawn_stops_the_fleet_and_names_the_hook() {
+fn error_in_on_child_spawn_stops_fleet() {
     let journal = Journal::new();
     run_with_failing_hook(&journal, "on_child_spawn");
     assert_eq!(journal.lines().len(), 1, "no second child is started: {:#?}", journal.lines());
 }
 
 #[test]
-fn an_error_of_on_master_ready_stops_the_fleet_and_names_the_hook() {
+fn error_in_on_master_ready_stops_fleet() {
     let journal = Journal::new();
     let outcome = run_with_failing_hook(&journal, "on_master_ready");
     assert_eq!(outcome.children, 2);
 }
 
 #[test]
-fn an_error_of_on_child_recover_stops_the_fleet_and_names_the_hook() {
+fn error_in_on_child_recover_stops_fleet() {
     let journal = Journal::new();
     let mut fleet = journal.server().set("fails", "on_child_recover").start();
     send(fleet.first_children()[0], Signal::SIGKILL);
@@ -117,7 +117,7 @@ fn an_error_of_on_child_recover_stops_the_fleet_and_names_the_hook() {
 }
 
 #[test]
-fn a_hook_that_panics_leaves_no_child_behind() {
+fn panic_in_hook_leaves_no_child() {
     for hook in ["on_child_spawn", "on_master_ready"] {
         let journal = Journal::new();
         let outcome = journal.server().set("panics", hook).run();
@@ -133,7 +133,7 @@ fn a_hook_that_panics_leaves_no_child_behind() {
 }
 
 #[test]
-fn an_error_stops_the_fleet_in_good_order_and_requests_in_flight_are_answered() {
+fn error_in_hook_stops_gracefully_and_answers_requests_in_flight() {
     let journal = Journal::new();
     let gate = journal.0.path().join("open");
     let server = journal.server().set("fails", "on_child_recover").set("gate", gate.display());
@@ -153,18 +153,18 @@ fn an_error_stops_the_fleet_in_good_order_and_requests_in_flight_are_answered() 
 }
 
 #[test]
-fn the_master_never_takes_the_exit_status_of_a_process_that_a_hook_started() {
+fn hook_can_wait_for_process_that_it_started() {
     let journal = Journal::new();
     let fleet = journal.server().set("workers", 1).set("helper", 1).start();
-    // Elsewhere nobody could take it away, for whoever started a process has a handle to it.
-    wait::until("the end of the helper", || cfg!(windows) || !proc::zombies(fleet.master()).is_empty());
+    // On Windows the handle of the process keeps its exit status, so nothing is to wait for.
+    wait::until("end of the helper", || cfg!(windows) || !proc::zombies(fleet.master()).is_empty());
     send(fleet.first_children()[0], Signal::SIGKILL);
     journal.wait_for("helper Ok(Some(7))");
     fleet.stop();
 }
 
 #[test]
-fn a_producer_may_alter_the_command() {
+fn producer_can_change_command() {
     let journal = Journal::new();
     let fleet = journal.server().set("produces", "alters").start();
     assert_eq!(client::get(fleet.addr(), "/variable/TEST_PRODUCED"), r#"Some("yes")"#);
@@ -173,13 +173,13 @@ fn a_producer_may_alter_the_command() {
     let produced = |lines: &[String]| lines.iter().filter(|line| *line == "command_producer").count();
     assert_eq!(produced(&journal.lines()), 2);
     fleet.replace(&[fleet.first_children()[0]]);
-    assert_eq!(produced(&journal.lines()), 3, "a successor is started the same way");
+    assert_eq!(produced(&journal.lines()), 3, "the producer starts the successor too");
     assert_eq!(client::get(fleet.addr(), "/variable/TEST_PRODUCED"), r#"Some("yes")"#);
     fleet.stop();
 }
 
 #[test]
-fn a_producer_may_wrap_the_command_in_another() {
+fn producer_can_wrap_command() {
     let journal = Journal::new();
     let fleet = journal.server().set("produces", "wraps").start();
     assert_eq!(client::get(fleet.addr(), "/variable/TEST_PRODUCED"), r#"Some("yes")"#);
@@ -191,28 +191,27 @@ fn a_producer_may_wrap_the_command_in_another() {
 }
 
 #[test]
-fn an_error_of_the_producer_comes_back() {
+fn error_in_producer_ends_fleet() {
     let journal = Journal::new();
     let outcome = journal.server().set("produces", "error").run();
     assert_eq!(outcome.error(), "command_producer failed: no child today");
     assert_eq!(outcome.children, 0);
-    assert_eq!(journal.lines(), ["command_producer"], "tried once");
+    assert_eq!(journal.lines(), ["command_producer"], "one attempt");
 }
 
 #[test]
-fn a_panic_of_the_producer_leaves_no_child_behind() {
+fn panic_in_producer_leaves_no_child() {
     let journal = Journal::new();
     let outcome = journal.server().set("produces", "panic").run();
     assert_eq!(outcome.status.code(), Some(101), "{outcome:#?}");
 }
 
-/// A process that does not take the handshake is found out, whatever it does, and is not tried again
-/// and again.
-fn a_stranger_is_refused(produces: &str) {
+/// Checks that a process that does not take the handshake ends the fleet after at most two starts.
+fn check_refused_producer(produces: &str) {
     let journal = Journal::new();
     let outcome = journal.server().set("produces", produces).set("start_timeout", "1s").run();
     assert_eq!(outcome.status.code(), Some(1), "{outcome:#?}");
-    // The stranger may be this very program, and have its own errors.
+    // The process may be this program, which prints errors of its own.
     let error = outcome.stderr.last().unwrap();
     assert!(error.starts_with("error: command_producer failed: "), "{outcome:#?}");
     assert!(error.contains("did not take the handshake"), "{error}");
@@ -221,24 +220,23 @@ fn a_stranger_is_refused(produces: &str) {
 }
 
 #[test]
-fn a_producer_that_starts_something_that_ends_is_found_out() {
-    a_stranger_is_refused("ends");
+fn producer_of_process_that_exits_is_refused() {
+    check_refused_producer("ends");
 }
 
 #[test]
-fn a_producer_that_takes_the_handshake_away_is_found_out() {
-    a_stranger_is_refused("null_stdin");
+fn producer_that_replaces_stdin_is_refused() {
+    check_refused_producer("null_stdin");
 }
 
 #[test]
-fn a_producer_that_starts_something_that_stays_is_found_out() {
-    a_stranger_is_refused("stays");
+fn producer_of_process_without_handshake_is_refused() {
+    check_refused_producer("stays");
 }
 
 #[test]
-fn a_producer_that_loses_the_marker_starts_children_and_no_masters() {
-    // A child that took itself for a master would start children, which would take themselves for
-    // masters, and so on.
+fn producer_that_removes_marker_still_starts_children() {
+    // If a child took the role of a master, it would start children, and so on without end.
     let journal = Journal::new();
     let fleet = journal.server().set("produces", "no_marker").start();
     assert_eq!(client::get(fleet.addr(), "/role"), "true");
@@ -247,8 +245,8 @@ fn a_producer_that_loses_the_marker_starts_children_and_no_masters() {
     fleet.stop();
 }
 
-/// What is in the journal about the end of the master.
-fn deaths(journal: &Journal) -> Vec<String> {
+/// The lines of `on_master_death`, sorted.
+fn on_master_death_lines(journal: &Journal) -> Vec<String> {
     let mut lines = journal.lines();
     lines.retain(|line| line.starts_with("on_master_death"));
     lines.sort();
@@ -256,7 +254,7 @@ fn deaths(journal: &Journal) -> Vec<String> {
 }
 
 #[test]
-fn on_master_death_runs_in_every_child_when_the_master_is_killed() {
+fn kill_of_master_runs_on_master_death_in_every_child() {
     let journal = Journal::new();
     let mut fleet = journal.server().start();
     let mut expected: Vec<_> =
@@ -264,16 +262,16 @@ fn on_master_death_runs_in_every_child_when_the_master_is_killed() {
     expected.sort();
     fleet.signal(Signal::SIGKILL);
     fleet.wait();
-    wait::until("the end of the orphans", || fleet.processes().is_empty());
+    wait::until("end of the orphans", || fleet.processes().is_empty());
     fleet.assert_nothing_left();
-    assert_eq!(deaths(&journal), expected, "of {}", pids(&fleet.first_children()));
+    assert_eq!(on_master_death_lines(&journal), expected, "of {}", pids(&fleet.first_children()));
 }
 
 #[test]
-fn on_master_death_does_not_run_when_the_fleet_is_stopped() {
+fn stop_does_not_run_on_master_death() {
     let journal = Journal::new();
     let fleet = journal.server().start();
     fleet.replace(&[fleet.first_children()[0]]);
     fleet.stop();
-    assert_eq!(deaths(&journal), Vec::<String>::new());
+    assert_eq!(on_master_death_lines(&journal), Vec::<String>::new());
 }

@@ -1,4 +1,4 @@
-//! The master as PID 1, as in a container: signals reach it, and nobody stays a zombie.
+//! The master as PID 1, as in a container: it handles signals and reaps orphans.
 #![cfg(target_os = "linux")]
 #![allow(
     clippy::unwrap_used,
@@ -17,8 +17,8 @@ use prefork_tests::{client, proc, wait};
 const SERVER: &str = env!("CARGO_BIN_EXE_server");
 const UNSHARE: [&str; 4] = ["unshare", "--pid", "--fork", "--mount-proc"];
 
-/// Starts a server as PID 1 of a namespace of its own; returns it with the master's pid outside.
-/// `None`, and says so, where that is not allowed.
+/// Starts a server as PID 1 of a new namespace; returns it with the pid of the master outside. `None` if
+/// this process may not create a namespace.
 fn as_pid_1(server: impl FnOnce(Server) -> Server) -> Option<(RunningFleet, u32)> {
     let mut probe = Command::new(UNSHARE[0]);
     let allowed = probe.args(&UNSHARE[1..]).arg("true").stderr(Stdio::null()).status();
@@ -33,22 +33,22 @@ fn as_pid_1(server: impl FnOnce(Server) -> Server) -> Option<(RunningFleet, u32)
 }
 
 #[test]
-fn a_master_that_is_pid_1_serves_and_stops() {
+fn pid_1_serves_and_stops_on_term_and_int() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let Some((fleet, master)) = as_pid_1(|server| server) else { return };
         client::serving_pid(fleet.addr());
         send(master, signal);
-        // `unshare` ends as its child did.
+        // `unshare` exits with the status of its child.
         fleet.expect_stopped();
     }
 }
 
 #[test]
-fn a_master_that_is_pid_1_replaces_children() {
+fn pid_1_replaces_killed_children() {
     let Some((fleet, master)) = as_pid_1(|server| server) else { return };
     let children = proc::children(master);
     children.iter().for_each(|child| send(*child, Signal::SIGKILL));
-    wait::until("two others", || {
+    wait::until("two successors", || {
         let now = proc::children(master);
         now.len() == 2 && now.iter().all(|child| !children.contains(child) && proc::is_alive(*child))
     });
@@ -58,34 +58,34 @@ fn a_master_that_is_pid_1_replaces_children() {
 }
 
 #[test]
-fn a_grandchild_that_is_orphaned_does_not_stay_a_zombie() {
+fn pid_1_reaps_orphaned_grandchild() {
     let Some((fleet, master)) = as_pid_1(|server| server.set("workers", 1)) else { return };
     client::get(fleet.addr(), "/leave");
     let [child] = proc::children(master)[..] else { panic!("one child") };
     let [orphan] = proc::children(child)[..] else { panic!("one grandchild") };
     send(child, Signal::SIGKILL);
-    wait::until("an orphan that came to PID 1", || proc::parent(orphan) == Some(master));
+    wait::until("orphan with PID 1 as parent", || proc::parent(orphan) == Some(master));
     send(orphan, Signal::SIGKILL);
-    wait::until("an orphan that is reaped", || proc::state(orphan).is_none());
+    wait::until("reaped orphan", || proc::state(orphan).is_none());
     send(master, Signal::SIGTERM);
     fleet.expect_stopped();
 }
 
 #[test]
-fn orphans_do_not_outlive_the_stop_of_pid_1() {
+fn stop_of_pid_1_ends_orphans() {
     let Some((fleet, master)) = as_pid_1(|server| server.set("workers", 1)) else { return };
     client::get(fleet.addr(), "/leave");
     send(master, Signal::SIGTERM);
-    // The kernel ends what is left in the namespace.
+    // The kernel kills the remaining processes of the namespace.
     fleet.expect_stopped();
 }
 
-/// What a Deployment asks for: no privileges, nothing to write to, its own user.
+/// The restrictions of the Kubernetes Deployment: its own user, no privileges, a read-only root.
 const CONTAINED: &str = r#"mount -o remount,bind,ro / &&
     exec setpriv --reuid 65532 --regid 65532 --clear-groups --no-new-privs --bounding-set -all "$0" "$@""#;
 
 #[test]
-fn a_contained_master_is_taken_out_of_service_before_it_stops() {
+fn stop_in_container_is_not_ready_while_serving() {
     let contained = [&UNSHARE[..], &["sh", "-c", CONTAINED]].concat();
     let mut probe = Command::new(contained[0]);
     let allowed = probe.args(&contained[1..]).arg(SERVER).arg("role").stderr(Stdio::null()).output();
@@ -103,14 +103,14 @@ fn a_contained_master_is_taken_out_of_service_before_it_stops() {
     let status = |path| client::status(health, path).unwrap();
     assert_eq!((status("/livez"), status("/readyz")), (200, 200));
     send(master, Signal::SIGTERM);
-    let served = wait::for_value("the probe to notice", || {
+    let served = wait::for_value("failing readiness probe", || {
         let served = client::try_get(fleet.addr(), "/role");
         (status("/readyz") == 503).then_some(served)
     });
-    assert_eq!(served.unwrap(), "true", "served between the stop and the probe");
-    assert_eq!(client::get(fleet.addr(), "/role"), "true", "the delay is not over");
+    assert_eq!(served.unwrap(), "true", "the fleet serves between the stop and the probe");
+    assert_eq!(client::get(fleet.addr(), "/role"), "true", "the fleet serves during the stop delay");
     assert_eq!(status("/livez"), 200);
-    // The second time, at once.
+    // A second TERM stops at once.
     send(master, Signal::SIGTERM);
     assert!(fleet.expect_end().status.success());
 }

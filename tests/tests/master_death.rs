@@ -1,5 +1,5 @@
-//! Children whose master is killed. On Linux orphans become children of this process, which so learns
-//! how they end; all tests of this kind are in this file, for that is a property of the whole process.
+//! Children whose master is killed. On Linux this process becomes their subreaper and so gets their exit
+//! status. That is a property of the whole process, so all such tests are in this program.
 #![cfg(any(target_os = "linux", windows))]
 #![allow(
     clippy::unwrap_used,
@@ -8,14 +8,13 @@
     reason = "a panic in a test helper fails the test"
 )]
 
-use std::fs;
-
 use prefork_tests::fleet::{RunningFleet, Server};
+use prefork_tests::gate::ResponseGate;
 use prefork_tests::proc::ExitWatch;
 use prefork_tests::signal::Signal;
 use prefork_tests::{client, wait};
 
-/// Kills the master and collects it; returns its children, once they are ready.
+/// Kills the master and reaps it; returns its children, which are ready.
 fn kill_master(fleet: &mut RunningFleet) -> Vec<ExitWatch> {
     let orphans = fleet.first_children().into_iter().map(ExitWatch::new).collect();
     fleet.signal(Signal::SIGKILL);
@@ -23,84 +22,79 @@ fn kill_master(fleet: &mut RunningFleet) -> Vec<ExitWatch> {
     orphans
 }
 
-/// Waits until every orphan has ended, with status 1.
-fn expect_1_of(orphans: &[ExitWatch]) {
+/// Waits until every orphan has exited; checks the status 1.
+fn expect_exit_1(orphans: &[ExitWatch]) {
     for orphan in orphans {
-        assert_eq!(wait::for_value("the end of an orphan", || orphan.status()), 1);
+        assert_eq!(wait::for_value("end of an orphan", || orphan.status()), 1);
     }
 }
 
-fn orphans_drain(server: &str) {
-    let gate = tempfile::tempdir().unwrap();
-    let open = gate.path().join("open");
-    let server = Server::new(server).set("gate", open.display()).set("shutdown_grace", "1m");
-    let mut fleet = server.start();
-    let addr = fleet.addr();
-    let in_flight: Vec<_> = (0..6).map(|_| client::begin(addr, "/gate")).collect();
+fn check_orphans_drain(server: &str) {
+    let gate = ResponseGate::new();
+    let mut fleet = Server::new(server).gate(&gate).start();
+    let in_flight = client::begin_many(fleet.addr(), "/gate", 6);
     let orphans = kill_master(&mut fleet);
     fleet.wait_until_it_refuses();
-    fs::write(&open, "").unwrap();
-    for request in in_flight {
-        request.finish().unwrap();
-    }
-    expect_1_of(&orphans);
+    gate.open();
+    client::finish_all(in_flight);
+    expect_exit_1(&orphans);
     fleet.assert_nothing_left();
 }
 
 #[test]
-fn orphans_answer_what_is_in_flight_and_exit_with_1() {
-    orphans_drain(env!("CARGO_BIN_EXE_server"));
+fn orphans_answer_requests_in_flight_and_exit_1() {
+    check_orphans_drain(env!("CARGO_BIN_EXE_server"));
 }
 
 #[test]
-fn tokio_orphans_answer_what_is_in_flight_and_exit_with_1() {
-    orphans_drain(env!("CARGO_BIN_EXE_tokio_server"));
+fn tokio_orphans_answer_requests_in_flight_and_exit_1() {
+    check_orphans_drain(env!("CARGO_BIN_EXE_tokio_server"));
 }
 
 #[test]
-fn orphans_that_know_of_stops_exit_with_1_as_well() {
-    orphans_drain(env!("CARGO_BIN_EXE_arguments_server"));
+fn orphans_with_shutdown_argument_exit_1() {
+    check_orphans_drain(env!("CARGO_BIN_EXE_arguments_server"));
 }
 
 #[test]
-fn an_orphan_whose_connections_never_end_gives_up_after_its_grace() {
+fn orphan_with_endless_request_exits_after_grace() {
     let mut fleet = Server::new(env!("CARGO_BIN_EXE_server")).set("shutdown_grace", "300ms").start();
     let request = client::begin(fleet.addr(), "/hold");
-    expect_1_of(&kill_master(&mut fleet));
+    expect_exit_1(&kill_master(&mut fleet));
     assert!(request.finish().is_err());
     fleet.assert_nothing_left();
 }
 
 #[test]
-fn a_panic_or_an_error_in_on_master_death_does_not_keep_an_orphan() {
+fn panic_or_error_in_on_master_death_ends_orphan() {
     for option in ["fails", "panics"] {
         let server = Server::new(env!("CARGO_BIN_EXE_hooks_server")).set(option, "on_master_death");
         let mut fleet = server.start();
-        expect_1_of(&kill_master(&mut fleet));
+        expect_exit_1(&kill_master(&mut fleet));
         fleet.assert_nothing_left();
     }
 }
 
 #[test]
-fn an_on_master_death_that_never_returns_does_not_keep_an_orphan() {
+fn on_master_death_that_never_returns_ends_orphan_after_grace() {
     let server = Server::new(env!("CARGO_BIN_EXE_hooks_server")).set("hangs", "on_master_death");
     let mut fleet = server.set("shutdown_grace", "300ms").start();
-    expect_1_of(&kill_master(&mut fleet));
+    expect_exit_1(&kill_master(&mut fleet));
     fleet.assert_nothing_left();
 }
 
 #[test]
-fn children_that_boot_while_their_master_is_killed_do_not_stay() {
+fn kill_of_master_while_children_boot_leaves_no_process() {
     for _ in 0..5 {
-        // On Windows a master that is killed while it creates a process leaves one that never runs: so
-        // only once there is nothing more to create.
+        // On Windows, killing a master while it creates a process leaves a process that never runs. So the
+        // test waits until there is no further process to create.
         let workers = if cfg!(windows) { 1 } else { 4 };
         let mut fleet = Server::new(env!("CARGO_BIN_EXE_server")).set("workers", workers).launch();
         fleet.console.wait_for("listening on");
-        wait::until("a child that boots", || cfg!(unix) || fleet.children_started() > 0);
+        wait::until("booting child", || cfg!(unix) || fleet.children_started() > 0);
         fleet.signal(Signal::SIGKILL);
         fleet.wait();
-        wait::until("the end of the orphans", || fleet.processes().is_empty());
+        wait::until("end of the orphans", || fleet.processes().is_empty());
         fleet.assert_nothing_left();
     }
 }

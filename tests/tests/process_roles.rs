@@ -1,4 +1,4 @@
-//! Who is a child: told by the master alone, and never inherited.
+//! The role of a process: the master alone assigns it, and no process inherits it.
 #![cfg(any(target_os = "linux", windows))]
 #![allow(
     clippy::unwrap_used,
@@ -14,7 +14,7 @@ use prefork_tests::{proc, signal::Signal};
 
 const SERVER: &str = env!("CARGO_BIN_EXE_server");
 
-/// Asks the program itself for its role, as nobody's child.
+/// The role of a process that no master has started.
 fn role_of_a_fresh_process(marker: Option<&str>) -> String {
     let mut command = std::process::Command::new(SERVER);
     command.arg("role").env_remove("PREFORK_CHILD");
@@ -25,7 +25,7 @@ fn role_of_a_fresh_process(marker: Option<&str>) -> String {
 }
 
 #[test]
-fn is_child_is_true_in_a_child_and_false_elsewhere() {
+fn is_child_is_true_in_child_and_false_in_fresh_process() {
     let fleet = Server::new(SERVER).start();
     assert_eq!(client::get(fleet.addr(), "/role"), "true");
     assert_eq!(role_of_a_fresh_process(None), "is_child false, marker None");
@@ -33,7 +33,7 @@ fn is_child_is_true_in_a_child_and_false_elsewhere() {
 }
 
 #[test]
-fn a_marker_that_somebody_set_makes_no_child() {
+fn marker_without_handshake_is_refused() {
     assert!(role_of_a_fresh_process(Some("1")).starts_with("is_child false"));
     for marker in ["1", "", "4711", "rubbish"] {
         let outcome = Server::new(SERVER).env("PREFORK_CHILD", marker).run();
@@ -42,7 +42,7 @@ fn a_marker_that_somebody_set_makes_no_child() {
 }
 
 #[test]
-fn nothing_of_a_childs_role_is_inherited_by_what_it_starts() {
+fn grandchild_does_not_inherit_role() {
     let fleet = Server::new(SERVER).start();
     assert_eq!(client::get(fleet.addr(), "/variable/PREFORK_CHILD"), "None");
     assert_eq!(client::get(fleet.addr(), "/grandchild"), "is_child false, marker None");
@@ -50,32 +50,30 @@ fn nothing_of_a_childs_role_is_inherited_by_what_it_starts() {
 }
 
 #[test]
-fn a_child_can_start_a_fleet_of_its_own() {
+fn child_can_start_nested_fleet() {
     let fleet = Server::new(SERVER).start();
-    let told = client::get(fleet.addr(), "/nested");
-    assert_eq!(
-        told,
-        format!(r#"ready true, is_child Some(Ok("true")), exit {}"#, exited(0).replace(' ', ": "))
-    );
+    let result = client::get(fleet.addr(), "/nested");
+    let status = exited(0).replace(' ', ": ");
+    assert_eq!(result, format!(r#"ready true, is_child Some(Ok("true")), exit {status}"#));
     fleet.stop();
 }
 
 #[test]
-fn children_get_the_arguments_of_the_master() {
+fn children_get_arguments_of_master() {
     let mut server = Server::new(SERVER);
     server.command.args(["one", "two words", ""]);
     let fleet = server.start();
     let arguments = client::get(fleet.addr(), "/arguments");
     assert!(arguments.ends_with(" one two words "), "{arguments}");
-    // Elsewhere a program may be given its own path in another form.
+    // Windows may pass the path of the program in another form.
     assert!(cfg!(windows) || arguments.starts_with(SERVER), "{arguments}");
     fleet.stop();
 }
 
-// A view of `/proc`.
+// It reads `/proc`.
 #[cfg(unix)]
 #[test]
-fn processes_are_told_apart_by_their_titles() {
+fn process_titles_name_role_and_slot() {
     let mut server = Server::new(SERVER);
     server.command.arg("two words");
     let fleet = server.start();
@@ -91,7 +89,7 @@ fn processes_are_told_apart_by_their_titles() {
         assert_eq!(names, [0, 1].map(|slot| Some(format!("{title}: child {slot}"))));
     };
     check("server");
-    // What the program itself sees is what it was started with.
+    // The program sees the arguments that it was started with.
     assert_eq!(client::get(fleet.addr(), "/arguments"), format!("{SERVER} two words"));
     fleet.replace(&fleet.first_children());
     check("server");
@@ -103,10 +101,10 @@ fn processes_are_told_apart_by_their_titles() {
     fleet.stop();
 }
 
-// Windows has nothing of the kind.
+// Windows has no process titles.
 #[cfg(unix)]
 #[test]
-fn a_title_can_be_chosen_and_done_without() {
+fn title_option_sets_and_disables_process_titles() {
     let fleet = Server::new(SERVER).env("PREFORK_TITLE", "a title that is long").start();
     let child = fleet.first_children()[1];
     assert_eq!(proc::arguments(child).as_deref(), Some("a title that is long: child 1"));
@@ -122,10 +120,10 @@ fn a_title_can_be_chosen_and_done_without() {
     outcome.assert_refused("PREFORK_TITLE cannot be `a\\u{7}bell`: expected text without control characters");
 }
 
-// A view of `/proc`.
+// It reads `/proc`.
 #[cfg(unix)]
 #[test]
-fn children_have_nothing_of_their_masters_but_its_output() {
+fn children_inherit_only_stdout_and_stderr_of_master() {
     let fleet = Server::new(SERVER).start();
     let inodes = proc::listening_inodes(fleet.addr().port());
     for child in fleet.first_children() {
@@ -135,9 +133,9 @@ fn children_have_nothing_of_their_masters_but_its_output() {
         assert_eq!(proc::held_inodes(child, &inodes).len(), 1);
         let others: Vec<_> =
             descriptors[3..].iter().filter(|(_, what)| !what.starts_with("socket:")).collect();
-        // One in reserve, for a drain when there are no more to be had.
+        // One reserved descriptor, for a drain when the limit is reached.
         assert!(matches!(others[..], [(_, what)] if what == "/dev/null"), "{descriptors:?}");
-        // The handshake (twice: two threads use it), the listener, a pair for signals.
+        // The handshake twice (two threads use it), the listener, and a pair for signals.
         assert!(descriptors.len() <= 3 + 5 + 1, "{descriptors:?}");
     }
     fleet.stop();

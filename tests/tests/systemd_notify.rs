@@ -1,4 +1,4 @@
-//! What a service manager hears: the notify socket is the test's own.
+//! Messages to the service manager over the notify socket, which the test owns.
 #![cfg(target_os = "linux")]
 #![allow(
     clippy::unwrap_used,
@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 use prefork_tests::fleet::{RunningFleet, Server};
+use prefork_tests::gate::ResponseGate;
 use prefork_tests::signal::{Signal, send};
 use prefork_tests::{client, proc, wait};
 use tempfile::TempDir;
@@ -22,13 +23,13 @@ const KEEP_ALIVE_SERVER: &str = env!("CARGO_BIN_EXE_keep_alive_server");
 const VARIABLES: [&str; 6] =
     ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
 
-/// A service manager's end of the notify socket.
-struct Manager {
+/// The service manager's end of the notify socket.
+struct NotifySocket {
     socket: UnixDatagram,
     directory: TempDir,
 }
 
-impl Manager {
+impl NotifySocket {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let socket = UnixDatagram::bind(directory.path().join("notify")).unwrap();
@@ -36,40 +37,40 @@ impl Manager {
         Self { socket, directory }
     }
 
-    fn manage(&self, server: Server) -> Server {
+    fn connect(&self, server: Server) -> Server {
         server.env("NOTIFY_SOCKET", self.directory.path().join("notify").to_str().unwrap())
     }
 
     /// The next message.
-    fn hear(&self) -> String {
+    fn receive(&self) -> String {
         let mut message = [0; 4096];
         let length = self.socket.recv(&mut message).expect("a message");
         String::from_utf8_lossy(&message[..length]).into_owned()
     }
 
     /// The messages up to the first that contains `text`.
-    fn hear_until(&self, text: &str) -> Vec<String> {
-        let mut heard = Vec::new();
-        while !heard.last().is_some_and(|message: &String| message.contains(text)) {
-            heard.push(self.hear());
+    fn receive_until(&self, text: &str) -> Vec<String> {
+        let mut received = Vec::new();
+        while !received.last().is_some_and(|message: &String| message.contains(text)) {
+            received.push(self.receive());
         }
-        heard
+        received
     }
 
-    /// What has been said and not been heard.
-    fn rest(&self) -> Vec<String> {
+    /// The messages that were sent and not received so far.
+    fn receive_pending(&self) -> Vec<String> {
         self.socket.set_nonblocking(true).unwrap();
         let mut message = [0; 4096];
-        let mut rest = Vec::new();
+        let mut pending = Vec::new();
         while let Ok(length) = self.socket.recv(&mut message) {
-            rest.push(String::from_utf8_lossy(&message[..length]).into_owned());
+            pending.push(String::from_utf8_lossy(&message[..length]).into_owned());
         }
         self.socket.set_nonblocking(false).unwrap();
-        rest
+        pending
     }
 }
 
-/// The lines that change what the manager takes the service to be at.
+/// The lines that change the state of the service.
 fn states(messages: &[String]) -> Vec<&str> {
     let lines = messages.iter().flat_map(|message| message.lines());
     lines.filter(|line| ["READY=1", "RELOADING=1", "STOPPING=1"].contains(line)).collect()
@@ -86,232 +87,229 @@ fn monotonic_usec() -> u64 {
     u64::try_from(now.as_micros()).unwrap()
 }
 
-/// Stops the fleet; checks that the manager hears that and nothing else.
-fn stop(manager: &Manager, fleet: RunningFleet) {
-    manager.rest();
+/// Stops the fleet; checks that the stop is the only change of state.
+fn stop_and_check(manager: &NotifySocket, fleet: RunningFleet) {
+    manager.receive_pending();
     fleet.stop();
-    assert_eq!(states(&manager.rest()), ["STOPPING=1"]);
+    assert_eq!(states(&manager.receive_pending()), ["STOPPING=1"]);
 }
 
 #[test]
-fn a_start_is_announced_once_every_child_is_ready() {
-    let manager = Manager::new();
-    let fleet = manager.manage(Server::new(SERVER)).start();
-    let heard = manager.hear_until("READY=1");
-    assert!(heard[0].contains("STATUS=starting: 0 of 2 children ready, generation 0\n"), "{heard:?}");
-    let patience = number(&heard[0], "EXTEND_TIMEOUT_USEC");
-    assert!((60_000_000..=70_000_000).contains(&patience), "the start timeout and a margin: {patience}");
-    let ready = heard.last().unwrap();
+fn start_sends_ready_once_every_child_is_ready() {
+    let manager = NotifySocket::new();
+    let fleet = manager.connect(Server::new(SERVER)).start();
+    let received = manager.receive_until("READY=1");
+    assert!(received[0].contains("STATUS=starting: 0 of 2 children ready, generation 0\n"), "{received:?}");
+    let extension = number(&received[0], "EXTEND_TIMEOUT_USEC");
+    assert!((60_000_000..=70_000_000).contains(&extension), "the start timeout and a margin: {extension}");
+    let ready = received.last().unwrap();
     assert!(ready.contains("STATUS=2 of 2 children ready, generation 0\n"), "{ready:?}");
-    assert!(!ready.contains("EXTEND"), "there is nothing to wait for: {ready:?}");
-    stop(&manager, fleet);
+    assert!(!ready.contains("EXTEND"), "no extension once the fleet is ready: {ready:?}");
+    stop_and_check(&manager, fleet);
 }
 
 #[test]
-fn every_reload_is_answered() {
-    let manager = Manager::new();
-    let fleet = manager.manage(Server::new(SERVER)).start();
-    manager.hear_until("READY=1");
+fn reload_sends_reloading_and_ready() {
+    let manager = NotifySocket::new();
+    let fleet = manager.connect(Server::new(SERVER)).start();
+    manager.receive_until("READY=1");
     for generation in 1..=3 {
         let asked = monotonic_usec();
         fleet.signal(Signal::SIGHUP);
-        let heard = manager.hear_until("READY=1");
-        assert_eq!(states(&heard), ["RELOADING=1", "READY=1"], "{heard:?}");
-        let said = number(&heard[0], "MONOTONIC_USEC");
+        let received = manager.receive_until("READY=1");
+        assert_eq!(states(&received), ["RELOADING=1", "READY=1"], "{received:?}");
+        let said = number(&received[0], "MONOTONIC_USEC");
         assert!((asked..=monotonic_usec()).contains(&said), "{asked} {said}");
-        let end = heard.last().unwrap();
+        let end = received.last().unwrap();
         assert!(end.contains(&format!("STATUS=2 of 2 children ready, generation {generation}\n")), "{end:?}");
-        number(&heard.concat(), "EXTEND_TIMEOUT_USEC");
+        number(&received.concat(), "EXTEND_TIMEOUT_USEC");
     }
-    stop(&manager, fleet);
+    stop_and_check(&manager, fleet);
 }
 
 #[test]
-fn a_reload_that_is_asked_for_again_begins_again_and_ends_once() {
-    let manager = Manager::new();
-    let gate = manager.directory.path().join("gate");
-    fs::write(&gate, "").unwrap();
-    let server = Server::new(KEEP_ALIVE_SERVER).set("ready", "manual").set("gate", gate.display());
-    let fleet = manager.manage(server).start();
-    manager.hear_until("READY=1");
-    fs::remove_file(&gate).unwrap();
+fn second_reload_during_reload_sends_reloading_twice_and_ready_once() {
+    let manager = NotifySocket::new();
+    let gate = ResponseGate::new();
+    gate.open();
+    let server = Server::new(KEEP_ALIVE_SERVER).set("ready", "manual").gate(&gate);
+    let fleet = manager.connect(server).start();
+    manager.receive_until("READY=1");
+    gate.close();
     for _ in 0..2 {
         fleet.signal(Signal::SIGHUP);
-        let heard = manager.hear_until("RELOADING=1");
-        assert_eq!(states(&heard), ["RELOADING=1"], "{heard:?}");
+        let received = manager.receive_until("RELOADING=1");
+        assert_eq!(states(&received), ["RELOADING=1"], "{received:?}");
     }
-    fs::write(&gate, "").unwrap();
-    let heard = manager.hear_until("READY=1");
-    assert_eq!(states(&heard), ["READY=1"], "{heard:?}");
-    stop(&manager, fleet);
+    gate.open();
+    let received = manager.receive_until("READY=1");
+    assert_eq!(states(&received), ["READY=1"], "{received:?}");
+    stop_and_check(&manager, fleet);
 }
 
 #[test]
-fn a_reload_that_fails_ends_as_well_and_says_so() {
-    let manager = Manager::new();
+fn failed_reload_sends_ready_with_aborted_status() {
+    let manager = NotifySocket::new();
     let broken = manager.directory.path().join("broken");
-    let fleet = manager.manage(Server::new(KEEP_ALIVE_SERVER).set("broken", broken.display())).start();
-    manager.hear_until("READY=1");
+    let fleet = manager.connect(Server::new(KEEP_ALIVE_SERVER).set("broken", broken.display())).start();
+    manager.receive_until("READY=1");
     fs::write(&broken, "").unwrap();
     for (signal, how) in [(Signal::SIGHUP, "reload aborted"), (Signal::SIGUSR2, "upgrade aborted")] {
         fleet.signal(signal);
-        let heard = manager.hear_until("READY=1");
-        assert_eq!(states(&heard), ["RELOADING=1", "READY=1"], "{heard:?}");
+        let received = manager.receive_until("READY=1");
+        assert_eq!(states(&received), ["RELOADING=1", "READY=1"], "{received:?}");
         let status = format!("STATUS={how}: 2 of 2 children ready, generation 0\n");
-        assert!(heard.last().unwrap().contains(&status), "{heard:?}");
+        assert!(received.last().unwrap().contains(&status), "{received:?}");
     }
     fs::remove_file(&broken).unwrap();
     fleet.signal(Signal::SIGHUP);
-    let heard = manager.hear_until("READY=1");
-    assert!(heard.last().unwrap().contains("STATUS=2 of 2 children ready"), "{heard:?}");
-    stop(&manager, fleet);
+    let received = manager.receive_until("READY=1");
+    assert!(received.last().unwrap().contains("STATUS=2 of 2 children ready"), "{received:?}");
+    stop_and_check(&manager, fleet);
 }
 
 #[test]
-fn a_reload_that_is_refused_ends_at_once() {
-    let manager = Manager::new();
+fn refused_reload_sends_ready_with_refused_status() {
+    let manager = NotifySocket::new();
     let program = manager.directory.path().join("program");
     fs::copy(SERVER, &program).unwrap();
-    let fleet = manager.manage(Server::new(&program)).start();
-    manager.hear_until("READY=1");
+    let fleet = manager.connect(Server::new(&program)).start();
+    manager.receive_until("READY=1");
     fs::remove_file(&program).unwrap();
     for (signal, how) in [(Signal::SIGHUP, "reload refused"), (Signal::SIGUSR2, "upgrade refused")] {
         fleet.signal(signal);
-        let heard = manager.hear_until("READY=1");
-        assert_eq!(states(&heard), ["RELOADING=1", "READY=1"], "{heard:?}");
-        assert!(heard.last().unwrap().contains(&format!("STATUS={how}: 2 of 2")), "{heard:?}");
+        let received = manager.receive_until("READY=1");
+        assert_eq!(states(&received), ["RELOADING=1", "READY=1"], "{received:?}");
+        assert!(received.last().unwrap().contains(&format!("STATUS={how}: 2 of 2")), "{received:?}");
     }
-    stop(&manager, fleet);
+    stop_and_check(&manager, fleet);
 }
 
 #[test]
-fn an_upgrade_is_a_reload_and_the_new_program_goes_on_with_it() {
-    let manager = Manager::new();
+fn upgrade_sends_reloading_and_new_program_sends_ready() {
+    let manager = NotifySocket::new();
     let server = Server::new(SERVER).env("WATCHDOG_USEC", "400000");
-    let fleet = manager.manage(server).start();
-    manager.hear_until("READY=1");
+    let fleet = manager.connect(server).start();
+    manager.receive_until("READY=1");
     for generation in 1..=2 {
         fleet.signal(Signal::SIGUSR2);
-        let heard = manager.hear_until("READY=1");
-        assert_eq!(states(&heard), ["RELOADING=1", "READY=1"], "{heard:?}");
-        number(&heard.concat(), "MONOTONIC_USEC");
+        let received = manager.receive_until("READY=1");
+        assert_eq!(states(&received), ["RELOADING=1", "READY=1"], "{received:?}");
+        number(&received.concat(), "MONOTONIC_USEC");
         let status = format!("STATUS=2 of 2 children ready, generation {generation}\n");
-        assert!(heard.last().unwrap().contains(&status), "{heard:?}");
-        manager.hear_until("WATCHDOG=1");
+        assert!(received.last().unwrap().contains(&status), "{received:?}");
+        manager.receive_until("WATCHDOG=1");
     }
     fleet.console.wait_for_nth(2, "upgraded:");
     for variable in VARIABLES {
         assert_eq!(client::get(fleet.addr(), &format!("/variable/{variable}")), "None", "{variable}");
     }
-    stop(&manager, fleet);
+    stop_and_check(&manager, fleet);
 }
 
 #[test]
-fn a_stop_is_announced_at_once_and_asks_for_patience() {
-    let manager = Manager::new();
-    let gate = manager.directory.path().join("gate");
-    let server = Server::new(SERVER).set("gate", gate.display()).set("shutdown_grace", "90s");
-    let fleet = manager.manage(server.env("PREFORK_STOP_DELAY", "200ms")).start();
-    manager.hear_until("READY=1");
+fn stop_sends_stopping_and_extends_timeout() {
+    let manager = NotifySocket::new();
+    let gate = ResponseGate::new();
+    let server = Server::new(SERVER).gate(&gate).set("shutdown_grace", "90s");
+    let fleet = manager.connect(server.env("PREFORK_STOP_DELAY", "200ms")).start();
+    manager.receive_until("READY=1");
     let request = client::begin(fleet.addr(), "/gate");
     fleet.signal(Signal::SIGTERM);
-    let heard = manager.hear_until("STOPPING=1");
-    let delay = heard.last().unwrap();
-    assert!(delay.contains("STATUS=stop delay: 2 of 2 children ready"), "{heard:?}");
-    let patience = number(delay, "EXTEND_TIMEOUT_USEC");
-    assert!((10_000_000..=10_200_000).contains(&patience), "{patience}");
-    let heard = manager.hear_until("EXTEND_TIMEOUT_USEC");
-    let patience = number(heard.last().unwrap(), "EXTEND_TIMEOUT_USEC");
-    assert!((90_000_000..=100_000_000).contains(&patience), "{patience}");
-    manager.hear_until("STATUS=stopping: ");
-    fs::write(&gate, "").unwrap();
+    let received = manager.receive_until("STOPPING=1");
+    let delay = received.last().unwrap();
+    assert!(delay.contains("STATUS=stop delay: 2 of 2 children ready"), "{received:?}");
+    let extension = number(delay, "EXTEND_TIMEOUT_USEC");
+    assert!((10_000_000..=10_200_000).contains(&extension), "{extension}");
+    let received = manager.receive_until("EXTEND_TIMEOUT_USEC");
+    let extension = number(received.last().unwrap(), "EXTEND_TIMEOUT_USEC");
+    assert!((90_000_000..=100_000_000).contains(&extension), "{extension}");
+    manager.receive_until("STATUS=stopping: ");
+    gate.open();
     request.finish().unwrap();
     fleet.expect_stopped();
-    assert_eq!(states(&manager.rest()), [""; 0]);
+    assert_eq!(states(&manager.receive_pending()), [""; 0]);
 }
 
 #[test]
-fn failures_are_part_of_the_status_for_as_long_as_they_count() {
-    let manager = Manager::new();
+fn failures_appear_in_status_within_recover_window() {
+    let manager = NotifySocket::new();
     let server = Server::new(SERVER).set("recover", 5).set("recover_window", "2s");
-    let fleet = manager.manage(server).start();
-    manager.hear_until("READY=1");
+    let fleet = manager.connect(server).start();
+    manager.receive_until("READY=1");
     send(fleet.first_children()[0], Signal::SIGKILL);
-    manager.hear_until("1 failure within 2s\n");
-    manager.hear_until("STATUS=2 of 2 children ready, generation 0\n");
-    stop(&manager, fleet);
+    manager.receive_until("1 failure within 2s\n");
+    manager.receive_until("STATUS=2 of 2 children ready, generation 0\n");
+    stop_and_check(&manager, fleet);
 }
 
 #[test]
-fn a_fleet_that_gives_up_says_why() {
-    let manager = Manager::new();
-    let outcome = manager.manage(Server::new(SERVER).set("boot", "exit1").set("recover", 1)).run();
+fn fleet_over_recovery_sends_stopping_with_error() {
+    let manager = NotifySocket::new();
+    let outcome = manager.connect(Server::new(SERVER).set("boot", "exit1").set("recover", 1)).run();
     assert!(outcome.error().contains("too many children failed"));
-    let heard = manager.rest();
-    assert_eq!(states(&heard), ["STOPPING=1"], "{heard:?}");
-    assert!(heard.last().unwrap().starts_with("STATUS=failed: too many children failed: 2 failures"));
+    let received = manager.receive_pending();
+    assert_eq!(states(&received), ["STOPPING=1"], "{received:?}");
+    assert!(received.last().unwrap().starts_with("STATUS=failed: too many children failed: 2 failures"));
 }
 
 #[test]
-fn the_watchdog_hears_of_the_supervisor_and_of_nobody_else() {
-    let manager = Manager::new();
+fn stopped_supervisor_sends_no_watchdog_message() {
+    let manager = NotifySocket::new();
     let server = Server::in_shell(r#"export WATCHDOG_PID=$$; exec "$0""#, SERVER);
-    let fleet = manager.manage(server.env("WATCHDOG_USEC", "200000")).start();
+    let fleet = manager.connect(server.env("WATCHDOG_USEC", "200000")).start();
     for _ in 0..5 {
-        manager.hear_until("WATCHDOG=1");
+        manager.receive_until("WATCHDOG=1");
     }
-    // A supervisor that does not come around is silent, however many children serve.
+    // A stopped supervisor sends nothing, although its children serve.
     send(fleet.master(), Signal::SIGSTOP);
-    wait::until("a stopped master", || proc::state(fleet.master()) == Some('T'));
-    manager.rest();
+    wait::until("stopped master", || proc::state(fleet.master()) == Some('T'));
+    manager.receive_pending();
     client::serving_pid(fleet.addr());
+    // The absence of messages during this time is the condition.
     std::thread::sleep(Duration::from_millis(600));
-    assert_eq!(manager.rest(), [""; 0]);
+    assert_eq!(manager.receive_pending(), [""; 0]);
     send(fleet.master(), Signal::SIGCONT);
-    manager.hear_until("WATCHDOG=1");
-    stop(&manager, fleet);
+    manager.receive_until("WATCHDOG=1");
+    stop_and_check(&manager, fleet);
 }
 
 #[test]
-fn a_watchdog_for_another_process_hears_nothing() {
-    let manager = Manager::new();
+fn watchdog_of_other_pid_sends_no_message() {
+    let manager = NotifySocket::new();
     let server = Server::new(SERVER).env("WATCHDOG_USEC", "1000").env("WATCHDOG_PID", "1");
-    let fleet = manager.manage(server).start();
-    manager.hear_until("READY=1");
+    let fleet = manager.connect(server).start();
+    manager.receive_until("READY=1");
     fleet.stop();
-    assert!(!manager.rest().concat().contains("WATCHDOG"));
+    assert!(!manager.receive_pending().concat().contains("WATCHDOG"));
 }
 
 #[test]
-fn without_a_watchdog_a_master_at_rest_stays_at_rest() {
-    let manager = Manager::new();
-    let fleet = manager.manage(Server::new(SERVER)).start();
-    manager.hear_until("READY=1");
-    wait::until("a second at rest", || {
-        let before = proc::context_switches(fleet.master());
-        std::thread::sleep(Duration::from_secs(1));
-        proc::context_switches(fleet.master()) == before
-    });
-    assert_eq!(manager.rest(), [""; 0]);
-    stop(&manager, fleet);
+fn idle_master_without_watchdog_does_not_wake() {
+    let manager = NotifySocket::new();
+    let fleet = manager.connect(Server::new(SERVER)).start();
+    manager.receive_until("READY=1");
+    proc::wait_until_idle(&[fleet.master()]);
+    assert_eq!(manager.receive_pending(), [""; 0]);
+    stop_and_check(&manager, fleet);
 }
 
 #[test]
-fn children_and_what_they_start_see_nothing_of_the_service_manager() {
-    let manager = Manager::new();
+fn children_get_no_service_manager_variables() {
+    let manager = NotifySocket::new();
     let mut server = Server::in_shell(r#"export WATCHDOG_PID=$$ LISTEN_PID=$$; exec "$0""#, SERVER);
     for (name, value) in [("WATCHDOG_USEC", "30000000"), ("LISTEN_FDS", "0"), ("LISTEN_FDNAMES", "")] {
         server = server.env(name, value);
     }
-    let fleet = manager.manage(server).start();
+    let fleet = manager.connect(server).start();
     for variable in VARIABLES {
         assert_eq!(client::get(fleet.addr(), &format!("/variable/{variable}")), "None", "{variable}");
     }
-    stop(&manager, fleet);
+    stop_and_check(&manager, fleet);
 }
 
 #[test]
-fn a_service_manager_that_is_not_there_is_a_warning() {
+fn missing_notify_socket_logs_one_warning() {
     let fleet = Server::new(SERVER).env("NOTIFY_SOCKET", "/nowhere/notify").start();
     fleet.console.wait_for("cannot notify the service manager: no such file or directory");
     client::serving_pid(fleet.addr());
