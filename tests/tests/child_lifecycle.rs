@@ -1,8 +1,9 @@
-//! What a fleet does for its children's health, and for load balancers.
+//! Readiness, stop delay, recycling, hang detection, and slots that wait for their next child.
 #![cfg(any(target_os = "linux", windows))]
 #![allow(clippy::unwrap_used, reason = "a panic in a test helper fails the test")]
 
 use prefork_tests::fleet::{RunningFleet, Server};
+use prefork_tests::gate::ResponseGate;
 use prefork_tests::load::{self, ClientMix, Connection};
 use prefork_tests::signal::{Signal, send};
 use prefork_tests::{client, proc, wait};
@@ -17,21 +18,20 @@ fn get(fleet: &RunningFleet, path: &str) -> String {
 }
 
 #[test]
-fn a_child_that_says_when_it_is_ready_is_ready_then() {
-    let directory = tempfile::tempdir().unwrap();
-    let gate = directory.path().join("gate");
-    let fleet = Server::new(KEEP_ALIVE_SERVER).set("ready", "manual").set("gate", gate.display()).launch();
-    // It serves already, and is not ready for all that.
-    wait::until("children", || fleet.children().len() == 2);
+fn manual_ready_waits_for_call() {
+    let gate = ResponseGate::new();
+    let fleet = Server::new(KEEP_ALIVE_SERVER).set("ready", "manual").gate(&gate).launch();
+    // The children serve before they are ready.
+    wait::until("two children", || fleet.children().len() == 2);
     get(&fleet, "/");
     assert!(fleet.console.lines_with("ready (pids").is_empty());
-    std::fs::write(&gate, "").unwrap();
+    gate.open();
     fleet.console.wait_for("2 children ready (pids");
     fleet.stop();
 }
 
 #[test]
-fn a_child_that_never_says_so_has_failed() {
+fn manual_ready_without_call_fails_after_start_timeout() {
     let outcome = Server::new(KEEP_ALIVE_SERVER)
         .set("ready", "manual")
         .set("start_timeout", "300ms")
@@ -42,18 +42,28 @@ fn a_child_that_never_says_so_has_failed() {
 }
 
 #[test]
-fn after_term_a_fleet_with_a_stop_delay_accepts_and_says_that_it_is_stopping() {
-    let fleet = Server::new(KEEP_ALIVE_SERVER).set("stop_delay", "2s").start();
+fn stop_delay_accepts_connections_and_reports_stopping() {
+    let mut fleet = Server::new(KEEP_ALIVE_SERVER).set("stop_delay", "1h").start();
     assert_eq!(get(&fleet, "/stopping"), "false");
     fleet.signal(Signal::SIGTERM);
-    fleet.console.wait_for("stopping in 2s");
-    wait::until("word of the stop", || get(&fleet, "/stopping") == "true");
+    fleet.console.wait_for("stopping in 1h");
+    wait::until("announced stop in a child", || get(&fleet, "/stopping") == "true");
+    fleet.signal(Signal::SIGQUIT);
+    assert_eq!(fleet.wait().code(), Some(0));
+    fleet.assert_nothing_left();
+}
+
+#[test]
+fn stop_delay_over_stops_gracefully() {
+    let fleet = Server::new(KEEP_ALIVE_SERVER).set("stop_delay", "200ms").start();
+    fleet.signal(Signal::SIGTERM);
+    fleet.console.wait_for("stopping in 200ms");
     let lines = fleet.expect_stopped();
     assert!(lines.iter().any(|line| line.contains("stopping: 2 children")), "{lines:#?}");
 }
 
 #[test]
-fn a_second_term_during_the_delay_stops_at_once() {
+fn second_term_during_stop_delay_stops_at_once() {
     let mut fleet = Server::new(KEEP_ALIVE_SERVER).set("stop_delay", "1h").start();
     fleet.signal(Signal::SIGTERM);
     fleet.console.wait_for("stopping in 1h");
@@ -63,24 +73,24 @@ fn a_second_term_during_the_delay_stops_at_once() {
 }
 
 #[test]
-fn old_children_are_replaced_unnoticed_and_uncounted() {
+fn max_lifetime_replaces_children_without_failure_or_lost_request() {
     let fleet = Server::new(KEEP_ALIVE_SERVER).set("max_lifetime", "500ms").set("recover", 0).start();
     let first = fleet.first_children();
-    // On Windows their going is not to be had under load.
+    // On Windows children under load are not replaced.
     let mix = if cfg!(windows) {
         ClientMix { fresh: 0, kept: 0, slow: 0 }
     } else {
         ClientMix { fresh: 2, kept: 2, slow: 1 }
     };
     let tally = load::during(fleet.addr(), mix, || {
-        wait::until("both to be replaced", || fleet.children().iter().all(|child| !first.contains(child)));
+        wait::until("two successors", || fleet.children().iter().all(|child| !first.contains(child)));
     });
     assert!(tally.failures.is_empty(), "{tally:?}");
     fleet.stop();
 }
 
 #[test]
-fn a_child_that_has_grown_too_large_is_replaced() {
+fn max_rss_replaces_child() {
     let fleet =
         Server::new(KEEP_ALIVE_SERVER).set("max_rss", "60MiB").set("workers", 1).set("recover", 0).start();
     let first = fleet.first_children();
@@ -92,13 +102,13 @@ fn a_child_that_has_grown_too_large_is_replaced() {
 }
 
 #[test]
-fn a_child_that_hangs_reports_its_threads_and_is_replaced() {
+fn hanging_child_logs_its_threads_and_is_replaced() {
     let fleet = Server::new(KEEP_ALIVE_SERVER).set("hang_timeout", "500ms").set("workers", 1).start();
     let first = fleet.first_children();
     let addr = fleet.addr();
     let hanging = std::thread::spawn(move || Connection::to(addr).get("/hang"));
     fleet.console.wait_for("hangs; its threads:");
-    // Windows tells nobody where his threads are.
+    // Windows does not report the threads.
     #[cfg(unix)]
     fleet.console.wait_for(&format!("thread {} (keep_a: child 0)", first[0]));
     fleet.wait_for_children(1, &first);
@@ -108,13 +118,14 @@ fn a_child_that_hangs_reports_its_threads_and_is_replaced() {
 }
 
 #[test]
-fn neither_idle_nor_stopped_children_hang() {
+fn idle_and_suspended_children_are_not_hanging() {
     let fleet = Server::new(KEEP_ALIVE_SERVER).set("hang_timeout", "400ms").start();
     let first = fleet.first_children();
-    // As if the machine were suspended: for much longer than the limit, with work under way.
+    // Like a suspended machine: longer than the limit, with a request in progress.
     let addr = fleet.addr();
     let slow = std::thread::spawn(move || Connection::to(addr).get("/"));
     first.iter().for_each(|child| send(*child, Signal::SIGSTOP));
+    // The length of the suspension is the condition.
     std::thread::sleep(std::time::Duration::from_millis(1500));
     first.iter().for_each(|child| send(*child, Signal::SIGCONT));
     slow.join().unwrap().unwrap();
@@ -123,8 +134,8 @@ fn neither_idle_nor_stopped_children_hang() {
 }
 
 #[test]
-fn a_blocked_runtime_hangs() {
-    let fleet = Server::new(TOKIO_SERVER).set("hang_timeout", "500ms").set("workers", 1).start();
+fn blocked_runtime_is_a_hang_and_child_is_replaced() {
+    let fleet = Server::new(TOKIO_SERVER).set("hang_timeout", "2s").set("workers", 1).start();
     let first = fleet.first_children();
     client::serving_pid(fleet.addr());
     let blocked = client::send(fleet.addr(), "/block").unwrap();
@@ -136,10 +147,10 @@ fn a_blocked_runtime_hangs() {
     fleet.stop();
 }
 
-// Elsewhere no slot has a socket of its own.
+// On Windows the slots share one socket.
 #[cfg(unix)]
 #[test]
-fn connections_go_to_live_slots_while_one_waits_for_its_next_child() {
+fn connections_avoid_slot_that_waits_for_its_next_child() {
     let fleet = Server::new(KEEP_ALIVE_SERVER).set("reuseport", "yes").set("recover_interval", "1h").start();
     let first = fleet.first_children();
     send(first[0], Signal::SIGKILL);
@@ -150,7 +161,7 @@ fn connections_go_to_live_slots_while_one_waits_for_its_next_child() {
     fleet.stop();
 }
 
-// Elsewhere no slot has a socket of its own.
+// On Windows the slots share one socket.
 #[cfg(unix)]
 #[test]
 fn queue_of_slot_without_child_waits_for_its_next_child() {
@@ -158,7 +169,7 @@ fn queue_of_slot_without_child_waits_for_its_next_child() {
         let fleet = Server::new(server).set("reuseport", "yes").set("recover_interval", "500ms").start();
         let first = fleet.first_children();
         send(first[0], Signal::SIGSTOP);
-        wait::until("a stopped child", || proc::is_stopped(first[0]));
+        wait::until("stopped child", || proc::is_stopped(first[0]));
         let requests: Vec<_> = (0..40).map(|_| client::send(fleet.addr(), "/").unwrap()).collect();
         send(first[0], Signal::SIGKILL);
         let mut tally = client::Tally::default();
@@ -168,7 +179,7 @@ fn queue_of_slot_without_child_waits_for_its_next_child() {
         assert!(tally.failures.is_empty(), "{server}: {tally:?} {:#?}", fleet.console.lines());
         let mut answered: Vec<&String> = tally.answers.keys().collect();
         answered.retain(|pid| **pid != first[1].to_string());
-        assert_eq!(answered.len(), 1, "one successor answers what had queued: {tally:?}");
+        assert_eq!(answered.len(), 1, "one successor answers the queue: {tally:?}");
         assert_ne!(*answered[0], first[0].to_string());
         fleet.stop();
     }

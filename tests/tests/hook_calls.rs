@@ -11,6 +11,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use prefork_tests::fleet::{Outcome, Server};
+use prefork_tests::gate::ResponseGate;
 use prefork_tests::signal::{Signal, send};
 use prefork_tests::{client, proc, wait};
 use tempfile::TempDir;
@@ -121,7 +122,7 @@ fn panic_in_hook_leaves_no_child() {
     for hook in ["on_child_spawn", "on_master_ready"] {
         let journal = Journal::new();
         let outcome = journal.server().set("panics", hook).run();
-        assert_eq!(outcome.status.code(), Some(101), "the panic goes on: {outcome:#?}");
+        assert_eq!(outcome.status.code(), Some(101), "the panic ends the master: {outcome:#?}");
         let named = outcome.stderr.iter().any(|line| line.contains(&format!("hook {hook} panicked")));
         assert!(named, "{outcome:#?}");
     }
@@ -135,17 +136,15 @@ fn panic_in_hook_leaves_no_child() {
 #[test]
 fn error_in_hook_stops_gracefully_and_answers_requests_in_flight() {
     let journal = Journal::new();
-    let gate = journal.0.path().join("open");
-    let server = journal.server().set("fails", "on_child_recover").set("gate", gate.display());
-    let mut fleet = server.set("shutdown_grace", "1m").start();
-    let addr = fleet.addr();
-    // Both children get some.
-    let in_flight: Vec<_> = (0..8).map(|_| client::begin(addr, "/gate")).collect();
+    let gate = ResponseGate::new();
+    let mut fleet = journal.server().set("fails", "on_child_recover").gate(&gate).start();
+    // Eight requests reach both children.
+    let in_flight = client::begin_many(fleet.addr(), "/gate", 8);
     let [victim, survivor] = fleet.first_children()[..] else { panic!("two children") };
     send(victim, Signal::SIGKILL);
     fleet.console.wait_for("hook on_child_recover failed");
     fleet.wait_until_it_refuses();
-    fs::write(&gate, "").unwrap();
+    gate.open();
     let answers: Vec<_> = in_flight.into_iter().filter_map(|request| request.finish().ok()).collect();
     assert!(answers.iter().all(|answer| *answer == survivor.to_string()), "{answers:?}");
     assert_eq!(fleet.wait().code(), Some(1));

@@ -1,14 +1,15 @@
-//! Another program in the place of the one that runs: reloads find it by its name, and the master becomes
-//! it in an upgrade. Whoever is served notices nothing.
+//! A new file in the place of the running program: a reload starts it in new children, an upgrade executes it
+//! in the master.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, reason = "a panic in a test helper fails the test")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
 
 use prefork_tests::fleet::{RunningFleet, Server};
+use prefork_tests::gate::ResponseGate;
 use prefork_tests::load::{self, ClientMix, Connection};
+use prefork_tests::program::ProgramCopy;
 use prefork_tests::signal::{Signal, send};
 use prefork_tests::{client, proc, wait};
 use tempfile::TempDir;
@@ -17,38 +18,24 @@ const KEEP_ALIVE_SERVER: &str = env!("CARGO_BIN_EXE_keep_alive_server");
 const SERVER: &str = env!("CARGO_BIN_EXE_server");
 const TOKIO_SERVER: &str = env!("CARGO_BIN_EXE_tokio_server");
 
-/// A copy of a program, so that it can be replaced.
-fn deployed(program: &str) -> (TempDir, PathBuf) {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("deployed");
-    fs::copy(program, &path).unwrap();
-    (directory, path)
-}
-
-/// Puts another file in the place of a running program's.
-fn redeploy(path: &PathBuf, program: &str) {
-    let new = path.with_extension("new");
-    fs::copy(program, &new).unwrap();
-    fs::rename(&new, path).unwrap();
-}
-
 #[test]
-fn a_reload_picks_up_the_program_that_has_its_name_now() {
-    let (_directory, path) = deployed(KEEP_ALIVE_SERVER);
+fn reload_runs_program_that_replaced_the_file() {
+    let program = ProgramCopy::new(KEEP_ALIVE_SERVER);
+    let path = program.path();
     let fleet = Server::new(&path).start();
     let first = fleet.first_children();
     let old = proc::executable(first[0]);
-    redeploy(&path, KEEP_ALIVE_SERVER);
+    program.replace_with(KEEP_ALIVE_SERVER);
     send(first[0], Signal::SIGKILL);
     let children = fleet.wait_for_children(2, &first[..1]);
     assert!(
         children.iter().all(|child| proc::executable(*child) == old),
-        "nothing changes before the reload"
+        "a successor runs the old file before the reload"
     );
     fleet.operate(Signal::SIGHUP, 1, "reloaded:");
     let new = fleet.wait_for_children(2, &children);
     assert!(new.iter().all(|child| proc::executable(*child) != old));
-    // From here on it is the new program that replaces a child.
+    // From now on successors run the new file.
     send(new[0], Signal::SIGKILL);
     let newer = fleet.wait_for_children(2, &new[..1]);
     assert!(newer.iter().all(|child| proc::executable(*child) == proc::executable(new[1])));
@@ -57,24 +44,24 @@ fn a_reload_picks_up_the_program_that_has_its_name_now() {
 }
 
 #[test]
-fn ten_upgrades_under_load_are_unnoticed() {
-    for sharing in ["shared", "reuseport"] {
-        let (_directory, path) = deployed(KEEP_ALIVE_SERVER);
+fn ten_upgrades_under_load_lose_no_request() {
+    for reuseport in [false, true] {
+        let program = ProgramCopy::new(KEEP_ALIVE_SERVER);
+        let path = program.path();
         let server = Server::new(&path).set("shutdown_grace", "30s");
-        let server = if sharing == "shared" { server } else { server.set("reuseport", "yes") };
-        let fleet = server.start();
+        let fleet = server.reuseport(reuseport).start();
         let (addr, before) = (fleet.addr(), fleet.master_descriptors());
         let inodes = proc::listening_inodes(addr.port());
         let tally = load::during(addr, ClientMix { fresh: 3, kept: 3, slow: 2 }, || {
             for time in 1..=10 {
-                redeploy(&path, KEEP_ALIVE_SERVER);
+                program.replace_with(KEEP_ALIVE_SERVER);
                 fleet.operate(Signal::SIGUSR2, time, "reloaded:");
             }
         });
         tally.assert_all_answered();
-        wait::until("the old children's end", || fleet.children().len() == 2);
+        wait::until("end of the old children", || fleet.children().len() == 2);
         assert_eq!(proc::executable(fleet.master()), proc::executable(fleet.children()[0]));
-        assert_eq!(proc::name(fleet.master()).as_deref(), Some("deploye: master"));
+        assert_eq!(proc::name(fleet.master()).as_deref(), Some("program: master"));
         assert_eq!(proc::listening_inodes(addr.port()), inodes, "the same sockets");
         let after = fleet.master_descriptors();
         assert!(after.0 <= before.0 && after.1 == before.1, "{before:?} {after:?}");
@@ -83,32 +70,33 @@ fn ten_upgrades_under_load_are_unnoticed() {
 }
 
 #[test]
-fn an_upgrade_to_no_such_program_leaves_the_fleet_as_it_was() {
-    let (_directory, path) = deployed(SERVER);
-    let mut fleet = Server::new(&path).set("start_timeout", "1s").start();
+fn upgrade_to_unusable_program_keeps_old_children() {
+    let program = ProgramCopy::new(SERVER);
+    let path = program.path();
+    let mut fleet = Server::new(&path).set("start_timeout", "5s").start();
     let first = fleet.first_children();
-    let nothing: fn(&PathBuf) = |_| {};
-    let text: fn(&PathBuf) = |path| fs::write(path, "no program").unwrap();
-    let garbage: fn(&PathBuf) = |path| {
-        fs::write(path, "no program").unwrap();
-        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    let missing: fn(&ProgramCopy) = |_| {};
+    let text: fn(&ProgramCopy) = |program| fs::write(program.path(), "no program").unwrap();
+    let garbage: fn(&ProgramCopy) = |program| {
+        fs::write(program.path(), "no program").unwrap();
+        fs::set_permissions(program.path(), fs::Permissions::from_mode(0o755)).unwrap();
     };
-    let ends: fn(&PathBuf) = |path| redeploy(path, "/bin/true");
-    // It reads the handshake, and waits for more of it.
-    let hangs: fn(&PathBuf) = |path| redeploy(path, "/bin/cat");
+    let exits: fn(&ProgramCopy) = |program| program.replace_with("/bin/true");
+    // It reads the handshake and waits for more input.
+    let hangs: fn(&ProgramCopy) = |program| program.replace_with("/bin/cat");
     let attempts = [
-        ("no such file", nothing),
+        ("no such file", missing),
         ("not an executable file", text),
         ("upgrade aborted", garbage),
-        ("upgrade aborted", ends),
+        ("upgrade aborted", exits),
         ("upgrade aborted", hangs),
     ];
     for (time, (answer, deploy)) in attempts.into_iter().enumerate() {
         let _ = fs::remove_file(&path);
-        deploy(&path);
+        deploy(&program);
         let before = fleet.console.lines_with(answer).len();
         fleet.operate(Signal::SIGUSR2, before + 1, answer);
-        wait::until("the trial child's end", || fleet.children() == first);
+        wait::until("end of the trial child", || fleet.children() == first);
         assert_eq!(fleet.console.lines_with("executing").len(), 0, "attempt {time}");
         client::serving_pid(fleet.addr());
     }
@@ -117,8 +105,9 @@ fn an_upgrade_to_no_such_program_leaves_the_fleet_as_it_was() {
 }
 
 #[test]
-fn a_script_is_refused_in_the_place_of_the_program() {
-    let (_directory, path) = deployed(SERVER);
+fn reload_and_upgrade_to_script_are_refused() {
+    let program = ProgramCopy::new(SERVER);
+    let path = program.path();
     let fleet = Server::new(&path).start();
     let first = fleet.first_children();
     fs::remove_file(&path).unwrap();
@@ -132,29 +121,27 @@ fn a_script_is_refused_in_the_place_of_the_program() {
         assert_eq!(fleet.children(), first);
         client::serving_pid(fleet.addr());
     }
-    redeploy(&path, SERVER);
+    program.replace_with(SERVER);
     fleet.operate(Signal::SIGUSR2, 1, "reloaded:");
     fleet.stop();
 }
 
-/// A fleet whose next program has another address and three workers, and the file that says so.
-fn rebuilt_with(addr: &str) -> (RunningFleet, TempDir) {
+/// A fleet whose next program has the address `addr` and three workers, and the file with these options.
+fn with_next_addr(addr: &str, gate: &ResponseGate) -> (RunningFleet, TempDir) {
     let directory = tempfile::tempdir().unwrap();
     let overrides = directory.path().join("overrides");
-    let fleet = Server::new(KEEP_ALIVE_SERVER)
-        .set("overrides", overrides.display())
-        .set("shutdown_grace", "30s")
-        .start();
+    let fleet = Server::new(KEEP_ALIVE_SERVER).set("overrides", overrides.display()).gate(gate).start();
     fs::write(&overrides, format!("{addr} 3")).unwrap();
     (fleet, directory)
 }
 
 #[test]
-fn an_upgrade_takes_the_new_programs_options_and_moves_to_its_address() {
-    let (fleet, _directory) = rebuilt_with("localhost:0");
+fn upgrade_applies_new_options_and_moves_to_new_address() {
+    let gate = ResponseGate::new();
+    let (fleet, _directory) = with_next_addr("localhost:0", &gate);
     let (old, first) = (fleet.addr(), fleet.first_children());
-    let slow = std::thread::spawn(move || Connection::to(old).get("/slow"));
-    wait::until("a request in flight", || {
+    let in_flight = std::thread::spawn(move || Connection::to(old).get("/gate"));
+    wait::until("request in flight", || {
         first.iter().map(|child| proc::threads(*child).len()).sum::<usize>() > 2 * first.len()
     });
     fleet.signal(Signal::SIGUSR2);
@@ -163,8 +150,9 @@ fn an_upgrade_takes_the_new_programs_options_and_moves_to_its_address() {
     let new = line.split_once(", on ").and_then(|(_, rest)| rest.split(';').next()).unwrap().parse().unwrap();
     assert_ne!(old, new);
     Connection::to(new).get("/").unwrap();
-    slow.join().unwrap().expect("the old address is drained");
-    wait::until("the old address to close", || client::is_refused(old));
+    gate.open();
+    in_flight.join().unwrap().expect("the old address is drained");
+    wait::until("closed old address", || client::is_refused(old));
     fleet.wait_for_children(3, &first);
     fleet.signal(Signal::SIGTERM);
     fleet.expect_stopped();
@@ -172,10 +160,10 @@ fn an_upgrade_takes_the_new_programs_options_and_moves_to_its_address() {
 }
 
 #[test]
-fn an_upgrade_to_an_address_that_is_taken_stays_where_it_was() {
+fn upgrade_to_taken_address_keeps_old_address() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = taken.local_addr().unwrap().to_string();
-    let (fleet, _directory) = rebuilt_with(&addr);
+    let (fleet, _directory) = with_next_addr(&addr, &ResponseGate::new());
     fleet.signal(Signal::SIGUSR2);
     fleet.console.wait_for(&format!("cannot bind {addr}: address already in use"));
     fleet.console.wait_for_nth(1, "reloaded:");
@@ -184,12 +172,12 @@ fn an_upgrade_to_an_address_that_is_taken_stays_where_it_was() {
 }
 
 #[test]
-fn new_connections_to_an_async_server_notice_no_operation_at_all() {
-    for sharing in ["shared", "reuseport"] {
-        let (_directory, path) = deployed(TOKIO_SERVER);
+fn reload_upgrade_scale_and_crash_lose_no_new_async_connection() {
+    for reuseport in [false, true] {
+        let program = ProgramCopy::new(TOKIO_SERVER);
+        let path = program.path();
         let server = Server::new(&path).set("shutdown_grace", "30s").set("recover", 1000);
-        let server = if sharing == "shared" { server } else { server.set("reuseport", "yes") };
-        let fleet = server.start();
+        let fleet = server.reuseport(reuseport).start();
         let tally = client::under_load(fleet.addr(), "/", 4, || {
             (1..=20).for_each(|time| fleet.operate(Signal::SIGHUP, time, "reloaded:"));
             for time in 21..=30 {
@@ -201,14 +189,14 @@ fn new_connections_to_an_async_server_notice_no_operation_at_all() {
             }
         });
         tally.assert_all_answered();
-        wait::until("the last surplus child's end", || fleet.children().len() == 2);
+        wait::until("end of the third child", || fleet.children().len() == 2);
         let tally = client::under_load(fleet.addr(), "/", 4, || {
             for _ in 0..50 {
                 let victim = fleet.children()[0];
                 fleet.replace(&[victim]);
             }
         });
-        // Each killed child had a few requests in hand; whatever was queued has been answered.
+        // Each killed child had a few requests in flight; all queued requests are answered.
         assert!(tally.failures.values().sum::<usize>() <= 50 * 4, "{tally:?}");
         assert!(!tally.failures.keys().any(|reason| reason.contains("refused")), "{tally:?}");
         fleet.stop();

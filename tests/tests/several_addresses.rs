@@ -1,4 +1,4 @@
-//! Several addresses, options of sockets, and Unix sockets.
+//! Several addresses and the options of TCP sockets.
 #![cfg(any(target_os = "linux", windows))]
 #![allow(clippy::unwrap_used, reason = "a panic in a test helper fails the test")]
 
@@ -9,7 +9,7 @@ const MULTI_ADDRESS_SERVER: &str = env!("CARGO_BIN_EXE_multi_address_server");
 const TWO: &str = "127.0.0.1:0,[::1]:0";
 
 #[test]
-fn one_fleet_serves_several_addresses_through_everything() {
+fn several_addresses_are_served_through_scale_crash_reload_and_upgrade() {
     for takes in ["any", "pair"] {
         let server = Server::new(MULTI_ADDRESS_SERVER)
             .set("takes", takes)
@@ -28,7 +28,7 @@ fn one_fleet_serves_several_addresses_through_everything() {
 }
 
 #[test]
-fn addresses_that_the_serve_function_does_not_take_are_refused() {
+fn addresses_unfit_for_serve_function_are_refused() {
     let run = |takes: &str, addrs: &str| {
         Server::new(MULTI_ADDRESS_SERVER).set("takes", takes).set("addrs", addrs).run()
     };
@@ -39,19 +39,18 @@ fn addresses_that_the_serve_function_does_not_take_are_refused() {
 }
 
 #[test]
-fn a_fleet_with_every_option_of_sockets_serves() {
+fn all_socket_options_serve() {
     for reuseport in [false, true] {
-        let server = Server::new(MULTI_ADDRESS_SERVER).set("socket_options", 1);
-        let fleet = if reuseport { server.set("reuseport", 1) } else { server }.start();
+        let fleet = Server::new(MULTI_ADDRESS_SERVER).set("socket_options", 1).reuseport(reuseport).start();
         client::serving_pid(fleet.addr());
         fleet.stop();
     }
 }
 
-// Where there are Unix sockets, they have tests of their own.
+// The tests of Unix sockets are in `unix_sockets.rs`.
 #[cfg(windows)]
 #[test]
-fn an_address_that_no_listener_can_have_here_is_refused() {
+fn unix_address_on_windows_is_refused() {
     for addrs in ["unix:/run/app.sock", "unix:@app", "127.0.0.1:0,unix:/run/app.sock"] {
         let unix = addrs.rsplit(',').next().unwrap();
         let outcome = Server::new(MULTI_ADDRESS_SERVER).set("addrs", addrs).run();

@@ -4,28 +4,30 @@
 use std::net::TcpStream;
 
 use prefork_tests::fleet::{RunningFleet, Server};
+use prefork_tests::gate::ResponseGate;
 use prefork_tests::signal::{Signal, send};
 use prefork_tests::terminal::Terminal;
 use prefork_tests::{client, proc, wait};
 
 const SERVER: &str = env!("CARGO_BIN_EXE_server");
 
-/// A fleet with one request in flight that never ends, and all the time in the world to drain.
-fn busy_for_ever() -> (RunningFleet, client::PendingRequest) {
+/// A fleet with an endless request in flight and an hour of grace.
+fn with_endless_request() -> (RunningFleet, client::PendingRequest) {
     let fleet = Server::new(SERVER).set("shutdown_grace", "1h").start();
     let request = client::begin(fleet.addr(), "/hold");
     (fleet, request)
 }
 
-/// The status of a fleet whose stop was not graceful; checks that nothing is left of it.
-fn status_of_hurried_stop(mut fleet: RunningFleet) -> Option<i32> {
+/// Waits for the end of a fleet whose children are killed; checks that no process is left. Returns the
+/// exit code.
+fn exit_code_after_kill(mut fleet: RunningFleet) -> Option<i32> {
     let status = fleet.wait();
     fleet.assert_nothing_left();
     status.code()
 }
 
 #[test]
-fn term_and_int_stop_a_fleet_in_good_order() {
+fn term_and_int_stop_gracefully() {
     let signals = [
         Signal::SIGTERM,
         #[cfg(unix)]
@@ -41,7 +43,7 @@ fn term_and_int_stop_a_fleet_in_good_order() {
 }
 
 #[test]
-fn a_second_term_kills_at_once() {
+fn second_stop_signal_kills_at_once() {
     let seconds = [
         Signal::SIGTERM,
         #[cfg(unix)]
@@ -49,71 +51,71 @@ fn a_second_term_kills_at_once() {
         Signal::SIGQUIT,
     ];
     for second in seconds {
-        let (fleet, request) = busy_for_ever();
+        let (fleet, request) = with_endless_request();
         fleet.signal(Signal::SIGTERM);
         fleet.console.wait_for("stopping");
         fleet.signal(second);
         fleet.console.wait_for("stopping at once");
-        assert_eq!(status_of_hurried_stop(fleet), Some(0), "{second}");
-        assert!(request.finish().is_err(), "the request was answered by nobody");
+        assert_eq!(exit_code_after_kill(fleet), Some(0), "{second}");
+        assert!(request.finish().is_err(), "the request was answered");
     }
 }
 
 #[test]
-fn quit_stops_at_once() {
-    let (fleet, request) = busy_for_ever();
+fn quit_kills_at_once() {
+    let (fleet, request) = with_endless_request();
     fleet.signal(Signal::SIGQUIT);
     fleet.console.wait_for("stopping at once");
-    assert_eq!(status_of_hurried_stop(fleet), Some(0));
+    assert_eq!(exit_code_after_kill(fleet), Some(0));
     assert!(request.finish().is_err());
 }
 
 #[test]
-fn a_child_that_does_not_stop_is_killed_after_its_grace() {
+fn child_with_endless_request_is_killed_after_grace() {
     let fleet = Server::new(SERVER).set("shutdown_grace", "300ms").start();
     let request = client::begin(fleet.addr(), "/hold");
     fleet.signal(Signal::SIGTERM);
     let line = fleet.console.wait_for("killing");
     assert!(line.contains("did not stop within 300ms"), "{line}");
-    // On Windows an idle child waits for the connections of the others as well.
-    assert!(cfg!(windows) || fleet.console.lines_with("killing").len() == 1, "only the busy one");
-    assert_eq!(status_of_hurried_stop(fleet), Some(0));
+    // On Windows an idle child waits for the connections of its siblings too.
+    assert!(cfg!(windows) || fleet.console.lines_with("killing").len() == 1, "only the busy child is killed");
+    assert_eq!(exit_code_after_kill(fleet), Some(0));
     assert!(request.finish().is_err());
 }
 
 #[test]
-fn an_idle_connection_that_says_nothing_does_not_outlive_the_grace() {
+fn stop_with_silent_connection_ends_after_grace() {
     let fleet = Server::new(SERVER).set("shutdown_grace", "300ms").start();
     let threads = || fleet.children().into_iter().map(proc::thread_count).sum::<usize>();
     let before = threads();
     let silent = TcpStream::connect(fleet.addr()).unwrap();
-    wait::until("a child that reads from it", || threads() > before);
+    wait::until("accepted connection", || threads() > before);
     fleet.signal(Signal::SIGTERM);
-    assert_eq!(status_of_hurried_stop(fleet), Some(0));
+    assert_eq!(exit_code_after_kill(fleet), Some(0));
     drop(silent);
 }
 
 #[test]
-fn a_child_that_is_stopped_is_killed_after_its_grace() {
+fn suspended_child_is_killed_after_grace() {
     let fleet = Server::new(SERVER).set("shutdown_grace", "300ms").start();
     let victim = fleet.first_children()[0];
     send(victim, Signal::SIGSTOP);
-    wait::until("a stopped child", || proc::is_stopped(victim));
+    wait::until("stopped child", || proc::is_stopped(victim));
     fleet.signal(Signal::SIGTERM);
     fleet.console.wait_for("did not stop within 300ms");
-    assert_eq!(status_of_hurried_stop(fleet), Some(0));
+    assert_eq!(exit_code_after_kill(fleet), Some(0));
 }
 
 #[test]
-fn a_stopped_child_is_killed_at_once_by_a_quit() {
+fn quit_kills_suspended_children_at_once() {
     let fleet = Server::new(SERVER).set("shutdown_grace", "1h").start();
     fleet.first_children().iter().for_each(|child| send(*child, Signal::SIGSTOP));
     fleet.signal(Signal::SIGQUIT);
-    assert_eq!(status_of_hurried_stop(fleet), Some(0));
+    assert_eq!(exit_code_after_kill(fleet), Some(0));
 }
 
 #[test]
-fn a_stop_while_children_boot_ends_in_good_order() {
+fn stop_while_children_boot_exits_0() {
     let mut fleet = Server::new(SERVER).set("boot", "hang").set("shutdown_grace", "1h").launch();
     wait::until("two booting children", || fleet.children_started() == 2);
     fleet.signal(Signal::SIGTERM);
@@ -121,10 +123,10 @@ fn a_stop_while_children_boot_ends_in_good_order() {
     fleet.assert_nothing_left();
 }
 
-// Signals that mean nothing to a fleet, where there are such.
+// Windows has no signals that a fleet ignores.
 #[cfg(unix)]
 #[test]
-fn a_storm_of_signals_is_one_stop() {
+fn ignored_signals_in_bulk_do_not_disturb_fleet() {
     let fleet = Server::new(SERVER).start();
     for signal in [Signal::SIGCHLD, Signal::SIGURG, Signal::SIGWINCH, Signal::SIGCONT] {
         (0..50).for_each(|_| fleet.signal(signal));
@@ -134,10 +136,10 @@ fn a_storm_of_signals_is_one_stop() {
     fleet.stop();
 }
 
-// A view of `/proc`.
+// It reads `/proc`.
 #[cfg(unix)]
 #[test]
-fn children_lead_process_groups_of_their_own() {
+fn every_child_leads_its_process_group() {
     let fleet = Server::new(SERVER).start();
     for child in fleet.first_children() {
         assert_eq!(proc::group(child), Some(child));
@@ -146,30 +148,25 @@ fn children_lead_process_groups_of_their_own() {
 }
 
 #[test]
-fn ctrl_c_reaches_the_master_alone_and_requests_in_flight_are_answered() {
-    let gate = tempfile::tempdir().unwrap();
-    let open = gate.path().join("open");
-    let set = |server: Server| server.set("gate", open.display()).set("shutdown_grace", "1m");
-    let terminal = Terminal::start(SERVER.as_ref(), set);
-    let addr = terminal.fleet.addr();
-    let in_flight: Vec<_> = (0..4).map(|_| client::begin(addr, "/gate")).collect();
+fn ctrl_c_stops_gracefully_and_answers_requests_in_flight() {
+    let gate = ResponseGate::new();
+    let terminal = Terminal::start(SERVER.as_ref(), |server| server.gate(&gate));
+    let in_flight = client::begin_many(terminal.fleet.addr(), "/gate", 4);
     terminal.press_ctrl_c();
     terminal.fleet.wait_until_it_refuses();
-    std::fs::write(&open, "").unwrap();
-    for request in in_flight {
-        request.finish().unwrap();
-    }
+    gate.open();
+    client::finish_all(in_flight);
     terminal.fleet.expect_stopped();
 }
 
 #[test]
-fn a_second_ctrl_c_kills_at_once() {
+fn second_ctrl_c_kills_at_once() {
     let terminal = Terminal::start(SERVER.as_ref(), |server| server.set("shutdown_grace", "1h"));
     let request = client::begin(terminal.fleet.addr(), "/hold");
     terminal.press_ctrl_c();
     terminal.fleet.console.wait_for("ask again to stop at once");
     terminal.press_ctrl_c();
     terminal.fleet.console.wait_for("stopping at once");
-    assert_eq!(status_of_hurried_stop(terminal.fleet), Some(0));
+    assert_eq!(exit_code_after_kill(terminal.fleet), Some(0));
     assert!(request.finish().is_err());
 }

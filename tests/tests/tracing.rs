@@ -1,4 +1,4 @@
-//! Where messages go when there is a `tracing` subscriber, and what they carry.
+//! Messages with a `tracing` subscriber: their fields, and the span of a child.
 #![cfg(any(target_os = "linux", windows))]
 
 use prefork_tests::client;
@@ -8,7 +8,7 @@ use prefork_tests::signal::Signal;
 const TRACING_SERVER: &str = env!("CARGO_BIN_EXE_tracing_server");
 
 #[test]
-fn messages_are_events_with_fields_and_said_once() {
+fn messages_are_tracing_events_with_fields_and_appear_once() {
     let fleet = Server::new(TRACING_SERVER).start();
     let before = fleet.first_children();
     fleet.replace(&before[1..]);
@@ -24,7 +24,7 @@ fn messages_are_events_with_fields_and_said_once() {
 }
 
 #[test]
-fn whatever_a_child_says_tells_which_child_it_is() {
+fn child_messages_are_in_span_with_slot_and_pid() {
     for runtime in ["current_thread", "multi_thread"] {
         let fleet = Server::new(TRACING_SERVER).env("PREFORK_RUNTIME", runtime).start();
         let pid = client::serving_pid(fleet.addr());

@@ -17,42 +17,36 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use prefork_tests::fleet::Server;
+use prefork_tests::gate::ResponseGate;
 use prefork_tests::signal::{Signal, send};
 use prefork_tests::{client, wait};
 use tempfile::TempDir;
 
 const MULTI_ADDRESS_SERVER: &str = env!("CARGO_BIN_EXE_multi_address_server");
 
-/// A directory, and the path of a socket in it.
-fn place() -> (TempDir, PathBuf) {
+/// A temporary directory, and the path of a socket in it.
+fn socket_path() -> (TempDir, PathBuf) {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("app.sock");
     (directory, path)
 }
 
-/// A server on a Unix socket.
-fn at(path: &Path) -> Server {
+/// A server on the Unix socket `path`.
+fn server_at(path: &Path) -> Server {
     Server::new(MULTI_ADDRESS_SERVER).set("addr", format!("unix:{}", path.display()))
 }
 
-fn get(mut stream: impl Read + Write, path: &str) -> io::Result<String> {
-    write!(stream, "GET {path} HTTP/1.1\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.trim_end().to_owned());
-    body.filter(|body| !body.is_empty()).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
-}
-
+/// Sends `GET /` to the Unix socket `path`; returns the pid of the process that answers.
 fn ask(path: &Path) -> io::Result<u32> {
-    let pid = get(UnixStream::connect(path)?, "/")?;
+    let pid = client::get_over(UnixStream::connect(path)?, "/")?;
     pid.parse().map_err(io::Error::other)
 }
 
 #[test]
-fn a_unix_socket_is_served_by_children_and_gone_with_the_fleet() {
+fn unix_socket_is_served_by_children_and_removed_at_stop() {
     for takes in ["unix", "any", "tokio"] {
-        let (_directory, path) = place();
-        let fleet = at(&path).set("takes", takes).start();
+        let (_directory, path) = socket_path();
+        let fleet = server_at(&path).set("takes", takes).start();
         fleet.console.wait_for(&format!("listening on unix:{} (unix, one shared socket)", path.display()));
         assert!(fleet.first_children().contains(&ask(&path).unwrap()), "{takes}");
         fleet.stop();
@@ -61,78 +55,78 @@ fn a_unix_socket_is_served_by_children_and_gone_with_the_fleet() {
 }
 
 #[test]
-fn the_network_unix_takes_a_path_without_a_prefix() {
-    let (_directory, path) = place();
+fn network_unix_accepts_path_without_prefix() {
+    let (_directory, path) = socket_path();
     let fleet = Server::new(MULTI_ADDRESS_SERVER).set("network", "unix").set("addr", path.display()).start();
     ask(&path).unwrap();
     fleet.stop();
 }
 
 #[test]
-fn the_file_has_the_mode_and_the_owner_that_are_wanted() {
-    let (_directory, path) = place();
-    let fleet = at(&path).set("unix_mode", "620").start();
+fn unix_mode_and_unix_owner_apply_to_socket_file() {
+    let (_directory, path) = socket_path();
+    let fleet = server_at(&path).set("unix_mode", "620").start();
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o620);
     fleet.stop();
     if !nix::unistd::geteuid().is_root() {
         return prefork_tests::skip::skipped("root");
     }
-    let fleet = at(&path).set("unix_owner", "65534:nogroup").start();
+    let fleet = server_at(&path).set("unix_owner", "65534:nogroup").start();
     let file = fs::metadata(&path).unwrap();
     assert_eq!((file.uid(), file.gid()), (65534, 65534));
     fleet.stop();
 }
 
 #[test]
-fn a_stale_socket_is_replaced_and_one_in_use_refused() {
-    let (_directory, path) = place();
+fn stale_socket_is_replaced_and_socket_in_use_is_refused() {
+    let (_directory, path) = socket_path();
     drop(UnixListener::bind(&path).unwrap());
-    let fleet = at(&path).start();
-    let refused = at(&path).run();
+    let fleet = server_at(&path).start();
+    let refused = server_at(&path).run();
     refused.assert_refused(&format!("cannot bind unix:{}: address already in use", path.display()));
-    // The second one has not taken the first one's file with it.
+    // The refused fleet has not removed the socket file.
     ask(&path).unwrap();
     fleet.stop();
 }
 
 #[test]
-fn the_next_master_takes_over_what_a_killed_one_left() {
-    let (_directory, path) = place();
-    let mut fleet = at(&path).start();
+fn socket_file_of_killed_master_is_replaced() {
+    let (_directory, path) = socket_path();
+    let mut fleet = server_at(&path).start();
     send(fleet.master(), Signal::SIGKILL);
     fleet.wait();
-    wait::until("the end of the orphans", || fleet.processes().is_empty());
+    wait::until("end of the orphans", || fleet.processes().is_empty());
     assert!(path.exists());
-    let fleet = at(&path).start();
+    let fleet = server_at(&path).start();
     ask(&path).unwrap();
     fleet.stop();
 }
 
 #[test]
-fn what_somebody_else_has_put_there_stays() {
-    let (_directory, path) = place();
-    let fleet = at(&path).start();
+fn stop_keeps_socket_file_of_other_process() {
+    let (_directory, path) = socket_path();
+    let fleet = server_at(&path).start();
     fs::remove_file(&path).unwrap();
-    let _theirs = UnixListener::bind(&path).unwrap();
+    let _other = UnixListener::bind(&path).unwrap();
     fleet.stop();
     assert!(path.exists());
 }
 
 #[test]
-fn an_abstract_name_needs_no_file() {
+fn abstract_socket_serves_without_file() {
     let name = format!("prefork-test-{}", std::process::id());
     let fleet = Server::new(MULTI_ADDRESS_SERVER).set("addr", format!("unix:@{name}")).start();
     let addr = net::SocketAddr::from_abstract_name(&name).unwrap();
-    let pid = get(UnixStream::connect_addr(&addr).unwrap(), "/").unwrap();
+    let pid = client::get_over(UnixStream::connect_addr(&addr).unwrap(), "/").unwrap();
     assert!(fleet.first_children().contains(&pid.parse().unwrap()));
     fleet.stop();
     UnixStream::connect_addr(&addr).unwrap_err();
 }
 
 #[test]
-fn unix_clients_notice_neither_reload_nor_upgrade_nor_crash() {
-    let (_directory, path) = place();
-    let fleet = at(&path).set("shutdown_grace", "30s").start();
+fn reload_and_upgrade_under_load_fail_no_unix_request() {
+    let (_directory, path) = socket_path();
+    let fleet = server_at(&path).set("shutdown_grace", "30s").start();
     let inode = fs::metadata(&path).unwrap().ino();
     let over = AtomicBool::new(false);
     let failures: Vec<io::Error> = thread::scope(|scope| {
@@ -150,7 +144,7 @@ fn unix_clients_notice_neither_reload_nor_upgrade_nor_crash() {
         clients.into_iter().filter_map(|client| client.join().unwrap()).collect()
     });
     assert!(failures.is_empty(), "{failures:?}");
-    assert_eq!(fs::metadata(&path).unwrap().ino(), inode, "the socket's file is another");
+    assert_eq!(fs::metadata(&path).unwrap().ino(), inode, "the socket file was replaced");
     let children = fleet.wait_for_children(2, &[]);
     fleet.replace(&children[..1]);
     ask(&path).unwrap();
@@ -159,9 +153,9 @@ fn unix_clients_notice_neither_reload_nor_upgrade_nor_crash() {
 }
 
 #[test]
-fn whoever_has_queued_on_a_unix_socket_when_the_fleet_stops_is_answered() {
-    let (directory, path) = place();
-    let gate = directory.path().join("gate");
+fn stop_with_queued_unix_connections_answers_them() {
+    let (_directory, path) = socket_path();
+    let gate = ResponseGate::new();
     let name = format!("@prefork-test-{}", std::process::id());
     let addrs = [
         (format!("unix:{}", path.display()), net::SocketAddr::from_pathname(&path).unwrap()),
@@ -170,53 +164,53 @@ fn whoever_has_queued_on_a_unix_socket_when_the_fleet_stops_is_answered() {
     for (text, addr) in addrs {
         let server =
             Server::new(MULTI_ADDRESS_SERVER).set("addr", text).set("takes", "tokio").set("workers", 1);
-        let mut fleet = server.set("gate", gate.display()).set("shutdown_grace", "60s").start();
+        let mut fleet = server.gate(&gate).start();
         let send = |path| {
             let mut stream = UnixStream::connect_addr(&addr).unwrap();
             write!(stream, "GET {path} HTTP/1.1\r\n\r\n").unwrap();
             stream
         };
-        let mut in_hand = send("/gate");
-        in_hand.read_exact(&mut [0]).unwrap();
+        let mut in_flight = send("/gate");
+        in_flight.read_exact(&mut [0]).unwrap();
         let queued: Vec<_> = (0..20).map(|_| send("/")).collect();
         fleet.signal(Signal::SIGTERM);
         fleet.console.wait_for("stopping:");
-        fs::write(&gate, "").unwrap();
+        gate.open();
         for mut stream in queued {
             let mut answer = String::new();
             stream.read_to_string(&mut answer).unwrap();
-            assert!(answer.ends_with('\n'), "cut short: {answer:?}");
+            assert!(answer.ends_with('\n'), "incomplete answer: {answer:?}");
         }
         assert!(fleet.wait().success());
-        fs::remove_file(&gate).unwrap();
+        gate.close();
     }
 }
 
 #[test]
-fn a_request_in_flight_on_a_unix_socket_outlives_the_stop() {
-    let (directory, path) = place();
-    let gate = directory.path().join("gate");
-    let mut fleet = at(&path).set("gate", gate.display()).set("shutdown_grace", "60s").start();
+fn stop_answers_unix_request_in_flight() {
+    let (_directory, path) = socket_path();
+    let gate = ResponseGate::new();
+    let mut fleet = server_at(&path).gate(&gate).start();
     let mut stream = UnixStream::connect(&path).unwrap();
     stream.write_all(b"GET /gate HTTP/1.1\r\n\r\n").unwrap();
     stream.read_exact(&mut [0]).unwrap();
     fleet.signal(Signal::SIGTERM);
     fleet.console.wait_for("stopping:");
-    wait::until("the socket to be gone", || UnixStream::connect(&path).is_err());
-    fs::write(&gate, "").unwrap();
+    wait::until("removed socket file", || UnixStream::connect(&path).is_err());
+    gate.open();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
-    assert!(answer.ends_with(|end: char| end.is_ascii_whitespace()), "cut short: {answer:?}");
+    assert!(answer.ends_with(|end: char| end.is_ascii_whitespace()), "incomplete answer: {answer:?}");
     assert!(fleet.wait().success());
 }
 
 #[test]
-fn a_unix_socket_beside_other_addresses_is_served_through_everything() {
+fn unix_and_tcp_addresses_are_served_through_scale_crash_reload_and_upgrade() {
     for reuseport in [false, true] {
-        let (_directory, path) = place();
+        let (_directory, path) = socket_path();
         let addrs = format!("127.0.0.1:0,[::1]:0,unix:{}", path.display());
         let server = Server::new(MULTI_ADDRESS_SERVER).set("addrs", addrs).set("shutdown_grace", "30s");
-        let fleet = if reuseport { server.set("reuseport", 1) } else { server }.start();
+        let fleet = server.reuseport(reuseport).start();
         let tcp = fleet.addrs();
         fleet.check_through_operations(|| {
             for addr in &tcp {
@@ -230,8 +224,8 @@ fn a_unix_socket_beside_other_addresses_is_served_through_everything() {
 }
 
 #[test]
-fn listeners_of_each_kind_can_be_named_one_by_one() {
-    let (_directory, path) = place();
+fn serve_function_with_tcp_and_unix_listener_serves() {
+    let (_directory, path) = socket_path();
     let addrs = format!("127.0.0.1:0,unix:{}", path.display());
     let fleet = Server::new(MULTI_ADDRESS_SERVER).set("takes", "mixed").set("addrs", addrs).start();
     ask(&path).unwrap();
@@ -239,8 +233,8 @@ fn listeners_of_each_kind_can_be_named_one_by_one() {
 }
 
 #[test]
-fn an_upgrade_opens_new_addresses_and_closes_old_ones() {
-    let (directory, path) = place();
+fn upgrade_opens_new_addresses_and_closes_old_ones() {
+    let (directory, path) = socket_path();
     let (old, new) = (directory.path().join("old.sock"), directory.path().join("new.sock"));
     let overrides = directory.path().join("overrides");
     let addrs = |other: &Path| format!("unix:{},unix:{}", path.display(), other.display());
@@ -260,14 +254,14 @@ fn an_upgrade_opens_new_addresses_and_closes_old_ones() {
 }
 
 #[test]
-fn a_serve_function_of_a_unix_listener_takes_no_other_address() {
+fn tcp_address_for_unix_listener_is_refused() {
     let server = Server::new(MULTI_ADDRESS_SERVER).set("takes", "unix").set("addrs", "127.0.0.1:0");
     server.run().assert_refused("expected `unix:/path`, for the serve function takes");
 }
 
 #[test]
-fn bad_places_for_a_socket_are_refused() {
-    let (directory, path) = place();
+fn unusable_socket_paths_are_refused() {
+    let (directory, path) = socket_path();
     let refused = |addr: &str, reason: &str| {
         Server::new(MULTI_ADDRESS_SERVER).set("addr", addr).run().assert_refused(reason)
     };
@@ -282,7 +276,7 @@ fn bad_places_for_a_socket_are_refused() {
     let file = format!("unix:{}/app2.sock", directory.path().display());
     Server::new(MULTI_ADDRESS_SERVER)
         .set("addr", &file)
-        .set("reuseport", 1)
+        .reuseport(true)
         .run()
         .assert_refused("always shared");
     Server::new(MULTI_ADDRESS_SERVER)

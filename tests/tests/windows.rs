@@ -1,10 +1,11 @@
-//! What is special to Windows. Everything else is in the other files, as on Unix.
+//! Behaviour that only Windows has. All other tests run on Windows too.
 #![cfg(windows)]
 #![allow(clippy::unwrap_used, reason = "a panic in a test helper fails the test")]
 
 use std::fs;
 
 use prefork_tests::fleet::{RunningFleet, Server};
+use prefork_tests::gate::ResponseGate;
 use prefork_tests::signal::{Signal, send};
 use prefork_tests::{client, proc, wait};
 
@@ -12,7 +13,7 @@ const SERVER: &str = env!("CARGO_BIN_EXE_server");
 const KEEP_ALIVE_SERVER: &str = env!("CARGO_BIN_EXE_keep_alive_server");
 
 #[test]
-fn without_reuseport_nothing_is_started() {
+fn reuseport_off_is_refused() {
     let outcome = Server::new(SERVER).set("reuseport", "0").run();
     outcome.assert_refused("windows only supports reuseport = true");
     let outcome = Server::new(SERVER).env("PREFORK_REUSEPORT", "false").run();
@@ -20,7 +21,7 @@ fn without_reuseport_nothing_is_started() {
 }
 
 #[test]
-fn an_operator_is_told_what_stands_for_a_signal() {
+fn start_logs_event_that_stops_fleet() {
     let fleet = Server::new(SERVER).start();
     let event = format!(r"stop with Ctrl-C or the event Global\prefork-{}-stop", fleet.master());
     fleet.console.wait_for(&event);
@@ -28,10 +29,10 @@ fn an_operator_is_told_what_stands_for_a_signal() {
 }
 
 #[test]
-fn a_fleet_lives_without_a_console_and_without_standard_handles() {
+fn fleet_without_console_and_standard_handles_serves_and_stops() {
     let directory = tempfile::tempdir().unwrap();
     let log = directory.path().join("log");
-    let said = |what: &str| {
+    let logged = |what: &str| {
         fs::read_to_string(&log).unwrap_or_default().lines().find_map(|line| {
             line.split_once(what)
                 .map(|(_, rest)| rest.split([' ', ',']).next().unwrap_or_default().to_owned())
@@ -39,12 +40,12 @@ fn a_fleet_lives_without_a_console_and_without_standard_handles() {
     };
     let server = Server::through(&[SERVER, "serve"], SERVER).set("log_file", log.display());
     let mut fleet = server.launch();
-    let master: u32 = wait::for_value("a master", || said("master pid ")).parse().unwrap();
-    wait::until("a fleet that is ready", || said("children ready").is_some());
-    let addr = said("listening on ").unwrap().parse().unwrap();
+    let master: u32 = wait::for_value("pid of the master", || logged("master pid ")).parse().unwrap();
+    wait::until("ready fleet", || logged("children ready").is_some());
+    let addr = logged("listening on ").unwrap().parse().unwrap();
     let victim = client::serving_pid(addr);
     send(victim, Signal::SIGKILL);
-    wait::until("a successor", || said(&format!("in place of pid {victim}")).is_some());
+    wait::until("successor", || logged(&format!("in place of pid {victim}")).is_some());
     assert!(proc::children(master).contains(&client::serving_pid(addr)));
     client::try_get(addr, "/panic").unwrap_err();
     send(master, Signal::SIGTERM);
@@ -52,67 +53,66 @@ fn a_fleet_lives_without_a_console_and_without_standard_handles() {
     assert_eq!(
         fleet.console.wait_for_end(),
         Vec::<String>::new(),
-        "whoever panics says so, if somebody listens"
+        "a panic without standard error is silent"
     );
 }
 
 #[test]
-fn a_program_that_runs_can_be_renamed_and_a_reload_takes_what_has_its_name_then() {
+fn reload_runs_program_that_replaced_renamed_file() {
     let directory = tempfile::tempdir().unwrap();
     let (program, old) = (directory.path().join("program.exe"), directory.path().join("old.exe"));
     fs::copy(KEEP_ALIVE_SERVER, &program).unwrap();
     let fleet = Server::new(&program).start();
     let first = fleet.first_children();
-    // Only the other program knows this request; the first answers everything with its pid.
-    let knows = || client::get(fleet.addr(), "/variable/TEST_NONE") == "None";
+    // Only the new program has this path; the old one answers every path with its pid.
+    let is_new = || client::get(fleet.addr(), "/variable/TEST_NONE") == "None";
     fs::rename(&program, &old).unwrap();
     fs::copy(SERVER, &program).unwrap();
     fleet.signal(Signal::SIGHUP);
     fleet.console.wait_for("reloaded:");
     fleet.wait_for_children(2, &first);
-    wait::until("the other program", knows);
+    wait::until("answer of the new program", is_new);
     fleet.stop();
 }
 
-/// Has a child start a process that would stay for ever; returns both.
-fn leave_one_behind(fleet: &RunningFleet) -> (u32, u32) {
+/// Makes a child start a process that does not end by itself; returns both pids.
+fn start_grandchild(fleet: &RunningFleet) -> (u32, u32) {
     let child = client::get(fleet.addr(), "/leave/later").parse().unwrap();
-    (child, wait::for_value("a process that is left", || proc::children(child).pop()))
+    (child, wait::for_value("grandchild", || proc::children(child).pop()))
 }
 
 #[test]
-fn what_children_have_started_outlives_them_but_not_the_fleet() {
+fn grandchild_outlives_child_and_ends_with_fleet() {
     let mut fleet = Server::new(SERVER).start();
-    let (child, left) = leave_one_behind(&fleet);
+    let (child, grandchild) = start_grandchild(&fleet);
     fleet.replace(&[child]);
-    assert!(proc::is_alive(left), "a child's end is not the fleet's");
+    assert!(proc::is_alive(grandchild), "the end of its parent does not end the grandchild");
     fleet.signal(Signal::SIGTERM);
     assert_eq!(fleet.wait().code(), Some(0));
-    wait::until("the end of what was left behind", || fleet.processes().is_empty());
+    wait::until("end of the grandchild", || fleet.processes().is_empty());
 }
 
 #[test]
-fn what_children_have_started_ends_with_the_last_orphan() {
-    let gate = tempfile::tempdir().unwrap();
-    let open = gate.path().join("open");
-    let mut fleet = Server::new(SERVER).set("gate", open.display()).set("shutdown_grace", "1m").start();
-    let (_, left) = leave_one_behind(&fleet);
+fn grandchild_ends_with_last_orphan() {
+    let gate = ResponseGate::new();
+    let mut fleet = Server::new(SERVER).gate(&gate).start();
+    let (_, grandchild) = start_grandchild(&fleet);
     let in_flight = client::begin(fleet.addr(), "/gate");
     fleet.signal(Signal::SIGKILL);
     fleet.wait();
     fleet.console.wait_for_nth(2, "lost its master");
-    assert!(proc::is_alive(left), "the orphans drain");
-    fs::write(&open, "").unwrap();
+    assert!(proc::is_alive(grandchild), "the grandchild lives while the orphans drain");
+    gate.open();
     in_flight.finish().unwrap();
-    wait::until("the end of everything", || fleet.processes().is_empty());
+    wait::until("end of all processes", || fleet.processes().is_empty());
     fleet.assert_nothing_left();
 }
 
 #[test]
-fn a_child_that_never_comes_for_its_listeners_ends_with_its_master() {
+fn booting_child_ends_with_killed_master() {
     let mut fleet = Server::new(SERVER).set("boot", "hang").launch();
     wait::until("two booting children", || fleet.children_started() == 2);
     fleet.signal(Signal::SIGKILL);
     fleet.wait();
-    wait::until("the end of the orphans", || fleet.processes().is_empty());
+    wait::until("end of the orphans", || fleet.processes().is_empty());
 }
