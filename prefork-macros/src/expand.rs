@@ -1,7 +1,7 @@
 //! From plan to tokens, and what takes their place if something is wrong.
 
 use proc_macro2::{Ident, Span, TokenStream};
-use quote::{ToTokens, quote, quote_spanned};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::{Attribute, PatType, Path};
 
 use crate::args::Args;
@@ -100,8 +100,9 @@ fn builder_call(call: &BuilderCall, runtime: &Runtime<'_>) -> TokenStream {
     quote_spanned!(here=> .#method(#(#values),*))
 }
 
-/// `call(listener::<L, Mode>(), |context, listener| serve(listener, …))`, where the context supplies
-/// whatever else the function takes.
+/// `call(listener::<L, Mode>(), |context, listener| { let argument1 = …?; prepared(move || serve(listener,
+/// argument1, …)) })`: first the arguments, of which each can fail, and then the call. For an `async`
+/// function the closure is `async` as well.
 ///
 /// A return type that does not fit is a bound of `call` that is not met, and the compiler points at
 /// the path of `call`: so that path reaches from the first to the last token of the type.
@@ -116,18 +117,29 @@ fn serve_call(function: &Function, runtime: &Runtime<'_>) -> TokenStream {
     let runtime_path = runtime.path_at(first);
     let (context, listener) = (Ident::new("__context", here), Ident::new("__listener", here));
     let serve = &function.sig.ident;
-    let arguments = function.arguments().enumerate().map(|(position, argument)| {
-        let value = match position {
-            0 => listener.to_token_stream(),
-            _ => argument_value(position, argument, function, runtime, &context),
-        };
-        let cfgs = argument.attrs.iter().filter(|attr| attr.path().is_ident("cfg"));
-        quote_spanned!(here=> #(#cfgs)* #value)
+    let name_of = |position| match position {
+        0 => listener.clone(),
+        _ => format_ident!("__argument{position}", span = here),
+    };
+    let values = function.arguments().enumerate().skip(1).map(|(position, argument)| {
+        let name = name_of(position);
+        let value = argument_value(position, argument, function, runtime, &context);
+        let cfgs = cfgs_of(argument);
+        quote_spanned!(here=> #(#cfgs)* let #name = #value?;)
     });
+    let arguments = function.arguments().enumerate().map(|(position, argument)| {
+        let (cfgs, name) = (cfgs_of(argument), name_of(position));
+        quote_spanned!(here=> #(#cfgs)* #name)
+    });
+    let is_async = function.is_async().then(|| quote_spanned!(here=> async));
+    let prepared = runtime.private("prepared", here);
     let first_argument = first_argument(function, runtime);
     let needs = needs_of_arguments(function, runtime);
     quote_spanned!(first=> #runtime_path::__private::#call(
-        #first_argument, |#context, #listener| #serve(#(#arguments),*)
+        #first_argument, #is_async |#context, #listener| {
+            #(#values)*
+            #prepared(move || #serve(#(#arguments),*))
+        }
     ) #needs)
 }
 
@@ -141,11 +153,20 @@ fn needs_of_arguments(function: &Function, runtime: &Runtime<'_>) -> TokenStream
     let needs = arguments.map(|argument| {
         let ty = &argument.ty;
         let span = here.located_at(first_and_last(ty).0);
-        let needs_tls = runtime.private("needs_tls", span);
-        let cfgs = argument.attrs.iter().filter(|attr| attr.path().is_ident("cfg"));
-        quote_spanned!(span=> #(#cfgs)* #needs_tls::<#ty>())
+        let cfgs = cfgs_of(argument);
+        if function.is_async() {
+            let needs_tls = runtime.private("async_needs_tls", span);
+            quote_spanned!(span=> #(#cfgs)* #needs_tls::<#ty, _>())
+        } else {
+            let needs_tls = runtime.private("needs_tls", span);
+            quote_spanned!(span=> #(#cfgs)* #needs_tls::<#ty>())
+        }
     });
     quote_spanned!(here=> .needing_tls(&[#(#needs),*]))
+}
+
+fn cfgs_of(argument: &PatType) -> impl Iterator<Item = &Attribute> {
+    argument.attrs.iter().filter(|attr| attr.path().is_ident("cfg"))
 }
 
 /// Those after the listener, and after certificate and key if it takes them so.
@@ -180,9 +201,13 @@ fn argument_value(
         (2, Some(Tls::File)) => "key_file",
         (1, Some(Tls::Pem)) => "cert_pem",
         (2, Some(Tls::Pem)) => "key_pem",
+        _ if function.is_async() => {
+            let supply = runtime.private("async_argument", span);
+            return quote_spanned!(span=> #supply::<#ty, _>(#context).await);
+        }
         _ => {
             let supply = runtime.private("argument", span);
-            return quote_spanned!(span=> #supply::<#ty, _>(#context));
+            return quote_spanned!(span=> #supply::<#ty>(#context));
         }
     };
     let supply = runtime.private(supply, span);

@@ -1,29 +1,37 @@
-//! What `#[prefork::main]` expands to. Not for you: it changes with the macro, in any release.
+//! What `#[prefork::main]` expands to. Not part of the public API: it changes with the macro, in any
+//! release.
 
 use std::io;
 use std::path::Path;
+#[cfg(feature = "tokio")]
+use std::pin::Pin;
 pub use std::process::ExitCode;
 use std::process::Termination;
 pub use std::time::Duration;
 
 use crate::builder::Prefork;
-use crate::child::{self, FromChild};
+use crate::child::{self, StartError};
 use crate::error::chain;
 use crate::hooks::HookResult;
 use crate::listen::Listener;
-use crate::logging;
+use crate::logging::{self, Logger};
 #[cfg(feature = "tokio")]
-use crate::serve::Async;
-use crate::serve::{Blocking, Demand, FromListeners, ServeContext, ServeFn, TlsForm};
+use crate::serve::Argument;
+use crate::serve::{Demand, FromChild, FromListeners, ServeContext, ServeFn, TlsForm};
 
-/// The whole of a generated `main`. A child takes its handshake first, so that no code of the user's
-/// ever runs in a process that does not know its role.
+/// The whole of a generated `main`. A child takes its handshake first, so that no user code runs in a
+/// process that does not know its role.
 pub fn main<I: HookResult>(init: impl FnOnce() -> I, configure: impl FnOnce() -> Prefork) -> ExitCode {
     if let Err(error) = child::adopt_early() {
         return fail(&chain(&error));
     }
     if let Err(error) = init().into_result() {
-        return fail(&format_args!("init failed: {}", chain(&*error)));
+        let error = StartError::Init(error);
+        return if child::is_child() {
+            child::report_start_error(&error, &Logger::default())
+        } else {
+            fail(&chain(&error))
+        };
     }
     match configure().run_to_end() {
         Ok(code) => code,
@@ -36,71 +44,97 @@ fn fail(error: &dyn std::fmt::Display) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// What runs first where the user named nothing.
+/// The `init` of a program that names none.
 pub fn no_init() {}
 
-/// The serve function's first argument: what it wants, and how it is made.
+/// The serve function's first argument: which listeners it takes, and how it is made from them.
 #[derive(Debug)]
 pub struct First<L> {
     demand: Demand,
     make: fn(Vec<Listener>) -> io::Result<L>,
 }
 
-/// Names the type of that argument, so that what is wrong with it is reported there.
+/// Names the type of that argument, so that the compiler reports an error of the type there.
 pub fn listener<L: FromListeners<Style>, Style>() -> First<L> {
     First { demand: L::DEMAND, make: L::from_listeners }
 }
 
-/// Wraps the call of a plain serve function.
-pub fn call<L: 'static, R: Termination>(
+/// Wraps a plain serve function: `prepare` makes its arguments and returns its call.
+pub fn call<L: 'static, S, R: Termination>(
     first: First<L>,
-    serve: impl FnOnce(&ServeContext<Blocking>, L) -> R + 'static,
-) -> ServeFn {
-    ServeFn::blocking(TlsForm::Plain, first.demand, move |context| {
-        serve(context, context.listeners(first.make))
-    })
-}
-
-/// Wraps the call of an `async` serve function.
-#[cfg(feature = "tokio")]
-pub fn call_async<L: 'static, F>(
-    first: First<L>,
-    serve: impl FnOnce(&ServeContext<Async>, L) -> F + 'static,
+    prepare: impl FnOnce(&ServeContext, L) -> Result<S, StartError> + 'static,
 ) -> ServeFn
 where
-    F: Future<Output: Termination>,
+    S: FnOnce() -> R,
 {
-    ServeFn::on_runtime(TlsForm::Plain, first.demand, move |context| {
-        serve(context, context.listeners(first.make))
+    ServeFn::blocking(TlsForm::Plain, first.demand, move |context| {
+        prepare(context, context.listeners(first.make)?)
     })
 }
 
-/// An argument of the serve function that is neither listener nor TLS.
-pub fn argument<T: FromChild, Kind>(context: &ServeContext<Kind>) -> T {
+/// Wraps an `async` serve function: `prepare` makes its arguments and returns its call.
+#[cfg(feature = "tokio")]
+pub fn call_async<L: 'static, S, F>(
+    first: First<L>,
+    prepare: impl AsyncFnOnce(&ServeContext, L) -> Result<S, StartError> + 'static,
+) -> ServeFn
+where
+    S: FnOnce() -> F,
+    F: Future<Output: Termination>,
+{
+    ServeFn::on_runtime(TlsForm::Plain, first.demand, async move |context| {
+        prepare(context, context.listeners(first.make)?).await
+    })
+}
+
+/// A further argument of a plain serve function.
+pub fn argument<T: FromChild>(context: &ServeContext) -> Result<T, StartError> {
     context.argument()
 }
 
-/// Whether such an argument cannot be made without a certificate.
+/// An argument that is being made.
+#[cfg(feature = "tokio")]
+pub type Making<'a, T> = Pin<Box<dyn Future<Output = Result<T, StartError>> + 'a>>;
+
+/// A further argument of an `async` serve function. In a box, because the compiler reports a type that
+/// is no argument a second time where it awaits an opaque future.
+#[cfg(feature = "tokio")]
+pub fn async_argument<'a, T: Argument<How> + 'a, How: 'a>(context: &'a ServeContext) -> Making<'a, T> {
+    Box::pin(context.async_argument())
+}
+
+/// Whether a further argument of a plain serve function needs a certificate.
 pub fn needs_tls<T: FromChild>() -> bool {
     T::NEEDS_TLS
 }
 
+/// Whether a further argument of an `async` serve function needs a certificate.
+#[cfg(feature = "tokio")]
+pub fn async_needs_tls<T: Argument<How>, How>() -> bool {
+    T::NEEDS_TLS
+}
+
 /// The certificate's path.
-pub fn cert_file<Kind>(context: &ServeContext<Kind>) -> &'static Path {
+pub fn cert_file(context: &ServeContext) -> Result<&'static Path, StartError> {
     context.cert_file()
 }
 
 /// The key's path.
-pub fn key_file<Kind>(context: &ServeContext<Kind>) -> &'static Path {
+pub fn key_file(context: &ServeContext) -> Result<&'static Path, StartError> {
     context.key_file()
 }
 
 /// The embedded certificate.
-pub fn cert_pem<Kind>(context: &ServeContext<Kind>) -> &'static [u8] {
+pub fn cert_pem(context: &ServeContext) -> Result<&'static [u8], StartError> {
     context.cert_pem()
 }
 
 /// The embedded key.
-pub fn key_pem<Kind>(context: &ServeContext<Kind>) -> &'static [u8] {
+pub fn key_pem(context: &ServeContext) -> Result<&'static [u8], StartError> {
     context.key_pem()
+}
+
+/// Names the type of what `prepare` returns.
+pub fn prepared<S>(serve: S) -> Result<S, StartError> {
+    Ok(serve)
 }

@@ -105,12 +105,12 @@ pub use tokio_rustls;
 pub use prefork_options::ParseOptionError;
 
 pub use crate::builder::{CpuAffinity, OptionValue, Prefork, Readiness};
-pub use crate::child::{Busy, ChildContext, FromChild, Shutdown, is_child};
+pub use crate::child::{Busy, ChildContext, Shutdown, is_child};
 pub use crate::error::{Error, Failure};
 pub use crate::listen::{Listener, Network};
 pub use crate::logging::{ThisProcess, this_process};
 pub use crate::master::FleetHandle;
+pub use crate::serve::{Async, Blocking, FromChild, FromListener, FromListeners, Serve};
 #[cfg(feature = "tokio")]
-pub use crate::serve::Runtime;
-pub use crate::serve::{Async, Blocking, FromListener, FromListeners, Serve};
+pub use crate::serve::{AsyncFromChild, Runtime};
 pub use crate::supervisor::{ChildState, ChildStatus, FleetState, FleetStatus};

@@ -7,8 +7,10 @@
     reason = "a panic in a test helper fails the test"
 )]
 
+use std::process::ExitStatus;
+
 use prefork_tests::client;
-use prefork_tests::fleet::{Server, exited};
+use prefork_tests::fleet::Server;
 #[cfg(unix)]
 use prefork_tests::{proc, signal::Signal};
 

@@ -205,8 +205,8 @@ fn reload_upgrade_scale_and_crash_lose_no_new_async_connection() {
 
 #[test]
 fn upgrade_with_same_options_keeps_the_trial_child() {
-    let (_directory, path) = deployed(KEEP_ALIVE_SERVER);
-    let fleet = Server::new(&path).start();
+    let program = ProgramCopy::new(KEEP_ALIVE_SERVER);
+    let fleet = Server::new(program.path()).start();
     fleet.first_children();
     fleet.operate(Signal::SIGUSR2, 1, "reloaded:");
     let ready = fleet.console.wait_for("is ready");

@@ -32,14 +32,49 @@ mod own_type {
     struct Slot(usize);
 
     impl prefork::FromChild for Slot {
-        fn from_child(context: &prefork::ChildContext) -> Self {
-            Self(context.slot() as usize)
+        type Error = std::num::TryFromIntError;
+
+        fn from_child(context: &prefork::ChildContext) -> Result<Self, Self::Error> {
+            u8::try_from(context.slot())?;
+            Ok(Self(context.slot()))
         }
     }
 
     #[prefork::main]
     fn serve(_: TcpListener, slot: Slot) {
         println!("{}", slot.0);
+    }
+
+    mod beside_awaited {
+        use super::Slot;
+
+        struct Pool;
+
+        impl prefork::AsyncFromChild for Pool {
+            type Error = String;
+
+            async fn from_child(_: &prefork::ChildContext) -> Result<Self, String> {
+                tokio::task::yield_now().await;
+                Ok(Self)
+            }
+        }
+
+        #[prefork::main]
+        async fn serve(
+            _: tokio::net::TcpListener,
+            _: Pool,
+            #[cfg(any())] nothing: DoesNotExist,
+            slot: Slot,
+            _: prefork::Shutdown,
+        ) {
+            println!("{}", slot.0);
+        }
+
+        fn builder() -> prefork::Prefork {
+            async fn several(_: tokio::net::TcpListener, _: Pool, _: Slot, _: Pool) {}
+            let _ = prefork::Prefork::new(several);
+            prefork::Prefork::new(|_: tokio::net::TcpListener, _: Slot, _: Pool| async {})
+        }
     }
 }
 

@@ -29,8 +29,10 @@ mod deprecated {
 
     #[allow(deprecated)]
     impl prefork::FromChild for Old {
-        fn from_child(_: &prefork::ChildContext) -> Self {
-            Self
+        type Error = std::convert::Infallible;
+
+        fn from_child(_: &prefork::ChildContext) -> Result<Self, Self::Error> {
+            Ok(Self)
         }
     }
 

@@ -30,7 +30,7 @@ use crate::hooks::Hooks;
 use crate::logging::Logger;
 use crate::master::{self, FleetHandle};
 use crate::privileges::Privileges;
-use crate::serve::{Serve, ServeFn, ServeOptions};
+use crate::serve::{self, Serve, ServeFn, ServeOptions};
 use crate::sys::{self, Role};
 
 /// A fleet to be: a serve function and its options. What [`#[prefork::main]`](crate::main) makes
@@ -196,11 +196,20 @@ impl Prefork {
             master::run(fleet.plan(activated, &Privileges::default())?)?;
             return Ok(ExitCode::SUCCESS);
         }
-        if let Some(privileges) = child::privileges_on_trial() {
-            fleet.plan(Vec::new(), &privileges)?;
+        Ok(fleet.serve_as_child())
+    }
+
+    /// Serves in this child; the result is the status to end with. A child on trial checks all of its
+    /// program's options first, as a master would.
+    fn serve_as_child(mut self) -> ExitCode {
+        let checked = child::privileges_on_trial().map(|privileges| self.plan(Vec::new(), &privileges));
+        match checked {
+            Some(Err(error)) => child::report_start_error(&error.into(), &self.logger),
+            Some(Ok(_)) | None => {
+                let options = self.serve_options();
+                serve::run(self.serve, options, self.hooks, &self.logger)
+            }
         }
-        let options = fleet.serve_options();
-        Ok(child::run(fleet.serve, options, fleet.hooks, &fleet.logger))
     }
 }
 

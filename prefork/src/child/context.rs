@@ -1,4 +1,4 @@
-//! What a serve function may ask for beside its listener.
+//! What user code sees of its child: where it stands in the fleet, and when it has to stop.
 
 use std::future::Future;
 use std::io;
@@ -14,8 +14,7 @@ use crate::protocol::{Handshake, ToMaster};
 use crate::sys::MasterSender;
 use crate::tls::PreparedTls;
 
-/// Where this child stands in its fleet. Cheap to clone; ask for it as an argument of the serve
-/// function.
+/// This child and its place in the fleet. Cheap to clone; an argument of the serve function.
 ///
 /// ```no_run
 /// # use std::net::TcpListener;
@@ -39,43 +38,49 @@ struct Shared {
     cooperates: AtomicBool,
     stop_announced: AtomicBool,
     announced: AtomicBool,
-    voice: MasterSender,
+    retires: AtomicBool,
+    sender: MasterSender,
     watchdog: Arc<Watchdog>,
-    #[cfg_attr(not(feature = "rustls"), expect(dead_code, reason = "there is nothing in it"))]
+    #[cfg_attr(not(feature = "rustls"), expect(dead_code, reason = "it is empty"))]
     tls: PreparedTls,
 }
 
 impl ChildContext {
-    pub(super) fn new(handshake: Handshake, voice: MasterSender, limits: Limits, tls: PreparedTls) -> Self {
+    pub(super) fn new(handshake: Handshake, sender: MasterSender, limits: Limits, tls: PreparedTls) -> Self {
         let shared = Shared {
             handshake,
             stop: Latch::new(),
             cooperates: AtomicBool::new(false),
             stop_announced: AtomicBool::new(false),
             announced: AtomicBool::new(false),
-            voice,
+            retires: AtomicBool::new(false),
+            sender,
             watchdog: Arc::new(Watchdog::new(limits)),
             tls,
         };
         Self { shared: Arc::new(shared) }
     }
 
-    /// The numbered place that this child fills, from 0. Its successor will have the same.
+    /// The slot that this child fills, from 0. Its successor has the same.
+    #[must_use]
     pub fn slot(&self) -> usize {
         self.shared.handshake.slot
     }
 
     /// How many slots the fleet had when this child was started.
+    #[must_use]
     pub fn fleet_size(&self) -> usize {
         self.shared.handshake.fleet
     }
 
     /// How often the fleet had been reloaded when this child was started.
+    #[must_use]
     pub fn generation(&self) -> u32 {
         self.shared.handshake.generation
     }
 
     /// The master's process id.
+    #[must_use]
     pub fn master_pid(&self) -> u32 {
         self.shared.handshake.master
     }
@@ -84,31 +89,50 @@ impl ChildContext {
     /// the server. Only the first call counts.
     pub fn ready(&self) {
         if !self.shared.announced.swap(true, Ordering::SeqCst) {
-            // A master that is gone is the watching thread's business.
-            let _ = self.say(ToMaster::Ready);
+            // The link thread notices a dead master.
+            let _ = self.send(ToMaster::Ready);
+            if self.shared.retires.load(Ordering::SeqCst) {
+                let _ = self.send(ToMaster::Recycle);
+            }
         }
     }
 
-    /// Asks the master to replace this child, new before old: the child serves on until its successor is
-    /// ready, and then drains. Only a child that is ready can ask; asking twice is asking once.
+    /// Asks the master to replace this child: a new child is started in this slot, and when it is
+    /// ready, this one is asked to stop and finishes the connections that it has accepted. Until then
+    /// it serves on. Only the first call counts; it is no failure, and no connection is lost.
     ///
-    /// With it, a limit of requests per child is three lines:
+    /// A child that is not ready yet is replaced once it is. If the new child does not become ready,
+    /// this one stays, and the master tries again after a minute.
     ///
-    /// ```
-    /// # use std::sync::atomic::{AtomicU64, Ordering};
-    /// # fn answered(child: &prefork::ChildContext) {
-    /// const MAX_REQUESTS: u64 = 10_000;
-    /// static REQUESTS: AtomicU64 = AtomicU64::new(0);
-    /// if REQUESTS.fetch_add(1, Ordering::Relaxed) + 1 == MAX_REQUESTS { child.retire() }
-    /// # }
+    /// With it, a limit on the requests that one child serves is three lines:
+    ///
+    /// ```no_run
+    /// use std::net::TcpListener;
+    ///
+    /// #[prefork::main]
+    /// fn serve(ln: TcpListener, child: prefork::ChildContext) -> std::io::Result<()> {
+    ///     let mut requests = 0;
+    ///     for stream in ln.incoming() {
+    ///         # drop(stream);
+    ///         // … serve it, then count:
+    ///         requests += 1;
+    ///         if requests == 10_000 {
+    ///             child.retire();
+    ///         }
+    ///     }
+    ///     Ok(())
+    /// }
+    /// # fn example() { main(); }
     /// ```
     pub fn retire(&self) {
-        // A child whose master is gone ends anyway.
-        let _ = self.say(ToMaster::Recycle);
+        if !self.shared.retires.swap(true, Ordering::SeqCst) && self.is_announced() {
+            let _ = self.send(ToMaster::Recycle);
+        }
     }
 
-    /// Whether the fleet is stopping, or is about to (option `stop_delay`): what a health check for a
-    /// load balancer answers by. The server goes on serving until [`Shutdown`] is requested.
+    /// Whether the fleet is stopping, or is about to (option `stop_delay`): the basis of a health check
+    /// for a load balancer. The server goes on serving until [`Shutdown`] is requested.
+    #[must_use]
     pub fn is_stopping(&self) -> bool {
         self.shared.stop_announced.load(Ordering::SeqCst) || self.shared.stop.is_set()
     }
@@ -121,27 +145,29 @@ impl ChildContext {
         self.shared.stop_announced.store(true, Ordering::SeqCst);
     }
 
-    pub(super) fn say(&self, word: ToMaster) -> io::Result<()> {
-        self.shared.voice.send(word.to_line())
+    pub(super) fn send(&self, message: ToMaster) -> io::Result<()> {
+        self.shared.sender.send(message.to_line())
     }
 
-    /// The stop signal. Whoever takes it promises to return from the serve function after it.
+    /// The stop signal. A serve function that takes it has to return once a stop is requested.
     pub fn shutdown(&self) -> Shutdown {
         self.shared.cooperates.store(true, Ordering::SeqCst);
         Shutdown { latch: self.shared.stop.clone() }
     }
 
-    /// What to speak TLS by, if the options name a certificate. A serve function that cannot do without
-    /// takes an `Arc<rustls::ServerConfig>` as an argument.
+    /// The TLS configuration, if the options name a certificate. A serve function that needs one takes
+    /// an `Arc<rustls::ServerConfig>` as an argument.
     #[cfg(feature = "rustls")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "rustls")))]
+    #[must_use]
     pub fn tls_config(&self) -> Option<Arc<rustls::ServerConfig>> {
         self.shared.tls.config()
     }
 
-    /// Notes that work is under way until the result is dropped. With the option `hang_timeout`, work
-    /// that takes longer than that ends this child, with a report of where its threads are.
+    /// Marks work as under way until the result is dropped. With the option `hang_timeout`, work that
+    /// takes longer ends this child, after a report of where its threads are.
     ///
-    /// For servers without a runtime of ours, around the handling of a request; an `async` serve
+    /// Servers without prefork's runtime call it around the handling of a request; an `async` serve
     /// function is watched without it.
     pub fn busy(&self) -> Busy {
         self.shared.watchdog.begin_work()
@@ -149,13 +175,13 @@ impl ChildContext {
 
     /// A span of `tracing` that says which child this is: `child{slot=3 generation=0 pid=4711}`.
     ///
-    /// The runtime has entered it where it can: in the thread that calls the serve function, and in
-    /// every thread of a tokio runtime. A thread that you start enters it with one line,
-    /// `let _child = child.span().entered();`. It is of level error, so that no filter of levels takes it
-    /// away, and of the target `prefork`. Without a subscriber it is none: a span would become a record of
-    /// `log` where some other crate has asked `tracing` for that.
+    /// It is entered in the thread that calls the serve function, and in every thread of prefork's tokio
+    /// runtime. A thread that you start enters it with one line, `let _child = child.span().entered();`.
+    /// Its level is error, so that filters by level keep it; its target is `prefork`. Without a subscriber
+    /// it is [`none`](tracing::Span::none), because `tracing` may turn spans into `log` records there.
     #[cfg(feature = "tracing")]
     #[cfg_attr(docsrs, doc(cfg(feature = "tracing")))]
+    #[must_use]
     pub fn span(&self) -> tracing::Span {
         if !tracing::dispatcher::has_been_set() {
             return tracing::Span::none();
@@ -183,13 +209,13 @@ impl ChildContext {
     }
 }
 
-/// Tells a serve function that its child is to stop.
+/// The stop signal of a child: a serve function that takes it learns when to stop.
 ///
-/// A child drains without it: no new connection comes in, and the process ends when the last one is
-/// closed. A server that takes it can do more, such as closing idle keep-alive connections, and is
-/// expected to return from the serve function; it has the grace period to do so.
+/// A child drains without it: it accepts no new connection, and ends when the last one is closed. A
+/// server that takes it can do more, such as closing idle keep-alive connections. It then has to return
+/// from the serve function within the grace period.
 ///
-/// It is a future as well, and can be cloned.
+/// It is a future, and cheap to clone.
 ///
 /// ```no_run
 /// # use std::net::TcpListener;
@@ -207,21 +233,22 @@ impl ChildContext {
 /// # fn example() { main(); }
 /// ```
 ///
-/// On Linux a thread that waits in `accept` is woken by a connection from nobody, so that the loop
-/// above gets to look; on other systems ask [`wait`](Self::wait) in a thread of its own.
+/// On Linux a thread that waits in `accept` is woken by an internal connection, so that the loop above
+/// looks at the signal. On other systems call [`wait`](Self::wait) in a thread of its own.
 #[derive(Debug, Clone)]
-#[must_use = "a serve function that takes `Shutdown` is waited for until it returns"]
+#[must_use = "the process waits for a serve function that takes `Shutdown` to return"]
 pub struct Shutdown {
     latch: Latch,
 }
 
 impl Shutdown {
-    /// Whether the child is to stop.
+    /// Whether the child has to stop.
+    #[must_use]
     pub fn is_requested(&self) -> bool {
         self.latch.is_set()
     }
 
-    /// Blocks this thread until the child is to stop.
+    /// Blocks this thread until the child has to stop.
     pub fn wait(&self) {
         self.latch.wait();
     }
@@ -230,83 +257,8 @@ impl Shutdown {
 impl Future for Shutdown {
     type Output = ();
 
-    /// Ready when the child is to stop.
+    /// Ready once the child has to stop.
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         Pin::new(&mut self.latch).poll(context)
-    }
-}
-
-/// What can be an argument of a serve function, after the listener and the certificate.
-///
-/// Implemented by [`Shutdown`] and [`ChildContext`]; with the feature `rustls` by
-/// `Arc<rustls::ServerConfig>`, and with `tokio-rustls` by `tokio_rustls::TlsAcceptor`. Implement it for a type of your own to have it
-/// made in each child, before the serve function is called.
-///
-/// ```no_run
-/// struct Shard(usize);
-///
-/// impl prefork::FromChild for Shard {
-///     fn from_child(child: &prefork::ChildContext) -> Self {
-///         Self(child.slot())
-///     }
-/// }
-/// ```
-#[diagnostic::on_unimplemented(
-    message = "a serve function cannot take `{Self}` here",
-    label = "neither `prefork::Shutdown` nor `prefork::ChildContext`",
-    note = "a serve function takes its listener first, then the certificate and the key if the options \
-            name them, then `prefork::Shutdown`, `prefork::ChildContext`, with the feature `rustls` an \
-            `Arc<prefork::rustls::ServerConfig>`, and whatever else implements `prefork::FromChild`, in any \
-            order"
-)]
-pub trait FromChild: Sized {
-    /// Whether it cannot be made without a certificate: then a fleet that has none is refused, in the
-    /// master, before a child is started.
-    const NEEDS_TLS: bool = false;
-
-    /// Makes the argument, in the child.
-    fn from_child(child: &ChildContext) -> Self;
-}
-
-impl FromChild for ChildContext {
-    fn from_child(child: &ChildContext) -> Self {
-        child.clone()
-    }
-}
-
-impl FromChild for Shutdown {
-    fn from_child(child: &ChildContext) -> Self {
-        child.shutdown()
-    }
-}
-
-/// The options' certificate and key, checked; ALPN for `h2` and `http/1.1` unless the option `alpn`
-/// says otherwise; TLS 1.2 and 1.3; session tickets that every child of the fleet can open; and with the
-/// option `client_ca` a check of the clients' certificates.
-#[cfg(feature = "rustls")]
-impl FromChild for Arc<rustls::ServerConfig> {
-    const NEEDS_TLS: bool = true;
-
-    /// Ends the process, with a message, if the options name no certificate: the master refuses that
-    /// fleet, so this is a type of your own that asks for a configuration and does not say so in
-    /// `NEEDS_TLS`.
-    fn from_child(child: &ChildContext) -> Self {
-        child.tls_config().unwrap_or_else(|| {
-            crate::logging::to_stderr(format_args!(
-                "prefork: child {} cannot serve: it needs a certificate, and the options name none",
-                child.slot()
-            ));
-            std::process::exit(1)
-        })
-    }
-}
-
-/// Of the same configuration.
-#[cfg(feature = "tokio-rustls")]
-impl FromChild for tokio_rustls::TlsAcceptor {
-    const NEEDS_TLS: bool = true;
-
-    fn from_child(child: &ChildContext) -> Self {
-        Arc::<rustls::ServerConfig>::from_child(child).into()
     }
 }

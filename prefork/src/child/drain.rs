@@ -1,4 +1,4 @@
-//! The thread beside the serve function: waits for orders, then drains.
+//! The link thread: waits for messages of the master, and drains the child when it has to stop.
 
 use std::io;
 use std::sync::Arc;
@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
-use super::Ending;
+use super::ServeState;
 use super::watchdog::Health;
 use crate::error::chain;
 use crate::hooks::{self, HookFailure, Hooks};
@@ -17,31 +17,31 @@ use crate::sys::{self, AcceptGate, LinkEvent, MasterLink};
 /// Connections are counted this often at first, and ever less often while a long one lasts.
 const FIRST_LOOK: Duration = Duration::from_millis(2);
 const SLOWEST_LOOK: Duration = Duration::from_millis(50);
-/// Threads that were on their way into `accept` when the gate was shut are in it after as many looks.
+/// Threads that were about to enter `accept` when the gate was closed are in it after this many looks.
 const INTERRUPTIONS: u32 = 10;
-/// A server that is behind the shut gate gets as many chances to look at its stop flag.
+/// How often threads that sit in `accept` behind the closed gate are woken to look at their stop flag.
 const ACCEPT_WAKES: u32 = 5;
-/// For this many looks a thread that does not come to rest may be one that has just accepted.
+/// For this many looks, a thread that is not at rest may be one that has just accepted a connection.
 const RESTLESS_LOOKS: u32 = 40;
-/// A queue that was empty this often in a row is spent: a handshake that had begun is over.
+/// A queue that was empty for this many looks in a row stays empty: handshakes that had begun are over.
 const EMPTY_LOOKS: u32 = 12;
 
 /// See the [module](self).
-pub(super) struct Watcher {
-    pub(super) ending: Arc<Ending>,
-    pub(super) hooks: Hooks,
-    pub(super) logger: Logger,
-    pub(super) gate: AcceptGate,
-    pub(super) progress: Progress,
+pub(super) struct LinkThread {
+    state: Arc<ServeState>,
+    hooks: Hooks,
+    logger: Logger,
+    gate: AcceptGate,
+    progress: DrainProgress,
 }
 
-/// How far the end has come.
+/// How far the stop has come.
 #[derive(Debug)]
-pub(super) struct Progress {
+struct DrainProgress {
     stage: DrainStage,
     interruptions: u32,
     wakes: u32,
-    /// How many looks have found nothing left but threads that do not rest.
+    /// How many looks have found no connection, but threads that are not at rest.
     restless_looks: u32,
     /// Whether threads that sit in `accept` can be made to leave it.
     can_interrupt: bool,
@@ -49,17 +49,17 @@ pub(super) struct Progress {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum DrainStage {
-    /// No end in sight.
+    /// No stop is under way.
     Serving,
-    /// Serving what still waits on a socket that will get nothing new.
+    /// Accepting what is still queued on a socket that gets no new connections.
     Emptying { empty_looks: u32 },
-    /// To stop, but the gate is not shut yet; whether its refusal was reported.
-    Shutting { reported: bool },
-    /// Behind a shut gate.
+    /// About to close the gate; `reported` if an attempt has failed and was logged.
+    Closing { reported: bool },
+    /// The gate is closed.
     Draining,
 }
 
-impl Default for Progress {
+impl Default for DrainProgress {
     fn default() -> Self {
         Self {
             stage: DrainStage::Serving,
@@ -71,18 +71,23 @@ impl Default for Progress {
     }
 }
 
-impl Watcher {
+impl LinkThread {
+    pub(super) fn new(state: Arc<ServeState>, hooks: Hooks, logger: Logger, gate: AcceptGate) -> Self {
+        Self { state, hooks, logger, gate, progress: DrainProgress::default() }
+    }
+
     pub(super) fn run(mut self, mut watch: MasterLink) {
         if let Err(error) = self.watch(&mut watch) {
-            let slot = self.ending.context.slot();
+            let slot = self.state.context.slot();
             let event = self.logger.event("cannot_watch");
             event.error(format_args!("child {slot} can no longer watch its master: {error}"));
-            // Without a watch it could outlive its master; the master replaces it.
+            // Without the link it could outlive its master. The master replaces it.
             sys::exit_now(1);
         }
     }
 
-    /// Sleeps until there is an order, then drains; ends the process, or lets the serve function do so.
+    /// Sleeps until the master sends a message, then drains. Ends the process, or lets the serve function
+    /// do so.
     fn watch(&mut self, watch: &mut MasterLink) -> io::Result<()> {
         let mut pause = FIRST_LOOK;
         loop {
@@ -90,7 +95,7 @@ impl Watcher {
             if at_rest {
                 pause = FIRST_LOOK;
             }
-            let timeout = if at_rest { self.ending.context.watchdog().interval() } else { Some(pause) };
+            let timeout = if at_rest { self.state.context.watchdog().interval() } else { Some(pause) };
             match watch.wait(timeout)? {
                 LinkEvent::None if at_rest => self.check_watchdog()?,
                 LinkEvent::None => pause = (pause * 3 / 2).min(SLOWEST_LOOK),
@@ -104,7 +109,7 @@ impl Watcher {
 
     fn follow(&mut self, line: &str) {
         match ToChild::from_line(line) {
-            Some(ToChild::AnnounceStop) => self.ending.context.announce_stop(),
+            Some(ToChild::AnnounceStop) => self.state.context.announce_stop(),
             Some(ToChild::StopAfterQueue) if self.progress.stage == DrainStage::Serving => {
                 self.progress.stage = DrainStage::Emptying { empty_looks: 0 };
             }
@@ -118,17 +123,17 @@ impl Watcher {
 
     fn begin_to_stop(&mut self) {
         if matches!(self.progress.stage, DrainStage::Serving | DrainStage::Emptying { .. }) {
-            self.progress.stage = DrainStage::Shutting { reported: false };
+            self.progress.stage = DrainStage::Closing { reported: false };
         }
     }
 
     fn orphaned(&mut self) {
-        let ending = &self.ending;
-        ending.orphaned.store(true, Ordering::SeqCst);
-        let (slot, master) = (ending.context.slot(), ending.context.master_pid());
+        let state = &self.state;
+        state.orphaned.store(true, Ordering::SeqCst);
+        let (slot, master) = (state.context.slot(), state.context.master_pid());
         let (pid, event) = (std::process::id(), self.logger.event("orphaned"));
         event.warn(format_args!("child {slot} (pid {pid}) lost its master {master}"));
-        self.limit_orphanhood();
+        self.limit_orphan();
         if let Some(hook) = &self.hooks.on_master_death {
             match hooks::run(|| hook()) {
                 Ok(()) => {}
@@ -144,16 +149,16 @@ impl Watcher {
         self.begin_to_stop();
     }
 
-    /// An orphan ends after its grace, whatever its hook, its server and its exit handlers do. A child
-    /// with a master leaves that to the master.
-    fn limit_orphanhood(&self) {
-        let grace = self.ending.context.grace();
+    /// Ends an orphan after its grace, even if its hook, its server or an exit handler hangs. Where a
+    /// master is alive, the master does that.
+    fn limit_orphan(&self) {
+        let grace = self.state.context.grace();
         let limit = move || {
             thread::sleep(grace);
             sys::exit_now(1);
         };
         if let Err(error) = thread::Builder::new().name("prefork-limit".to_owned()).spawn(limit) {
-            let (slot, event) = (self.ending.context.slot(), self.logger.event("cannot_drain"));
+            let (slot, event) = (self.state.context.slot(), self.logger.event("cannot_drain"));
             event.error(format_args!(
                 "child {slot} cannot start a thread to limit its drain, and ends: {error}"
             ));
@@ -164,27 +169,27 @@ impl Watcher {
     /// Goes from stage to stage as far as possible.
     fn advance(&mut self) {
         if let DrainStage::Emptying { empty_looks } = self.progress.stage {
-            // Where nobody can tell how many wait, none is waited for.
+            // Where the system does not tell the queue's length, the queue counts as empty.
             let empty = self.gate.queue_length().map_or(true, |queued| queued == 0);
             let empty_looks = if empty { empty_looks + 1 } else { 0 };
             let spent = empty_looks >= EMPTY_LOOKS;
             self.progress.stage = if spent {
-                DrainStage::Shutting { reported: false }
+                DrainStage::Closing { reported: false }
             } else {
                 DrainStage::Emptying { empty_looks }
             };
         }
-        if let DrainStage::Shutting { reported } = self.progress.stage {
+        if let DrainStage::Closing { reported } = self.progress.stage {
             self.close_gate(reported);
         }
         if self.progress.stage == DrainStage::Draining {
             self.empty_accepts();
-            if self.no_connection_is_left() && self.everybody_rests() {
-                // Through a gate that stays open one more may come in until the server has left it.
-                if !self.gate.stays_open() || self.ending.returned.load(Ordering::SeqCst) {
-                    self.ending.drained.set();
+            if self.no_connection_is_left() && self.all_threads_rest() {
+                // A gate that stays open admits connections until the server has returned.
+                if !self.gate.stays_open() || self.state.has_returned() {
+                    self.state.drained.set();
                 }
-                self.exit_if_nobody_else_does();
+                self.exit_unless_server_returns();
             }
         }
     }
@@ -194,84 +199,85 @@ impl Watcher {
             Ok(()) => self.progress.stage = DrainStage::Draining,
             Err(error) => {
                 if !reported {
-                    let slot = self.ending.context.slot();
+                    let slot = self.state.context.slot();
                     let event = self.logger.event("cannot_stop_accepting");
                     event.warn(format_args!("child {slot} cannot stop accepting yet: {error}"));
                 }
-                self.progress.stage = DrainStage::Shutting { reported: true };
-                // A server that is told may close what is in the way.
-                self.ending.context.stop().set();
+                self.progress.stage = DrainStage::Closing { reported: true };
+                // A server that learns of the stop may close what is in the way.
+                self.state.context.stop().set();
             }
         }
     }
 
-    /// Sends threads that sit in `accept` on the old socket behind the shut gate, and then tells the
-    /// server of the stop.
+    /// Moves threads that sit in `accept` on the old socket behind the closed gate, and then signals
+    /// [`Shutdown`](crate::Shutdown).
     ///
-    /// In this order, because a loop may look at its stop flag right after `accept`, and drop what it
-    /// has just accepted if it is set. Once its thread waits behind the shut gate there is nothing to
-    /// drop; a connection from nobody then lets it look.
+    /// The order matters: a loop may look at its stop flag right after `accept`, and drop the connection
+    /// that it has just accepted. A thread that waits behind the closed gate has none to drop; a
+    /// connection to the decoy then makes it look.
     fn empty_accepts(&mut self) {
-        let Progress { interruptions, wakes, can_interrupt, .. } = &mut self.progress;
-        let stop = self.ending.context.stop();
-        // Behind a shut gate a wake_acceptors waits for who is to hear it; where it stays open it can get lost.
-        let in_vain = self.gate.stays_open() && !self.ending.returned.load(Ordering::SeqCst);
-        if stop.is_set() && !in_vain && (*interruptions >= INTERRUPTIONS || *wakes >= ACCEPT_WAKES) {
+        let DrainProgress { interruptions, wakes, can_interrupt, .. } = &mut self.progress;
+        let stop = self.state.context.stop();
+        // A wake-up behind a closed gate stays queued until a thread takes it. At an open gate a client's
+        // connection can take its place.
+        let can_get_lost = self.gate.stays_open() && !self.state.has_returned();
+        if stop.is_set() && !can_get_lost && (*interruptions >= INTERRUPTIONS || *wakes >= ACCEPT_WAKES) {
             return;
         }
         *interruptions += 1;
         let waiting = self.gate.interrupt_accepts();
         *can_interrupt = waiting.is_ok();
         let waiting = waiting.unwrap_or(0);
-        let cooperates = self.ending.context.cooperates();
+        let cooperates = self.state.cooperates();
         if stop.is_set() && cooperates && waiting > 0 {
             *wakes += 1;
             self.gate.wake_acceptors(waiting);
         }
-        // The first look may have met threads on the old socket.
+        // The first look may have found threads on the old socket.
         let behind_gate = waiting > 0 && *interruptions > 1;
-        let loops = self.ending.blocking && cooperates && *can_interrupt;
+        let loops = self.state.blocking && cooperates && *can_interrupt;
         if !loops || behind_gate || *interruptions >= INTERRUPTIONS {
             stop.set();
         }
     }
 
     fn no_connection_is_left(&self) -> bool {
-        self.gate.connections(self.ending.returned.load(Ordering::SeqCst)) == 0
+        self.gate.connections(self.state.has_returned()) == 0
     }
 
-    /// Whether nobody can hold a connection that has no descriptor yet. A thread that runs may have been
-    /// stopped in the middle of `accept`, for as long as a busy machine likes; one that never rests has
-    /// other work.
-    fn everybody_rests(&mut self) -> bool {
+    /// Whether every accepted connection has a descriptor by now. A running thread may have been
+    /// preempted in the middle of `accept`; one that never rests has other work.
+    fn all_threads_rest(&mut self) -> bool {
         if !self.gate.accept_in_progress() {
-            // Whoever came to rest since the connections were counted has opened his by now.
+            // A thread that came to rest after the count may have accepted in between: count again.
             return self.no_connection_is_left();
         }
         self.progress.restless_looks += 1;
         self.progress.restless_looks > RESTLESS_LOOKS
     }
 
-    /// A server that never heard of [`Shutdown`](crate::Shutdown) sits behind a shut gate for ever.
-    fn exit_if_nobody_else_does(&self) {
-        let cooperates = self.ending.context.cooperates() && self.progress.can_interrupt;
-        // Whoever has not been through the last interruption may hold a connection we do not see yet.
+    /// Ends the process where the server does not: without a [`Shutdown`](crate::Shutdown) it waits behind
+    /// the closed gate for ever.
+    fn exit_unless_server_returns(&self) {
+        let cooperates = self.state.cooperates() && self.progress.can_interrupt;
+        // Before that many interruptions a thread may hold a connection that was not counted yet.
         let settled = self.progress.interruptions > 2;
-        if settled && !cooperates && !self.ending.returned.load(Ordering::SeqCst) {
-            let orphaned = self.ending.orphaned.load(Ordering::SeqCst);
+        if settled && !cooperates && !self.state.has_returned() {
+            let orphaned = self.state.orphaned.load(Ordering::SeqCst);
             std::process::exit(i32::from(orphaned));
         }
     }
 
     fn check_watchdog(&self) -> io::Result<()> {
-        let context = &self.ending.context;
+        let context = &self.state.context;
         if !context.is_announced() {
-            // How long it may take to become ready is the master's business.
+            // Until it is ready, the master limits its time.
             return Ok(());
         }
         match context.watchdog().look() {
             Health::Healthy => Ok(()),
-            Health::TooLarge => context.say(ToMaster::Recycle),
+            Health::TooLarge => context.send(ToMaster::Recycle),
             Health::Hangs => {
                 let (slot, pid) = (context.slot(), std::process::id());
                 let event = self.logger.event("child_hangs");

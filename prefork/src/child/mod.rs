@@ -1,201 +1,145 @@
-//! The child: takes the handshake, calls the user's function, and drains when it is told to stop or
-//! its master dies.
+//! The child: takes the handshake, keeps the link to the master, and drains when the master asks it to
+//! stop or dies. What it calls in between, the serve function, is the business of `serve`.
 //!
-//! The serve function has the main thread. A second thread sleeps until there is an order; it alone
-//! decides when the process ends, except where the serve function returns by itself.
+//! - `adopt.rs`: the handshake
+//! - `mod.rs`: the role of this process, and what a child starts with
+//! - `start_error.rs`: why a child cannot start, and the one place that reports it
+//! - `context.rs`: what user code sees of the child
+//! - `drain.rs`: the link thread, and the stop of the child
+//! - `watchdog.rs`: limits on memory and on unfinished work
+//! - `latch.rs`: an event that happens once
+//!
+//! The serve function has the main thread. The link thread sleeps until the master sends a message. It
+//! alone ends the process, except where the serve function returns by itself.
 
+mod adopt;
 mod context;
 mod drain;
 mod latch;
+mod start_error;
 mod watchdog;
 
-use std::io;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use socket2::Socket;
 
-pub use context::{ChildContext, FromChild, Shutdown};
-use drain::{Progress, Watcher};
+pub(crate) use adopt::{adopt_early, privileges_on_trial};
+pub use context::{ChildContext, Shutdown};
+use drain::LinkThread;
 pub(crate) use latch::Latch;
+pub(crate) use start_error::{StartError, report_start_error};
+
 pub use watchdog::Busy;
 pub(crate) use watchdog::Limits;
 
-use crate::error::{Error, chain};
+use crate::error::Error;
 use crate::hooks::Hooks;
-use crate::logging::{self, Logger};
-use crate::privileges::Privileges;
-use crate::protocol::{GREETING, Handshake, Secrets, ToMaster};
-use crate::serve::{ServeContext, ServeFn, ServeOptions};
+use crate::logging::Logger;
+use crate::protocol::GREETING;
 use crate::sys::{self, AcceptGate, MasterLink, Role};
-use crate::title::title_child;
-use crate::tls::PreparedTls;
+use crate::tls::{PreparedTls, TlsOptions};
 
-/// Whether this process is a child of a prefork master; the seed's `IsChild`.
+/// Whether this process is a child of a prefork master.
 ///
-/// Can be asked at any time in any process. The answer is true from the very start of a child, and
+/// Can be called at any time in any process. The answer is true from the very start of a child, and
 /// never in a process that a child starts.
+#[must_use]
 pub fn is_child() -> bool {
     role() == Role::Child
 }
 
 pub(crate) fn role() -> Role {
-    // Asked once: after the handshake is taken, nothing in the environment tells any more.
+    // The first answer counts: taking the handshake removes its traces from the environment.
     static ROLE: OnceLock<Role> = OnceLock::new();
     *ROLE.get_or_init(|| sys::role(GREETING))
 }
 
-/// A handshake that has been taken.
-struct Adopted {
-    handshake: Handshake,
-    listeners: Vec<Socket>,
-    channel: sys::Channel,
-    secrets: Secrets,
+/// What a child does besides calling the serve function.
+#[derive(Debug)]
+pub(crate) struct ChildOptions<'a> {
+    pub(crate) tls: &'a TlsOptions,
+    pub(crate) limits: Limits,
+    pub(crate) hooks: Hooks,
+    /// Whether the serve function accepts in threads, and not on a runtime.
+    pub(crate) blocking: bool,
 }
 
-/// Where a handshake waits that was taken before the fleet was configured.
-static ADOPTED: Mutex<Option<Adopted>> = Mutex::new(None);
-
-/// Takes the handshake now, before any code of the user's has run, and the privileges that come with it.
-/// Does nothing in a master, nor the second time.
+/// Prepares this child for its serve function, and starts the link thread. Returns the listeners too.
 ///
 /// # Errors
 ///
-/// [`Error::Handshake`] in a process that is marked as a child and has no handshake, or a broken one.
-pub(crate) fn adopt_early() -> Result<(), Error> {
-    match role() {
-        Role::Master => Ok(()),
-        Role::Stray => Err(stray()),
-        Role::Child => {
-            let mut waiting = ADOPTED.lock().unwrap_or_else(PoisonError::into_inner);
-            if waiting.is_none() {
-                let adopted = adopt().map_err(|source| Error::Handshake { source })?;
-                logging::note_child(adopted.handshake.slot, adopted.handshake.generation);
-                title_child(&adopted.handshake.title, adopted.handshake.slot);
-                if let Err(error) = adopted.handshake.privileges.apply() {
-                    // Whoever gets an error may carry on; this process must not.
-                    let slot = adopted.handshake.slot;
-                    logging::to_stderr(format_args!("prefork: error: child {slot} {}", chain(&error)));
-                    sys::exit_now(1);
-                }
-                *waiting = Some(adopted);
-            }
-            Ok(())
-        }
-    }
-}
-
-/// If this child is to replace another, which stays if it fails, so that what only a master needs has
-/// to be in order as well: the privileges that it runs under.
-pub(crate) fn privileges_on_trial() -> Option<Privileges> {
-    let adopted = ADOPTED.lock().unwrap_or_else(PoisonError::into_inner);
-    adopted
-        .as_ref()
-        .filter(|adopted| adopted.handshake.trial)
-        .map(|adopted| adopted.handshake.privileges.clone())
-}
-
-fn stray() -> Error {
-    let marker = sys::MARKER;
-    Error::Handshake {
-        source: io::Error::other(format!(
-            "{marker} is set, but standard input is not a handshake; unset {marker}, which is not for you to \
-             set, or let command_producer keep the command's standard input"
-        )),
-    }
-}
-
-fn adopt() -> io::Result<Adopted> {
-    let mut channel = sys::take_handshake()?;
-    let line = channel.wait_for_line()?;
-    let handshake = Handshake::from_line(&line)?;
-    channel.send(ToMaster::Received.to_line(), &[])?;
-    let listeners = channel.take_listeners()?;
-    let text = if handshake.secrets { channel.take_secrets()? } else { String::new() };
-    // Where secrets cannot be handed over, the text is empty, and the child reads the files itself.
-    let secrets = if text.is_empty() { Secrets::default() } else { Secrets::from_text(&text)? };
-    Ok(Adopted { handshake, listeners, channel, secrets })
-}
-
-/// Serves in this child; returns the status that the process is to end with.
-pub(crate) fn run(serve: ServeFn, options: ServeOptions, hooks: Hooks, logger: &Logger) -> ExitCode {
-    let adopted = ADOPTED.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let adopted =
-        adopted.ok_or_else(|| Error::Handshake { source: io::Error::other("this process has none") });
-    match adopted.and_then(|adopted| serve_adopted(adopted, serve, options, hooks, logger)) {
-        Ok(code) => code,
-        Err(error) => {
-            logger.event("cannot_serve").error(format_args!("a child cannot start: {}", chain(&error)));
-            ExitCode::FAILURE
-        }
-    }
-}
-
-fn serve_adopted(
-    adopted: Adopted,
-    serve: ServeFn,
-    options: ServeOptions,
-    hooks: Hooks,
+/// [`StartError::Fleet`].
+pub(crate) fn start(
+    options: ChildOptions<'_>,
     logger: &Logger,
-) -> Result<ExitCode, Error> {
-    let Adopted { handshake, listeners, channel, secrets } = adopted;
+) -> Result<(Arc<ServeState>, Vec<Socket>), StartError> {
+    let adopt::Adopted { handshake, listeners, channel, secrets } = adopt::take()?;
     let broken = |source| Error::Handshake { source };
-    let tls = PreparedTls::new(&options.tls, secrets.into(), handshake.trial)?;
+    let tls = PreparedTls::new(options.tls, secrets.into(), handshake.trial)?;
     let gate = AcceptGate::new(&listeners).map_err(broken)?;
-    let (watch, voice) = MasterLink::new(channel).map_err(broken)?;
-    let ending = Arc::new(Ending {
-        context: ChildContext::new(handshake, voice, options.limits, tls),
-        blocking: serve.is_blocking(),
+    let (link, sender) = MasterLink::new(channel).map_err(broken)?;
+    let state = Arc::new(ServeState {
+        context: ChildContext::new(handshake, sender, options.limits, tls),
+        blocking: options.blocking,
         drained: Latch::new(),
+        called: AtomicBool::new(false),
         returned: AtomicBool::new(false),
         orphaned: AtomicBool::new(false),
     });
-    let watcher = Watcher {
-        ending: Arc::clone(&ending),
-        hooks,
-        logger: logger.clone(),
-        gate,
-        progress: Progress::default(),
-    };
+    let link_thread = LinkThread::new(Arc::clone(&state), options.hooks, logger.clone(), gate);
     thread::Builder::new()
         .name("prefork-watch".to_owned())
-        .spawn(move || watcher.run(watch))
-        .map_err(|source| Error::Os { operation: "start a thread to watch the master with", source })?;
-    let context = ServeContext::new(listeners, options, Arc::clone(&ending), logger.clone());
-    #[cfg(feature = "tracing")]
-    let _child = ending.context.span().entered();
-    let code = serve.call(context);
-    Ok(ending.serve_returned(code))
+        .spawn(move || link_thread.run(link))
+        .map_err(|source| Error::Os { operation: "start the thread that watches the master", source })?;
+    Ok((state, listeners))
 }
 
-/// How this process comes to its end: known to the main thread and to the one that watches.
+/// What the main thread and the link thread both know of the serve function's progress.
 #[derive(Debug)]
-pub(crate) struct Ending {
+pub(crate) struct ServeState {
     pub(crate) context: ChildContext,
-    /// Whether the serve function accepts in threads, and not on a runtime.
     blocking: bool,
     /// Set when no connection is left after a stop.
     drained: Latch,
+    /// Whether the serve function's arguments are made and it is being called.
+    called: AtomicBool,
     /// Whether the serve function has returned.
     returned: AtomicBool,
     /// Whether the master died.
     orphaned: AtomicBool,
 }
 
-impl Ending {
-    /// If a stop is under way: what to wait for before the process may end, so that connections
-    /// which other threads or tasks still serve are not cut.
+impl ServeState {
+    /// Notes that the serve function is called next.
+    pub(crate) fn serve_called(&self) {
+        self.called.store(true, Ordering::SeqCst);
+    }
+
+    /// Notes that the serve function has returned. While a stop is under way, returns what to wait for
+    /// before the process may end, so that connections which other threads or tasks serve are not cut.
     pub(crate) fn drain(&self) -> Option<Latch> {
         self.returned.store(true, Ordering::SeqCst);
         self.context.stop().is_set().then(|| self.drained.clone())
     }
 
-    fn serve_returned(&self, code: ExitCode) -> ExitCode {
+    /// Turns the serve function's status into that of the process, after the drain.
+    pub(crate) fn serve_returned(&self, code: ExitCode) -> ExitCode {
         if let Some(drained) = self.drain() {
             drained.wait();
         }
         if self.orphaned.load(Ordering::SeqCst) { ExitCode::FAILURE } else { code }
+    }
+
+    /// Whether the serve function is to return by itself after a stop: it took a [`Shutdown`], and it
+    /// has been called.
+    fn cooperates(&self) -> bool {
+        self.context.cooperates() && self.called.load(Ordering::SeqCst)
+    }
+
+    fn has_returned(&self) -> bool {
+        self.returned.load(Ordering::SeqCst)
     }
 }

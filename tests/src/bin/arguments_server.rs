@@ -1,6 +1,7 @@
 //! A blocking server whose serve function takes `Shutdown`, `ChildContext` and a type of the program. The
 //! option `stop` selects how it uses `Shutdown`: `poll` (the default) between connections, `wait` blocks.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::process::ExitCode;
@@ -13,8 +14,10 @@ use prefork_tests::app;
 struct Shard(String);
 
 impl FromChild for Shard {
-    fn from_child(child: &ChildContext) -> Self {
-        Self(format!("shard {} of {}", child.slot(), child.fleet_size()))
+    type Error = Infallible;
+
+    fn from_child(child: &ChildContext) -> Result<Self, Infallible> {
+        Ok(Self(format!("shard {} of {}", child.slot(), child.fleet_size())))
     }
 }
 

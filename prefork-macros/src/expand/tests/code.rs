@@ -24,7 +24,9 @@ fn main_is_one_call_into_the_runtime() {
                     ::prefork::__private::no_init,
                     || ::prefork::Prefork::new(::prefork::__private::call(
                         ::prefork::__private::listener::<TcpListener, ::prefork::Blocking>(),
-                        |__context, __listener| serve(__listener)
+                        |__context, __listener| {
+                            ::prefork::__private::prepared(move || serve(__listener))
+                        }
                     ))
                 )
             }
@@ -57,10 +59,10 @@ fn options_become_builder_calls_in_the_order_they_are_given() {
                     setup,
                     || ::prefork::Prefork::new(::prefork::__private::call(
                         ::prefork::__private::listener::<TcpListener, ::prefork::Blocking>(),
-                        |__context, __listener| serve(
-                            __listener,
-                            ::prefork::__private::argument::<prefork::Shutdown, _>(__context)
-                        )
+                        |__context, __listener| {
+                            let __argument1 = ::prefork::__private::argument::<prefork::Shutdown>(__context)?;
+                            ::prefork::__private::prepared(move || serve(__listener, __argument1))
+                        }
                     ).needing_tls(&[::prefork::__private::needs_tls::<prefork::Shutdown>()]))
                     .recover(5)
                     .addr("127.0.0.1:8080")
@@ -101,9 +103,9 @@ fn tls_arguments_come_from_the_seat() {
         let main = text(&split(options, item).1);
         let suffix = if method == "cert_pem" { "pem" } else { "file" };
         let supplies = format!(
-            ":: prefork :: __private :: cert_{suffix} (__context) , \
-             :: prefork :: __private :: key_{suffix} (__context) , \
-             :: prefork :: __private :: argument :: < Shutdown , _ > (__context)"
+            "let __argument1 = :: prefork :: __private :: cert_{suffix} (__context) ? ; \
+             let __argument2 = :: prefork :: __private :: key_{suffix} (__context) ? ; \
+             let __argument3 = :: prefork :: __private :: argument :: < Shutdown > (__context) ? ;"
         );
         assert!(main.contains(&supplies), "{main}");
         let call = main.rsplit(". ").next().expect("a call");
@@ -138,8 +140,11 @@ fn conditions_on_the_function_and_its_arguments_hold_for_the_call() {
     );
     let attrs: Vec<String> = main.attrs.iter().map(text).collect();
     assert_eq!(attrs, [quote!(#[cfg(unix)]).to_string()]);
-    let call = "# [cfg (feature = \"x\")] :: prefork :: __private :: argument :: < Shutdown , _ >";
-    assert!(text(&main).contains(call), "{}", text(&main));
+    let condition = "# [cfg (feature = \"x\")]";
+    let made = format!("{condition} let __argument1 = :: prefork :: __private :: argument :: < Shutdown >");
+    assert!(text(&main).contains(&made), "{}", text(&main));
+    let passed = format!("serve (__listener , {condition} __argument1)");
+    assert!(text(&main).contains(&passed), "{}", text(&main));
 }
 
 #[test]
@@ -158,7 +163,7 @@ fn a_function_called_main_moves_into_main() {
         panic!("expected a function and a call");
     };
     assert!(text(inner).ends_with(&function.to_string()));
-    assert!(text(call).contains("| __context , __listener | main (__listener"));
+    assert!(text(call).contains("prepared (move | | main (__listener))"), "{}", text(call));
 }
 
 #[test]
@@ -183,10 +188,12 @@ fn an_async_function_is_called_on_a_runtime() {
     let (_, main) = split(
         args,
         quote!(
-            async fn serve(ln: tokio::net::TcpListener) {}
+            async fn serve(ln: tokio::net::TcpListener, pool: Pool) {}
         ),
     );
     let main = text(&main);
+    let argument = "async_argument :: < Pool , _ > (__context) . await ? ;";
+    assert!(main.contains("async | __context , __listener |") && main.contains(argument), "{main}");
     assert!(main.contains(":: prefork :: __private :: call_async (:: prefork"), "{main}");
     assert!(main.contains(". runtime (:: prefork :: Runtime :: MultiThread)"), "{main}");
 }

@@ -1,0 +1,100 @@
+//! The handshake, taken before any user code runs.
+
+use std::io;
+use std::sync::{Mutex, PoisonError};
+
+use socket2::Socket;
+
+use super::{StartError, report_start_error, role};
+use crate::error::Error;
+use crate::logging::{self, Logger};
+use crate::privileges::Privileges;
+use crate::protocol::{Handshake, Secrets, ToMaster};
+use crate::sys::{self, Role};
+use crate::title::title_child;
+
+/// A handshake that has been taken.
+pub(super) struct Adopted {
+    pub(super) handshake: Handshake,
+    pub(super) listeners: Vec<Socket>,
+    pub(super) channel: sys::Channel,
+    pub(super) secrets: Secrets,
+}
+
+/// The handshake, from the time it is taken until the fleet is configured.
+static ADOPTED: Mutex<Option<Adopted>> = Mutex::new(None);
+
+/// Takes the handshake now, before any user code runs, and the privileges that come with it. Does
+/// nothing in a master, nor the second time. A child that fails here reports it and ends.
+///
+/// # Errors
+///
+/// [`Error::Handshake`] in a process that is marked as a child and has no handshake.
+pub(crate) fn adopt_early() -> Result<(), Error> {
+    match role() {
+        Role::Master => Ok(()),
+        Role::Stray => Err(stray()),
+        Role::Child => {
+            let mut waiting = ADOPTED.lock().unwrap_or_else(PoisonError::into_inner);
+            if waiting.is_none() {
+                match adopt() {
+                    Ok(adopted) => *waiting = Some(adopted),
+                    Err(error) => {
+                        report_start_error(&error.into(), &Logger::default());
+                        // No user code may run here: it would have the master's privileges.
+                        sys::exit_now(1);
+                    }
+                }
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Hands over what [`adopt_early`] took.
+pub(super) fn take() -> Result<Adopted, StartError> {
+    let adopted = ADOPTED.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let missing = || Error::Handshake { source: io::Error::other("a process serves once") };
+    Ok(adopted.ok_or_else(missing)?)
+}
+
+/// The privileges of a child on trial, which is to replace another that stays if it fails. There, what
+/// only a master needs has to be in order as well.
+pub(crate) fn privileges_on_trial() -> Option<Privileges> {
+    let adopted = ADOPTED.lock().unwrap_or_else(PoisonError::into_inner);
+    adopted
+        .as_ref()
+        .filter(|adopted| adopted.handshake.trial)
+        .map(|adopted| adopted.handshake.privileges.clone())
+}
+
+fn stray() -> Error {
+    let marker = sys::MARKER;
+    Error::Handshake {
+        source: io::Error::other(format!(
+            "{marker} is set, but standard input is not a handshake; unset {marker}, which is not for you to \
+             set, or let command_producer keep the command's standard input"
+        )),
+    }
+}
+
+fn adopt() -> Result<Adopted, Error> {
+    let adopted = take_handshake().map_err(|source| Error::Handshake { source })?;
+    let Handshake { slot, generation, title, privileges, .. } = &adopted.handshake;
+    logging::note_child(*slot, *generation);
+    title_child(title, *slot);
+    privileges.apply()?;
+    Ok(adopted)
+}
+
+fn take_handshake() -> io::Result<Adopted> {
+    let mut channel = sys::take_handshake()?;
+    let line = channel.wait_for_line()?;
+    let handshake = Handshake::from_line(&line)?;
+    channel.send(ToMaster::Received.to_line(), &[])?;
+    let listeners = channel.take_listeners()?;
+    let text = if handshake.secrets { channel.take_secrets()? } else { String::new() };
+    // Where secrets cannot be handed over, the text is empty, and the child reads the files itself.
+    let secrets = if text.is_empty() { Secrets::default() } else { Secrets::from_text(&text)? };
+    Ok(Adopted { handshake, listeners, channel, secrets })
+}
