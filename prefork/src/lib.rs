@@ -68,10 +68,18 @@
 //! # Features
 //!
 //! - `tokio`: `async` serve functions.
-//! - `rustls`: a serve function may take an `Arc<rustls::ServerConfig>`, of this crate's [`rustls`].
+//! - `rustls`: a serve function may take an `Arc<rustls::ServerConfig>`, of `prefork::rustls`.
 //! - `tokio-rustls`: both of them; an `async` serve function may take a `tokio_rustls::TlsAcceptor`.
 //! - `tracing`: messages as events of a `tracing` subscriber; a span around what a child serves.
 //! - `landlock`: `landlock_read` and `landlock_write`, for children that see a part of the file system.
+//!
+//! # Crates in the public API
+//!
+//! Types of `log`, and with their features of `rustls` 0.23, `tokio` 1, `tokio-rustls` 0.26 and
+//! `tracing` 0.1, are part of this crate's API. An incompatible version of one of them comes with an
+//! incompatible version of `prefork` only. Name the types of rustls through `prefork::rustls` and
+//! `prefork::tokio_rustls`, and your program needs no version of its own. The cryptography is the
+//! program's choice: see `Prefork::crypto_provider`.
 
 #![deny(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -69,6 +69,18 @@ fn alpn_default_is_http_and_option_replaces_it() {
 }
 
 #[test]
+fn given_or_installed_crypto_provider_is_used_by_master_and_children() {
+    let certificate = TestCertificate::new();
+    for provider in ["given", "installed"] {
+        let fleet = server("blocking", &certificate).set("provider", provider).start();
+        TlsClient::new(&[&certificate], None).get(fleet.addr()).unwrap();
+        fleet.console.wait_for("key loaded, in a child: false");
+        fleet.console.wait_for_nth(2, "key loaded, in a child: true");
+        fleet.stop();
+    }
+}
+
+#[test]
 fn tls12_and_tls13_are_served() {
     let certificate = TestCertificate::new();
     let fleet = server("blocking", &certificate).start();

@@ -69,6 +69,8 @@ pub struct Prefork {
     hooks: Hooks,
     logger: Logger,
     handle: FleetHandle,
+    #[cfg(feature = "rustls")]
+    crypto_provider: Option<std::sync::Arc<rustls::crypto::CryptoProvider>>,
     /// The first option whose value does not fit.
     problem: Option<Error>,
 }
@@ -95,6 +97,8 @@ impl Prefork {
             hooks: Hooks::default(),
             logger: Logger::default(),
             handle: FleetHandle::new(),
+            #[cfg(feature = "rustls")]
+            crypto_provider: None,
             problem: None,
         }
     }

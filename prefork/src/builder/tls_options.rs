@@ -65,6 +65,8 @@ impl Prefork {
             alpn: self
                 .get::<Vec<String>>(&options::ALPN)
                 .map(|names| names.into_iter().map(String::into_bytes).collect()),
+            #[cfg(feature = "rustls")]
+            crypto: self.crypto_provider.clone(),
         }
     }
 
@@ -74,5 +76,20 @@ impl Prefork {
             Value::Pem(pem) => Some(PemSource::Embedded(pem)),
             _ => None,
         }
+    }
+
+    /// The cryptography of TLS connections, for a serve function that takes an
+    /// `Arc<rustls::ServerConfig>`: aws-lc-rs, a FIPS module, or a provider with fewer cipher suites.
+    ///
+    /// Default: the process default ([`CryptoProvider::install_default`]) if the program has installed
+    /// one before the fleet starts, in `init` say; else rustls with ring. Session tickets are sealed with
+    /// ring in any case, because children have to open each other's.
+    ///
+    /// [`CryptoProvider::install_default`]: rustls::crypto::CryptoProvider::install_default
+    #[cfg(feature = "rustls")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "rustls")))]
+    pub fn crypto_provider(mut self, provider: std::sync::Arc<rustls::crypto::CryptoProvider>) -> Self {
+        self.crypto_provider = Some(provider);
+        self
     }
 }

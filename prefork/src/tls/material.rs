@@ -1,4 +1,4 @@
-//! Certificate, key and the clients' authorities: where they come from, and whether they are any good.
+//! Certificates and keys: where they come from, and their PEM.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -10,14 +10,14 @@ use std::path::{Path, PathBuf};
 use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::TlsOptions;
+use super::options::TlsOptions;
 use crate::error::{BoxError, Error};
 
-/// Where a part of the material is.
+/// Where a certificate or key comes from.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) enum PemSource {
     File(PathBuf),
-    /// In the program: PEM text.
+    /// PEM text in the program.
     Embedded(Vec<u8>),
 }
 
@@ -30,7 +30,7 @@ impl fmt::Display for PemSource {
     }
 }
 
-/// A key is nobody's to print.
+/// Does not print keys.
 impl fmt::Debug for PemSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -47,10 +47,10 @@ pub(super) struct Part<'a> {
     pub(super) path: Option<&'a Path>,
 }
 
-/// The files that options name, as they were when they were read.
+/// The content of the files that options name, at the time they were read.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct TlsFiles {
-    /// By path, as the system spells it.
+    /// By path, in the system's encoding.
     contents: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
@@ -61,14 +61,14 @@ impl fmt::Debug for TlsFiles {
 }
 
 impl TlsFiles {
-    /// Reads what is named and not here yet.
+    /// Reads the files that are missing.
     ///
     /// # Errors
     ///
     /// [`Error::Tls`], naming the file that cannot be read.
     pub(crate) fn complete(&mut self, options: &TlsOptions) -> Result<(), Error> {
-        for origin in options.origins() {
-            let PemSource::File(path) = origin else { continue };
+        for source in options.sources() {
+            let PemSource::File(path) = source else { continue };
             if let Entry::Vacant(absent) = self.contents.entry(name_of(path)) {
                 absent.insert(read(path)?);
             }
@@ -76,8 +76,8 @@ impl TlsFiles {
         Ok(())
     }
 
-    pub(super) fn part<'a>(&'a self, origin: &'a PemSource) -> Part<'a> {
-        match origin {
+    pub(super) fn part<'a>(&'a self, source: &'a PemSource) -> Part<'a> {
+        match source {
             PemSource::Embedded(pem) => Part { pem, path: None },
             PemSource::File(path) => {
                 let content = self.contents.get(&name_of(path));
@@ -102,7 +102,7 @@ fn name_of(path: &Path) -> Vec<u8> {
 fn read(path: &Path) -> Result<Vec<u8>, Error> {
     let content = fs::metadata(path).and_then(|metadata| match metadata.is_file() {
         true => fs::read(path),
-        // A pipe would keep the master waiting, a device might never end.
+        // Reading a pipe could block the master, and reading a device might not end.
         false => Err(io::Error::other("it is not a file")),
     });
     content.map_err(|source| Error::Tls {
@@ -117,7 +117,7 @@ impl Part<'_> {
         Error::Tls { path: self.path.map(Path::to_owned), reason: reason.into(), source }
     }
 
-    /// Every certificate in there: one at least.
+    /// All certificates of the PEM, at least one.
     pub(super) fn certificates(self) -> Result<Vec<CertificateDer<'static>>, Error> {
         let certificates = CertificateDer::pem_slice_iter(self.pem)
             .collect::<Result<Vec<_>, _>>()
@@ -131,9 +131,7 @@ impl Part<'_> {
     pub(super) fn private_key(self) -> Result<PrivateKeyDer<'static>, Error> {
         const ENCRYPTED: &[u8] = b"-----BEGIN ENCRYPTED PRIVATE KEY-----";
         if self.pem.windows(ENCRYPTED.len()).any(|window| window == ENCRYPTED) {
-            return Err(
-                self.fail("its private key is encrypted, and nobody is there to ask for the password", None)
-            );
+            return Err(self.fail("its private key is encrypted: a server cannot ask for the password", None));
         }
         PrivateKeyDer::from_pem_slice(self.pem).map_err(|error| self.bad_pem("private key", error))
     }
@@ -144,23 +142,4 @@ impl Part<'_> {
             error => self.fail(format!("its {wanted} is not valid PEM"), Some(error.into())),
         }
     }
-}
-
-/// Checks what is there.
-///
-/// # Errors
-///
-/// [`Error::Tls`], naming the part at fault.
-#[cfg(feature = "rustls")]
-pub(super) fn check(options: &TlsOptions, files: &TlsFiles) -> Result<(), Error> {
-    super::config::build(options, files, None).map(drop)
-}
-
-/// Without the feature `rustls` nothing here can do the arithmetic; the handshake will.
-#[cfg(not(feature = "rustls"))]
-pub(super) fn check(options: &TlsOptions, files: &TlsFiles) -> Result<(), Error> {
-    for certificates in [&options.cert, &options.client_ca].into_iter().flatten() {
-        files.part(certificates).certificates()?;
-    }
-    options.key.as_ref().map_or(Ok(()), |key| files.part(key).private_key().map(drop))
 }

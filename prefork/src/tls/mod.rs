@@ -1,92 +1,31 @@
-//! TLS: what the options name, what is read of it, and what becomes of that.
+//! TLS: what the options name, what is read, and what children are given.
 //!
-//! - `material.rs`: certificate, key and the clients' authorities, read and checked
-//! - `store.rs`: what the master keeps of that, for the children and for its own successor
+//! - `options.rs`: the TLS options
+//! - `material.rs`: certificates and keys: where they come from, and their PEM
 //! - `config.rs`, `tickets.rs`, `validity.rs` (feature `rustls`): the `rustls::ServerConfig`, session
 //!   tickets that every child can open, and the time in which a certificate is valid
+//! - `check.rs`: whether options and files make a configuration
+//! - `store.rs`: the files of each generation, for the children and for the master's own successor
+//! - `prepared.rs`: what a child has ready for its serve function
 //!
-//! The files are the master's to read, once for each generation: at its start, and before a reload or
-//! an upgrade starts anything. The children of a generation get what it read over the handshake. So a
-//! child needs no access to the key's file, a crashed child's successor serves what its siblings
-//! serve, and a file that is no good hurts nobody.
+//! The master reads the files, once for each generation: at its start, and before a reload or an upgrade
+//! starts anything. The children of a generation get what it read over the handshake. So a child needs
+//! no access to the key's file, the successor of a crashed child serves what its siblings serve, and a
+//! bad file leaves the fleet as it is.
 
+mod check;
 #[cfg(feature = "rustls")]
 mod config;
 mod material;
+mod options;
+mod prepared;
 mod store;
 #[cfg(feature = "rustls")]
 mod tickets;
 #[cfg(feature = "rustls")]
 mod validity;
 
-use std::fmt;
-
-pub(crate) use material::{PemSource, TlsFiles};
+pub(crate) use material::PemSource;
+pub(crate) use options::TlsOptions;
+pub(crate) use prepared::PreparedTls;
 pub(crate) use store::{TlsSecrets, TlsStore};
-
-use crate::error::Error;
-
-/// The TLS options.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct TlsOptions {
-    pub(crate) cert: Option<PemSource>,
-    pub(crate) key: Option<PemSource>,
-    /// Whose certificates clients have to show.
-    pub(crate) client_ca: Option<PemSource>,
-    /// What the connection can be used for, the most wanted first; unset: HTTP.
-    #[cfg(feature = "rustls")]
-    pub(crate) alpn: Option<Vec<Vec<u8>>>,
-}
-
-impl TlsOptions {
-    fn origins(&self) -> impl Iterator<Item = &PemSource> {
-        [&self.cert, &self.key, &self.client_ca].into_iter().flatten()
-    }
-}
-
-/// What a child has ready for a serve function that asks for it.
-#[derive(Clone, Default)]
-pub(crate) struct PreparedTls {
-    #[cfg(feature = "rustls")]
-    config: Option<std::sync::Arc<rustls::ServerConfig>>,
-}
-
-impl fmt::Debug for PreparedTls {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PreparedTls").finish_non_exhaustive()
-    }
-}
-
-#[cfg(feature = "rustls")]
-impl PreparedTls {
-    /// Makes the configuration, of what the master handed over and, where that is not what this
-    /// program's options name, of the files themselves.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Tls`], naming the part at fault.
-    pub(crate) fn new(options: &TlsOptions, secrets: TlsSecrets, _trial: bool) -> Result<Self, Error> {
-        let TlsSecrets { mut files, tickets } = secrets;
-        files.complete(options)?;
-        let Some(config) = config::build(options, &files, tickets)? else { return Ok(Self::default()) };
-        Ok(Self { config: Some(std::sync::Arc::new(config)) })
-    }
-
-    pub(crate) fn config(&self) -> Option<std::sync::Arc<rustls::ServerConfig>> {
-        self.config.clone()
-    }
-}
-
-#[cfg(not(feature = "rustls"))]
-impl PreparedTls {
-    /// There is nothing to make. But a child that is to replace another looks whether its program's
-    /// options name anything that is good.
-    pub(crate) fn new(options: &TlsOptions, secrets: TlsSecrets, trial: bool) -> Result<Self, Error> {
-        if trial {
-            let TlsSecrets { mut files } = secrets;
-            files.complete(options)?;
-            material::check(options, &files)?;
-        }
-        Ok(Self::default())
-    }
-}

@@ -5,9 +5,11 @@
 
 use std::collections::BTreeMap;
 
+use super::check;
+use super::material::TlsFiles;
+use super::options::TlsOptions;
 #[cfg(feature = "rustls")]
 use super::tickets::Ratchet;
-use super::{TlsFiles, TlsOptions, material};
 use crate::error::Error;
 use crate::protocol::{SecretFile, Secrets};
 
@@ -85,7 +87,7 @@ impl TlsStore {
 
     fn put(&mut self, generation: u32, mut files: TlsFiles) -> Result<(), Error> {
         files.complete(&self.options)?;
-        material::check(&self.options, &files)?;
+        check::check(&self.options, &files)?;
         self.generations.insert(generation, files);
         Ok(())
     }

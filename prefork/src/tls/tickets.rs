@@ -14,6 +14,10 @@
 //!
 //! Nonces are random, because the children cannot count together. A key is safe with random nonces for
 //! 2^32 tickets, which is a hundred thousand a second.
+//!
+//! The cryptography is ring's, whatever `CryptoProvider` the program chooses for its connections: a
+//! provider offers no sealing with a key that several processes derive from one secret, and the children of
+//! an old and of a new program, which may have different providers, have to open each other's tickets.
 
 use std::fmt;
 use std::sync::{Mutex, PoisonError};

@@ -50,7 +50,7 @@ impl AsyncFromChild for Pool {
 
     async fn from_child(child: &ChildContext) -> Result<Self, NoPool> {
         let Some(addr) = app::option("pool") else { return Ok(Self { greeting: 0 }) };
-        app::say(&format!("child {} connects", child.slot()));
+        app::print_error(&format!("child {} connects", child.slot()));
         let mut stream = tokio::net::TcpStream::connect(addr).await.map_err(NoPool)?;
         Ok(Self { greeting: stream.read_u8().await.map_err(NoPool)? })
     }

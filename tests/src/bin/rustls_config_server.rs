@@ -1,6 +1,8 @@
 //! A server that gets its TLS configuration from prefork. The option `form` selects the argument:
 //! `blocking` takes a `ServerConfig`, `async` a `TlsAcceptor`, `plain` none. The options `cert`, `key` and
-//! `client_ca` are paths; with `embedded` the contents of these files are passed in place of the paths.
+//! `client_ca` are paths; with `embedded` the contents of these files are passed in place of the paths. With
+//! `provider` the cryptography says when it loads a key: `given` to the builder, or `installed` for the
+//! process.
 
 #![allow(clippy::expect_used, clippy::panic, reason = "a panic in a server under test fails the test")]
 
@@ -13,7 +15,10 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use prefork::rustls::{ServerConfig, ServerConnection, StreamOwned};
+use prefork::rustls::crypto::{CryptoProvider, KeyProvider, ring};
+use prefork::rustls::pki_types::PrivateKeyDer;
+use prefork::rustls::sign::SigningKey;
+use prefork::rustls::{self, ServerConfig, ServerConnection, StreamOwned};
 use prefork::tokio_rustls::TlsAcceptor;
 use prefork::{ChildContext, Prefork};
 use prefork_tests::app;
@@ -40,10 +45,34 @@ fn with_tls(mut fleet: Prefork) -> Prefork {
         Some(ca) => fleet.client_ca(ca),
         None => fleet,
     };
+    fleet = match app::option("provider").as_deref() {
+        Some("given") => fleet.crypto_provider(Arc::new(talkative())),
+        Some(_) => {
+            talkative().install_default().expect("the only one");
+            fleet
+        }
+        None => fleet,
+    };
     match app::option("alpn") {
         Some(names) => fleet.alpn(names.split(',').filter(|name| !name.is_empty())),
         None => fleet,
     }
+}
+
+/// A key provider that says when it loads a key.
+#[derive(Debug)]
+struct Talkative(&'static dyn KeyProvider);
+
+impl KeyProvider for Talkative {
+    fn load_private_key(&self, key: PrivateKeyDer<'static>) -> Result<Arc<dyn SigningKey>, rustls::Error> {
+        app::print_error(&format!("key loaded, in a child: {}", prefork::is_child()));
+        self.0.load_private_key(key)
+    }
+}
+
+fn talkative() -> CryptoProvider {
+    let ring = ring::default_provider();
+    CryptoProvider { key_provider: Box::leak(Box::new(Talkative(ring.key_provider))), ..ring }
 }
 
 fn serve_plain(_: TcpListener) {}
