@@ -10,7 +10,7 @@
 //!
 //! **Event loop.** The master's [`Reactor`] starts, signals and reaps children, and waits for the first of:
 //! a signal, a message from a child, a child's exit, a deadline. It runs in one thread, without timers.
-//! Dropping it kills and reaps every child. A [`Waker`] ends its wait from another thread, or asks for a stop;
+//! Dropping it kills and reaps every child. A [`Waker`] ends its wait from another thread;
 //! [`spawn_thread`] starts such a thread, which receives no signals.
 //!
 //! **Link.** [`handshake_is_waiting`] tells a child from a master. [`take_handshake`] takes the handshake off
@@ -205,12 +205,12 @@ pub(crate) enum Role {
     Stray,
 }
 
-/// Returns the role of this process, whose handshake would begin with `greeting`.
+/// Returns the role of this process. A handshake begins with `prefix`.
 ///
 /// The handshake decides, even if a wrapper has cleared the environment: a child that took itself for a
 /// master would start children of its own, and so would they.
-pub(crate) fn role(greeting: &str) -> Role {
-    if handshake_is_waiting(greeting) {
+pub(crate) fn role(prefix: &str) -> Role {
+    if handshake_is_waiting(prefix) {
         Role::Child
     } else if std::env::var_os(MARKER).is_some() {
         Role::Stray

@@ -13,13 +13,13 @@ use super::program::close_pin;
 use super::{Channel, platform};
 use crate::sys::MARKER;
 
-/// Whether a handshake, which begins with `greeting`, waits on standard input. Consumes nothing and does
-/// not block: the master writes the handshake before it starts the child.
-pub(crate) fn handshake_is_waiting(greeting: &str) -> bool {
-    let mut start = vec![0; greeting.len()];
+/// Whether a handshake, which begins with `prefix`, waits on standard input. Consumes nothing and does not
+/// block: the master writes the handshake before it starts the child, so it is there from the beginning.
+pub(crate) fn handshake_is_waiting(prefix: &str) -> bool {
+    let mut start = vec![0; prefix.len()];
     let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
     let peeked = recv(libc::STDIN_FILENO, &mut start, flags);
-    peeked == Ok(start.len()) && start == greeting.as_bytes()
+    peeked == Ok(start.len()) && start == prefix.as_bytes()
 }
 
 /// Moves the handshake from standard input to a descriptor of its own, replaces standard input by the

@@ -1,4 +1,4 @@
-//! Ends the reactor's wait from another thread.
+//! A self-pipe: ends the reactor's wait from another thread.
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -24,7 +24,7 @@ impl SelfPipe {
         self.waker.clone()
     }
 
-    /// Empties it, so that the next poll waits again.
+    /// Empties the pipe, so that the next poll waits again.
     pub(super) fn drain(&mut self) {
         let mut bytes = [0; 64];
         while let Ok(1..) = self.read.read(&mut bytes) {}
@@ -45,7 +45,7 @@ pub(crate) struct Waker {
 
 impl Waker {
     pub(crate) fn wake(&self) {
-        // Where no more can be written, the reactor is about to return anyway.
+        // A full pipe has not been read yet: the reactor wakes anyway.
         let _ = (&*self.write).write(&[0]);
     }
 }

@@ -19,7 +19,7 @@ use super::controls::Controls;
 use super::job::Job;
 use super::pipe::Pipe;
 use super::{console, role, socket};
-use crate::sys::{ProcessEvent, Producer, Signal};
+use crate::sys::{ProcessEvent, Producer};
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -80,7 +80,7 @@ impl<K: Ord + Copy + Send + 'static> Reactor<K> {
     /// For other threads, to end a [`wait`](Self::wait).
     pub(crate) fn waker(&mut self) -> io::Result<Waker> {
         let sender = self.sender.clone();
-        // The reactor may be gone.
+        // Fails once the reactor is dropped.
         Ok(Waker { wake: Arc::new(move || drop(sender.send(Report::Woken))) })
     }
 

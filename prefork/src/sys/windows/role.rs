@@ -14,13 +14,13 @@ use super::pipe::Pipe;
 use super::{Channel, object};
 use crate::sys::MARKER;
 
-/// Whether a handshake, which begins with `greeting`, waits on standard input. Consumes nothing: the
-/// master writes the handshake before it starts the child.
+/// Whether a handshake, which begins with `prefix`, waits on standard input. Consumes nothing: the master
+/// writes the handshake before it starts the child, so it is there from the beginning.
 ///
 /// It blocks while another thread reads from standard input, if that is a pipe: a program that reads there
 /// should ask for its role first.
-pub(crate) fn handshake_is_waiting(greeting: &str) -> bool {
-    let mut start = vec![0_u8; greeting.len()];
+pub(crate) fn handshake_is_waiting(prefix: &str) -> bool {
+    let mut start = vec![0_u8; prefix.len()];
     let Ok(size) = u32::try_from(start.len()) else { return false };
     let mut seen = 0;
     // SAFETY: the system writes at most `size` bytes; whatever is not a pipe is refused.
@@ -34,7 +34,7 @@ pub(crate) fn handshake_is_waiting(greeting: &str) -> bool {
             ptr::null_mut(),
         )
     };
-    peeked != 0 && seen == size && start == greeting.as_bytes()
+    peeked != 0 && seen == size && start == prefix.as_bytes()
 }
 
 /// Runs `start` with `handshake` as this process's own standard input: a producer that wraps the command in
