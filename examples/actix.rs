@@ -1,5 +1,5 @@
-//! An actix-web application. actix brings a runtime, threads and signal handling of its own, so the
-//! serve function is a plain one.
+//! An actix-web application. actix has its own runtime, threads and signal handling, so the serve function
+//! is not async.
 //!
 //! ```console
 //! $ cargo run --example actix
@@ -19,15 +19,15 @@ use actix_web::rt::{self, System};
 use actix_web::{App, Error, HttpServer, web};
 use prefork::ChildContext;
 
-/// How long a connection may wait for a request. actix closes no idle connection before that, so it has
-/// to fit into `shutdown_grace`, 5 seconds.
+/// How long a connection may wait for a request. actix closes no idle connection earlier, so this time has
+/// to be shorter than `shutdown_grace`, 5 seconds.
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
 
-// It does not take `Shutdown`, for nothing has to be done: once this child is to stop, no new connection
-// comes in (on Windows some do, until no client is left), and the process ends when the last one is closed.
-// `ServerHandle::stop` would drop what was accepted just before, and at times even requests under way: its
-// threads may end in the wrong order.
-// Windows wants `reuseport` said.
+// The function does not take `Shutdown`. After a stop request this child gets no new connection (on Windows
+// it does until no client is left), and the process ends when the last connection is closed.
+// `ServerHandle::stop` would drop connections that were just accepted, and sometimes requests in progress,
+// because its threads may end in the wrong order.
+// On Windows `reuseport` has to be set.
 #[prefork::main(reuseport = cfg!(windows))]
 fn serve(ln: TcpListener, child: ChildContext) -> io::Result<()> {
     System::new().block_on(async move {
@@ -39,7 +39,7 @@ fn serve(ln: TcpListener, child: ChildContext) -> io::Result<()> {
                 .route("/", web::get().to(hello))
                 .route("/slow", web::get().to(slow))
         };
-        // The fleet's processes are the parallelism, and signals are the master's business.
+        // One worker thread, because the fleet has a process per core. The master handles signals.
         HttpServer::new(app)
             .workers(1)
             .disable_signals()
@@ -51,8 +51,8 @@ fn serve(ln: TcpListener, child: ChildContext) -> io::Result<()> {
     })
 }
 
-/// Tells clients that keep their connection not to use it again. One that was closed without a word
-/// could meet their next request, which would be lost.
+/// Adds `Connection: close` while the child stops, so that clients open a new connection. Without it, the
+/// close of an idle connection could cross the next request, which would be lost.
 async fn announce_close(
     child: web::Data<ChildContext>,
     request: ServiceRequest,

@@ -1,4 +1,4 @@
-//! The same as `hello`, without the attribute: `main` is yours, and calls the builder.
+//! The `hello` example without the attribute: `main` calls the builder.
 //!
 //! ```console
 //! $ cargo run --example builder
@@ -15,22 +15,22 @@ use std::{env, process};
 use prefork::{Network, Prefork};
 
 fn main() -> ExitCode {
-    // Every child runs this program again, from its first line. So what stands up here happens in
-    // the master and in each child: read arguments and set up logging, but open no files for
-    // writing, start no threads and bind no sockets.
+    // Every child runs this program again from the start, so the code before the builder runs in the master
+    // and in each child. It may read arguments and set up logging. It must not open files for writing, start
+    // threads or bind sockets.
     let addr = env::var("PREFORK_ADDR").unwrap_or_else(|_| "127.0.0.1:8080".to_owned());
 
     let result = Prefork::new(serve)
         .network(Network::Tcp4)
-        // Windows wants it said.
+        // On Windows `reuseport` has to be set.
         .reuseport(cfg!(windows))
         .recover(5)
         .recover_window("60s")
         .on_master_ready(|pids: &[u32]| eprintln!("on_master_ready: {pids:?}"))
         .listen_and_serve(addr);
 
-    // Children never get here: they end when the serve function returns. The master gets here when
-    // no child is left: the fleet was asked to stop, or could not go on.
+    // A child ends when the serve function returns and does not reach this line. The master reaches it when
+    // no child is left, after a stop or an error.
     match result {
         Ok(()) => {
             eprintln!("process {} says goodbye", process::id());

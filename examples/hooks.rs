@@ -1,4 +1,4 @@
-//! All five hooks: functions of yours that run at turning points of the fleet.
+//! All five hooks: functions of the program that prefork calls at events of the fleet.
 //!
 //! ```console
 //! $ cargo run --example hooks
@@ -15,10 +15,10 @@ use std::{env, process, thread};
 
 #[prefork::main(
     workers = 2,
-    // Windows wants it said.
+    // On Windows `reuseport` has to be set.
     reuseport = cfg!(windows),
-    // Paths of functions, or closures. They may return a `Result`: its error stops the fleet, and
-    // becomes the master's own.
+    // Paths of functions, or closures. They may return a `Result`; an error stops the fleet and becomes the
+    // error of the master.
     on_child_spawn = spawned,
     on_master_ready = |pids: &[u32]| eprintln!("on_master_ready: {pids:?} serve"),
     on_child_recover = |old, new| eprintln!("on_child_recover: {new} replaces {old}"),
@@ -38,14 +38,14 @@ fn serve(ln: TcpListener) -> io::Result<()> {
     Ok(())
 }
 
-/// Runs in the master. While it runs the master does nothing else, so it should be brief.
+/// Runs in the master. The master does nothing else meanwhile, so the function must be short.
 fn spawned(pid: u32) -> io::Result<()> {
     eprintln!("on_child_spawn: {pid}");
     Ok(())
 }
 
-/// Starts a child, in the master. The command is complete; whoever changes or wraps it has to leave
-/// its standard input alone, over which master and child talk.
+/// Starts a child, in the master. The command is complete. It can be changed or wrapped, except for its
+/// standard input, which connects master and child.
 fn start(mut command: Command) -> io::Result<Child> {
     static STARTED: AtomicU32 = AtomicU32::new(0);
     let number = STARTED.fetch_add(1, Ordering::Relaxed) + 1;

@@ -1,4 +1,4 @@
-//! hyper itself, without a framework: an accept loop, and a task for each connection.
+//! hyper without a framework: an accept loop, and a task for each connection.
 //!
 //! ```console
 //! $ cargo run --example hyper
@@ -20,10 +20,10 @@ use hyper_util::server::graceful::GracefulShutdown;
 use prefork::{ChildContext, Shutdown};
 use tokio::net::TcpListener;
 
-/// How long connections that wait for another request are kept once this child is to stop.
+/// How long idle connections stay open after the stop request.
 const LAST_CALL: Duration = Duration::from_secs(1);
 
-// Windows wants `reuseport` said.
+// On Windows `reuseport` has to be set.
 #[prefork::main(reuseport = cfg!(windows))]
 async fn serve(ln: TcpListener, mut shutdown: Shutdown, child: ChildContext) -> io::Result<()> {
     let connections = GracefulShutdown::new();
@@ -41,13 +41,13 @@ async fn serve(ln: TcpListener, mut shutdown: Shutdown, child: ChildContext) -> 
         };
         let child = child.clone();
         let service = service_fn(move |request| answer(request, child.clone()));
-        // The timer is for clients that never say what they want: they have 30 seconds.
+        // With a timer hyper closes a connection without a request head after 30 seconds.
         let connection =
             http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service);
         tokio::spawn(connections.watch(connection));
     }
-    // No new connection comes in. The open ones get some time to hear of the stop; then hyper closes
-    // those that are idle, and finishes the requests under way.
+    // There are no new connections. Open ones get some time for a last request with `Connection: close`;
+    // then hyper closes the idle ones and finishes the requests in progress.
     tokio::time::sleep(LAST_CALL).await;
     connections.shutdown().await;
     Ok(())
@@ -58,8 +58,8 @@ async fn answer(request: Request<Incoming>, child: ChildContext) -> Result<Respo
         tokio::time::sleep(Duration::from_millis(1500)).await;
     }
     let mut response = Response::new(format!("hello from process {}\n", process::id()));
-    // Clients that keep their connection are told not to use it again. One that was closed without a
-    // word could meet their next request, which would be lost.
+    // Clients must not use the connection again. Without this header, the close of an idle connection could
+    // cross the next request, which would be lost.
     if child.is_stopping() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }

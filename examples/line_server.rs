@@ -1,4 +1,4 @@
-//! A protocol of one's own on tokio's TCP: the client sends a line, the server answers with one.
+//! A custom protocol on tokio's TCP: the client sends a line, the server answers with a line.
 //!
 //! ```console
 //! $ cargo run --example line_server
@@ -7,9 +7,8 @@
 //! ok good day, says process 4711
 //! ```
 //!
-//! An answer begins with `ok`, or with `bye` if it is the last on this connection. A protocol needs
-//! such a word if its connections are to be closed without losing a request: without it the client's
-//! next line may meet the close.
+//! An answer begins with `ok`, or with `bye` if it is the last on this connection. A protocol needs such a
+//! marker to close connections without losing a request. Without it the close could cross the next line.
 
 use std::io;
 use std::pin::pin;
@@ -21,10 +20,10 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 
-/// How long connections that wait for another line are kept once this child is to stop.
+/// How long idle connections stay open after the stop request.
 const LAST_CALL: Duration = Duration::from_secs(1);
 
-// Windows wants `reuseport` said.
+// On Windows `reuseport` has to be set.
 #[prefork::main(reuseport = cfg!(windows))]
 async fn serve(ln: TcpListener, mut shutdown: Shutdown) -> io::Result<()> {
     loop {
@@ -36,7 +35,7 @@ async fn serve(ln: TcpListener, mut shutdown: Shutdown) -> io::Result<()> {
                     sleep(Duration::from_millis(50)).await;
                 }
             },
-            // The process, and with it the runtime, lasts until the last connection is closed.
+            // The process and its runtime continue until the last connection is closed.
             () = &mut shutdown => return Ok(()),
         }
     }
@@ -44,7 +43,7 @@ async fn serve(ln: TcpListener, mut shutdown: Shutdown) -> io::Result<()> {
 
 async fn converse(stream: TcpStream, shutdown: Shutdown) -> io::Result<()> {
     let (reader, mut writer) = stream.into_split();
-    // A real server would also limit the length of a line, and the time that it takes.
+    // A production server would also limit the length of a line and the time to receive it.
     let mut lines = BufReader::new(reader).lines();
     let stop = shutdown.clone();
     let mut last_call = pin!(async move {
@@ -66,8 +65,8 @@ async fn converse(stream: TcpStream, shutdown: Shutdown) -> io::Result<()> {
         let answer = format!("{word} {line}, says process {}\n", process::id());
         writer.write_all(answer.as_bytes()).await?;
     }
-    // The client is told of the end, and then given the time to read the last answer: to close while
-    // it still sends would reset the connection, and could take that answer away.
+    // The shutdown tells the client of the end, and then it has time to read the last answer. A close while
+    // it still sends would reset the connection and could discard that answer.
     writer.shutdown().await?;
     let _ = timeout(LAST_CALL, tokio::io::copy_buf(lines.get_mut(), &mut tokio::io::sink())).await;
     Ok(())

@@ -1,5 +1,5 @@
-//! A socket for each child: the kernel spreads new connections evenly over them, where children
-//! that share one socket take whatever they get hold of first.
+//! A socket for each child: the kernel distributes new connections evenly. Children that share one socket
+//! compete for connections instead.
 //!
 //! ```console
 //! $ cargo run --example reuseport
@@ -14,8 +14,7 @@ use std::time::Duration;
 
 use prefork::ChildContext;
 
-// Four children on any machine. `recover` and `recover_window` are what they would be anyway: five
-// failures within a minute are made good, a sixth one ends the server.
+// Four children on any machine. Five failures within a minute are recovered, a sixth one ends the server.
 #[prefork::main(reuseport, workers = 4, recover = 5, recover_window = "60s")]
 fn serve(ln: TcpListener, child: ChildContext) -> io::Result<()> {
     for stream in ln.incoming() {
@@ -40,8 +39,8 @@ fn answer(mut stream: TcpStream, child: &ChildContext) -> io::Result<()> {
             break;
         }
     }
-    // The slot outlives the process: a child that fails is replaced by one in the same slot, which
-    // takes over its socket and the connections that wait there.
+    // A failed child is replaced by a child in the same slot, which gets the same socket and the connections
+    // in its queue.
     let (slot, fleet) = (child.slot(), child.fleet_size());
     let body = format!("hello from process {} in slot {slot} of {fleet}\n", process::id());
     let length = body.len();

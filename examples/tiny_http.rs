@@ -1,4 +1,4 @@
-//! A sync server with tiny_http: a thread for each request, no runtime.
+//! A blocking server with tiny_http: a thread for each request, no async runtime.
 //!
 //! ```console
 //! $ cargo run --example tiny_http
@@ -15,10 +15,10 @@ use std::{process, thread};
 use prefork::Shutdown;
 use tiny_http::{Method, Request, Response, Server};
 
-/// How long connections that were opened just now have for their request once this child is to stop.
+/// How long new connections have for their first request after the stop request.
 const LAST_CALL: Duration = Duration::from_secs(1);
 
-// Windows wants `reuseport` said.
+// On Windows `reuseport` has to be set.
 #[prefork::main(reuseport = cfg!(windows))]
 fn serve(ln: TcpListener, shutdown: Shutdown) -> Result<(), Box<dyn Error + Send + Sync>> {
     let server = Arc::new(Server::from_listener(ln, None)?);
@@ -28,19 +28,19 @@ fn serve(ln: TcpListener, shutdown: Shutdown) -> Result<(), Box<dyn Error + Send
         thread::sleep(LAST_CALL);
         stopped.unblock();
     });
-    // The scope ends when every request that was received has been answered.
+    // The scope ends when every received request is answered.
     thread::scope(|scope| {
         loop {
             match server.recv() {
                 Ok(request) => drop(scope.spawn(|| answer(request))),
                 Err(_) if shutdown.is_requested() => return Ok(()),
-                // tiny_http accepts nothing any more: another child has to take over.
+                // tiny_http accepts no further connections, so this child ends and is replaced.
                 Err(error) => return Err(error),
             }
         }
     })?;
-    // tiny_http closes no connection by itself. Those on which no request came would hold this child
-    // until the grace period is over; they end with the process.
+    // tiny_http closes no connection by itself. Connections without a request would keep this child until the
+    // end of the grace period, so the process ends here.
     process::exit(0)
 }
 
@@ -52,10 +52,10 @@ fn answer(request: Request) -> io::Result<()> {
     respond_and_close(request, response)
 }
 
-/// In place of `Request::respond`: tells the client not to use its connection again. As long as one is
-/// kept it takes a thread of tiny_http's pool, for which connections that come in together then wait.
+/// Replaces `Request::respond`; adds `Connection: close`. A kept connection occupies a thread of tiny_http's
+/// pool, and new connections would wait for one.
 ///
-/// tiny_http drops every header `Connection` that it is given, so this one is put in afterwards.
+/// tiny_http removes every `Connection` header from a response, so this one is inserted afterwards.
 fn respond_and_close(request: Request, response: Response<Cursor<Vec<u8>>>) -> io::Result<()> {
     let (version, no_body) = (request.http_version().clone(), *request.method() == Method::Head);
     let mut answer = Vec::new();

@@ -1,5 +1,4 @@
-//! HTTPS with rustls; certificate and key are part of the program, so that there is one file to
-//! deploy and nothing to read at start.
+//! HTTPS with rustls. Certificate and key are embedded in the program, so there is one file to deploy.
 //!
 //! ```console
 //! $ cargo run --example tls_embedded
@@ -17,11 +16,11 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-// The master checks both before it starts a child, as it does with files.
+// The master checks both before the first child, as with files.
 #[prefork::main(
     cert_pem = include_bytes!("certs/cert.pem"),
     key_pem = include_bytes!("certs/key.pem"),
-    // Windows wants it said.
+    // On Windows `reuseport` has to be set.
     reuseport = cfg!(windows),
 )]
 fn serve(ln: TcpListener, cert: &[u8], key: &[u8]) -> Result<(), Box<dyn Error>> {
@@ -46,7 +45,7 @@ fn serve(ln: TcpListener, cert: &[u8], key: &[u8]) -> Result<(), Box<dyn Error>>
 
 fn answer(stream: TcpStream, config: Arc<ServerConfig>) -> io::Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(2)))?;
-    // The handshake happens on the way, when the first line is read.
+    // The handshake happens when the first line is read.
     let session = ServerConnection::new(config).map_err(io::Error::other)?;
     let mut tls = StreamOwned::new(session, stream);
     for line in BufReader::new(&mut tls).lines() {
@@ -58,7 +57,7 @@ fn answer(stream: TcpStream, config: Arc<ServerConfig>) -> io::Result<()> {
     let length = body.len();
     let response = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
     tls.write_all(response.as_bytes())?;
-    // Tells the client that this was all, so that it can tell an end from a cut.
+    // With close_notify the client can distinguish the end of the answer from a truncation.
     tls.conn.send_close_notify();
     tls.flush()
 }

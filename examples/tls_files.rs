@@ -1,12 +1,12 @@
-//! HTTPS with rustls; certificate and key are files.
+//! HTTPS with rustls. Certificate and key are files.
 //!
 //! ```console
 //! $ cargo run --example tls_files
 //! $ curl --cacert examples/certs/cert.pem https://localhost:8080/
 //! ```
 //!
-//! A renewed certificate is taken into use without losing a connection: replace the files, then
-//! `kill -HUP` the master. Every child is replaced, and the new ones read the new files.
+//! To renew the certificate without losing a connection, replace the files and send HUP to the master.
+//! New children read the new files and replace the old ones.
 
 use std::error::Error;
 use std::io::{self, BufRead, BufReader, Write};
@@ -21,16 +21,15 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-// The master looks at both files before it starts a child: a path with a slip, or a key that belongs
-// to another certificate, is one clear message and not a fleet of crashing children. Your own program
-// would say `cert = "cert.pem"`; this one has to find the files from any directory.
+// The master checks both files before the first child. A wrong path, or a key of another certificate, is one
+// error message. Most programs say `cert = "cert.pem"`; this one finds the files from any directory.
 #[prefork::main(
     cert = concat!(env!("CARGO_MANIFEST_DIR"), "/certs/cert.pem"),
     key = concat!(env!("CARGO_MANIFEST_DIR"), "/certs/key.pem"),
-    // A child counts as ready when it says so below, after it has read the files: if the new ones are
-    // no good, a reload ends there, and the old children stay.
+    // A child is ready when it calls `ready`, after it has read the files. If the new files are unusable, the
+    // reload is aborted and the old children stay.
     ready = "manual",
-    // Windows wants it said.
+    // On Windows `reuseport` has to be set.
     reuseport = cfg!(windows),
 )]
 fn serve(ln: TcpListener, cert: &Path, key: &Path, child: ChildContext) -> Result<(), Box<dyn Error>> {
@@ -56,7 +55,7 @@ fn serve(ln: TcpListener, cert: &Path, key: &Path, child: ChildContext) -> Resul
 
 fn answer(stream: TcpStream, config: Arc<ServerConfig>) -> io::Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(2)))?;
-    // The handshake happens on the way, when the first line is read.
+    // The handshake happens when the first line is read.
     let session = ServerConnection::new(config).map_err(io::Error::other)?;
     let mut tls = StreamOwned::new(session, stream);
     for line in BufReader::new(&mut tls).lines() {
@@ -68,7 +67,7 @@ fn answer(stream: TcpStream, config: Arc<ServerConfig>) -> io::Result<()> {
     let length = body.len();
     let response = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
     tls.write_all(response.as_bytes())?;
-    // Tells the client that this was all, so that it can tell an end from a cut.
+    // With close_notify the client can distinguish the end of the answer from a truncation.
     tls.conn.send_close_notify();
     tls.flush()
 }

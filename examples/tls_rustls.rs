@@ -1,12 +1,12 @@
-//! HTTPS with hyper: the fleet makes the TLS configuration, `serve` gets an acceptor.
+//! HTTPS with hyper. prefork makes the TLS configuration; `serve` gets an acceptor.
 //!
 //! ```console
 //! $ cargo run --example tls_rustls
 //! $ curl --cacert examples/certs/cert.pem https://localhost:8080/
 //! ```
 //!
-//! A renewed certificate is taken into use without losing a connection: replace the files, then
-//! `kill -HUP` the master. If the new ones are no good the master says so, and nothing changes.
+//! To renew the certificate without losing a connection, replace the files and send HUP to the master.
+//! If the new files are unusable, the master logs the error and keeps the old certificate.
 
 use std::convert::Infallible;
 use std::io;
@@ -24,17 +24,17 @@ use prefork::{ChildContext, Shutdown};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 
-/// How long a client may take for its part of the handshake.
+/// How long a client may take for the handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// How long connections that wait for another request are kept once this child is to stop.
+/// How long idle connections stay open after the stop request.
 const LAST_CALL: Duration = Duration::from_secs(1);
 
-// The master reads both files, and hands them to the children: these need no access to the key. Your
-// own program would say `cert = "cert.pem"`; this one has to find the files from any directory.
+// The master reads both files and passes them to the children, which need no access to the key. Most
+// programs say `cert = "cert.pem"`; this one finds the files from any directory.
 #[prefork::main(
     cert = concat!(env!("CARGO_MANIFEST_DIR"), "/certs/cert.pem"),
     key = concat!(env!("CARGO_MANIFEST_DIR"), "/certs/key.pem"),
-    // What is spoken below. Without this, clients would be offered HTTP/2 too.
+    // The protocol of `http1::Builder` below. The default would offer HTTP/2 too.
     alpn = ["http/1.1"],
     reuseport = cfg!(windows),
 )]
@@ -57,27 +57,27 @@ async fn serve(
             },
             () = &mut shutdown => break,
         };
-        // The handshake is in there: one slow client would keep all others waiting here.
-        tokio::spawn(converse(stream, acceptor.clone(), connections.watcher(), child.clone()));
+        // The task does the handshake, so that a slow client does not block the accept loop.
+        tokio::spawn(serve_connection(stream, acceptor.clone(), connections.watcher(), child.clone()));
     }
     sleep(LAST_CALL).await;
     connections.shutdown().await;
     Ok(())
 }
 
-async fn converse(stream: TcpStream, acceptor: TlsAcceptor, watcher: Watcher, child: ChildContext) {
-    // Who gives up, or never begins, is no concern of ours.
+async fn serve_connection(stream: TcpStream, acceptor: TlsAcceptor, watcher: Watcher, child: ChildContext) {
+    // A failed or late handshake closes the connection.
     let Ok(Ok(stream)) = timeout(HANDSHAKE, acceptor.accept(stream)).await else { return };
     let service = service_fn(|_request| std::future::ready(Ok::<_, Infallible>(answer(&child))));
     let connection =
         http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(stream), service);
-    // Nor is who leaves in the middle.
+    // An error of the connection ends this task only.
     let _ = watcher.watch(connection).await;
 }
 
 fn answer(child: &ChildContext) -> Response<String> {
     let mut response = Response::new(format!("hello from process {}\n", process::id()));
-    // Clients that keep their connection are told not to use it again.
+    // Clients must not use the connection again.
     if child.is_stopping() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }

@@ -5,8 +5,8 @@
 //! $ grpc_health_probe -addr 127.0.0.1:8080
 //! ```
 //!
-//! The service is gRPC's own health check, because tonic-health has it generated. For yours,
-//! tonic-prost-build makes such a trait of the .proto file.
+//! The service is the health check of gRPC, whose generated code is in tonic-health. For other services
+//! tonic-prost-build generates such a trait from the .proto file.
 
 use std::time::Duration;
 
@@ -21,19 +21,19 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
-/// How long connections that were opened just now have for their first call once this child is to stop.
+/// How long new connections have for their first call after the stop request.
 const LAST_CALL: Duration = Duration::from_secs(1);
 
-// Windows wants `reuseport` said.
+// On Windows `reuseport` has to be set.
 #[prefork::main(reuseport = cfg!(windows))]
 async fn serve(ln: TcpListener, shutdown: Shutdown, child: ChildContext) -> Result<(), Error> {
     let incoming = TcpIncoming::from(ln).with_nodelay(Some(true));
-    // When this child is to stop, no new connection comes in. A little later tonic sends GOAWAY on the
-    // open ones: clients make their next calls on others, and those under way are finished.
+    // After the stop request there are no new connections. After `LAST_CALL` tonic sends GOAWAY on the open
+    // ones: clients make their next calls on new connections, and calls in progress are finished.
     //
-    // A client repeats a call that GOAWAY has overtaken, for no server has seen it. tonic's own client
-    // does not, and reports `Cancelled` or `Internal`: let its calls be repeated by yours. And a
-    // connection that never says a word of HTTP/2 lasts until the grace period is over.
+    // A call that crosses GOAWAY was not processed, and most clients repeat it. tonic's client does not; it
+    // returns `Cancelled` or `Internal`, and the application should repeat the call. A connection without
+    // any HTTP/2 traffic stays open until the end of the grace period.
     let stop = async move {
         shutdown.await;
         tokio::time::sleep(LAST_CALL).await;
@@ -64,8 +64,8 @@ impl Health for Service {
 
     type WatchStream = ReceiverStream<Result<HealthCheckResponse, Status>>;
 
-    /// A stream lasts as long as its client likes. This one ends when the child is to stop: GOAWAY
-    /// alone leaves it open, and it would be cut when the grace period is over.
+    /// The stream ends at the stop request. GOAWAY alone leaves it open, and it would be interrupted at the
+    /// end of the grace period.
     async fn watch(
         &self,
         _request: Request<HealthCheckRequest>,

@@ -15,18 +15,18 @@ use warp::http::header::{CONNECTION, HeaderValue};
 use warp::reply::{Reply, Response};
 use warp::{Filter, path};
 
-/// How long connections that wait for another request are kept once this child is to stop.
+/// How long idle connections stay open after the stop request.
 const LAST_CALL: Duration = Duration::from_secs(1);
 
-// Windows wants `reuseport` said.
+// On Windows `reuseport` has to be set.
 #[prefork::main(reuseport = cfg!(windows))]
 async fn serve(ln: TcpListener, shutdown: Shutdown, child: ChildContext) -> io::Result<()> {
     let hello = path::end().map(hello);
     let slow = warp::path!("slow").then(slow);
-    // Rejections do not pass through `map`: a real server would `recover` from them first.
+    // Rejections do not pass through `map`; a production server would `recover` from them first.
     let routes = hello.or(slow).unify().map(move |body| announce_close(body, &child));
-    // When this child is to stop, no new connection comes in. The open ones get some time to hear of
-    // it; then warp closes those that are idle, finishes the requests under way, and returns.
+    // After the stop request there are no new connections. Open ones get some time for a last request with
+    // `Connection: close`; then warp closes the idle ones, finishes the requests in progress, and returns.
     let stop = async move {
         shutdown.await;
         tokio::time::sleep(LAST_CALL).await;
@@ -35,8 +35,8 @@ async fn serve(ln: TcpListener, shutdown: Shutdown, child: ChildContext) -> io::
     Ok(())
 }
 
-/// Tells clients that keep their connection not to use it again. One that was closed without a word
-/// could meet their next request, which would be lost.
+/// Adds `Connection: close` while the child stops, so that clients open a new connection. Without it, the
+/// close of an idle connection could cross the next request, which would be lost.
 fn announce_close(body: String, child: &ChildContext) -> Response {
     let mut response = body.into_response();
     if child.is_stopping() {

@@ -1,3 +1,3 @@
-//! The programs are beside this folder, one file each. This library is empty: it is here so that
-//! `cargo test` compiles the programs in the README as well.
+//! Each example is a file in the parent folder. This library is empty; with it `cargo test` compiles the
+//! programs in the README.
 #![cfg_attr(doctest, doc = include_str!("../../README.md"))]

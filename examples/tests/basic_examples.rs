@@ -1,4 +1,4 @@
-//! Every example, as a newcomer would run it: started, asked, stopped.
+//! Each example is started, gets a request, and is stopped.
 #![cfg(any(target_os = "linux", windows))]
 #![allow(
     clippy::unwrap_used,
@@ -18,7 +18,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
-/// Starts an example, and waits until it is ready.
+/// Starts an example and waits until it is ready.
 fn start(name: &str) -> RunningFleet {
     Server::example(name).start()
 }
@@ -29,7 +29,7 @@ fn connect(addr: SocketAddr) -> TcpStream {
     stream
 }
 
-/// Sends a request over a connection and returns the body of the answer.
+/// Sends a request over a connection; returns the body of the answer.
 fn ask(mut connection: impl Read + Write) -> String {
     connection.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
@@ -45,7 +45,7 @@ fn get(fleet: &RunningFleet) -> String {
     ask(connect(fleet.addr()))
 }
 
-/// As `get`, with a client that trusts nothing but the examples' certificate.
+/// `get` with a client that trusts the certificate of the examples only.
 fn get_over_tls(fleet: &RunningFleet) -> String {
     let pem = fs::read(concat!(env!("CARGO_MANIFEST_DIR"), "/certs/cert.pem")).unwrap();
     let mut roots = RootCertStore::empty();
@@ -56,23 +56,23 @@ fn get_over_tls(fleet: &RunningFleet) -> String {
     ask(StreamOwned::new(tls, connect(fleet.addr())))
 }
 
-/// Checks that a child of the fleet gave the answer, and nobody else.
+/// Panics unless the answer comes from a child of the fleet.
 fn assert_from_a_child(fleet: &RunningFleet, answer: &str) {
     let pid = answer.strip_prefix("hello from process ").unwrap_or_else(|| panic!("{answer}"));
     let digits = pid.find(|c: char| !c.is_ascii_digit()).unwrap_or(pid.len());
     let pid: u32 = pid[..digits].parse().unwrap();
-    assert!(fleet.children().contains(&pid), "{pid} is no child of {}", fleet.master());
+    assert!(fleet.children().contains(&pid), "{pid} is not a child of {}", fleet.master());
 }
 
 #[test]
-fn hello() {
+fn hello_answers_from_child() {
     let fleet = start("hello");
     assert_from_a_child(&fleet, &get(&fleet));
     fleet.stop();
 }
 
 #[test]
-fn builder() {
+fn builder_example_returns_to_main_of_master_only() {
     let fleet = start("builder");
     let master = fleet.master();
     assert_from_a_child(&fleet, &get(&fleet));
@@ -83,7 +83,7 @@ fn builder() {
 }
 
 #[test]
-fn reuseport() {
+fn reuseport_example_has_socket_per_child() {
     let fleet = start("reuseport");
     assert_eq!(fleet.children().len(), 4);
     #[cfg(unix)]
@@ -99,7 +99,7 @@ fn reuseport() {
 }
 
 #[test]
-fn hooks() {
+fn hooks_example_runs_every_hook() {
     let fleet = start("hooks");
     let children = fleet.first_children();
     let answer = get(&fleet);
@@ -117,23 +117,23 @@ fn hooks() {
 }
 
 #[test]
-fn tls_files() {
+fn tls_files_answers_over_tls() {
     let fleet = start("tls_files");
     assert_from_a_child(&fleet, &get_over_tls(&fleet));
     fleet.stop();
 }
 
 #[test]
-fn tls_embedded() {
+fn tls_embedded_answers_over_tls() {
     let fleet = start("tls_embedded");
     assert_from_a_child(&fleet, &get_over_tls(&fleet));
     fleet.stop();
 }
 
 #[test]
-fn tls_rustls() {
+fn tls_rustls_with_silent_client_answers_and_stops() {
     let fleet = start("tls_rustls");
-    // A client that never begins its handshake keeps nobody waiting, a stop included.
+    // A client without a handshake delays neither other clients nor the stop.
     let silent = connect(fleet.addr());
     assert_from_a_child(&fleet, &get_over_tls(&fleet));
     drop(silent);
@@ -141,10 +141,10 @@ fn tls_rustls() {
 }
 
 #[test]
-fn axum() {
+fn axum_with_idle_connection_answers_and_stops() {
     let fleet = start("axum");
     assert_from_a_child(&fleet, &get(&fleet));
-    // An idle connection does not hold up a graceful shutdown.
+    // An idle connection does not delay the stop.
     let idle = connect(fleet.addr());
     fleet.stop();
     drop(idle);

@@ -1,5 +1,4 @@
-//! The examples with a framework, and what a server has to live through: reloads under load, and a stop
-//! with a request in flight. No client may notice.
+//! The examples with a framework: reloads under load, and a stop with a request in flight. No request fails.
 #![cfg(any(target_os = "linux", windows))]
 #![allow(
     clippy::unwrap_used,
@@ -23,32 +22,33 @@ use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
 
-/// Under wine a process is slow to start, and each has its load.
+/// Under wine processes start slowly, so the load is smaller.
 const MIX: ClientMix = if cfg!(windows) {
     ClientMix { fresh: 1, kept: 1, slow: 1 }
 } else {
     ClientMix { fresh: 2, kept: 4, slow: 1 }
 };
 
-/// Three reloads while `clients` keep asking. Every request is answered, and each of `kinds` was made.
-fn assert_reloads_unnoticed(fleet: &RunningFleet, clients: Vec<LoadClient>, kinds: &[&str]) {
+/// Reloads three times while `clients` send requests. Every request is answered, and the tally has each of
+/// `kinds`.
+fn assert_reloads_lose_no_request(fleet: &RunningFleet, clients: Vec<LoadClient>, kinds: &[&str]) {
     let first = fleet.first_children();
     let tally = load::run(clients, || {
         for time in 1..=3 {
             fleet.operate(Signal::SIGHUP, time, "reloaded:");
         }
-        // The last of the old children has been told to stop; the load goes on until it has ended.
-        wait::until("the end of the old children", || fleet.children().len() == 2);
+        // The last old child is stopping; the load continues until it has ended.
+        wait::until("end of the old children", || fleet.children().len() == 2);
     });
     assert!(tally.failures.is_empty(), "{tally:?}");
     assert!(tally.answers.keys().eq(kinds), "{tally:?}");
     fleet.wait_for_children(2, &first);
 }
 
-/// A stop while a slow request and a connection without any are open: the one is answered, the other
-/// holds nothing up, and no child has to be killed. Both are open when somebody who came later has been
-/// answered: what queues is accepted in turn.
-fn assert_stops_in_good_order<T>(
+/// Stops while a slow request and a connection without a request are open. The request is answered, the
+/// connection does not delay the stop, and no child is killed. A child has accepted both once the request of
+/// `later` is answered, because the queue is accepted in order.
+fn assert_stops_gracefully<T>(
     fleet: RunningFleet,
     mut later: LoadClient,
     slow: impl FnOnce() -> io::Result<T>,
@@ -58,70 +58,70 @@ fn assert_stops_in_good_order<T>(
     slow().unwrap();
 }
 
-/// The whole life of an example that speaks HTTP.
-fn assert_http_clients_notice_nothing(name: &str, mix: ClientMix) {
-    assert_nothing_is_noticed(name, mix, |client| client);
+/// Checks reload and stop of an HTTP example.
+fn check_http_example(name: &str, mix: ClientMix) {
+    check_http_example_with(name, mix, |client| client);
 }
 
-/// The same, for clients to which more is done.
-fn assert_nothing_is_noticed(name: &str, mix: ClientMix, more: fn(LoadClient) -> LoadClient) {
+/// [`check_http_example`] with clients that `more` wraps.
+fn check_http_example_with(name: &str, mix: ClientMix, more: fn(LoadClient) -> LoadClient) {
     let fleet = Server::example(name).start();
     let addr = fleet.addr();
     let answer = Connection::to(addr).get("/").unwrap();
     let pid = answer.strip_prefix("hello from process ").and_then(|rest| rest.split(' ').next());
     let pid = pid.and_then(|pid| pid.parse().ok()).unwrap_or_else(|| panic!("{answer}"));
-    assert!(fleet.children().contains(&pid), "{pid} is no child of {}", fleet.master());
+    assert!(fleet.children().contains(&pid), "{pid} is not a child of {}", fleet.master());
     let kinds: &[&str] = if mix.slow == 0 { &["/"] } else { &["/", "/slow"] };
     let clients = load::clients(addr, mix).into_iter().map(more).collect();
-    assert_reloads_unnoticed(&fleet, clients, kinds);
+    assert_reloads_lose_no_request(&fleet, clients, kinds);
     let _idle = TcpStream::connect(addr).unwrap();
     let slow = client::send(addr, "/slow").unwrap();
     let later = Box::new(move || Connection::to(addr).get("/"));
-    assert_stops_in_good_order(fleet, later, || slow.finish());
+    assert_stops_gracefully(fleet, later, || slow.finish());
 }
 
 #[test]
-fn axum() {
-    assert_http_clients_notice_nothing("axum", MIX);
+fn axum_reload_and_stop_lose_no_request() {
+    check_http_example("axum", MIX);
 }
 
 #[test]
-fn hyper() {
-    assert_http_clients_notice_nothing("hyper", MIX);
+fn hyper_reload_and_stop_lose_no_request() {
+    check_http_example("hyper", MIX);
 }
 
 #[test]
-fn actix() {
-    // It does not take `Shutdown`: on Windows a child that is to go waits for a moment without any client.
+fn actix_reload_and_stop_lose_no_request() {
+    // It does not take `Shutdown`, so on Windows a stopping child waits for a moment without connections.
     let mix = if cfg!(windows) { ClientMix { fresh: 1, kept: 0, slow: 0 } } else { MIX };
-    assert_nothing_is_noticed("actix", mix, patient);
+    check_http_example_with("actix", mix, with_retry);
 }
 
 #[test]
-fn warp() {
-    assert_nothing_is_noticed("warp", MIX, patient);
+fn warp_reload_and_stop_lose_no_request() {
+    check_http_example_with("warp", MIX, with_retry);
 }
 
-/// On Windows actix and warp accept to their end, and may close a connection that has just come in: who has
-/// heard nothing asks again.
-fn patient(mut client: LoadClient) -> LoadClient {
+/// Repeats a request whose connection was reset, on Windows only. There actix and warp accept until they end,
+/// and may close a new connection.
+fn with_retry(mut client: LoadClient) -> LoadClient {
     let was_closed = |error: &io::Error| cfg!(windows) && error.kind() == io::ErrorKind::ConnectionReset;
     Box::new(move || client().or_else(|error| if was_closed(&error) { client() } else { Err(error) }))
 }
 
 #[test]
-fn tiny_http() {
-    assert_http_clients_notice_nothing("tiny_http", MIX);
+fn tiny_http_reload_and_stop_lose_no_request() {
+    check_http_example("tiny_http", MIX);
 }
 
-/// Says a line to `line_server`, and does not wait for the answer.
-fn say(mut stream: &TcpStream, line: &str) -> io::Result<()> {
+/// Sends a line to `line_server`; does not wait for the answer.
+fn send_line(mut stream: &TcpStream, line: &str) -> io::Result<()> {
     stream.set_read_timeout(Some(wait::LIMIT))?;
     stream.write_all(format!("{line}\n").as_bytes())
 }
 
-/// Waits for the answer to a line; returns whether another line may be said.
-fn hear(stream: &TcpStream, line: &str) -> io::Result<bool> {
+/// Waits for the answer to a line; returns whether the connection stays open.
+fn receive_answer(stream: &TcpStream, line: &str) -> io::Result<bool> {
     let mut answer = String::new();
     BufReader::new(stream).read_line(&mut answer)?;
     let (word, rest) = answer.split_once(' ').unwrap_or_default();
@@ -131,7 +131,7 @@ fn hear(stream: &TcpStream, line: &str) -> io::Result<bool> {
     Ok(word == "ok")
 }
 
-/// A client of `line_server`, which keeps its connection until it is told not to, if it `keeps` any.
+/// A client of `line_server`. If `keeps`, it keeps its connection until the answer `bye`.
 fn line_client(addr: SocketAddr, line: &'static str, keeps: bool) -> LoadClient {
     let mut kept: Option<TcpStream> = None;
     Box::new(move || {
@@ -139,32 +139,32 @@ fn line_client(addr: SocketAddr, line: &'static str, keeps: bool) -> LoadClient 
             Some(stream) => stream,
             None => TcpStream::connect(addr)?,
         };
-        say(&stream, line)?;
-        let goes_on = hear(&stream, line)?;
-        kept = (keeps && goes_on).then_some(stream);
+        send_line(&stream, line)?;
+        let stays_open = receive_answer(&stream, line)?;
+        kept = (keeps && stays_open).then_some(stream);
         Ok(line.to_owned())
     })
 }
 
 #[test]
-fn line_server() {
+fn line_server_reload_and_stop_lose_no_request() {
     let fleet = Server::example("line_server").start();
     let addr = fleet.addr();
     let fresh = (0..MIX.fresh).map(|_| line_client(addr, "hello", false));
     let kept = (0..MIX.kept).map(|_| line_client(addr, "hello", true));
     let slow = (0..MIX.slow).map(|_| line_client(addr, "slow", true));
-    assert_reloads_unnoticed(&fleet, fresh.chain(kept).chain(slow).collect(), &["hello", "slow"]);
+    assert_reloads_lose_no_request(&fleet, fresh.chain(kept).chain(slow).collect(), &["hello", "slow"]);
     let _idle = TcpStream::connect(addr).unwrap();
     let slow = TcpStream::connect(addr).unwrap();
-    say(&slow, "slow").unwrap();
-    assert_stops_in_good_order(fleet, line_client(addr, "hello", false), || hear(&slow, "slow"));
+    send_line(&slow, "slow").unwrap();
+    assert_stops_gracefully(fleet, line_client(addr, "hello", false), || receive_answer(&slow, "slow"));
 }
 
 fn endpoint(addr: SocketAddr) -> Endpoint {
     Endpoint::from_shared(format!("http://{addr}")).unwrap()
 }
 
-/// Asks `tonic` for the health of a service.
+/// Sends a health check of a service to `tonic`.
 async fn check(channel: Channel, service: &str) -> Result<(), Status> {
     let request = HealthCheckRequest { service: service.to_owned() };
     match HealthClient::new(channel).check(request).await?.into_inner().status() {
@@ -173,7 +173,7 @@ async fn check(channel: Channel, service: &str) -> Result<(), Status> {
     }
 }
 
-/// A client that does so, over a channel that it keeps or each time over a new one.
+/// A client that sends health checks, over a kept channel or over a new one each time.
 fn grpc_client(runtime: &Arc<Runtime>, addr: SocketAddr, service: &'static str, keeps: bool) -> LoadClient {
     let runtime = Arc::clone(runtime);
     let endpoint = endpoint(addr);
@@ -182,8 +182,8 @@ fn grpc_client(runtime: &Arc<Runtime>, addr: SocketAddr, service: &'static str, 
         runtime.block_on(async {
             let channel = kept.take().unwrap_or_else(|| endpoint.connect_lazy());
             let mut answer = check(channel.clone(), service).await;
-            // On Windows a child that is to go takes connections until it closes them.
-            if (keeps || cfg!(windows)) && answer.as_ref().is_err_and(was_never_made) {
+            // On Windows a stopping child accepts connections until it closes them.
+            if (keeps || cfg!(windows)) && answer.as_ref().is_err_and(was_not_processed) {
                 answer = check(channel.clone(), service).await;
             }
             kept = keeps.then_some(channel);
@@ -193,16 +193,16 @@ fn grpc_client(runtime: &Arc<Runtime>, addr: SocketAddr, service: &'static str, 
     })
 }
 
-/// Whether the client gave a call up because GOAWAY came before it was sent, or the server said with
-/// GOAWAY that it had not looked at it. Clients are to repeat such a call; tonic's leaves it to us.
-fn was_never_made(status: &Status) -> bool {
+/// Whether GOAWAY ended a call that the server has not processed. Clients repeat such a call; tonic's client
+/// leaves that to the application.
+fn was_not_processed(status: &Status) -> bool {
     let reason = format!("{status:?}");
     reason.contains(r#"hyper::Error(Canceled, "connection closed")"#)
         || reason.contains(r#"GoAway(b"", NO_ERROR, Remote)"#)
 }
 
 #[test]
-fn tonic() {
+fn tonic_reload_and_stop_lose_no_request() {
     let fleet = Server::example("tonic").start();
     let addr = fleet.addr();
     let runtime = Arc::new(Runtime::new().unwrap());
@@ -210,16 +210,20 @@ fn tonic() {
     let fresh = (0..MIX.fresh).map(|_| client("", false));
     let kept = (0..MIX.kept).map(|_| client("", true));
     let slow = (0..MIX.slow).map(|_| client("slow", true));
-    assert_reloads_unnoticed(&fleet, fresh.chain(kept).chain(slow).collect(), &["check ", "check slow"]);
+    assert_reloads_lose_no_request(
+        &fleet,
+        fresh.chain(kept).chain(slow).collect(),
+        &["check ", "check slow"],
+    );
     let connect = || runtime.block_on(endpoint(addr).connect()).unwrap();
     let (_idle, slow) = (connect(), runtime.spawn(check(connect(), "slow")));
-    assert_stops_in_good_order(fleet, client("", false), || {
+    assert_stops_gracefully(fleet, client("", false), || {
         runtime.block_on(slow).unwrap().map_err(io::Error::other)
     });
 }
 
 #[test]
-fn a_stream_of_tonic_ends_in_good_order() {
+fn stop_ends_tonic_stream_without_error() {
     let fleet = Server::example("tonic").start();
     let runtime = Runtime::new().unwrap();
     let mut stream = runtime.block_on(async {

@@ -1,7 +1,7 @@
-//! What a fleet costs beside the bare processes it is made of: start, recovery, memory, idleness.
+//! The cost of a fleet compared with bare processes: start, recovery, memory, wake-ups while idle.
 //!
-//! `cargo bench -p prefork`. Every figure is a ratio or a difference taken in one run on one
-//! machine, so it holds on a slow one; nothing is asserted.
+//! `cargo bench -p prefork`. Every figure is a ratio or a difference within one run on one machine. The
+//! benchmark asserts nothing.
 
 use std::env;
 use std::error::Error;
@@ -14,20 +14,20 @@ use std::time::{Duration, Instant};
 
 use prefork::Prefork;
 
-type Outcome<T> = Result<T, Box<dyn Error>>;
+type BenchResult<T> = Result<T, Box<dyn Error>>;
 
 const CHILDREN: usize = 8;
 const RUNS: usize = 21;
 
-fn main() -> Outcome<()> {
+fn main() -> BenchResult<()> {
     match env::args().nth(1).as_deref() {
         Some("fleet") => Ok(Prefork::new(serve)
             .workers(CHILDREN)
             .recover(u32::MAX)
-            .logger(Silence)
+            .logger(NoLogger)
             .listen_and_serve("127.0.0.1:0")?),
         Some("bare") => {
-            announce();
+            print_pid();
             thread::sleep(Duration::MAX);
             Ok(())
         }
@@ -35,20 +35,20 @@ fn main() -> Outcome<()> {
     }
 }
 
-/// Says on standard output, which all processes share, that this one has come up.
-fn announce() {
-    // The reader counts lines; one that is lost shows as a bench that does not end.
+/// Prints the pid of this process on the shared standard output, as the sign that it is up.
+fn print_pid() {
+    // The reader counts lines, so a failed write would block the benchmark.
     let _ = std::io::stdout().write_all(format!("{}\n", std::process::id()).as_bytes());
 }
 
 fn serve(ln: TcpListener) -> std::io::Result<()> {
-    announce();
+    print_pid();
     ln.accept().map(drop)
 }
 
-struct Silence;
+struct NoLogger;
 
-impl log::Log for Silence {
+impl log::Log for NoLogger {
     fn enabled(&self, _: &log::Metadata<'_>) -> bool {
         false
     }
@@ -56,45 +56,46 @@ impl log::Log for Silence {
     fn flush(&self) {}
 }
 
-/// A process of this program, ended with everything in it when dropped.
-struct Started {
+/// A process of this program. Its drop kills the process, and so its fleet.
+struct StartedProcess {
     process: Child,
     lines: Lines<BufReader<ChildStdout>>,
 }
 
-impl Started {
-    fn new(role: &str) -> Outcome<Self> {
+impl StartedProcess {
+    fn new(role: &str) -> BenchResult<Self> {
         let mut process = Command::new(env::current_exe()?).arg(role).stdout(Stdio::piped()).spawn()?;
         let stdout = process.stdout.take().ok_or("no standard output")?;
         Ok(Self { process, lines: BufReader::new(stdout).lines() })
     }
 
     /// The pid of the next process that comes up.
-    fn next_up(&mut self) -> Outcome<u32> {
+    fn next_up(&mut self) -> BenchResult<u32> {
         Ok(self.lines.next().ok_or("it ended")??.parse()?)
     }
 }
 
-impl Drop for Started {
+impl Drop for StartedProcess {
     fn drop(&mut self) {
-        // Children of a master that is gone end by themselves.
+        // The children of a killed master end by themselves.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
 }
 
-fn measure() -> Outcome<()> {
+fn measure() -> BenchResult<()> {
     let mut one = Vec::new();
     let mut bare = Vec::new();
     let mut fleet = Vec::new();
     let mut recovery = Vec::new();
     for _ in 0..RUNS {
         let start = Instant::now();
-        Started::new("bare")?.next_up()?;
+        StartedProcess::new("bare")?.next_up()?;
         one.push(start.elapsed().as_secs_f64());
 
         let start = Instant::now();
-        let mut processes = (0..=CHILDREN).map(|_| Started::new("bare")).collect::<Outcome<Vec<_>>>()?;
+        let mut processes =
+            (0..=CHILDREN).map(|_| StartedProcess::new("bare")).collect::<BenchResult<Vec<_>>>()?;
         for process in &mut processes {
             process.next_up()?;
         }
@@ -102,8 +103,8 @@ fn measure() -> Outcome<()> {
         drop(processes);
 
         let start = Instant::now();
-        let mut master = Started::new("fleet")?;
-        let children = (0..CHILDREN).map(|_| master.next_up()).collect::<Outcome<Vec<_>>>()?;
+        let mut master = StartedProcess::new("fleet")?;
+        let children = (0..CHILDREN).map(|_| master.next_up()).collect::<BenchResult<Vec<_>>>()?;
         fleet.push(start.elapsed().as_secs_f64());
 
         let start = Instant::now();
@@ -114,17 +115,17 @@ fn measure() -> Outcome<()> {
     let (one, bare, fleet, recovery) = (median(one), median(bare), median(fleet), median(recovery));
     println!("start of a master and {CHILDREN} children: {:.2} of as many bare processes", fleet / bare);
     println!("a killed child's replacement: {:.2} of a bare process", recovery / one);
-    at_rest()
+    measure_idle()
 }
 
-/// Memory, and wake-ups of a fleet that nobody asks anything.
-fn at_rest() -> Outcome<()> {
-    let mut bare = Started::new("bare")?;
+/// Measures memory and wake-ups of an idle fleet.
+fn measure_idle() -> BenchResult<()> {
+    let mut bare = StartedProcess::new("bare")?;
     let bare_pid = bare.next_up()?;
-    let mut master = Started::new("fleet")?;
-    let mut pids = (0..CHILDREN).map(|_| master.next_up()).collect::<Outcome<Vec<_>>>()?;
+    let mut master = StartedProcess::new("fleet")?;
+    let mut pids = (0..CHILDREN).map(|_| master.next_up()).collect::<BenchResult<Vec<_>>>()?;
     pids.push(master.process.id());
-    // The last child has said that it is up, but not yet gone to sleep.
+    // The last child has printed its pid but may not sleep yet.
     thread::sleep(Duration::from_millis(500));
     let difference = resident(master.process.id())?.saturating_sub(resident(bare_pid)?);
     println!("memory of the master beyond a bare process: {difference} KiB");
@@ -135,12 +136,12 @@ fn at_rest() -> Outcome<()> {
 }
 
 #[cfg(not(unix))]
-fn kill(_pid: u32) -> Outcome<()> {
+fn kill(_pid: u32) -> BenchResult<()> {
     Err("the figures are read from /proc: run it on Linux".into())
 }
 
 #[cfg(unix)]
-fn kill(pid: u32) -> Outcome<()> {
+fn kill(pid: u32) -> BenchResult<()> {
     let pid = nix::unistd::Pid::from_raw(pid.try_into()?);
     Ok(nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL)?)
 }
@@ -150,12 +151,12 @@ fn median(mut figures: Vec<f64>) -> f64 {
     figures[figures.len() / 2]
 }
 
-fn resident(pid: u32) -> Outcome<u64> {
+fn resident(pid: u32) -> BenchResult<u64> {
     field(&format!("/proc/{pid}/status"), "VmRSS:")
 }
 
-/// How often the threads of these processes went to sleep: once for each time they woke.
-fn wake_ups(pids: &[u32]) -> Outcome<u64> {
+/// The voluntary context switches of all threads of these processes.
+fn wake_ups(pids: &[u32]) -> BenchResult<u64> {
     let mut sum = 0;
     for pid in pids {
         for task in fs::read_dir(format!("/proc/{pid}/task"))? {
@@ -165,7 +166,7 @@ fn wake_ups(pids: &[u32]) -> Outcome<u64> {
     Ok(sum)
 }
 
-fn field(path: &str, name: &str) -> Outcome<u64> {
+fn field(path: &str, name: &str) -> BenchResult<u64> {
     let text = fs::read_to_string(path)?;
     let line = text.lines().find_map(|line| line.strip_prefix(name)).ok_or("no such field")?;
     Ok(line.split_whitespace().next().ok_or("no value")?.parse()?)

@@ -1,4 +1,4 @@
-//! What has to hold whenever the driver waits, in every history.
+//! Invariants that hold whenever the driver waits, in every history.
 
 use std::fmt;
 
@@ -21,7 +21,7 @@ impl Fleet {
         }
     }
 
-    /// The supervisor knows exactly the processes that there are.
+    /// The supervisor knows exactly the processes that exist.
     fn check_children(&self) {
         assert!(self.supervisor.children.keys().eq(self.processes.keys()), "{self:?}");
         let stopping = matches!(self.supervisor.mode, Mode::Stopping { .. });
@@ -38,7 +38,7 @@ impl Fleet {
         }
     }
 
-    /// Every slot is filled or about to be; nobody fills two; nobody idles outside of the slots.
+    /// Every slot has a child or a time for its next one. No child is in two slots, and none outside of the slots.
     fn check_slots(&self) {
         if !self.supervisor.is_active() {
             return;
@@ -61,13 +61,13 @@ impl Fleet {
         assert!(parallel <= self.settings.reload_parallel, "{self:?}");
     }
 
-    /// Whoever is told something is alive, or its end has only just come.
+    /// The receiver of an action is alive, or its end was reported in the same batch.
     pub(super) fn assert_known(&self, child: ChildId) {
         let known = self.processes.contains_key(&child) || self.just_gone.contains(&child);
         assert!(known, "{child:?} is long gone: {self:?}");
     }
 
-    /// Old children that have not gone yet, however often somebody asks for new ones.
+    /// The number of children that were asked to stop and have not ended.
     pub(super) fn leaving(&self) -> usize {
         self.processes.values().filter(|process| process.terminated).count()
     }

@@ -1,9 +1,8 @@
-//! Whole fleets on a virtual clock.
+//! Complete fleets on a virtual clock.
 //!
-//! [`Fleet`] is the driver's double: it performs every action before it asks for the next, hands
-//! over everything that happened at one moment in one batch (words, then requests, then ends, as
-//! the reactor does), and then jumps to the next moment at which anything happens. After each
-//! batch it checks what has to hold in every history.
+//! [`Fleet`] simulates the driver. It performs every action before it polls the next, and delivers all
+//! events of one moment in one batch (messages, then requests, then exits, like the reactor). Then it
+//! advances the clock to the next event or deadline. After each batch it checks the invariants of `check.rs`.
 
 mod check;
 mod random;
@@ -27,10 +26,10 @@ const fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
 
-/// How long a simulated process needs to die of a kill.
+/// The time from a kill to the exit of a simulated process.
 const DEATH: Duration = ms(10);
 
-/// Defaults of most scripts; a child that is well boots in 100 ms, and stops in 100 ms.
+/// The settings of most tests. A healthy child boots in 100 ms and stops in 100 ms.
 fn settings(workers: usize) -> Settings {
     Settings {
         workers,
@@ -44,7 +43,7 @@ fn settings(workers: usize) -> Settings {
     }
 }
 
-/// What becomes of an attempt to start a process.
+/// The outcome of an attempt to start a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Start {
     Works,
@@ -52,18 +51,18 @@ enum Start {
     FailsForGood,
 }
 
-/// How a simulated child behaves. Times count from its start, unless something else is said.
+/// The behaviour of a simulated child. Times count from its start unless stated otherwise.
 #[derive(Debug, Clone, Copy)]
 struct Nature {
     start: Start,
     ready: Option<Duration>,
-    /// When it exits of its own accord, and whether cleanly.
+    /// When it exits by itself, and whether cleanly.
     exit: Option<(Duration, bool)>,
     /// When it asks to be replaced.
     recycle_requested: Option<Duration>,
-    /// When it lets go of a handshake that it never took.
+    /// When it closes the handshake without taking it.
     refuses: Option<Duration>,
-    /// How long it takes to stop when asked; `None`: until it is killed.
+    /// The time from a stop request to its exit; `None`: it exits when it is killed.
     stop: Option<Duration>,
 }
 
@@ -94,34 +93,34 @@ struct Fleet {
     settings: Settings,
     now: Instant,
     start: Instant,
-    /// What the nth child is like.
+    /// The behaviour of single children, by number.
     natures: BTreeMap<u64, Nature>,
-    /// What all the others are like.
+    /// The behaviour of all other children.
     nature: Nature,
     processes: BTreeMap<ChildId, Process>,
-    /// Of which generations the driver still has the program.
+    /// The generations whose program the driver keeps.
     programs: BTreeSet<u32>,
-    /// What is going to happen, if nothing prevents it.
+    /// The planned events.
     agenda: BTreeMap<(Instant, u8, u64), Event>,
     planned: u64,
-    /// Whose end was reported in the batch at hand.
+    /// The children whose exit was reported in the current batch.
     just_gone: BTreeSet<ChildId>,
-    /// Which call of a hook fails, if one does.
+    /// The number of the hook call that fails.
     failing_hook: Option<usize>,
     hooks: usize,
-    /// How long the children take to accept what waits when the fleet stops.
+    /// The time that the children need to accept the queue when the fleet stops.
     queue: Duration,
     emptied_at: Instant,
     /// Whether a new program can be executed.
     exec_works: bool,
-    /// Whether the new program listens elsewhere.
+    /// Whether the new program listens on another address.
     moved: bool,
-    /// Everything that was done, and when.
+    /// All performed actions, with their time.
     history: Vec<(Instant, Action)>,
     told: usize,
     closed: bool,
     verdict: Option<Verdict>,
-    /// Batches in a row without any time between them.
+    /// The number of consecutive batches at the same time.
     idle: u32,
 }
 
@@ -154,7 +153,7 @@ impl Fleet {
         }
     }
 
-    /// A fleet of children that are well, all of them ready; its story so far is told.
+    /// A fleet whose children are healthy and ready. Its story so far is consumed.
     fn serving(settings: Settings) -> Self {
         let mut fleet = Self::new(settings);
         fleet.run(secs(1));
@@ -162,12 +161,12 @@ impl Fleet {
         fleet
     }
 
-    /// The child with this number will be like that.
+    /// Sets the behaviour of the child with this number.
     fn cast(&mut self, child: u64, nature: Nature) {
         self.natures.insert(child, nature);
     }
 
-    /// Something is going to happen.
+    /// Plans an event.
     fn plan(&mut self, at: Instant, event: Event) {
         let rank = match event {
             Event::Request(_) => 1,
@@ -178,7 +177,7 @@ impl Fleet {
         self.agenda.insert((at, rank, self.planned), event);
     }
 
-    /// Lets time pass.
+    /// Advances the clock by `time`.
     fn run(&mut self, time: Duration) {
         let end = self.now + time;
         self.act();
@@ -192,7 +191,7 @@ impl Fleet {
         self.now = end;
     }
 
-    /// All that happens at one moment, and what is done about it.
+    /// Delivers the events of one moment and performs the resulting actions.
     fn step(&mut self, at: Instant) {
         self.idle = if at > self.now { 0 } else { self.idle + 1 };
         assert!(self.idle < 10, "the driver spins: {:?}", self.supervisor);
@@ -226,7 +225,7 @@ impl Fleet {
         self.supervisor.handle(self.now, event);
     }
 
-    /// Performs what the supervisor wants done.
+    /// Performs the actions of the supervisor.
     fn act(&mut self) {
         while let Some(action) = self.supervisor.poll_action() {
             assert_eq!(self.verdict, None, "{action:?} after the end");
@@ -313,11 +312,11 @@ impl Fleet {
         if !self.exec_works {
             return self.supervisor.handle(self.now, Event::ExecFailed);
         }
-        // Whatever the old program still had to do is never done.
+        // Pending actions of the old program would be lost.
         assert_eq!(self.supervisor.actions, [], "lost in the exec");
         let snapshot = self.supervisor.snapshot(self.now);
         self.programs = BTreeSet::from([snapshot.generation]);
-        // A kill is not passed on: the next program kills again, if it has to.
+        // The snapshot has no kills; the new program kills again if necessary.
         for process in self.processes.values_mut().filter(|process| process.killed) {
             *process = Process { terminated: true, killed: false, ..*process };
         }
@@ -328,12 +327,12 @@ impl Fleet {
         self.happen(&[Event::Request(request)]);
     }
 
-    /// A child ends on the spot.
+    /// A child exits now.
     fn exit(&mut self, child: u64, clean: bool) {
         self.happen(&[Event::Exited { child: ChildId(child), clean }]);
     }
 
-    /// Several things happen before the driver looks.
+    /// Delivers several events in one batch.
     fn happen(&mut self, events: &[Event]) {
         for event in events {
             self.plan(self.now, *event);
@@ -342,7 +341,7 @@ impl Fleet {
         self.step(self.now);
     }
 
-    /// Who fills the slots.
+    /// The child of each slot.
     fn occupants(&self) -> Vec<Option<u64>> {
         self.supervisor.slots.iter().map(|slot| slot.occupant.map(|child| child.0)).collect()
     }
@@ -351,14 +350,14 @@ impl Fleet {
         self.supervisor.live_slots().all(|live| live)
     }
 
-    /// What was done since this was last asked, in words.
+    /// The actions since the last call, as text.
     fn story(&mut self) -> String {
         let words: Vec<String> = self.history[self.told..].iter().map(|(_, action)| tell(action)).collect();
         self.told = self.history.len();
         words.join(" ")
     }
 
-    /// When something of this kind was done, in milliseconds since the start.
+    /// The times of the actions whose text starts with `kind`, in milliseconds since the start.
     fn times(&self, kind: &str) -> Vec<u128> {
         let of_kind = self.history.iter().filter(|(_, action)| tell(action).starts_with(kind));
         of_kind.map(|(at, _)| at.duration_since(self.start).as_millis()).collect()

@@ -1,7 +1,7 @@
-//! Histories that nobody thought of.
+//! Property tests on random histories.
 //!
-//! Times are multiples of 50 ms, so that things happen in the same moment; what has to hold after
-//! every batch is in `check.rs`.
+//! Times are multiples of 50 ms, so that several events fall into one moment. The invariants after every
+//! batch are in `check.rs`.
 
 use proptest::collection::{btree_map, vec};
 use proptest::option;
@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::super::FleetState;
 use super::*;
 
-/// After this, nobody asks for anything any more, and whoever is started is well.
+/// After this time there are no requests, and new children are healthy.
 const PEACE: Duration = secs(8);
 
 fn moment(most: u64) -> impl Strategy<Value = Duration> {
@@ -26,7 +26,7 @@ fn nature() -> impl Strategy<Value = Nature> {
     let words = (option::weighted(0.2, moment(2000)), option::weighted(0.02, moment(300)));
     let stop = option::weighted(0.8, moment(400));
     (start(), life, words, stop).prop_map(|(start, (ready, exit), (recycle_requested, refuses), stop)| {
-        // Whoever became ready took the handshake.
+        // A child that becomes ready has taken the handshake.
         let refuses = if ready.is_some() { None } else { refuses };
         Nature { start, ready, exit, recycle_requested, refuses, stop }
     })
@@ -61,7 +61,7 @@ fn settings_of_any_kind() -> impl Strategy<Value = Settings> {
     })
 }
 
-/// A fleet that recovers whatever happens.
+/// Settings of a fleet that recovers any number of failures.
 fn immortal() -> impl Strategy<Value = Settings> {
     settings_of_any_kind().prop_map(|mut settings| {
         settings.recover.threshold = u32::MAX;
@@ -97,7 +97,7 @@ fn history(
     )
 }
 
-/// A history in which no start, no handshake and no hook ends the fleet.
+/// A history without a start, handshake or hook that ends the fleet.
 fn survivable() -> impl Strategy<Value = History> {
     history(immortal(), request()).prop_map(|mut history| {
         history.failing_hook = None;
@@ -134,7 +134,7 @@ impl Fleet {
         self.agenda.retain(|_, event| !matches!(event, Event::RecycleRequested(_)));
     }
 
-    /// Stops, and takes no longer than it may.
+    /// Stops; checks that the stop ends within stop delay and grace.
     fn stop_in_time(&mut self) {
         let Settings { stop_delay, grace, .. } = self.settings;
         self.request(Request::Stop);
@@ -158,7 +158,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, max_shrink_iters: 2000, ..ProptestConfig::with_cases(256) })]
 
     #[test]
-    fn every_history_is_consistent_and_every_stop_ends(
+    fn any_history_keeps_invariants_and_stop_ends(
         history in history(settings_of_any_kind(), any_request()),
     ) {
         let mut fleet = history.begin();
@@ -170,7 +170,7 @@ proptest! {
     }
 
     #[test]
-    fn a_quit_ends_at_once(history in history(settings_of_any_kind(), any_request()), at in moment(7000)) {
+    fn quit_in_any_history_ends_at_once(history in history(settings_of_any_kind(), any_request()), at in moment(7000)) {
         let mut fleet = history.begin();
         fleet.run(at);
         if fleet.verdict.is_none() {
@@ -181,7 +181,7 @@ proptest! {
     }
 
     #[test]
-    fn a_fleet_whose_children_are_well_again_is_whole_again(history in survivable()) {
+    fn any_history_with_healthy_children_becomes_whole(history in survivable()) {
         let mut fleet = history.begin();
         fleet.settings.max_lifetime = None;
         fleet.supervisor.settings.max_lifetime = None;
@@ -197,24 +197,24 @@ proptest! {
     }
 
     #[test]
-    fn nobody_outlives_the_greatest_lifetime_by_much(mut history in survivable(), limit in moment(20_000)) {
+    fn max_lifetime_in_any_history_replaces_every_child(mut history in survivable(), limit in moment(20_000)) {
         let limit = limit + secs(5);
         history.settings.max_lifetime = Some(limit);
         let mut fleet = history.begin();
         fleet.make_peace();
         let before: Vec<Option<u64>> = { fleet.run(secs(100)); fleet.occupants() };
-        // An attempt that fails is repeated after a minute.
+        // A failed attempt is repeated after a minute.
         fleet.run(limit + secs(70));
         let after = fleet.occupants();
         prop_assert!(before.iter().all(|child| !after.contains(child)), "{:?}", fleet);
     }
 
     #[test]
-    fn children_that_fail_are_not_started_in_a_hot_loop(
+    fn failing_children_are_not_started_in_a_hot_loop(
         mut history in survivable(),
         natures in vec((start(), option::weighted(0.3, moment(200)), option::of(moment(1500))), 1..5),
     ) {
-        // Up to five in a second as the delay grows; some more if they are ready for a moment.
+        // Up to five starts in a second while the delay grows; more if the children become ready.
         let most = if natures.iter().any(|(_, ready, _)| ready.is_some()) { 12 } else { 5 };
         let natures = natures.into_iter().map(|(start, ready, exit)| {
             let mut nature = Nature { start, ready, exit: exit.map(|after| (after, false)), ..WELL };
@@ -235,12 +235,12 @@ proptest! {
     }
 
     #[test]
-    fn no_slot_is_empty_while_a_fleet_is_reloaded_and_nobody_crashes(
+    fn reload_in_any_history_without_crash_empties_no_slot(
         mut history in survivable(),
         natures in btree_map(5..40_u64, nature(), 0..10),
     ) {
         history.settings.start_timeout = secs(2);
-        // New children may fail to become ready. Once they are, they stay.
+        // New children may fail before they are ready, but not afterwards.
         history.natures = natures;
         for nature in history.natures.values_mut() {
             spare_the_fleet(nature);
@@ -272,7 +272,7 @@ fn live_slots(fleet: &Fleet) -> impl Iterator<Item = usize> {
     fleet.supervisor.live_slots().enumerate().filter_map(|(slot, live)| live.then_some(slot))
 }
 
-/// The smallest that the fleet ever was.
+/// The smallest size that the fleet had.
 fn smallest_size(fleet: &Fleet) -> usize {
     let sizes = fleet.history.iter().filter_map(|(_, action)| match action {
         Action::Log(Remark::Resized { to, .. }) => Some(*to),

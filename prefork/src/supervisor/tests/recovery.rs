@@ -1,4 +1,4 @@
-//! Children that come, fail and are replaced.
+//! Starts, failures and successors of children.
 
 use super::*;
 
@@ -7,7 +7,7 @@ fn recovering(threshold: u32) -> Settings {
 }
 
 #[test]
-fn every_slot_is_filled_at_the_start() {
+fn start_fills_every_slot() {
     let mut fleet = Fleet::new(settings(3));
     fleet.run(Duration::ZERO);
     assert_eq!(fleet.story(), "start#0@0 start#1@1 start#2@2 started#0 started#1 started#2");
@@ -15,7 +15,7 @@ fn every_slot_is_filled_at_the_start() {
 }
 
 #[test]
-fn the_fleet_is_announced_once_with_its_pids_in_the_order_of_slots() {
+fn master_ready_runs_once_with_pids_in_slot_order() {
     let mut fleet = Fleet::new(settings(3));
     fleet.cast(0, Nature { ready: Some(secs(2)), ..WELL });
     fleet.run(ms(1999));
@@ -28,7 +28,7 @@ fn the_fleet_is_announced_once_with_its_pids_in_the_order_of_slots() {
 }
 
 #[test]
-fn a_child_that_fails_before_the_announcement_is_not_in_it() {
+fn child_that_fails_before_master_ready_is_not_in_its_pids() {
     let mut fleet = Fleet::new(settings(2));
     fleet.cast(1, STILLBORN);
     fleet.run(secs(1));
@@ -36,7 +36,7 @@ fn a_child_that_fails_before_the_announcement_is_not_in_it() {
 }
 
 #[test]
-fn a_crash_of_a_child_that_served_is_recovered_at_once() {
+fn crash_of_serving_child_is_recovered_at_once() {
     let mut fleet = Fleet::serving(settings(2));
     fleet.exit(0, false);
     assert_eq!(fleet.story(), "start#2@0 started#2 recovered#0#2", "spawned first, recovered then");
@@ -44,7 +44,7 @@ fn a_crash_of_a_child_that_served_is_recovered_at_once() {
 }
 
 #[test]
-fn one_failure_more_than_the_threshold_stops_the_fleet() {
+fn failures_over_threshold_stop_fleet() {
     let mut fleet = Fleet::serving(Settings { workers: 2, ..recovering(2) });
     fleet.exit(0, false);
     fleet.run(secs(3600));
@@ -58,14 +58,14 @@ fn one_failure_more_than_the_threshold_stops_the_fleet() {
 }
 
 #[test]
-fn nothing_is_recovered_if_nothing_may_fail() {
+fn threshold_zero_stops_at_first_failure() {
     let mut fleet = Fleet::serving(recovering(0));
     fleet.exit(0, false);
     assert_eq!(fleet.verdict, Some(Verdict::OverRecovery { failures: 1 }));
 }
 
 #[test]
-fn failures_are_forgotten_after_the_window() {
+fn failures_older_than_window_do_not_count() {
     let recover = RecoverPolicy::new(Some(1), Some(secs(10)), Duration::ZERO);
     let mut fleet = Fleet::serving(Settings { recover, ..settings(1) });
     for child in 0..5 {
@@ -80,7 +80,7 @@ fn failures_are_forgotten_after_the_window() {
 }
 
 #[test]
-fn by_default_the_sixth_failure_within_a_minute_is_too_much() {
+fn default_threshold_stops_at_sixth_failure_within_a_minute() {
     let mut fleet = Fleet::serving(settings(1));
     for child in 0..5 {
         fleet.exit(child, false);
@@ -92,7 +92,7 @@ fn by_default_the_sixth_failure_within_a_minute_is_too_much() {
 }
 
 #[test]
-fn a_clean_exit_after_a_second_is_replaced_and_not_counted() {
+fn clean_exit_after_a_second_is_replaced_and_not_counted() {
     let mut fleet = Fleet::new(recovering(0));
     fleet.nature = Nature { exit: Some((ms(1100), true)), ..WELL };
     fleet.run(secs(60));
@@ -101,7 +101,7 @@ fn a_clean_exit_after_a_second_is_replaced_and_not_counted() {
 }
 
 #[test]
-fn a_clean_exit_before_a_second_is_a_failure() {
+fn clean_exit_within_a_second_is_a_failure() {
     let mut fleet = Fleet::new(recovering(0));
     fleet.nature = Nature { exit: Some((ms(1099), true)), ..WELL };
     fleet.run(secs(2));
@@ -109,7 +109,7 @@ fn a_clean_exit_before_a_second_is_a_failure() {
 }
 
 #[test]
-fn a_clean_exit_of_a_child_that_was_never_ready_is_a_failure() {
+fn clean_exit_before_ready_is_a_failure() {
     let mut fleet = Fleet::new(recovering(0));
     fleet.cast(0, Nature { ready: None, exit: Some((secs(5), true)), ..WELL });
     fleet.run(secs(6));
@@ -117,16 +117,16 @@ fn a_clean_exit_of_a_child_that_was_never_ready_is_a_failure() {
 }
 
 #[test]
-fn the_delay_grows_while_children_fail_before_they_are_ready() {
+fn failures_before_ready_grow_the_delay() {
     let mut fleet = Fleet::new(recovering(9));
     fleet.nature = STILLBORN;
     fleet.run(secs(2));
-    // 50 ms of life each, and then 100, 150, 225, 337.5, ... ms of delay.
+    // Each child lives 50 ms; the delays are 100, 150, 225, 337.5, ... ms.
     assert_eq!(fleet.times("start#")[..5], [0, 150, 350, 625, 1012]);
 }
 
 #[test]
-fn the_delay_starts_anew_once_a_child_was_ready() {
+fn ready_child_resets_the_delay() {
     let mut fleet = Fleet::new(recovering(99));
     for child in [0, 1, 2, 4] {
         fleet.cast(child, STILLBORN);
@@ -137,7 +137,7 @@ fn the_delay_starts_anew_once_a_child_was_ready() {
 }
 
 #[test]
-fn children_that_are_ready_for_a_moment_only_are_replaced_at_once_the_first_time() {
+fn briefly_ready_child_is_replaced_at_once_the_first_time() {
     let mut fleet = Fleet::new(recovering(4));
     fleet.nature = Nature { exit: Some((ms(200), false)), ..WELL };
     fleet.run(secs(2));
@@ -146,7 +146,7 @@ fn children_that_are_ready_for_a_moment_only_are_replaced_at_once_the_first_time
 }
 
 #[test]
-fn children_that_served_for_a_second_are_replaced_at_once_every_time() {
+fn child_ready_for_a_second_is_replaced_at_once_every_time() {
     let mut fleet = Fleet::new(recovering(3));
     fleet.nature = Nature { exit: Some((ms(1200), false)), ..WELL };
     fleet.cast(0, Nature { exit: Some((ms(200), false)), ..WELL });
@@ -155,7 +155,7 @@ fn children_that_served_for_a_second_are_replaced_at_once_every_time() {
 }
 
 #[test]
-fn the_interval_delays_every_respawn_of_its_own_slot() {
+fn interval_delays_every_respawn_of_its_slot() {
     let recover = RecoverPolicy::new(None, None, secs(2));
     let mut fleet = Fleet::serving(Settings { recover, ..settings(2) });
     fleet.exit(0, false);
@@ -166,7 +166,7 @@ fn the_interval_delays_every_respawn_of_its_own_slot() {
 }
 
 #[test]
-fn the_interval_never_delays_a_stop() {
+fn stop_during_interval_ends_at_once() {
     let recover = RecoverPolicy::new(None, None, secs(3600));
     let mut fleet = Fleet::serving(Settings { recover, ..settings(2) });
     fleet.exit(0, false);
@@ -176,7 +176,7 @@ fn the_interval_never_delays_a_stop() {
 }
 
 #[test]
-fn a_child_that_is_not_ready_in_time_is_killed_and_has_failed() {
+fn child_over_start_timeout_is_killed_and_counts_as_failure() {
     let mut fleet = Fleet::new(settings(1));
     fleet.cast(0, NEVER_READY);
     fleet.run(secs(11));
@@ -186,7 +186,7 @@ fn a_child_that_is_not_ready_in_time_is_killed_and_has_failed() {
 }
 
 #[test]
-fn a_word_that_crosses_the_kill_is_no_surprise() {
+fn ready_after_kill_is_ignored() {
     let mut fleet = Fleet::new(recovering(1));
     fleet.cast(0, Nature { ready: Some(ms(10_005)), ..WELL });
     fleet.run(secs(12));
@@ -194,7 +194,7 @@ fn a_word_that_crosses_the_kill_is_no_surprise() {
 }
 
 #[test]
-fn a_start_that_may_work_later_is_tried_again_ever_more_slowly() {
+fn transient_start_failure_is_retried_with_growing_delay() {
     let mut fleet = Fleet::new(recovering(9));
     fleet.nature = UNSTARTABLE;
     fleet.run(ms(1000));
@@ -205,7 +205,7 @@ fn a_start_that_may_work_later_is_tried_again_ever_more_slowly() {
 }
 
 #[test]
-fn starts_that_fail_count() {
+fn transient_start_failures_count() {
     let mut fleet = Fleet::new(recovering(2));
     fleet.nature = UNSTARTABLE;
     fleet.run(secs(10));
@@ -213,7 +213,7 @@ fn starts_that_fail_count() {
 }
 
 #[test]
-fn a_start_that_cannot_work_stops_the_fleet() {
+fn permanent_start_failure_stops_fleet() {
     let mut fleet = Fleet::new(settings(3));
     fleet.cast(1, Nature { start: Start::FailsForGood, ..WELL });
     fleet.run(secs(1));
@@ -221,7 +221,7 @@ fn a_start_that_cannot_work_stops_the_fleet() {
 }
 
 #[test]
-fn a_crash_is_recovered_with_the_pid_of_whoever_served_last() {
+fn child_recover_names_last_process_of_slot() {
     let mut fleet = Fleet::serving(recovering(9));
     fleet.cast(1, UNSTARTABLE);
     fleet.exit(0, false);
@@ -230,7 +230,7 @@ fn a_crash_is_recovered_with_the_pid_of_whoever_served_last() {
 }
 
 #[test]
-fn a_process_that_is_no_child_stops_the_fleet() {
+fn refused_handshake_stops_fleet() {
     let mut fleet = Fleet::new(settings(2));
     fleet.cast(1, Nature { ready: None, refuses: Some(ms(20)), ..WELL });
     fleet.run(secs(1));
@@ -238,7 +238,7 @@ fn a_process_that_is_no_child_stops_the_fleet() {
 }
 
 #[test]
-fn a_handshake_that_is_refused_late_explains_the_boot_timeout() {
+fn refused_handshake_after_start_timeout_stops_fleet() {
     let mut fleet = Fleet::new(settings(1));
     fleet.cast(0, Nature { ready: None, refuses: Some(ms(10_005)), ..WELL });
     fleet.run(secs(11));
@@ -246,10 +246,10 @@ fn a_handshake_that_is_refused_late_explains_the_boot_timeout() {
 }
 
 #[test]
-fn a_handshake_that_ends_because_the_child_was_stopped_is_no_surprise() {
+fn refused_handshake_of_stopping_child_is_ignored() {
     let mut fleet = Fleet::new(settings(1));
     fleet.run(ms(50));
-    // A child's last words are heard when it is reaped, after the signals of the same moment.
+    // The last messages of a child are read when it is reaped, after the signals of the same moment.
     fleet.supervisor.handle(fleet.now, Event::Request(Request::Stop));
     fleet.happen(&[Event::HandshakeRefused(ChildId(0))]);
     fleet.run(secs(1));

@@ -1,9 +1,9 @@
-//! More slots, and fewer.
+//! Scale-up and scale-down.
 
 use super::*;
 
 #[test]
-fn a_fleet_grows_by_one_slot_up_to_its_limit() {
+fn grow_adds_one_slot_up_to_limit() {
     let mut fleet = Fleet::serving(Settings { most_workers: 3, ..settings(2) });
     fleet.request(Request::Grow);
     assert_eq!(fleet.story(), "Resized { from: 2, to: 3 } start#2@2 started#2");
@@ -15,7 +15,7 @@ fn a_fleet_grows_by_one_slot_up_to_its_limit() {
 }
 
 #[test]
-fn a_fleet_shrinks_by_its_last_slot_and_keeps_the_first() {
+fn shrink_removes_last_slot_and_keeps_first() {
     let mut fleet = Fleet::serving(settings(2));
     fleet.request(Request::Shrink);
     assert_eq!(fleet.story(), "Resized { from: 2, to: 1 } retire#1 close-slot");
@@ -27,7 +27,7 @@ fn a_fleet_shrinks_by_its_last_slot_and_keeps_the_first() {
 }
 
 #[test]
-fn a_slot_comes_back_while_its_last_child_still_drains() {
+fn grow_after_shrink_fills_slot_while_old_child_drains() {
     let mut fleet = Fleet::new(settings(2));
     fleet.cast(1, STUBBORN);
     fleet.run(secs(1));
@@ -40,7 +40,7 @@ fn a_slot_comes_back_while_its_last_child_still_drains() {
 }
 
 #[test]
-fn a_slot_that_goes_before_it_was_filled_leaves_nobody_behind() {
+fn shrink_in_same_batch_as_grow_leaves_no_child() {
     let mut fleet = Fleet::serving(settings(1));
     fleet.happen(&[Event::Request(Request::Grow), Event::Request(Request::Shrink)]);
     fleet.run(secs(1));
@@ -55,7 +55,7 @@ fn a_slot_that_goes_before_it_was_filled_leaves_nobody_behind() {
 }
 
 #[test]
-fn a_slot_that_waits_for_its_next_attempt_can_go() {
+fn shrink_removes_slot_that_waits_for_respawn() {
     let mut fleet = Fleet::new(settings(2));
     fleet.cast(1, STILLBORN);
     fleet.run(ms(120));
@@ -66,7 +66,7 @@ fn a_slot_that_waits_for_its_next_attempt_can_go() {
 }
 
 #[test]
-fn a_slot_that_was_added_takes_part_in_a_reload() {
+fn slot_added_during_reload_is_reloaded() {
     let mut fleet = Fleet::serving(settings(2));
     fleet.request(Request::Reload);
     fleet.request(Request::Grow);
@@ -75,7 +75,7 @@ fn a_slot_that_was_added_takes_part_in_a_reload() {
 }
 
 #[test]
-fn a_slot_that_is_being_reloaded_can_go() {
+fn shrink_removes_slot_during_its_reload() {
     let mut fleet = Fleet::serving(Settings { reload_parallel: 2, ..settings(2) });
     fleet.request(Request::Reload);
     fleet.story();
@@ -87,7 +87,7 @@ fn a_slot_that_is_being_reloaded_can_go() {
 }
 
 #[test]
-fn a_new_slot_runs_what_the_last_complete_reload_brought() {
+fn grow_after_failed_reload_uses_last_complete_generation() {
     let mut fleet = Fleet::serving(settings(1));
     fleet.request(Request::Reload);
     fleet.run(secs(1));

@@ -1,4 +1,4 @@
-//! New before old: reload and recycling.
+//! Reload and recycling: the new child is ready before the old one stops.
 
 use super::*;
 
@@ -8,7 +8,7 @@ fn reloading(workers: usize) -> Fleet {
     fleet
 }
 
-/// Every slot has a serving child at every moment.
+/// Runs for `time`; checks that every slot has a serving child at every moment.
 fn run_without_a_gap(fleet: &mut Fleet, time: Duration) {
     for _ in 0..time.as_millis() / 10 {
         fleet.run(ms(10));
@@ -17,7 +17,7 @@ fn run_without_a_gap(fleet: &mut Fleet, time: Duration) {
 }
 
 #[test]
-fn a_reload_replaces_one_slot_after_the_other_new_before_old() {
+fn reload_replaces_slots_in_turn_new_before_old() {
     let mut fleet = reloading(2);
     assert_eq!(fleet.story(), "Reloading { generation: 1 } start#2@0^1 started#2");
     fleet.run(ms(100));
@@ -29,14 +29,14 @@ fn a_reload_replaces_one_slot_after_the_other_new_before_old() {
 }
 
 #[test]
-fn no_slot_is_ever_empty_during_a_reload() {
+fn reload_empties_no_slot() {
     let mut fleet = reloading(3);
     run_without_a_gap(&mut fleet, secs(2));
     assert_eq!(fleet.occupants(), [Some(3), Some(4), Some(5)]);
 }
 
 #[test]
-fn two_slots_can_be_reloaded_at_a_time() {
+fn reload_parallel_2_replaces_two_slots_at_a_time() {
     let mut fleet = Fleet::serving(Settings { reload_parallel: 2, ..settings(3) });
     fleet.request(Request::Reload);
     assert_eq!(fleet.story(), "Reloading { generation: 1 } start#3@0^1 start#4@1^1 started#3 started#4");
@@ -45,7 +45,7 @@ fn two_slots_can_be_reloaded_at_a_time() {
 }
 
 #[test]
-fn a_new_child_that_dies_ends_the_reload_and_no_old_one_notices() {
+fn new_child_that_exits_aborts_reload_and_keeps_old() {
     let mut fleet = Fleet::new(settings(2));
     fleet.cast(2, STILLBORN);
     fleet.run(secs(1));
@@ -57,7 +57,7 @@ fn a_new_child_that_dies_ends_the_reload_and_no_old_one_notices() {
 }
 
 #[test]
-fn a_new_child_that_is_not_ready_in_time_ends_the_reload() {
+fn new_child_over_start_timeout_aborts_reload() {
     let mut fleet = Fleet::new(settings(2));
     fleet.cast(3, NEVER_READY);
     fleet.run(secs(1));
@@ -68,7 +68,7 @@ fn a_new_child_that_is_not_ready_in_time_ends_the_reload() {
 }
 
 #[test]
-fn a_new_child_that_cannot_be_started_ends_the_reload() {
+fn new_child_that_cannot_start_aborts_reload() {
     for start in [Start::FailsForNow, Start::FailsForGood] {
         let mut fleet = Fleet::new(settings(2));
         fleet.cast(2, Nature { start, ..WELL });
@@ -80,7 +80,7 @@ fn a_new_child_that_cannot_be_started_ends_the_reload() {
 }
 
 #[test]
-fn a_new_process_that_is_no_child_ends_the_reload() {
+fn refused_handshake_of_new_child_aborts_reload() {
     let mut fleet = Fleet::new(settings(2));
     fleet.cast(2, Nature { ready: None, refuses: Some(ms(20)), ..WELL });
     fleet.run(secs(1));
@@ -91,7 +91,7 @@ fn a_new_process_that_is_no_child_ends_the_reload() {
 }
 
 #[test]
-fn a_new_child_that_fails_takes_the_others_along_that_are_not_ready() {
+fn new_child_that_fails_stops_other_booting_children() {
     let mut fleet = Fleet::new(Settings { reload_parallel: 2, ..settings(2) });
     fleet.cast(2, STILLBORN);
     fleet.run(secs(1));
@@ -103,7 +103,7 @@ fn a_new_child_that_fails_takes_the_others_along_that_are_not_ready() {
 }
 
 #[test]
-fn new_children_that_fail_never_count() {
+fn failures_of_new_children_do_not_count() {
     let recover = RecoverPolicy::new(Some(1), None, Duration::ZERO);
     let mut fleet = Fleet::serving(Settings { recover, ..settings(1) });
     fleet.nature = STILLBORN;
@@ -117,7 +117,7 @@ fn new_children_that_fail_never_count() {
 }
 
 #[test]
-fn old_children_that_go_never_count() {
+fn kills_of_old_children_do_not_count() {
     let recover = RecoverPolicy::new(Some(1), None, Duration::ZERO);
     let mut fleet = Fleet::new(Settings { recover, ..settings(2) });
     fleet.nature = STUBBORN;
@@ -130,7 +130,7 @@ fn old_children_that_go_never_count() {
 }
 
 #[test]
-fn a_second_reload_starts_over_with_the_newest_generation() {
+fn second_reload_restarts_with_newest_generation() {
     let mut fleet = reloading(2);
     fleet.run(ms(150));
     fleet.story();
@@ -144,7 +144,7 @@ fn a_second_reload_starts_over_with_the_newest_generation() {
 }
 
 #[test]
-fn reloads_in_the_same_moment_start_one_child() {
+fn reloads_in_one_batch_start_one_child() {
     let mut fleet = Fleet::serving(settings(1));
     fleet.happen(&[Event::Request(Request::Reload); 3]);
     let story = fleet.story();
@@ -153,7 +153,7 @@ fn reloads_in_the_same_moment_start_one_child() {
 }
 
 #[test]
-fn reloads_in_quick_succession_do_not_pile_up_old_children() {
+fn frequent_reloads_keep_few_old_children() {
     let mut fleet = Fleet::new(Settings { grace: secs(60), ..settings(2) });
     fleet.nature = STUBBORN;
     fleet.run(secs(1));
@@ -168,7 +168,7 @@ fn reloads_in_quick_succession_do_not_pile_up_old_children() {
 }
 
 #[test]
-fn a_child_that_crashes_during_the_reload_is_recovered_with_what_it_ran() {
+fn crash_during_reload_is_recovered_with_old_generation() {
     let mut fleet = reloading(2);
     fleet.story();
     fleet.exit(1, false);
@@ -178,7 +178,7 @@ fn a_child_that_crashes_during_the_reload_is_recovered_with_what_it_ran() {
 }
 
 #[test]
-fn a_child_that_crashes_while_its_own_successor_boots_does_not_end_the_reload() {
+fn crash_of_child_whose_replacement_boots_keeps_reload() {
     let mut fleet = reloading(1);
     fleet.run(ms(50));
     fleet.exit(0, false);
@@ -188,7 +188,7 @@ fn a_child_that_crashes_while_its_own_successor_boots_does_not_end_the_reload() 
 }
 
 #[test]
-fn a_slot_whose_children_crash_is_healed_by_a_reload() {
+fn reload_fills_slot_that_waits_for_respawn() {
     let recover = RecoverPolicy::new(Some(99), None, Duration::ZERO);
     let mut fleet = Fleet::new(Settings { recover, ..settings(1) });
     fleet.nature = STILLBORN;
@@ -207,7 +207,7 @@ fn a_slot_whose_children_crash_is_healed_by_a_reload() {
 }
 
 #[test]
-fn a_slot_whose_child_was_ready_for_a_moment_only_is_healed_by_a_reload() {
+fn reload_resets_delay_of_briefly_ready_child() {
     let mut fleet = Fleet::new(settings(1));
     fleet.cast(0, Nature { exit: Some((ms(200), false)), ..WELL });
     fleet.run(secs(2));
@@ -219,7 +219,7 @@ fn a_slot_whose_child_was_ready_for_a_moment_only_is_healed_by_a_reload() {
 }
 
 #[test]
-fn a_reload_that_was_aborted_can_be_tried_again() {
+fn reload_after_aborted_reload_succeeds() {
     let mut fleet = Fleet::new(settings(2));
     fleet.cast(2, STILLBORN);
     fleet.run(secs(1));
@@ -231,7 +231,7 @@ fn a_reload_that_was_aborted_can_be_tried_again() {
 }
 
 #[test]
-fn a_child_that_is_tired_is_replaced_new_before_old_by_its_own_kind() {
+fn recycle_request_replaces_child_with_same_generation() {
     let mut fleet = Fleet::serving(settings(2));
     fleet.happen(&[Event::RecycleRequested(ChildId(1))]);
     assert_eq!(fleet.story(), "Recycling { slot: 1 } start#2@1 started#2");
@@ -240,7 +240,7 @@ fn a_child_that_is_tired_is_replaced_new_before_old_by_its_own_kind() {
 }
 
 #[test]
-fn a_child_that_says_twice_that_it_is_tired_is_replaced_once() {
+fn repeated_recycle_request_replaces_child_once() {
     let mut fleet = Fleet::serving(settings(2));
     fleet.happen(&[Event::RecycleRequested(ChildId(1)), Event::RecycleRequested(ChildId(1))]);
     fleet.run(ms(50));
@@ -250,7 +250,7 @@ fn a_child_that_says_twice_that_it_is_tired_is_replaced_once() {
 }
 
 #[test]
-fn children_grow_old_one_at_a_time() {
+fn max_lifetime_recycles_children_one_at_a_time() {
     let mut fleet = Fleet::serving(Settings { max_lifetime: Some(secs(100)), ..settings(4) });
     run_without_a_gap(&mut fleet, secs(101));
     let mut all: Vec<u64> = fleet.occupants().into_iter().flatten().collect();
@@ -262,7 +262,7 @@ fn children_grow_old_one_at_a_time() {
 }
 
 #[test]
-fn a_child_that_was_replaced_after_a_crash_is_as_young_as_it_looks() {
+fn successor_after_crash_has_full_lifetime() {
     let mut fleet = Fleet::serving(Settings { max_lifetime: Some(secs(100)), ..settings(1) });
     fleet.run(secs(80));
     fleet.exit(0, false);
@@ -271,7 +271,7 @@ fn a_child_that_was_replaced_after_a_crash_is_as_young_as_it_looks() {
 }
 
 #[test]
-fn a_child_that_boots_after_a_crash_is_not_as_old_as_the_one_before_it() {
+fn booting_successor_does_not_inherit_age() {
     let mut fleet = Fleet::serving(Settings { max_lifetime: Some(secs(10)), ..settings(1) });
     fleet.run(secs(7));
     fleet.cast(1, Nature { ready: Some(secs(5)), ..WELL });
@@ -281,7 +281,7 @@ fn a_child_that_boots_after_a_crash_is_not_as_old_as_the_one_before_it() {
 }
 
 #[test]
-fn recycling_stays_with_the_program_that_the_slot_runs() {
+fn recycling_after_aborted_reload_uses_generation_of_slot() {
     let mut fleet = Fleet::serving(settings(1));
     fleet.cast(1, STILLBORN);
     fleet.request(Request::Reload);
@@ -292,7 +292,7 @@ fn recycling_stays_with_the_program_that_the_slot_runs() {
 }
 
 #[test]
-fn recycling_that_fails_is_tried_again_after_a_while() {
+fn failed_recycling_is_retried() {
     let mut fleet = Fleet::serving(settings(1));
     fleet.cast(1, STILLBORN);
     fleet.happen(&[Event::RecycleRequested(ChildId(0))]);
@@ -302,7 +302,7 @@ fn recycling_that_fails_is_tried_again_after_a_while() {
 }
 
 #[test]
-fn recycling_that_a_failed_reload_interrupted_is_not_forgotten() {
+fn recycling_interrupted_by_aborted_reload_resumes() {
     let mut fleet = Fleet::serving(settings(2));
     fleet.happen(&[Event::RecycleRequested(ChildId(0)), Event::RecycleRequested(ChildId(1))]);
     fleet.cast(3, STILLBORN);
@@ -312,7 +312,7 @@ fn recycling_that_a_failed_reload_interrupted_is_not_forgotten() {
 }
 
 #[test]
-fn a_child_that_came_for_a_tired_one_is_not_tired() {
+fn recycled_slot_has_no_pending_recycle_request() {
     let mut fleet = Fleet::serving(settings(1));
     fleet.happen(&[Event::RecycleRequested(ChildId(0))]);
     fleet.run(secs(1));
@@ -323,7 +323,7 @@ fn a_child_that_came_for_a_tired_one_is_not_tired() {
 }
 
 #[test]
-fn old_age_during_a_failed_reload_is_not_forgotten() {
+fn max_lifetime_over_during_aborted_reload_recycles_child() {
     let mut fleet = Fleet::serving(Settings { max_lifetime: Some(secs(10)), ..settings(1) });
     fleet.run(secs(5));
     fleet.cast(1, NEVER_READY);
@@ -333,7 +333,7 @@ fn old_age_during_a_failed_reload_is_not_forgotten() {
 }
 
 #[test]
-fn a_child_that_crashed_in_the_queue_is_not_recycled() {
+fn child_that_crashed_before_its_recycling_is_not_recycled() {
     let mut fleet = Fleet::serving(settings(2));
     fleet.happen(&[Event::RecycleRequested(ChildId(0)), Event::RecycleRequested(ChildId(1))]);
     fleet.exit(1, false);
@@ -342,7 +342,7 @@ fn a_child_that_crashed_in_the_queue_is_not_recycled() {
 }
 
 #[test]
-fn recycling_that_failed_is_nothing_to_a_child_that_came_since() {
+fn failed_recycling_does_not_affect_successor_after_crash() {
     let mut fleet = Fleet::serving(settings(1));
     fleet.cast(1, Nature { exit: Some((ms(500), false)), ..STILLBORN });
     fleet.happen(&[Event::RecycleRequested(ChildId(0))]);
@@ -352,7 +352,7 @@ fn recycling_that_failed_is_nothing_to_a_child_that_came_since() {
 }
 
 #[test]
-fn a_tired_child_that_stops_is_left_alone() {
+fn recycle_request_of_stopping_child_is_ignored() {
     let mut fleet = Fleet::serving(settings(1));
     fleet.happen(&[Event::Request(Request::Stop)]);
     fleet.story();
@@ -361,7 +361,7 @@ fn a_tired_child_that_stops_is_left_alone() {
 }
 
 #[test]
-fn a_program_is_given_up_once_no_child_can_need_it() {
+fn program_of_unused_generation_is_dropped() {
     let mut fleet = Fleet::serving(settings(2));
     fleet.cast(3, STILLBORN);
     fleet.request(Request::Reload);

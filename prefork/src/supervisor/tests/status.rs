@@ -1,4 +1,4 @@
-//! What others are told of a fleet.
+//! The overview of a fleet: state, readiness, generation and failures.
 
 use super::super::FleetState;
 use super::*;
@@ -12,7 +12,7 @@ fn is_ready(fleet: &Fleet) -> bool {
 }
 
 #[test]
-fn a_fleet_starts_serves_and_stops() {
+fn start_serve_and_stop_have_their_states() {
     let mut fleet = Fleet::new(settings(2));
     fleet.run(ms(10));
     assert_eq!((state(&fleet), is_ready(&fleet)), (FleetState::Starting, false));
@@ -23,14 +23,14 @@ fn a_fleet_starts_serves_and_stops() {
 }
 
 #[test]
-fn a_fleet_that_is_about_to_stop_is_not_ready_any_more() {
+fn stop_delay_is_not_ready() {
     let mut fleet = Fleet::serving(Settings { stop_delay: secs(10), ..settings(2) });
     fleet.request(Request::Stop);
     assert_eq!((state(&fleet), is_ready(&fleet)), (FleetState::StopDelay, false));
 }
 
 #[test]
-fn a_reload_is_one_until_it_ends_well_or_not() {
+fn reload_state_lasts_until_success_or_abort() {
     for (nature, generation) in [(WELL, 1), (STILLBORN, 0)] {
         let mut fleet = Fleet::serving(settings(2));
         fleet.cast(2, nature);
@@ -44,7 +44,7 @@ fn a_reload_is_one_until_it_ends_well_or_not() {
 }
 
 #[test]
-fn an_upgrade_is_a_reload_in_both_programs() {
+fn upgrade_has_state_reloading_in_both_programs() {
     let mut fleet = Fleet::serving(settings(2));
     fleet.exec_works = true;
     fleet.request(Request::Upgrade);
@@ -57,7 +57,7 @@ fn an_upgrade_is_a_reload_in_both_programs() {
 }
 
 #[test]
-fn a_fleet_with_nobody_left_for_now_is_not_ready() {
+fn fleet_without_live_child_is_not_ready() {
     let recover = RecoverPolicy::new(Some(5), Some(secs(60)), secs(1));
     let mut fleet = Fleet::new(Settings { recover, ..settings(1) });
     fleet.cast(0, Nature { exit: Some((ms(500), false)), ..WELL });
@@ -67,7 +67,7 @@ fn a_fleet_with_nobody_left_for_now_is_not_ready() {
     assert!(!overview.is_ready());
     fleet.run(secs(2));
     assert!(is_ready(&fleet));
-    // Nothing is left to be told of but what counts no more.
+    // After this time the failure does not count.
     let failure_expires_at = fleet.supervisor.status(fleet.now).failure_expires_at;
     assert_eq!(fleet.supervisor.status(failure_expires_at.unwrap()).failures, 0);
 }

@@ -1,9 +1,9 @@
-//! Fleets that end.
+//! Stop requests, the queue, the grace period, hooks that fail, and the stop delay.
 
 use super::*;
 
 #[test]
-fn a_stop_asks_every_child_and_ends_when_the_last_is_gone() {
+fn stop_terminates_every_child_and_ends_with_the_last() {
     let mut fleet = Fleet::serving(settings(2));
     fleet.request(Request::Stop);
     assert_eq!(fleet.story(), "Stopping turn-away close stop#0 stop#1");
@@ -13,7 +13,7 @@ fn a_stop_asks_every_child_and_ends_when_the_last_is_gone() {
     assert_eq!(fleet.story(), "end:Stopped");
 }
 
-/// A fleet of two, for whose children more has queued than they can accept for a while.
+/// A stopping fleet of two whose children need the time `queue` to accept the queue.
 fn crowded(queue: Duration) -> Fleet {
     let mut fleet = Fleet::serving(settings(2));
     fleet.queue = queue;
@@ -23,7 +23,7 @@ fn crowded(queue: Duration) -> Fleet {
 }
 
 #[test]
-fn what_has_queued_is_accepted_before_the_children_are_asked_to_stop() {
+fn stop_waits_for_queue_before_it_terminates_children() {
     let mut fleet = crowded(ms(300));
     fleet.run(ms(299));
     assert_eq!(fleet.story(), "");
@@ -34,7 +34,7 @@ fn what_has_queued_is_accepted_before_the_children_are_asked_to_stop() {
 }
 
 #[test]
-fn a_queue_that_nobody_empties_is_not_waited_for_long_and_the_grace_is_no_longer_for_it() {
+fn queue_that_is_never_accepted_does_not_extend_grace() {
     let mut fleet = Fleet::new(settings(1));
     fleet.nature = STUBBORN;
     fleet.queue = secs(60);
@@ -48,7 +48,7 @@ fn a_queue_that_nobody_empties_is_not_waited_for_long_and_the_grace_is_no_longer
 }
 
 #[test]
-fn a_machine_that_was_asleep_meanwhile_takes_nothing_of_the_grace() {
+fn suspend_while_queue_is_accepted_leaves_full_grace() {
     let mut fleet = crowded(ms(300));
     fleet.now += secs(60);
     fleet.happen(&[]);
@@ -58,7 +58,7 @@ fn a_machine_that_was_asleep_meanwhile_takes_nothing_of_the_grace() {
 }
 
 #[test]
-fn a_child_that_dies_while_the_queue_is_emptied_is_not_replaced() {
+fn child_that_exits_while_queue_is_accepted_is_not_replaced() {
     let mut fleet = crowded(ms(300));
     fleet.exit(0, false);
     assert_eq!(fleet.story(), "", "the other one goes on");
@@ -67,7 +67,7 @@ fn a_child_that_dies_while_the_queue_is_emptied_is_not_replaced() {
 }
 
 #[test]
-fn a_second_stop_and_a_quit_wait_for_no_queue() {
+fn second_stop_and_quit_do_not_wait_for_queue() {
     for request in [Request::Stop, Request::Quit] {
         let mut fleet = crowded(ms(300));
         fleet.request(request);
@@ -78,7 +78,7 @@ fn a_second_stop_and_a_quit_wait_for_no_queue() {
 }
 
 #[test]
-fn whoever_does_not_serve_is_asked_to_stop_before_the_queue_is_empty() {
+fn booting_child_is_terminated_before_queue_is_accepted() {
     let mut fleet = Fleet::new(settings(2));
     fleet.cast(1, NEVER_READY);
     fleet.run(secs(1));
@@ -93,7 +93,7 @@ fn whoever_does_not_serve_is_asked_to_stop_before_the_queue_is_empty() {
 }
 
 #[test]
-fn a_fleet_in_which_nobody_serves_waits_for_no_queue() {
+fn stop_without_serving_child_does_not_wait_for_queue() {
     let mut fleet = Fleet::new(settings(1));
     fleet.nature = NEVER_READY;
     fleet.queue = ms(300);
@@ -104,7 +104,7 @@ fn a_fleet_in_which_nobody_serves_waits_for_no_queue() {
 }
 
 #[test]
-fn a_fleet_that_fails_waits_for_no_queue() {
+fn failed_hook_does_not_wait_for_queue() {
     let mut fleet = Fleet::serving(settings(1));
     fleet.queue = ms(300);
     fleet.happen(&[Event::HookFailed]);
@@ -112,7 +112,7 @@ fn a_fleet_that_fails_waits_for_no_queue() {
 }
 
 #[test]
-fn a_queue_is_emptied_after_the_delay_too() {
+fn stop_waits_for_queue_after_stop_delay() {
     let mut fleet = Fleet::serving(leaving_late());
     fleet.queue = ms(300);
     fleet.request(Request::Stop);
@@ -123,7 +123,7 @@ fn a_queue_is_emptied_after_the_delay_too() {
 }
 
 #[test]
-fn whoever_outlives_the_grace_is_killed() {
+fn child_over_grace_is_killed() {
     let mut fleet = Fleet::new(settings(2));
     fleet.cast(1, STUBBORN);
     fleet.run(secs(1));
@@ -135,7 +135,7 @@ fn whoever_outlives_the_grace_is_killed() {
 }
 
 #[test]
-fn no_grace_means_no_wait() {
+fn zero_grace_kills_at_once() {
     let mut fleet = Fleet::new(Settings { grace: Duration::ZERO, ..settings(1) });
     fleet.nature = STUBBORN;
     fleet.run(secs(1));
@@ -145,7 +145,7 @@ fn no_grace_means_no_wait() {
 }
 
 #[test]
-fn a_second_stop_kills_at_once() {
+fn second_stop_kills_at_once() {
     let mut fleet = Fleet::new(settings(2));
     fleet.nature = STUBBORN;
     fleet.run(secs(1));
@@ -161,7 +161,7 @@ fn a_second_stop_kills_at_once() {
 }
 
 #[test]
-fn quit_kills_at_once() {
+fn quit_kills_children_at_once() {
     let mut fleet = Fleet::new(settings(2));
     fleet.nature = STUBBORN;
     fleet.run(secs(1));
@@ -171,7 +171,7 @@ fn quit_kills_at_once() {
 }
 
 #[test]
-fn children_that_are_not_ready_are_asked_to_stop_as_well() {
+fn stop_terminates_booting_children() {
     let mut fleet = Fleet::new(settings(2));
     fleet.nature = NEVER_READY;
     fleet.run(ms(50));
@@ -182,7 +182,7 @@ fn children_that_are_not_ready_are_asked_to_stop_as_well() {
 }
 
 #[test]
-fn a_stop_takes_back_what_was_decided_in_the_same_moment() {
+fn stop_cancels_respawn_of_same_moment() {
     let mut fleet = Fleet::serving(settings(2));
     let crash = Event::Exited { child: ChildId(0), clean: false };
     fleet.supervisor.handle(fleet.now, crash);
@@ -194,7 +194,7 @@ fn a_stop_takes_back_what_was_decided_in_the_same_moment() {
 }
 
 #[test]
-fn a_fleet_that_waits_for_its_next_attempt_stops_at_once() {
+fn stop_while_slot_waits_for_respawn_ends_at_once() {
     let mut fleet = Fleet::new(settings(1));
     fleet.nature = STILLBORN;
     fleet.run(ms(60));
@@ -204,7 +204,7 @@ fn a_fleet_that_waits_for_its_next_attempt_stops_at_once() {
 }
 
 #[test]
-fn the_first_reason_to_stop_is_the_one_that_counts() {
+fn first_stop_reason_is_the_verdict() {
     let mut fleet = Fleet::serving(settings(1));
     fleet.request(Request::Stop);
     fleet.happen(&[Event::HookFailed]);
@@ -213,7 +213,7 @@ fn the_first_reason_to_stop_is_the_one_that_counts() {
 }
 
 #[test]
-fn a_hook_that_fails_stops_the_fleet_before_the_next_hook_is_called() {
+fn failed_hook_stops_fleet_before_next_hook() {
     let mut fleet = Fleet::new(settings(3));
     fleet.failing_hook = Some(2);
     fleet.run(secs(1));
@@ -222,7 +222,7 @@ fn a_hook_that_fails_stops_the_fleet_before_the_next_hook_is_called() {
 }
 
 #[test]
-fn the_announcement_can_fail_too() {
+fn failed_master_ready_hook_stops_fleet() {
     let mut fleet = Fleet::new(settings(2));
     fleet.failing_hook = Some(3);
     fleet.run(secs(1));
@@ -230,7 +230,7 @@ fn the_announcement_can_fail_too() {
 }
 
 #[test]
-fn no_child_is_recovered_while_the_fleet_stops() {
+fn crash_while_stopping_is_not_recovered() {
     let mut fleet = Fleet::new(settings(2));
     fleet.nature = STUBBORN;
     fleet.run(secs(1));
@@ -242,7 +242,7 @@ fn no_child_is_recovered_while_the_fleet_stops() {
 }
 
 #[test]
-fn requests_for_more_mean_nothing_to_a_fleet_that_stops() {
+fn reload_upgrade_and_resize_while_stopping_are_ignored() {
     let mut fleet = Fleet::new(settings(2));
     fleet.nature = STUBBORN;
     fleet.run(secs(1));
@@ -259,7 +259,7 @@ fn leaving_late() -> Settings {
 }
 
 #[test]
-fn a_stop_can_be_announced_before_it_begins() {
+fn stop_delay_announces_stop_before_it_begins() {
     let mut fleet = Fleet::serving(leaving_late());
     fleet.request(Request::Stop);
     assert_eq!(fleet.story(), "StoppingIn(10s) warn#0 warn#1");
@@ -270,7 +270,7 @@ fn a_stop_can_be_announced_before_it_begins() {
 }
 
 #[test]
-fn a_fleet_that_is_about_to_leave_still_recovers() {
+fn crash_during_stop_delay_is_recovered() {
     let mut fleet = Fleet::serving(leaving_late());
     fleet.request(Request::Stop);
     fleet.run(secs(1));
@@ -282,7 +282,7 @@ fn a_fleet_that_is_about_to_leave_still_recovers() {
 }
 
 #[test]
-fn a_second_stop_cuts_the_delay_short() {
+fn second_stop_during_stop_delay_kills_at_once() {
     let mut fleet = Fleet::serving(leaving_late());
     fleet.request(Request::Stop);
     fleet.run(secs(1));
@@ -293,7 +293,7 @@ fn a_second_stop_cuts_the_delay_short() {
 }
 
 #[test]
-fn a_failing_fleet_does_not_wait_for_the_delay() {
+fn failed_hook_during_stop_delay_ends_at_once() {
     let mut fleet = Fleet::serving(leaving_late());
     fleet.request(Request::Stop);
     fleet.happen(&[Event::HookFailed]);
@@ -302,7 +302,7 @@ fn a_failing_fleet_does_not_wait_for_the_delay() {
 }
 
 #[test]
-fn a_fleet_that_is_about_to_leave_stays_as_it_is() {
+fn reload_upgrade_and_resize_during_stop_delay_are_ignored() {
     let mut fleet = Fleet::serving(leaving_late());
     fleet.request(Request::Stop);
     fleet.story();

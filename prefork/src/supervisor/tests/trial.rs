@@ -1,4 +1,4 @@
-//! Another program in the master's place.
+//! Upgrades: the trial child, the exec, and the new program.
 
 use super::*;
 
@@ -10,7 +10,7 @@ fn upgrading(workers: usize) -> Fleet {
 }
 
 #[test]
-fn a_trial_child_comes_first_then_the_exec_then_the_rest_of_the_fleet() {
+fn upgrade_starts_trial_child_then_execs_then_replaces_the_rest() {
     let mut fleet = upgrading(2);
     assert_eq!(fleet.story(), "Upgrading { generation: 1 } start#2@0^1 started#2");
     fleet.run(ms(100));
@@ -22,14 +22,14 @@ fn a_trial_child_comes_first_then_the_exec_then_the_rest_of_the_fleet() {
 }
 
 #[test]
-fn the_new_program_calls_its_own_hook_when_the_fleet_is_whole() {
+fn new_program_calls_master_ready() {
     let mut fleet = upgrading(2);
     fleet.run(secs(1));
     assert_eq!(fleet.times("whole").len(), 2);
 }
 
 #[test]
-fn a_trial_child_that_fails_changes_nothing() {
+fn failed_trial_child_aborts_upgrade_and_keeps_old() {
     for nature in [STILLBORN, NEVER_READY, UNSTARTABLE, Nature { start: Start::FailsForGood, ..WELL }] {
         let mut fleet = Fleet::serving(settings(2));
         fleet.exec_works = true;
@@ -42,7 +42,7 @@ fn a_trial_child_that_fails_changes_nothing() {
 }
 
 #[test]
-fn an_exec_that_fails_changes_nothing() {
+fn failed_exec_aborts_upgrade_and_keeps_old() {
     let mut fleet = upgrading(2);
     fleet.exec_works = false;
     fleet.story();
@@ -52,7 +52,7 @@ fn an_exec_that_fails_changes_nothing() {
 }
 
 #[test]
-fn a_trial_child_that_was_ready_and_died_in_the_same_moment_is_no_proof() {
+fn trial_child_ready_and_exited_in_same_moment_aborts_upgrade() {
     let mut fleet = upgrading(1);
     fleet.story();
     fleet.happen(&[Event::Ready(ChildId(1)), Event::Exited { child: ChildId(1), clean: false }]);
@@ -60,7 +60,7 @@ fn a_trial_child_that_was_ready_and_died_in_the_same_moment_is_no_proof() {
 }
 
 #[test]
-fn a_stop_or_a_reload_in_the_moment_of_the_exec_prevents_it() {
+fn stop_or_reload_at_moment_of_exec_prevents_it() {
     for stop_delay in [Duration::ZERO, secs(1)] {
         for request in [Request::Stop, Request::Quit, Request::Reload] {
             let mut fleet = Fleet::serving(Settings { stop_delay, ..settings(1) });
@@ -75,7 +75,7 @@ fn a_stop_or_a_reload_in_the_moment_of_the_exec_prevents_it() {
 }
 
 #[test]
-fn a_fleet_that_is_about_to_leave_is_not_upgraded() {
+fn stop_delay_aborts_upgrade() {
     let mut fleet = Fleet::serving(Settings { stop_delay: secs(10), ..settings(1) });
     fleet.exec_works = true;
     fleet.request(Request::Upgrade);
@@ -87,7 +87,7 @@ fn a_fleet_that_is_about_to_leave_is_not_upgraded() {
 }
 
 #[test]
-fn everything_that_was_decided_is_done_before_the_exec() {
+fn pending_actions_are_performed_before_exec() {
     let mut fleet = upgrading(2);
     fleet.story();
     fleet.happen(&[Event::Ready(ChildId(2)), Event::Request(Request::Shrink)]);
@@ -95,7 +95,7 @@ fn everything_that_was_decided_is_done_before_the_exec() {
 }
 
 #[test]
-fn a_second_upgrade_starts_over() {
+fn second_upgrade_restarts_with_new_trial_child() {
     let mut fleet = upgrading(1);
     fleet.run(ms(50));
     fleet.request(Request::Upgrade);
@@ -105,7 +105,7 @@ fn a_second_upgrade_starts_over() {
 }
 
 #[test]
-fn nobody_is_recycled_while_a_trial_is_under_way() {
+fn upgrade_delays_recycling() {
     let mut fleet = Fleet::serving(Settings { reload_parallel: 2, ..settings(2) });
     fleet.exec_works = true;
     fleet.cast(3, STILLBORN);
@@ -116,7 +116,7 @@ fn nobody_is_recycled_while_a_trial_is_under_way() {
 }
 
 #[test]
-fn recycling_that_a_failed_upgrade_interrupted_is_not_forgotten() {
+fn recycling_interrupted_by_aborted_upgrade_resumes() {
     let mut fleet = Fleet::serving(settings(2));
     fleet.happen(&[Event::RecycleRequested(ChildId(1))]);
     fleet.cast(3, STILLBORN);
@@ -126,7 +126,7 @@ fn recycling_that_a_failed_upgrade_interrupted_is_not_forgotten() {
 }
 
 #[test]
-fn failures_before_the_exec_still_count_after_it() {
+fn failures_before_exec_count_after_it() {
     let recover = RecoverPolicy::new(Some(1), None, Duration::ZERO);
     let mut fleet = Fleet::serving(Settings { recover, ..settings(1) });
     fleet.exec_works = true;
@@ -139,7 +139,7 @@ fn failures_before_the_exec_still_count_after_it() {
 }
 
 #[test]
-fn a_reload_after_the_exec_that_fails_says_how_far_it_came() {
+fn aborted_reload_after_exec_reports_progress() {
     let mut fleet = upgrading(2);
     fleet.cast(3, STILLBORN);
     fleet.run(secs(1));
@@ -147,7 +147,7 @@ fn a_reload_after_the_exec_that_fails_says_how_far_it_came() {
 }
 
 #[test]
-fn the_trial_child_grows_old_like_any_other() {
+fn trial_child_is_recycled_after_max_lifetime() {
     let mut fleet = Fleet::serving(Settings { max_lifetime: Some(secs(100)), ..settings(1) });
     fleet.exec_works = true;
     fleet.request(Request::Upgrade);
@@ -156,7 +156,7 @@ fn the_trial_child_grows_old_like_any_other() {
 }
 
 #[test]
-fn the_new_program_has_its_own_idea_of_the_fleets_size() {
+fn new_program_applies_its_own_fleet_size() {
     for workers in [1, 2, 4] {
         let mut fleet = upgrading(2);
         fleet.settings.workers = workers;
@@ -167,7 +167,7 @@ fn the_new_program_has_its_own_idea_of_the_fleets_size() {
 }
 
 #[test]
-fn a_new_program_that_listens_elsewhere_replaces_the_trial_child_too() {
+fn new_program_with_other_address_replaces_trial_child() {
     let mut fleet = upgrading(2);
     fleet.moved = true;
     fleet.run(secs(2));
@@ -175,7 +175,7 @@ fn a_new_program_that_listens_elsewhere_replaces_the_trial_child_too() {
 }
 
 #[test]
-fn the_announcement_does_not_wait_for_a_reload_that_an_upgrade_ended() {
+fn master_ready_does_not_wait_for_reload_ended_by_upgrade() {
     let mut fleet = Fleet::new(settings(1));
     fleet.cast(1, NEVER_READY);
     fleet.cast(2, STILLBORN);
@@ -189,7 +189,7 @@ fn the_announcement_does_not_wait_for_a_reload_that_an_upgrade_ended() {
 }
 
 #[test]
-fn old_children_that_drain_are_watched_by_the_new_program() {
+fn new_program_kills_old_children_after_grace() {
     let mut fleet = Fleet::new(settings(2));
     fleet.nature = STUBBORN;
     fleet.run(secs(1));
