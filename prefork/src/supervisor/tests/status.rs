@@ -1,4 +1,4 @@
-//! The overview of a fleet: state, readiness, generation and failures.
+//! The status of a fleet: state, readiness, generation and failures.
 
 use super::super::FleetState;
 use super::*;
