@@ -297,7 +297,7 @@ fn child_that_cannot_drop_root_exits_before_user_code() {
     let outcome = server.set("workers", 1).set("recover", 0).set("log_file", "/dev/null").run();
     let lines = outcome.stderr.join("\n");
     assert!(
-        lines.contains("prefork: error: child 0 cannot run as user 65534: operation not permitted"),
+        lines.contains("cannot start: cannot run as user 65534: operation not permitted"),
         "{lines}"
     );
     assert_eq!(outcome.status.code(), Some(1));
@@ -309,7 +309,7 @@ fn child_with_threads_before_privilege_drop_exits() {
     let outcome = server.env("PREFORK_NICE", "5").run();
     let lines = outcome.stderr.join("\n");
     assert!(
-        lines.contains("error: child 0 cannot change what a child may do: it has other threads"),
+        lines.contains("cannot start: cannot change what a child may do: it has other threads"),
         "{lines}"
     );
     assert_eq!(outcome.status.code(), Some(1));

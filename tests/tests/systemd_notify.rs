@@ -302,6 +302,7 @@ fn children_get_no_service_manager_variables() {
         server = server.env(name, value);
     }
     let fleet = manager.connect(server).start();
+    manager.receive_until("READY=1");
     for variable in VARIABLES {
         assert_eq!(client::get(fleet.addr(), &format!("/variable/{variable}")), "None", "{variable}");
     }
