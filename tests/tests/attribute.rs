@@ -46,7 +46,7 @@ fn every_attribute_option_reaches_the_fleet() {
 fn failing_init_prints_one_error_and_starts_no_child() {
     let directory = tempfile::tempdir().unwrap();
     let log = directory.path().join("log");
-    let outcome = Server::new(ATTRIBUTE_SERVER).set("log_file", log.display()).set("unfit", "yes").run();
-    assert_eq!(outcome.stderr, ["prefork: error: init failed: unfit, as told"]);
+    let outcome = Server::new(ATTRIBUTE_SERVER).set("log_file", log.display()).set("init_fails", "yes").run();
+    assert_eq!(outcome.stderr, ["prefork: error: init failed: failed on request"]);
     assert_eq!((outcome.status.code(), outcome.children), (Some(1), 0));
 }

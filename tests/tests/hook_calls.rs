@@ -89,7 +89,7 @@ fn child_lost_before_readiness_is_recovered_and_delays_on_master_ready() {
 /// Runs a fleet whose `hook` returns an error; checks that the fleet ends with it.
 fn run_with_failing_hook(journal: &Journal, hook: &str) -> Outcome {
     let outcome = journal.server().set("fails", hook).run();
-    assert_eq!(outcome.error(), format!("hook {hook} failed: no, as told"));
+    assert_eq!(outcome.error(), format!("hook {hook} failed: failed on request"));
     outcome
 }
 
@@ -114,7 +114,7 @@ fn error_in_on_child_recover_stops_fleet() {
     send(fleet.first_children()[0], Signal::SIGKILL);
     assert_eq!(fleet.wait().code(), Some(1));
     fleet.assert_nothing_left();
-    fleet.console.wait_for("error: hook on_child_recover failed: no, as told");
+    fleet.console.wait_for("error: hook on_child_recover failed: failed on request");
 }
 
 #[test]

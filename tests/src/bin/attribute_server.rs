@@ -22,7 +22,7 @@ fn file() -> FileLogger {
 fn set_up() -> Result<(), String> {
     let role = if prefork::is_child() { "child" } else { "master" };
     file().log(&log::Record::builder().args(format_args!("init in a {role}")).build());
-    if app::option("unfit").is_some() { Err("unfit, as told".to_owned()) } else { Ok(()) }
+    if app::option("init_fails").is_some() { Err("failed on request".to_owned()) } else { Ok(()) }
 }
 
 #[prefork::main(

@@ -45,7 +45,7 @@ fn main() -> ExitCode {
 /// The body of a hook: records the run, and then does what the options say.
 fn run(hook: &str, arguments: &str) -> Result<(), String> {
     record(&format!("{hook} {arguments}"));
-    assert_ne!(app::option("panics").as_deref(), Some(hook), "a hook panics, as told");
+    assert_ne!(app::option("panics").as_deref(), Some(hook), "a hook panics on request");
     if app::option("hangs").as_deref() == Some(hook) {
         loop {
             thread::park();
@@ -54,7 +54,7 @@ fn run(hook: &str, arguments: &str) -> Result<(), String> {
     if app::option("waits").as_deref() == Some(hook) {
         wait::until("open response gate", app::gate_is_open);
     }
-    if app::option("fails").as_deref() == Some(hook) { Err("no, as told".to_owned()) } else { Ok(()) }
+    if app::option("fails").as_deref() == Some(hook) { Err("failed on request".to_owned()) } else { Ok(()) }
 }
 
 /// Ends this process when the journal has more than 20 lines. If processes start each other without end,
@@ -102,7 +102,7 @@ fn produce(what: &str, mut command: Command) -> io::Result<Child> {
         "error" => Err(io::Error::other("no child today")),
         #[cfg(unix)]
         "daemon" => std::os::unix::process::CommandExt::uid(&mut command, 1).spawn(),
-        "panic" => panic!("a producer panics, as told"),
+        "panic" => panic!("a producer panics on request"),
         "ends" => app::subcommand(&["exit", "0"]).spawn(),
         "stays" => app::subcommand(&["sleep"]).spawn(),
         "null_stdin" => command.stdin(Stdio::null()).spawn(),

@@ -29,7 +29,7 @@ impl Fleet {
             let process = &self.processes[id];
             assert_eq!(child.slot, process.slot);
             let asked = match child.phase {
-                Phase::Starting => panic!("{id:?} was forgotten: {self:?}"),
+                Phase::Starting => panic!("{id:?} was never started: {self:?}"),
                 Phase::Booting { .. } | Phase::Serving { .. } => false,
                 Phase::Stopping { .. } | Phase::Killed { .. } => true,
             };
@@ -47,9 +47,9 @@ impl Fleet {
         for (index, slot) in self.supervisor.slots.iter().enumerate() {
             assert!(slot.occupant.is_some() != slot.respawn_at.is_some(), "slot {index}: {self:?}");
             for id in [slot.occupant, slot.successor].into_iter().flatten() {
-                assert!(!placed.contains(&id), "{id:?} is in two places: {self:?}");
+                assert!(!placed.contains(&id), "{id:?} is in two slots: {self:?}");
                 assert_eq!(self.supervisor.children[&id].slot, index);
-                assert!(!self.processes[&id].terminated, "{id:?} goes, but keeps its place: {self:?}");
+                assert!(!self.processes[&id].terminated, "{id:?} stops but keeps its slot: {self:?}");
                 placed.push(id);
             }
         }
@@ -64,7 +64,7 @@ impl Fleet {
     /// The receiver of an action is alive, or its end was reported in the same batch.
     pub(super) fn assert_known(&self, child: ChildId) {
         let known = self.processes.contains_key(&child) || self.just_gone.contains(&child);
-        assert!(known, "{child:?} is long gone: {self:?}");
+        assert!(known, "{child:?} has ended: {self:?}");
     }
 
     /// The number of children that were asked to stop and have not ended.

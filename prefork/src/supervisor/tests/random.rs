@@ -188,12 +188,12 @@ proptest! {
         fleet.make_peace();
         fleet.run(secs(300));
         prop_assert!(fleet.is_complete(), "{fleet:?}");
-        prop_assert_eq!(fleet.processes.len(), fleet.supervisor.fleet_size(), "nobody else is left");
+        prop_assert_eq!(fleet.processes.len(), fleet.supervisor.fleet_size(), "a child outside of the slots");
         let state = fleet.supervisor.status(fleet.now).state;
-        prop_assert_eq!(state, FleetState::Serving, "no reload lasts for ever: {:?}", fleet);
+        prop_assert_eq!(state, FleetState::Serving, "a reload never ended: {:?}", fleet);
         fleet.story();
         fleet.run(secs(3600));
-        prop_assert_eq!(fleet.story(), "", "and nothing is going on");
+        prop_assert_eq!(fleet.story(), "", "the fleet is not idle");
     }
 
     #[test]

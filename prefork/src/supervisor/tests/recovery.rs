@@ -39,7 +39,11 @@ fn child_that_fails_before_master_ready_is_not_in_its_pids() {
 fn crash_of_serving_child_is_recovered_at_once() {
     let mut fleet = Fleet::serving(settings(2));
     fleet.exit(0, false);
-    assert_eq!(fleet.story(), "start#2@0 started#2 recovered#0#2", "spawned first, recovered then");
+    assert_eq!(
+        fleet.story(),
+        "start#2@0 started#2 recovered#0#2",
+        "on_child_spawn runs before on_child_recover"
+    );
     assert_eq!(fleet.occupants(), [Some(2), Some(1)]);
 }
 
@@ -151,7 +155,7 @@ fn child_ready_for_a_second_is_replaced_at_once_every_time() {
     fleet.nature = Nature { exit: Some((ms(1200), false)), ..WELL };
     fleet.cast(0, Nature { exit: Some((ms(200), false)), ..WELL });
     fleet.run(secs(5));
-    assert_eq!(fleet.times("start#"), [0, 200, 1400, 2600], "whatever the one before did");
+    assert_eq!(fleet.times("start#"), [0, 200, 1400, 2600], "independent of earlier failures");
 }
 
 #[test]
@@ -217,7 +221,11 @@ fn permanent_start_failure_stops_fleet() {
     let mut fleet = Fleet::new(settings(3));
     fleet.cast(1, Nature { start: Start::FailsForGood, ..WELL });
     fleet.run(secs(1));
-    assert_eq!(fleet.story(), "start#0@0 start#1@1 close stop#0 end:SpawnFailed", "nobody comes after it");
+    assert_eq!(
+        fleet.story(),
+        "start#0@0 start#1@1 close stop#0 end:SpawnFailed",
+        "no further child is started"
+    );
 }
 
 #[test]

@@ -11,7 +11,7 @@ fn grow_adds_one_slot_up_to_limit() {
     assert_eq!(fleet.story(), "NotResized(3)");
     fleet.run(secs(1));
     assert!(fleet.is_complete());
-    assert_eq!(fleet.story(), "", "a fleet is announced once");
+    assert_eq!(fleet.story(), "", "on_master_ready runs once");
 }
 
 #[test]
@@ -22,7 +22,7 @@ fn shrink_removes_last_slot_and_keeps_first() {
     fleet.request(Request::Shrink);
     assert_eq!(fleet.story(), "NotResized(1)");
     fleet.run(secs(10));
-    assert_eq!(fleet.story(), "", "it was asked to go");
+    assert_eq!(fleet.story(), "", "the exit was requested");
     assert_eq!(fleet.occupants(), [Some(0)]);
 }
 
@@ -36,7 +36,11 @@ fn grow_after_shrink_fills_slot_while_old_child_drains() {
     assert_eq!(fleet.occupants(), [Some(0), Some(2)]);
     fleet.run(secs(10));
     assert_eq!(fleet.times("kill#1"), [6000]);
-    assert_eq!(fleet.occupants(), [Some(0), Some(2)], "its end is nothing to the new child");
+    assert_eq!(
+        fleet.occupants(),
+        [Some(0), Some(2)],
+        "the exit of the old child does not affect the new one"
+    );
 }
 
 #[test]
@@ -62,7 +66,7 @@ fn shrink_removes_slot_that_waits_for_respawn() {
     fleet.request(Request::Shrink);
     fleet.run(secs(1));
     assert_eq!(fleet.times("start#"), [0, 0]);
-    assert!(fleet.story().ends_with("close-slot whole#0"), "what is left is the whole fleet");
+    assert!(fleet.story().ends_with("close-slot whole#0"), "the remaining slots are the whole fleet");
 }
 
 #[test]

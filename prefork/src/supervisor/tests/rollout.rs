@@ -64,7 +64,7 @@ fn new_child_over_start_timeout_aborts_reload() {
     fleet.request(Request::Reload);
     run_without_a_gap(&mut fleet, secs(20));
     assert!(fleet.story().ends_with("kill#3 ReloadAborted { slot: 1, replaced: 1, of: 2 }"));
-    assert_eq!(fleet.occupants(), [Some(2), Some(1)], "who has a new child keeps it");
+    assert_eq!(fleet.occupants(), [Some(2), Some(1)], "a replaced slot keeps its new child");
 }
 
 #[test]
@@ -137,7 +137,10 @@ fn second_reload_restarts_with_newest_generation() {
     fleet.request(Request::Reload);
     fleet.run(ms(50));
     let story = fleet.story();
-    assert_eq!(story, "stop#3 Reloading { generation: 2 } start#4@0^2 started#4", "once 0 is gone");
+    assert_eq!(
+        story, "stop#3 Reloading { generation: 2 } start#4@0^2 started#4",
+        "after the exit of child 0"
+    );
     fleet.run(secs(1));
     assert_eq!(fleet.occupants(), [Some(4), Some(5)]);
     assert_eq!(fleet.times("Reloaded").len(), 1);
@@ -163,7 +166,7 @@ fn frequent_reloads_keep_few_old_children() {
         assert!(fleet.leaving() <= 2, "{fleet:?}");
     }
     fleet.run(secs(300));
-    assert!(fleet.story().contains("Reloaded { generation: 20 }"), "the last one comes to its end");
+    assert!(fleet.story().contains("Reloaded { generation: 20 }"), "the last reload is complete");
     assert_eq!(fleet.processes.len(), 2);
 }
 
@@ -174,7 +177,7 @@ fn crash_during_reload_is_recovered_with_old_generation() {
     fleet.exit(1, false);
     assert_eq!(fleet.story(), "start#3@1 started#3 recovered#1#3");
     fleet.run(secs(1));
-    assert_eq!(fleet.occupants(), [Some(2), Some(4)], "and reloaded in its turn");
+    assert_eq!(fleet.occupants(), [Some(2), Some(4)], "the slot is reloaded in its turn");
 }
 
 #[test]
@@ -184,7 +187,7 @@ fn crash_of_child_whose_replacement_boots_keeps_reload() {
     fleet.exit(0, false);
     fleet.run(secs(1));
     assert_eq!(fleet.occupants(), [Some(1)]);
-    assert_eq!(fleet.processes.len(), 1, "the one that was to recover it is not needed");
+    assert_eq!(fleet.processes.len(), 1, "no second successor is started");
 }
 
 #[test]
@@ -193,17 +196,17 @@ fn reload_fills_slot_that_waits_for_respawn() {
     let mut fleet = Fleet::new(Settings { recover, ..settings(1) });
     fleet.nature = STILLBORN;
     fleet.run(secs(60));
-    assert!(fleet.supervisor.slots[0].respawn_at.is_some(), "the test wants a slot that waits");
+    assert!(fleet.supervisor.slots[0].respawn_at.is_some(), "precondition: the slot waits for a respawn");
     fleet.nature = WELL;
     fleet.request(Request::Reload);
     fleet.run(ms(100));
     assert!(fleet.is_complete());
     fleet.story();
     fleet.run(ms(500));
-    assert_eq!(fleet.story(), "", "nothing is left of the old attempts");
+    assert_eq!(fleet.story(), "", "no old attempt is pending");
     let healed = fleet.occupants()[0].unwrap();
     fleet.exit(healed, false);
-    assert!(fleet.story().starts_with("start#"), "nor of the delay that they had come to");
+    assert!(fleet.story().starts_with("start#"), "the delay is reset");
 }
 
 #[test]
@@ -338,7 +341,7 @@ fn child_that_crashed_before_its_recycling_is_not_recycled() {
     fleet.happen(&[Event::RecycleRequested(ChildId(0)), Event::RecycleRequested(ChildId(1))]);
     fleet.exit(1, false);
     fleet.run(secs(90));
-    assert_eq!(fleet.occupants(), [Some(2), Some(3)], "3 is new");
+    assert_eq!(fleet.occupants(), [Some(2), Some(3)], "child 3 is new");
 }
 
 #[test]

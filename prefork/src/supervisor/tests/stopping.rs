@@ -8,7 +8,7 @@ fn stop_terminates_every_child_and_ends_with_the_last() {
     fleet.request(Request::Stop);
     assert_eq!(fleet.story(), "Stopping turn-away close stop#0 stop#1");
     fleet.exit(0, false);
-    assert_eq!(fleet.story(), "", "whatever its status, it was asked to go");
+    assert_eq!(fleet.story(), "", "the exit was requested, so its status does not matter");
     fleet.run(ms(100));
     assert_eq!(fleet.story(), "end:Stopped");
 }
@@ -61,9 +61,9 @@ fn suspend_while_queue_is_accepted_leaves_full_grace() {
 fn child_that_exits_while_queue_is_accepted_is_not_replaced() {
     let mut fleet = crowded(ms(300));
     fleet.exit(0, false);
-    assert_eq!(fleet.story(), "", "the other one goes on");
+    assert_eq!(fleet.story(), "", "the other child goes on");
     fleet.exit(1, true);
-    assert_eq!(fleet.story(), "close end:Stopped", "nobody accepts any more");
+    assert_eq!(fleet.story(), "close end:Stopped", "no child accepts");
 }
 
 #[test]
@@ -155,7 +155,7 @@ fn second_stop_kills_at_once() {
     fleet.request(Request::Stop);
     assert_eq!(fleet.story(), "StoppingAtOnce kill#0 kill#1");
     fleet.request(Request::Stop);
-    assert_eq!(fleet.story(), "StoppingAtOnce", "nobody is killed twice");
+    assert_eq!(fleet.story(), "StoppingAtOnce", "no child is killed twice");
     fleet.run(DEATH);
     assert_eq!(fleet.verdict, Some(Verdict::Stopped));
 }
@@ -188,7 +188,7 @@ fn stop_cancels_respawn_of_same_moment() {
     fleet.supervisor.handle(fleet.now, crash);
     fleet.processes.remove(&ChildId(0));
     fleet.request(Request::Stop);
-    assert_eq!(fleet.story(), "Stopping turn-away close stop#1", "nobody is started in place of 0");
+    assert_eq!(fleet.story(), "Stopping turn-away close stop#1", "child 0 has no successor");
     fleet.run(secs(1));
     assert_eq!(fleet.verdict, Some(Verdict::Stopped));
 }
@@ -276,7 +276,7 @@ fn crash_during_stop_delay_is_recovered() {
     fleet.run(secs(1));
     fleet.story();
     fleet.exit(0, false);
-    assert_eq!(fleet.story(), "start#2@0 started#2 recovered#0#2 warn#2", "the new one knows it, too");
+    assert_eq!(fleet.story(), "start#2@0 started#2 recovered#0#2 warn#2", "the new child is warned too");
     fleet.run(secs(1));
     assert!(fleet.is_complete());
 }

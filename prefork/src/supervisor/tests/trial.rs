@@ -112,7 +112,7 @@ fn upgrade_delays_recycling() {
     fleet.request(Request::Upgrade);
     fleet.happen(&[Event::RecycleRequested(ChildId(1))]);
     fleet.run(ms(100));
-    assert_eq!(fleet.times("exec").len(), 1, "no other child's failure is the trial's");
+    assert_eq!(fleet.times("exec").len(), 1, "the failure of another child does not abort the trial");
 }
 
 #[test]
@@ -197,7 +197,7 @@ fn new_program_kills_old_children_after_grace() {
     fleet.request(Request::Shrink);
     fleet.request(Request::Upgrade);
     fleet.run(secs(20));
-    assert_eq!(fleet.times("kill#"), [6100, 6100], "the grace starts anew with the new program");
+    assert_eq!(fleet.times("kill#"), [6100, 6100], "the grace period restarts in the new program");
     assert_eq!(fleet.occupants(), [Some(2)]);
     assert!(fleet.is_complete());
 }
