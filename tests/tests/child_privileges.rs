@@ -296,10 +296,7 @@ fn child_that_cannot_drop_root_exits_before_user_code() {
     let server = Server::new(HOOKS_SERVER).set("produces", "daemon").env("PREFORK_USER", "nobody");
     let outcome = server.set("workers", 1).set("recover", 0).set("log_file", "/dev/null").run();
     let lines = outcome.stderr.join("\n");
-    assert!(
-        lines.contains("cannot start: cannot run as user 65534: operation not permitted"),
-        "{lines}"
-    );
+    assert!(lines.contains("cannot start: cannot run as user 65534: operation not permitted"), "{lines}");
     assert_eq!(outcome.status.code(), Some(1));
 }
 

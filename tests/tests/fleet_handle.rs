@@ -10,7 +10,7 @@ use prefork_tests::client;
 use prefork_tests::fleet::Server;
 use tempfile::TempDir;
 
-const HANDLED: &str = env!("CARGO_BIN_EXE_handled");
+const FLEET_HANDLE_SERVER: &str = env!("CARGO_BIN_EXE_fleet_handle_server");
 
 /// The file of commands that the server follows.
 struct Commands(TempDir);
@@ -25,7 +25,7 @@ impl Commands {
     }
 
     fn server(&self) -> Server {
-        Server::new(HANDLED).set("commands", self.path().display())
+        Server::new(FLEET_HANDLE_SERVER).set("commands", self.path().display())
     }
 
     fn give(&self, command: &str) {
@@ -67,16 +67,20 @@ fn second_stop_by_handle_kills_at_once() {
 #[test]
 fn stop_before_the_start_stops_after_it() {
     // The children have the handle as well, and it does nothing there.
-    let outcome = Server::new(HANDLED).set("early", 1).run();
+    let outcome = Server::new(FLEET_HANDLE_SERVER).set("early", 1).run();
     assert_eq!(outcome.status.code(), Some(0), "{outcome:#?}");
     assert!(outcome.stderr.iter().any(|line| line.contains("stopping: ")), "{outcome:#?}");
-    let outcome = Server::new(HANDLED).set("early", 5).set("boot", "hang").set("shutdown_grace", "1h").run();
+    let outcome = Server::new(FLEET_HANDLE_SERVER)
+        .set("early", 5)
+        .set("boot", "hang")
+        .set("shutdown_grace", "1h")
+        .run();
     assert_eq!(outcome.status.code(), Some(0), "{outcome:#?}");
 }
 
 #[test]
 fn fleet_with_unused_handle_recovers() {
-    let fleet = Server::new(HANDLED).start();
+    let fleet = Server::new(FLEET_HANDLE_SERVER).start();
     client::serving_pid(fleet.addr());
     fleet.replace(&fleet.first_children()[..1]);
     fleet.stop();
@@ -107,7 +111,7 @@ fn reload_and_resize_by_handle_have_the_effect_that_status_tells() {
 
 #[test]
 fn child_that_retires_after_its_requests_is_replaced_without_loss() {
-    let fleet = Server::new(HANDLED).set("max_requests", 100).start();
+    let fleet = Server::new(FLEET_HANDLE_SERVER).set("max_requests", 100).start();
     let first = fleet.first_children();
     let tally = client::under_load(fleet.addr(), "/", 4, || {
         fleet.console.wait_for_nth(4, "reached its limit; replacing it");

@@ -9,7 +9,9 @@
 )]
 
 use prefork_tests::client;
-use prefork_tests::fleet::{RunningFleet, Server};
+#[cfg(target_os = "linux")]
+use prefork_tests::fleet::RunningFleet;
+use prefork_tests::fleet::Server;
 use prefork_tests::gate::ResponseGate;
 use prefork_tests::signal::Signal;
 #[cfg(unix)]
