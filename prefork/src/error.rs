@@ -17,8 +17,8 @@ pub(crate) use chain::{chain, plain};
 pub use failure::Failure;
 pub(crate) use failure::Status;
 
-use crate::listen::Network;
 use crate::sys;
+use prefork_options::Network;
 
 /// An error of user code, as hooks return it.
 pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -24,6 +24,7 @@
 //!
 //! - `codec.rs`: records and fields as text, the same for every message
 //! - `handshake.rs`: between master and child
+//! - `privilege_fields.rs`: privileges, in the handshake and in the snapshot
 //! - `secrets.rs`: TLS material, for a child and for the next program
 //! - `snapshot.rs`: from a master to the next program
 //!
@@ -34,6 +35,7 @@
 
 mod codec;
 mod handshake;
+mod privilege_fields;
 mod secrets;
 mod snapshot;
 

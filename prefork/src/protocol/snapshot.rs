@@ -20,7 +20,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use super::codec::{FieldValue, Format, Record, displayed, invalid};
-use super::handshake::{privileges_of, with_privileges};
+use super::privilege_fields::{privileges_of, with_privileges};
 use super::secrets::Secrets;
 use crate::listen::{Endpoint, Network, PassedSockets, Sharing};
 use crate::privileges::Privileges;

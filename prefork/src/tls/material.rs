@@ -5,40 +5,13 @@ use std::collections::btree_map::Entry;
 use std::fmt;
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::options::TlsOptions;
+use super::options::{PemSource, TlsOptions};
 use crate::error::{BoxError, Error};
-
-/// Where a certificate or key comes from.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) enum PemSource {
-    File(PathBuf),
-    /// PEM text in the program.
-    Embedded(Vec<u8>),
-}
-
-impl fmt::Display for PemSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(path) => path.display().fmt(f),
-            Self::Embedded(_) => f.write_str("embedded"),
-        }
-    }
-}
-
-/// Does not print keys.
-impl fmt::Debug for PemSource {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(path) => f.debug_tuple("File").field(path).finish(),
-            Self::Embedded(_) => f.debug_struct("Embedded").finish_non_exhaustive(),
-        }
-    }
-}
 
 /// PEM text and the file it came from.
 #[derive(Clone, Copy)]

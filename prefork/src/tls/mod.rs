@@ -25,7 +25,6 @@ mod tickets;
 #[cfg(feature = "rustls")]
 mod validity;
 
-pub(crate) use material::PemSource;
-pub(crate) use options::TlsOptions;
+pub(crate) use options::{PemSource, TlsOptions};
 pub(crate) use prepared::PreparedTls;
 pub(crate) use store::{TlsSecrets, TlsStore};

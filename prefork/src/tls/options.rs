@@ -1,6 +1,7 @@
 //! The TLS options.
 
-use super::material::PemSource;
+use std::fmt;
+use std::path::PathBuf;
 
 /// See the [module](self).
 #[derive(Debug, Clone, Default)]
@@ -20,5 +21,32 @@ pub(crate) struct TlsOptions {
 impl TlsOptions {
     pub(super) fn sources(&self) -> impl Iterator<Item = &PemSource> {
         [&self.cert, &self.key, &self.client_ca].into_iter().flatten()
+    }
+}
+
+/// Where a certificate or key comes from.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) enum PemSource {
+    File(PathBuf),
+    /// PEM text in the program.
+    Embedded(Vec<u8>),
+}
+
+impl fmt::Display for PemSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Embedded(_) => f.write_str("embedded"),
+        }
+    }
+}
+
+/// Does not print keys.
+impl fmt::Debug for PemSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => f.debug_tuple("File").field(path).finish(),
+            Self::Embedded(_) => f.debug_struct("Embedded").finish_non_exhaustive(),
+        }
     }
 }
