@@ -21,19 +21,19 @@ use axum::serve::Listener;
 use prefork::{ChildContext, Shutdown};
 use tokio::net::{TcpListener, TcpStream};
 
-/// How long connections that wait for another request are kept once this child is to stop.
+/// How long idle connections are kept once this child is asked to stop.
 const LAST_CALL: Duration = Duration::from_secs(1);
 
-// No `#[tokio::main]`: a runtime that is started before the processes part cannot be shared by them.
-// Each child gets one of its own, with one thread; `runtime = "multi_thread"` gives it more.
-// Windows wants `reuseport` said.
+// No `#[tokio::main]`: a runtime cannot be shared by processes. Each child gets its own, with one thread;
+// `runtime = "multi_thread"` gives it more. Windows needs `reuseport`.
 #[prefork::main(reuseport = cfg!(windows))]
 async fn serve(ln: TcpListener, shutdown: Shutdown, child: ChildContext) -> io::Result<()> {
     let announce = map_response_with_state(child.clone(), announce_close);
     let app =
         Router::new().route("/", get(hello)).route("/slow", get(slow)).layer(announce).with_state(child);
-    // When this child is to stop, no new connection comes in. The open ones get some time to hear of
-    // it; then axum closes those that are idle, finishes the requests under way, and returns.
+    // Once this child is asked to stop, no new connection comes in. Clients get some time to be told on
+    // the open ones; then axum closes those that are idle, finishes the requests under way, and returns.
+    // axum itself handles clients that reset their connections, also before they are accepted.
     let ln = UntilStop(ln, shutdown.clone());
     let stop = async move {
         shutdown.await;
@@ -42,8 +42,8 @@ async fn serve(ln: TcpListener, shutdown: Shutdown, child: ChildContext) -> io::
     axum::serve(ln, app).with_graceful_shutdown(stop).await
 }
 
-/// The listener, until this child is to stop. Windows would let connections in for as long as axum takes
-/// them, and those of the last moment would be closed with the idle ones.
+/// A listener that accepts until this child is asked to stop. Windows would let connections in for as long
+/// as axum accepts, and close those of the last moment with the idle ones.
 struct UntilStop(TcpListener, Shutdown);
 
 impl Listener for UntilStop {
@@ -62,8 +62,8 @@ impl Listener for UntilStop {
     }
 }
 
-/// Tells clients that keep their connection not to use it again. One that was closed without a word
-/// could meet their next request, which would be lost.
+/// Tells clients that keep their connection not to use it again. One that was closed without notice could
+/// meet their next request, which would be lost.
 async fn announce_close(State(child): State<ChildContext>, mut response: Response) -> Response {
     if child.is_stopping() {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));

@@ -1,47 +1,48 @@
-//! A server of one process per core that answers HTTP, with nothing but std.
+//! A server of one process for each core that answers HTTP, with nothing but std.
 //!
 //! ```console
 //! $ cargo run --example hello
 //! $ curl http://127.0.0.1:8080/
 //! ```
 //!
-//! There is no `main` here: the attribute writes it. It reads the address from `PREFORK_ADDR` and
-//! the number of processes from `PREFORK_WORKERS`; without them it listens on 127.0.0.1:8080 and
-//! starts a process for each core.
+//! There is no `main` here: the attribute writes it. It reads the address from `PREFORK_ADDR` and the
+//! number of processes from `PREFORK_WORKERS`; without them it listens on 127.0.0.1:8080 and starts a
+//! process for each core.
 
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::process;
 use std::thread;
 use std::time::Duration;
 
-/// How long a client may take to say what it wants. Browsers open connections that they never use;
-/// a process that is to stop would wait for them.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a client may be silent. Browsers open connections that they never use; a process that is
+/// asked to stop would wait for them.
+const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Runs in every child. The master opened the listener and has handed it over. On Windows a server has
-/// to say `reuseport`; without it, as elsewhere here, all children share one socket.
+/// The longest head of a request.
+const MAX_HEAD: u64 = 16 * 1024;
+
+/// Runs in every child. The master opened the listener and has handed it over. Windows needs
+/// `reuseport`; without it, as elsewhere here, all children share one socket.
 #[prefork::main(reuseport = cfg!(windows))]
-fn serve(ln: TcpListener) -> io::Result<()> {
+fn serve(ln: TcpListener) {
     for stream in ln.incoming() {
-        match stream {
-            Ok(stream) => drop(thread::spawn(move || answer(stream))),
-            // Clients hang up, and descriptors run out: neither is a reason to stop. The pause keeps
-            // the second one from turning into a busy loop.
-            Err(error) => {
-                eprintln!("cannot accept: {error}");
-                thread::sleep(Duration::from_millis(50));
-            }
+        let served = stream.and_then(|stream| thread::Builder::new().spawn(|| answer(stream)));
+        // Clients hang up, and descriptors and threads run out: none of it is a reason to stop. The pause
+        // keeps the latter two from turning into a busy loop.
+        if let Err(error) = served {
+            eprintln!("cannot serve a connection: {error}");
+            thread::sleep(Duration::from_millis(50));
         }
     }
-    Ok(())
 }
 
-/// Answers one request, and closes the connection: `Connection: close` says so.
+/// Answers one request, and closes the connection: `Connection: close` says so. An error ends this
+/// connection only.
 fn answer(mut stream: TcpStream) -> io::Result<()> {
-    stream.set_read_timeout(Some(PATIENCE))?;
-    // The head ends with an empty line. A real server would also limit its size, and read the body.
-    for line in BufReader::new(&stream).lines() {
+    stream.set_read_timeout(Some(READ_TIMEOUT))?;
+    // The head ends with an empty line. A real server also reads the body.
+    for line in BufReader::new((&stream).take(MAX_HEAD)).lines() {
         if line?.is_empty() {
             break;
         }

@@ -21,7 +21,8 @@ use proc_macro::TokenStream;
 /// #[prefork::main(addr = "127.0.0.1:8080", network = "tcp4", reuseport, recover = 5)]
 /// fn serve(ln: TcpListener) -> io::Result<()> {
 ///     for stream in ln.incoming() {
-///         stream?.write_all(b"HTTP/1.1 204 No Content\r\n\r\n")?;
+///         // A client that hangs up ends its own connection, and not the child.
+///         let _ = stream.and_then(|mut stream| stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n"));
 ///     }
 ///     Ok(())
 /// }

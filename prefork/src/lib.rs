@@ -2,74 +2,83 @@
 //! processes that share a listening address.
 //!
 //! ```no_run
-//! use std::io::{Read, Write};
-//! use std::net::TcpListener;
+//! use std::io::{self, BufRead, BufReader, Read, Write};
+//! use std::net::{TcpListener, TcpStream};
+//! use std::time::Duration;
 //!
-//! #[prefork::main(addr = "127.0.0.1:8080", network = "tcp4", reuseport, recover = 5)]
-//! fn serve(ln: TcpListener) -> std::io::Result<()> {
+//! #[prefork::main(addr = "127.0.0.1:8080")]
+//! fn serve(ln: TcpListener) {
 //!     for stream in ln.incoming() {
-//!         let mut stream = stream?;
-//!         let mut request = [0; 1024];
-//!         let _ = stream.read(&mut request)?;
-//!         stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")?;
+//!         // A client that hangs up is no reason to stop.
+//!         if let Err(error) = stream.and_then(answer) {
+//!             eprintln!("cannot serve a connection: {error}");
+//!         }
 //!     }
-//!     Ok(())
+//! }
+//!
+//! fn answer(mut stream: TcpStream) -> io::Result<()> {
+//!     stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+//!     for line in BufReader::new((&stream).take(16 * 1024)).lines() {
+//!         if line?.is_empty() {
+//!             break;
+//!         }
+//!     }
+//!     stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi")
 //! }
 //! # fn example() { main(); }
 //! ```
 //!
-//! The attribute keeps the function and adds a `main` that is one call into this crate. What that
-//! call does depends on the process it is made in:
+//! The attribute [`main`](macro@main) keeps the function and adds a `main` that is one call into this
+//! crate. What that call does depends on the process:
 //!
 //! ```text
-//!                 your program, started by you
-//!                ┌──────────────────────────────────┐
-//!  TERM, INT ──▶ │ master                           │   binds the address, once
-//!  HUP, USR2, …  │   owns every listening socket    │   starts, watches, replaces
-//!                │   runs the hooks, serves nothing │   one thread, asleep in poll
-//!                └──┬────────────┬───────────────┬──┘
-//!      socket pair  │            │               │     ▼ slot, grace, listener
-//!      (child's     │            │               │     ▲ "here", "ready"
-//!       stdin)      │            │               │     end of file: the other one is dead
-//!                ┌──┴──────┐ ┌───┴─────┐     ┌───┴─────┐
-//!                │ child 0 │ │ child 1 │  …  │ child N │   the same program, executed again
-//!                │ serve() │ │ serve() │     │ serve() │   accept() on a plain listener
-//!                └─────────┘ └─────────┘     └─────────┘
-//!                      ▲           ▲               ▲
-//!                      └───────────┴── clients ────┘      nothing of ours on the request path
+//!                  your program, started by you
+//!                 ┌────────────────────────────────┐
+//!  TERM, INT ───▶ │ master                         │  binds the addresses, once
+//!  HUP, USR2, …   │  owns every listening socket   │  starts, watches, replaces
+//!                 │  runs the hooks                │  one thread, asleep in poll
+//!                 └──┬────────────┬────────────┬───┘
+//!                    │ socket pair│            │        handshake: slot, grace, listeners
+//!               ┌────┴────┐  ┌────┴────┐  ┌────┴────┐
+//!               │ child 0 │  │ child 1 │  │ child N │   the same program, executed again
+//!               │ serve() │  │ serve() │  │ serve() │   accepts from a plain listener
+//!               └─────────┘  └─────────┘  └─────────┘
 //! ```
 //!
-//! - The **master** opens the listening socket (one that all share, or with `reuseport` one for
-//!   each slot), starts a child for each slot and waits. A child that ends is replaced by another on
-//!   the same socket, whose queue of waiting connections it inherits.
-//! - A **child** is the same program with the same arguments. It takes its listener from the master,
-//!   says that it is ready and calls your function on its main thread. One more thread sleeps until
-//!   the master wants a stop or dies.
-//! - **Stopping** (TERM, INT or Ctrl-C to the master): the master lets nobody connect any more, waits a
-//!   moment until the children have accepted what has queued, closes its listeners and sends TERM to the
-//!   children. A child takes no new connection, serves what it has accepted to the end, and exits, all
-//!   without the server's knowledge; after the grace period it is killed.
-//! - **Reloading** (HUP): slot by slot a new child is started, of whatever program has the name now;
-//!   when it is ready the old one drains. **Upgrading** (USR2): once such a child is ready, the master
-//!   executes the new program in its own process, with the same sockets, pid and children.
-//! - **Scaling** (TTIN, TTOU): one child more, one fewer; nothing queued is lost.
-//! - **Watched from outside**: systemd is told what the fleet is at and passes sockets to it; with
-//!   [`health`](Prefork::health) whoever asks over HTTP learns whether it is live and ready.
-//! - A **dead master**: each child sees the end of file at once, runs `on_master_death`, drains and
-//!   exits with 1. No orphan keeps the port.
+//! - The **master** opens the listening socket (one that all children share, or with `reuseport` one
+//!   for each slot) and starts a child in each slot. A child that exits is replaced on the same socket,
+//!   whose queue of connections it inherits.
+//! - A **child** is the same program with the same arguments. It takes its listener from the master and
+//!   calls the function on its main thread. Between `accept` and the function there is nothing of this
+//!   crate.
+//! - **Stop** (TERM, INT or Ctrl-C to the master): new connections are refused, queued ones are accepted,
+//!   and accepted ones are finished, without code in the server. What remains after the grace period is
+//!   killed.
+//! - **Reload** (HUP): slot by slot a new child is started, of the program that now has the name; when it
+//!   is ready, the old one drains. **Upgrade** (USR2): the master's own program is replaced as well, with
+//!   the same sockets, pid and children.
+//! - **Scaling** (TTIN, TTOU): one child more, one fewer.
+//! - **Health**: systemd is notified and can pass sockets; with [`health`](Prefork::health) the master
+//!   answers probes over HTTP.
+//! - A **dead master**: each child sees the end of file at once, runs `on_master_death`, drains and exits
+//!   with status 1. No orphan keeps the port.
 //!
-//! Everything in your program's `main` before the split would run in each of these processes; with
-//! the attribute there is nothing there. Each child has its own memory: a counter, a cache or a rate
-//! limiter in a `static` counts for its child only.
+//! Each child has its own memory: a counter, a cache or a rate limiter in a `static` counts for its child
+//! only.
 //!
-//! The options are described at [`main`], the builder without the macro at [`Prefork`], the serve
-//! function's arguments at [`Serve`], the hooks at [`hooks`].
+//! # Where to read on
+//!
+//! The [guide] has a page for each subject: [serving](guide::serving), [options](guide::options),
+//! [operations](guide::operations), [logging](guide::logging), [platforms](guide::platforms) and
+//! [migration from fasthttp's prefork](guide::from_fasthttp). In the reference, begin with
+//! [`main`](macro@main) for the attribute, [`Prefork`] for the builder without the macro, [`Serve`] for
+//! the serve function's arguments, and [`hooks`].
 //!
 //! # Features
 //!
 //! - `tokio`: `async` serve functions.
 //! - `rustls`: a serve function may take an `Arc<rustls::ServerConfig>`, of `prefork::rustls`.
-//! - `tokio-rustls`: both of them; an `async` serve function may take a `tokio_rustls::TlsAcceptor`.
+//! - `tokio-rustls`: both; an `async` serve function may take a `tokio_rustls::TlsAcceptor`.
 //! - `tracing`: messages as events of a `tracing` subscriber; a span around what a child serves.
 //! - `landlock`: `landlock_read` and `landlock_write`, for children that see a part of the file system.
 //!
@@ -89,6 +98,8 @@ pub mod __private;
 mod builder;
 mod child;
 mod error;
+#[cfg(doc)]
+pub mod guide;
 pub mod hooks;
 mod listen;
 mod logging;

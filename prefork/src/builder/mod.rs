@@ -125,7 +125,7 @@ impl Prefork {
         self.handle.clone()
     }
 
-    /// Listens on `addr` and serves until the fleet is stopped; the seed's `ListenAndServe`.
+    /// Listens on `addr` and serves until the fleet is stopped; fasthttp's `ListenAndServe`.
     ///
     /// Returns in the master only. In a child it calls the serve function, and then ends the process
     /// with the status that the function's result stands for.
@@ -142,8 +142,8 @@ impl Prefork {
         self.addr(addr).run()
     }
 
-    /// [`listen_and_serve`](Self::listen_and_serve) with [`cert_files`](Self::cert_files); the
-    /// seed's `ListenAndServeTLS`, except that the certificate always comes first.
+    /// [`listen_and_serve`](Self::listen_and_serve) with [`cert_files`](Self::cert_files);
+    /// fasthttp's `ListenAndServeTLS`, except that the certificate always comes first.
     ///
     /// # Errors
     ///
@@ -157,7 +157,7 @@ impl Prefork {
         self.cert_files(cert, key).listen_and_serve(addr)
     }
 
-    /// [`listen_and_serve`](Self::listen_and_serve) with [`cert_pem`](Self::cert_pem); the seed's
+    /// [`listen_and_serve`](Self::listen_and_serve) with [`cert_pem`](Self::cert_pem); fasthttp's
     /// `ListenAndServeTLSEmbed`.
     ///
     /// # Errors

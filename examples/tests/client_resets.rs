@@ -1,0 +1,48 @@
+//! The first programs of the README: clients that reset their connections end no child.
+#![cfg(any(target_os = "linux", windows))]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "in a test, what cannot be done is a failure, and a panic is how tests fail"
+)]
+
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use prefork_tests::client;
+use prefork_tests::fleet::Server;
+use socket2::SockRef;
+
+/// Sends `bytes`, and resets the connection.
+fn reset_after(addr: SocketAddr, bytes: &[u8]) {
+    let mut stream = TcpStream::connect(addr).unwrap();
+    SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+    stream.write_all(bytes).unwrap();
+}
+
+fn assert_survives_resets(example: &str) {
+    let fleet = Server::example(example).start();
+    let children = fleet.children();
+    for _ in 0..100 {
+        for bytes in ["", "GET / HT", "GET / HTTP/1.1\r\nHost: test\r\n\r\n"] {
+            reset_after(fleet.addr(), bytes.as_bytes());
+        }
+    }
+    for _ in 0..10 {
+        assert!(client::status(fleet.addr(), "/").is_ok_and(|status| status == 200));
+    }
+    assert_eq!(fleet.children(), children, "{:#?}", fleet.console.lines());
+    fleet.stop();
+}
+
+#[test]
+fn std_server_survives_resets() {
+    assert_survives_resets("hello");
+}
+
+#[test]
+fn axum_server_survives_resets() {
+    assert_survives_resets("axum");
+}

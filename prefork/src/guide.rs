@@ -1,0 +1,35 @@
+//! The guide: one page for each subject. The pages are the files in `docs` of this package.
+//!
+//! - [`serving`]: the serve function, sockets, TLS, frameworks, hooks, the builder
+//! - [`options`]: every option, its values, default and environment variable
+//! - [`operations`]: start, signals, failures, reload, upgrade, stop, health, deployment, limits
+//! - [`logging`]: every log message; loggers and `tracing`
+//! - [`platforms`]: what differs on macOS, FreeBSD and Windows
+//! - [`from_fasthttp`]: a migration table for users of fasthttp's prefork
+
+// The links of a page have their targets in definitions at its end, which are files. The definitions
+// here come first and win, so that the same links work in these docs. A page whose programs need a
+// feature is tested with that feature only.
+
+#[doc = include_str!("../docs/options.md")]
+pub mod options {}
+
+#[doc = "[options]: crate::guide::options\n[operations]: crate::guide::operations\n"]
+#[cfg_attr(any(not(doctest), all(feature = "tokio", feature = "rustls")), doc = include_str!("../docs/serving.md"))]
+pub mod serving {}
+
+#[doc = "[options]: crate::guide::options\n[logging]: crate::guide::logging\n[platforms]: crate::guide::platforms\n"]
+#[doc = include_str!("../docs/operations.md")]
+pub mod operations {}
+
+#[doc = include_str!("../docs/logging.md")]
+pub mod logging {}
+
+#[doc = "[operations]: crate::guide::operations#privileges-and-placement"]
+#[doc = "[serving]: crate::guide::serving#operating-the-fleet-from-inside\n"]
+#[doc = include_str!("../docs/platforms.md")]
+pub mod platforms {}
+
+#[doc = "[options]: crate::guide::options\n[operations]: crate::guide::operations\n"]
+#[doc = include_str!("../docs/from-fasthttp.md")]
+pub mod from_fasthttp {}
