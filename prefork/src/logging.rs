@@ -1,7 +1,7 @@
 //! Where the runtime's own messages go, and what they carry.
 //!
-//! Each message is a line for people and an event for programs: it has a name, and says which child it
-//! is about. The README lists them all, under "Log lines".
+//! Each message is a line for people and an event for programs: it has a name, and fields that say which
+//! child it is about. The guide lists them all, in `docs/logging.md`.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -13,8 +13,8 @@ use log::{Level, LevelFilter, Log, MetadataBuilder, Record};
 /// The target of every record, for filters.
 const TARGET: &str = "prefork";
 
-/// The user's logger; or with the feature `tracing` the subscriber, if there is one; or the installed
-/// logger; or standard error. Cheap to clone.
+/// The destination of messages: the user's logger; else, with the feature `tracing`, the subscriber, if
+/// there is one; else the installed `log` logger; else standard error. Cheap to clone.
 #[derive(Clone, Default)]
 pub(crate) struct Logger {
     own: Option<Arc<dyn Log>>,
@@ -42,9 +42,9 @@ impl fmt::Debug for Logger {
     }
 }
 
-/// A message that lacks its text yet.
+/// A message without its text.
 #[derive(Debug)]
-#[must_use = "it is said when it has a text"]
+#[must_use = "a message is logged when it has a text"]
 pub(crate) struct LogEvent<'a> {
     logger: &'a Logger,
     name: &'static str,
@@ -67,22 +67,22 @@ impl LogEvent<'_> {
     }
 
     pub(crate) fn debug(self, text: impl fmt::Display) {
-        self.say(Level::Debug, format_args!("{text}"));
+        self.log_at(Level::Debug, format_args!("{text}"));
     }
 
     pub(crate) fn info(self, text: impl fmt::Display) {
-        self.say(Level::Info, format_args!("{text}"));
+        self.log_at(Level::Info, format_args!("{text}"));
     }
 
     pub(crate) fn warn(self, text: impl fmt::Display) {
-        self.say(Level::Warn, format_args!("{text}"));
+        self.log_at(Level::Warn, format_args!("{text}"));
     }
 
     pub(crate) fn error(self, text: impl fmt::Display) {
-        self.say(Level::Error, format_args!("{text}"));
+        self.log_at(Level::Error, format_args!("{text}"));
     }
 
-    fn say(self, level: Level, text: fmt::Arguments<'_>) {
+    fn log_at(self, level: Level, text: fmt::Arguments<'_>) {
         if let Some(own) = &self.logger.own {
             return self.log_with(&**own, level, text);
         }
@@ -113,7 +113,7 @@ impl LogEvent<'_> {
     #[cfg(feature = "tracing")]
     fn trace(&self, level: Level, text: fmt::Arguments<'_>) {
         let Self { logger: _, name, slot, pid, generation } = *self;
-        // Where an event is made, and at which level, has to be known when the program is compiled.
+        // The level and the place of an event must be constants.
         macro_rules! event {
             ($level:ident) => {
                 tracing::event!(
@@ -136,10 +136,9 @@ impl LogEvent<'_> {
     }
 }
 
-/// Which process of its fleet this one is, for what you log yourself: it displays as `master` or as
-/// `child 3`.
+/// Which process of its fleet this one is. It displays as `master` or as `child 3`.
 ///
-/// Of use in a logger's format, where one line has every record tell its process; here with env_logger:
+/// In a logger's format, it shows the process of every record; here with env_logger:
 ///
 /// ```ignore
 /// fn init() {
@@ -187,50 +186,56 @@ pub(crate) fn note_child(slot: usize, generation: u32) {
     let _ = CHILD.set((slot, generation));
 }
 
-/// Whether the program has set a logger. `log` does not tell; but without one the level is off and
-/// not even an error is enabled. A logger that lets nothing at all through looks the same.
+/// Whether the program has installed a logger. `log` has no such function, but without a logger the level is
+/// off and not even an error is enabled. A logger that lets nothing through looks the same.
 fn is_installed() -> bool {
     let metadata = MetadataBuilder::new().level(Level::Error).target(TARGET).build();
     log::max_level() != LevelFilter::Off || log::logger().enabled(&metadata)
 }
 
-/// Writes one line, all at once, so that the lines of several processes do not mix. A standard error
-/// that cannot be written to is no reason to stop serving.
+/// Writes a line in one call, so that the lines of several processes do not mix. Errors are ignored: a
+/// closed standard error is no reason to stop serving.
 pub(crate) fn to_stderr(line: fmt::Arguments<'_>) {
     let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::collections::BTreeMap;
     use std::fs;
     use std::path::Path;
 
-    /// What `event("…")` names in the sources.
-    fn said(directory: &Path, names: &mut BTreeSet<String>) {
+    /// The names of events in the sources, each with a file that logs it.
+    fn logged(directory: &Path, names: &mut BTreeMap<String, String>) {
         for entry in fs::read_dir(directory).unwrap() {
             let path = entry.unwrap().path();
             if path.is_dir() {
-                said(&path, names);
+                logged(&path, names);
             } else {
-                let source = fs::read_to_string(path).unwrap();
-                let calls = source.split(".event(\"").skip(1);
-                names.extend(calls.filter_map(|rest| Some(rest.split_once('"')?.0.to_owned())));
+                let source = fs::read_to_string(&path).unwrap();
+                let calls = source.split(".event(\"").skip(1).filter_map(|rest| rest.split_once('"'));
+                names.extend(calls.map(|(name, _)| (name.to_owned(), path.display().to_string())));
             }
         }
     }
 
+    /// The guide's table has a row for each event, and no other. To fix a failure, edit the table.
     #[test]
-    fn the_readme_lists_every_event_and_no_other() {
+    fn guide_lists_every_event() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let mut names = BTreeSet::new();
-        said(&root.join("src"), &mut names);
+        let mut names = BTreeMap::new();
+        logged(&root.join("src"), &mut names);
         names.remove("…");
-        let readme = fs::read_to_string(root.join("../README.md")).unwrap();
-        let (_, section) = readme.split_once("### Log lines").unwrap();
-        let section = section.split("\n#").next().unwrap();
-        let rows = section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`'));
-        let listed: BTreeSet<String> = rows.map(|(name, _)| name.to_owned()).collect();
-        assert_eq!(listed, names);
+        let guide = fs::read_to_string(root.join("docs/logging.md")).unwrap();
+        let (_, section) = guide.split_once("\n## Log lines\n").unwrap();
+        let section = section.split("\n## ").next().unwrap();
+        let rows = section.lines().filter_map(|line| Some(line.strip_prefix("| `")?.split_once('`')?.0));
+        let rows: Vec<&str> = rows.collect();
+        let missing = names.iter().filter(|(name, _)| !rows.contains(&name.as_str()));
+        let missing = missing.map(|(name, file)| format!("add a row for `{name}`, which {file} logs\n"));
+        let stale = rows.iter().filter(|name| !names.contains_key(**name));
+        let stale = stale.map(|name| format!("remove the row of `{name}`, which no source logs\n"));
+        let problems: String = missing.chain(stale).collect();
+        assert!(problems.is_empty(), "the table in prefork/docs/logging.md is stale:\n{problems}");
     }
 }

@@ -9,7 +9,10 @@ fn documents() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let folders = ["", "prefork/docs", "examples", "examples/certs", "examples/deploy/systemd"];
     let files = folders.iter().flat_map(|folder| fs::read_dir(root.join(folder)).unwrap());
-    files.map(|file| file.unwrap().path()).filter(|path| path.extension().is_some_and(|e| e == "md")).collect()
+    files
+        .map(|file| file.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|e| e == "md"))
+        .collect()
 }
 
 /// The text without blocks of code.

@@ -80,7 +80,7 @@ fn passed_socket_replaces_configured_address() {
         let inodes = proc::listening_inodes(addr.port());
         let fleet = activated(program, vec![socket], "web").start();
         fleet.console.wait_for(&format!("listening on {addr} (from the service manager, shared)"));
-        fleet.console.wait_for("the service manager says where to listen, in place of 127.0.0.1:0");
+        fleet.console.wait_for("the service manager's sockets take the place of 127.0.0.1:0");
         client::get(addr, "/");
         assert_eq!(proc::listening_inodes(addr.port()), inodes, "the same sockets");
         fleet.stop();
@@ -122,7 +122,7 @@ fn systemd_names_in_addrs_select_sockets() {
     let server =
         activated(MULTI_ADDRESS_SERVER, vec![unix(&path), spare, web], "admin:spare:web").unset("addr");
     let fleet = server.set("addrs", "systemd:web,127.0.0.1:0,systemd:admin").start();
-    fleet.console.wait_for("nobody listens on the service manager's socket `spare`: no address names it");
+    fleet.console.wait_for("the service manager's socket `spare` has no effect: no address names it");
     let line = fleet.console.wait_for(&format!("listening on {addr}, 127.0.0.1:"));
     assert!(line.contains(&format!(", unix:{} (one shared socket for each)", path.display())), "{line}");
     for addr in fleet.addrs() {

@@ -152,13 +152,13 @@ impl Prefork {
             if !endpoints.contains(&Endpoint::activated(name)) {
                 let event = self.logger.event("idle_socket");
                 event.warn(format_args!(
-                    "nobody listens on the service manager's socket `{name}`: no address names it"
+                    "the service manager's socket `{name}` has no effect: no address names it"
                 ));
             }
         }
         if let Some(addrs) = self.get::<Vec<String>>(&options::ADDR).filter(|_| !named) {
             let (event, addrs) = (self.logger.event("activated"), addrs.join(", "));
-            event.info(format_args!("the service manager says where to listen, in place of {addrs}"));
+            event.info(format_args!("the service manager's sockets take the place of {addrs}"));
         }
         if self.get_or_default(&options::REUSEPORT) {
             let event = self.logger.event("idle_reuseport");
