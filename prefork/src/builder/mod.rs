@@ -18,6 +18,7 @@ mod values;
 use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::OnceLock;
 
 use prefork_options as options;
 pub use prefork_options::{CpuAffinity, Readiness};
@@ -68,7 +69,7 @@ pub struct Prefork {
     environment: Values,
     hooks: Hooks,
     logger: Logger,
-    handle: FleetHandle,
+    handle: OnceLock<FleetHandle>,
     #[cfg(feature = "rustls")]
     crypto_provider: Option<std::sync::Arc<rustls::crypto::CryptoProvider>>,
     /// The first option whose value does not fit.
@@ -96,7 +97,7 @@ impl Prefork {
             environment: Values::default(),
             hooks: Hooks::default(),
             logger: Logger::default(),
-            handle: FleetHandle::new(),
+            handle: OnceLock::new(),
             #[cfg(feature = "rustls")]
             crypto_provider: None,
             problem: None,
@@ -121,8 +122,9 @@ impl Prefork {
     /// fleet.listen_and_serve("127.0.0.1:8080")
     /// # }
     /// ```
+    #[must_use]
     pub fn handle(&self) -> FleetHandle {
-        self.handle.clone()
+        self.handle.get_or_init(FleetHandle::new).clone()
     }
 
     /// Listens on `addr` and serves until the fleet is stopped; fasthttp's `ListenAndServe`.

@@ -68,7 +68,7 @@ impl Prefork {
             hooks: self.hooks.clone(),
             tls,
             logger: self.logger.clone(),
-            handle: self.handle.clone(),
+            handle: self.handle.get().cloned(),
         })
     }
 

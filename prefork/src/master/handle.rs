@@ -1,6 +1,5 @@
-//! The fleet, operated from inside its master: by a service manager's callback, a watchdog, a test.
+//! The fleet, operated from inside its master.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,38 +7,33 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use prefork_options as options;
 
 use crate::error::Error;
-use crate::supervisor::{FleetStatus, Request};
+use crate::supervisor::{FleetState, FleetStatus, Request};
 use crate::sys::{Reactor, Waker};
 
-/// Operates a fleet from inside its master, from any thread.
+/// Operates a fleet from inside its master, from any thread: for a service manager's callback, an
+/// autoscaler, an admin endpoint, a test.
 ///
-/// Made by [`Prefork::handle`](crate::Prefork::handle), and cheap to clone. What is asked for before the
-/// fleet has started is done right after its start; what is asked for after its end is ignored. In a
-/// child the handle does nothing: children are operated by their master.
-///
-/// Each method returns at once: the log and [`status`](Self::status) tell what became of the request.
+/// Made by [`Prefork::handle`](crate::Prefork::handle), and cheap to clone. Each method returns at once;
+/// the master's own thread carries out the request. The log and [`status`](Self::status) tell the result.
+/// A request from before the fleet's start is carried out right after it; one from after its end is
+/// ignored. In a child the handle does nothing, because the master operates the children.
 #[derive(Clone)]
 pub struct FleetHandle {
     shared: Arc<Mutex<Shared>>,
 }
 
-#[derive(Default)]
 struct Shared {
-    /// What was asked for and not taken yet, in order.
-    requests: VecDeque<Request>,
-    /// Ends the master's wait, while it runs.
+    /// What the master has not taken yet, in order.
+    requests: Vec<Request>,
+    /// Ends the master's wait, while the fleet runs.
     waker: Option<Waker>,
-    status: Option<FleetStatus>,
-    over: bool,
+    status: FleetStatus,
 }
-
-/// More requests than any program makes between two turns of the master's loop. A further one finds
-/// its like among them.
-const MOST_REQUESTS: usize = 1024;
 
 impl FleetHandle {
     pub(crate) fn new() -> Self {
-        Self { shared: Arc::default() }
+        let status = FleetStatus::without_children(FleetState::NotStarted);
+        Self { shared: Arc::new(Mutex::new(Shared { requests: Vec::new(), waker: None, status })) }
     }
 
     /// Stops the fleet, as SIGTERM to the master does: children finish what they have accepted, and
@@ -49,16 +43,19 @@ impl FleetHandle {
         self.request(Request::Stop);
     }
 
-    /// Replaces every child, new before old, as SIGHUP to the master does.
+    /// Replaces every child, new before old, as SIGHUP to the master does. A reload that is under way
+    /// starts over. Does nothing while the fleet stops.
     pub fn reload(&self) {
         self.request(Request::Reload);
     }
 
-    /// Changes the number of children, as repeated SIGTTIN or SIGTTOU to the master do.
+    /// Changes the number of slots, as repeated SIGTTIN or SIGTTOU to the master do: new slots are added
+    /// at the end, and surplus ones are removed there, whose children finish what they have accepted. Of
+    /// several calls in a row the last one counts. Does nothing while the fleet stops.
     ///
     /// # Errors
     ///
-    /// [`Error::BadOption`] if the option `workers` could not have this value.
+    /// [`Error::BadOption`] if the option `workers` cannot have this value. Then nothing happens.
     pub fn resize(&self, workers: usize) -> Result<(), Error> {
         let row = &options::WORKERS;
         row.kind.check(&workers.into()).map_err(|problem| Error::BadOption {
@@ -70,51 +67,49 @@ impl FleetHandle {
         Ok(())
     }
 
-    /// The state of the fleet after the last turn of the master's loop; `None` before its start and
-    /// after its end.
-    pub fn status(&self) -> Option<FleetStatus> {
+    /// The state of the fleet after the last turn of the master's loop. Before the start it is
+    /// [`FleetState::NotStarted`], after the end [`FleetState::Ended`].
+    #[must_use]
+    pub fn status(&self) -> FleetStatus {
         self.shared().status.clone()
     }
 
+    /// Keeps a request until the master takes it. One that adds nothing to those that are kept is
+    /// dropped, which bounds their number.
     fn request(&self, request: Request) {
         let mut shared = self.shared();
-        if shared.over || shared.requests.len() >= MOST_REQUESTS {
+        if shared.status.state == FleetState::Ended {
             return;
         }
-        shared.requests.push_back(request);
-        // The request itself is in memory: a wake-up that coincides with another loses nothing.
+        if matches!(request, Request::Resize(_)) {
+            shared.requests.retain(|kept| !matches!(kept, Request::Resize(_)));
+        }
+        // A second stop differs from the first, a third does not differ from the second.
+        let most = if request == Request::Stop { 2 } else { 1 };
+        if shared.requests.iter().filter(|kept| **kept == request).count() < most {
+            shared.requests.push(request);
+        }
         if let Some(waker) = &shared.waker {
             waker.wake();
         }
     }
 
-    /// Whether the program has the handle: else nothing needs to be kept for it.
-    pub(super) fn is_used(&self) -> bool {
-        Arc::strong_count(&self.shared) > 1
-    }
-
-    /// From now on requests wake `reactor`. Costs nothing if the program does not have the handle.
+    /// From now on requests end the reactor's wait.
     pub(super) fn connect<K: Ord + Copy + Send + 'static>(&self, reactor: &mut Reactor<K>) -> io::Result<()> {
-        if self.is_used() {
-            let waker = reactor.waker()?;
-            waker.wake();
-            self.shared().waker = Some(waker);
-        }
+        let waker = reactor.waker()?;
+        // There may be requests from before the start.
+        waker.wake();
+        self.shared().waker = Some(waker);
         Ok(())
     }
 
-    /// What was asked for since the last call.
-    pub(super) fn take_requests(&self) -> VecDeque<Request> {
-        if self.is_used() { std::mem::take(&mut self.shared().requests) } else { VecDeque::new() }
+    /// The requests since the last call.
+    pub(super) fn take_requests(&self) -> Vec<Request> {
+        std::mem::take(&mut self.shared().requests)
     }
 
     pub(super) fn post(&self, status: FleetStatus) {
-        self.shared().status = Some(status);
-    }
-
-    /// The fleet has ended.
-    pub(super) fn disconnect(&self) {
-        *self.shared() = Shared { over: true, ..Shared::default() };
+        self.shared().status = status;
     }
 
     fn shared(&self) -> MutexGuard<'_, Shared> {
@@ -124,6 +119,56 @@ impl FleetHandle {
 
 impl fmt::Debug for FleetHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FleetHandle").finish_non_exhaustive()
+        f.debug_struct("FleetHandle").field("state", &self.shared().status.state).finish_non_exhaustive()
+    }
+}
+
+/// Tells the handle that the fleet has ended, when it is dropped.
+pub(super) struct EndNotice(pub(super) Option<FleetHandle>);
+
+impl Drop for EndNotice {
+    fn drop(&mut self) {
+        if let Some(handle) = &self.0 {
+            let status = FleetStatus::without_children(FleetState::Ended);
+            *handle.shared() = Shared { requests: Vec::new(), waker: None, status };
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_kept_in_order_and_bounded() {
+        let handle = FleetHandle::new();
+        for size in 1..=100 {
+            handle.reload();
+            handle.resize(size).unwrap();
+            handle.stop();
+        }
+        let expected = [Request::Reload, Request::Stop, Request::Stop, Request::Resize(100)];
+        assert_eq!(handle.take_requests(), expected);
+        assert_eq!(handle.take_requests(), []);
+    }
+
+    #[test]
+    fn impossible_size_is_refused() {
+        let handle = FleetHandle::new();
+        for size in [0, 4097, usize::MAX] {
+            let error = handle.resize(size).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("workers cannot be `{size}`: expected ")), "{error}");
+        }
+        assert_eq!(handle.take_requests(), []);
+    }
+
+    #[test]
+    fn status_tells_that_fleet_has_not_started_or_has_ended() {
+        let handle = FleetHandle::new();
+        assert_eq!(handle.status().state, FleetState::NotStarted);
+        drop(EndNotice(Some(handle.clone())));
+        assert_eq!(handle.status().state, FleetState::Ended);
+        handle.stop();
+        assert_eq!(handle.take_requests(), [], "there is nothing to stop");
     }
 }

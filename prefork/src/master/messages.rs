@@ -127,7 +127,7 @@ impl Master {
                 let reason = match *size {
                     0 | 1 => "the minimum",
                     size if size >= self.plan.settings.most_workers => "the maximum",
-                    _ => "the present size",
+                    _ => "as close as its limits allow",
                 };
                 let event = logger.event("not_resized");
                 event.warn(format_args!("not resized: {} is {reason}", children(*size)));

@@ -32,6 +32,7 @@ use crate::sys::{self, Activated, ProcessEvent, Program, Reactor, Signal};
 use crate::title::title_master;
 use crate::tls::{self, TlsStore};
 
+use handle::EndNotice;
 pub use handle::FleetHandle;
 
 /// The checked options of a fleet.
@@ -54,7 +55,8 @@ pub(crate) struct Plan {
     pub(crate) hooks: Hooks,
     pub(crate) tls: tls::TlsOptions,
     pub(crate) logger: Logger,
-    pub(crate) handle: FleetHandle,
+    /// The program's own handle, if it took one.
+    pub(crate) handle: Option<FleetHandle>,
 }
 
 impl Plan {
@@ -69,14 +71,17 @@ pub(crate) fn run(plan: Plan) -> Result<(), Error> {
     if sys::NEEDS_REUSEPORT && plan.sharing == Sharing::Shared {
         return Err(Error::OnlyReuseportOnWindows);
     }
+    let _end_notice = EndNotice(plan.handle.clone());
     let inheritance = sys::inheritance().map_err(|source| Error::Handshake { source })?;
     title_master(&plan.title);
     let mut master = match inheritance {
         Some(inheritance) => Master::resume(plan, inheritance)?,
         None => Master::new(plan)?,
     };
-    let refused = |source| Error::Os { operation: "connect the fleet's handle", source };
-    master.plan.handle.connect(&mut master.reactor).map_err(refused)?;
+    if let Some(handle) = &master.plan.handle {
+        let refused = |source| Error::Os { operation: "connect the fleet's handle", source };
+        handle.connect(&mut master.reactor).map_err(refused)?;
+    }
     let verdict =
         master.supervise().map_err(|source| Error::Os { operation: "wait for children", source })?;
     master.conclude(verdict)
@@ -143,25 +148,30 @@ impl Master {
         loop {
             while let Some(action) = self.supervisor.poll_action() {
                 if let Some(verdict) = self.perform(action) {
-                    self.observers.update(&self.supervisor);
+                    self.update_observers();
                     return Ok(verdict);
                 }
             }
             self.settle();
-            let update_at = self.observers.update(&self.supervisor);
-            if self.plan.handle.is_used() {
-                self.plan.handle.post(self.supervisor.status(Instant::now()));
-            }
+            let update_at = self.update_observers();
             let deadline = [self.supervisor.next_deadline(), update_at].into_iter().flatten().min();
             let timeout = deadline.map(|at| at.saturating_duration_since(Instant::now()));
             for event in self.reactor.wait(timeout)? {
                 self.note(event);
             }
-            for request in self.plan.handle.take_requests() {
+            for request in self.plan.handle.as_ref().map_or_else(Vec::new, FleetHandle::take_requests) {
                 self.request(Instant::now(), request);
             }
             self.supervisor.handle(Instant::now(), Event::DeadlinePassed);
         }
+    }
+
+    /// Tells observers the state of the fleet. Returns when to tell them again at the latest.
+    fn update_observers(&mut self) -> Option<Instant> {
+        if let Some(handle) = &self.plan.handle {
+            handle.post(self.supervisor.status(Instant::now()));
+        }
+        self.observers.update(&self.supervisor)
     }
 
     /// Translates an event of the reactor into an event of the supervisor.
@@ -353,7 +363,6 @@ impl Master {
     /// Turns the verdict into the caller's result. No child is left.
     fn conclude(self, verdict: Verdict) -> Result<(), Error> {
         let Self { plan, reactor, sockets, cause, last_failure, mut observers, .. } = self;
-        plan.handle.disconnect();
         drop((reactor, sockets));
         let outcome = match (cause, verdict, last_failure) {
             (Some(Cause::Panic(payload)), ..) => panic::resume_unwind(payload),

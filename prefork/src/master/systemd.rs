@@ -146,8 +146,10 @@ impl Service {
 
     fn status_of(&self, fleet: &FleetStatus) -> String {
         let prefix = match (fleet.state, self.reload_failure) {
-            (FleetState::Stopping, _) => return format!("stopping: {} left", children(fleet.children.len())),
-            (FleetState::Starting, _) => "starting: ",
+            (FleetState::Stopping | FleetState::Ended, _) => {
+                return format!("stopping: {} left", children(fleet.children.len()));
+            }
+            (FleetState::NotStarted | FleetState::Starting, _) => "starting: ",
             (FleetState::StopDelay, _) => "stop delay: ",
             (FleetState::Reloading, _) => "reloading: ",
             (FleetState::Serving, Some(reload_failure)) => &format!("{reload_failure}: "),

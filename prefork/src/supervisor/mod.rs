@@ -331,7 +331,10 @@ impl Supervisor {
 
     fn resize(&mut self, now: Instant, to: usize) {
         let from = self.slots.len();
-        if to == from || !(1..=self.settings.most_workers).contains(&to) {
+        if to == from {
+            return;
+        }
+        if !(1..=self.settings.most_workers).contains(&to) {
             return self.log(Remark::NotResized(from));
         }
         self.log(Remark::Resized { from, to });

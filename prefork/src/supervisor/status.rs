@@ -1,5 +1,6 @@
 //! The state of the fleet as observers see it: the service manager and the health endpoint.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use super::{ChildId, Mode, Phase, Supervisor};
@@ -8,6 +9,8 @@ use super::{ChildId, Mode, Phase, Supervisor};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FleetState {
+    /// The fleet has not started, or this process is not its master.
+    NotStarted,
     /// Not every slot has had a ready child yet.
     Starting,
     /// Every slot had a ready child, and no change is under way.
@@ -18,18 +21,29 @@ pub enum FleetState {
     StopDelay,
     /// Children finish what they have accepted.
     Stopping,
+    /// The fleet has ended.
+    Ended,
 }
 
 impl FleetState {
     /// The state's name, as `/status` tells it: `stop-delay`.
+    #[must_use]
     pub fn name(self) -> &'static str {
         match self {
+            Self::NotStarted => "not-started",
             Self::Starting => "starting",
             Self::Serving => "serving",
             Self::Reloading => "reloading",
             Self::StopDelay => "stop-delay",
             Self::Stopping => "stopping",
+            Self::Ended => "ended",
         }
+    }
+}
+
+impl fmt::Display for FleetState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 
@@ -56,14 +70,29 @@ pub struct FleetStatus {
 }
 
 impl FleetStatus {
+    /// Of a fleet that is not running.
+    pub(crate) fn without_children(state: FleetState) -> Self {
+        Self {
+            state,
+            generation: 0,
+            slots: 0,
+            ready: 0,
+            failures: 0,
+            failure_window: None,
+            children: Vec::new(),
+            failure_expires_at: None,
+        }
+    }
+
     /// Whether the fleet can be sent requests.
+    #[must_use]
     pub fn is_ready(&self) -> bool {
         matches!(self.state, FleetState::Serving | FleetState::Reloading) && self.ready > 0
     }
 }
 
 /// The state of one child.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct ChildStatus {
     /// The child's slot, from 0.
@@ -90,12 +119,19 @@ pub enum ChildState {
 
 impl ChildState {
     /// The state's name, as `/status` tells it.
+    #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Starting => "starting",
             Self::Ready => "ready",
             Self::Stopping => "stopping",
         }
+    }
+}
+
+impl fmt::Display for ChildState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 

@@ -10,18 +10,22 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use prefork::{ChildContext, FleetHandle};
+use prefork::{ChildContext, FleetHandle, FleetState};
 use prefork_tests::app;
 
 fn main() -> ExitCode {
     let fleet = app::builder(serve);
     let handle = fleet.handle();
+    let observer = handle.clone();
     let early = app::option("early").and_then(|times| times.parse().ok()).unwrap_or(0);
     (0..early).for_each(|_| handle.stop());
     if let Some(path) = app::option("commands").filter(|_| !prefork::is_child()) {
         thread::spawn(move || follow(&path, &handle));
     }
-    app::start(fleet)
+    assert_eq!(observer.status().state, FleetState::NotStarted);
+    let code = app::start(fleet);
+    app::print_error(&format!("status at the end: {}", observer.status().state));
+    code
 }
 
 fn follow(path: &str, handle: &FleetHandle) {
@@ -44,17 +48,17 @@ fn operate(command: &str, handle: &FleetHandle) {
             Ok(()) => {}
             Err(error) => app::print_error(&format!("resize: {error}")),
         },
-        _ => app::print_error(&match handle.status() {
-            Some(status) => format!(
+        _ => {
+            let status = handle.status();
+            app::print_error(&format!(
                 "status: {} generation {} ready {} of {}, {} children",
-                status.state.name(),
+                status.state,
                 status.generation,
                 status.ready,
                 status.slots,
                 status.children.len()
-            ),
-            None => "status: none".to_owned(),
-        }),
+            ));
+        }
     }
 }
 

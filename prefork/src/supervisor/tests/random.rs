@@ -38,6 +38,7 @@ fn request() -> impl Strategy<Value = Request> {
         2 => Just(Request::Upgrade),
         3 => Just(Request::Grow),
         3 => Just(Request::Shrink),
+        2 => (0..7_usize).prop_map(Request::Resize),
     ]
 }
 

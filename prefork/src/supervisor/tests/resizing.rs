@@ -27,6 +27,51 @@ fn shrink_removes_last_slot_and_keeps_first() {
 }
 
 #[test]
+fn resize_adds_and_removes_several_slots_in_one_go() {
+    let mut fleet = Fleet::serving(settings(2));
+    fleet.request(Request::Resize(4));
+    assert_eq!(fleet.story(), "Resized { from: 2, to: 4 } start#2@2 start#3@3 started#2 started#3");
+    fleet.run(secs(1));
+    fleet.story();
+    fleet.request(Request::Resize(4));
+    assert_eq!(fleet.story(), "", "the fleet has that size");
+    fleet.request(Request::Resize(1));
+    assert!(fleet.story().starts_with("Resized { from: 4, to: 1 } retire#3"));
+    fleet.run(secs(10));
+    assert_eq!(fleet.occupants(), [Some(0)]);
+}
+
+#[test]
+fn resize_to_impossible_size_changes_nothing() {
+    let mut fleet = Fleet::serving(Settings { most_workers: 3, ..settings(2) });
+    for size in [0, 4, usize::MAX] {
+        fleet.request(Request::Resize(size));
+        assert_eq!(fleet.story(), "NotResized(2)");
+    }
+    assert!(fleet.is_complete());
+}
+
+#[test]
+fn resize_of_stopping_fleet_does_nothing() {
+    let mut fleet = Fleet::serving(settings(2));
+    fleet.request(Request::Stop);
+    fleet.story();
+    fleet.request(Request::Resize(4));
+    assert!(!fleet.story().contains("Resized"));
+    fleet.run(secs(10));
+    assert!(fleet.processes.is_empty());
+}
+
+#[test]
+fn resize_during_reload_gives_new_slots_the_new_generation() {
+    let mut fleet = Fleet::serving(settings(2));
+    fleet.request(Request::Reload);
+    fleet.request(Request::Resize(4));
+    fleet.run(secs(5));
+    assert_eq!(generations(&fleet), [1, 1, 1, 1]);
+}
+
+#[test]
 fn grow_after_shrink_fills_slot_while_old_child_drains() {
     let mut fleet = Fleet::new(settings(2));
     fleet.cast(1, STUBBORN);
