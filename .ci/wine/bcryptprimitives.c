@@ -1,4 +1,4 @@
-/* wine 8 has no bcryptprimitives.dll. All that Rust's standard library wants of it is this function. */
+/* wine 8 has no bcryptprimitives.dll. Rust's standard library needs this one function of it. */
 #include <windows.h>
 
 /* RtlGenRandom */
