@@ -139,6 +139,7 @@ pub enum Error {
 impl Error {
     /// What to do about this error, where that is known: `ports below 1024 need root or
     /// CAP_NET_BIND_SERVICE`. `Debug` prints it at the end of its line, `Display` does not.
+    #[must_use]
     pub fn hint(&self) -> Option<&str> {
         use io::ErrorKind;
         let hint = match self {

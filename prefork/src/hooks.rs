@@ -1,15 +1,15 @@
-//! Functions of the user's that run at turning points of the fleet.
+//! Functions of the program that run when something happens to the fleet.
 //!
 //! | hook | process | when | an error |
 //! |---|---|---|---|
 //! | `on_child_spawn(pid)` | master | once for each child, right after its start | stops the fleet |
 //! | `on_master_ready(pids)` | master | once, when every slot is ready for the first time | stops the fleet |
-//! | `on_child_recover(old, new)` | master | after `on_child_spawn(new)`, if it replaces a child that is gone | stops the fleet |
-//! | `on_master_death()` | child | when the master is gone; the child then drains and exits with 1 | is logged |
-//! | `command_producer(command)` | master | to start a child | stops the fleet, unless trying again can help |
+//! | `on_child_recover(old, new)` | master | after `on_child_spawn(new)`, if the new child replaces one that failed | stops the fleet |
+//! | `on_master_death()` | child | when the master has died; the child then drains and exits with 1 | is logged |
+//! | `command_producer(command)` | master | to start a child | stops the fleet, unless another attempt can help |
 //!
-//! Hooks of the master run on its one thread: while a hook runs, no child is replaced and no signal
-//! answered. A hook that panics stops the fleet too, and the panic goes on when no child is left.
+//! Hooks of the master run on its only thread: while a hook runs, the master replaces no child and
+//! handles no signal. A hook that panics stops the fleet too; the panic continues when no child is left.
 
 use std::fmt;
 use std::io;
@@ -19,14 +19,14 @@ use std::sync::Arc;
 
 use crate::error::BoxError;
 
-/// What a hook may return: nothing, or a `Result` whose error stops the fleet.
+/// What a hook may return: nothing, or a `Result` whose error stops the fleet. Sealed.
 #[diagnostic::on_unimplemented(
     message = "a hook cannot return `{Self}`",
     label = "returns `{Self}`",
     note = "a hook returns `()` or `Result<(), E>`, where `E` converts into `Box<dyn Error + Send + Sync>`"
 )]
-pub trait HookResult {
-    /// The outcome, with the error in a box.
+pub trait HookResult: sealed::HookResult {
+    /// The result, with the error in a box.
     #[doc(hidden)]
     fn into_result(self) -> Result<(), BoxError>;
 }
@@ -43,32 +43,41 @@ impl<E: Into<BoxError>> HookResult for Result<(), E> {
     }
 }
 
-/// For hooks that never return, such as `|| std::process::exit(3)`. The type `!` has no name on
-/// stable Rust, but the return type of a function pointer has.
-impl HookResult for <fn() -> ! as Returns>::Type {
+/// For hooks that never return, such as `|| std::process::exit(3)`. The type `!` cannot be named on stable
+/// Rust, but the return type of a function pointer can.
+impl HookResult for <fn() -> ! as sealed::Returns>::Type {
     fn into_result(self) -> Result<(), BoxError> {
         self
     }
 }
 
-/// Names what a function returns.
-#[doc(hidden)]
-pub trait Returns {
-    type Type;
+/// Nothing outside of this crate can implement what names one of these.
+mod sealed {
+    use super::BoxError;
+
+    pub trait HookResult {}
+    impl HookResult for () {}
+    impl<E: Into<BoxError>> HookResult for Result<(), E> {}
+    impl HookResult for <fn() -> ! as Returns>::Type {}
+
+    /// Names what a function returns.
+    pub trait Returns {
+        type Type;
+    }
+
+    impl<T> Returns for fn() -> T {
+        type Type = T;
+    }
 }
 
-impl<T> Returns for fn() -> T {
-    type Type = T;
-}
-
-type Outcome = Result<(), BoxError>;
-type PidHook = dyn Fn(u32) -> Outcome + Send + Sync;
-type PidsHook = dyn Fn(&[u32]) -> Outcome + Send + Sync;
-type TwoPidsHook = dyn Fn(u32, u32) -> Outcome + Send + Sync;
-type BareHook = dyn Fn() -> Outcome + Send + Sync;
+type HookOutcome = Result<(), BoxError>;
+type PidHook = dyn Fn(u32) -> HookOutcome + Send + Sync;
+type PidsHook = dyn Fn(&[u32]) -> HookOutcome + Send + Sync;
+type TwoPidsHook = dyn Fn(u32, u32) -> HookOutcome + Send + Sync;
+type BareHook = dyn Fn() -> HookOutcome + Send + Sync;
 pub(crate) type CommandProducer = dyn Fn(Command) -> io::Result<Child> + Send + Sync;
 
-/// The hooks that are set. Those of the other process are dead weight, and not heavy.
+/// The hooks that the program set, of both processes.
 #[derive(Default, Clone)]
 pub(crate) struct Hooks {
     pub(crate) on_master_death: Option<Arc<BareHook>>,
@@ -90,15 +99,15 @@ impl fmt::Debug for Hooks {
     }
 }
 
-/// What became of a hook.
+/// How a hook failed.
 #[derive(Debug)]
 pub(crate) enum HookFailure {
     Error(BoxError),
     Panic(Box<dyn std::any::Any + Send>),
 }
 
-/// Runs a hook; a panic comes back like an error, so that the fleet can be taken down in order.
-pub(crate) fn run(hook: impl FnOnce() -> Outcome) -> Result<(), HookFailure> {
+/// Runs a hook and catches its panic, so that the fleet can stop in order.
+pub(crate) fn run(hook: impl FnOnce() -> HookOutcome) -> Result<(), HookFailure> {
     match panic::catch_unwind(AssertUnwindSafe(hook)) {
         Ok(outcome) => outcome.map_err(HookFailure::Error),
         Err(payload) => Err(HookFailure::Panic(payload)),

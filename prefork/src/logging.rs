@@ -147,16 +147,18 @@ impl LogEvent<'_> {
 ///         .init();
 /// }
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ThisProcess(Option<(usize, u32)>);
 
 impl ThisProcess {
     /// The slot, in a child.
+    #[must_use]
     pub fn slot(&self) -> Option<usize> {
         self.0.map(|(slot, _)| slot)
     }
 
     /// How often the fleet had been reloaded when this child was started.
+    #[must_use]
     pub fn generation(&self) -> Option<u32> {
         self.0.map(|(_, generation)| generation)
     }
@@ -176,6 +178,7 @@ static CHILD: OnceLock<(usize, u32)> = OnceLock::new();
 
 /// Which process of its fleet this one is. With the attribute it is known in `init` already; with the
 /// builder, a child knows it from `listen_and_serve` on.
+#[must_use]
 pub fn this_process() -> ThisProcess {
     ThisProcess(CHILD.get().copied())
 }

@@ -1,4 +1,4 @@
-//! Something that happens once, and that threads and tasks can wait for.
+//! An event that happens once, and that threads and tasks can wait for.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-/// Set once, waited for by any number. Clones are the same latch, each a waiter of its own.
+/// See the [module](self). Clones share the event; each is a waiter of its own.
 #[derive(Debug)]
 pub(crate) struct Latch {
     shared: Arc<Shared>,
@@ -27,7 +27,7 @@ struct State {
 }
 
 impl Shared {
-    /// No code of the user's runs under the lock, so a poisoned one is as good as any.
+    /// Nothing can panic under the lock, so it is never poisoned.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -52,7 +52,7 @@ impl Latch {
         self.shared.lock().set
     }
 
-    /// Blocks the thread.
+    /// Blocks this thread until the latch is set.
     pub(crate) fn wait(&self) {
         let mut state = self.shared.lock();
         while !state.set {

@@ -1,9 +1,8 @@
-//! Whether this child is well: not grown too large, and getting on with its work.
+//! The watchdog: finds a child that is too large, or that hangs.
 //!
-//! The thread beside the serve function looks at fixed intervals, and counts its looks instead of
-//! reading a clock: while the machine is suspended, or the whole process is stopped, nobody looks,
-//! so no time passes. Work that outlasts that many looks hangs. Without these options there is no
-//! interval, and nothing ever wakes.
+//! The link thread looks at fixed intervals, and counts its looks instead of reading a clock: while the
+//! machine is suspended, or the whole process is stopped, there are no looks, so no time passes. Work
+//! that outlasts a number of looks hangs. Without these options there is no interval and no wake-up.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,25 +11,25 @@ use std::time::Duration;
 
 use crate::sys;
 
-/// Work hangs when it is met by this many looks in a row.
+/// Work hangs if this many looks in a row find it under way.
 const LOOKS: u64 = 8;
-/// How often the size is looked at, if nothing else wants a look.
+/// How often to look if only the size is limited.
 const SIZE_INTERVAL: Duration = Duration::from_secs(2);
 
-/// What a child may be and do.
+/// The limits of a child.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Limits {
     /// Bytes of resident memory.
     pub(crate) max_rss: Option<u64>,
-    /// How long one piece of work may take.
+    /// The most time that one piece of work may take.
     pub(crate) hang_timeout: Option<Duration>,
 }
 
-/// What a look found.
+/// The result of a look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Health {
     Healthy,
-    /// Larger than it may be; found once.
+    /// Larger than the limit; reported once.
     TooLarge,
     Hangs,
 }
@@ -47,16 +46,16 @@ struct State {
     looks: u64,
     too_large: bool,
     next_work: u64,
-    /// Work under way, and the look that came before it.
+    /// Work under way, and the look before it began.
     work: BTreeMap<u64, u64>,
     probe: Probe,
 }
 
-/// A question that the runtime is asked at each look, and answers by polling a task.
+/// A task that each look wakes: a runtime that polls it is alive.
 #[derive(Debug, Default)]
 struct Probe {
     task: Option<Waker>,
-    /// The look that asked first and has no answer yet.
+    /// The first look that woke the task and was not followed by a poll.
     asked: Option<u64>,
 }
 
@@ -69,13 +68,13 @@ impl Watchdog {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How often to look; `None`: never.
+    /// How often to look; `None` is never.
     pub(super) fn interval(&self) -> Option<Duration> {
         let hang = self.limits.hang_timeout.map(|timeout| timeout.div_f64(LOOKS as f64));
         hang.or(self.limits.max_rss.map(|_| SIZE_INTERVAL))
     }
 
-    /// Looks, an interval after the last look.
+    /// Looks. The caller keeps to the interval.
     pub(super) fn look(&self) -> Health {
         let mut state = self.lock();
         state.looks += 1;
@@ -94,7 +93,7 @@ impl Watchdog {
         if found { Health::TooLarge } else { Health::Healthy }
     }
 
-    /// Notes that work has begun; it ends when the result is dropped.
+    /// Notes that work has begun. It ends when the result is dropped.
     pub(super) fn begin_work(self: &Arc<Self>) -> Busy {
         let mut state = self.lock();
         let id = state.next_work;
@@ -135,7 +134,7 @@ impl Drop for Busy {
     }
 }
 
-/// The task that answers for a runtime: beats whenever the runtime gets to it.
+/// The heartbeat of a runtime: a task that it polls after each look.
 #[cfg(feature = "tokio")]
 mod heartbeat {
     use std::future::Future;
@@ -149,7 +148,7 @@ mod heartbeat {
     pub(crate) struct Heartbeat(Arc<Watchdog>);
 
     impl Watchdog {
-        /// `None` if nobody asks.
+        /// `None` if there is no limit on work.
         pub(crate) fn heartbeat(self: &Arc<Self>) -> Option<Heartbeat> {
             self.limits.hang_timeout.map(|_| Heartbeat(Arc::clone(self)))
         }
@@ -180,13 +179,13 @@ mod tests {
     }
 
     #[test]
-    fn without_limits_nobody_looks() {
+    fn no_limits_no_interval() {
         assert_eq!(Watchdog::new(Limits::default()).interval(), None);
         assert_eq!(watched().interval(), Some(Duration::from_secs(1)));
     }
 
     #[test]
-    fn idle_is_no_hang_and_short_work_is_none() {
+    fn idle_child_and_short_work_are_healthy() {
         let watchdog = watched();
         assert_eq!(looks(&watchdog, 100), Health::Healthy);
         for _ in 0..100 {
@@ -196,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn work_without_end_hangs_although_other_work_ends() {
+    fn endless_work_hangs_although_other_work_ends() {
         let watchdog = watched();
         let _stuck = watchdog.begin_work();
         for _ in 0..LOOKS {
@@ -208,7 +207,7 @@ mod tests {
 
     #[cfg(feature = "tokio")]
     #[test]
-    fn a_runtime_that_answers_is_well_and_one_that_does_not_hangs() {
+    fn runtime_hangs_once_it_does_not_poll_heartbeat() {
         let watchdog = watched();
         let mut heartbeat = watchdog.heartbeat().unwrap();
         let mut context = std::task::Context::from_waker(Waker::noop());
@@ -221,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn too_large_is_found_once() {
+    fn too_large_is_reported_once() {
         let watchdog = Watchdog::new(Limits { max_rss: Some(1), hang_timeout: None });
         assert_eq!(watchdog.look(), Health::TooLarge);
         assert_eq!(watchdog.look(), Health::Healthy);

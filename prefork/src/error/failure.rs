@@ -47,6 +47,7 @@ pub enum Failure {
 
 impl Failure {
     /// What to do about this failure, where that is known; see [`Error::hint`](crate::Error::hint).
+    #[must_use]
     pub fn hint(&self) -> Option<&str> {
         match self {
             Self::NotStarted { source, .. } => sys::shortage_hint(source),

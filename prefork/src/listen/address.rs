@@ -1,4 +1,4 @@
-//! An address of the fleet's: as it was written, and as it is meant.
+//! An address of the fleet: as written, and as resolved.
 
 use std::fmt;
 use std::io;
@@ -11,7 +11,7 @@ use socket2::Socket;
 use super::{Network, admits};
 use crate::sys;
 
-/// An address as it was given, and the network that it is on.
+/// An address as the options name it, and its network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Endpoint {
     pub(crate) addr: String,
@@ -19,8 +19,8 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
-    /// The address `addr`, on `network` if the user named one and the address leaves it open: a
-    /// `unix:` says what it is, and an IPv6 literal can only be meant for tcp6.
+    /// The address `addr`, on `network` if the user named one and the address leaves it open: the
+    /// prefix `unix:` determines the network, and so does an IPv6 literal without a named one.
     pub(crate) fn new(addr: &str, network: Option<Network>) -> Self {
         let by_itself = if addr.starts_with('[') { Network::Tcp6 } else { Network::default() };
         let network = if addr.starts_with(UNIX) {
@@ -39,7 +39,7 @@ impl Endpoint {
         Self::new(&format!("{SYSTEMD}{name}"), None)
     }
 
-    /// What the service manager calls it, if it is to come from there.
+    /// The service manager's name for the socket, if it comes from there.
     pub(crate) fn activated_name(&self) -> Option<&str> {
         self.addr.strip_prefix(SYSTEMD)
     }
@@ -48,7 +48,7 @@ impl Endpoint {
         self.activated_name().is_some()
     }
 
-    /// Finds out where that is.
+    /// Resolves the address.
     pub(super) fn resolve(&self) -> Result<Place, String> {
         resolve(&self.addr, self.network)
     }
@@ -58,17 +58,17 @@ impl Endpoint {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct TcpPlace {
     pub(super) addr: SocketAddr,
-    /// Whether an IPv6 socket takes IPv4 connections too.
+    /// Whether an IPv6 socket accepts IPv4 connections too.
     pub(super) dual_stack: bool,
 }
 
-/// A place to listen.
+/// A resolved address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Place {
     Tcp(TcpPlace),
     /// A Unix socket in the file system.
     Path(PathBuf),
-    /// A Unix socket without a file, which Linux has.
+    /// A Unix socket without a file (Linux).
     Abstract(String),
 }
 
@@ -82,7 +82,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// Finds out what `addr` means; the error is a reason, for [`Error::Resolve`](crate::Error::Resolve).
+/// Resolves `addr`; the error is the reason in [`Error::Resolve`](crate::Error::Resolve).
 fn resolve(addr: &str, network: Network) -> Result<Place, String> {
     match address::parse(addr, Some(network))? {
         Address::Tcp(tcp) => look_up(tcp, network).map(Place::Tcp),
@@ -136,7 +136,7 @@ fn look_up_name(name: &str, port: u16, network: Network) -> Result<SocketAddr, S
     preferred.copied().ok_or_else(|| format!("`{name}` has no address that network {network} admits"))
 }
 
-/// Where a socket listens that somebody else opened.
+/// Where a socket listens that another process opened.
 pub(super) fn place_of(socket: &Socket) -> io::Result<Place> {
     match socket.local_addr()?.as_socket() {
         Some(addr) => {

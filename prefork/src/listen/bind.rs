@@ -11,10 +11,10 @@ use super::{Network, Sharing};
 use crate::error::Error;
 use crate::sys::{self, SocketFileOptions};
 
-/// What the listening sockets of a fleet are to be like.
+/// The options of the fleet's listening sockets.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct SocketOptions {
-    /// How many connections may wait; by default as many as the system allows.
+    /// How many connections may be queued; by default as many as the system allows.
     pub(crate) backlog: Option<i32>,
     /// Connections inherit these two from the listener that accepts them.
     pub(crate) nodelay: bool,
@@ -29,11 +29,11 @@ impl SocketOptions {
         self.backlog.unwrap_or(i32::MAX)
     }
 
-    /// Sets what concerns a TCP listener, old or new.
+    /// Sets the options of a TCP listener, whether it is new or inherited.
     ///
     /// # Errors
     ///
-    /// [`Error::BadOption`] if the system does not have an option that is wanted.
+    /// [`Error::BadOption`] if the system does not have an option.
     pub(super) fn apply(&self, socket: &Socket) -> Result<(), Error> {
         let set = |option: &str, value: String, outcome: io::Result<()>| {
             outcome.map_err(|error| Error::BadOption {
@@ -63,14 +63,14 @@ impl SocketOptions {
     }
 }
 
-/// The first socket on the address takes it alone, so that an address that is in use is an error
-/// even if its user would share it (another copy of this very program, most likely). Only then does
-/// it open up for the sockets of the other slots.
+/// The first socket on the address binds it exclusively. So an address in use is an error, even if its
+/// owner would share it (most likely another instance of this program). Then the socket lets those of
+/// the other slots join.
 fn bind_first(place: TcpPlace, sharing: Sharing) -> io::Result<Socket> {
     let socket = open(place)?;
     let shares = sharing == Sharing::Reuseport;
     if shares && !sys::JOINS_GROUPS_LATE {
-        // Elsewhere the option counts only if it is set before bind: try the address out first.
+        // Elsewhere the option has an effect only before bind: a first socket tests the address.
         let probe = open(place)?;
         probe.bind(&place.addr.into())?;
         drop(probe);
@@ -83,10 +83,10 @@ fn bind_first(place: TcpPlace, sharing: Sharing) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// The first socket, where the address is one that this machine can have.
+/// The first socket, on an address that this machine has.
 pub(super) fn bind_first_possible(place: TcpPlace, sharing: Sharing) -> io::Result<Socket> {
     match bind_first(place, sharing) {
-        // The machine has no IPv6: "every address" is then every IPv4 address.
+        // Without IPv6, "every address" is every IPv4 address.
         Err(error) if place.dual_stack && sys::lacks_ipv6(&error) => {
             let addr = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), place.addr.port());
             bind_first(TcpPlace { addr, dual_stack: false }, sharing)
@@ -95,7 +95,7 @@ pub(super) fn bind_first_possible(place: TcpPlace, sharing: Sharing) -> io::Resu
     }
 }
 
-/// Opens a listener of the master's own, beside the fleet's.
+/// Opens a listener for the master itself, such as the health endpoint's.
 ///
 /// # Errors
 ///
@@ -120,7 +120,7 @@ fn open(place: TcpPlace) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// One socket more on an address whose first one is open to that.
+/// A further socket on an address whose first one lets others join.
 pub(super) fn bind_another(place: TcpPlace) -> io::Result<Socket> {
     let socket = open(place)?;
     sys::join_reuseport_group(&socket)?;
@@ -128,7 +128,7 @@ pub(super) fn bind_another(place: TcpPlace) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// A Unix socket with a name of which there is no file. The name is free again when the socket is.
+/// A Unix socket in the abstract namespace, without a file. The name is free once the socket is closed.
 pub(super) fn bind_abstract(name: &str) -> io::Result<Socket> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.bind(&SockAddr::unix(format!("\0{name}"))?)?;

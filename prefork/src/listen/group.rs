@@ -14,7 +14,7 @@ use crate::sys::{self, SocketFile};
 #[derive(Debug)]
 pub(super) struct SocketGroup {
     pub(super) endpoint: Endpoint,
-    /// Where that is; with the port that the system chose.
+    /// The resolved address, with the port that the system chose.
     pub(super) place: Place,
     pub(super) sharing: Sharing,
     /// In the order in which they joined the group, which is the order of the slots.
@@ -22,20 +22,20 @@ pub(super) struct SocketGroup {
     file: Option<SocketFile>,
     options: SocketOptions,
     steering: Steering,
-    /// Whether nobody can connect any more.
+    /// Whether new connections are refused.
     shut: bool,
 }
 
-/// Whether the kernel is told which slots new connections may go to.
+/// How the kernel spreads new connections over the slots.
 #[derive(Debug, PartialEq, Eq)]
 enum Steering {
-    /// It spreads them over all.
+    /// Over all.
     Everywhere,
-    /// It goes by this list.
+    /// Over those that this list marks as live.
     Only(Vec<usize>),
-    /// It does what the program before this one said.
+    /// As the previous program in this process set it.
     Unknown,
-    /// It does not let us.
+    /// As the kernel likes: it refused to be told.
     Refused,
 }
 
@@ -44,8 +44,8 @@ impl SocketGroup {
     ///
     /// # Errors
     ///
-    /// [`Error::Resolve`] if the address cannot be understood, [`Error::Bind`] if the system refuses
-    /// it, [`Error::BadOption`] if it does not have what an option asks for.
+    /// [`Error::Resolve`] if the address cannot be resolved, [`Error::Bind`] if the system refuses it,
+    /// [`Error::BadOption`] if the system does not have an option.
     pub(super) fn open(
         endpoint: &Endpoint,
         sharing: Sharing,
@@ -68,13 +68,12 @@ impl SocketGroup {
         Ok(group)
     }
 
-    /// Takes a socket that the service manager opened, and that it keeps. How long its queue is, and
-    /// what a Unix socket's file is like, is the service manager's business.
+    /// Takes a socket that the service manager opened and keeps open. The service manager determines the
+    /// length of its queue and the mode of a Unix socket's file.
     ///
     /// # Errors
     ///
-    /// [`Error::Bind`] if it cannot be used, [`Error::BadOption`] if it does not have what an option
-    /// asks for.
+    /// [`Error::Bind`] if it cannot be used, [`Error::BadOption`] if the system does not have an option.
     pub(super) fn take(endpoint: Endpoint, socket: Socket, options: SocketOptions) -> Result<Self, Error> {
         let place = place_of(&socket).map_err(|source| Error::Bind {
             addr: endpoint.addr.clone(),
@@ -96,7 +95,7 @@ impl SocketGroup {
         let first = sockets.first().ok_or_else(|| io::Error::other("no listener was passed on"))?;
         let place = place_of(first)?;
         let file = match &place {
-            // Somebody may have removed it: there is nothing of ours then.
+            // Another process may have removed the file.
             Place::Path(path) if !endpoint.is_activated() => SocketFile::adopt(path).ok(),
             Place::Path(_) | Place::Tcp(_) | Place::Abstract(_) => None,
         };
@@ -115,7 +114,7 @@ impl SocketGroup {
         Self { endpoint, place, sharing, sockets, file, options, steering, shut }
     }
 
-    /// Sets what the options say of TCP sockets, also where another program had said something else.
+    /// Sets the options of TCP sockets, also where another program had set other values.
     pub(super) fn set_options(&self) -> Result<(), Error> {
         let is_tcp = matches!(self.place, Place::Tcp(_));
         self.sockets.iter().filter(|_| is_tcp).try_for_each(|socket| self.options.apply(socket))
@@ -151,25 +150,25 @@ impl SocketGroup {
         self.sockets.get(slot).filter(|_| self.sharing == Sharing::Reuseport)
     }
 
-    /// Closes the sockets of slots that are gone. In shared mode there are none.
+    /// Closes the sockets of slots that were removed. In shared mode there are none.
     pub(super) fn close_from(&mut self, slot: usize) {
         if self.sharing == Sharing::Reuseport {
             self.sockets.truncate(slot);
         }
     }
 
-    /// Lets nobody connect any more, where that is possible. What the service manager opened is left
-    /// as it is: it goes on listening, and keeps the queue for the next start.
+    /// Refuses new connections where the system can do that. Sockets of the service manager stay as they
+    /// are: they go on listening, and keep their queue for the next start.
     pub(super) fn refuse_connections(&mut self) {
         self.shut = match self.place {
             _ if self.endpoint.is_activated() => false,
             Place::Tcp(_) => self.sockets.iter().all(|socket| sys::refuse_connections(socket).is_ok()),
             Place::Path(_) => {
-                // Nobody finds it any more.
+                // Without its file, the socket cannot be connected to.
                 self.file = None;
                 true
             }
-            // Who comes while others wait is kept waiting.
+            // While connections are queued, further ones have to wait.
             Place::Abstract(_) => self.sockets.iter().all(|socket| socket.listen(0).is_ok()),
         };
     }
@@ -193,7 +192,7 @@ impl SocketGroup {
         self.sharing == Sharing::Shared || live.get(slot).copied().unwrap_or(true)
     }
 
-    /// Closes the master's hold on all of them, and removes a socket's file.
+    /// Closes the master's descriptors, and removes a socket's file.
     pub(super) fn close(&mut self) {
         self.file = None;
         self.sockets.drain(..).for_each(sys::close_for_all);
@@ -205,7 +204,7 @@ impl SocketGroup {
             return Ok(());
         };
         let targets: Vec<usize> = (0..live.len()).filter(|slot| live[*slot]).collect();
-        // A socket that belongs to no slot any more must be left out as well.
+        // Sockets of slots that were removed are left out as well.
         let everywhere = targets.is_empty() || targets.len() == self.sockets.len();
         let wanted = if everywhere { Steering::Everywhere } else { Steering::Only(targets) };
         if self.steering == Steering::Refused || self.steering == wanted {
@@ -318,7 +317,7 @@ mod tests {
         assert_eq!(arrivals(&group), [0, 150, 0]);
         group.steer(&[true, true, true]).unwrap();
         assert!(arrivals(&group).iter().all(|count| *count > 0));
-        // Without any, they wait wherever the kernel puts them.
+        // Without live slots, connections queue where the kernel puts them.
         group.steer(&[true, false, false]).unwrap();
         group.steer(&[false, false, false]).unwrap();
         assert!(arrivals(&group).iter().all(|count| *count > 0));

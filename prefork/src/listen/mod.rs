@@ -1,9 +1,9 @@
 //! Addresses, networks and the sockets that listen on them. All but [`Listener`] runs in the master.
 //!
-//! - `address.rs`: an address, as it was written and as it is meant
+//! - `address.rs`: an address, as written and as resolved
 //! - `bind.rs`: from an address to a socket
 //! - `group.rs`: the sockets of one address, and which slot each belongs to
-//! - `socket_set.rs`: all of a fleet's
+//! - `socket_set.rs`: all listening sockets of a fleet
 
 mod address;
 mod bind;
@@ -22,7 +22,7 @@ pub(crate) use address::Endpoint;
 pub(crate) use bind::{SocketOptions, listen_beside};
 pub(crate) use socket_set::{PassedSockets, SocketSet};
 
-/// Whether addresses of a network include this one.
+/// Whether a network includes this address.
 fn admits(network: Network, ip: IpAddr) -> bool {
     match network {
         Network::Tcp => true,
@@ -32,22 +32,22 @@ fn admits(network: Network, ip: IpAddr) -> bool {
     }
 }
 
-/// A listening socket of the fleet's, of whatever kind its address is.
+/// A listening socket of the fleet, TCP or Unix.
 ///
 /// A serve function of a fleet with several addresses takes them all as a `Vec<Listener>`, in the
 /// order of the addresses. The sockets of an `async` serve function do not block: they are ready for
-/// `tokio::net::TcpListener::from_std` and its sibling.
+/// `tokio::net::TcpListener::from_std` and `UnixListener::from_std`.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Listener {
     /// Listens on an address of a TCP network.
     Tcp(TcpListener),
-    /// Is a Unix socket; there are none on Windows.
+    /// Listens on a Unix socket; there are none on Windows.
     Unix(UnixListener),
 }
 
 impl Listener {
-    /// Makes one of a socket that the master handed over.
+    /// Makes a listener from a socket that the master handed over.
     pub(crate) fn from_socket(socket: Socket) -> io::Result<Self> {
         if socket.local_addr()?.domain() == Domain::UNIX {
             return Ok(Self::Unix(sys::into_unix_listener(socket)?));
@@ -55,7 +55,7 @@ impl Listener {
         Ok(Self::Tcp(socket.into()))
     }
 
-    /// Has `accept` return at once where nothing waits.
+    /// Makes `accept` return at once if no connection is queued.
     pub(crate) fn set_nonblocking(&self) -> io::Result<()> {
         match self {
             Self::Tcp(listener) => listener.set_nonblocking(true),
@@ -63,11 +63,11 @@ impl Listener {
         }
     }
 
-    /// The TCP listener that this is; else itself.
+    /// The TCP listener, if this is one.
     ///
     /// # Errors
     ///
-    /// The listener, if it is a Unix socket.
+    /// This listener, if it is a Unix socket.
     pub fn into_tcp(self) -> Result<TcpListener, Self> {
         match self {
             Self::Tcp(listener) => Ok(listener),
@@ -75,11 +75,11 @@ impl Listener {
         }
     }
 
-    /// The Unix listener that this is; else itself.
+    /// The Unix listener, if this is one.
     ///
     /// # Errors
     ///
-    /// The listener, if it is one of TCP.
+    /// This listener, if it is one of TCP.
     pub fn into_unix(self) -> Result<UnixListener, Self> {
         match self {
             Self::Unix(listener) => Ok(listener),
@@ -98,8 +98,8 @@ pub(crate) enum Sharing {
 }
 
 impl Sharing {
-    /// What becomes of it on this system: on Windows every fleet shares one socket. Why is told where
-    /// the system is dealt with.
+    /// The sharing in effect on this system: on Windows every fleet shares one socket, for the reason
+    /// given in `sys/windows`.
     pub(crate) fn in_effect(self) -> Self {
         if sys::SHARES_ONE_SOCKET { Self::Shared } else { self }
     }

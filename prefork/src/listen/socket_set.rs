@@ -16,12 +16,12 @@ pub(crate) struct SocketSet {
     groups: Vec<SocketGroup>,
 }
 
-/// The sockets of one address, as the program that takes them over has to know them.
+/// The sockets of one address, as described to the program that takes them over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PassedSockets {
     pub(crate) endpoint: Endpoint,
     pub(crate) sharing: Sharing,
-    /// Their numbers among the listeners that are handed over, in the order of the slots.
+    /// Their positions among the listeners that are handed over, in the order of the slots.
     pub(crate) listeners: Vec<usize>,
 }
 
@@ -31,8 +31,8 @@ impl SocketSet {
     ///
     /// # Errors
     ///
-    /// [`Error::Resolve`] if an address cannot be understood, [`Error::Bind`] if the system refuses
-    /// it, [`Error::BadOption`] if it does not have what an option asks for.
+    /// [`Error::Resolve`] if an address cannot be resolved, [`Error::Bind`] if the system refuses it,
+    /// [`Error::BadOption`] if the system does not have an option.
     pub(crate) fn open(
         endpoints: &[Endpoint],
         mut activated: Vec<Activated>,
@@ -50,7 +50,7 @@ impl SocketSet {
         Ok(Self { groups: endpoints.iter().map(&mut open).collect::<Result<_, _>>()? })
     }
 
-    /// Whether these are the service manager's, which says where to listen.
+    /// Whether the service manager opened these sockets.
     pub(crate) fn are_activated(&self) -> bool {
         self.groups.iter().all(|group| group.endpoint.is_activated())
     }
@@ -70,12 +70,12 @@ impl SocketSet {
         Ok(Self { groups: passed.iter().map(&mut adopt).collect::<io::Result<_>>()? })
     }
 
-    /// Sets what the options say of TCP sockets, also where another program had said something else.
+    /// Sets the options of TCP sockets, also where another program had set other values.
     pub(crate) fn set_options(&self) -> Result<(), Error> {
         self.groups.iter().try_for_each(SocketGroup::set_options)
     }
 
-    /// What the program that takes over [`all`](Self::all) of them, in that order, has to know.
+    /// A description for the program that takes over [`all`](Self::all) of them, in that order.
     pub(crate) fn passed(&self) -> Vec<PassedSockets> {
         let mut numbers = 0..;
         let mut describe = |group: &SocketGroup| PassedSockets {
@@ -86,8 +86,8 @@ impl SocketSet {
         self.groups.iter().map(&mut describe).collect()
     }
 
-    /// These sockets as the options of another program want them: an address that is among theirs
-    /// already stays open, others are opened, and those that are left over are closed.
+    /// Rearranges the sockets for the options of another program: addresses in both stay open, new ones
+    /// are opened, and the others are closed.
     ///
     /// # Errors
     ///
@@ -138,18 +138,18 @@ impl SocketSet {
         self.groups.iter().map(|group| group.of_slot(slot).ok_or_else(closed)).collect()
     }
 
-    /// The sockets that are this slot's alone.
+    /// The slot's own sockets.
     pub(crate) fn own_of(&self, slot: usize) -> impl Iterator<Item = &Socket> {
         self.groups.iter().filter_map(move |group| group.own_of(slot))
     }
 
-    /// Closes the sockets of slots that are gone. In shared mode there are none.
+    /// Closes the sockets of slots that were removed. In shared mode there are none.
     pub(crate) fn close_from(&mut self, slot: usize) {
         self.groups.iter_mut().for_each(|group| group.close_from(slot));
     }
 
-    /// Lets nobody connect any more, as far as the system can do that, for the fleet stops for good.
-    /// Children accept what has queued.
+    /// Refuses new connections where the system can do that, because the fleet stops for good. Children
+    /// accept what is queued.
     pub(crate) fn refuse_connections(&mut self) {
         self.groups.iter_mut().for_each(SocketGroup::refuse_connections);
     }
@@ -165,22 +165,22 @@ impl SocketSet {
         self.groups.iter().any(|group| group.has_orphaned_queue(live))
     }
 
-    /// Closes the master's hold on all of them, for the fleet stops. Children keep theirs.
+    /// Closes the master's descriptors, because the fleet stops. Children keep theirs.
     pub(crate) fn close(&mut self) {
         self.groups.iter_mut().for_each(SocketGroup::close);
     }
 
-    /// Has new connections go to live slots only, in reuseport mode; `live` says which are. With
-    /// none alive they go everywhere, to wait for a child.
+    /// In reuseport mode, steers new connections to the slots that `live` marks. Without any, they go to
+    /// all slots and wait for a child.
     ///
     /// # Errors
     ///
-    /// The kernel's refusal, once; the fleet is then as good as the kernel's own spreading.
+    /// The kernel's refusal, once. Connections are then spread as the kernel does by itself.
     pub(crate) fn steer(&mut self, live: &[bool]) -> io::Result<()> {
         self.groups.iter_mut().try_for_each(|group| group.steer(live))
     }
 
-    /// On what networks, and how the children share them: `tcp4, one shared socket`.
+    /// The networks, and how children share the sockets: `tcp4, one shared socket`.
     pub(crate) fn kind(&self) -> String {
         let reuseport = self.groups.iter().any(|group| group.sharing == Sharing::Reuseport);
         match (self.groups.as_slice(), reuseport) {
@@ -193,7 +193,7 @@ impl SocketSet {
     }
 }
 
-/// Where the fleet listens.
+/// The addresses that the fleet listens on.
 impl fmt::Display for SocketSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (position, group) in self.groups.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! The serve function's first argument: one listener, or all of them.
+//! The serve function's first argument: its listeners.
 
 use std::io;
 use std::net::TcpListener;
@@ -9,17 +9,17 @@ use crate::listen::{Listener, Network};
 use crate::sys::TokioUnixListener;
 use crate::sys::UnixListener;
 
-/// What a serve function takes as its listeners: known before anything is started.
+/// Which listeners a serve function takes. Known before anything is started.
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Demand {
     /// One for each address, of these kinds.
     Each(&'static [Kind]),
-    /// However many there are.
+    /// Any number, of any kind.
     Any,
 }
 
-/// What kind of listener an argument is.
+/// The kind of a listener.
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -29,7 +29,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Whether an address on `network` supplies it.
+    /// Whether an address on `network` gives such a listener.
     pub(crate) fn fits(self, network: Network) -> bool {
         match self {
             Self::Tcp => network != Network::Unix,
@@ -38,17 +38,17 @@ impl Kind {
         }
     }
 
-    /// The argument, and the address that it wants, for a message.
+    /// The address that goes with such a listener, and why, for a message.
     pub(crate) fn describe(self) -> &'static str {
         match self {
-            Self::Tcp => "`host:port`, for the serve function takes a `TcpListener` there",
-            Self::Unix => "`unix:/path`, for the serve function takes a `UnixListener` there",
+            Self::Tcp => "`host:port`, because the serve function takes a `TcpListener` there",
+            Self::Unix => "`unix:/path`, because the serve function takes a `UnixListener` there",
             Self::Either => "`host:port` or `unix:/path`",
         }
     }
 }
 
-/// The first argument of a serve function: all its listeners.
+/// The first argument of a serve function: all its listeners. Sealed.
 ///
 /// - With one address it is a listener: [`TcpListener`], `std::os::unix::net::UnixListener`, or
 ///   [`Listener`](crate::Listener) for either. An `async` function takes tokio's own.
@@ -60,27 +60,27 @@ impl Kind {
             feature `tokio`, it is `tokio::net::TcpListener`; with several addresses it is a tuple of \
             these, or `Vec<prefork::Listener>`"
 )]
-pub trait FromListeners<Style>: Sized {
-    /// What it is made from.
+pub trait FromListeners<Style>: Sized + sealed::FromListeners<Style> {
+    /// Which listeners it is made from.
     #[doc(hidden)]
     const DEMAND: Demand;
 
-    /// Makes it of what the master handed over.
+    /// Makes it from the listeners that the master handed over.
     #[doc(hidden)]
     fn from_listeners(listeners: Vec<Listener>) -> io::Result<Self>;
 }
 
-/// A single listener among the arguments of a serve function; see [`FromListeners`].
+/// A single listener among the arguments of a serve function; see [`FromListeners`]. Sealed.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is no listener of this serve function",
+    message = "`{Self}` is not a listener of this serve function",
     label = "neither a `TcpListener` nor a `UnixListener` of the kind that this function needs"
 )]
-pub trait FromListener<Style>: Sized {
-    /// Of what kind it is.
+pub trait FromListener<Style>: Sized + sealed::FromListener<Style> {
+    /// The kind of the listener.
     #[doc(hidden)]
     const KIND: Kind;
 
-    /// Makes it of one that the master handed over.
+    /// Makes it from a listener that the master handed over.
     #[doc(hidden)]
     fn from_listener(listener: Listener) -> io::Result<Self>;
 }
@@ -109,7 +109,7 @@ impl FromListener<Blocking> for Listener {
     }
 }
 
-/// The mode belongs to the socket, which all children share: all of them are async.
+/// The blocking mode belongs to the socket, which children share. An `async` fleet sets it in each.
 impl FromListener<Async> for Listener {
     const KIND: Kind = Kind::Either;
 
@@ -139,13 +139,34 @@ impl FromListener<Async> for TokioUnixListener {
     }
 }
 
-fn wrong_kind(listener: Listener) -> io::Error {
-    io::Error::other(format!("the master sent {listener:?}, which is of another kind"))
+/// Nothing outside of this crate can implement what names one of these.
+mod sealed {
+    #[cfg(feature = "tokio")]
+    use super::Async;
+    use super::{Blocking, Listener, TcpListener, UnixListener};
+
+    pub trait FromListener<Style> {}
+    pub trait FromListeners<Style> {}
+
+    impl FromListener<Blocking> for TcpListener {}
+    impl FromListener<Blocking> for UnixListener {}
+    impl<Style> FromListener<Style> for Listener {}
+    impl<Style> FromListeners<Style> for Vec<Listener> {}
+    #[cfg(feature = "tokio")]
+    impl FromListener<Async> for tokio::net::TcpListener {}
+    #[cfg(feature = "tokio")]
+    impl FromListener<Async> for super::TokioUnixListener {}
 }
 
-/// A type that is the only listener.
+fn wrong_kind(listener: Listener) -> io::Error {
+    io::Error::other(format!("the master sent a listener of another kind: {listener:?}"))
+}
+
+/// Implements [`FromListeners`] for types that are the only listener.
 macro_rules! only_listener {
     ($($listener:ty, $mode:ty;)*) => {$(
+        impl sealed::FromListeners<$mode> for $listener {}
+
         impl FromListeners<$mode> for $listener {
             const DEMAND: Demand = Demand::Each(&[<Self as FromListener<$mode>>::KIND]);
 
@@ -170,19 +191,21 @@ only_listener! {
     TokioUnixListener, Async;
 }
 
-/// One of each.
+/// Implements [`FromListeners`] for a tuple: one listener for each address.
 macro_rules! listener_tuple {
     ($($listener:ident),*) => {
+        impl<Style, $($listener: FromListener<Style>),*> sealed::FromListeners<Style> for ($($listener,)*) {}
+
         impl<Style, $($listener: FromListener<Style>),*> FromListeners<Style> for ($($listener,)*) {
             const DEMAND: Demand = Demand::Each(&[$($listener::KIND),*]);
 
             fn from_listeners(listeners: Vec<Listener>) -> io::Result<Self> {
                 let mut listeners = listeners.into_iter();
-                let missing = || io::Error::other("the master sent fewer than the serve function takes");
+                let missing = || io::Error::other("the master sent fewer listeners than the serve function takes");
                 let tuple = ($($listener::from_listener(listeners.next().ok_or_else(missing)?)?,)*);
                 match listeners.next() {
                     None => Ok(tuple),
-                    Some(_) => Err(io::Error::other("the master sent more than the serve function takes")),
+                    Some(_) => Err(io::Error::other("the master sent more listeners than the serve function takes")),
                 }
             }
         }

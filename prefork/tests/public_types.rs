@@ -1,0 +1,64 @@
+//! What programs may rely on of every public type: it can be printed, moved to another thread and used
+//! from several.
+
+use std::error::Error as StdError;
+use std::fmt::{Debug, Display};
+use std::hash::Hash;
+use std::panic::{RefUnwindSafe, UnwindSafe};
+
+use prefork::*;
+
+fn is_shareable<T: Debug + Send + Sync + Unpin + 'static>() {}
+fn is_value<T: Debug + Clone + Copy + Eq + Hash + Send + Sync + 'static>() {}
+fn is_error<T: StdError + Send + Sync + Unpin + 'static>() {}
+
+#[test]
+fn handles_are_shareable_and_cheap_to_clone() {
+    fn is_handle<T: Debug + Clone + Send + Sync + Unpin + UnwindSafe + RefUnwindSafe + 'static>() {}
+    is_handle::<FleetHandle>();
+    is_shareable::<ChildContext>();
+    is_shareable::<Shutdown>();
+    is_shareable::<Busy>();
+    is_shareable::<Listener>();
+    fn clones<T: Clone>() {}
+    clones::<ChildContext>();
+    clones::<Shutdown>();
+    clones::<FleetStatus>();
+    is_shareable::<FleetStatus>();
+}
+
+#[test]
+fn shutdown_is_a_future_that_can_be_spawned() {
+    fn is_future<T: Future<Output = ()> + Send + Unpin + 'static>() {}
+    is_future::<Shutdown>();
+}
+
+#[test]
+fn enums_of_options_and_states_are_values() {
+    is_value::<Network>();
+    is_value::<Readiness>();
+    is_value::<FleetState>();
+    is_value::<ChildState>();
+    is_value::<ChildStatus>();
+    is_value::<ThisProcess>();
+    #[cfg(feature = "tokio")]
+    is_value::<Runtime>();
+    fn displays<T: Display>() {}
+    displays::<Network>();
+    displays::<FleetState>();
+    displays::<ChildState>();
+    displays::<ThisProcess>();
+}
+
+#[test]
+fn errors_can_be_boxed_and_sent() {
+    is_error::<Error>();
+    is_error::<Failure>();
+    is_error::<ParseOptionError>();
+}
+
+#[test]
+fn fleet_can_be_printed() {
+    fn prints<T: Debug>() {}
+    prints::<Prefork>();
+}
