@@ -25,11 +25,11 @@ const REASONS: [(&str, &str); 11] = [
 /// Reports that a test cannot run here, or not all of it: `return skipped("ipv6")`.
 ///
 /// Appends a line to the file that `CI_SKIPPED` names, if it is set. Root on Linux can have all that
-/// [`REASONS`] lists, so there the test fails unless `CI_MAY_SKIP` (names, separated by commas) has `name`.
+/// `REASONS` lists, so there the test fails unless `CI_MAY_SKIP` (names, separated by commas) has `name`.
 ///
 /// # Panics
 ///
-/// As root on Linux, as described; if `name` is not in [`REASONS`]; if the file cannot be written.
+/// As root on Linux, as described; if `name` is not in `REASONS`; if the file cannot be written.
 #[track_caller]
 pub fn skipped(name: &str) {
     let (_, reason) = REASONS.iter().find(|(known, _)| *known == name).expect("a name in REASONS");
