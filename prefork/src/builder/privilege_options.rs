@@ -64,12 +64,14 @@ impl Prefork {
     ///
     /// For Linux 6.2 or newer, with the feature `landlock`; refused elsewhere. A child may always use
     /// `/dev/null` and what `/proc` tells of itself.
+    #[cfg_attr(docsrs, doc(cfg(feature = "landlock")))]
     pub fn landlock_read<P: Into<PathBuf>>(self, paths: impl IntoIterator<Item = P>) -> Self {
         let paths: Vec<PathBuf> = paths.into_iter().map(Into::into).collect();
         self.put(&options::LANDLOCK_READ, paths)
     }
 
     /// As [`landlock_read`](Self::landlock_read), to write, create and remove as well.
+    #[cfg_attr(docsrs, doc(cfg(feature = "landlock")))]
     pub fn landlock_write<P: Into<PathBuf>>(self, paths: impl IntoIterator<Item = P>) -> Self {
         let paths: Vec<PathBuf> = paths.into_iter().map(Into::into).collect();
         self.put(&options::LANDLOCK_WRITE, paths)
