@@ -7,7 +7,7 @@ use syn::{Error, Expr, Lit, Token, parenthesized, token};
 
 use prefork_options::{Kind, OptionRow};
 
-use crate::report::Report;
+use crate::diagnostics::Diagnostics;
 
 /// The options as the user gave them, in that order.
 #[derive(Default)]
@@ -34,7 +34,7 @@ enum Written {
 }
 
 impl Args {
-    pub(crate) fn parse(tokens: TokenStream, report: &mut Report) -> Self {
+    pub(crate) fn parse(tokens: TokenStream, report: &mut Diagnostics) -> Self {
         let mut args = Self::default();
         let parsed = (|input: ParseStream<'_>| args.read(input, report)).parse2(tokens);
         if let Err(error) = parsed {
@@ -58,7 +58,7 @@ impl Args {
     }
 
     /// Reads to the end: a malformed option does not hide the mistakes in those after it.
-    fn read(&mut self, input: ParseStream<'_>, report: &mut Report) -> syn::Result<()> {
+    fn read(&mut self, input: ParseStream<'_>, report: &mut Diagnostics) -> syn::Result<()> {
         while !input.is_empty() {
             if input.peek(Ident::peek_any) {
                 let name = input.call(Ident::parse_any)?;
@@ -74,7 +74,13 @@ impl Args {
         Ok(())
     }
 
-    fn take(&mut self, name: Ident, row: Option<&'static OptionRow>, written: Written, report: &mut Report) {
+    fn take(
+        &mut self,
+        name: Ident,
+        row: Option<&'static OptionRow>,
+        written: Written,
+        report: &mut Diagnostics,
+    ) {
         let Some(row) = row else {
             let meant = prefork_options::meant_by(&name.to_string());
             self.meant.extend(meant.map(|row| (row, name.clone())));
@@ -151,7 +157,7 @@ fn in_parentheses(input: ParseStream<'_>, name: &Ident, usage: &str) -> syn::Res
 }
 
 /// Reads the comma after an option, or says that it is missing.
-fn separator(input: ParseStream<'_>, report: &mut Report) -> syn::Result<()> {
+fn separator(input: ParseStream<'_>, report: &mut Diagnostics) -> syn::Result<()> {
     let Some(next) = peek_tree(input) else {
         return Ok(());
     };

@@ -8,9 +8,9 @@ use proc_macro2::Ident;
 use syn::{Expr, Path};
 
 use crate::args::Args;
-use crate::report::Report;
+use crate::diagnostics::Diagnostics;
 use crate::signature::{Function, Tls};
-use crate::value::{self, Value};
+use crate::value::{self, BuilderArgument};
 
 /// What the generated `main` does, once nothing is wrong any more.
 #[derive(Default)]
@@ -27,11 +27,11 @@ pub(crate) struct BuilderCall {
     /// Carries the span of the option's name, so that the compiler's complaints about a value point
     /// at the option.
     pub(crate) method: Ident,
-    pub(crate) values: Vec<Value>,
+    pub(crate) values: Vec<BuilderArgument>,
 }
 
 /// Reports every mistake. The plan is of use only if there were none.
-pub(crate) fn check(args: &Args, function: &Function, report: &mut Report) -> Expansion {
+pub(crate) fn check(args: &Args, function: &Function, report: &mut Diagnostics) -> Expansion {
     let plan = plan(args, report);
     check_addresses(args, report);
     check_runtime(args, function, report);
@@ -41,7 +41,7 @@ pub(crate) fn check(args: &Args, function: &Function, report: &mut Report) -> Ex
     plan
 }
 
-fn plan(args: &Args, report: &mut Report) -> Expansion {
+fn plan(args: &Args, report: &mut Diagnostics) -> Expansion {
     let mut plan = Expansion::default();
     let (mut cert, mut key) = (None, None);
     for given in args.iter() {
@@ -57,8 +57,8 @@ fn plan(args: &Args, report: &mut Report) -> Expansion {
             ("cert", value) => cert = Some((method("cert_files"), value)),
             ("cert_pem", value) => cert = Some((method("cert_pem"), value)),
             ("key" | "key_pem", value) => key = Some(value),
-            ("init", Value::Expr(function)) => plan.init = Some((given.name.clone(), function)),
-            ("addr", value @ Value::List(_)) => {
+            ("init", BuilderArgument::Expr(function)) => plan.init = Some((given.name.clone(), function)),
+            ("addr", value @ BuilderArgument::List(_)) => {
                 plan.calls.push(BuilderCall { method: method("addrs"), values: vec![value] });
             }
             (name, value) => plan.calls.push(BuilderCall { method: method(name), values: vec![value] }),
@@ -71,7 +71,7 @@ fn plan(args: &Args, report: &mut Report) -> Expansion {
 }
 
 /// Every address that is spelled out has to be one, and of the network if that is spelled out too.
-fn check_addresses(args: &Args, report: &mut Report) {
+fn check_addresses(args: &Args, report: &mut Diagnostics) {
     let value = |row| args.get(row).and_then(|given| given.value.as_ref());
     let Some(addr) = value(&options::ADDR) else { return };
     let network = match args.get(&options::NETWORK) {
@@ -87,7 +87,7 @@ fn check_addresses(args: &Args, report: &mut Report) {
 }
 
 /// An IP address and a network that are both spelled out have to be of one family.
-fn check_family(addr: &Expr, written: &str, network: Network, report: &mut Report) {
+fn check_family(addr: &Expr, written: &str, network: Network, report: &mut Diagnostics) {
     let Ok(Tcp { host: Host::Ip(ip), .. }) = address::parse_tcp(written) else {
         return;
     };
@@ -105,7 +105,7 @@ fn check_family(addr: &Expr, written: &str, network: Network, report: &mut Repor
     );
 }
 
-fn check_runtime(args: &Args, function: &Function, report: &mut Report) {
+fn check_runtime(args: &Args, function: &Function, report: &mut Diagnostics) {
     match args.get(&options::RUNTIME) {
         Some(given) if !function.is_async() => report
             .error(&given.name, "`runtime` says how tokio runs the serve function: that takes an `async fn`"),
@@ -114,7 +114,7 @@ fn check_runtime(args: &Args, function: &Function, report: &mut Report) {
 }
 
 /// Certificate and key: both or neither, of one kind, and taken by the function if given.
-fn check_tls(args: &Args, function: &Function, report: &mut Report) {
+fn check_tls(args: &Args, function: &Function, report: &mut Diagnostics) {
     let files = mentioned(args, Tls::File);
     let pem = mentioned(args, Tls::Pem);
     match (files, pem) {
@@ -140,7 +140,7 @@ fn check_tls(args: &Args, function: &Function, report: &mut Report) {
 }
 
 /// What shapes a rustls configuration is for functions that may take one.
-fn check_tls_config(args: &Args, function: &Function, report: &mut Report) {
+fn check_tls_config(args: &Args, function: &Function, report: &mut Diagnostics) {
     for given in args.iter().filter(|given| given.row.feature == Some("rustls")) {
         let name = &given.name;
         if !cfg!(feature = "rustls") {
@@ -167,7 +167,7 @@ fn check_tls_config(args: &Args, function: &Function, report: &mut Report) {
 }
 
 /// `name` is the one of the pair's two options that messages about both point at.
-fn check_tls_pair(args: &Args, function: &Function, kind: Tls, name: &Ident, report: &mut Report) {
+fn check_tls_pair(args: &Args, function: &Function, kind: Tls, name: &Ident, report: &mut Diagnostics) {
     let [cert, key] = kind.rows();
     for (present, absent) in [(cert, key), (key, cert)] {
         if args.mention(present).is_some() && args.mention(absent).is_none() {

@@ -6,12 +6,12 @@ use syn::{Attribute, PatType, Path};
 
 use crate::args::Args;
 use crate::check::{BuilderCall, Expansion, check};
-use crate::report::Report;
+use crate::diagnostics::Diagnostics;
 use crate::signature::{Function, Tls, first_and_last};
-use crate::value::Value;
+use crate::value::BuilderArgument;
 
 pub(crate) fn expand(args: TokenStream, item: TokenStream) -> TokenStream {
-    let mut report = Report::default();
+    let mut report = Diagnostics::default();
     let args = Args::parse(args, &mut report);
     let function = match Function::parse(item.clone()) {
         Ok(function) => function,
@@ -27,7 +27,7 @@ pub(crate) fn expand(args: TokenStream, item: TokenStream) -> TokenStream {
 
 /// The errors; the user's function, so that editors and its callers still find it; and a `main`,
 /// whose absence would be one error more.
-fn fallback(report: &Report, function: &Function) -> TokenStream {
+fn fallback(report: &Diagnostics, function: &Function) -> TokenStream {
     let (errors, item, vis) = (report.to_compile_errors(), function.without_runtime(), &function.vis);
     if function.is_main() {
         quote!(#errors #vis fn main() { #item })
@@ -84,15 +84,15 @@ fn builder_call(call: &BuilderCall, runtime: &Runtime<'_>) -> TokenStream {
     let here = Span::mixed_site();
     let method = &call.method;
     let values = call.values.iter().map(|value| match value {
-        Value::Expr(expr) | Value::List(expr) => expr.to_token_stream(),
-        Value::On => quote_spanned!(here=> true),
-        Value::Duration(duration) => {
+        BuilderArgument::Expr(expr) | BuilderArgument::List(expr) => expr.to_token_stream(),
+        BuilderArgument::On => quote_spanned!(here=> true),
+        BuilderArgument::Duration(duration) => {
             let (path, seconds) = (runtime.private("Duration", here), duration.as_secs());
             let nanoseconds = duration.subsec_nanos();
             quote_spanned!(here=> #path::new(#seconds, #nanoseconds))
         }
-        Value::Size(bytes) => quote_spanned!(here=> #bytes),
-        Value::Variant { of, variant } => {
+        BuilderArgument::Size(bytes) => quote_spanned!(here=> #bytes),
+        BuilderArgument::Variant { of, variant } => {
             let (path, variant) = (runtime.item(of, here), Ident::new(variant, here));
             quote_spanned!(here=> #path::#variant)
         }

@@ -5,8 +5,8 @@
 
 mod args;
 mod check;
+mod diagnostics;
 mod expand;
-mod report;
 mod signature;
 mod value;
 

@@ -11,7 +11,7 @@ use syn::{Attribute, Error, FnArg, PatType, Path, ReturnType, Safety, Signature,
 
 use prefork_options::{self as options, OptionRow};
 
-use crate::report::Report;
+use crate::diagnostics::Diagnostics;
 
 /// The annotated function.
 pub(crate) struct Function {
@@ -137,7 +137,7 @@ impl Function {
     }
 
     /// Reports everything about the function that no choice of options can make right.
-    pub(crate) fn check(&self, report: &mut Report) {
+    pub(crate) fn check(&self, report: &mut Diagnostics) {
         self.check_attributes(report);
         self.check_qualifiers(report);
         self.check_generics(report);
@@ -147,7 +147,7 @@ impl Function {
         }
     }
 
-    fn check_attributes(&self, report: &mut Report) {
+    fn check_attributes(&self, report: &mut Diagnostics) {
         for attr in self.attrs.iter().filter(|attr| starts_runtime(attr)) {
             let path = path_text(attr.path());
             report
@@ -155,7 +155,7 @@ impl Function {
         }
     }
 
-    fn check_qualifiers(&self, report: &mut Report) {
+    fn check_qualifiers(&self, report: &mut Diagnostics) {
         let sig = &self.sig;
         if let Some(token) = &sig.constness {
             report.error(token, "the serve function cannot be `const`: it runs until it is stopped");
@@ -182,7 +182,7 @@ impl Function {
         }
     }
 
-    fn check_generics(&self, report: &mut Report) {
+    fn check_generics(&self, report: &mut Diagnostics) {
         let generics = &self.sig.generics;
         if !generics.params.is_empty() {
             report.error(
@@ -204,7 +204,7 @@ impl Function {
     }
 
     /// Whether the other arguments are where they seem to be.
-    fn listener_is_first(&self, report: &mut Report) -> bool {
+    fn listener_is_first(&self, report: &mut Diagnostics) -> bool {
         let mut arguments = self.arguments();
         if let Some(receiver) = self.sig.receiver() {
             report.error(
@@ -246,7 +246,7 @@ impl Function {
     }
 
     /// Only what is spelled out is judged here; the rest is up to the types.
-    fn check_kind_of_listener(&self, report: &mut Report) {
+    fn check_kind_of_listener(&self, report: &mut Diagnostics) {
         let Some(listener) = self.arguments().next() else {
             return;
         };
@@ -259,7 +259,7 @@ impl Function {
     }
 
     /// `&Path` and `&[u8]` are the certificate and the key: two of a kind, after the listener.
-    fn check_tls_arguments(&self, report: &mut Report) {
+    fn check_tls_arguments(&self, report: &mut Diagnostics) {
         if self.tls().is_some() && self.arguments().skip(3).all(|rest| tls(&rest.ty).is_none()) {
             return;
         }

@@ -8,10 +8,10 @@ use prefork_options::{Kind, Network, OptionRow, Problem, Value as Parsed, neares
 use syn::{Expr, ExprArray, Lit, Path, UnOp};
 
 use crate::args::Given;
-use crate::report::Report;
+use crate::diagnostics::Diagnostics;
 
 /// A value that passed, as the builder gets it.
-pub(crate) enum Value {
+pub(crate) enum BuilderArgument {
     /// An expression of the user's, as it is.
     Expr(Expr),
     /// A switch without a value: `true`.
@@ -35,23 +35,23 @@ struct Literal<'a> {
 }
 
 /// `None` if the value is reported, now or when it was parsed.
-pub(crate) fn check(given: &Given, report: &mut Report) -> Option<Value> {
+pub(crate) fn check(given: &Given, report: &mut Diagnostics) -> Option<BuilderArgument> {
     let (row, Some(expr)) = (given.row, &given.value) else {
-        return (given.row.kind == Kind::Switch).then_some(Value::On);
+        return (given.row.kind == Kind::Switch).then_some(BuilderArgument::On);
     };
     if let (Kind::Addrs | Kind::Protocols, Expr::Array(list)) = (row.kind, bare(expr)) {
-        return check_list(row, list, report).then(|| Value::List(expr.clone()));
+        return check_list(row, list, report).then(|| BuilderArgument::List(expr.clone()));
     }
     let checked = match literal(expr) {
         Some(literal) if row.kind == Kind::Protocols => Err(wrong_kind(row, &literal)),
         Some(literal) => check_literal(row, &literal, expr),
-        None => Ok(Value::Expr(expr.clone())),
+        None => Ok(BuilderArgument::Expr(expr.clone())),
     };
     checked.map_err(|message| report.error(expr, message)).ok()
 }
 
 /// The value of an option that is no expression but a path; `None` as for [`check`].
-pub(crate) fn check_path(given: &Given, report: &mut Report) -> Option<Path> {
+pub(crate) fn check_path(given: &Given, report: &mut Diagnostics) -> Option<Path> {
     let (expr, row) = (given.value.as_ref()?, given.row);
     match bare(expr) {
         Expr::Path(expr) if expr.qself.is_none() => return Some(expr.path.clone()),
@@ -67,7 +67,7 @@ pub(crate) fn check_path(given: &Given, report: &mut Report) -> Option<Path> {
 
 /// Checks the form of every address that is spelled out. `network` is the one that the options name;
 /// `None` if only the running program knows it.
-pub(crate) fn check_addresses(addrs: &Expr, network: Option<Option<Network>>, report: &mut Report) {
+pub(crate) fn check_addresses(addrs: &Expr, network: Option<Option<Network>>, report: &mut Diagnostics) {
     let each: Vec<&Expr> = match bare(addrs) {
         Expr::Array(list) => list.elems.iter().collect(),
         _ => vec![addrs],
@@ -87,7 +87,7 @@ pub(crate) fn check_addresses(addrs: &Expr, network: Option<Option<Network>>, re
 }
 
 /// Whether every entry of a list that is spelled out can be one.
-fn check_list(row: &OptionRow, list: &ExprArray, report: &mut Report) -> bool {
+fn check_list(row: &OptionRow, list: &ExprArray, report: &mut Diagnostics) -> bool {
     if list.elems.is_empty() {
         report.error(list, format!("`{}` is empty: write `{}`", row.name, row.usage()));
         return false;
@@ -104,7 +104,7 @@ fn check_list(row: &OptionRow, list: &ExprArray, report: &mut Report) -> bool {
     passed
 }
 
-fn check_literal(row: &OptionRow, literal: &Literal<'_>, expr: &Expr) -> Result<Value, String> {
+fn check_literal(row: &OptionRow, literal: &Literal<'_>, expr: &Expr) -> Result<BuilderArgument, String> {
     let parse = |text: &str| row.kind.parse(text).map_err(|problem| message(row, text, &problem));
     let parsed = match (row.kind, literal.lit) {
         (Kind::Count(..) | Kind::Signed(..), Lit::Int(number)) => {
@@ -145,22 +145,22 @@ fn check_literal(row: &OptionRow, literal: &Literal<'_>, expr: &Expr) -> Result<
         _ => return Err(wrong_kind(row, literal)),
     };
     Ok(match (parsed, row.kind.names()) {
-        (Parsed::Duration(duration), _) => Value::Duration(duration),
-        (Parsed::Size(bytes), _) => Value::Size(bytes),
+        (Parsed::Duration(duration), _) => BuilderArgument::Duration(duration),
+        (Parsed::Size(bytes), _) => BuilderArgument::Size(bytes),
         (parsed, Some(names)) => {
             let spelling = parsed.spell();
             let known = names.variants.iter().find(|(name, _)| *name == spelling);
             known.map_or_else(
                 || as_it_is(expr),
-                |(_, variant)| Value::Variant { of: names.type_name, variant },
+                |(_, variant)| BuilderArgument::Variant { of: names.type_name, variant },
             )
         }
         (_, None) => as_it_is(expr),
     })
 }
 
-fn as_it_is(expr: &Expr) -> Value {
-    Value::Expr(expr.clone())
+fn as_it_is(expr: &Expr) -> BuilderArgument {
+    BuilderArgument::Expr(expr.clone())
 }
 
 /// What is wrong with a value, and what to write.

@@ -1,4 +1,4 @@
-//! Names of the user's that mean something else to everybody else.
+//! The user's own items may have the names of standard items.
 #![deny(warnings)]
 #![allow(dead_code, non_camel_case_types, unused_imports, unused_macros)]
 

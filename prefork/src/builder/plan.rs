@@ -129,15 +129,14 @@ impl Prefork {
             Some(origin) if !self.serve.needs_tls || cert.is_none() => Err(bad(
                 self.name_of(&options::CLIENT_CA),
                 origin,
-                "a serve function that takes `Arc<rustls::ServerConfig>` beside it, or nobody would look at \
-                 what clients show",
+                "a serve function that takes `Arc<rustls::ServerConfig>`, which verifies client certificates",
             )),
             _ => Ok(()),
         }
     }
 
     /// The service manager's sockets in place of these addresses, unless they are named among them:
-    /// whoever wrote a unit for the socket has said where to listen.
+    /// the unit of a socket decides where to listen.
     fn or_activated(&self, written: Vec<Endpoint>, activated: &[Activated]) -> Vec<Endpoint> {
         if activated.is_empty() {
             return written;

@@ -19,14 +19,13 @@ impl Prefork {
     /// may be left out.
     ///
     /// The file of a Unix socket is made with [`unix_mode`](Self::unix_mode) and
-    /// [`unix_owner`](Self::unix_owner) in place. One that nobody listens on any more is replaced, one
-    /// that somebody does listen on is an error. The master removes it when the fleet stops, unless
-    /// somebody else has put his own there.
+    /// [`unix_owner`](Self::unix_owner) in place. A stale socket there is replaced; a socket that another
+    /// process listens on is an error. The master removes the file when the fleet stops, unless another
+    /// file has taken its place.
     ///
     /// `systemd:name` is the socket of that name that the service manager opened for this program.
-    /// Where it opened any (`sd_listen_fds(3)`) and none is named like that, they are listened on in
-    /// place of these addresses, all of them and in their order: whoever wrote a unit for a socket has
-    /// said where to listen.
+    /// Where it opened sockets (`sd_listen_fds(3)`) and no address names one of them, they take the place
+    /// of these addresses, all of them and in their order: the unit of a socket decides where to listen.
     ///
     /// Default: port 8080 of the loopback interface.
     pub fn addr(self, addr: impl AsRef<str>) -> Self {
@@ -98,15 +97,15 @@ impl Prefork {
     }
 
     /// The owner of a Unix socket's file: `"user"`, `"user:group"` or `":group"`, by name or number.
-    /// Giving it to another user takes root. Default: whoever runs the master.
+    /// Changing the user needs root. Default: the user of the master.
     pub fn unix_owner(self, owner: impl AsRef<str>) -> Self {
         self.put(&options::UNIX_OWNER, owner.as_ref().to_owned())
     }
 
-    /// Where the master answers questions of health over HTTP, beside the fleet's own address:
-    /// `/livez`, whether the supervisor gets on; `/readyz`, whether the fleet has started, serves, and
-    /// was not asked to stop; `/status`, how it is, in JSON. Anybody who reaches the address may ask.
-    /// Default: nowhere.
+    /// Address of the health endpoint, which the master serves over HTTP: `/livez`, whether the
+    /// supervisor's loop runs; `/readyz`, whether the fleet has started, serves, and was not asked to
+    /// stop; `/status`, the state of the fleet in JSON. Every client that reaches the address is
+    /// answered. Default: no endpoint.
     pub fn health(self, addr: impl AsRef<str>) -> Self {
         self.put(&options::HEALTH, addr.as_ref().to_owned())
     }

@@ -28,11 +28,11 @@ use crate::tls::PreparedTls;
 /// ```
 #[derive(Debug, Clone)]
 pub struct ChildContext {
-    shared: Arc<Shared>,
+    shared: Arc<SharedContext>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct SharedContext {
     handshake: Handshake,
     stop: Latch,
     cooperates: AtomicBool,
@@ -47,7 +47,7 @@ struct Shared {
 
 impl ChildContext {
     pub(super) fn new(handshake: Handshake, sender: MasterSender, limits: Limits, tls: PreparedTls) -> Self {
-        let shared = Shared {
+        let shared = SharedContext {
             handshake,
             stop: Latch::new(),
             cooperates: AtomicBool::new(false),

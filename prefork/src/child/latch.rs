@@ -9,26 +9,26 @@ use std::task::{Context, Poll, Waker};
 /// See the [module](self). Clones share the event; each is a waiter of its own.
 #[derive(Debug)]
 pub(crate) struct Latch {
-    shared: Arc<Shared>,
+    shared: Arc<SharedLatch>,
     waiter: u64,
 }
 
 #[derive(Debug, Default)]
-struct Shared {
-    state: Mutex<State>,
+struct SharedLatch {
+    state: Mutex<LatchState>,
     threads: Condvar,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct LatchState {
     set: bool,
     next_waiter: u64,
     tasks: HashMap<u64, Waker>,
 }
 
-impl Shared {
+impl SharedLatch {
     /// Nothing can panic under the lock, so it is never poisoned.
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, LatchState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -38,11 +38,11 @@ pub(super) enum Health {
 #[derive(Debug)]
 pub(crate) struct Watchdog {
     limits: Limits,
-    state: Mutex<State>,
+    state: Mutex<WatchdogState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct WatchdogState {
     looks: u64,
     too_large: bool,
     next_work: u64,
@@ -64,7 +64,7 @@ impl Watchdog {
         Self { limits, state: Mutex::default() }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, WatchdogState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -105,7 +105,7 @@ impl Watchdog {
     }
 }
 
-impl State {
+impl WatchdogState {
     fn hangs(&self) -> bool {
         let oldest = self.work.values().chain(&self.probe.asked).min();
         oldest.is_some_and(|since| self.looks - since > LOOKS)

@@ -19,10 +19,10 @@ use crate::sys::{Reactor, Waker};
 /// ignored. In a child the handle does nothing, because the master operates the children.
 #[derive(Clone)]
 pub struct FleetHandle {
-    shared: Arc<Mutex<Shared>>,
+    state: Arc<Mutex<HandleState>>,
 }
 
-struct Shared {
+struct HandleState {
     /// What the master has not taken yet, in order.
     requests: Vec<Request>,
     /// Ends the master's wait, while the fleet runs.
@@ -33,7 +33,7 @@ struct Shared {
 impl FleetHandle {
     pub(crate) fn new() -> Self {
         let status = FleetStatus::without_children(FleetState::NotStarted);
-        Self { shared: Arc::new(Mutex::new(Shared { requests: Vec::new(), waker: None, status })) }
+        Self { state: Arc::new(Mutex::new(HandleState { requests: Vec::new(), waker: None, status })) }
     }
 
     /// Stops the fleet, as SIGTERM to the master does: children finish what they have accepted, and
@@ -71,13 +71,13 @@ impl FleetHandle {
     /// [`FleetState::NotStarted`], after the end [`FleetState::Ended`].
     #[must_use]
     pub fn status(&self) -> FleetStatus {
-        self.shared().status.clone()
+        self.state().status.clone()
     }
 
     /// Keeps a request until the master takes it. One that adds nothing to those that are kept is
     /// dropped, which bounds their number.
     fn request(&self, request: Request) {
-        let mut shared = self.shared();
+        let mut shared = self.state();
         if shared.status.state == FleetState::Ended {
             return;
         }
@@ -99,27 +99,27 @@ impl FleetHandle {
         let waker = reactor.waker()?;
         // There may be requests from before the start.
         waker.wake();
-        self.shared().waker = Some(waker);
+        self.state().waker = Some(waker);
         Ok(())
     }
 
     /// The requests since the last call.
     pub(super) fn take_requests(&self) -> Vec<Request> {
-        std::mem::take(&mut self.shared().requests)
+        std::mem::take(&mut self.state().requests)
     }
 
     pub(super) fn post(&self, status: FleetStatus) {
-        self.shared().status = status;
+        self.state().status = status;
     }
 
-    fn shared(&self) -> MutexGuard<'_, Shared> {
-        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, HandleState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl fmt::Debug for FleetHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("FleetHandle").field("state", &self.shared().status.state).finish_non_exhaustive()
+        f.debug_struct("FleetHandle").field("state", &self.state().status.state).finish_non_exhaustive()
     }
 }
 
@@ -130,7 +130,7 @@ impl Drop for EndNotice {
     fn drop(&mut self) {
         if let Some(handle) = &self.0 {
             let status = FleetStatus::without_children(FleetState::Ended);
-            *handle.shared() = Shared { requests: Vec::new(), waker: None, status };
+            *handle.state() = HandleState { requests: Vec::new(), waker: None, status };
         }
     }
 }

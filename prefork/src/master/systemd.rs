@@ -34,7 +34,7 @@ pub(super) struct Service {
     reload_failure: Option<&'static str>,
     /// The time until which the service manager waits, as it was asked to.
     extended_until: Option<Instant>,
-    watchdog: Option<Watchdog>,
+    watchdog: Option<SystemdWatchdog>,
     /// Whether the last notification could not be sent.
     send_failed: bool,
 }
@@ -49,7 +49,7 @@ enum Announced {
 }
 
 #[derive(Debug)]
-struct Watchdog {
+struct SystemdWatchdog {
     interval: Duration,
     next: Instant,
 }
@@ -68,7 +68,7 @@ impl Service {
     fn with_state(announced: Announced, logger: &Logger) -> Option<Self> {
         let now = Instant::now();
         // Twice in each timeout, as systemd advises.
-        let watchdog = sys::watchdog().map(|timeout| Watchdog { interval: timeout / 2, next: now });
+        let watchdog = sys::watchdog().map(|timeout| SystemdWatchdog { interval: timeout / 2, next: now });
         sys::is_managed().then(|| Self {
             logger: logger.clone(),
             announced,

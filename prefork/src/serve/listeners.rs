@@ -14,7 +14,7 @@ use crate::sys::UnixListener;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Demand {
     /// One for each address, of these kinds.
-    Each(&'static [Kind]),
+    Each(&'static [ListenerKind]),
     /// Any number, of any kind.
     Any,
 }
@@ -22,13 +22,13 @@ pub enum Demand {
 /// The kind of a listener.
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum ListenerKind {
     Tcp,
     Unix,
     Either,
 }
 
-impl Kind {
+impl ListenerKind {
     /// Whether an address on `network` gives such a listener.
     pub(crate) fn fits(self, network: Network) -> bool {
         match self {
@@ -78,7 +78,7 @@ pub trait FromListeners<Style>: Sized + sealed::FromListeners<Style> {
 pub trait FromListener<Style>: Sized + sealed::FromListener<Style> {
     /// The kind of the listener.
     #[doc(hidden)]
-    const KIND: Kind;
+    const KIND: ListenerKind;
 
     /// Makes it from a listener that the master handed over.
     #[doc(hidden)]
@@ -86,7 +86,7 @@ pub trait FromListener<Style>: Sized + sealed::FromListener<Style> {
 }
 
 impl FromListener<Blocking> for TcpListener {
-    const KIND: Kind = Kind::Tcp;
+    const KIND: ListenerKind = ListenerKind::Tcp;
 
     fn from_listener(listener: Listener) -> io::Result<Self> {
         listener.into_tcp().map_err(wrong_kind)
@@ -94,7 +94,7 @@ impl FromListener<Blocking> for TcpListener {
 }
 
 impl FromListener<Blocking> for UnixListener {
-    const KIND: Kind = Kind::Unix;
+    const KIND: ListenerKind = ListenerKind::Unix;
 
     fn from_listener(listener: Listener) -> io::Result<Self> {
         listener.into_unix().map_err(wrong_kind)
@@ -102,7 +102,7 @@ impl FromListener<Blocking> for UnixListener {
 }
 
 impl FromListener<Blocking> for Listener {
-    const KIND: Kind = Kind::Either;
+    const KIND: ListenerKind = ListenerKind::Either;
 
     fn from_listener(listener: Listener) -> io::Result<Self> {
         Ok(listener)
@@ -111,7 +111,7 @@ impl FromListener<Blocking> for Listener {
 
 /// The blocking mode belongs to the socket, which children share. An `async` fleet sets it in each.
 impl FromListener<Async> for Listener {
-    const KIND: Kind = Kind::Either;
+    const KIND: ListenerKind = ListenerKind::Either;
 
     fn from_listener(listener: Listener) -> io::Result<Self> {
         listener.set_nonblocking()?;
@@ -121,7 +121,7 @@ impl FromListener<Async> for Listener {
 
 #[cfg(feature = "tokio")]
 impl FromListener<Async> for tokio::net::TcpListener {
-    const KIND: Kind = Kind::Tcp;
+    const KIND: ListenerKind = ListenerKind::Tcp;
 
     fn from_listener(listener: Listener) -> io::Result<Self> {
         listener.set_nonblocking()?;
@@ -131,7 +131,7 @@ impl FromListener<Async> for tokio::net::TcpListener {
 
 #[cfg(feature = "tokio")]
 impl FromListener<Async> for TokioUnixListener {
-    const KIND: Kind = Kind::Unix;
+    const KIND: ListenerKind = ListenerKind::Unix;
 
     fn from_listener(listener: Listener) -> io::Result<Self> {
         listener.set_nonblocking()?;

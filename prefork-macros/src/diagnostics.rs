@@ -7,11 +7,11 @@ use quote::ToTokens;
 use syn::Error;
 
 #[derive(Default)]
-pub(crate) struct Report {
+pub(crate) struct Diagnostics {
     errors: Vec<Error>,
 }
 
-impl Report {
+impl Diagnostics {
     /// A mistake that covers all of `tokens`.
     pub(crate) fn error(&mut self, tokens: impl ToTokens, message: impl Display) {
         self.push(Error::new_spanned(tokens, message));
