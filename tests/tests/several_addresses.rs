@@ -33,7 +33,7 @@ fn addresses_unfit_for_serve_function_are_refused() {
         Server::new(MULTI_ADDRESS_SERVER).set("takes", takes).set("addrs", addrs).run()
     };
     let unix = "unix:/no/such/directory/app.sock";
-    run("tcp", unix).assert_refused("expected `host:port`, for the serve function takes a `TcpListener`");
+    run("tcp", unix).assert_refused("expected `host:port`, because the serve function takes a `TcpListener`");
     run("pair", "127.0.0.1:0").assert_refused("addr cannot be `127.0.0.1:0`: expected 2 addresses");
     run("tcp", TWO).assert_refused("expected 1 address, as many as the serve function takes");
 }

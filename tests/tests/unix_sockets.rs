@@ -256,7 +256,7 @@ fn upgrade_opens_new_addresses_and_closes_old_ones() {
 #[test]
 fn tcp_address_for_unix_listener_is_refused() {
     let server = Server::new(MULTI_ADDRESS_SERVER).set("takes", "unix").set("addrs", "127.0.0.1:0");
-    server.run().assert_refused("expected `unix:/path`, for the serve function takes");
+    server.run().assert_refused("expected `unix:/path`, because the serve function takes");
 }
 
 #[test]
