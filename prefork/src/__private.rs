@@ -40,7 +40,7 @@ pub fn main<I: HookResult>(init: impl FnOnce() -> I, configure: impl FnOnce() ->
 }
 
 fn fail(error: &dyn std::fmt::Display) -> ExitCode {
-    logging::to_stderr(format_args!("prefork: error: {error}"));
+    logging::report_end(format_args!("{error}"));
     ExitCode::FAILURE
 }
 

@@ -75,6 +75,9 @@ pub fn builder<Args>(serve: impl Serve<Args>) -> Prefork {
     if let Some(title) = option("title") {
         fleet = fleet.title(title);
     }
+    if option("log_panics").is_some() {
+        fleet = fleet.logger(PanickingLogger);
+    }
     if let Some(path) = option("log_file") {
         fleet = fleet.logger(FileLogger::append(path));
     }
@@ -374,6 +377,22 @@ impl std::fmt::Display for Fields {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// A logger whose destination is gone.
+#[derive(Debug)]
+struct PanickingLogger;
+
+impl log::Log for PanickingLogger {
+    fn enabled(&self, _metadata: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, _record: &log::Record<'_>) {
+        panic!("the log's destination is gone");
+    }
+
+    fn flush(&self) {}
 }
 
 /// A logger that writes to a file.

@@ -10,7 +10,7 @@ use super::ServeState;
 use super::watchdog::Health;
 use crate::error::chain;
 use crate::hooks::{self, HookFailure, Hooks};
-use crate::logging::Logger;
+use crate::logging::{self, Logger};
 use crate::protocol::{ToChild, ToMaster};
 use crate::sys::{self, AcceptGate, LinkEvent, MasterLink};
 
@@ -82,6 +82,7 @@ impl LinkThread {
             let event = self.logger.event("cannot_watch");
             event.error(format_args!("child {slot} can no longer watch its master: {error}"));
             // Without the link it could outlive its master. The master replaces it.
+            logging::flush();
             sys::exit_now(1);
         }
     }
@@ -162,6 +163,7 @@ impl LinkThread {
             event.error(format_args!(
                 "child {slot} cannot start a thread to limit its drain, and ends: {error}"
             ));
+            logging::flush();
             sys::exit_now(1);
         }
     }
@@ -265,6 +267,7 @@ impl LinkThread {
         let settled = self.progress.interruptions > 2;
         if settled && !cooperates && !self.state.has_returned() {
             let orphaned = self.state.orphaned.load(Ordering::SeqCst);
+            logging::flush();
             std::process::exit(i32::from(orphaned));
         }
     }
@@ -286,6 +289,7 @@ impl LinkThread {
                     let event = self.logger.event("child_hangs");
                     event.error(format_args!("child {slot} (pid {pid}): {thread}"));
                 }
+                logging::flush();
                 std::process::abort()
             }
         }

@@ -37,7 +37,7 @@ pub(crate) use watchdog::Limits;
 
 use crate::error::Error;
 use crate::hooks::Hooks;
-use crate::logging::Logger;
+use crate::logging::{self, Logger};
 use crate::protocol::GREETING;
 use crate::sys::{self, AcceptGate, MasterLink, Role};
 use crate::tls::{PreparedTls, TlsOptions};
@@ -130,6 +130,7 @@ impl ServeState {
         if let Some(drained) = self.drain() {
             drained.wait();
         }
+        logging::flush();
         if self.orphaned.load(Ordering::SeqCst) { ExitCode::FAILURE } else { code }
     }
 

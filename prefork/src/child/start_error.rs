@@ -5,7 +5,7 @@ use std::io;
 use std::process::ExitCode;
 
 use crate::error::{BoxError, Error, chain};
-use crate::logging::{Logger, this_process};
+use crate::logging::{self, Logger, this_process};
 
 /// What went wrong in a child between its handshake and the call of its serve function.
 #[derive(Debug)]
@@ -70,6 +70,7 @@ pub(crate) fn report_start_error(error: &StartError, logger: &Logger) -> ExitCod
         // Without a handshake the slot is unknown.
         None => event.error(format_args!("a child (pid {pid}) cannot start: {}", chain(error))),
     }
+    logging::flush();
     ExitCode::FAILURE
 }
 

@@ -24,7 +24,7 @@ use systemd::Service;
 use crate::error::{Error, Failure, Status, chain, plain};
 use crate::hooks::{self, HookFailure, Hooks};
 use crate::listen::{self, Endpoint, Sharing, SocketOptions, SocketSet};
-use crate::logging::Logger;
+use crate::logging::{self, Logger};
 use crate::privileges::Privileges;
 use crate::protocol::{ToChild, ToMaster};
 use crate::supervisor::{Action, ChildId, Event, Hook, Remark, Request, Settings, Supervisor, Verdict};
@@ -383,6 +383,7 @@ impl Master {
         if let Err(error) = &outcome {
             observers.failed(&chain(error));
         }
+        logging::flush();
         outcome
     }
 }

@@ -15,6 +15,7 @@ use super::systemd::Service;
 use super::{ChildEntry, Master, Plan};
 use crate::error::{Error, chain};
 use crate::listen::{self, Endpoint, PassedSockets, SocketSet};
+use crate::logging;
 use crate::protocol::{HealthSocket, UpgradeSnapshot};
 use crate::supervisor::{SlotRole, Snapshot, Supervisor};
 use crate::sys::{Channel, Inheritance, Program, Reactor};
@@ -39,6 +40,8 @@ impl Master {
                 let event = self.plan.logger.event("executing");
                 let path = program.path().display();
                 event.info(format_args!("executing {path} in place of this master"));
+                // The thread that writes messages does not outlive the exec.
+                logging::flush();
                 program.exec(&snapshot.to_text(), &listeners, &channels)
             }
             None => io::Error::other("its program was lost, which is a bug in prefork"),

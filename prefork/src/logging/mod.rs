@@ -1,0 +1,256 @@
+//! Where the runtime's own messages go, and what they carry.
+//!
+//! Each message is a line for people and an event for programs: it has a name, and says which child it
+//! is about. The guide lists them all, in `docs/logging.md`.
+//!
+//! - `mod.rs`: what a message is, and where it goes
+//! - `queue.rs`: how it gets there without making anything wait
+//! - `process.rs`: which process this is, for messages and for the user's own
+
+mod process;
+mod queue;
+
+use std::fmt;
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use log::kv::Value;
+use log::{Level, LevelFilter, Log, Metadata, MetadataBuilder, Record};
+
+pub(crate) use process::note_child;
+pub use process::{ThisProcess, this_process};
+pub(crate) use queue::flush;
+
+/// The target of every record, for filters.
+const TARGET: &str = "prefork";
+
+/// The user's logger; or with the feature `tracing` the subscriber, if there is one; or the installed
+/// logger; or standard error. Cheap to clone.
+#[derive(Clone, Default)]
+pub(crate) struct Logger {
+    own: Option<Arc<dyn Log>>,
+}
+
+impl Logger {
+    pub(crate) fn new(logger: impl Log + 'static) -> Self {
+        Self { own: Some(Arc::new(logger)) }
+    }
+
+    /// Begins a message. In a child it is about that child.
+    pub(crate) fn event(&self, name: &'static str) -> LogEvent<'_> {
+        let event =
+            LogEvent { logger: self, subject: Subject { name, slot: None, pid: None, generation: None } };
+        let this = this_process();
+        match (this.slot(), this.generation()) {
+            (Some(slot), Some(generation)) => event.child(slot, std::process::id()).generation(generation),
+            _ => event,
+        }
+    }
+}
+
+impl fmt::Debug for Logger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Logger").field("own", &self.own.is_some()).finish()
+    }
+}
+
+/// What a message is about.
+#[derive(Debug, Clone, Copy)]
+struct Subject {
+    name: &'static str,
+    slot: Option<usize>,
+    pid: Option<u32>,
+    generation: Option<u32>,
+}
+
+/// A message without its text.
+#[derive(Debug)]
+#[must_use = "a message is sent when it has a text"]
+pub(crate) struct LogEvent<'a> {
+    logger: &'a Logger,
+    subject: Subject,
+}
+
+impl LogEvent<'_> {
+    pub(crate) fn slot(self, slot: usize) -> Self {
+        Self { subject: Subject { slot: Some(slot), ..self.subject }, ..self }
+    }
+
+    pub(crate) fn child(self, slot: usize, pid: u32) -> Self {
+        Self { subject: Subject { slot: Some(slot), pid: Some(pid), ..self.subject }, ..self }
+    }
+
+    pub(crate) fn generation(self, generation: u32) -> Self {
+        Self { subject: Subject { generation: Some(generation), ..self.subject }, ..self }
+    }
+
+    pub(crate) fn debug(self, text: impl fmt::Display) {
+        queue::push(self.message(Level::Debug, &text));
+    }
+
+    pub(crate) fn info(self, text: impl fmt::Display) {
+        queue::push(self.message(Level::Info, &text));
+    }
+
+    pub(crate) fn warn(self, text: impl fmt::Display) {
+        queue::push(self.message(Level::Warn, &text));
+    }
+
+    pub(crate) fn error(self, text: impl fmt::Display) {
+        queue::push(self.message(Level::Error, &text));
+    }
+
+    fn message(self, level: Level, text: &dyn fmt::Display) -> Message {
+        Message { logger: self.logger.clone(), subject: self.subject, level, text: text.to_string() }
+    }
+}
+
+/// A whole message, which owns all that it says.
+struct Message {
+    logger: Logger,
+    subject: Subject,
+    level: Level,
+    text: String,
+}
+
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Message {
+    /// Hands the message to its logger, for as long as that takes.
+    fn write(&self) {
+        if let Some(own) = &self.logger.own {
+            return self.log_with(&**own);
+        }
+        #[cfg(feature = "tracing")]
+        if tracing::dispatcher::has_been_set() {
+            return self.trace();
+        }
+        if !is_installed() {
+            if self.level <= Level::Info {
+                write_to_stderr(&self.text);
+            }
+        } else if self.level <= log::max_level() {
+            self.log_with(log::logger());
+        }
+    }
+
+    fn log_with(&self, logger: &dyn Log) {
+        let Subject { name, slot, pid, generation } = self.subject;
+        let mut fields = vec![("event", Value::from(name))];
+        fields.extend(slot.map(|slot| ("slot", Value::from(slot))));
+        fields.extend(pid.map(|pid| ("pid", Value::from(pid))));
+        fields.extend(generation.map(|generation| ("generation", Value::from(generation))));
+        let text = format_args!("{}", self.text);
+        let record =
+            Record::builder().level(self.level).target(TARGET).args(text).key_values(&fields).build();
+        if logger.enabled(record.metadata()) {
+            logger.log(&record);
+        }
+    }
+
+    #[cfg(feature = "tracing")]
+    fn trace(&self) {
+        let Subject { name, slot, pid, generation } = self.subject;
+        let text = &self.text;
+        // The level and the place of an event have to be known when the program is compiled.
+        macro_rules! event {
+            ($level:ident) => {
+                tracing::event!(
+                    target: TARGET,
+                    tracing::Level::$level,
+                    event = name,
+                    slot,
+                    pid,
+                    generation,
+                    "{text}"
+                )
+            };
+        }
+        match self.level {
+            Level::Error => event!(ERROR),
+            Level::Warn => event!(WARN),
+            Level::Info => event!(INFO),
+            Level::Debug | Level::Trace => event!(DEBUG),
+        }
+    }
+}
+
+/// Whether the program has set a logger. `log` does not tell; but without one the level is off and
+/// not even an error is enabled. A logger that lets nothing at all through looks the same.
+fn is_installed() -> bool {
+    let metadata = MetadataBuilder::new().level(Level::Error).target(TARGET).build();
+    log::max_level() != LevelFilter::Off || log::logger().enabled(&metadata)
+}
+
+/// Writes one line in one call, so that the lines of several processes do not mix. A standard error
+/// that cannot be written to is no reason to stop serving.
+fn write_to_stderr(text: &str) {
+    let _ = io::stderr().write_all(format!("prefork: {text}\n").as_bytes());
+}
+
+/// Writes to standard error only: for an error that ends a process before its logger is known.
+struct Stderr;
+
+impl Log for Stderr {
+    fn enabled(&self, _metadata: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        write_to_stderr(&record.args().to_string());
+    }
+
+    fn flush(&self) {}
+}
+
+/// Writes the error that ends this process to standard error, and waits for that as for any last
+/// message.
+pub(crate) fn report_end(error: fmt::Arguments<'_>) {
+    Logger::new(Stderr).event("end").error(format_args!("error: {error}"));
+    flush();
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::fs;
+    use std::path::Path;
+
+    /// The names of events in the sources, each with a file that logs it.
+    fn logged(directory: &Path, names: &mut BTreeMap<String, String>) {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                logged(&path, names);
+            } else {
+                let source = fs::read_to_string(&path).unwrap();
+                let calls = source.split(".event(\"").skip(1).filter_map(|rest| rest.split_once('"'));
+                names.extend(calls.map(|(name, _)| (name.to_owned(), path.display().to_string())));
+            }
+        }
+    }
+
+    /// The guide's table has a row for each event, and no other. To fix a failure, edit the table.
+    #[test]
+    fn guide_lists_every_event() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut names = BTreeMap::new();
+        logged(&root.join("src"), &mut names);
+        names.remove("…");
+        let guide = fs::read_to_string(root.join("docs/logging.md")).unwrap();
+        let (_, section) = guide.split_once("\n## Log lines\n").unwrap();
+        let section = section.split("\n## ").next().unwrap();
+        let rows = section.lines().filter_map(|line| Some(line.strip_prefix("| `")?.split_once('`')?.0));
+        let rows: Vec<&str> = rows.collect();
+        let missing = names.iter().filter(|(name, _)| !rows.contains(&name.as_str()));
+        let missing = missing.map(|(name, file)| format!("add a row for `{name}`, which {file} logs\n"));
+        let stale = rows.iter().filter(|name| !names.contains_key(**name));
+        let stale = stale.map(|name| format!("remove the row of `{name}`, which no source logs\n"));
+        let problems: String = missing.chain(stale).collect();
+        assert!(problems.is_empty(), "the table in prefork/docs/logging.md is stale:\n{problems}");
+    }
+}

@@ -1,0 +1,203 @@
+//! Messages on their way to the logger.
+//!
+//! The code that reports never waits for the code that writes: a message is formatted, put into a
+//! bounded queue, and written by a thread of its own, which may block on a full pipe or in the user's
+//! logger for as long as it likes. Order is kept. What does not fit is dropped and counted, and the
+//! count takes the place of what was dropped: `12 messages dropped`.
+//!
+//! The thread is started with the first message. A process that ends or executes another program calls
+//! [`flush`], which waits for the queue to empty, but not for longer than [`FLUSH_LIMIT`].
+
+use std::collections::VecDeque;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use log::Level;
+
+use super::Message;
+use crate::sys;
+
+/// Messages that wait at most; at some 200 bytes each, a quarter of a megabyte.
+const CAPACITY: usize = 1024;
+
+/// How long a process that ends waits for its last messages to be written.
+pub(crate) const FLUSH_LIMIT: Duration = Duration::from_millis(500);
+
+static QUEUE: Queue = Queue::new();
+
+/// Queues a message. Returns at once, whatever the logger does.
+pub(super) fn push(message: Message) {
+    QUEUE.push(message);
+    QUEUE.start_writer();
+}
+
+/// Waits until every message that was queued is written, or until [`FLUSH_LIMIT`] has passed.
+pub(crate) fn flush() {
+    // A thread could not be had when the message was queued: another attempt.
+    QUEUE.start_writer();
+    QUEUE.wait_until_empty(Instant::now() + FLUSH_LIMIT);
+}
+
+struct Queue {
+    state: Mutex<State>,
+    /// Signalled when a message was queued, and when the queue has become empty.
+    changed: Condvar,
+}
+
+struct State {
+    waiting: VecDeque<Message>,
+    /// How many messages were dropped since the last one that was queued, and the first of them.
+    dropped: Option<(u64, Message)>,
+    /// Whether a message has left the queue and is not written yet.
+    writing: bool,
+    has_writer: bool,
+}
+
+impl Queue {
+    const fn new() -> Self {
+        let state = State { waiting: VecDeque::new(), dropped: None, writing: false, has_writer: false };
+        Self { state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    /// No code of the user's runs under the lock, so a poisoned state is a sound state.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, message: Message) {
+        self.lock().push(message);
+        self.changed.notify_all();
+    }
+
+    /// The next message, once there is one.
+    fn next(&self) -> Message {
+        let mut state = self.lock();
+        state.writing = false;
+        loop {
+            if let Some(message) = state.take() {
+                state.writing = true;
+                return message;
+            }
+            self.changed.notify_all();
+            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn wait_until_empty(&self, deadline: Instant) {
+        let mut state = self.lock();
+        while state.has_writer && !state.is_empty() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            let (next, _) = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner);
+            state = next;
+        }
+    }
+
+    /// Starts the thread that writes, unless it runs. Where the system refuses a thread the messages
+    /// wait for the next attempt.
+    fn start_writer(&'static self) {
+        let mut state = self.lock();
+        if !state.has_writer {
+            let write_all = || loop {
+                write(&self.next());
+            };
+            state.has_writer = sys::spawn_thread("prefork-log", write_all).is_ok();
+        }
+    }
+}
+
+impl State {
+    fn push(&mut self, message: Message) {
+        if self.waiting.len() >= CAPACITY {
+            let (count, first) = self.dropped.take().unwrap_or((0, message));
+            self.dropped = Some((count.saturating_add(1), first));
+            return;
+        }
+        let dropped = self.take_dropped();
+        self.waiting.extend(dropped);
+        self.waiting.push_back(message);
+    }
+
+    fn take(&mut self) -> Option<Message> {
+        self.waiting.pop_front().or_else(|| self.take_dropped())
+    }
+
+    /// What stands in place of the dropped messages.
+    fn take_dropped(&mut self) -> Option<Message> {
+        let (count, first) = self.dropped.take()?;
+        let noun = if count == 1 { "message" } else { "messages" };
+        let event = first.logger.event("messages_dropped");
+        Some(event.message(Level::Warn, &format_args!("{count} {noun} dropped")))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && !self.writing
+    }
+}
+
+/// Hands a message to its logger. A panic in there ends neither the thread nor the process.
+fn write(message: &Message) {
+    static REPORTED: AtomicBool = AtomicBool::new(false);
+    let written = panic::catch_unwind(AssertUnwindSafe(|| message.write()));
+    if written.is_err() && !REPORTED.swap(true, Ordering::SeqCst) {
+        super::write_to_stderr(&format!("the logger panicked at `{message}`; later panics are not reported"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::logging::Logger;
+
+    fn message(text: &str) -> Message {
+        Logger::default().event("…").message(Level::Info, &text)
+    }
+
+    fn texts(state: &mut State) -> Vec<String> {
+        std::iter::from_fn(|| state.take()).map(|message| message.to_string()).collect()
+    }
+
+    #[test]
+    fn messages_leave_in_their_order() {
+        let queue = Queue::new();
+        for text in ["one", "two", "three"] {
+            queue.push(message(text));
+        }
+        assert_eq!(texts(&mut queue.lock()), ["one", "two", "three"]);
+    }
+
+    #[test]
+    fn full_queue_drops_and_counts_in_place() {
+        let queue = Queue::new();
+        for number in 0..CAPACITY + 12 {
+            queue.push(message(&number.to_string()));
+        }
+        assert_eq!(queue.next().to_string(), "0");
+        assert_eq!(queue.next().to_string(), "1");
+        queue.push(message("later"));
+        let rest = texts(&mut queue.lock());
+        assert_eq!(rest.len(), CAPACITY);
+        assert_eq!(rest[CAPACITY - 3..], ["1023", "12 messages dropped", "later"]);
+    }
+
+    #[test]
+    fn flush_without_writer_returns() {
+        let queue = Queue::new();
+        queue.push(message("waits for a writer"));
+        queue.wait_until_empty(Instant::now() + Duration::from_secs(3600));
+    }
+
+    #[test]
+    fn flush_ends_at_its_deadline_while_logger_blocks() {
+        let queue = Queue::new();
+        queue.lock().has_writer = true;
+        queue.push(message("blocked"));
+        queue.next();
+        queue.wait_until_empty(Instant::now());
+        assert!(!queue.lock().is_empty());
+    }
+}
