@@ -36,7 +36,7 @@
 //!                 ┌────────────────────────────────┐
 //!  TERM, INT ───▶ │ master                         │  binds the addresses, once
 //!  HUP, USR2, …   │  owns every listening socket   │  starts, watches, replaces
-//!                 │  runs the hooks                │  one thread, asleep in poll
+//!                 │  runs the hooks                │  asleep in poll
 //!                 └──┬────────────┬────────────┬───┘
 //!                    │ socket pair│            │        handshake: slot, grace, listeners
 //!               ┌────┴────┐  ┌────┴────┐  ┌────┴────┐

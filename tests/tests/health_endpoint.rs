@@ -274,7 +274,8 @@ fn health_threads_block_signals_of_supervisor() {
     let fleet = with_health(SERVER).start();
     health_addr(&fleet);
     let others = || proc::threads(fleet.master()).into_iter().filter(|thread| *thread != fleet.master());
-    wait::until("four further threads", || others().count() == 4);
+    // The fifth one writes the log.
+    wait::until("five further threads", || others().count() == 5);
     for thread in others() {
         let blocked = proc::status_field(thread, "SigBlk").unwrap();
         let blocked = u64::from_str_radix(&blocked, 16).unwrap();

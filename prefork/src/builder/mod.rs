@@ -33,6 +33,7 @@ use crate::master::{self, FleetHandle};
 use crate::privileges::Privileges;
 use crate::serve::{self, Serve, ServeFn, ServeOptions};
 use crate::sys::{self, Role};
+use crate::title::{default_title, title_master};
 
 /// A fleet to be: a serve function and its options. What [`#[prefork::main]`](crate::main) makes
 /// for you.
@@ -194,6 +195,8 @@ impl Prefork {
         child::adopt_early()?;
         let mut fleet = self.with_environment();
         if child::role() == Role::Master {
+            // Before the first message: the title can be set while there is one thread.
+            title_master(&fleet.process_title());
             fleet.warn_of_idle_variables();
             let activated = sys::activated().map_err(|source| Error::Os {
                 operation: "take the sockets of the service manager",
@@ -220,6 +223,11 @@ impl Prefork {
 }
 
 impl Prefork {
+    /// The name in the titles of the fleet's processes; empty: none.
+    fn process_title(&self) -> String {
+        self.get(&options::TITLE).unwrap_or_else(default_title)
+    }
+
     /// The options that a child needs.
     fn serve_options(&self) -> ServeOptions {
         ServeOptions {

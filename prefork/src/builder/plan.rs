@@ -14,7 +14,6 @@ use crate::privileges::Privileges;
 use crate::serve::{Demand, TlsForm};
 use crate::supervisor::{RecoverPolicy, Settings};
 use crate::sys::{self, Activated};
-use crate::title::default_title;
 use crate::tls::{self, PemSource};
 
 impl Prefork {
@@ -63,7 +62,7 @@ impl Prefork {
                 start_timeout: self.get_or_default(&options::START_TIMEOUT),
             },
             privileges,
-            title: self.get(&options::TITLE).unwrap_or_else(default_title),
+            title: self.process_title(),
             cpus,
             hooks: self.hooks.clone(),
             tls,

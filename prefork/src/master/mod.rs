@@ -29,7 +29,6 @@ use crate::privileges::Privileges;
 use crate::protocol::{ToChild, ToMaster};
 use crate::supervisor::{Action, ChildId, Event, Hook, Remark, Request, Settings, Supervisor, Verdict};
 use crate::sys::{self, Activated, ProcessEvent, Program, Reactor, Signal};
-use crate::title::title_master;
 use crate::tls::{self, TlsStore};
 
 use handle::EndNotice;
@@ -73,7 +72,6 @@ pub(crate) fn run(plan: Plan) -> Result<(), Error> {
     }
     let _end_notice = EndNotice(plan.handle.clone());
     let inheritance = sys::inheritance().map_err(|source| Error::Handshake { source })?;
-    title_master(&plan.title);
     let mut master = match inheritance {
         Some(inheritance) => Master::resume(plan, inheritance)?,
         None => Master::new(plan)?,
