@@ -195,6 +195,7 @@ impl Prefork {
         child::adopt_early()?;
         let mut fleet = self.with_environment();
         if child::role() == Role::Master {
+            let inheritance = sys::inheritance().map_err(|source| Error::Handshake { source })?;
             // Before the first message: the title can be set while there is one thread.
             title_master(&fleet.process_title());
             fleet.warn_of_idle_variables();
@@ -202,7 +203,7 @@ impl Prefork {
                 operation: "take the sockets of the service manager",
                 source,
             })?;
-            master::run(fleet.plan(activated, &Privileges::default())?)?;
+            master::run(fleet.plan(activated, &Privileges::default())?, inheritance)?;
             return Ok(ExitCode::SUCCESS);
         }
         Ok(fleet.serve_as_child())

@@ -28,7 +28,7 @@ use crate::logging::{self, Logger};
 use crate::privileges::Privileges;
 use crate::protocol::{ToChild, ToMaster};
 use crate::supervisor::{Action, ChildId, Event, Hook, Remark, Request, Settings, Supervisor, Verdict};
-use crate::sys::{self, Activated, ProcessEvent, Program, Reactor, Signal};
+use crate::sys::{self, Activated, Inheritance, ProcessEvent, Program, Reactor, Signal};
 use crate::tls::{self, TlsStore};
 
 use handle::EndNotice;
@@ -65,13 +65,12 @@ impl Plan {
     }
 }
 
-/// Runs a fleet until it ends.
-pub(crate) fn run(plan: Plan) -> Result<(), Error> {
+/// Runs a fleet until it ends. `inheritance` is what the program before this one left in this process.
+pub(crate) fn run(plan: Plan, inheritance: Option<Inheritance>) -> Result<(), Error> {
     if sys::NEEDS_REUSEPORT && plan.sharing == Sharing::Shared {
         return Err(Error::OnlyReuseportOnWindows);
     }
     let _end_notice = EndNotice(plan.handle.clone());
-    let inheritance = sys::inheritance().map_err(|source| Error::Handshake { source })?;
     let mut master = match inheritance {
         Some(inheritance) => Master::resume(plan, inheritance)?,
         None => Master::new(plan)?,
