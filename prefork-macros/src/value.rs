@@ -108,7 +108,7 @@ fn check_literal(row: &OptionRow, literal: &Literal<'_>, expr: &Expr) -> Result<
     let parse = |text: &str| row.kind.parse(text).map_err(|problem| message(row, text, &problem));
     let parsed = match (row.kind, literal.lit) {
         (Kind::Count(..) | Kind::Signed(..), Lit::Int(number)) => {
-            // The compiler has its own opinion about a negative zero.
+            // The compiler reports a negative zero itself.
             let negative = literal.negative && number.base10_digits() != "0";
             parse(&format!("{}{}", if negative { "-" } else { "" }, number.base10_digits()))?
         }

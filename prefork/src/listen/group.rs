@@ -23,7 +23,7 @@ pub(super) struct SocketGroup {
     options: SocketOptions,
     steering: Steering,
     /// Whether new connections are refused.
-    shut: bool,
+    refuses: bool,
 }
 
 /// How the kernel spreads new connections over the slots.
@@ -110,8 +110,8 @@ impl SocketGroup {
         sockets: Vec<Socket>,
         options: SocketOptions,
     ) -> Self {
-        let (file, steering, shut) = (None, Steering::Everywhere, false);
-        Self { endpoint, place, sharing, sockets, file, options, steering, shut }
+        let (file, steering, refuses) = (None, Steering::Everywhere, false);
+        Self { endpoint, place, sharing, sockets, file, options, steering, refuses }
     }
 
     /// Sets the options of TCP sockets, also where another program had set other values.
@@ -160,7 +160,7 @@ impl SocketGroup {
     /// Refuses new connections where the system can do that. Sockets of the service manager stay as they
     /// are: they go on listening, and keep their queue for the next start.
     pub(super) fn refuse_connections(&mut self) {
-        self.shut = match self.place {
+        self.refuses = match self.place {
             _ if self.endpoint.is_activated() => false,
             Place::Tcp(_) => self.sockets.iter().all(|socket| sys::refuse_connections(socket).is_ok()),
             Place::Path(_) => {
@@ -175,12 +175,12 @@ impl SocketGroup {
 
     /// Whether connections are queued, no new ones can come, and a child accepts them.
     pub(super) fn has_last_queue(&self, live: &[bool]) -> bool {
-        self.shut && self.has_queue(|slot| self.is_served(slot, live))
+        self.refuses && self.has_queue(|slot| self.is_served(slot, live))
     }
 
     /// Whether connections are queued that no child accepts, and no new ones can come.
     pub(super) fn has_orphaned_queue(&self, live: &[bool]) -> bool {
-        self.shut && self.has_queue(|slot| !self.is_served(slot, live))
+        self.refuses && self.has_queue(|slot| !self.is_served(slot, live))
     }
 
     fn has_queue(&self, of_slot: impl Fn(usize) -> bool) -> bool {
