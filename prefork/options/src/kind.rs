@@ -194,7 +194,7 @@ impl Kind {
         match (self, value) {
             (Self::Count(least, most), Value::Count(number)) => within(number, least, most),
             (Self::Signed(least, most), Value::Signed(number)) => within(number, least, most),
-            (Self::Duration(least, most), Value::Duration(duration)) if duration < least => {
+            (Self::Duration(least, _), Value::Duration(duration)) if duration < least => {
                 Err(Problem::Below(spell(*least)))
             }
             (Self::Duration(_, most), Value::Duration(duration)) if duration > most => {

@@ -144,11 +144,11 @@ impl Message {
         fields.extend(slot.map(|slot| ("slot", Value::from(slot))));
         fields.extend(pid.map(|pid| ("pid", Value::from(pid))));
         fields.extend(generation.map(|generation| ("generation", Value::from(generation))));
-        let text = format_args!("{}", self.text);
-        let record =
-            Record::builder().level(self.level).target(TARGET).args(text).key_values(&fields).build();
-        if logger.enabled(record.metadata()) {
-            logger.log(&record);
+        let metadata = Metadata::builder().level(self.level).target(TARGET).build();
+        if logger.enabled(&metadata) {
+            let mut record = Record::builder();
+            record.metadata(metadata).key_values(&fields);
+            logger.log(&record.args(format_args!("{}", self.text)).build());
         }
     }
 
