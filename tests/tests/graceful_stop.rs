@@ -167,8 +167,8 @@ fn stop_with_queue_that_is_never_accepted_ends() {
     fleet.expect_stopped();
 }
 
-/// Sends SIGTERM to one child. It accepts no new connection, answers the requests in flight and exits with
-/// status 0, which is not a failure after a second of service. Its sibling serves all the time.
+/// Sends SIGTERM to one child. Its successor is started first; then it accepts no new connection and answers
+/// the requests in flight. That is no failure. Its sibling serves all the time.
 #[cfg(unix)]
 fn check_drain_of_one_child(server: Server) {
     let gate = ResponseGate::new();
@@ -179,8 +179,10 @@ fn check_drain_of_one_child(server: Server) {
     let victim = in_flight[0].pid();
     let sibling = fleet.first_children().into_iter().find(|child| *child != victim).unwrap();
     send(victim, Signal::SIGTERM);
-    // The accept gate closes a moment after the signal; from then on the sibling answers all requests.
-    let answered_in_a_row = |count| (0..count).all(|_| client::serving_pid(addr) == sibling);
+    fleet.console.wait_for(&format!("(pid {victim}) received SIGTERM"));
+    // The accept gate closes once the successor is ready; from then on others answer all requests.
+    let answered_in_a_row = |count| (0..count).all(|_| client::serving_pid(addr) != victim);
+    wait::until("successor", || fleet.children_started() == 3);
     wait::until("closed accept gate", || answered_in_a_row(20));
     assert!(proc::is_alive(victim), "the child ended with open connections");
     gate.open();
@@ -190,7 +192,6 @@ fn check_drain_of_one_child(server: Server) {
     }
     let after = fleet.wait_for_children(2, &[victim]);
     assert!(after.contains(&sibling), "the sibling was replaced");
-    fleet.console.wait_for("in place of pid");
     fleet.stop();
 }
 

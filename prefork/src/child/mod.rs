@@ -5,7 +5,9 @@
 //! - `mod.rs`: the role of this process, and what a child starts with
 //! - `start_error.rs`: why a child cannot start, and the one place that reports it
 //! - `context.rs`: what user code sees of the child
-//! - `drain.rs`: the link thread, and the stop of the child
+//! - `link.rs`: the link thread
+//! - `shutdown.rs`: the stop of the child: its decisions, which know no process and no clock
+//! - `drain.rs`: the stop of the child: its system calls
 //! - `watchdog.rs`: limits on memory and on unfinished work
 //! - `latch.rs`: an event that happens once
 //!
@@ -16,6 +18,8 @@ mod adopt;
 mod context;
 mod drain;
 mod latch;
+mod link;
+mod shutdown;
 mod start_error;
 mod watchdog;
 
@@ -28,8 +32,9 @@ use socket2::Socket;
 
 pub(crate) use adopt::{adopt_early, privileges_on_trial};
 pub use context::{ChildContext, Shutdown};
-use drain::LinkThread;
+
 pub(crate) use latch::Latch;
+use link::LinkThread;
 pub(crate) use start_error::{StartError, report_start_error};
 
 pub use watchdog::Busy;
@@ -91,9 +96,9 @@ pub(crate) fn start(
     });
     let link_thread = LinkThread::new(Arc::clone(&state), options.hooks, logger.clone(), gate);
     thread::Builder::new()
-        .name("prefork-watch".to_owned())
+        .name("prefork-link".to_owned())
         .spawn(move || link_thread.run(link))
-        .map_err(|source| Error::Os { operation: "start the thread that watches the master", source })?;
+        .map_err(|source| Error::Os { operation: "start the link thread", source })?;
     Ok((state, listeners))
 }
 

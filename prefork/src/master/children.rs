@@ -158,10 +158,17 @@ impl Master {
         }
     }
 
+    /// Asks a child to stop. One that is not ready may not read messages yet, and serves nothing.
+    pub(super) fn terminate(&mut self, child: ChildId) {
+        let ready = self.children.get(&child).is_some_and(|entry| entry.ready);
+        self.tell(child, ToChild::Stop);
+        self.dismiss(child, |reactor| if ready { Ok(()) } else { reactor.end_early(child) });
+    }
+
     /// Asks a child to stop; with `reuseport`, after it has accepted what is queued on its own socket.
     pub(super) fn stop_after_queue(&mut self, child: ChildId) {
         match self.plan.sharing {
-            Sharing::Shared => self.dismiss(child, |reactor| reactor.terminate(child)),
+            Sharing::Shared => self.terminate(child),
             Sharing::Reuseport => {
                 self.settle();
                 self.dismiss(child, |reactor| reactor.send(child, ToChild::StopAfterQueue.to_line()));

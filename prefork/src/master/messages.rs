@@ -44,6 +44,18 @@ impl Master {
         }
     }
 
+    /// Reports a child that received a signal, unless the fleet stops: then every process may have
+    /// received it.
+    pub(super) fn report_signalled(&self, child: ChildId) {
+        let Some(ChildEntry { slot, pid, generation, .. }) = self.children.get(&child) else { return };
+        if self.supervisor.is_active() {
+            let event = self.plan.logger.event("child_signalled").child(*slot, *pid).generation(*generation);
+            event.info(format_args!(
+                "child {slot} (pid {pid}) received SIGTERM; replacing it, new before old"
+            ));
+        }
+    }
+
     pub(super) fn report_replaced(&self, old: u32, new: u32) {
         let Some(ChildEntry { slot, generation, .. }) = self.children.values().find(|entry| entry.pid == new)
         else {

@@ -245,6 +245,10 @@ impl Master {
             }
             Some(ToMaster::Ready) => {}
             Some(ToMaster::Recycle) => self.supervisor.handle(now, Event::RecycleRequested(child)),
+            Some(ToMaster::StopRequested) => {
+                self.report_signalled(child);
+                self.supervisor.handle(now, Event::RecycleRequested(child));
+            }
             None => {
                 let (slot, pid) = (entry.slot, entry.pid);
                 let event = self.plan.logger.event("unknown_message").child(slot, pid);
@@ -284,7 +288,7 @@ impl Master {
     fn perform(&mut self, action: Action) -> Option<Verdict> {
         match action {
             Action::Spawn { child, slot, generation } => self.spawn(child, slot, generation),
-            Action::Terminate(child) => self.dismiss(child, |reactor| reactor.terminate(child)),
+            Action::Terminate(child) => self.terminate(child),
             Action::StopAfterQueue(child) => self.stop_after_queue(child),
             Action::Kill(child) => self.dismiss(child, |reactor| reactor.kill(child)),
             Action::AnnounceStop(child) => self.tell(child, ToChild::AnnounceStop),

@@ -101,6 +101,8 @@ pub(crate) enum ToMaster {
     Ready,
     /// The child asks to be replaced, new before old.
     Recycle,
+    /// The child received a signal to stop. It asks to be replaced, and for the order to stop.
+    StopRequested,
 }
 
 impl ToMaster {
@@ -109,24 +111,26 @@ impl ToMaster {
             Self::Received => "received",
             Self::Ready => "ready",
             Self::Recycle => "recycle",
+            Self::StopRequested => "stop-requested",
         }
     }
 
     /// `None` for a message that this version does not know.
     pub(crate) fn from_line(line: &str) -> Option<Self> {
         let record = Record::parse(line);
-        [Self::Received, Self::Ready, Self::Recycle]
+        [Self::Received, Self::Ready, Self::Recycle, Self::StopRequested]
             .into_iter()
             .find(|message| message.to_line() == record.kind())
     }
 }
 
-/// What the master tells a child after the handshake. A stop is a signal on Unix, so that it also reaches
-/// a child that is wrapped in another program.
+/// What the master tells a child after the handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ToChild {
     /// The fleet stops soon; the child goes on serving.
     AnnounceStop,
+    /// The child stops.
+    Stop,
     /// The child stops once no connection waits on its listener.
     StopAfterQueue,
 }
@@ -135,6 +139,7 @@ impl ToChild {
     pub(crate) fn to_line(self) -> &'static str {
         match self {
             Self::AnnounceStop => "announce-stop",
+            Self::Stop => "stop",
             Self::StopAfterQueue => "stop-after-queue",
         }
     }
@@ -142,7 +147,7 @@ impl ToChild {
     /// `None` for a message that this version does not know.
     pub(crate) fn from_line(line: &str) -> Option<Self> {
         let record = Record::parse(line);
-        [Self::AnnounceStop, Self::StopAfterQueue]
+        [Self::AnnounceStop, Self::Stop, Self::StopAfterQueue]
             .into_iter()
             .find(|message| message.to_line() == record.kind())
     }
@@ -288,12 +293,12 @@ pub(super) mod tests {
 
     #[test]
     fn messages_round_trip_and_unknown_ones_are_skipped() {
-        for message in [ToMaster::Received, ToMaster::Ready, ToMaster::Recycle] {
+        for message in [ToMaster::Received, ToMaster::Ready, ToMaster::Recycle, ToMaster::StopRequested] {
             assert_eq!(ToMaster::from_line(message.to_line()), Some(message));
             let newer = format!("{} because=idle", message.to_line());
             assert_eq!(ToMaster::from_line(&newer), Some(message));
         }
-        for message in [ToChild::AnnounceStop, ToChild::StopAfterQueue] {
+        for message in [ToChild::AnnounceStop, ToChild::Stop, ToChild::StopAfterQueue] {
             assert_eq!(ToChild::from_line(message.to_line()), Some(message));
         }
         assert_eq!(ToMaster::from_line("news"), None);

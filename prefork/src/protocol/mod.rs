@@ -17,7 +17,9 @@
 //! child ──▶ master   ToMaster::Received                the handshake is read
 //! child ──▶ master   ToMaster::Ready                   the serve function is about to be called
 //! child ──▶ master   ToMaster::Recycle                 the child asks to be replaced
+//! child ──▶ master   ToMaster::StopRequested           the child received a signal to stop
 //! master ──▶ child   ToChild::AnnounceStop             the fleet stops soon
+//! master ──▶ child   ToChild::Stop                     stop
 //! master ──▶ child   ToChild::StopAfterQueue           stop once the listener's queue is empty
 //! end of file        either way                        the other process is dead
 //! ```

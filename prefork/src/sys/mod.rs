@@ -28,7 +28,8 @@
 //!
 //! **Accept gate.** [`AcceptGate`] makes a child's server accept no more, although the server knows nothing
 //! of it: `close` puts decoys in place of its listeners, `interrupt_accepts` and `wake_acceptors` reach
-//! threads in `accept`, `connections` and `queue_length` count what is left.
+//! threads in `accept`, `has_connections`, `has_unread_connections` and `queue_length` tell what is left.
+//! [`HAS_IO_URING`] says whether a server may let the kernel accept for it.
 //!
 //! **Privileges.** [`find_user`], [`find_group`], [`groups_of`] and [`allowed_cpus`] look up what the options
 //! name, and the functions `check_…` tell the master whether its children can have it. A child takes it on
@@ -39,7 +40,8 @@
 //! [`watchdog`] is the interval that it expects.
 //!
 //! **Process.** [`set_title`] sets what `ps` shows; [`resident_bytes`], [`threads`] and [`other_threads`]
-//! describe this process; [`exit_now`] ends it at once; [`os_string`] is the system's text from bytes, and
+//! describe this process; [`exit_now`] ends it at once, and [`raise_stop_signal`] sends it the signal for
+//! which a program may have a handler of its own; [`os_string`] is the system's text from bytes, and
 //! [`how_to_stop`] the operator's way to stop the master.
 //!
 //! **Errors.** [`is_transient`] and [`lacks_ipv6`] interpret an error; [`shortage_hint`] and
@@ -163,8 +165,9 @@ pub(crate) enum Notice<'a> {
 /// What a child's [`MasterLink`] waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum LinkEvent {
-    /// A request to stop, from the master or an operator.
-    Stop,
+    /// A request to stop that is not the master's: a signal to this process.
+    #[allow(dead_code, reason = "not every system has signals")]
+    Signalled,
     /// A line from the master.
     Message(String),
     /// The master is dead.

@@ -1,7 +1,6 @@
 //! Options of listening sockets, most of which these systems lack.
 
 use std::io;
-use std::os::fd::RawFd;
 use std::time::Duration;
 
 use socket2::Socket;
@@ -23,9 +22,4 @@ pub(crate) fn set_fast_open(_socket: &Socket, _queue: u32) -> io::Result<()> {
 /// Does nothing: it is a hint.
 pub(crate) fn prefer_cpu(_socket: &Socket, _cpu: Option<usize>) -> io::Result<()> {
     Ok(())
-}
-
-/// Unknown, so no queue is waited for.
-pub(in crate::sys) fn queue_length(_listener: RawFd) -> io::Result<u32> {
-    Err(io::ErrorKind::Unsupported.into())
 }

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::RawFd;
 
 use nix::libc;
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -16,4 +17,10 @@ pub(in crate::sys) fn close_on_exec_from_3() -> io::Result<()> {
     // SAFETY: the call takes plain numbers and touches no memory.
     let result = unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Whether a descriptor is a file of the kernel's own, of this kind: `[eventpoll]`.
+pub(super) fn is_anonymous(number: RawFd, kind: &str) -> bool {
+    let target = std::fs::read_link(format!("/proc/self/fd/{number}"));
+    target.is_ok_and(|target| target.to_str().and_then(|name| name.strip_prefix("anon_inode:")) == Some(kind))
 }

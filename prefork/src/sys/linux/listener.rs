@@ -1,7 +1,7 @@
-//! Options of listening sockets, and the length of their queues.
+//! Options of listening sockets.
 
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use nix::libc;
@@ -31,25 +31,6 @@ pub(crate) fn set_fast_open(socket: &Socket, queue: u32) -> io::Result<()> {
 pub(crate) fn prefer_cpu(socket: &Socket, cpu: Option<usize>) -> io::Result<()> {
     let cpu = cpu.map_or(Ok(-1), |cpu| libc::c_int::try_from(cpu).map_err(io::Error::other))?;
     set_option(socket, libc::SOL_SOCKET, libc::SO_INCOMING_CPU, &cpu)
-}
-
-/// How many connections are queued. (For a listening socket, the kernel reports its queue where other
-/// sockets have their unacknowledged segments.)
-pub(in crate::sys) fn queue_length(listener: RawFd) -> io::Result<u32> {
-    // SAFETY: plain numbers; all zeroes is a value of the type.
-    let mut info: libc::tcp_info = unsafe { std::mem::zeroed() };
-    let mut size = libc::socklen_t::try_from(size_of::<libc::tcp_info>()).map_err(io::Error::other)?;
-    // SAFETY: the kernel writes at most `size` bytes into `info`.
-    let result = unsafe {
-        libc::getsockopt(
-            listener,
-            libc::IPPROTO_TCP,
-            libc::TCP_INFO,
-            std::ptr::from_mut(&mut info).cast(),
-            std::ptr::from_mut(&mut size),
-        )
-    };
-    if result == 0 { Ok(info.tcpi_unacked) } else { Err(io::Error::last_os_error()) }
 }
 
 pub(super) fn set_option<T>(

@@ -1,23 +1,28 @@
 //! Closes the listeners of a server that does not know that it is being stopped.
 //!
 //! The server holds its listener by number. It may block in `accept` on it, or have it in an event loop.
-//! Closing the gate puts a decoy over that number: a fresh listening socket at an unknown address, with
-//! the same blocking mode. From then on every `accept` there waits for ever, or would block. A signal
-//! interrupts threads that were in `accept` already, and their next call meets the decoy. The listening
-//! socket itself, which other processes share, is unaffected.
+//! Closing the gate puts a decoy over that number: a listening socket at an unknown address, made when the
+//! child starts, with the same blocking mode. From then on every `accept` there waits for ever, or would
+//! block. A signal interrupts threads that were in `accept` already, and their next call meets the decoy.
+//! Registrations in epoll sets are moved: an epoll set keeps the file that was registered, not the number.
+//! The listening socket itself, which other processes share, is unaffected.
+//!
+//! A number is replaced only if it is the listener's file immediately before. What remains is the time of
+//! two system calls: if the server closes its listener in between, and opens another file at once, that
+//! file is lost. No system call compares and replaces. A server that takes `Shutdown` and closes its
+//! listener by itself cannot meet this.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
-use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
-use std::time::Duration;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, RawFd};
 
 use nix::fcntl::{F_GETFL, F_SETFD, FdFlag, OFlag, fcntl};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
-use nix::sys::socket::{getsockopt, sockopt::AcceptConn};
-use socket2::{Domain, SockAddr, SockRef, Socket, Type};
+use socket2::{SockAddr, Socket};
 
-use super::descriptors::open_descriptors;
-use super::platform::{accept_gate as platform, listener};
+use super::connections::AcceptedConnections;
+use super::decoy::Decoy;
+use super::descriptors::{FileId, open_descriptors};
+use super::platform::{accept_calls::AcceptCalls, epoll, io_uring, tcp_info};
 
 /// The signal that interrupts `accept`. It is ignored by default, so a stray one is harmless.
 const WAKE: Signal = Signal::SIGURG;
@@ -25,16 +30,20 @@ const WAKE: Signal = Signal::SIGURG;
 /// See the [module](self).
 #[derive(Debug)]
 pub(crate) struct AcceptGate {
-    addrs: Vec<SockAddr>,
-    decoys: Vec<Decoy>,
-    /// Reserves a descriptor for a decoy, in case the server has used up all others by then.
-    spare: Option<OwnedFd>,
+    listeners: Vec<GuardedListener>,
+    /// The numbers that decoys have replaced.
+    replaced: Vec<RawFd>,
+    accept_calls: AcceptCalls,
+    connections: AcceptedConnections,
 }
 
+/// A listener and its decoy.
 #[derive(Debug)]
-struct Decoy {
-    number: RawFd,
-    addr: SockAddr,
+struct GuardedListener {
+    id: FileId,
+    /// A descriptor of the gate's own, until the gate is closed.
+    own: Option<Socket>,
+    decoy: Decoy,
 }
 
 impl AcceptGate {
@@ -45,22 +54,33 @@ impl AcceptGate {
         let mut wake = SigSet::empty();
         wake.add(WAKE);
         wake.thread_unblock()?;
-        let addrs = listeners.iter().map(Socket::local_addr).collect::<io::Result<_>>()?;
-        let spare = io::stdin().as_fd().try_clone_to_owned().ok();
-        Ok(Self { addrs, decoys: Vec::new(), spare })
+        let addrs = listeners.iter().map(Socket::local_addr).collect::<io::Result<Vec<SockAddr>>>()?;
+        let listeners = listeners.iter().map(GuardedListener::new).collect::<io::Result<_>>()?;
+        Ok(Self {
+            listeners,
+            replaced: Vec::new(),
+            accept_calls: AcceptCalls::default(),
+            connections: AcceptedConnections::new(addrs),
+        })
     }
 
-    /// Closes the gate; connections already accepted are unaffected. Fails without a free descriptor: try
-    /// again.
+    /// Closes the gate; connections already accepted are unaffected. After a failure, try again.
     pub(crate) fn close(&mut self) -> io::Result<()> {
         catch_wake()?;
+        self.accept_calls = AcceptCalls::begin();
         let descriptors = open_descriptors();
-        self.spare = None;
-        for number in descriptors {
-            if let Some(addr) = self.listens(number) {
-                self.decoys.push(replace(number, &addr)?);
+        let sets = epoll::sets(&descriptors);
+        for listener in &self.listeners {
+            listener.decoy.set_nonblocking(listener.is_nonblocking()?)?;
+            for number in descriptors.iter().copied().filter(|number| listener.is_held_at(*number)) {
+                listener.replace(number, &sets)?;
+                self.replaced.push(number);
+            }
+            if let Some(own) = &listener.own {
+                epoll::remove_stale(&sets, own.as_fd(), listener.id.inode());
             }
         }
+        self.listeners.iter_mut().for_each(|listener| listener.own = None);
         Ok(())
     }
 
@@ -69,110 +89,91 @@ impl AcceptGate {
         false
     }
 
-    /// Makes threads that are in `accept` on the old socket go to the decoy. To be repeated: a thread may
-    /// have been about to enter the call. Returns how many there were; an error means that this system
-    /// cannot tell.
-    pub(crate) fn interrupt_accepts(&self) -> io::Result<usize> {
-        let numbers: Vec<RawFd> = self.decoys.iter().map(|decoy| decoy.number).collect();
-        platform::interrupt_accepts(&numbers, WAKE)
+    /// Whether the closed gate holds this server: what it has registered with the kernel can be seen and
+    /// moved.
+    pub(crate) fn holds_server(&self) -> bool {
+        epoll::are_visible() && !self.server_uses_io_uring()
     }
 
-    /// Whether a thread may be returning from `accept` with a connection that has no descriptor yet.
-    pub(crate) fn accept_in_progress(&self) -> bool {
-        platform::other_threads_run()
+    /// Whether the server has a ring of io_uring. Accepts that are pending there keep the old socket.
+    pub(crate) fn server_uses_io_uring(&self) -> bool {
+        io_uring::is_among(&open_descriptors())
+    }
+
+    /// Makes threads that are in `accept` on the old socket go to the decoy. To be repeated: a thread may
+    /// have been about to enter the call. Returns how many there were, and whether a thread may be
+    /// returning from `accept` with a connection that has no descriptor yet; an error means that this
+    /// system cannot tell.
+    pub(crate) fn interrupt_accepts(&mut self) -> io::Result<(usize, bool)> {
+        self.accept_calls.interrupt(&self.replaced, WAKE)
     }
 
     /// Wakes `count` threads that are in `accept` on a decoy, by connecting to it. A loop that checks its
     /// stop flag between connections then checks it.
     pub(crate) fn wake_acceptors(&self, count: usize) {
-        for decoy in &self.decoys {
+        for listener in &self.listeners {
             for _ in 0..count {
-                // Refused if the server has closed its listener: then no thread waits there.
-                let _ = connect(&decoy.addr);
+                listener.decoy.wake();
             }
         }
     }
 
-    /// The numbers under which the server holds its listeners on `addr`.
-    fn listeners_on(&self, addr: &SockAddr) -> Vec<RawFd> {
-        open_descriptors().into_iter().filter(|number| self.listens(*number).as_ref() == Some(addr)).collect()
+    /// Whether a connection that came in through this gate is open, whether or not the serve function has
+    /// returned.
+    pub(crate) fn has_connections(&mut self, _returned: bool) -> bool {
+        self.connections.any_open()
     }
 
-    /// How many connections that came in through this gate are open, whether or not the serve function has
-    /// returned.
-    pub(crate) fn connections(&self, _returned: bool) -> usize {
-        open_descriptors().into_iter().filter(|number| self.serves(*number)).count()
+    /// Whether a connection that came in through this gate waits to be read for the first time; an error
+    /// means that this system cannot tell.
+    pub(crate) fn has_unread_connections(&mut self) -> io::Result<bool> {
+        self.connections.any_unread()
     }
 
     /// How many connections are queued at the open gate for this child alone; an error means that this
     /// system cannot tell.
     pub(crate) fn queue_length(&self) -> io::Result<u32> {
+        let descriptors = open_descriptors();
         let mut queued = 0;
-        for addr in &self.addrs {
-            let own = self.listeners_on(addr).first().copied();
-            if let Some(own) = own.filter(|listener| is_own(*listener)) {
-                queued += listener::queue_length(own)?;
+        for listener in &self.listeners {
+            let held = descriptors.iter().any(|number| listener.is_held_at(*number));
+            if let Some(own) = listener.own.as_ref().filter(|own| held && is_of_one_slot(own)) {
+                queued += tcp_info::queue_length(own)?;
             }
         }
         Ok(queued)
     }
-
-    fn listens(&self, number: RawFd) -> Option<SockAddr> {
-        // SAFETY: borrowed for calls that leave it open; if it is gone, they fail.
-        let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
-        let addr = SockRef::from(&descriptor).local_addr().ok().filter(|addr| self.addrs.contains(addr))?;
-        getsockopt(&descriptor, AcceptConn).is_ok_and(|listening| listening).then_some(addr)
-    }
-
-    fn serves(&self, number: RawFd) -> bool {
-        // SAFETY: as above.
-        let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
-        let socket = SockRef::from(&descriptor);
-        let Ok(local) = socket.local_addr() else { return false };
-        self.addrs.iter().any(|addr| leads_through(addr, &local)) && socket.peer_addr().is_ok()
-    }
 }
 
-/// Whether a connection with this `local` address came in through a listener on `addr`.
-fn leads_through(addr: &SockAddr, local: &SockAddr) -> bool {
-    match (addr.as_socket(), local.as_socket()) {
-        (Some(addr), Some(local)) => {
-            addr.port() == local.port() && (addr.ip().is_unspecified() || addr.ip() == local.ip())
-        }
-        _ => addr == local,
+impl GuardedListener {
+    fn new(listener: &Socket) -> io::Result<Self> {
+        let own = listener.try_clone()?;
+        Ok(Self { id: FileId::of(own.as_fd())?, decoy: Decoy::of(listener)?, own: Some(own) })
+    }
+
+    /// Whether the server has this listener at `number`.
+    fn is_held_at(&self, number: RawFd) -> bool {
+        let is_own = self.own.as_ref().is_some_and(|own| own.as_raw_fd() == number);
+        !is_own && FileId::at(number) == Some(self.id)
+    }
+
+    fn is_nonblocking(&self) -> io::Result<bool> {
+        let Some(own) = &self.own else { return Ok(true) };
+        Ok(OFlag::from_bits_retain(fcntl(own, F_GETFL)?).contains(OFlag::O_NONBLOCK))
+    }
+
+    /// Puts the decoy over `number`, and moves its registrations in epoll sets.
+    fn replace(&self, number: RawFd, sets: &[epoll::EpollSet]) -> io::Result<()> {
+        let moved = epoll::remove(sets, number, self.id.inode());
+        let replaced = if self.is_held_at(number) { put(self.decoy.as_fd(), number) } else { Ok(()) };
+        epoll::add(&moved, number);
+        replaced
     }
 }
 
 /// Whether a listener belongs to one slot, and is not shared by all children.
-fn is_own(number: RawFd) -> bool {
-    // SAFETY: borrowed for one call that leaves it open; if it is gone, the call fails.
-    let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
-    SockRef::from(&descriptor).reuse_port().unwrap_or(false)
-}
-
-fn connect(addr: &SockAddr) -> io::Result<()> {
-    let socket = Socket::new(addr.domain(), Type::STREAM, None)?;
-    socket.connect_timeout(addr, Duration::from_millis(100))
-}
-
-/// Puts a decoy over `number`, which listens on `addr`.
-fn replace(number: RawFd, addr: &SockAddr) -> io::Result<Decoy> {
-    let decoy: Socket = match addr.as_socket() {
-        Some(addr) => TcpListener::bind((loopback(addr), 0))?.into(),
-        None if addr.domain() == Domain::UNIX => platform::unix_decoy()?.into(),
-        None => return Err(io::Error::other("a listener of an unknown kind")),
-    };
-    let addr = decoy.local_addr()?;
-    copy_mode(number, &decoy)?;
-    put(decoy.as_fd(), number)?;
-    Ok(Decoy { number, addr })
-}
-
-fn loopback(addr: SocketAddr) -> IpAddr {
-    match addr {
-        SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
-        SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
-    }
+fn is_of_one_slot(listener: &Socket) -> bool {
+    listener.reuse_port().unwrap_or(false)
 }
 
 /// From now on the signal interrupts calls: its handler does nothing, and there is no SA_RESTART.
@@ -182,14 +183,6 @@ fn catch_wake() -> io::Result<()> {
     // SAFETY: the handler does nothing, so it is safe to run at any point.
     unsafe { sigaction(WAKE, &action) }?;
     Ok(())
-}
-
-/// Gives `listener` the blocking mode of the one at `number`.
-fn copy_mode(number: RawFd, listener: &Socket) -> io::Result<()> {
-    // SAFETY: borrowed for one call that leaves it open; if it is gone, the call fails.
-    let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
-    let mode = OFlag::from_bits_retain(fcntl(descriptor, F_GETFL)?);
-    listener.set_nonblocking(mode.contains(OFlag::O_NONBLOCK))
 }
 
 /// `dup2`, with close-on-exec.
@@ -202,3 +195,6 @@ fn put(source: BorrowedFd<'_>, number: RawFd) -> io::Result<()> {
     let _ = replaced.into_raw_fd();
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,12 +1,55 @@
 //! The descriptors of this process.
 
 use std::io;
-use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::fcntl::{F_SETFD, FdFlag, fcntl};
+use nix::libc;
 use nix::sys::resource::{Resource, getrlimit};
+use nix::sys::stat::{FileStat, SFlag, fstat};
 
 use super::platform;
+
+/// Tells one open file from another. All descriptors of a socket have the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct FileId {
+    device: libc::dev_t,
+    inode: libc::ino_t,
+}
+
+impl FileId {
+    pub(super) fn of(descriptor: BorrowedFd<'_>) -> io::Result<Self> {
+        Ok(Self::from(&fstat(descriptor)?))
+    }
+
+    /// Of the file at `number`, if it is open.
+    pub(super) fn at(number: RawFd) -> Option<Self> {
+        status(number).as_ref().map(Self::from)
+    }
+
+    /// Of the socket at `number`, if it is one.
+    pub(super) fn of_socket_at(number: RawFd) -> Option<Self> {
+        let is_socket =
+            |status: &FileStat| SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT == SFlag::S_IFSOCK;
+        status(number).filter(is_socket).as_ref().map(Self::from)
+    }
+
+    #[allow(clippy::useless_conversion, reason = "the type differs by system")]
+    pub(super) fn inode(self) -> u64 {
+        u64::from(self.inode)
+    }
+}
+
+impl From<&FileStat> for FileId {
+    fn from(status: &FileStat) -> Self {
+        Self { device: status.st_dev, inode: status.st_ino }
+    }
+}
+
+fn status(number: RawFd) -> Option<FileStat> {
+    // SAFETY: borrowed for one call that leaves it open; if it is gone, the call fails.
+    fstat(unsafe { BorrowedFd::borrow_raw(number) }.as_fd()).ok()
+}
 
 /// Every open descriptor of this process.
 pub(super) fn open_descriptors() -> Vec<RawFd> {

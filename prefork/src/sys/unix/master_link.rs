@@ -13,7 +13,7 @@ use super::reactor::poll_timeout;
 use super::signals::{Signals, listen_for};
 use crate::sys::LinkEvent;
 
-/// Waits for messages and requests to stop, in a thread of its own. Sleeps while nothing happens.
+/// Waits for messages and for SIGTERM, in a thread of its own. Sleeps while nothing happens.
 #[derive(Debug)]
 pub(crate) struct MasterLink {
     channel: Channel,
@@ -22,7 +22,7 @@ pub(crate) struct MasterLink {
 }
 
 impl MasterLink {
-    /// From now on SIGTERM is a request, and does not end the process.
+    /// From now on SIGTERM is an event, and does not end the process.
     pub(crate) fn new(channel: Channel) -> io::Result<(Self, MasterSender)> {
         let sender = MasterSender(channel.try_clone_socket()?);
         Ok((Self { channel, signals: listen_for(&[SIGTERM])?, orphaned: false }, sender))
@@ -43,7 +43,7 @@ impl MasterLink {
         }
         let readable = descriptors.get(1).and_then(PollFd::any).unwrap_or(false);
         if self.signals.pending().count() > 0 {
-            return Ok(LinkEvent::Stop);
+            return Ok(LinkEvent::Signalled);
         }
         if readable && !matches!(self.channel.receive(), Ok(Received::Bytes | Received::Nothing)) {
             self.orphaned = true;

@@ -4,6 +4,8 @@
 mod accept_gate;
 mod activation;
 mod channel;
+mod connections;
+mod decoy;
 mod descriptors;
 mod errors;
 mod exec;
@@ -44,6 +46,7 @@ pub(crate) use listener::{
     has_queue, into_unix_listener, join_reuseport_group, unix_name,
 };
 pub(crate) use master_link::{MasterLink, MasterSender};
+pub(crate) use platform::io_uring::HAS_IO_URING;
 pub(crate) use platform::landlock::{check_landlock, confine_to};
 pub(crate) use platform::listener::{
     ADDRESS_DENIED_HINT, JOINS_GROUPS_LATE, prefer_cpu, set_defer_accept, set_fast_open,
@@ -60,6 +63,6 @@ pub(crate) use program::Program;
 pub(crate) use reactor::Reactor;
 pub(crate) use role::{handshake_is_waiting, take_handshake};
 pub(crate) use service::{is_managed, notify, watchdog};
-pub(crate) use signals::spawn_thread;
+pub(crate) use signals::{raise_stop_signal, spawn_thread};
 pub(crate) use socket_file::SocketFile;
 pub(crate) use waker::Waker;

@@ -192,8 +192,9 @@ impl<K: Ord + Copy> Reactor<K> {
         }
     }
 
-    /// Asks a child to stop.
-    pub(crate) fn terminate(&mut self, key: K) -> io::Result<()> {
+    /// Ends a child that does not read messages yet: nothing catches the signal there. In others it is a
+    /// request, which they have no need of.
+    pub(crate) fn end_early(&mut self, key: K) -> io::Result<()> {
         match self.children.get(&key) {
             Some(process) => process.handle.signal(Number::SIGTERM),
             None => Ok(()),

@@ -10,6 +10,7 @@ use nix::libc;
 use nix::sys::socket::{MsgFlags, recv};
 
 use super::program::close_pin;
+use super::signals::ignore_requests;
 use super::{Channel, platform};
 use crate::sys::MARKER;
 
@@ -24,8 +25,9 @@ pub(crate) fn handshake_is_waiting(prefix: &str) -> bool {
 
 /// Moves the handshake from standard input to a descriptor of its own, replaces standard input by the
 /// null device, and removes the marker. Afterwards neither this process nor one that it starts has a
-/// trace of its role. Call it once, in a process whose [`role`](crate::sys::role) is child.
+/// trace of its role, and signals that are requests to a master do nothing here. Call it once, in a process whose [`role`](crate::sys::role) is child.
 pub(crate) fn take_handshake() -> io::Result<Channel> {
+    ignore_requests()?;
     let handshake = io::stdin().as_fd().try_clone_to_owned()?;
     nix::unistd::dup2_stdin(File::open("/dev/null")?)?;
     close_pin();

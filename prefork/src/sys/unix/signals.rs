@@ -4,7 +4,8 @@ use std::io;
 use std::os::unix::net::UnixStream;
 use std::thread;
 
-use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH};
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::SignalOnly;
 
@@ -20,6 +21,28 @@ pub(super) fn listen_for(signals: &[i32]) -> io::Result<Signals> {
     }
     mask.thread_unblock()?;
     Ok(delivery)
+}
+
+/// From now on the signals that are requests to a master do nothing in this process. A program that it
+/// executes has them with their default effect, except those of terminals.
+pub(super) fn ignore_requests() -> io::Result<()> {
+    for signal in [SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH] {
+        // An empty handler, and not the disposition to ignore, which other programs would inherit.
+        // SAFETY: the handler does nothing, so it is safe to run at any point.
+        unsafe { signal_hook::low_level::register(signal, || {}) }?;
+    }
+    let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
+    for signal in [Signal::SIGTTIN, Signal::SIGTTOU] {
+        // Writing to the terminal from a background group would otherwise be repeated for ever.
+        // SAFETY: no handler is installed.
+        unsafe { sigaction(signal, &ignore) }?;
+    }
+    Ok(())
+}
+
+/// Sends this process the signal that stops it. Its own handler has nothing to do by then.
+pub(crate) fn raise_stop_signal() {
+    let _ = signal_hook::low_level::raise(SIGTERM);
 }
 
 /// Blocks every signal while it lives.

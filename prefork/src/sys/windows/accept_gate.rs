@@ -7,6 +7,9 @@ use socket2::{SockAddr, Socket};
 
 use super::{connections, master_link, socket};
 
+/// Whether this system has io_uring.
+pub(crate) const HAS_IO_URING: bool = false;
+
 /// See the [module](self).
 #[derive(Debug)]
 pub(crate) struct AcceptGate {
@@ -38,14 +41,20 @@ impl AcceptGate {
         true
     }
 
-    /// Does nothing: threads in `accept` are unknown, and the sockets stay in place.
-    pub(crate) fn interrupt_accepts(&self) -> io::Result<usize> {
-        Ok(1)
+    /// Whether the closed gate holds the server: a server learns of the stop in any case before it is held.
+    pub(crate) fn holds_server(&self) -> bool {
+        true
     }
 
-    /// Never: the system counts a connection from its beginning.
-    pub(crate) fn accept_in_progress(&self) -> bool {
+    /// Never.
+    pub(crate) fn server_uses_io_uring(&self) -> bool {
         false
+    }
+
+    /// Does nothing: threads in `accept` are unknown, and the sockets stay in place. No accept is unfinished:
+    /// the system counts a connection from its beginning.
+    pub(crate) fn interrupt_accepts(&mut self) -> io::Result<(usize, bool)> {
+        Ok((1, false))
     }
 
     /// Wakes the threads that are in `accept`, with an error. A loop that checks its stop flag between
@@ -54,12 +63,17 @@ impl AcceptGate {
         self.listeners.iter().for_each(socket::cancel_accepts);
     }
 
-    /// How many connections to the addresses are open. Until the serve function has `returned` those of the
-    /// whole fleet count, because this child may accept the next one; then only those of this process. One
+    /// Whether a connection to the addresses is open. Until the serve function has `returned` those of the
+    /// whole fleet count, because this child may accept the next one; then only those of this process. Yes
     /// if that is unknown.
-    pub(crate) fn connections(&self, returned: bool) -> usize {
+    pub(crate) fn has_connections(&mut self, returned: bool) -> bool {
         let count = if returned { connections::own(&self.addrs) } else { connections::open(&self.addrs) };
-        count.unwrap_or(1)
+        count.unwrap_or(1) > 0
+    }
+
+    /// Unknown here.
+    pub(crate) fn has_unread_connections(&mut self) -> io::Result<bool> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     /// The length of a queue is unknown here.

@@ -21,7 +21,7 @@ pub(super) const HANDED: &str = "listeners";
 pub(super) const REFUSED: &str = "no-listeners";
 
 /// A master asks a child to stop with this.
-pub(super) const STOP: &str = "stop";
+const STOP: &str = "stop";
 
 /// The outcome of one attempt to receive.
 #[derive(Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use super::channel::{Channel, Received, STOP};
+use super::channel::{Channel, Received};
 use super::console;
 use super::pipe::Pipe;
 use crate::sys::LinkEvent;
@@ -17,7 +17,7 @@ pub(super) fn is_orphaned() -> bool {
     ORPHANED.load(Ordering::SeqCst)
 }
 
-/// Waits for messages and requests to stop, in a thread of its own. Sleeps while nothing happens.
+/// Waits for messages, in a thread of its own. Sleeps while nothing happens.
 #[derive(Debug)]
 pub(crate) struct MasterLink {
     channel: Channel,
@@ -33,8 +33,8 @@ impl MasterLink {
 
     /// Waits for an event; at most for `timeout`, if there is one. The master's death is reported once.
     pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<LinkEvent> {
-        if let Some(event) = self.next_event() {
-            return Ok(event);
+        if let Some(line) = self.channel.next_line() {
+            return Ok(LinkEvent::Message(line));
         }
         if is_orphaned() {
             // There is no master to wait for.
@@ -42,18 +42,13 @@ impl MasterLink {
             return Ok(LinkEvent::None);
         }
         match self.channel.receive(None, timeout) {
-            Ok(Received::Bytes) => Ok(self.next_event().unwrap_or(LinkEvent::None)),
+            Ok(Received::Bytes) => Ok(self.channel.next_line().map_or(LinkEvent::None, LinkEvent::Message)),
             Ok(Received::Nothing | Received::Other) => Ok(LinkEvent::None),
             Ok(Received::End) | Err(_) => {
                 ORPHANED.store(true, Ordering::SeqCst);
                 Ok(LinkEvent::Orphaned)
             }
         }
-    }
-
-    fn next_event(&mut self) -> Option<LinkEvent> {
-        let line = self.channel.next_line()?;
-        Some(if line == STOP { LinkEvent::Stop } else { LinkEvent::Message(line) })
     }
 }
 

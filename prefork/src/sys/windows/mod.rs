@@ -67,7 +67,7 @@ mod service;
 mod socket;
 mod socket_file;
 
-pub(crate) use accept_gate::AcceptGate;
+pub(crate) use accept_gate::{AcceptGate, HAS_IO_URING};
 pub(crate) use channel::Channel;
 pub(crate) use errors::{is_transient, lacks_ipv6, shortage_hint};
 pub(crate) use listener::{
@@ -85,7 +85,7 @@ pub(crate) use process::{
     exit_now, how_to_stop, os_string, other_threads, resident_bytes, set_title, threads,
 };
 pub(crate) use program::{Program, inheritance};
-pub(crate) use reactor::{Reactor, Waker, spawn_thread};
+pub(crate) use reactor::{Reactor, Waker, raise_stop_signal, spawn_thread};
 pub(crate) use role::{handshake_is_waiting, take_handshake};
 pub(crate) use service::{activated, is_managed, notify, watchdog};
 pub(crate) use socket::close_for_all;

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use socket2::Socket;
 
-use super::channel::{Channel, HANDED, REFUSED, STOP, WANTED};
+use super::channel::{Channel, HANDED, REFUSED, WANTED};
 use super::child_thread::{self, Report};
 use super::controls::Controls;
 use super::job::Job;
@@ -141,11 +141,9 @@ impl<K: Ord + Copy + Send + 'static> Reactor<K> {
         self.children.get(&key).map_or(Ok(()), |process| process.send(line))
     }
 
-    /// Asks a child to stop. One that has not asked for its listeners serves no connection, and may never read
-    /// the message: it is ended, as by a signal that nothing catches yet.
-    pub(crate) fn terminate(&mut self, key: K) -> io::Result<()> {
+    /// Ends a child that does not read messages yet: one that has not asked for its listeners.
+    pub(crate) fn end_early(&mut self, key: K) -> io::Result<()> {
         let Some(process) = self.children.get_mut(&key) else { return Ok(()) };
-        process.send(STOP)?;
         if process.handed_over { Ok(()) } else { process.child.kill() }
     }
 
@@ -243,6 +241,9 @@ impl fmt::Debug for Waker {
         f.debug_struct("Waker").finish_non_exhaustive()
     }
 }
+
+/// Nothing: there are no signals here.
+pub(crate) fn raise_stop_signal() {}
 
 /// Starts a thread. There are no signals to block here.
 pub(crate) fn spawn_thread(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {

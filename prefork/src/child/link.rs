@@ -1,0 +1,181 @@
+//! The link thread: waits for messages of the master, for its death, and for signals; looks after the
+//! watchdog; and drives the stop of the child.
+//!
+//! Its order is: act first, report second. A child that cannot be stopped any more, because this thread
+//! is gone, is worse than one that ends: an error or a panic in here ends the process.
+
+use std::io;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::ServeState;
+use super::drain::Drain;
+use super::shutdown::StopEvent;
+use super::watchdog::Health;
+use crate::error::chain;
+use crate::hooks::{self, HookFailure, Hooks};
+use crate::logging::{self, Logger};
+use crate::protocol::{ToChild, ToMaster};
+use crate::sys::{self, AcceptGate, LinkEvent, MasterLink};
+
+/// When to look for io_uring after the start of the thread: a server has made its rings by then.
+const INSPECT_AFTER: Duration = Duration::from_secs(1);
+
+/// See the [module](self).
+pub(super) struct LinkThread {
+    state: Arc<ServeState>,
+    hooks: Hooks,
+    logger: Logger,
+    drain: Drain,
+    /// When to look for io_uring, once.
+    inspect_at: Option<Instant>,
+}
+
+impl LinkThread {
+    pub(super) fn new(state: Arc<ServeState>, hooks: Hooks, logger: Logger, gate: AcceptGate) -> Self {
+        let drain = Drain::new(Arc::clone(&state), logger.clone(), gate);
+        let inspect_at = sys::HAS_IO_URING.then(|| Instant::now() + INSPECT_AFTER);
+        Self { state, hooks, logger, drain, inspect_at }
+    }
+
+    pub(super) fn run(mut self, mut link: MasterLink) {
+        let ended = panic::catch_unwind(AssertUnwindSafe(|| self.serve_link(&mut link)));
+        // Without the link it could outlive its master. The master replaces it.
+        let slot = self.state.context.slot();
+        let event = self.logger.event("cannot_watch");
+        match ended {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                event.error(format_args!("child {slot} lost the link to its master, and ends: {error}"));
+            }
+            // The panic's own message has been printed.
+            Err(_) => event.error(format_args!("child {slot} lost the link to its master, and ends")),
+        }
+        logging::flush();
+        sys::exit_now(1);
+    }
+
+    fn serve_link(&mut self, link: &mut MasterLink) -> io::Result<()> {
+        loop {
+            let timeout = self.next_turn();
+            match link.wait(timeout)? {
+                LinkEvent::None => self.time_passed()?,
+                // Other processes may have received the signal as well, and connections may be queued that
+                // only this child can accept: it is a request to the master.
+                LinkEvent::Signalled => self.drain.handle(StopEvent::Signalled),
+                LinkEvent::Orphaned => self.orphaned()?,
+                LinkEvent::Message(line) => self.follow(&line),
+            }
+        }
+    }
+
+    /// How long to wait for an event: for ever, in a child that serves without limits.
+    fn next_turn(&self) -> Option<Duration> {
+        let now = Instant::now();
+        let at = |at: Instant| at.saturating_duration_since(now);
+        if !self.drain.is_serving() {
+            return self.drain.next_look().map(at);
+        }
+        let interval = self.state.context.watchdog().interval();
+        self.inspect_at.map(at).into_iter().chain(interval).min()
+    }
+
+    fn time_passed(&mut self) -> io::Result<()> {
+        let now = Instant::now();
+        if !self.drain.is_serving() {
+            if self.drain.next_look().is_some_and(|at| at <= now) {
+                self.drain.look();
+            }
+            return Ok(());
+        }
+        if self.inspect_at.take_if(|at| *at <= now).is_some() {
+            self.warn_of_io_uring();
+            return Ok(());
+        }
+        self.check_watchdog()
+    }
+
+    fn follow(&mut self, line: &str) {
+        match ToChild::from_line(line) {
+            Some(ToChild::AnnounceStop) => self.state.context.announce_stop(),
+            Some(ToChild::Stop) => self.drain.handle(StopEvent::Ordered),
+            Some(ToChild::StopAfterQueue) => self.drain.handle(StopEvent::OrderedAfterQueue),
+            None => self
+                .logger
+                .event("unknown_message")
+                .debug(format_args!("the master sent an unknown message: {line:?}")),
+        }
+    }
+
+    fn orphaned(&mut self) -> io::Result<()> {
+        let state = Arc::clone(&self.state);
+        state.orphaned.store(true, Ordering::SeqCst);
+        self.limit_orphan()?;
+        let (slot, master) = (state.context.slot(), state.context.master_pid());
+        let (pid, event) = (std::process::id(), self.logger.event("orphaned"));
+        event.warn(format_args!("child {slot} (pid {pid}) lost its master {master}"));
+        self.call_hook();
+        self.drain.handle(StopEvent::Orphaned);
+        Ok(())
+    }
+
+    fn call_hook(&self) {
+        let Some(hook) = &self.hooks.on_master_death else { return };
+        let event = self.logger.event("hook_failed");
+        match hooks::run(|| hook()) {
+            Ok(()) => {}
+            Err(HookFailure::Error(error)) => {
+                event.error(format_args!("hook on_master_death failed: {}", chain(&*error)));
+            }
+            Err(HookFailure::Panic(_)) => event.error("hook on_master_death panicked"),
+        }
+    }
+
+    /// Ends an orphan after its grace, even if its hook, its server or an exit handler hangs. Where a
+    /// master is alive, the master does that.
+    fn limit_orphan(&self) -> io::Result<()> {
+        let grace = self.state.context.grace();
+        let limit = move || {
+            thread::sleep(grace);
+            sys::exit_now(1);
+        };
+        thread::Builder::new().name("prefork-limit".to_owned()).spawn(limit).map(drop)
+    }
+
+    fn warn_of_io_uring(&self) {
+        if self.drain.server_uses_io_uring() {
+            let (slot, pid) = (self.state.context.slot(), std::process::id());
+            let event = self.logger.event("io_uring").child(slot, pid);
+            event.warn(format_args!(
+                "child {slot} (pid {pid}) uses io_uring: a server that accepts with it must cancel its accepts \
+                 when `Shutdown` resolves"
+            ));
+        }
+    }
+
+    fn check_watchdog(&self) -> io::Result<()> {
+        let context = &self.state.context;
+        if !context.is_announced() {
+            // Until it is ready, the master limits its time.
+            return Ok(());
+        }
+        match context.watchdog().look() {
+            Health::Healthy => Ok(()),
+            Health::TooLarge => context.send(ToMaster::Recycle),
+            Health::Hangs => {
+                let (slot, pid) = (context.slot(), std::process::id());
+                let event = self.logger.event("child_hangs");
+                event.error(format_args!("child {slot} (pid {pid}) hangs; its threads:"));
+                for thread in sys::threads() {
+                    let event = self.logger.event("child_hangs");
+                    event.error(format_args!("child {slot} (pid {pid}): {thread}"));
+                }
+                logging::flush();
+                std::process::abort()
+            }
+        }
+    }
+}

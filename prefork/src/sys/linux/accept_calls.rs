@@ -1,0 +1,166 @@
+//! Threads in `accept`, as /proc shows them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::os::fd::RawFd;
+use std::path::{Path, PathBuf};
+
+use nix::libc;
+use nix::sys::signal::Signal;
+
+const TASKS: &str = "/proc/self/task";
+
+/// A thread that has run for this long has left the `accept` that it may have been in: the call itself
+/// takes some microseconds of CPU time.
+const ACCEPT_CPU_NANOS: u64 = 1_000_000;
+
+/// The threads that may be in `accept` on a listener that was replaced, with a connection that has no
+/// descriptor yet. A thread drops out when it is seen elsewhere, or has run for a while.
+#[derive(Debug, Default)]
+pub(in crate::sys) struct AcceptCalls {
+    /// Thread and its CPU time, in nanoseconds, when the listener was replaced.
+    unfinished: BTreeMap<libc::pid_t, u64>,
+    interrupted: BTreeSet<libc::pid_t>,
+}
+
+impl AcceptCalls {
+    /// Every thread but the calling one, immediately before listeners are replaced.
+    pub(in crate::sys) fn begin() -> Self {
+        let threads = other_threads().unwrap_or_default();
+        let unfinished = threads.into_iter().map(|(thread, path)| (thread, cpu_nanos(&path))).collect();
+        Self { unfinished, interrupted: BTreeSet::new() }
+    }
+
+    /// Sends `signal` to the threads of this process that are in `accept` on one of `listeners`. Returns how
+    /// many there were, and whether a thread may still be in a call on what was there before.
+    ///
+    /// # Errors
+    ///
+    /// /proc does not show what threads do.
+    pub(in crate::sys) fn interrupt(
+        &mut self,
+        listeners: &[RawFd],
+        signal: Signal,
+    ) -> io::Result<(usize, bool)> {
+        let mut waiting = 0;
+        let mut unfinished = BTreeMap::new();
+        for (thread, path) in other_threads()? {
+            let Some(call) = system_call(&path)? else { continue };
+            let before = self.unfinished.get(&thread).copied();
+            if accepts_on(&call, listeners) {
+                waiting += 1;
+                interrupt_thread(thread, signal);
+                // One that was interrupted before has come back, to the decoy.
+                let came_back = !self.interrupted.insert(thread);
+                unfinished.extend(before.filter(|_| !came_back).map(|before| (thread, before)));
+            } else if call.starts_with("running") {
+                let is_at_it = |before: &u64| cpu_nanos(&path).saturating_sub(*before) < ACCEPT_CPU_NANOS;
+                unfinished.extend(before.filter(is_at_it).map(|before| (thread, before)));
+            }
+        }
+        self.unfinished = unfinished;
+        Ok((waiting, !self.unfinished.is_empty()))
+    }
+}
+
+fn interrupt_thread(thread: libc::pid_t, signal: Signal) {
+    // SAFETY: the call takes plain numbers; a thread that has ended meanwhile is an error.
+    unsafe { libc::syscall(libc::SYS_tgkill, std::process::id(), thread, signal as libc::c_int) };
+}
+
+/// Every thread of this process but the calling one, and its directory.
+fn other_threads() -> io::Result<Vec<(libc::pid_t, PathBuf)>> {
+    let own = nix::unistd::gettid().as_raw();
+    let threads = fs::read_dir(TASKS)?.flatten().filter_map(|task| {
+        let thread = task.file_name().to_str()?.parse().ok()?;
+        Some((thread, task.path()))
+    });
+    Ok(threads.filter(|(thread, _)| *thread != own).collect())
+}
+
+/// The line that tells a thread's system call; `None` if the thread has ended.
+fn system_call(thread: &Path) -> io::Result<Option<String>> {
+    match fs::read_to_string(thread.join("syscall")) {
+        Ok(call) => Ok(Some(call)),
+        Err(_) if !thread.exists() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// The CPU time of a thread; 0 where the kernel does not count it.
+fn cpu_nanos(thread: &Path) -> u64 {
+    let line = fs::read_to_string(thread.join("schedstat")).unwrap_or_default();
+    line.split_whitespace().next().and_then(|nanos| nanos.parse().ok()).unwrap_or(0)
+}
+
+/// Reads a line of `/proc/self/task/*/syscall`: the call's number, then its arguments in hex.
+fn accepts_on(call: &str, listeners: &[RawFd]) -> bool {
+    let mut fields = call.split_whitespace();
+    let number = fields.next().and_then(|number| number.parse::<libc::c_long>().ok());
+    let first =
+        fields.next().and_then(|first| RawFd::from_str_radix(first.trim_start_matches("0x"), 16).ok());
+    let is_accept = number.is_some_and(is_accept_call);
+    is_accept && first.is_some_and(|first| listeners.contains(&first))
+}
+
+// Some architectures have no plain accept(2).
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64", target_arch = "arm"))]
+fn is_accept_call(number: libc::c_long) -> bool {
+    number == libc::SYS_accept || number == libc::SYS_accept4
+}
+
+#[cfg(not(any(
+    target_arch = "x86_64",
+    target_arch = "aarch64",
+    target_arch = "riscv64",
+    target_arch = "arm"
+)))]
+fn is_accept_call(number: libc::c_long) -> bool {
+    number == libc::SYS_accept4
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread;
+
+    use super::*;
+
+    #[test]
+    fn thread_in_accept_is_recognised() {
+        let accept = format!("{} 0x7 0x7ffd0 0x7ffd8 0x80000 0x0 0x0 0x0 0x7ffd 0x7f", libc::SYS_accept4);
+        assert!(accepts_on(&accept, &[5, 7]));
+        assert!(!accepts_on(&accept, &[5]));
+        let read = format!("{} 0x7 0x7ffd0 0x40 0x0 0x0 0x0 0x7ffd 0x7f", libc::SYS_read);
+        assert!(!accepts_on(&read, &[7]));
+        assert!(!accepts_on("running\n", &[7]));
+        assert!(!accepts_on("", &[7]));
+    }
+
+    #[test]
+    fn thread_with_other_work_does_not_stay_unfinished() {
+        let over = Arc::new(AtomicBool::new(false));
+        let spinning = thread::spawn({
+            let over = Arc::clone(&over);
+            move || {
+                while !over.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+                nix::unistd::gettid()
+            }
+        });
+        let mut calls = AcceptCalls::begin();
+        while calls.interrupt(&[], Signal::SIGURG).unwrap().1 {
+            thread::yield_now();
+        }
+        over.store(true, Ordering::Relaxed);
+        spinning.join().unwrap();
+    }
+
+    #[test]
+    fn thread_that_has_ended_is_no_error() {
+        assert_eq!(system_call(Path::new("/proc/self/task/0")).unwrap(), None);
+    }
+}

@@ -1,0 +1,107 @@
+//! What the kernel knows of a TCP socket.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, RawFd};
+
+use nix::libc;
+use socket2::{SockRef, Socket};
+
+/// Whether an accepted connection has been read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::sys) enum FirstRead {
+    /// Bytes have arrived, and none is unread.
+    Done,
+    /// Nothing has arrived for a second.
+    Idle,
+    /// Bytes are unread, or may arrive soon.
+    Pending,
+}
+
+/// After this time without a byte, a client is idle.
+const IDLE_MILLIS: u32 = 1000;
+
+/// The first fields of the kernel's `struct tcp_info` (linux/tcp.h): those of the C library end earlier.
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+struct TcpInfo {
+    bytes: [u8; 8],
+    rto_to_rcv_mss: [u32; 4],
+    unacked: u32,
+    sacked_to_last_data_recv: [u32; 7],
+    last_ack_recv: u32,
+    pmtu_to_total_retrans: [u32; 11],
+    pacing_rates: [u64; 2],
+    bytes_acked: u64,
+    bytes_received: u64,
+}
+
+fn tcp_info(socket: RawFd) -> io::Result<TcpInfo> {
+    let mut info = MaybeUninit::<TcpInfo>::zeroed();
+    let mut size = libc::socklen_t::try_from(size_of::<TcpInfo>()).map_err(io::Error::other)?;
+    // SAFETY: the kernel writes at most `size` bytes into `info`.
+    let result = unsafe {
+        libc::getsockopt(
+            socket,
+            libc::IPPROTO_TCP,
+            libc::TCP_INFO,
+            info.as_mut_ptr().cast(),
+            std::ptr::from_mut(&mut size),
+        )
+    };
+    if result != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: plain numbers, of which all zeroes is a value.
+    Ok(unsafe { info.assume_init() })
+}
+
+/// How many connections are queued. (For a listening socket, the kernel reports its queue where other
+/// sockets have their unacknowledged segments.)
+pub(in crate::sys) fn queue_length(listener: &Socket) -> io::Result<u32> {
+    Ok(tcp_info(listener.as_raw_fd())?.unacked)
+}
+
+/// Whether an accepted connection has been read. Of other than TCP connections, the system knows only
+/// unread bytes.
+pub(in crate::sys) fn first_read(connection: &SockRef<'_>) -> io::Result<FirstRead> {
+    if unread_bytes(connection.as_raw_fd())? > 0 {
+        return Ok(FirstRead::Pending);
+    }
+    let info = tcp_info(connection.as_raw_fd())?;
+    Ok(match info {
+        TcpInfo { bytes_received: 1.., .. } => FirstRead::Done,
+        TcpInfo { last_ack_recv: IDLE_MILLIS.., .. } => FirstRead::Idle,
+        TcpInfo { .. } => FirstRead::Pending,
+    })
+}
+
+fn unread_bytes(socket: RawFd) -> io::Result<libc::c_int> {
+    let mut unread = 0;
+    // SAFETY: the call writes one number, to where `unread` is.
+    let result = unsafe { libc::ioctl(socket, libc::FIONREAD, std::ptr::from_mut(&mut unread)) };
+    if result == 0 { Ok(unread) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_where_the_kernel_has_them() {
+        assert_eq!(std::mem::offset_of!(TcpInfo, unacked), 24);
+        assert_eq!(std::mem::offset_of!(TcpInfo, last_ack_recv), 56);
+        assert_eq!(std::mem::offset_of!(TcpInfo, bytes_acked), 120);
+        assert_eq!(std::mem::offset_of!(TcpInfo, bytes_received), 128);
+    }
+
+    #[test]
+    fn queue_grows_with_connections() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = listener.local_addr().unwrap();
+        let listener = Socket::from(listener);
+        assert_eq!(queue_length(&listener).unwrap(), 0);
+        let _clients = [0; 3].map(|_| std::net::TcpStream::connect(addr).unwrap());
+        assert_eq!(queue_length(&listener).unwrap(), 3);
+    }
+}
