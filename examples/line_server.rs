@@ -11,25 +11,24 @@
 //! marker to close connections without losing a request. Without it the close could cross the next line.
 
 use std::io;
-use std::pin::pin;
 use std::process;
 use std::time::Duration;
 
-use prefork::Shutdown;
+use prefork::{ChildContext, Shutdown};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{sleep, timeout};
 
-/// How long idle connections stay open after the stop request.
-const LAST_CALL: Duration = Duration::from_secs(1);
+/// How long a client has to close its end after the last answer.
+const LINGER: Duration = Duration::from_secs(1);
 
 // On Windows `reuseport` has to be set.
 #[prefork::main(reuseport = cfg!(windows))]
-async fn serve(ln: TcpListener, mut shutdown: Shutdown) -> io::Result<()> {
+async fn serve(ln: TcpListener, mut shutdown: Shutdown, child: ChildContext) -> io::Result<()> {
     loop {
         tokio::select! {
             accepted = ln.accept() => match accepted {
-                Ok((stream, _)) => drop(tokio::spawn(converse(stream, shutdown.clone()))),
+                Ok((stream, _)) => drop(tokio::spawn(converse(stream, shutdown.clone(), child.clone()))),
                 Err(error) => {
                     eprintln!("cannot accept: {error}");
                     sleep(Duration::from_millis(50)).await;
@@ -41,26 +40,23 @@ async fn serve(ln: TcpListener, mut shutdown: Shutdown) -> io::Result<()> {
     }
 }
 
-async fn converse(stream: TcpStream, shutdown: Shutdown) -> io::Result<()> {
+async fn converse(stream: TcpStream, mut shutdown: Shutdown, child: ChildContext) -> io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     // A production server would also limit the length of a line and the time to receive it.
     let mut lines = BufReader::new(reader).lines();
-    let stop = shutdown.clone();
-    let mut last_call = pin!(async move {
-        stop.await;
-        sleep(LAST_CALL).await;
-    });
     let mut is_over = false;
     while !is_over {
         let line = tokio::select! {
             line = lines.next_line() => line?,
-            () = &mut last_call => None,
+            // By then the connection is quiet.
+            () = &mut shutdown => None,
         };
         let Some(line) = line else { break };
         if line == "slow" {
             sleep(Duration::from_millis(1500)).await;
         }
-        is_over = shutdown.is_requested();
+        // No child accepts through this one any more: the client is told to connect again.
+        is_over = child.is_stopping();
         let word = if is_over { "bye" } else { "ok" };
         let answer = format!("{word} {line}, says process {}\n", process::id());
         writer.write_all(answer.as_bytes()).await?;
@@ -68,6 +64,6 @@ async fn converse(stream: TcpStream, shutdown: Shutdown) -> io::Result<()> {
     // The shutdown tells the client of the end, and then it has time to read the last answer. A close while
     // it still sends would reset the connection and could discard that answer.
     writer.shutdown().await?;
-    let _ = timeout(LAST_CALL, tokio::io::copy_buf(lines.get_mut(), &mut tokio::io::sink())).await;
+    let _ = timeout(LINGER, tokio::io::copy_buf(lines.get_mut(), &mut tokio::io::sink())).await;
     Ok(())
 }

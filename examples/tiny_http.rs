@@ -15,9 +15,6 @@ use std::{process, thread};
 use prefork::Shutdown;
 use tiny_http::{Method, Request, Response, Server};
 
-/// How long new connections have for their first request after the stop request.
-const LAST_CALL: Duration = Duration::from_secs(1);
-
 // On Windows `reuseport` has to be set.
 #[prefork::main(reuseport = cfg!(windows))]
 fn serve(ln: TcpListener, shutdown: Shutdown) -> Result<(), Box<dyn Error + Send + Sync>> {
@@ -25,7 +22,6 @@ fn serve(ln: TcpListener, shutdown: Shutdown) -> Result<(), Box<dyn Error + Send
     let (stopped, stop) = (Arc::clone(&server), shutdown.clone());
     thread::spawn(move || {
         stop.wait();
-        thread::sleep(LAST_CALL);
         stopped.unblock();
     });
     // The scope ends when every received request is answered.

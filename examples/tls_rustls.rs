@@ -26,8 +26,6 @@ use tokio::time::{sleep, timeout};
 
 /// How long a client may take for the handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// How long idle connections stay open after the stop request.
-const LAST_CALL: Duration = Duration::from_secs(1);
 
 // The master reads both files and passes them to the children, which need no access to the key. Most
 // programs say `cert = "cert.pem"`; this one finds the files from any directory.
@@ -60,7 +58,7 @@ async fn serve(
         // The task does the handshake, so that a slow client does not block the accept loop.
         tokio::spawn(serve_connection(stream, acceptor.clone(), connections.watcher(), child.clone()));
     }
-    sleep(LAST_CALL).await;
+    // hyper closes idle connections and finishes the requests in progress.
     connections.shutdown().await;
     Ok(())
 }

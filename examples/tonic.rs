@@ -21,26 +21,19 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
-/// How long new connections have for their first call after the stop request.
-const LAST_CALL: Duration = Duration::from_secs(1);
-
 // On Windows `reuseport` has to be set.
 #[prefork::main(reuseport = cfg!(windows))]
 async fn serve(ln: TcpListener, shutdown: Shutdown, child: ChildContext) -> Result<(), Error> {
     let incoming = TcpIncoming::from(ln).with_nodelay(Some(true));
-    // After the stop request there are no new connections. After `LAST_CALL` tonic sends GOAWAY on the open
-    // ones: clients make their next calls on new connections, and calls in progress are finished.
+    // When this child is asked to stop, tonic sends GOAWAY on the open connections: clients make their next
+    // calls on new connections, and calls in progress are finished.
     //
     // A call that crosses GOAWAY was not processed, and most clients repeat it. tonic's client does not; it
     // returns `Cancelled` or `Internal`, and the application should repeat the call. A connection without
     // any HTTP/2 traffic stays open until the end of the grace period.
-    let stop = async move {
-        shutdown.await;
-        tokio::time::sleep(LAST_CALL).await;
-    };
     Server::builder()
         .add_service(HealthServer::new(Service { child }))
-        .serve_with_incoming_shutdown(incoming, stop)
+        .serve_with_incoming_shutdown(incoming, shutdown)
         .await
 }
 

@@ -15,9 +15,6 @@ use warp::http::header::{CONNECTION, HeaderValue};
 use warp::reply::{Reply, Response};
 use warp::{Filter, path};
 
-/// How long idle connections stay open after the stop request.
-const LAST_CALL: Duration = Duration::from_secs(1);
-
 // On Windows `reuseport` has to be set.
 #[prefork::main(reuseport = cfg!(windows))]
 async fn serve(ln: TcpListener, shutdown: Shutdown, child: ChildContext) -> io::Result<()> {
@@ -25,13 +22,9 @@ async fn serve(ln: TcpListener, shutdown: Shutdown, child: ChildContext) -> io::
     let slow = warp::path!("slow").then(slow);
     // Rejections do not pass through `map`; a production server would `recover` from them first.
     let routes = hello.or(slow).unify().map(move |body| announce_close(body, &child));
-    // After the stop request there are no new connections. Open ones get some time for a last request with
-    // `Connection: close`; then warp closes the idle ones, finishes the requests in progress, and returns.
-    let stop = async move {
-        shutdown.await;
-        tokio::time::sleep(LAST_CALL).await;
-    };
-    warp::serve(routes).incoming(ln).graceful(stop).run().await;
+    // When this child is asked to stop, warp closes idle connections, finishes the requests in progress, and
+    // returns.
+    warp::serve(routes).incoming(ln).graceful(shutdown).run().await;
     Ok(())
 }
 

@@ -79,13 +79,14 @@
 //! - `tokio`: `async` serve functions.
 //! - `rustls`: a serve function may take an `Arc<rustls::ServerConfig>`, of `prefork::rustls`.
 //! - `tokio-rustls`: both; an `async` serve function may take a `tokio_rustls::TlsAcceptor`.
+//! - `tower`: `ConnectionCloseLayer`, for answers of a stopping child.
 //! - `tracing`: messages as events of a `tracing` subscriber; a span around what a child serves.
 //! - `landlock`: `landlock_read` and `landlock_write`, for children that see a part of the file system.
 //!
 //! # Crates in the public API
 //!
-//! Types of `log`, and with their features of `rustls` 0.23, `tokio` 1, `tokio-rustls` 0.26 and
-//! `tracing` 0.1, are part of this crate's API. An incompatible version of one of them comes with an
+//! Types of `log`, and with their features of `http` 1, `rustls` 0.23, `tokio` 1, `tokio-rustls` 0.26,
+//! `tower-layer` 0.3, `tower-service` 0.3 and `tracing` 0.1, are part of this crate's API. An incompatible version of one of them comes with an
 //! incompatible version of `prefork` only. Name the types of rustls through `prefork::rustls` and
 //! `prefork::tokio_rustls`, and your program needs no version of its own. The cryptography is the
 //! program's choice: see `Prefork::crypto_provider`.
@@ -97,6 +98,8 @@
 pub mod __private;
 mod builder;
 mod child;
+#[cfg(feature = "tower")]
+mod connection_close;
 mod error;
 #[cfg(doc)]
 pub mod guide;
@@ -125,6 +128,9 @@ pub use prefork_options::ParseOptionError;
 
 pub use crate::builder::{CpuAffinity, OptionValue, Prefork, Readiness};
 pub use crate::child::{Busy, ChildContext, Shutdown, is_child};
+#[cfg(feature = "tower")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
+pub use crate::connection_close::{ConnectionClose, ConnectionCloseFuture, ConnectionCloseLayer};
 pub use crate::error::{Error, Failure};
 pub use crate::listen::{Listener, Network};
 pub use crate::logging::{ThisProcess, this_process};

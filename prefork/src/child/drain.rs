@@ -64,8 +64,8 @@ impl Drain {
             let accepts = self.gate.interrupt_accepts().ok();
             seen.accepts = accepts.map(|(waiting, unfinished)| SeenAccepts { waiting, unfinished });
         }
-        if wanted.unread {
-            seen.unread = self.gate.has_unread_connections().ok();
+        if wanted.active {
+            seen.active = self.gate.has_active_connections().ok();
         }
         if wanted.connected {
             seen.connected = self.gate.has_connections(server.returned);
@@ -99,6 +99,8 @@ impl Drain {
     }
 
     fn close_gate(&mut self) -> StopEvent {
+        // From now on answers can say that their connection is closed after them.
+        self.state.context.announce_stop();
         let Err(error) = self.gate.close() else { return StopEvent::GateClosed };
         if !self.failure_reported {
             self.failure_reported = true;

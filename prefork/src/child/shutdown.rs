@@ -11,15 +11,15 @@
 //!                                                                        ▼
 //!    Draining ◀── SignalShutdown ── Settling ◀────── GateClosed ────── Closing
 //!       │                           threads leave `accept`,              │ ▲
-//!       │ no connection is left     connections are read                 └─┘ GateNotClosed
+//!       │ no connection is left     connections become quiet             └─┘ GateNotClosed
 //!       ▼
 //!    Drained: the serve function returns, or the process exits
 //! ```
 //!
 //! What it promises to a server that knows nothing of it: the server accepts no connection once the gate
-//! is closed; [`Shutdown`](crate::Shutdown) resolves only when no accepted connection waits to be read for
-//! the first time, for [`FIRST_READ_LIMIT`] at most, so that a server which then closes idle connections
-//! closes none with a request; and the process ends when the last accepted connection is closed.
+//! is closed; [`Shutdown`](crate::Shutdown) resolves only when every accepted connection is quiet, for
+//! [`ACTIVE_LIMIT`] at most, so that a server which then closes idle connections closes none with a request
+//! on its way; and the process ends when the last accepted connection is closed.
 //!
 //! Two kinds of servers learn of the stop before the gate is closed, because it does not hold them: one
 //! with io_uring, whose pending accepts keep the old socket, and any server where the system has no gate.
@@ -43,8 +43,9 @@ const INTERRUPTING_LOOKS: u32 = 10;
 const SETTLED_LOOKS: u32 = 3;
 /// How often threads that wait in `accept` behind the closed gate are woken to look at their stop flag.
 const WAKES: u32 = 5;
-/// A connection whose client has sent nothing for this long is idle. `Shutdown` waits no longer for reads.
-const FIRST_READ_LIMIT: Duration = Duration::from_secs(1);
+/// How long `Shutdown` waits for connections to become quiet: a client that has sent nothing for this long
+/// after it connected is idle, and one that sends more all the time is not told in a better moment.
+const ACTIVE_LIMIT: Duration = Duration::from_secs(1);
 /// A thread that cannot be seen outside `accept` for this long has other work.
 const ACCEPT_LIMIT: Duration = Duration::from_millis(500);
 /// How long to wait where the system cannot tell what threads and connections do.
@@ -78,8 +79,9 @@ pub(super) struct Seen {
     pub(super) queued: Option<u32>,
     /// What threads do in `accept`, if the system can tell.
     pub(super) accepts: Option<SeenAccepts>,
-    /// Whether an accepted connection waits to be read for the first time, if the system can tell.
-    pub(super) unread: Option<bool>,
+    /// Whether an accepted connection has just brought bytes, or waits for its first ones, if the system
+    /// can tell.
+    pub(super) active: Option<bool>,
     /// Whether an accepted connection is open.
     pub(super) connected: bool,
     pub(super) server: ServerProgress,
@@ -106,7 +108,7 @@ pub(super) struct ServerProgress {
 pub(super) struct Wanted {
     pub(super) queued: bool,
     pub(super) accepts: bool,
-    pub(super) unread: bool,
+    pub(super) active: bool,
     pub(super) connected: bool,
 }
 
@@ -200,7 +202,7 @@ impl StopSequence {
                 Wanted::default()
             }
             StopStage::Emptying { .. } => Wanted { queued: true, ..Wanted::default() },
-            StopStage::Settling { .. } => Wanted { accepts: true, unread: true, ..Wanted::default() },
+            StopStage::Settling { .. } => Wanted { accepts: true, active: true, ..Wanted::default() },
             StopStage::Draining { .. } => {
                 Wanted { accepts: !self.is_settled(), connected: true, ..Wanted::default() }
             }
@@ -284,11 +286,11 @@ impl StopSequence {
         self.actions.push_back(StopAction::Inspect);
     }
 
-    /// Waits until threads have left `accept` and connections are read, and signals `Shutdown` then.
+    /// Waits until threads have left `accept` and connections are quiet, and signals `Shutdown` then.
     ///
     /// The order matters. A loop may look at its stop flag right after `accept`, and drop the connection
-    /// that it has just accepted: its thread has to wait behind the gate before. A runtime may close what
-    /// it has not read yet.
+    /// that it has just accepted: its thread has to wait behind the gate before. A runtime may close a
+    /// connection that it has not read yet, or that its client is about to use again.
     fn settle(&mut self, now: Instant, since: Instant, seen: Seen) {
         self.looks += 1;
         let elapsed = now.saturating_duration_since(since);
@@ -298,7 +300,7 @@ impl StopSequence {
         let behind_gate = self.looks > 1 && seen.accepts.is_some_and(|accepts| accepts.waiting > 0);
         let threads_wait = !loops || behind_gate || self.looks >= INTERRUPTING_LOOKS;
         let quiet =
-            self.gate_stays_open || (accepts_are_over(seen, elapsed) && reads_are_over(seen, elapsed));
+            self.gate_stays_open || (accepts_are_over(seen, elapsed) && connections_are_quiet(seen, elapsed));
         if seen.server.returned || (threads_wait && quiet) {
             self.signal_shutdown();
             self.stage = StopStage::Draining { since };
@@ -377,10 +379,10 @@ fn accepts_are_over(seen: Seen, elapsed: Duration) -> bool {
     }
 }
 
-/// Whether every accepted connection has been read, or is idle.
-fn reads_are_over(seen: Seen, elapsed: Duration) -> bool {
-    match seen.unread {
-        Some(unread) => !unread || elapsed >= FIRST_READ_LIMIT,
+/// Whether no client of an accepted connection is about to send, or has just sent.
+fn connections_are_quiet(seen: Seen, elapsed: Duration) -> bool {
+    match seen.active {
+        Some(active) => !active || elapsed >= ACTIVE_LIMIT,
         None => elapsed >= BLIND_WAIT,
     }
 }

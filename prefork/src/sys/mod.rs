@@ -28,7 +28,7 @@
 //!
 //! **Accept gate.** [`AcceptGate`] makes a child's server accept no more, although the server knows nothing
 //! of it: `close` puts decoys in place of its listeners, `interrupt_accepts` and `wake_acceptors` reach
-//! threads in `accept`, `has_connections`, `has_unread_connections` and `queue_length` tell what is left.
+//! threads in `accept`, `has_connections`, `has_active_connections` and `queue_length` tell what is left.
 //! [`HAS_IO_URING`] says whether a server may let the kernel accept for it.
 //!
 //! **Privileges.** [`find_user`], [`find_group`], [`groups_of`] and [`allowed_cpus`] look up what the options

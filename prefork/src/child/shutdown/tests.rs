@@ -23,7 +23,7 @@ impl Stop {
         let seen = Seen {
             queued: Some(0),
             accepts: Some(QUIET),
-            unread: Some(false),
+            active: Some(false),
             connected: false,
             server: ServerProgress::default(),
         };
@@ -153,23 +153,23 @@ fn order_to_stop_ends_the_wait_for_the_queue() {
 }
 
 #[test]
-fn shutdown_waits_for_the_first_read_of_each_connection() {
+fn shutdown_waits_until_connections_are_quiet() {
     let mut stop = Stop::of_async_server();
-    stop.seen = Seen { unread: Some(true), connected: true, server: COOPERATES, ..stop.seen };
+    stop.seen = Seen { active: Some(true), connected: true, server: COOPERATES, ..stop.seen };
     stop.handle(StopEvent::Ordered);
-    stop.look_for(FIRST_READ_LIMIT / 2);
+    stop.look_for(ACTIVE_LIMIT / 2);
     assert!(!stop.did(StopAction::SignalShutdown));
-    stop.seen.unread = Some(false);
+    stop.seen.active = Some(false);
     stop.look_for(LONGEST_PAUSE);
     assert!(stop.did(StopAction::SignalShutdown));
 }
 
 #[test]
-fn shutdown_waits_no_longer_than_a_second_for_reads() {
+fn shutdown_waits_no_longer_than_a_second_for_connections() {
     let mut stop = Stop::of_async_server();
-    stop.seen = Seen { unread: Some(true), connected: true, server: COOPERATES, ..stop.seen };
+    stop.seen = Seen { active: Some(true), connected: true, server: COOPERATES, ..stop.seen };
     stop.handle(StopEvent::Ordered);
-    stop.look_for(FIRST_READ_LIMIT + LONGEST_PAUSE);
+    stop.look_for(ACTIVE_LIMIT + LONGEST_PAUSE);
     assert!(stop.did(StopAction::SignalShutdown));
 }
 
@@ -188,7 +188,7 @@ fn shutdown_waits_for_threads_that_return_from_accept() {
 #[test]
 fn system_that_can_tell_nothing_gets_a_fixed_wait() {
     let mut stop = Stop::of_async_server();
-    stop.seen = Seen { queued: None, accepts: None, unread: None, server: COOPERATES, ..stop.seen };
+    stop.seen = Seen { queued: None, accepts: None, active: None, server: COOPERATES, ..stop.seen };
     stop.handle(StopEvent::Ordered);
     stop.look_for(BLIND_WAIT / 2);
     assert!(!stop.did(StopAction::SignalShutdown));
@@ -202,7 +202,7 @@ fn system_that_can_tell_nothing_gets_a_fixed_wait() {
 #[test]
 fn loop_that_cannot_be_interrupted_is_ended_when_it_is_drained() {
     let mut stop = Stop::of_accepting_threads();
-    stop.seen = Seen { accepts: None, unread: None, server: COOPERATES, ..stop.seen };
+    stop.seen = Seen { accepts: None, active: None, server: COOPERATES, ..stop.seen };
     stop.handle(StopEvent::Ordered);
     stop.look_for(Duration::from_secs(1));
     assert!(stop.did(StopAction::Exit));
@@ -230,7 +230,7 @@ fn loop_learns_of_the_stop_only_behind_the_gate_and_is_woken_there() {
 fn server_that_the_gate_does_not_hold_learns_of_the_stop_first() {
     let mut stop = Stop::of_async_server();
     stop.gate_holds = false;
-    stop.seen = Seen { unread: Some(true), ..stop.seen };
+    stop.seen = Seen { active: Some(true), ..stop.seen };
     stop.handle(StopEvent::Ordered);
     assert_eq!(stop.names(), [StopAction::Inspect, StopAction::SignalShutdown, StopAction::CloseGate]);
 }
@@ -281,7 +281,7 @@ fn seen() -> impl Strategy<Value = Seen> {
     let server =
         any::<(bool, bool)>().prop_map(|(cooperates, returned)| ServerProgress { cooperates, returned });
     (any::<Option<u32>>(), accepts, any::<Option<bool>>(), any::<bool>(), server).prop_map(
-        |(queued, accepts, unread, connected, server)| Seen { queued, accepts, unread, connected, server },
+        |(queued, accepts, active, connected, server)| Seen { queued, accepts, active, connected, server },
     )
 }
 
@@ -330,7 +330,7 @@ proptest! {
             check(&stop)?;
         }
         stop.gate_closes = true;
-        stop.seen = Seen { queued: Some(0), accepts: Some(QUIET), unread: Some(false), ..Seen::default() };
+        stop.seen = Seen { queued: Some(0), accepts: Some(QUIET), active: Some(false), ..Seen::default() };
         stop.seen.server.returned = true;
         stop.handle(StopEvent::Ordered);
         stop.look_for(Duration::from_secs(5));

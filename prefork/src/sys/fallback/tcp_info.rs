@@ -4,13 +4,12 @@ use std::io;
 
 use socket2::{SockRef, Socket};
 
-/// Whether an accepted connection has been read.
+/// Whether the client of a connection is about to send, or has just sent.
 #[allow(dead_code, reason = "the same type as on Linux")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::sys) enum FirstRead {
-    Done,
-    Idle,
-    Pending,
+pub(in crate::sys) enum Activity {
+    Quiet,
+    Active,
 }
 
 /// Unknown.
@@ -19,6 +18,6 @@ pub(in crate::sys) fn queue_length(_listener: &Socket) -> io::Result<u32> {
 }
 
 /// Unknown.
-pub(in crate::sys) fn first_read(_connection: &SockRef<'_>) -> io::Result<FirstRead> {
+pub(in crate::sys) fn activity(_connection: &SockRef<'_>) -> io::Result<Activity> {
     Err(io::ErrorKind::Unsupported.into())
 }

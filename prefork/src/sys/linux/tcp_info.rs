@@ -7,19 +7,19 @@ use std::os::fd::{AsRawFd, RawFd};
 use nix::libc;
 use socket2::{SockRef, Socket};
 
-/// Whether an accepted connection has been read.
+/// Whether the client of a connection is about to send, or has just sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::sys) enum FirstRead {
-    /// Bytes have arrived, and none is unread.
-    Done,
-    /// Nothing has arrived for a second.
-    Idle,
-    /// Bytes are unread, or may arrive soon.
-    Pending,
+pub(in crate::sys) enum Activity {
+    /// Everything that has arrived is read, and nothing has arrived for a while.
+    Quiet,
+    Active,
 }
 
-/// After this time without a byte, a client is idle.
-const IDLE_MILLIS: u32 = 1000;
+/// A client that has sent nothing at all for this long is idle. Its first request may have a long way.
+const FIRST_BYTE_MILLIS: u32 = 1000;
+/// A client that has sent nothing more for this long is idle. One that sends requests all the time is told
+/// by the answer to the next that its connection is closed.
+const NEXT_BYTE_MILLIS: u32 = 200;
 
 /// The first fields of the kernel's `struct tcp_info` (linux/tcp.h): those of the C library end earlier.
 #[derive(Debug, Clone, Copy)]
@@ -28,7 +28,8 @@ struct TcpInfo {
     bytes: [u8; 8],
     rto_to_rcv_mss: [u32; 4],
     unacked: u32,
-    sacked_to_last_data_recv: [u32; 7],
+    sacked_to_last_ack_sent: [u32; 6],
+    last_data_recv: u32,
     last_ack_recv: u32,
     pmtu_to_total_retrans: [u32; 11],
     pacing_rates: [u64; 2],
@@ -62,18 +63,19 @@ pub(in crate::sys) fn queue_length(listener: &Socket) -> io::Result<u32> {
     Ok(tcp_info(listener.as_raw_fd())?.unacked)
 }
 
-/// Whether an accepted connection has been read. Of other than TCP connections, the system knows only
-/// unread bytes.
-pub(in crate::sys) fn first_read(connection: &SockRef<'_>) -> io::Result<FirstRead> {
+/// Whether an accepted connection is active. Of other than TCP connections, the system knows only unread
+/// bytes.
+pub(in crate::sys) fn activity(connection: &SockRef<'_>) -> io::Result<Activity> {
     if unread_bytes(connection.as_raw_fd())? > 0 {
-        return Ok(FirstRead::Pending);
+        return Ok(Activity::Active);
     }
-    let info = tcp_info(connection.as_raw_fd())?;
-    Ok(match info {
-        TcpInfo { bytes_received: 1.., .. } => FirstRead::Done,
-        TcpInfo { last_ack_recv: IDLE_MILLIS.., .. } => FirstRead::Idle,
-        TcpInfo { .. } => FirstRead::Pending,
-    })
+    let TcpInfo { bytes_received, last_data_recv, last_ack_recv, .. } = tcp_info(connection.as_raw_fd())?;
+    let quiet = match bytes_received {
+        // The last thing that arrived was the end of the handshake.
+        0 => last_ack_recv >= FIRST_BYTE_MILLIS,
+        _ => last_data_recv >= NEXT_BYTE_MILLIS,
+    };
+    Ok(if quiet { Activity::Quiet } else { Activity::Active })
 }
 
 fn unread_bytes(socket: RawFd) -> io::Result<libc::c_int> {
@@ -90,6 +92,7 @@ mod tests {
     #[test]
     fn fields_are_where_the_kernel_has_them() {
         assert_eq!(std::mem::offset_of!(TcpInfo, unacked), 24);
+        assert_eq!(std::mem::offset_of!(TcpInfo, last_data_recv), 52);
         assert_eq!(std::mem::offset_of!(TcpInfo, last_ack_recv), 56);
         assert_eq!(std::mem::offset_of!(TcpInfo, bytes_acked), 120);
         assert_eq!(std::mem::offset_of!(TcpInfo, bytes_received), 128);

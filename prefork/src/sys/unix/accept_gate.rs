@@ -124,10 +124,10 @@ impl AcceptGate {
         self.connections.any_open()
     }
 
-    /// Whether a connection that came in through this gate waits to be read for the first time; an error
-    /// means that this system cannot tell.
-    pub(crate) fn has_unread_connections(&mut self) -> io::Result<bool> {
-        self.connections.any_unread()
+    /// Whether a connection that came in through this gate has just brought bytes, or waits for its first
+    /// ones; an error means that this system cannot tell.
+    pub(crate) fn has_active_connections(&mut self) -> io::Result<bool> {
+        self.connections.any_active()
     }
 
     /// How many connections are queued at the open gate for this child alone; an error means that this

@@ -7,22 +7,25 @@ use std::collections::HashSet;
 use std::io;
 use std::os::fd::{BorrowedFd, RawFd};
 
+use nix::sys::socket::{getsockopt, sockopt::AcceptConn};
 use socket2::{SockAddr, SockRef};
 
 use super::descriptors::{FileId, open_descriptors};
-use super::platform::tcp_info::{self, FirstRead};
+use super::platform::tcp_info::{self, Activity};
 
 /// See the [module](self).
 #[derive(Debug)]
 pub(super) struct AcceptedConnections {
     /// The addresses of the listeners.
     addrs: Vec<SockAddr>,
+    /// Whether connections with another local address can have come in through them.
+    counts_redirected: bool,
     /// Connections that were open when they were last looked at.
     open: Vec<Connection>,
-    /// Connections that have been read, or were idle.
-    read: HashSet<FileId>,
-    /// Connections that wait to be read for the first time.
-    unread: Vec<Connection>,
+    /// Connections that were quiet.
+    quiet: HashSet<FileId>,
+    /// Connections that were active when they were last looked at.
+    active: Vec<Connection>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +36,7 @@ struct Connection {
 
 impl AcceptedConnections {
     pub(super) fn new(addrs: Vec<SockAddr>) -> Self {
-        Self { addrs, open: Vec::new(), read: HashSet::new(), unread: Vec::new() }
+        Self { addrs, counts_redirected: true, open: Vec::new(), quiet: HashSet::new(), active: Vec::new() }
     }
 
     /// Whether any is open.
@@ -48,59 +51,90 @@ impl AcceptedConnections {
         !self.open.is_empty()
     }
 
-    /// Whether any waits to be read for the first time. Those that were read once, or were idle, are not
-    /// asked again.
+    /// Whether any is active. One that was quiet once is not asked again: its client has been idle.
     ///
     /// # Errors
     ///
     /// This system cannot tell it of one of them.
-    pub(super) fn any_unread(&mut self) -> io::Result<bool> {
-        self.keep_unread()?;
-        if self.unread.is_empty() {
+    pub(super) fn any_active(&mut self) -> io::Result<bool> {
+        self.keep_active()?;
+        if self.active.is_empty() {
             self.open = self.list();
-            self.unread = self.open.iter().copied().filter(|one| !self.read.contains(&one.id)).collect();
-            self.keep_unread()?;
+            self.active = self.open.iter().copied().filter(|one| !self.quiet.contains(&one.id)).collect();
+            self.keep_active()?;
         }
-        Ok(!self.unread.is_empty())
+        Ok(!self.active.is_empty())
     }
 
-    fn keep_unread(&mut self) -> io::Result<()> {
-        let mut unread = Vec::new();
+    fn keep_active(&mut self) -> io::Result<()> {
+        let mut active = Vec::new();
         let mut unknown = None;
-        for connection in self.unread.drain(..).filter(Connection::is_open) {
-            match first_read(connection.number) {
-                Ok(FirstRead::Pending) => unread.push(connection),
-                Ok(FirstRead::Done | FirstRead::Idle) => drop(self.read.insert(connection.id)),
+        for connection in self.active.drain(..).filter(Connection::is_open) {
+            match activity(connection.number) {
+                Ok(Activity::Active) => active.push(connection),
+                Ok(Activity::Quiet) => drop(self.quiet.insert(connection.id)),
                 Err(error) => unknown = Some(error),
             }
         }
-        self.unread = unread;
+        self.active = active;
         unknown.map_or(Ok(()), Err)
     }
 
     fn list(&self) -> Vec<Connection> {
-        let connection = |number| Some(Connection { number, id: FileId::of_socket_at(number)? });
-        let listed = open_descriptors().into_iter().filter_map(connection);
-        listed.filter(|connection| self.has_accepted(connection.number)).collect()
+        let sockets = open_descriptors().into_iter().filter_map(OpenSocket::at);
+        let (listening, connected): (Vec<_>, Vec<_>) = sockets.partition(|socket| socket.listens);
+        let others: Vec<SockAddr> = listening.into_iter().map(|socket| socket.local).collect();
+        let came_in = |socket: &OpenSocket| self.came_in(socket, &others);
+        connected.into_iter().filter(came_in).map(|socket| socket.connection).collect()
     }
 
-    fn has_accepted(&self, number: RawFd) -> bool {
-        // SAFETY: borrowed for calls that leave it open; if it is gone, they fail.
-        let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
-        let socket = SockRef::from(&descriptor);
-        let Ok(local) = socket.local_addr() else { return false };
-        let came_in = self.addrs.iter().any(|addr| leads_through(addr, &local))
-            || (local.as_socket().is_some() && socket.reuse_address().unwrap_or(false));
-        came_in && socket.peer_addr().is_ok()
+    /// Whether a connection came in through one of the listeners.
+    ///
+    /// With a transparent proxy, or a program that redirects connections to a listener, the local address is
+    /// another. Such a connection is known by SO_REUSEADDR, which it has from the listener, unless it can
+    /// have come in through another listener of the program. An outgoing connection that has it as well is
+    /// taken for one too, and then the process waits for it until its grace is over.
+    fn came_in(&self, socket: &OpenSocket, other_listeners: &[SockAddr]) -> bool {
+        let matches = |addrs: &[SockAddr]| addrs.iter().any(|addr| leads_through(addr, &socket.local));
+        let redirected =
+            || self.counts_redirected && socket.is_redirected_or_outgoing() && !matches(other_listeners);
+        (matches(&self.addrs) || redirected()) && socket.has_peer()
     }
 }
 
-/// Whether a connection with this `local` address came in through a listener on `addr`.
-///
-/// With a transparent proxy, or a program that redirects connections to the listener, the local address is
-/// another. Such a connection is known by SO_REUSEADDR, which it has from the listener. An outgoing
-/// connection that has it as well is taken for one too, and then the process waits for it in vain until
-/// its grace is over.
+/// A socket of this process.
+struct OpenSocket {
+    connection: Connection,
+    local: SockAddr,
+    listens: bool,
+}
+
+impl OpenSocket {
+    fn at(number: RawFd) -> Option<Self> {
+        let connection = Connection { number, id: FileId::of_socket_at(number)? };
+        // SAFETY: borrowed for calls that leave it open; if it is gone, they fail.
+        let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
+        let local = SockRef::from(&descriptor).local_addr().ok()?;
+        let listens = getsockopt(&descriptor, AcceptConn).is_ok_and(|listens| listens);
+        Some(Self { connection, local, listens })
+    }
+
+    fn is_redirected_or_outgoing(&self) -> bool {
+        self.local.as_socket().is_some() && self.with(|socket| socket.reuse_address().unwrap_or(false))
+    }
+
+    fn has_peer(&self) -> bool {
+        self.with(|socket| socket.peer_addr().is_ok())
+    }
+
+    fn with<T>(&self, ask: impl FnOnce(SockRef<'_>) -> T) -> T {
+        // SAFETY: borrowed for calls that leave it open; if it is gone, they fail.
+        let descriptor = unsafe { BorrowedFd::borrow_raw(self.connection.number) };
+        ask(SockRef::from(&descriptor))
+    }
+}
+
+/// Whether a connection with this `local` address fits a listener on `addr`.
 fn leads_through(addr: &SockAddr, local: &SockAddr) -> bool {
     match (addr.as_socket(), local.as_socket()) {
         (Some(addr), Some(local)) => {
@@ -110,10 +144,10 @@ fn leads_through(addr: &SockAddr, local: &SockAddr) -> bool {
     }
 }
 
-fn first_read(number: RawFd) -> io::Result<FirstRead> {
+fn activity(number: RawFd) -> io::Result<Activity> {
     // SAFETY: borrowed for calls that leave it open; if it is gone, they fail.
     let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
-    tcp_info::first_read(&SockRef::from(&descriptor))
+    tcp_info::activity(&SockRef::from(&descriptor))
 }
 
 impl Connection {
@@ -132,8 +166,9 @@ mod tests {
 
     fn server() -> (TcpListener, AcceptedConnections) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let connections = AcceptedConnections::new(vec![SockRef::from(&listener).local_addr().unwrap()]);
-        (listener, connections)
+        // Other tests have connections in this process.
+        let addrs = vec![SockRef::from(&listener).local_addr().unwrap()];
+        (listener, AcceptedConnections { counts_redirected: false, ..AcceptedConnections::new(addrs) })
     }
 
     fn connect(listener: &TcpListener) -> (TcpStream, TcpStream) {
@@ -170,30 +205,37 @@ mod tests {
     }
 
     #[test]
-    fn only_a_connection_with_inherited_option_counts_at_another_address() {
+    fn redirected_connection_counts_and_outgoing_ones_and_those_of_other_listeners_do_not() {
         let (listener, _) = server();
-        let (_client, _accepted) = connect(&listener);
-        let other = SockRef::from(&TcpListener::bind("127.0.0.1:0").unwrap()).local_addr().unwrap();
-        let mine = |connections: &AcceptedConnections, stream: &TcpStream| {
+        let (client, accepted) = connect(&listener);
+        let elsewhere = SockRef::from(&TcpListener::bind("127.0.0.1:0").unwrap()).local_addr().unwrap();
+        let connections = AcceptedConnections::new(vec![elsewhere]);
+        let counts = |stream: &TcpStream| {
             connections.list().iter().any(|connection| connection.number == stream.as_raw_fd())
         };
-        let connections = AcceptedConnections::new(vec![other]);
-        assert!(mine(&connections, &_accepted), "std's listener has SO_REUSEADDR");
-        assert!(!mine(&connections, &_client));
+        assert!(!counts(&accepted), "the program has another listener with its address");
+        drop(listener);
+        assert!(counts(&accepted), "std's listener had SO_REUSEADDR");
+        assert!(!counts(&client));
     }
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn connection_is_unread_until_its_first_bytes_are_read() {
+    fn connection_is_active_until_it_is_read_and_nothing_more_comes() {
         let (listener, mut connections) = server();
-        assert!(!connections.any_unread().unwrap());
+        assert!(!connections.any_active().unwrap());
         let (mut client, mut accepted) = connect(&listener);
-        assert!(connections.any_unread().unwrap(), "nothing has arrived");
+        assert!(connections.any_active().unwrap(), "nothing has arrived");
         client.write_all(b"GET").unwrap();
-        assert!(connections.any_unread().unwrap(), "nothing was read");
+        assert!(connections.any_active().unwrap(), "nothing was read");
         Read::read_exact(&mut accepted, &mut [0; 3]).unwrap();
-        assert!(!connections.any_unread().unwrap());
+        let mut looks = 0;
+        while connections.any_active().unwrap() {
+            looks += 1;
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        assert!(looks > 0, "a request has just arrived");
         client.write_all(b"GET").unwrap();
-        assert!(!connections.any_unread().unwrap(), "it has been read once");
+        assert!(!connections.any_active().unwrap(), "it has been quiet");
     }
 }

@@ -72,7 +72,7 @@ impl AcceptGate {
     }
 
     /// Unknown here.
-    pub(crate) fn has_unread_connections(&mut self) -> io::Result<bool> {
+    pub(crate) fn has_active_connections(&mut self) -> io::Result<bool> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
