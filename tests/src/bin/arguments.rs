@@ -1,9 +1,9 @@
 //! A server whose serve function takes arguments that can fail. The option `form` says how it is made:
 //! `blocking` or `async` by the builder, `attribute` or `async_attribute` by the attribute. The option
-//! `shard` names a file that each child opens, `pool` an address that children of the async forms connect
+//! `shard` names a file that each child reads, `pool` an address that children of the async forms connect
 //! to and read a byte from.
 
-use std::fs::File;
+use std::fs;
 use std::io;
 use std::process::ExitCode;
 
@@ -13,14 +13,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// An argument that fails without its file.
 struct Shard {
-    _file: Option<File>,
+    _content: Option<Vec<u8>>,
 }
 
 impl FromChild for Shard {
     type Error = io::Error;
 
     fn from_child(_: &ChildContext) -> io::Result<Self> {
-        Ok(Self { _file: app::option("shard").map(File::open).transpose()? })
+        Ok(Self { _content: app::option("shard").map(fs::read).transpose()? })
     }
 }
 
