@@ -8,7 +8,7 @@ use std::panic::Location;
 use std::{env, thread};
 
 /// What a machine may lack: the name, as in `CI_MAY_SKIP`, and a description.
-const REASONS: [(&str, &str); 11] = [
+const REASONS: [(&str, &str); 12] = [
     ("root", "only root can change users and the owners of files"),
     ("two-cpus", "the CPUs 0 and 1 are not available"),
     ("ipv6", "the machine has no IPv6"),
@@ -20,6 +20,7 @@ const REASONS: [(&str, &str); 11] = [
     ("defer-accept", "the system cannot defer accepting"),
     ("systemd", "systemd's tools are not installed"),
     ("ss", "ss (iproute2) is not installed"),
+    ("io-uring", "the system has no io_uring"),
 ];
 
 /// Reports that a test cannot run here, or not all of it: `return skipped("ipv6")`.

@@ -130,7 +130,7 @@ fn term_to_idle_child_without_root_replaces_it() {
         let [first, second] = fleet.first_children()[..] else { panic!("two children") };
         send(first, Signal::SIGTERM);
         wait::until("end of the child", || !proc::is_alive(first));
-        fleet.console.wait_for("exited by itself");
+        fleet.console.wait_for("received SIGTERM");
         for child in fleet.wait_for_children(2, &[first]) {
             wait_until_serving(child);
             assert_is_nobody(child);

@@ -121,9 +121,9 @@ fn exit_abort_stack_overflow_and_signals_are_recovered() {
         #[cfg(unix)]
         Signal::SIGILL,
         #[cfg(unix)]
-        Signal::SIGINT,
+        Signal::SIGSYS,
         #[cfg(unix)]
-        Signal::SIGUSR1,
+        Signal::SIGALRM,
     ];
     for signal in signals {
         let victim = fleet.children()[0];

@@ -37,7 +37,8 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 const ASK_LIMIT: Duration = Duration::from_secs(5);
 /// A queue that was empty for this many looks in a row stays empty: handshakes that had begun are over.
 const EMPTY_LOOKS: u32 = 12;
-/// Threads that were about to enter `accept` when the gate was closed are behind it after this many looks.
+/// Threads that were about to enter `accept` when the gate was closed, or when `Shutdown` was signalled, are
+/// behind the gate after this many looks.
 const INTERRUPTING_LOOKS: u32 = 10;
 /// After this many looks every accepted connection has been seen at least once.
 const SETTLED_LOOKS: u32 = 3;
@@ -158,8 +159,10 @@ pub(super) struct StopSequence {
     released: bool,
     /// Whether threads that wait in `accept` can be made to leave it.
     can_interrupt: bool,
-    /// Looks since the gate was closed, and wakes.
+    /// Looks since the gate was closed.
     looks: u32,
+    /// Looks since `Shutdown` was signalled at a closed gate, and wakes.
+    draining_looks: u32,
     wakes: u32,
 }
 
@@ -176,6 +179,7 @@ impl StopSequence {
             released: false,
             can_interrupt: true,
             looks: 0,
+            draining_looks: 0,
             wakes: 0,
         }
     }
@@ -311,6 +315,7 @@ impl StopSequence {
     fn drain(&mut self, now: Instant, since: Instant, seen: Seen) {
         let was_settled = self.is_settled();
         self.looks = self.looks.saturating_add(1);
+        self.draining_looks = self.draining_looks.saturating_add(1);
         let waiting = seen.accepts.map_or(0, |accepts| accepts.waiting);
         if seen.server.cooperates && waiting > 0 && !was_settled {
             self.wakes += 1;
@@ -348,7 +353,7 @@ impl StopSequence {
     /// Whether no thread has to be interrupted or woken any more. A wake-up behind a closed gate stays
     /// queued until a thread takes it; at an open gate a client's connection can take its place.
     fn is_settled(&self) -> bool {
-        !self.gate_stays_open && (self.looks >= INTERRUPTING_LOOKS || self.wakes >= WAKES)
+        !self.gate_stays_open && (self.draining_looks >= INTERRUPTING_LOOKS || self.wakes >= WAKES)
     }
 
     fn signal_shutdown(&mut self) {

@@ -182,6 +182,12 @@ pub fn wait_until_idle(pids: &[u32]) {
     });
 }
 
+/// The CPU time of the process, in ticks of a hundredth of a second.
+pub fn cpu_ticks(pid: u32) -> u64 {
+    let field = |at: usize| stat(pid).and_then(|fields| fields.get(at)?.parse::<u64>().ok());
+    field(11).unwrap_or(0) + field(12).unwrap_or(0)
+}
+
 /// The nice value, from -20 to 19.
 pub fn nice(pid: u32) -> Option<i32> {
     stat(pid)?.get(16)?.parse().ok()

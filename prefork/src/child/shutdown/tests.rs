@@ -227,6 +227,17 @@ fn loop_learns_of_the_stop_only_behind_the_gate_and_is_woken_there() {
 }
 
 #[test]
+fn loop_is_woken_also_after_a_long_wait_for_active_connections() {
+    let mut stop = Stop::of_accepting_threads();
+    stop.seen = Seen { active: Some(true), connected: true, server: COOPERATES, ..stop.seen };
+    stop.seen.accepts = Some(SeenAccepts { waiting: 1, unfinished: false });
+    stop.handle(StopEvent::Ordered);
+    stop.look_for(ACTIVE_LIMIT * 2);
+    assert!(stop.did(StopAction::SignalShutdown));
+    assert!(stop.did(StopAction::WakeAcceptors(1)));
+}
+
+#[test]
 fn server_that_the_gate_does_not_hold_learns_of_the_stop_first() {
     let mut stop = Stop::of_async_server();
     stop.gate_holds = false;

@@ -1,6 +1,6 @@
 //! These systems have no epoll; kqueue forgets a descriptor that is replaced.
 
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::RawFd;
 
 #[derive(Debug)]
 pub(in crate::sys) enum EpollSet {}
@@ -23,4 +23,4 @@ pub(in crate::sys) fn remove(_sets: &[EpollSet], _number: RawFd, _inode: u64) ->
 
 pub(in crate::sys) fn add(_removed: &[Removed], _number: RawFd) {}
 
-pub(in crate::sys) fn remove_stale(_sets: &[EpollSet], _own: BorrowedFd<'_>, _inode: u64) {}
+pub(in crate::sys) fn remove_stale(_sets: &[EpollSet], _number: RawFd, _inode: u64) {}

@@ -1,8 +1,9 @@
 //! What the system knows of a socket: little.
 
 use std::io;
+use std::os::fd::RawFd;
 
-use socket2::{SockRef, Socket};
+use socket2::SockRef;
 
 /// Whether the client of a connection is about to send, or has just sent.
 #[allow(dead_code, reason = "the same type as on Linux")]
@@ -13,7 +14,7 @@ pub(in crate::sys) enum Activity {
 }
 
 /// Unknown.
-pub(in crate::sys) fn queue_length(_listener: &Socket) -> io::Result<u32> {
+pub(in crate::sys) fn queue_length(_listener: RawFd) -> io::Result<u32> {
     Err(io::ErrorKind::Unsupported.into())
 }
 

@@ -97,12 +97,14 @@ pub(in crate::sys) fn add(removed: &[Removed], number: RawFd) {
 }
 
 /// Removes the registrations of the file with this `inode` whose number the program has closed, while it
-/// has the file open elsewhere: the file, of which `own` is a descriptor, takes that number for a moment.
-pub(in crate::sys) fn remove_stale(sets: &[EpollSet], own: BorrowedFd<'_>, inode: u64) {
+/// has the file open at `number`: the file takes the closed number for a moment.
+pub(in crate::sys) fn remove_stale(sets: &[EpollSet], number: RawFd, inode: u64) {
     for set in sets {
         for Registration { target, .. } in set.registrations_of(inode).filter(|one| one.inode.is_some()) {
             // The least free number from there on: another one if the program has the number in use.
-            let Ok(copy) = fcntl(own, F_DUPFD_CLOEXEC(*target)) else { continue };
+            // SAFETY: borrowed for one call that leaves it open; if it is gone, the call fails.
+            let held = unsafe { BorrowedFd::borrow_raw(number) };
+            let Ok(copy) = fcntl(held, F_DUPFD_CLOEXEC(*target)) else { continue };
             // SAFETY: the call has just made the descriptor, and no other code knows it.
             let copy = unsafe { OwnedFd::from_raw_fd(copy) };
             if copy.as_raw_fd() == *target {

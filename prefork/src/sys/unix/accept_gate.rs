@@ -13,11 +13,11 @@
 //! listener by itself cannot meet this.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, RawFd};
 
 use nix::fcntl::{F_GETFL, F_SETFD, FdFlag, OFlag, fcntl};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
-use socket2::{SockAddr, Socket};
+use socket2::{SockAddr, SockRef, Socket};
 
 use super::connections::AcceptedConnections;
 use super::decoy::Decoy;
@@ -37,12 +37,10 @@ pub(crate) struct AcceptGate {
     connections: AcceptedConnections,
 }
 
-/// A listener and its decoy.
+/// A listener, known by its file, and its decoy.
 #[derive(Debug)]
 struct GuardedListener {
     id: FileId,
-    /// A descriptor of the gate's own, until the gate is closed.
-    own: Option<Socket>,
     decoy: Decoy,
 }
 
@@ -71,16 +69,15 @@ impl AcceptGate {
         let descriptors = open_descriptors();
         let sets = epoll::sets(&descriptors);
         for listener in &self.listeners {
-            listener.decoy.set_nonblocking(listener.is_nonblocking()?)?;
-            for number in descriptors.iter().copied().filter(|number| listener.is_held_at(*number)) {
+            let held = listener.held_among(&descriptors);
+            let Some(first) = held.first() else { continue };
+            listener.decoy.set_nonblocking(is_nonblocking(*first)?)?;
+            epoll::remove_stale(&sets, *first, listener.id.inode());
+            for number in held {
                 listener.replace(number, &sets)?;
                 self.replaced.push(number);
             }
-            if let Some(own) = &listener.own {
-                epoll::remove_stale(&sets, own.as_fd(), listener.id.inode());
-            }
         }
-        self.listeners.iter_mut().for_each(|listener| listener.own = None);
         Ok(())
     }
 
@@ -136,9 +133,9 @@ impl AcceptGate {
         let descriptors = open_descriptors();
         let mut queued = 0;
         for listener in &self.listeners {
-            let held = descriptors.iter().any(|number| listener.is_held_at(*number));
-            if let Some(own) = listener.own.as_ref().filter(|own| held && is_of_one_slot(own)) {
-                queued += tcp_info::queue_length(own)?;
+            let held = listener.held_among(&descriptors);
+            if let Some(own) = held.first().filter(|number| is_of_one_slot(**number)) {
+                queued += tcp_info::queue_length(*own)?;
             }
         }
         Ok(queued)
@@ -147,19 +144,16 @@ impl AcceptGate {
 
 impl GuardedListener {
     fn new(listener: &Socket) -> io::Result<Self> {
-        let own = listener.try_clone()?;
-        Ok(Self { id: FileId::of(own.as_fd())?, decoy: Decoy::of(listener)?, own: Some(own) })
+        Ok(Self { id: FileId::of(listener.as_fd())?, decoy: Decoy::of(listener)? })
     }
 
-    /// Whether the server has this listener at `number`.
+    /// The numbers at which the server has this listener.
+    fn held_among(&self, descriptors: &[RawFd]) -> Vec<RawFd> {
+        descriptors.iter().copied().filter(|number| self.is_held_at(*number)).collect()
+    }
+
     fn is_held_at(&self, number: RawFd) -> bool {
-        let is_own = self.own.as_ref().is_some_and(|own| own.as_raw_fd() == number);
-        !is_own && FileId::at(number) == Some(self.id)
-    }
-
-    fn is_nonblocking(&self) -> io::Result<bool> {
-        let Some(own) = &self.own else { return Ok(true) };
-        Ok(OFlag::from_bits_retain(fcntl(own, F_GETFL)?).contains(OFlag::O_NONBLOCK))
+        FileId::at(number) == Some(self.id)
     }
 
     /// Puts the decoy over `number`, and moves its registrations in epoll sets.
@@ -172,8 +166,16 @@ impl GuardedListener {
 }
 
 /// Whether a listener belongs to one slot, and is not shared by all children.
-fn is_of_one_slot(listener: &Socket) -> bool {
-    listener.reuse_port().unwrap_or(false)
+fn is_of_one_slot(number: RawFd) -> bool {
+    // SAFETY: borrowed for one call that leaves it open; if it is gone, the call fails.
+    let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
+    SockRef::from(&descriptor).reuse_port().unwrap_or(false)
+}
+
+fn is_nonblocking(number: RawFd) -> io::Result<bool> {
+    // SAFETY: as above.
+    let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
+    Ok(OFlag::from_bits_retain(fcntl(descriptor, F_GETFL)?).contains(OFlag::O_NONBLOCK))
 }
 
 /// From now on the signal interrupts calls: its handler does nothing, and there is no SA_RESTART.
