@@ -8,6 +8,7 @@
 )]
 
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
@@ -67,6 +68,24 @@ impl NotifySocket {
         }
         self.socket.set_nonblocking(false).unwrap();
         pending
+    }
+}
+
+/// What [`NotifySocket::fill`] sends.
+const FILLER: &str = "X_FILLER=1";
+
+impl NotifySocket {
+    /// Fills the queue of the socket: until the test reads, a blocking sender waits for ever.
+    fn fill(&self) {
+        let sender = UnixDatagram::unbound().unwrap();
+        sender.connect(self.directory.path().join("notify")).unwrap();
+        sender.set_nonblocking(true).unwrap();
+        let full = loop {
+            if let Err(error) = sender.send(FILLER.as_bytes()) {
+                break error;
+            }
+        };
+        assert_eq!(full.kind(), ErrorKind::WouldBlock);
     }
 }
 
@@ -316,4 +335,33 @@ fn missing_notify_socket_logs_one_warning() {
     client::serving_pid(fleet.addr());
     let lines = fleet.stop();
     assert_eq!(lines.iter().filter(|line| line.contains("service manager")).count(), 1, "{lines:#?}");
+}
+
+#[test]
+fn unread_notify_socket_delays_nothing_and_ready_arrives_when_it_is_read() {
+    let manager = NotifySocket::new();
+    manager.fill();
+    let fleet = manager.connect(Server::new(SERVER)).start();
+    fleet.console.wait_for("cannot notify the service manager: it does not read its socket");
+    client::serving_pid(fleet.addr());
+    fleet.operate(Signal::SIGHUP, 1, "is of generation 1");
+    let received = manager.receive_until("generation 1\n");
+    assert_eq!(states(&received), ["READY=1", "RELOADING=1", "READY=1"], "{received:?}");
+    proc::wait_until_idle(&[fleet.master()]);
+    manager.fill();
+    let lines = fleet.stop();
+    assert_eq!(lines.iter().filter(|line| line.contains("service manager")).count(), 2, "{lines:#?}");
+}
+
+#[test]
+fn last_status_arrives_when_full_socket_is_read() {
+    let manager = NotifySocket::new();
+    let fleet = manager.connect(Server::new(SERVER)).start();
+    manager.receive_until("READY=1");
+    manager.receive_pending();
+    manager.fill();
+    fleet.operate(Signal::SIGTTIN, 1, "resized from 2 to 3");
+    fleet.console.wait_for("cannot notify the service manager");
+    manager.receive_until("STATUS=3 of 3 children ready, generation 0\n");
+    stop_and_check(&manager, fleet);
 }

@@ -8,14 +8,20 @@
 //! The loop itself sends the watchdog pings. No other thread could be alive while the loop is not.
 //!
 //! No notification names the main process: an upgrade in place keeps its pid.
+//!
+//! - `outbox.rs`: what could not be sent, and when it is sent again
+
+mod outbox;
 
 use std::time::{Duration, Instant};
+
+use outbox::{Outbox, StateChange};
 
 use super::messages::{children, readable};
 use crate::error::plain;
 use crate::logging::Logger;
 use crate::supervisor::{FleetState, FleetStatus};
-use crate::sys::{self, Notice};
+use crate::sys;
 
 /// Least interval between status lines without a change of state.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
@@ -35,6 +41,7 @@ pub(super) struct Service {
     /// The time until which the service manager waits, as it was asked to.
     extended_until: Option<Instant>,
     watchdog: Option<SystemdWatchdog>,
+    outbox: Outbox,
     /// Whether the last notification could not be sent.
     send_failed: bool,
 }
@@ -77,6 +84,7 @@ impl Service {
             reload_failure: None,
             extended_until: None,
             watchdog,
+            outbox: Outbox::default(),
             send_failed: false,
         })
     }
@@ -86,7 +94,8 @@ impl Service {
         if matches!(self.announced, Announced::Ready | Announced::Reloading) {
             self.announced = Announced::Reloading;
             self.reload_failure = None;
-            self.send(&[Notice::Reloading]);
+            self.outbox.change(StateChange::Reloading);
+            self.send(Instant::now());
         }
     }
 
@@ -104,44 +113,45 @@ impl Service {
         deadline: Option<Instant>,
     ) -> Option<Instant> {
         let status = self.status_of(fleet);
-        let mut notices = Vec::new();
-        notices.extend(self.transition(fleet.state));
-        let pending = status != self.status;
-        let send_status = pending && (!notices.is_empty() || self.status_at <= now);
-        if send_status {
-            notices.push(Notice::Status(&status));
-            self.status_at = now + STATUS_INTERVAL;
+        let change = self.transition(fleet.state);
+        if let Some(change) = change {
+            self.outbox.change(change);
         }
-        notices.extend(self.timeout_extension(now, fleet.state, deadline));
-        notices.extend(self.watchdog_ping(now));
-        self.send(&notices);
-        let status_due = (pending && !send_status).then_some(self.status_at);
+        let pending = status != self.status;
+        let send_status = pending && (change.is_some() || self.status_at <= now);
         if send_status {
+            self.outbox.set_status(status.clone());
+            self.status_at = now + STATUS_INTERVAL;
             self.status = status;
         }
+        self.extend_timeout(now, fleet.state, deadline);
+        self.ping(now);
+        self.send(now);
+        let status_due = (pending && !send_status).then_some(self.status_at);
         let watchdog = self.watchdog.as_ref().map(|watchdog| watchdog.next);
-        [status_due, fleet.failure_expires_at, watchdog].into_iter().flatten().min()
+        [status_due, fleet.failure_expires_at, watchdog, self.outbox.retry_at()].into_iter().flatten().min()
     }
 
     /// Reports the error that ended the fleet.
     pub(super) fn failed(&mut self, error: &dyn std::fmt::Display) {
-        self.send(&[Notice::Status(&format!("failed: {error}"))]);
+        self.outbox.set_status(format!("failed: {error}"));
+        self.send(Instant::now());
     }
 
-    fn transition(&mut self, state: FleetState) -> Option<Notice<'static>> {
-        let (announced, notice) = match (self.announced, state) {
+    fn transition(&mut self, state: FleetState) -> Option<StateChange> {
+        let (announced, change) = match (self.announced, state) {
             (Announced::Starting | Announced::Reloading, FleetState::Serving) => {
-                (Announced::Ready, Notice::Ready)
+                (Announced::Ready, StateChange::Ready)
             }
-            (Announced::Ready, FleetState::Reloading) => (Announced::Reloading, Notice::Reloading),
+            (Announced::Ready, FleetState::Reloading) => (Announced::Reloading, StateChange::Reloading),
             (
                 Announced::Starting | Announced::Ready | Announced::Reloading,
                 FleetState::StopDelay | FleetState::Stopping,
-            ) => (Announced::Stopping, Notice::Stopping),
+            ) => (Announced::Stopping, StateChange::Stopping),
             _ => return None,
         };
         self.announced = announced;
-        Some(notice)
+        Some(change)
     }
 
     fn status_of(&self, fleet: &FleetStatus) -> String {
@@ -169,39 +179,33 @@ impl Service {
 
     /// While the fleet starts, reloads or stops, asks for time until the supervisor's next deadline,
     /// whatever the unit's own timeouts are.
-    fn timeout_extension(
-        &mut self,
-        now: Instant,
-        state: FleetState,
-        deadline: Option<Instant>,
-    ) -> Option<Notice<'static>> {
+    fn extend_timeout(&mut self, now: Instant, state: FleetState, deadline: Option<Instant>) {
         if state == FleetState::Serving {
             self.extended_until = None;
-            return None;
+            return self.outbox.forget_extension();
         }
         let wait = deadline.map_or(Duration::ZERO, |at| at.saturating_duration_since(now));
-        if self.extended_until.is_some_and(|until| now + wait + MARGIN / 2 <= until) {
-            return None;
+        if self.extended_until.is_none_or(|until| now + wait + MARGIN / 2 > until) {
+            let until = now + wait + MARGIN;
+            self.extended_until = Some(until);
+            self.outbox.extend_until(until);
         }
-        self.extended_until = Some(now + wait + MARGIN);
-        Some(Notice::ExtendTimeout(wait + MARGIN))
     }
 
-    fn watchdog_ping(&mut self, now: Instant) -> Option<Notice<'static>> {
-        let watchdog = self.watchdog.as_mut().filter(|watchdog| watchdog.next <= now)?;
+    fn ping(&mut self, now: Instant) {
+        let Some(watchdog) = self.watchdog.as_mut().filter(|watchdog| watchdog.next <= now) else { return };
         watchdog.next = now + watchdog.interval;
-        Some(Notice::Watchdog)
+        self.outbox.ping();
     }
 
-    fn send(&mut self, notices: &[Notice<'_>]) {
-        if notices.is_empty() {
-            return;
-        }
-        match sys::notify(notices) {
-            Ok(()) => self.send_failed = false,
+    /// Sends what has not been sent, without waiting.
+    fn send(&mut self, now: Instant) {
+        match self.outbox.send(now, sys::notify) {
+            None => {}
+            Some(Ok(())) => self.send_failed = false,
             // Logged once, until a notification is sent again.
-            Err(_) if self.send_failed => {}
-            Err(error) => {
+            Some(Err(_)) if self.send_failed => {}
+            Some(Err(error)) => {
                 self.send_failed = true;
                 let error = plain(&error);
                 let event = self.logger.event("cannot_notify");

@@ -1,10 +1,13 @@
 //! Notification of the service manager: systemd, or another that has its protocol (`sd_notify(3)`).
 
 use std::env;
+use std::fmt::Write;
 use std::io;
 use std::time::Duration;
 
+use nix::errno::Errno;
 use sd_notify::NotifyState;
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::sys::Notice;
 
@@ -33,8 +36,29 @@ pub(crate) fn watchdog() -> Option<Duration> {
     sd_notify::watchdog_enabled().filter(|interval| is_managed() && !interval.is_zero())
 }
 
-/// Sends the notices to the service manager, in one message.
+/// Sends the notices to the service manager, in one message. Never waits: the queue of a service manager
+/// that does not read is full at some time, and the message is not sent then.
 pub(crate) fn notify(notices: &[Notice<'_>]) -> io::Result<()> {
+    let Some(path) = env::var_os(NOTIFY_SOCKET) else { return Ok(()) };
+    let message = message_of(notices)?;
+    let socket = Socket::new(Domain::UNIX, Type::DGRAM, None)?;
+    socket.set_nonblocking(true)?;
+    match socket.send_to(message.as_bytes(), &SockAddr::unix(path)?) {
+        Ok(length) if length == message.len() => Ok(()),
+        Ok(_) => Err(io::ErrorKind::WriteZero.into()),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock || is_full(&error) => {
+            Err(io::Error::new(io::ErrorKind::WouldBlock, "it does not read its socket"))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether this is the error for a full queue on systems other than Linux.
+fn is_full(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(Errno::ENOBUFS as i32)
+}
+
+fn message_of(notices: &[Notice<'_>]) -> io::Result<String> {
     let texts: Vec<String> = notices.iter().map(text_of).collect();
     let mut states = Vec::with_capacity(notices.len() + 1);
     for (notice, text) in notices.iter().zip(&texts) {
@@ -51,7 +75,11 @@ pub(crate) fn notify(notices: &[Notice<'_>]) -> io::Result<()> {
             Notice::Watchdog => states.push(NotifyState::Watchdog),
         }
     }
-    sd_notify::notify(&states)
+    let mut message = String::new();
+    for state in &states {
+        writeln!(message, "{state}").map_err(io::Error::other)?;
+    }
+    Ok(message)
 }
 
 /// The text of a notice, if it has one.
