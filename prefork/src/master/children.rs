@@ -150,11 +150,19 @@ impl Master {
     ) {
         if let Some(entry) = self.children.get_mut(&child) {
             entry.dismissed = true;
-            if let Err(error) = how(&mut self.reactor) {
-                let (slot, pid) = (entry.slot, entry.pid);
-                let event = self.plan.logger.event("cannot_signal").child(slot, pid);
-                event.warn(format_args!("child {slot} (pid {pid}) could not be signalled: {error}"));
-            }
+            self.signal(child, how);
+        }
+    }
+
+    pub(super) fn signal(
+        &mut self,
+        child: ChildId,
+        how: impl FnOnce(&mut Reactor<ChildId>) -> io::Result<()>,
+    ) {
+        let Some(ChildEntry { slot, pid, .. }) = self.children.get(&child) else { return };
+        if let Err(error) = how(&mut self.reactor) {
+            let event = self.plan.logger.event("cannot_signal").child(*slot, *pid);
+            event.warn(format_args!("child {slot} (pid {pid}) could not be signalled: {error}"));
         }
     }
 

@@ -82,6 +82,14 @@ impl Master {
                     ));
                 }
             }
+            Remark::LinkClosed(child) => {
+                if let Some(ChildEntry { slot, pid, generation, .. }) = self.children.get(child) {
+                    let event = logger.event("child_unlinked").child(*slot, *pid).generation(*generation);
+                    event.warn(format_args!(
+                        "child {slot} (pid {pid}) closed its link to the master and has not exited; killing it"
+                    ));
+                }
+            }
             Remark::StoppingIn(delay) => logger.event("stop_delayed").info(format_args!(
                 "stopping in {}: accepting until then; ask again to stop at once",
                 readable(*delay)

@@ -177,7 +177,8 @@ impl Master {
         match event {
             ProcessEvent::Signal(signal) => self.request(now, request_of(signal)),
             ProcessEvent::Message(child, line) => self.hear(now, child, &line),
-            ProcessEvent::HungUp(child) => self.check_handshake(now, child),
+            ProcessEvent::HungUp(child) => self.link_closed(now, child),
+            ProcessEvent::BadMessage(child, reason) => self.link_abused(now, child, &reason),
             ProcessEvent::Exited(child, status) => self.exited(now, child, status),
         }
     }
@@ -257,6 +258,21 @@ impl Master {
         }
     }
 
+    /// A child that exits closes its link as well. The supervisor decides when it has not exited in time.
+    fn link_closed(&mut self, now: Instant, child: ChildId) {
+        self.check_handshake(now, child);
+        if self.children.contains_key(&child) {
+            self.supervisor.handle(now, Event::LinkClosed(child));
+        }
+    }
+
+    fn link_abused(&mut self, now: Instant, child: ChildId, reason: &str) {
+        let Some(ChildEntry { slot, pid, generation, .. }) = self.children.get(&child) else { return };
+        let event = self.plan.logger.event("child_floods").child(*slot, *pid).generation(*generation);
+        event.warn(format_args!("child {slot} (pid {pid}) sent its master {reason}; killing it"));
+        self.supervisor.handle(now, Event::LinkAbused(child));
+    }
+
     fn exited(&mut self, now: Instant, child: ChildId, status: ExitStatus) {
         let Some(entry) = self.children.remove(&child) else { return };
         let ChildEntry { slot, pid, generation, ready, dismissed, .. } = entry;
@@ -291,6 +307,7 @@ impl Master {
             Action::Terminate(child) => self.terminate(child),
             Action::StopAfterQueue(child) => self.stop_after_queue(child),
             Action::Kill(child) => self.dismiss(child, |reactor| reactor.kill(child)),
+            Action::KillFailed(child) => self.signal(child, |reactor| reactor.kill(child)),
             Action::AnnounceStop(child) => self.tell(child, ToChild::AnnounceStop),
             Action::CloseSlot => {
                 self.settle();

@@ -17,7 +17,7 @@ use crate::error::{Error, chain};
 use crate::listen::{self, Endpoint, PassedSockets, SocketSet};
 use crate::logging;
 use crate::protocol::{HealthSocket, UpgradeSnapshot};
-use crate::supervisor::{SlotRole, Snapshot, Supervisor};
+use crate::supervisor::{Event, SlotRole, Snapshot, Supervisor};
 use crate::sys::{Channel, Inheritance, Program, Reactor};
 use crate::tls::{TlsSecrets, TlsStore};
 
@@ -117,6 +117,11 @@ impl Master {
         );
         for event in master.reactor.catch_up().map_err(os("wait for children"))? {
             master.note(event);
+        }
+        // The last program may have been about to kill such a child.
+        let unlinked = master.children.keys().filter(|child| master.reactor.channel(**child).is_none());
+        for child in unlinked.copied().collect::<Vec<_>>() {
+            master.supervisor.handle(Instant::now(), Event::LinkClosed(child));
         }
         Ok(master)
     }

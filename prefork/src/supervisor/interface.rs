@@ -23,6 +23,10 @@ pub(crate) enum Event {
     Exited { child: ChildId, clean: bool },
     /// The process that was started as a child did not take the handshake, and cannot any more.
     HandshakeRefused(ChildId),
+    /// The child has closed its end of the link. It may be about to exit.
+    LinkClosed(ChildId),
+    /// The child sent what no prefork process sends.
+    LinkAbused(ChildId),
     /// A hook returned an error or panicked.
     HookFailed,
     /// An `Exec` action could not be carried out.
@@ -65,6 +69,8 @@ pub(crate) enum Action {
     StopAfterQueue(ChildId),
     /// Kill the child.
     Kill(ChildId),
+    /// Kill the child because its link is closed or abused. Its exit is a failure.
+    KillFailed(ChildId),
     /// Tell the child that the fleet will stop soon.
     AnnounceStop(ChildId),
     /// The last slot is gone: close its own socket, if there is one, once no child uses it.
@@ -102,6 +108,8 @@ pub(crate) enum Remark {
     BootTimeout(ChildId),
     /// The child did not stop within grace.
     GraceOver(ChildId),
+    /// The child has closed its end of the link, and has not exited.
+    LinkClosed(ChildId),
     /// A stop was requested; it begins after a delay, and until then the fleet accepts.
     StoppingIn(Duration),
     /// A graceful stop has begun.

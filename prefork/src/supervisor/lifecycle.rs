@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::policy::{QUEUE_CHECK_INTERVAL, STABLE};
+use super::policy::{LINK_CLOSED_LIMIT, QUEUE_CHECK_INTERVAL, STABLE};
 use super::trial::SlotRole;
 use super::{Action, Child, ChildId, Event, Hook, Mode, Phase, Remark, Supervisor, Verdict, deadline};
 
@@ -63,6 +63,28 @@ impl Supervisor {
             // The event crossed the order to stop.
             Phase::Stopping { .. } | Phase::Killed { .. } => {}
             Phase::Starting | Phase::Serving { .. } => self.unexpected(event),
+        }
+    }
+
+    pub(super) fn on_link_closed(&mut self, now: Instant, event: Event, id: ChildId) {
+        let Some(child) = self.children.get_mut(&id) else { return self.unexpected(event) };
+        // A child that was asked to stop may close its link, and exit within its grace.
+        if matches!(child.phase, Phase::Booting { .. } | Phase::Serving { .. }) {
+            child.link_until = Some(deadline(now, LINK_CLOSED_LIMIT));
+        }
+    }
+
+    pub(super) fn on_link_abused(&mut self, event: Event, id: ChildId) {
+        let Some(child) = self.children.get_mut(&id) else { return self.unexpected(event) };
+        match child.phase {
+            Phase::Booting { .. } | Phase::Serving { .. } => {
+                child.link_until = None;
+                self.actions.push_back(Action::KillFailed(id));
+            }
+            // The link is not read any more, and cannot carry an order to stop.
+            Phase::Stopping { .. } => self.kill(id, false),
+            Phase::Killed { .. } => {}
+            Phase::Starting => self.unexpected(event),
         }
     }
 
@@ -154,16 +176,22 @@ impl Supervisor {
             }
         }
         for id in self.ids() {
-            match self.children.get(&id).map(|child| child.phase) {
-                Some(Phase::Booting { until }) if until <= now => {
+            let Some(child) = self.children.get_mut(&id).filter(|child| child.is_due(now)) else { continue };
+            match child.phase {
+                Phase::Booting { until } if until <= now => {
                     self.log(Remark::BootTimeout(id));
                     self.kill(id, true);
                 }
-                Some(Phase::Stopping { until }) if until <= now => {
+                Phase::Stopping { .. } => {
                     self.log(Remark::GraceOver(id));
                     self.kill(id, false);
                 }
-                _ => {}
+                Phase::Booting { .. } | Phase::Serving { .. } => {
+                    child.link_until = None;
+                    self.log(Remark::LinkClosed(id));
+                    self.actions.push_back(Action::KillFailed(id));
+                }
+                Phase::Starting | Phase::Killed { .. } => {}
             }
         }
     }
@@ -203,7 +231,8 @@ impl Supervisor {
     pub(super) fn spawn(&mut self, slot: usize, generation: u32) -> ChildId {
         let child = ChildId(self.next_id);
         self.next_id += 1;
-        self.children.insert(child, Child { slot, generation, pid: None, phase: Phase::Starting });
+        self.children
+            .insert(child, Child { slot, generation, pid: None, phase: Phase::Starting, link_until: None });
         self.actions.push_back(Action::Spawn { child, slot, generation });
         child
     }

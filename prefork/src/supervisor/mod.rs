@@ -17,7 +17,8 @@
 //! ```
 //!
 //! Only an exit from Starting, Booting or Serving can be a failure; a child in Stopping or Killed was
-//! asked to stop. A transition that is not drawn here is a bug, and is logged ([`Remark::Unexpected`]).
+//! asked to stop. A child in Booting or Serving that closes its link to the master and lives on is killed,
+//! and that is a failure: it could neither be asked to stop nor notice the master's death. A transition that is not drawn here is a bug, and is logged ([`Remark::Unexpected`]).
 //!
 //! A requested stop begins with the queued connections: new ones are refused, and the serving children
 //! go on until the queues are empty, or for a fifth of the grace. No child is started or replaced
@@ -60,6 +61,23 @@ struct Child {
     generation: u32,
     pid: Option<u32>,
     phase: Phase,
+    /// When the child is killed because it has closed its link.
+    link_until: Option<Instant>,
+}
+
+impl Child {
+    fn is_due(&self, now: Instant) -> bool {
+        self.deadline().is_some_and(|at| at <= now)
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Booting { until } => Some(self.link_until.map_or(until, |link| link.min(until))),
+            Phase::Serving { .. } => self.link_until,
+            Phase::Stopping { until } => Some(until),
+            Phase::Starting | Phase::Killed { .. } => None,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,10 +184,7 @@ impl Supervisor {
     /// When `DeadlinePassed` is due, unless another event comes first.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let slots = self.slots.iter().flat_map(|slot| [slot.respawn_at, slot.recycle_at]).flatten();
-        let children = self.children.values().filter_map(|child| match child.phase {
-            Phase::Booting { until } | Phase::Stopping { until } => Some(until),
-            Phase::Starting | Phase::Serving { .. } | Phase::Killed { .. } => None,
-        });
+        let children = self.children.values().filter_map(Child::deadline);
         let mode = match self.mode {
             Mode::StopDelay { until } => Some(until),
             Mode::DrainQueues { until, check_at, .. } => Some(until.min(check_at)),
@@ -211,6 +226,8 @@ impl Supervisor {
             Event::RecycleRequested(child) => self.recycle(child),
             Event::Exited { child, clean } => self.on_exited(now, event, child, clean),
             Event::HandshakeRefused(child) => self.on_handshake_refused(now, event, child),
+            Event::LinkClosed(child) => self.on_link_closed(now, event, child),
+            Event::LinkAbused(child) => self.on_link_abused(event, child),
             Event::HookFailed => self.stop(now, Verdict::HookFailed),
             Event::ExecFailed => self.abort_upgrade(now),
             Event::QueuesEmpty => self.finish_draining_queues(now),

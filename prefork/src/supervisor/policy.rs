@@ -7,6 +7,10 @@ use std::time::{Duration, Instant};
 /// less, like its predecessor, is replaced after a delay, so that there is no busy loop.
 pub(super) const STABLE: Duration = Duration::from_secs(1);
 
+/// A child that exits closes its link a moment before the exit is seen. One that is still alive after this
+/// time has closed the link without exiting. Generous, because the kernel may be slow to end a process.
+pub(super) const LINK_CLOSED_LIMIT: Duration = Duration::from_secs(1);
+
 /// Delay after the first child that failed before it was ready.
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 /// Longest delay that follows from a slot's own failures.

@@ -151,7 +151,8 @@ impl Supervisor {
         };
         self.next_id = self.next_id.max(found.id.0 + 1);
         let (slot, generation) = (found.slot, found.generation);
-        self.children.insert(found.id, Child { slot, generation, pid: Some(found.pid), phase });
+        let pid = Some(found.pid);
+        self.children.insert(found.id, Child { slot, generation, pid, phase, link_until: None });
         if let Some(slot) = self.slots.get_mut(slot) {
             match found.role {
                 SlotRole::Occupant => slot.occupant = Some(found.id),

@@ -56,6 +56,7 @@ use socket2::Socket;
 
 #[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
 mod fallback;
+mod inbox;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod linux;
 #[cfg(unix)]
@@ -133,6 +134,9 @@ pub(crate) enum ProcessEvent<K> {
     Message(K, String),
     /// A child has closed its end of the channel. It may be alive.
     HungUp(K),
+    /// A child has sent what no prefork process sends, described by the text. Its channel is not read
+    /// any more.
+    BadMessage(K, String),
     /// A child has exited and is reaped; its key is free.
     Exited(K, ExitStatus),
 }

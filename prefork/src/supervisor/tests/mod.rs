@@ -62,6 +62,8 @@ struct Nature {
     recycle_requested: Option<Duration>,
     /// When it closes the handshake without taking it.
     refuses: Option<Duration>,
+    /// When it closes its link, and lives on.
+    unlinks: Option<Duration>,
     /// The time from a stop request to its exit; `None`: it exits when it is killed.
     stop: Option<Duration>,
 }
@@ -72,6 +74,7 @@ const WELL: Nature = Nature {
     exit: None,
     recycle_requested: None,
     refuses: None,
+    unlinks: None,
     stop: Some(ms(100)),
 };
 const STILLBORN: Nature = Nature { ready: None, exit: Some((ms(50), false)), ..WELL };
@@ -208,7 +211,12 @@ impl Fleet {
     }
 
     fn deliver(&mut self, event: Event) {
-        if let Event::Ready(child) | Event::RecycleRequested(child) | Event::HandshakeRefused(child) = event {
+        if let Event::Ready(child)
+        | Event::RecycleRequested(child)
+        | Event::HandshakeRefused(child)
+        | Event::LinkClosed(child)
+        | Event::LinkAbused(child) = event
+        {
             if !self.processes.contains_key(&child) {
                 return;
             }
@@ -247,6 +255,10 @@ impl Fleet {
             }
             Action::Terminate(child) | Action::StopAfterQueue(child) => self.terminate(child),
             Action::Kill(child) => self.kill(child),
+            Action::KillFailed(child) => {
+                self.assert_known(child);
+                self.plan(self.now, Event::Exited { child, clean: false });
+            }
             Action::AnnounceStop(child) => self.assert_known(child),
             Action::CloseSlot => {}
             Action::RefuseConnections => self.emptied_at = self.now + self.queue,
@@ -280,6 +292,7 @@ impl Fleet {
             nature.ready.map(|after| (after, Event::Ready(child))),
             nature.recycle_requested.map(|after| (after, Event::RecycleRequested(child))),
             nature.refuses.map(|after| (after, Event::HandshakeRefused(child))),
+            nature.unlinks.map(|after| (after, Event::LinkClosed(child))),
             nature.exit.map(|(after, clean)| (after, Event::Exited { child, clean })),
         ];
         for (after, event) in events.into_iter().flatten() {
@@ -376,6 +389,7 @@ fn tell(action: &Action) -> String {
         Action::Terminate(child) => format!("stop#{}", child.0),
         Action::StopAfterQueue(child) => format!("retire#{}", child.0),
         Action::Kill(child) => format!("kill#{}", child.0),
+        Action::KillFailed(child) => format!("kill-failed#{}", child.0),
         Action::AnnounceStop(child) => format!("warn#{}", child.0),
         Action::CloseSlot => "close-slot".to_owned(),
         Action::RefuseConnections => "turn-away".to_owned(),

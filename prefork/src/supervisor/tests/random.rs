@@ -24,11 +24,13 @@ fn start() -> impl Strategy<Value = Start> {
 fn nature() -> impl Strategy<Value = Nature> {
     let life = (option::weighted(0.8, moment(600)), option::weighted(0.4, (moment(3000), any::<bool>())));
     let words = (option::weighted(0.2, moment(2000)), option::weighted(0.02, moment(300)));
+    let unlinks = option::weighted(0.1, moment(3000));
     let stop = option::weighted(0.8, moment(400));
-    (start(), life, words, stop).prop_map(|(start, (ready, exit), (recycle_requested, refuses), stop)| {
+    (start(), life, words, unlinks, stop).prop_map(|(start, (ready, exit), words, unlinks, stop)| {
+        let (recycle_requested, refuses) = words;
         // A child that becomes ready has taken the handshake.
         let refuses = if ready.is_some() { None } else { refuses };
-        Nature { start, ready, exit, recycle_requested, refuses, stop }
+        Nature { start, ready, exit, recycle_requested, refuses, unlinks, stop }
     })
 }
 
@@ -246,6 +248,7 @@ proptest! {
         for nature in history.natures.values_mut() {
             spare_the_fleet(nature);
             nature.exit = nature.exit.filter(|_| nature.ready.is_none());
+            nature.unlinks = nature.unlinks.filter(|_| nature.ready.is_none());
         }
         for (at, _) in &mut history.requests {
             *at += secs(1);

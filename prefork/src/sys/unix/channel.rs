@@ -1,4 +1,8 @@
-//! One end of the socket pair between master and child: lines of text, and listeners beside them.
+//! One end of the socket pair between master and child: lines of text, and to the child listeners beside
+//! them.
+//!
+//! The two ends differ in what they take. A child takes whatever its master sends. A master reads a bounded
+//! amount of text, and has no room for descriptors: the kernel closes those that a child sends.
 
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut, Read, Seek, Write};
@@ -6,14 +10,15 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 
 use nix::errno::Errno;
-use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
+use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recv, recvmsg, sendmsg};
 use socket2::Socket;
 
 use super::platform::descriptors::anonymous_file;
+use crate::sys::inbox::{Inbox, TURN_BYTES};
 
 /// The kernel takes no more descriptors in one message.
 const MAX_SOCKETS: usize = 253;
-/// The longest line; a longer one does not come from a prefork process. Many groups and paths need room.
+/// The longest line of a master. Many groups and paths need room.
 const MAX_LINE: usize = 65_536;
 /// The line that comes with the file of secrets, which may be larger than any socket's buffer.
 const SECRETS: &str = "secrets";
@@ -33,19 +38,26 @@ pub(crate) enum Received {
 #[derive(Debug)]
 pub(crate) struct Channel {
     socket: UnixStream,
-    buffer: Vec<u8>,
-    sockets: Vec<OwnedFd>,
+    inbox: Inbox,
+    /// The descriptors that were received; `None` at the master's end.
+    sockets: Option<Vec<OwnedFd>>,
 }
 
 impl Channel {
-    /// Two connected ends, both closed on exec.
+    /// The master's end, and a child's; both are closed on exec.
     pub(crate) fn pair() -> io::Result<(Self, OwnedFd)> {
         let (ours, theirs) = UnixStream::pair()?;
-        Ok((Self::new(ours), theirs.into()))
+        Ok((Self::to_child(ours), theirs.into()))
     }
 
-    pub(super) fn new(socket: UnixStream) -> Self {
-        Self { socket, buffer: Vec::new(), sockets: Vec::new() }
+    /// The master's end.
+    pub(super) fn to_child(socket: UnixStream) -> Self {
+        Self { socket, inbox: Inbox::from_child(), sockets: None }
+    }
+
+    /// A child's end.
+    pub(super) fn to_master(socket: UnixStream) -> Self {
+        Self { socket, inbox: Inbox::from_master(MAX_LINE), sockets: Some(Vec::new()) }
     }
 
     pub(super) fn try_clone_socket(&self) -> io::Result<UnixStream> {
@@ -95,7 +107,7 @@ impl Channel {
     /// Takes the secrets, which follow the handshake and its listeners.
     pub(crate) fn take_secrets(&mut self) -> io::Result<String> {
         let line = self.wait_for_line()?;
-        let file = self.sockets.pop().filter(|_| line == SECRETS);
+        let file = self.sockets.as_mut().and_then(Vec::pop).filter(|_| line == SECRETS);
         let file = file.ok_or_else(|| io::Error::other("the master sent no secrets"))?;
         let mut text = String::new();
         File::from(file).read_to_string(&mut text)?;
@@ -114,53 +126,78 @@ impl Channel {
         if sent == text.len() { Ok(()) } else { Err(io::Error::other("the handshake was cut short")) }
     }
 
-    /// Receives what has arrived. Blocks if the channel does and nothing has arrived.
+    /// Receives some of what has arrived. Blocks if the channel does and nothing has arrived.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::InvalidData`] if it does not come from a prefork process.
     pub(crate) fn receive(&mut self) -> io::Result<Received> {
-        let mut bytes = [0; 512];
-        let mut space = nix::cmsg_space!([RawFd; MAX_SOCKETS]);
-        let mut slices = [IoSliceMut::new(&mut bytes)];
-        let message = loop {
-            match recvmsg::<()>(self.socket.as_raw_fd(), &mut slices, Some(&mut space), receive_flags()) {
-                Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => return Ok(Received::Nothing),
-                // A child that was killed with unread messages resets the channel.
-                Err(Errno::ECONNRESET) => return Ok(Received::End),
-                other => break other?,
-            }
+        let mut bytes = [0; TURN_BYTES];
+        let received = match &mut self.sockets {
+            None => read(&self.socket, &mut bytes),
+            Some(sockets) => read_with_sockets(&self.socket, &mut bytes, sockets),
         };
-        let length = message.bytes;
-        for control in message.cmsgs()? {
-            if let ControlMessageOwned::ScmRights(raw) = control {
-                // SAFETY: the kernel has just made these descriptors for this process; no other code knows them.
-                self.sockets.extend(raw.into_iter().map(|raw| unsafe { OwnedFd::from_raw_fd(raw) }));
+        match received {
+            Ok(0) => Ok(Received::End),
+            Ok(length) => {
+                self.inbox.push(&bytes[..length])?;
+                Ok(Received::Bytes)
             }
+            Err(Errno::EAGAIN) => Ok(Received::Nothing),
+            // A child that was killed with unread messages resets the channel.
+            Err(Errno::ECONNRESET) => Ok(Received::End),
+            Err(error) => Err(error.into()),
         }
-        if length == 0 {
-            return Ok(Received::End);
-        }
-        self.buffer.extend_from_slice(&bytes[..length]);
-        if self.buffer.len() > MAX_LINE && !self.buffer.contains(&b'\n') {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "a line without end"));
-        }
-        Ok(Received::Bytes)
     }
 
     /// The next whole line that was received.
     pub(crate) fn next_line(&mut self) -> Option<String> {
-        let end = self.buffer.iter().position(|byte| *byte == b'\n')?;
-        let line: Vec<u8> = self.buffer.drain(..=end).collect();
-        Some(String::from_utf8_lossy(&line[..end]).into_owned())
+        self.inbox.next_line()
     }
 
     /// The listeners that were received.
     pub(crate) fn take_listeners(&mut self) -> io::Result<Vec<Socket>> {
-        let listeners: Vec<Socket> = self.sockets.drain(..).map(Socket::from).collect();
+        let listeners: Vec<Socket> =
+            self.sockets.iter_mut().flat_map(|all| all.drain(..)).map(Socket::from).collect();
         for listener in &listeners {
             // For systems without MSG_CMSG_CLOEXEC. A grandchild that inherits a listener keeps the port.
             nix::fcntl::fcntl(listener, nix::fcntl::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC))?;
         }
         Ok(listeners)
     }
+}
+
+/// Reads text. The kernel closes descriptors that come with it, because there is no room for them.
+fn read(socket: &UnixStream, bytes: &mut [u8]) -> nix::Result<usize> {
+    loop {
+        match recv(socket.as_raw_fd(), bytes, MsgFlags::empty()) {
+            Err(Errno::EINTR) => {}
+            received => return received,
+        }
+    }
+}
+
+/// Reads text, and the descriptors that come with it.
+fn read_with_sockets(
+    socket: &UnixStream,
+    bytes: &mut [u8],
+    sockets: &mut Vec<OwnedFd>,
+) -> nix::Result<usize> {
+    let mut space = nix::cmsg_space!([RawFd; MAX_SOCKETS]);
+    let mut slices = [IoSliceMut::new(bytes)];
+    let message = loop {
+        match recvmsg::<()>(socket.as_raw_fd(), &mut slices, Some(&mut space), receive_flags()) {
+            Err(Errno::EINTR) => {}
+            received => break received?,
+        }
+    };
+    for control in message.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(raw) = control {
+            // SAFETY: the kernel has just made these descriptors for this process; no other code knows them.
+            sockets.extend(raw.into_iter().map(|raw| unsafe { OwnedFd::from_raw_fd(raw) }));
+        }
+    }
+    Ok(message.bytes)
 }
 
 impl AsFd for Channel {
@@ -188,7 +225,7 @@ mod tests {
     #[test]
     fn lines_and_listeners_arrive_together() {
         let (mut master, child) = Channel::pair().unwrap();
-        let mut child = Channel::new(UnixStream::from(child));
+        let mut child = Channel::to_master(UnixStream::from(child));
         let listener = Socket::from(TcpListener::bind("127.0.0.1:0").unwrap());
         master.send("prefork/1 one", &[&listener, &listener]).unwrap();
         master.send("two", &[]).unwrap();
@@ -205,7 +242,7 @@ mod tests {
     #[test]
     fn secrets_of_any_size_follow_the_handshake() {
         let (mut master, child) = Channel::pair().unwrap();
-        let mut child = Channel::new(UnixStream::from(child));
+        let mut child = Channel::to_master(UnixStream::from(child));
         let listener = Socket::from(TcpListener::bind("127.0.0.1:0").unwrap());
         let secrets = "secret\n".repeat(100_000);
         master.send("prefork/1 secrets=true", &[&listener]).unwrap();
@@ -220,9 +257,37 @@ mod tests {
     }
 
     #[test]
+    fn descriptors_of_a_child_are_closed_and_its_text_is_read() {
+        let (mut master, child) = Channel::pair().unwrap();
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let child = Channel::to_master(UnixStream::from(child));
+        child.send_with("ready", &[theirs.as_raw_fd(); MAX_SOCKETS]).unwrap();
+        drop(theirs);
+        assert_eq!(master.receive().unwrap(), Received::Bytes);
+        assert_eq!(master.next_line().as_deref(), Some("ready"));
+        // The other end of what was sent is closed everywhere.
+        ours.set_nonblocking(true).unwrap();
+        assert_eq!((&ours).read(&mut [0]).unwrap(), 0);
+    }
+
+    #[test]
+    fn flood_of_a_child_is_refused() {
+        let (mut master, child) = Channel::pair().unwrap();
+        let mut child = UnixStream::from(child);
+        child.write_all(&b"ready\n".repeat(1000)).unwrap();
+        let outcome = loop {
+            match master.receive() {
+                Ok(Received::Bytes) => {}
+                other => break other,
+            }
+        };
+        assert_eq!(outcome.unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
     fn line_without_end_is_refused() {
         let (mut master, child) = Channel::pair().unwrap();
-        let mut child = Channel::new(UnixStream::from(child));
+        let mut child = Channel::to_master(UnixStream::from(child));
         assert!(master.send(&"x".repeat(2 * MAX_LINE), &[]).is_err());
         master.socket.write_all("x".repeat(2 * MAX_LINE).as_bytes()).unwrap();
         let outcome = loop {

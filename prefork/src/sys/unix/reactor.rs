@@ -53,6 +53,9 @@ struct Process {
     handle: Handle,
     /// `None` once the child has closed its end.
     channel: Option<Channel>,
+    /// Whether the child has sent what no prefork process sends. Its channel stays open, so that it does not
+    /// take its master for dead, but is not read any more.
+    is_muted: bool,
 }
 
 /// A child of this process. It is not reaped yet, so no other process has its pid.
@@ -136,7 +139,8 @@ impl<K: Ord + Copy> Reactor<K> {
         if let Some(channel) = &channel {
             channel.set_nonblocking()?;
         }
-        self.children.insert(key, Process { handle: Handle::Adopted(pid_of(pid)?), channel });
+        self.children
+            .insert(key, Process { handle: Handle::Adopted(pid_of(pid)?), channel, is_muted: false });
         Ok(())
     }
 
@@ -180,7 +184,8 @@ impl<K: Ord + Copy> Reactor<K> {
             None => command.stdin(Stdio::from(theirs)).spawn(),
         })?;
         let pid = child.id();
-        self.children.insert(key, Process { handle: Handle::Started(child), channel: Some(channel) });
+        self.children
+            .insert(key, Process { handle: Handle::Started(child), channel: Some(channel), is_muted: false });
         Ok(pid)
     }
 
@@ -210,7 +215,7 @@ impl<K: Ord + Copy> Reactor<K> {
     pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<Vec<ProcessEvent<K>>> {
         let mut keys = Vec::with_capacity(self.children.len());
         let mut descriptors = vec![PollFd::new(self.signals.get_read().as_fd(), PollFlags::POLLIN)];
-        for (key, process) in &self.children {
+        for (key, process) in self.children.iter().filter(|(_, process)| !process.is_muted) {
             if let Some(channel) = &process.channel {
                 keys.push(*key);
                 descriptors.push(PollFd::new(channel.as_fd(), PollFlags::POLLIN));
@@ -239,23 +244,30 @@ impl<K: Ord + Copy> Reactor<K> {
         Ok(events)
     }
 
-    fn receive(&mut self, key: K, events: &mut Vec<ProcessEvent<K>>) {
-        let Some(process) = self.children.get_mut(&key) else { return };
-        let Some(channel) = &mut process.channel else { return };
-        let open = loop {
-            match channel.receive() {
-                Ok(Received::Bytes) => {}
-                Ok(Received::Nothing) => break true,
-                Ok(Received::End) | Err(_) => break false,
-            }
-        };
+    /// Reads a bounded amount from a child: the rest is read in the next turn. Returns whether there was
+    /// something.
+    fn receive(&mut self, key: K, events: &mut Vec<ProcessEvent<K>>) -> bool {
+        let process = self.children.get_mut(&key).filter(|process| !process.is_muted);
+        let Some(process) = process else { return false };
+        let Some(channel) = &mut process.channel else { return false };
+        let received = channel.receive();
+        // What came before a bad message counts as well.
         while let Some(line) = channel.next_line() {
             events.push(ProcessEvent::Message(key, line));
         }
-        if !open {
-            process.channel = None;
-            events.push(ProcessEvent::HungUp(key));
+        match received {
+            Ok(Received::Bytes) => return true,
+            Ok(Received::Nothing) => return false,
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                process.is_muted = true;
+                events.push(ProcessEvent::BadMessage(key, error.to_string()));
+            }
+            Ok(Received::End) | Err(_) => {
+                process.channel = None;
+                events.push(ProcessEvent::HungUp(key));
+            }
         }
+        false
     }
 
     fn take_signals(&mut self, events: &mut Vec<ProcessEvent<K>>) -> io::Result<()> {
@@ -280,8 +292,8 @@ impl<K: Ord + Copy> Reactor<K> {
             }
         }
         for (key, status) in ended {
-            // Its last messages, if there are any.
-            self.receive(key, events);
+            // Its last messages, if there are any. Its quota bounds them.
+            while self.receive(key, events) {}
             self.children.remove(&key);
             events.push(ProcessEvent::Exited(key, status));
         }

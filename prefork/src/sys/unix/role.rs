@@ -38,5 +38,5 @@ pub(crate) fn take_handshake() -> io::Result<Channel> {
         unsafe { env::remove_var(MARKER) };
     }
     platform::program::restore_process_name();
-    Ok(Channel::new(UnixStream::from(handshake)))
+    Ok(Channel::to_master(UnixStream::from(handshake)))
 }

@@ -8,8 +8,9 @@ use socket2::Socket;
 
 use super::pipe::{Pipe, Reader};
 use super::{object, socket};
+use crate::sys::inbox::Inbox;
 
-/// The longest line; a longer one does not come from a prefork process.
+/// The longest line of a master.
 const MAX_LINE: usize = 16 * 1024;
 
 /// A child asks for its listeners with this and its pid: the process that the master started may be a
@@ -40,18 +41,19 @@ pub(super) enum Received {
 #[derive(Debug)]
 pub(crate) struct Channel {
     reader: Reader,
-    buffer: Vec<u8>,
+    inbox: Inbox,
 }
 
 impl Channel {
-    /// Two connected ends.
+    /// The master's end, and a child's.
     pub(super) fn pair() -> io::Result<(Self, OwnedHandle)> {
         let (ours, theirs) = Pipe::pair()?;
-        Ok((Self::new(ours)?, theirs))
+        Ok((Self { reader: Reader::new(ours)?, inbox: Inbox::from_child() }, theirs))
     }
 
-    pub(super) fn new(pipe: Pipe) -> io::Result<Self> {
-        Ok(Self { reader: Reader::new(pipe)?, buffer: Vec::new() })
+    /// A child's end.
+    pub(super) fn to_master(pipe: Pipe) -> io::Result<Self> {
+        Ok(Self { reader: Reader::new(pipe)?, inbox: Inbox::from_master(MAX_LINE) })
     }
 
     /// A sending half of this end, usable while a thread receives on it.
@@ -80,7 +82,11 @@ impl Channel {
         }
     }
 
-    /// Receives what has arrived. Waits for it, for the `other` object, or until the timeout.
+    /// Receives some of what has arrived. Waits for it, for the `other` object, or until the timeout.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::InvalidData`] if it does not come from a prefork process.
     pub(super) fn receive(
         &mut self,
         other: Option<BorrowedHandle<'_>>,
@@ -97,18 +103,13 @@ impl Channel {
             Some(_) => return Ok(Received::Other),
         }
         let Some(bytes) = self.reader.end()? else { return Ok(Received::End) };
-        self.buffer.extend_from_slice(bytes);
-        if self.buffer.len() > MAX_LINE && !self.buffer.contains(&b'\n') {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "a line without end"));
-        }
+        self.inbox.push(bytes)?;
         Ok(Received::Bytes)
     }
 
     /// The next whole line that was received.
     pub(super) fn next_line(&mut self) -> Option<String> {
-        let end = self.buffer.iter().position(|byte| *byte == b'\n')?;
-        let line: Vec<u8> = self.buffer.drain(..=end).collect();
-        Some(String::from_utf8_lossy(&line[..end]).into_owned())
+        self.inbox.next_line()
     }
 
     /// Returns nothing: a child reads its files itself, and its session tickets are its own.
@@ -136,10 +137,10 @@ impl Channel {
                 super::exit_now(0);
             }
             if [HANDED, REFUSED].iter().any(|answer| line.starts_with(answer)) {
-                self.buffer.splice(..0, earlier);
+                earlier.iter().rev().for_each(|line: &String| self.inbox.put_back(line));
                 return Ok(line);
             }
-            earlier.extend(line.bytes().chain([b'\n']));
+            earlier.push(line);
         }
     }
 }
@@ -154,7 +155,7 @@ mod tests {
 
     fn pair() -> (Channel, Channel) {
         let (master, child) = Channel::pair().unwrap();
-        (master, Channel::new(Pipe::new(child)).unwrap())
+        (master, Channel::to_master(Pipe::new(child)).unwrap())
     }
 
     #[test]

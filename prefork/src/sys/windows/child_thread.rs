@@ -19,6 +19,8 @@ pub(super) enum Report<K> {
     Line(K, String),
     /// A child has closed its end of the channel.
     HungUp(K),
+    /// A child has sent what no prefork process sends.
+    BadMessage(K, String),
     /// A child has exited; its status can be taken.
     Exited(K),
     /// A waker wants the reactor to return.
@@ -58,6 +60,14 @@ fn report<K: Copy>(key: K, mut channel: Channel, process: &OwnedHandle, reports:
                 while let Ok(Received::Bytes) = channel.receive(None, Some(Duration::ZERO)) {
                     pass_on(&mut channel);
                 }
+                break;
+            }
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                // What came before the bad message counts as well. The channel stays open until the exit, so
+                // that the child does not take its master for dead.
+                pass_on(&mut channel);
+                let _ = reports.send(Report::BadMessage(key, error.to_string()));
+                let _ = object::wait_any(&[process.as_handle()], None);
                 break;
             }
             Ok(Received::End) | Err(_) => {

@@ -187,6 +187,7 @@ impl<K: Ord + Copy + Send + 'static> Reactor<K> {
                 }
                 Some(ProcessEvent::HungUp(key))
             }
+            Report::BadMessage(key, reason) => Some(ProcessEvent::BadMessage(key, reason)),
             Report::Exited(key) => match self.children.remove(&key) {
                 Some(mut process) => Some(ProcessEvent::Exited(key, process.child.wait()?)),
                 None => None,

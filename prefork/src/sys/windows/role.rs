@@ -70,5 +70,5 @@ pub(crate) fn take_handshake() -> io::Result<Channel> {
     let handshake = unsafe { OwnedHandle::from_raw_handle(handshake) };
     // SAFETY: always safe on Windows, according to its documentation.
     unsafe { env::remove_var(MARKER) };
-    Channel::new(Pipe::new(handshake))
+    Channel::to_master(Pipe::new(handshake))
 }

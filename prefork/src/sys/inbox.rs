@@ -1,0 +1,203 @@
+//! What one end of the link has received: text, cut into lines, with bounds.
+//!
+//! A child is not trusted: whatever it sends costs its master a bounded amount of memory and time. The
+//! reactor reads [`TURN_BYTES`] from each child in one turn of its loop, so that signals and the other
+//! children are looked at in between. A child that sends more than its [`Quota`] is reported, and is not
+//! read any more.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+/// What is read from one end in one step.
+pub(super) const TURN_BYTES: usize = 512;
+
+/// The longest line of a child. The longest that this version sends has 8 bytes; a newer program may add
+/// fields to it.
+const CHILD_LINE: usize = 256;
+
+/// The time for which a quota is.
+const QUOTA_TIME: Duration = Duration::from_secs(10);
+/// What a child may send in that time. This version sends three short lines in its life, and a newer one
+/// may send others; 64 lines and 4 KiB leave it room, and cost the master less than a millisecond.
+const QUOTA_LINES: usize = 64;
+const QUOTA_BYTES: usize = 4096;
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(super) struct Inbox {
+    lines: LineBuffer,
+    /// `None` for what a master sends.
+    quota: Option<Quota>,
+}
+
+impl Inbox {
+    /// For what a child sends.
+    pub(super) fn from_child() -> Self {
+        Self { lines: LineBuffer::new(CHILD_LINE), quota: Some(Quota::new()) }
+    }
+
+    /// For what a master sends, in lines of at most `longest_line` bytes.
+    pub(super) fn from_master(longest_line: usize) -> Self {
+        Self { lines: LineBuffer::new(longest_line), quota: None }
+    }
+
+    /// Adds bytes that were received.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::InvalidData`] if they do not come from a prefork process. Nothing more is to be
+    /// received then.
+    pub(super) fn push(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let lines = self.lines.push(bytes)?;
+        match &mut self.quota {
+            Some(quota) => quota.spend(Instant::now(), bytes.len(), lines),
+            None => Ok(()),
+        }
+    }
+
+    /// The next whole line.
+    pub(super) fn next_line(&mut self) -> Option<String> {
+        self.lines.next_line()
+    }
+
+    /// Puts a line back in front of the others.
+    #[cfg(windows)]
+    pub(super) fn put_back(&mut self, line: &str) {
+        self.lines.put_back(line);
+    }
+}
+
+/// Bytes cut into lines. Each byte is looked at twice, however it arrives.
+#[derive(Debug)]
+struct LineBuffer {
+    bytes: Vec<u8>,
+    /// How many whole lines there are.
+    whole: usize,
+    /// Bytes after the last whole line.
+    unfinished: usize,
+    longest: usize,
+}
+
+impl LineBuffer {
+    fn new(longest: usize) -> Self {
+        Self { bytes: Vec::new(), whole: 0, unfinished: 0, longest }
+    }
+
+    /// Returns how many lines the bytes complete.
+    fn push(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let before = self.whole;
+        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
+            let (text, is_whole) = part.strip_suffix(b"\n").map_or((part, false), |text| (text, true));
+            self.unfinished += text.len();
+            if self.unfinished > self.longest {
+                return Err(invalid(format!("a line of more than {} bytes", self.longest)));
+            }
+            self.bytes.extend_from_slice(part);
+            if is_whole {
+                self.unfinished = 0;
+                self.whole += 1;
+            }
+        }
+        Ok(self.whole - before)
+    }
+
+    fn next_line(&mut self) -> Option<String> {
+        self.whole = self.whole.checked_sub(1)?;
+        let end = self.bytes.iter().position(|byte| *byte == b'\n')?;
+        let line = String::from_utf8_lossy(&self.bytes[..end]).into_owned();
+        self.bytes.drain(..=end);
+        Some(line)
+    }
+
+    #[cfg(any(windows, test))]
+    fn put_back(&mut self, line: &str) {
+        self.bytes.splice(..0, line.bytes().chain([b'\n']));
+        self.whole += 1;
+    }
+}
+
+/// What a child may still send.
+#[derive(Debug)]
+struct Quota {
+    since: Option<Instant>,
+    bytes: usize,
+    lines: usize,
+}
+
+impl Quota {
+    fn new() -> Self {
+        Self { since: None, bytes: 0, lines: 0 }
+    }
+
+    fn spend(&mut self, now: Instant, bytes: usize, lines: usize) -> io::Result<()> {
+        if self.since.is_none_or(|since| now.saturating_duration_since(since) >= QUOTA_TIME) {
+            *self = Self { since: Some(now), ..Self::new() };
+        }
+        self.bytes += bytes;
+        self.lines += lines;
+        let seconds = QUOTA_TIME.as_secs();
+        if self.bytes > QUOTA_BYTES {
+            return Err(invalid(format!("more than {QUOTA_BYTES} bytes within {seconds}s")));
+        }
+        if self.lines > QUOTA_LINES {
+            return Err(invalid(format!("more than {QUOTA_LINES} messages within {seconds}s")));
+        }
+        Ok(())
+    }
+}
+
+fn invalid(reason: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(buffer: &mut LineBuffer) -> Vec<String> {
+        std::iter::from_fn(|| buffer.next_line()).collect()
+    }
+
+    #[test]
+    fn lines_are_the_same_however_the_bytes_arrive() {
+        let text = b"one\n\ntwo and three\nrest";
+        for size in 1..=text.len() {
+            let mut buffer = LineBuffer::new(100);
+            let whole: usize = text.chunks(size).map(|chunk| buffer.push(chunk).unwrap()).sum();
+            assert_eq!(whole, 3);
+            assert_eq!(lines(&mut buffer), ["one", "", "two and three"]);
+            buffer.push(b" is whole\n").unwrap();
+            assert_eq!(lines(&mut buffer), ["rest is whole"]);
+        }
+    }
+
+    #[test]
+    fn line_at_the_limit_is_taken_and_a_longer_one_is_refused() {
+        let mut buffer = LineBuffer::new(4);
+        assert_eq!(buffer.push(b"1234\n1234\n12").unwrap(), 2);
+        assert_eq!(buffer.push(b"34\n").unwrap(), 1);
+        assert_eq!(buffer.push(b"12345\n").unwrap_err().kind(), io::ErrorKind::InvalidData);
+        let mut buffer = LineBuffer::new(4);
+        buffer.push(b"123").unwrap();
+        assert_eq!(buffer.push(b"45").unwrap_err().to_string(), "a line of more than 4 bytes");
+    }
+
+    #[test]
+    fn line_that_is_put_back_comes_next() {
+        let mut buffer = LineBuffer::new(100);
+        buffer.push(b"later\nhalf").unwrap();
+        buffer.put_back("first");
+        assert_eq!(lines(&mut buffer), ["first", "later"]);
+    }
+
+    #[test]
+    fn quota_is_for_bytes_and_lines_and_is_renewed() {
+        let start = Instant::now();
+        let mut quota = Quota::new();
+        quota.spend(start, QUOTA_BYTES, QUOTA_LINES).unwrap();
+        assert_eq!(quota.spend(start, 1, 0).unwrap_err().to_string(), "more than 4096 bytes within 10s");
+        quota.spend(start + QUOTA_TIME, 1, QUOTA_LINES).unwrap();
+        let error = quota.spend(start + QUOTA_TIME, 1, 1).unwrap_err();
+        assert_eq!(error.to_string(), "more than 64 messages within 10s");
+    }
+}
