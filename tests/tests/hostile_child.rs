@@ -180,32 +180,46 @@ fn shutdown_of_a_shared_socket_stops_every_child_until_the_next_start() {
     for reuseport in [false, true] {
         let fleet = Server::new(SERVER).reuseport(reuseport).set("recover", 10).start();
         fleet.wait_until_ready_for_a_second();
-        attack(&fleet, "/shutdown");
+        let hostile = attack(&fleet, "/shutdown");
+        wait::until("end of the child", || !proc::is_alive(hostile));
+        fleet.console.wait_for(&format!("a child shut down the socket on {}", fleet.addr()));
+        fleet.wait_for_children(2, &[hostile]);
         wait::until("answer", || client::try_get(fleet.addr(), "/").is_ok());
         fleet.stop();
     }
 }
 
-#[test]
-fn queue_that_a_child_shortens_has_its_length_again_after_the_next_start() {
-    let fleet = Server::new(SERVER).start();
-    fleet.wait_until_ready_for_a_second();
-    let hostile = attack(&fleet, "/short-queue");
-    fleet.replace(&[hostile]);
-    let requests: Vec<_> = (0..100).map(|_| client::send(fleet.addr(), "/")).collect();
-    assert!(requests.into_iter().all(|request| request.unwrap().finish().is_ok()));
-    fleet.stop();
+/// Whether connections to the stopped children of the fleet are queued.
+fn queues_connections(fleet: &RunningFleet) -> bool {
+    let children = fleet.children();
+    children.iter().for_each(|child| send(*child, Signal::SIGSTOP));
+    wait::until("stopped children", || children.iter().all(|child| proc::is_stopped(*child)));
+    let timeout = Duration::from_millis(300);
+    let connect = || std::net::TcpStream::connect_timeout(&fleet.addr(), timeout);
+    let connections: Vec<_> = (0..10).map(|_| connect()).collect();
+    children.iter().for_each(|child| send(*child, Signal::SIGCONT));
+    connections.iter().all(Result::is_ok)
 }
 
 #[test]
-fn packet_filter_of_a_child_stops_new_connections() {
+fn queue_that_a_child_shortens_has_its_length_again_after_the_next_start() {
+    let fleet = Server::new(SERVER).start();
+    let hostile = attack(&fleet, "/short-queue");
+    assert!(!queues_connections(&fleet));
+    fleet.replace(&[hostile]);
+    assert!(queues_connections(&fleet));
+}
+
+#[test]
+fn packet_filter_of_a_child_stops_new_connections_until_the_next_start() {
     let fleet = Server::new(SERVER).start();
     let answer = client::get(fleet.addr(), "/filter");
     if answer.contains("not permitted") {
         return skipped("socket-filters");
     }
-    let timeout = Duration::from_millis(300);
-    std::net::TcpStream::connect_timeout(&fleet.addr(), timeout).unwrap_err();
+    assert!(!queues_connections(&fleet));
+    fleet.replace(&[answer.parse().unwrap()]);
+    assert!(queues_connections(&fleet));
 }
 
 #[test]

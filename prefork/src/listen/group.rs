@@ -22,6 +22,10 @@ pub(super) struct SocketGroup {
     file: Option<SocketFile>,
     options: SocketOptions,
     steering: Steering,
+    /// Whether the order in which the sockets joined the group is that of the slots.
+    in_order: bool,
+    /// Whether the kernel's last refusal to steer was reported.
+    refusal_reported: bool,
     /// Whether new connections are refused.
     refuses: bool,
 }
@@ -33,10 +37,8 @@ enum Steering {
     Everywhere,
     /// Over those that this list marks as live.
     Only(Vec<usize>),
-    /// As the previous program in this process set it.
+    /// As the previous program in this process set it, or as it was before a failure.
     Unknown,
-    /// As the kernel likes: it refused to be told.
-    Refused,
 }
 
 impl SocketGroup {
@@ -110,8 +112,18 @@ impl SocketGroup {
         sockets: Vec<Socket>,
         options: SocketOptions,
     ) -> Self {
-        let (file, steering, refuses) = (None, Steering::Everywhere, false);
-        Self { endpoint, place, sharing, sockets, file, options, steering, refuses }
+        Self {
+            endpoint,
+            place,
+            sharing,
+            sockets,
+            file: None,
+            options,
+            steering: Steering::Everywhere,
+            in_order: true,
+            refusal_reported: false,
+            refuses: false,
+        }
     }
 
     /// Sets the options of TCP sockets, also where another program had set other values.
@@ -205,17 +217,42 @@ impl SocketGroup {
         };
         let targets: Vec<usize> = (0..live.len()).filter(|slot| live[*slot]).collect();
         // Sockets of slots that were removed are left out as well.
-        let everywhere = targets.is_empty() || targets.len() == self.sockets.len();
+        let everywhere = targets.is_empty() || targets.len() == self.sockets.len() || !self.in_order;
         let wanted = if everywhere { Steering::Everywhere } else { Steering::Only(targets) };
-        if self.steering == Steering::Refused || self.steering == wanted {
+        if self.steering == wanted {
             return Ok(());
         }
         let steered = match &wanted {
             Steering::Only(targets) => sys::steer(first, targets),
-            Steering::Everywhere | Steering::Unknown | Steering::Refused => sys::unsteer(first),
+            Steering::Everywhere | Steering::Unknown => sys::unsteer(first),
         };
-        self.steering = if steered.is_ok() { wanted } else { Steering::Refused };
-        steered
+        match steered {
+            Ok(()) => {
+                self.steering = wanted;
+                self.refusal_reported = false;
+                Ok(())
+            }
+            Err(error) => {
+                // The last program would steer to slots that are not live any more. The next call tries again.
+                let detached = sys::unsteer(first).is_ok();
+                self.steering = if detached { Steering::Everywhere } else { Steering::Unknown };
+                if std::mem::replace(&mut self.refusal_reported, true) { Ok(()) } else { Err(error) }
+            }
+        }
+    }
+
+    /// Undoes what a child has done to the slot's socket. Returns whether a child had shut it down.
+    pub(super) fn restore(&mut self, slot: usize) -> io::Result<bool> {
+        // The length of the queue is the service manager's.
+        let Place::Tcp(place) = self.place else { return Ok(false) };
+        if self.endpoint.is_activated() {
+            return Ok(false);
+        }
+        let Some(socket) = self.of_slot(slot) else { return Ok(false) };
+        let was_shut_down = sys::restore_listener(socket, &place.addr.into(), self.options.backlog())?;
+        // It has joined the group once more, as the last one.
+        self.in_order &= !was_shut_down;
+        Ok(was_shut_down)
     }
 }
 
@@ -292,22 +329,44 @@ mod tests {
         }
     }
 
-    #[test]
-    fn connections_are_steered_to_live_slots_only() {
-        let mut group = open("127.0.0.1:0", Network::Tcp4, Sharing::Reuseport, 3).unwrap();
+    /// A group of three sockets that can be steered.
+    fn steerable() -> Option<SocketGroup> {
+        let group = open("127.0.0.1:0", Network::Tcp4, Sharing::Reuseport, 3).unwrap();
         if sys::SHARES_ONE_SOCKET || sys::steer(&group.sockets[0], &[0]).is_err() {
-            return skipped("reuseport-groups");
+            return None;
         }
         sys::unsteer(&group.sockets[0]).unwrap();
-        let arrivals = |group: &SocketGroup| {
-            let clients: Vec<_> = (0..150).map(|_| TcpStream::connect(addr(group)).unwrap()).collect();
-            let counts: Vec<usize> = group.sockets.iter().map(accept_all).collect();
-            drop(clients);
-            counts
-        };
         for socket in &group.sockets {
             socket.set_nonblocking(true).unwrap();
         }
+        Some(group)
+    }
+
+    /// How many of 150 new connections each socket gets.
+    fn arrivals(group: &SocketGroup) -> Vec<usize> {
+        let clients: Vec<_> = (0..150).map(|_| TcpStream::connect(addr(group)).unwrap()).collect();
+        let counts: Vec<usize> = group.sockets.iter().map(accept_all).collect();
+        drop(clients);
+        counts
+    }
+
+    #[test]
+    fn refused_steering_is_reported_once_undone_and_tried_again() {
+        let Some(mut group) = steerable() else { return skipped("reuseport-groups") };
+        group.steer(&[true, false, false]).unwrap();
+        // The program for so many gaps would be longer than the kernel allows.
+        let many_gaps: Vec<bool> = (0..8192).map(|slot| slot % 2 == 0).collect();
+        group.steer(&many_gaps).unwrap_err();
+        assert!(arrivals(&group).iter().all(|count| *count > 0), "the last program was detached");
+        group.steer(&many_gaps).unwrap();
+        group.steer(&[false, true, false]).unwrap();
+        assert_eq!(arrivals(&group), [0, 150, 0]);
+        group.steer(&many_gaps).unwrap_err();
+    }
+
+    #[test]
+    fn connections_are_steered_to_live_slots_only() {
+        let Some(mut group) = steerable() else { return skipped("reuseport-groups") };
         assert!(arrivals(&group).iter().all(|count| *count > 0), "the kernel spreads by itself");
         group.steer(&[true, false, true]).unwrap();
         let steered = arrivals(&group);

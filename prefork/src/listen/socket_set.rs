@@ -175,9 +175,22 @@ impl SocketSet {
     ///
     /// # Errors
     ///
-    /// The kernel's refusal, once. Connections are then spread as the kernel does by itself.
+    /// The kernel's refusal, once until it agrees again. Connections are then spread as the kernel does by
+    /// itself, and the next call is another attempt.
     pub(crate) fn steer(&mut self, live: &[bool]) -> io::Result<()> {
-        self.groups.iter_mut().try_for_each(|group| group.steer(live))
+        self.groups.iter_mut().map(|group| group.steer(live)).fold(Ok(()), io::Result::and)
+    }
+
+    /// Undoes what children have done to the sockets of a slot. Returns the addresses whose socket they had
+    /// shut down.
+    pub(crate) fn restore(&mut self, slot: usize) -> io::Result<Vec<String>> {
+        let mut restored = Vec::new();
+        for group in &mut self.groups {
+            if group.restore(slot)? {
+                restored.push(group.place.to_string());
+            }
+        }
+        Ok(restored)
     }
 
     /// The networks, and how children share the sockets: `tcp4, one shared socket`.

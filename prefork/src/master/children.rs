@@ -77,6 +77,7 @@ impl Master {
         let program = self.programs.get(&generation).or(self.programs.values().next());
         let command = program.ok_or_else(|| io::Error::other("no program"))?.command();
         self.hint_cpu(slot)?;
+        self.restore_sockets(slot)?;
         let sockets = self.sockets.for_slot(slot)?;
         let producer = self.plan.hooks.command_producer.as_deref();
         let producer = producer.map(|producer| |command| produce(producer, panicked, command));
@@ -92,6 +93,15 @@ impl Master {
                 let event = self.plan.logger.event("cannot_hint").slot(slot);
                 event.debug(format_args!("cannot set the preferred CPU of slot {slot}: {error}"));
             }
+        }
+        Ok(())
+    }
+
+    /// Undoes what an earlier child may have done to the sockets of a slot.
+    fn restore_sockets(&mut self, slot: usize) -> io::Result<()> {
+        for addr in self.sockets.restore(slot)? {
+            let event = self.plan.logger.event("listener_restored").slot(slot);
+            event.warn(format_args!("a child shut down the socket on {addr}; listening on it again"));
         }
         Ok(())
     }

@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 /// What is read from one end in one step.
 pub(super) const TURN_BYTES: usize = 512;
 
-/// The longest line of a child. The longest that this version sends has 8 bytes; a newer program may add
+/// The longest line of a child. The longest that this version sends has 24 bytes; a newer program may add
 /// fields to it.
 const CHILD_LINE: usize = 256;
 
 /// The time for which a quota is.
 const QUOTA_TIME: Duration = Duration::from_secs(10);
-/// What a child may send in that time. This version sends three short lines in its life, and a newer one
+/// What a child may send in that time. This version sends four short lines in its life, and a newer one
 /// may send others; 64 lines and 4 KiB leave it room, and cost the master less than a millisecond.
 const QUOTA_LINES: usize = 64;
 const QUOTA_BYTES: usize = 4096;

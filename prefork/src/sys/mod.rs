@@ -20,7 +20,8 @@
 //!
 //! **Listeners.** [`NEEDS_REUSEPORT`], [`SHARES_ONE_SOCKET`] and [`JOINS_GROUPS_LATE`] say how processes can
 //! share an address; [`join_reuseport_group`], [`allow_quick_restart`], [`set_defer_accept`],
-//! [`set_fast_open`] and [`prefer_cpu`] set options. [`steer`] and [`unsteer`] choose the sockets of a group
+//! [`set_fast_open`] and [`prefer_cpu`] set options; [`restore_listener`] undoes what a child has done to a
+//! socket that it shares. [`steer`] and [`unsteer`] choose the sockets of a group
 //! that get new connections; [`refuse_connections`] stops new ones, [`has_queue`] tells whether any are
 //! queued, and [`close_for_all`] closes a listener in every process. [`HAS_UNIX_SOCKETS`], [`SocketFile`],
 //! [`UnixListener`], `TokioUnixListener`, [`into_unix_listener`] and [`unix_name`]

@@ -3,13 +3,18 @@
 use std::io;
 use std::time::Duration;
 
-use socket2::Socket;
+use socket2::{SockAddr, Socket};
 
 /// Whether a socket that is bound can still let others listen on its address.
 pub(crate) const JOINS_GROUPS_LATE: bool = false;
 
 /// What to do where the system refuses an address to this user.
 pub(crate) const ADDRESS_DENIED_HINT: &str = "ports below 1024 need root: choose a higher port";
+
+/// Does nothing, and finds nothing.
+pub(crate) fn restore_listener(_socket: &Socket, _addr: &SockAddr, _backlog: i32) -> io::Result<bool> {
+    Ok(false)
+}
 
 pub(crate) fn set_defer_accept(_socket: &Socket, _limit: Duration) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())

@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use nix::libc;
-use socket2::Socket;
+use socket2::{SockAddr, Socket};
 
 /// Whether a socket that is bound can still let others listen on its address.
 pub(crate) const JOINS_GROUPS_LATE: bool = true;
@@ -31,6 +31,21 @@ pub(crate) fn set_fast_open(socket: &Socket, queue: u32) -> io::Result<()> {
 pub(crate) fn prefer_cpu(socket: &Socket, cpu: Option<usize>) -> io::Result<()> {
     let cpu = cpu.map_or(Ok(-1), |cpu| libc::c_int::try_from(cpu).map_err(io::Error::other))?;
     set_option(socket, libc::SOL_SOCKET, libc::SO_INCOMING_CPU, &cpu)
+}
+
+/// Undoes what a child can do to a listening TCP socket that it shares: a packet filter, a shorter queue, and
+/// `shutdown`, after which the socket listens in no process. Returns whether it was shut down.
+pub(crate) fn restore_listener(socket: &Socket, addr: &SockAddr, backlog: i32) -> io::Result<bool> {
+    // An error: there is no filter.
+    let _ = socket.detach_filter();
+    let was_shut_down = !socket.is_listener()?;
+    if was_shut_down {
+        // The kernel has released a port that it had chosen itself. Another port is still bound, which is an
+        // error here.
+        let _ = socket.bind(addr);
+    }
+    socket.listen(backlog)?;
+    Ok(was_shut_down)
 }
 
 pub(super) fn set_option<T>(

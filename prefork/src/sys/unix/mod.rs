@@ -49,7 +49,7 @@ pub(crate) use master_link::{MasterLink, MasterSender};
 pub(crate) use platform::io_uring::HAS_IO_URING;
 pub(crate) use platform::landlock::{check_landlock, confine_to};
 pub(crate) use platform::listener::{
-    ADDRESS_DENIED_HINT, JOINS_GROUPS_LATE, prefer_cpu, set_defer_accept, set_fast_open,
+    ADDRESS_DENIED_HINT, JOINS_GROUPS_LATE, prefer_cpu, restore_listener, set_defer_accept, set_fast_open,
 };
 pub(crate) use platform::privileges::{allowed_cpus, check_no_new_privs, pin_to_cpu, set_no_new_privs};
 pub(crate) use platform::process::{other_threads, resident_bytes, threads};

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use socket2::Socket;
+use socket2::{SockAddr, Socket};
 
 /// Whether an address can be that of a Unix socket. Windows has some, but neither the standard library nor
 /// tokio supports them.
@@ -32,6 +32,11 @@ pub(crate) fn join_reuseport_group(_socket: &Socket) -> io::Result<()> {
 /// take the address.
 pub(crate) fn allow_quick_restart(_socket: &Socket) -> io::Result<()> {
     Ok(())
+}
+
+/// Does nothing, and finds nothing.
+pub(crate) fn restore_listener(_socket: &Socket, _addr: &SockAddr, _backlog: i32) -> io::Result<bool> {
+    Ok(false)
 }
 
 pub(crate) fn set_defer_accept(_socket: &Socket, _limit: Duration) -> io::Result<()> {
