@@ -114,7 +114,7 @@ impl Master {
         let sockets = SocketSet::open(&plan.endpoints, activated, plan.sharing, workers, plan.sockets)?;
         let health = plan.health.as_deref().map(listen::listen_beside).transpose()?;
         let program = Program::current().map_err(os("find this program's own file"))?;
-        let reactor = Reactor::new().map_err(os("receive signals"))?;
+        let reactor = Reactor::new().map_err(os("send and receive signals"))?;
         let mut master = Self {
             observers: Observers::new(Service::new(&plan.logger)),
             supervisor: Supervisor::new(plan.settings),

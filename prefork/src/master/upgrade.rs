@@ -80,7 +80,7 @@ impl Master {
             TlsStore::inherit(plan.tls.clone(), last.fleet.generation, TlsSecrets::from(last.secrets))?;
         let (sockets, moved) = take_sockets(&plan, &last.sockets, &mut listeners)?;
         let program = Program::current().map_err(os("find this program's own file"))?;
-        let mut reactor = Reactor::new().map_err(os("receive signals"))?;
+        let mut reactor = Reactor::new().map_err(os("send and receive signals"))?;
         let mut children = BTreeMap::new();
         let mut channels: Vec<_> = inheritance.channels.into_iter().map(Some).collect();
         for child in &last.fleet.children {

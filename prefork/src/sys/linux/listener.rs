@@ -38,7 +38,7 @@ pub(crate) fn prefer_cpu(socket: &Socket, cpu: Option<usize>) -> io::Result<()> 
 pub(crate) fn restore_listener(socket: &Socket, addr: &SockAddr, backlog: i32) -> io::Result<bool> {
     // An error: there is no filter.
     let _ = socket.detach_filter();
-    let was_shut_down = !socket.is_listener()?;
+    let was_shut_down = !socket.is_listener().unwrap_or(true);
     if was_shut_down {
         // The kernel has released a port that it had chosen itself. Another port is still bound, which is an
         // error here.

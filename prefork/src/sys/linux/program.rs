@@ -27,8 +27,10 @@ pub(in crate::sys) fn own_executable() -> Option<(PathBuf, File)> {
 pub(in crate::sys) fn pin(path: &Path) -> io::Result<(PathBuf, Option<File>)> {
     let file = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path)?;
     let name = Path::new(DESCRIPTORS).join(file.as_raw_fd().to_string());
-    // Without /proc there is only the path.
-    if name.exists() { Ok((name, Some(file))) } else { Ok((path.to_owned(), None)) }
+    match name.try_exists()? {
+        true => Ok((name, Some(file))),
+        false => Err(io::Error::new(io::ErrorKind::NotFound, "/proc is not mounted")),
+    }
 }
 
 /// The descriptor in the name of a pinned file.

@@ -53,11 +53,10 @@ fn status(number: RawFd) -> Option<FileStat> {
 
 /// Every open descriptor of this process.
 pub(super) fn open_descriptors() -> Vec<RawFd> {
-    match std::fs::read_dir("/dev/fd") {
-        Ok(entries) => {
-            entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
-        }
-        // No such directory: try every number that can be one.
+    let listed: io::Result<Vec<_>> = std::fs::read_dir("/dev/fd").and_then(Iterator::collect);
+    match listed {
+        Ok(entries) => entries.iter().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect(),
+        // No such directory, or it cannot be read: try every number that can be one.
         Err(_) => {
             let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((1024, 1024));
             (0..RawFd::try_from(limit).unwrap_or(65_536).min(65_536)).collect()

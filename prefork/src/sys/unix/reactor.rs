@@ -112,9 +112,11 @@ impl Handle {
 }
 
 impl<K: Ord + Copy> Reactor<K> {
-    /// Takes over the signals that a master handles.
+    /// Takes over the signals that a master handles. Fails where it could not send any.
     pub(crate) fn new() -> io::Result<Self> {
         let retired = Arc::new(AtomicBool::new(false));
+        // Where a sandbox forbids signals, no child could be ended.
+        kill(pid_of(std::process::id())?, None)?;
         // Also replaces a SIGCHLD that was inherited as ignored, which would make waiting fail.
         let mut wanted = vec![SIGCHLD];
         for (signal, _) in REQUESTS {
