@@ -162,14 +162,14 @@ fn thief_takes_connections_of_a_shared_socket_and_with_reuseport_those_of_its_sl
 }
 
 #[test]
-fn nonblocking_shared_socket_costs_the_servers_that_do_not_expect_it_a_restart() {
+fn nonblocking_shared_socket_costs_a_server_that_does_not_expect_it_a_restart() {
     let fleet = Server::new(SERVER).set("recover", 10).start();
     fleet.wait_until_ready_for_a_second();
     attack(&fleet, "/nonblocking");
-    // A child finds out when it accepts again.
-    wait::until("two replacements", || {
+    // A child finds out when it accepts again. Its replacement may have set the socket back before another does.
+    wait::until("a replacement", || {
         let _ = client::try_get(fleet.addr(), "/");
-        fleet.console.lines_with("in place of pid").len() >= 2
+        fleet.console.says("in place of pid")
     });
     wait::until("answer", || client::try_get(fleet.addr(), "/").is_ok());
     fleet.stop();
