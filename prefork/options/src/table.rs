@@ -91,7 +91,7 @@ rows! {
     RECOVER = OptionRow {
         name: "recover",
         kind: Kind::Count(0, FAILURES_MAX),
-        default: Default::Rule("5, within 60 s"),
+        default: Default::Rule("failures before ready only: the fifth within 60 s, if no child serves or becomes ready"),
         example: "5",
         environment: true,
         aliases: &["maxrestarts", "recoverthreshold", "restarts", "retries"],
@@ -101,10 +101,10 @@ rows! {
     RECOVER_WINDOW = OptionRow {
         name: "recover_window",
         kind: Kind::Duration(MILLISECOND, LONGEST),
-        default: Default::Rule("the master's life if `recover` is set, else 60 s"),
+        default: Default::Rule("the master's life if `recover` is set"),
         example: r#""60s""#,
         environment: true,
-        doc: "How long a failure counts.",
+        doc: "How long a failure counts. With it alone, 5 failures are recovered.",
         ..PLAIN
     };
     RECOVER_INTERVAL = OptionRow {
@@ -114,7 +114,7 @@ rows! {
         example: r#""1s""#,
         environment: true,
         aliases: &["recoverdelay", "restartdelay"],
-        doc: "Delay before a child that ended is replaced. A slot whose children keep failing before they are ready waits longer, up to 30 s.",
+        doc: "Delay before a child that ended is replaced. A slot whose children keep failing waits longer, up to 30 s.",
         ..PLAIN
     };
     SHUTDOWN_GRACE = OptionRow {

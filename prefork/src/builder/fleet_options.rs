@@ -16,8 +16,9 @@ impl Prefork {
 
     /// Number of child failures that are recovered; one more stops the fleet with
     /// [`Error::OverRecovery`](crate::Error::OverRecovery). They are counted in the
-    /// [`recover_window`](Self::recover_window), without it over the master's whole life. Default, with
-    /// neither set: 5 within 60 s.
+    /// [`recover_window`](Self::recover_window), without it over the master's whole life. With
+    /// neither set, only failures before ready count, while no child serves: the fifth within 60 s stops the
+    /// fleet, if no child was ready in between.
     ///
     /// A failure is an exit that was not asked for, except a clean one (status 0) of a child that was
     /// ready for a second or more.
@@ -25,13 +26,13 @@ impl Prefork {
         self.put(&options::RECOVER, failures)
     }
 
-    /// How long a failure counts.
+    /// How long a failure counts. With it alone, 5 failures are recovered.
     pub fn recover_window(self, window: impl OptionValue<Duration>) -> Self {
         self.set(&options::RECOVER_WINDOW, window)
     }
 
     /// Delay before a child that ended is replaced. It never delays a stop. Default: none; a slot whose
-    /// children keep failing before they are ready waits ever longer, up to 30 s.
+    /// children keep failing waits ever longer, up to 30 s.
     pub fn recover_interval(self, interval: impl OptionValue<Duration>) -> Self {
         self.set(&options::RECOVER_INTERVAL, interval)
     }

@@ -38,6 +38,7 @@ impl Master {
         let now = Instant::now();
         match started {
             Ok(pid) => {
+                self.start_problems.remove(&slot);
                 let event = self.plan.logger.event("child_started").child(slot, pid).generation(generation);
                 event.debug(format_args!("child {slot} (pid {pid}) started"));
                 let entry = ChildEntry { slot, pid, generation, here: false, ready: false, dismissed: false };
@@ -46,6 +47,10 @@ impl Master {
             }
             Err(source) => {
                 let transient = sys::is_transient(&source);
+                if self.supervisor.is_trial(child) {
+                    // The reason that a reload is aborted is always logged.
+                    self.start_problems.remove(&slot);
+                }
                 self.spawn_failed(slot, source, transient, panicked.into_inner());
                 self.supervisor.handle(now, Event::SpawnFailed { child, transient });
                 self.forget_harmless_cause();
@@ -106,21 +111,31 @@ impl Master {
         Ok(())
     }
 
+    /// Notes why a child could not be started.
     fn spawn_failed(&mut self, slot: usize, source: io::Error, transient: bool, panic: Option<Panic>) {
-        if transient {
+        if transient || self.plan.hooks.command_producer.is_none() {
             let failure = Failure::NotStarted { slot, source };
-            self.plan.logger.event("child_not_started").slot(slot).warn(chain(&failure));
+            self.report_start_problem(slot, transient, chain(&failure).to_string());
             self.last_failure = Some(failure);
             return;
         }
-        let error = match panic {
-            Some(payload) => return self.blame(Cause::Panic(payload)),
-            None if self.plan.hooks.command_producer.is_some() => Error::CommandProducer { source },
-            None => Error::Spawn { source },
-        };
-        let event = self.plan.logger.event("child_not_started").slot(slot);
-        event.error(format_args!("child {slot} could not be started: {}", chain(&error)));
-        self.blame(Cause::Error(error));
+        let error = Error::CommandProducer { source };
+        let problem = format!("child {slot} could not be started: {}", chain(&error));
+        self.report_start_problem(slot, transient, problem);
+        self.blame(panic.map_or(Cause::Error(error), Cause::Panic));
+    }
+
+    /// Logs why a child could not be started, unless the slot's last attempt failed likewise.
+    fn report_start_problem(&mut self, slot: usize, transient: bool, problem: String) {
+        if self.start_problems.get(&slot) != Some(&problem) {
+            let event = self.plan.logger.event("child_not_started").slot(slot);
+            if transient {
+                event.warn(&problem)
+            } else {
+                event.error(&problem)
+            }
+            self.start_problems.insert(slot, problem);
+        }
     }
 
     /// Records a possible cause of the fleet's end. The first one counts.

@@ -73,6 +73,12 @@ impl Master {
                 let event = logger.event("child_delayed").slot(*slot);
                 event.info(format_args!("child {slot} restarts in {}", readable(*delay)));
             }
+            Remark::StartRetried { slot } => {
+                let event = logger.event("start_retried").slot(*slot);
+                event.warn(format_args!(
+                    "child {slot} will be started once that works; trying ever more slowly"
+                ));
+            }
             Remark::BootTimeout(child) => self.boot_timed_out(*child),
             Remark::GraceOver(child) => {
                 if let Some(ChildEntry { slot, pid, generation, .. }) = self.children.get(child) {
@@ -142,6 +148,13 @@ impl Master {
             Remark::Resized { from, to } => {
                 let event = logger.event("resized");
                 event.info(format_args!("resized from {from} to {}", children(*to)));
+            }
+            Remark::GrowUndone { slot, from, to } => {
+                let event = logger.event("grow_undone").slot(*slot);
+                event.error(format_args!(
+                    "resize from {to} to {} undone: child {slot} could not be started",
+                    children(*from)
+                ));
             }
             Remark::NotResized(size) => {
                 let reason = match *size {

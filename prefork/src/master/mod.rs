@@ -96,6 +96,8 @@ struct Master {
     observers: Observers,
     children: BTreeMap<ChildId, ChildEntry>,
     last_failure: Option<Failure>,
+    /// Why the last attempt to start a child for a slot failed.
+    start_problems: BTreeMap<usize, String>,
     /// What made the fleet stop, if that was user code or the system.
     cause: Option<Cause>,
 }
@@ -125,6 +127,7 @@ impl Master {
             sockets,
             children: BTreeMap::new(),
             last_failure: None,
+            start_problems: BTreeMap::new(),
             cause: None,
         };
         master.announce_start();
@@ -187,6 +190,7 @@ impl Master {
     fn settle(&mut self) {
         self.programs.retain(|generation, _| self.supervisor.needs_generation(*generation));
         self.store.forget(|generation| self.supervisor.needs_generation(generation));
+        self.start_problems.retain(|slot, _| *slot < self.supervisor.fleet_size());
         let live: Vec<bool> = self.supervisor.live_slots().collect();
         if let Err(error) = self.sockets.steer(&live) {
             self.plan.logger.event("cannot_steer").warn(format_args!(
@@ -387,6 +391,9 @@ impl Master {
             (Some(Cause::Error(error)), Verdict::HookFailed | Verdict::SpawnFailed, _) => Err(error),
             (_, Verdict::OverRecovery { failures }, Some(last)) => {
                 Err(Error::OverRecovery { failures, threshold: plan.settings.recover.threshold, last })
+            }
+            (None, Verdict::SpawnFailed, Some(Failure::NotStarted { source, .. })) => {
+                Err(Error::Spawn { source })
             }
             (_, Verdict::Stopped, _) => {
                 plan.logger.event("stopped").info("stopped");

@@ -106,6 +106,7 @@ impl Master {
             sockets,
             children,
             last_failure: None,
+            start_problems: BTreeMap::new(),
             cause: None,
         };
         master.report_upgraded(&last.fleet);

@@ -42,7 +42,7 @@ pub(crate) enum Event {
 /// What an operator can ask for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Request {
-    /// Stop gracefully; asked twice: at once.
+    /// Stop gracefully; asked again later: at once.
     Stop,
     /// Stop at once.
     Quit,
@@ -104,6 +104,8 @@ pub(crate) enum Hook {
 pub(crate) enum Remark {
     /// The slot's next child is started after a delay.
     RespawnIn { slot: usize, delay: Duration },
+    /// The slot's child could not be started, and further attempts follow, each after a longer delay.
+    StartRetried { slot: usize },
     /// The child was not ready within the start timeout.
     BootTimeout(ChildId),
     /// The child did not stop within grace.
@@ -135,6 +137,8 @@ pub(crate) enum Remark {
     RecyclingFailed { slot: usize },
     /// The number of slots changed.
     Resized { from: usize, to: usize },
+    /// New slots are removed again, because a child of theirs could not be started.
+    GrowUndone { slot: usize, from: usize, to: usize },
     /// The fleet has its least or its greatest size already.
     NotResized(usize),
     /// An event that cannot happen here: a bug in the driver or in this module.
@@ -150,7 +154,7 @@ pub(crate) enum Verdict {
     OverRecovery { failures: u32 },
     /// A hook failed.
     HookFailed,
-    /// A child could not be started, for a lasting reason.
+    /// A child could not be started: at the start for a lasting reason, later for too long.
     SpawnFailed,
 }
 

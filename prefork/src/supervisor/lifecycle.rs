@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::policy::{LINK_CLOSED_LIMIT, QUEUE_CHECK_INTERVAL, STABLE};
+use super::policy::{LINK_CLOSED_LIMIT, LONGEST_DELAY, QUEUE_CHECK_INTERVAL, STABLE, SlotFailures};
 use super::trial::SlotRole;
 use super::{Action, Child, ChildId, Event, Hook, Mode, Phase, Remark, Supervisor, Verdict, deadline};
 
@@ -15,6 +15,10 @@ impl Supervisor {
         child.pid = Some(pid);
         child.phase = Phase::Booting { until };
         let slot = child.slot;
+        if let Some(slot) = self.slots.get_mut(slot).filter(|slot| slot.occupant == Some(id)) {
+            slot.size_before = None;
+            slot.unstartable = false;
+        }
         match self.mode {
             Mode::Running | Mode::StopDelay { .. } if self.belongs(id, slot) => {
                 self.actions.push_back(Action::Hook(Hook::ChildSpawn(pid)));
@@ -44,10 +48,44 @@ impl Supervisor {
         match role {
             _ if !self.is_active() => {}
             SlotRole::Successor => self.successor_failed(now, child.slot),
-            SlotRole::Occupant if transient => self.boot_failed(now, child.slot),
-            SlotRole::Occupant => self.stop(now, Verdict::SpawnFailed),
+            SlotRole::Occupant => self.start_failed(now, child.slot, transient),
             SlotRole::Leftover => {}
         }
+    }
+
+    /// No process could be started for the slot. At the start that counts as a failure. Once the fleet was
+    /// complete it does not: one slot's trouble ends no other slot.
+    fn start_failed(&mut self, now: Instant, slot: usize, transient: bool) {
+        if let Some(size) = self.slots[slot].size_before {
+            return self.undo_grow(now, slot, size);
+        }
+        if !self.started && !transient {
+            return self.stop(now, Verdict::SpawnFailed);
+        }
+        if !self.started {
+            return self.boot_failed(now, slot);
+        }
+        let left = self.time_to_give_up(now);
+        if left == Some(Duration::ZERO) && !self.has_live_child() {
+            return self.stop(now, Verdict::SpawnFailed);
+        }
+        if !self.slots[slot].unstartable {
+            self.slots[slot].unstartable = true;
+            self.log(Remark::StartRetried { slot });
+        }
+        let failures = &mut self.slots[slot].failures;
+        failures.before_ready = failures.before_ready.saturating_add(1);
+        // A fleet without a ready child makes its last attempt at the end of its patience.
+        let left = left.filter(|left| !left.is_zero()).unwrap_or(LONGEST_DELAY);
+        let policy = self.settings.recover;
+        let delay = policy.delay(self.slots[slot].failures).min(left).max(policy.interval);
+        self.slots[slot].respawn_at = Some(deadline(now, delay));
+    }
+
+    /// How much longer a fleet without a ready child tries to start one.
+    fn time_to_give_up(&self, now: Instant) -> Option<Duration> {
+        let without = now.duration_since(self.none_ready_since?);
+        Some(self.settings.recover.patience().saturating_sub(without))
     }
 
     pub(super) fn on_handshake_refused(&mut self, now: Instant, event: Event, id: ChildId) {
@@ -55,10 +93,10 @@ impl Supervisor {
         let is_occupant = self.slots.get(child.slot).is_some_and(|slot| slot.occupant == Some(id));
         match child.phase {
             // A killed child missed the start timeout because it never took the handshake.
-            Phase::Booting { .. } | Phase::Killed { unready: true } if is_occupant => {
+            Phase::Booting { .. } | Phase::Killed { unready: true } if is_occupant && !self.started => {
                 self.stop(now, Verdict::SpawnFailed);
             }
-            // As with any other successor that fails, the old child stays.
+            // It fails like any other child: the others serve on.
             Phase::Booting { .. } => self.kill(id, true),
             // The event crossed the order to stop.
             Phase::Stopping { .. } | Phase::Killed { .. } => {}
@@ -98,6 +136,7 @@ impl Supervisor {
             Some(child) if matches!(child.phase, Phase::Stopping { .. } | Phase::Killed { .. }) => return,
             _ => return self.unexpected(event),
         };
+        self.failures.note_ready();
         if self.rollout.trial == Some(id) {
             return;
         }
@@ -133,16 +172,16 @@ impl Supervisor {
             (SlotRole::Occupant, Phase::Serving { since }) => {
                 self.slots[child.slot].predecessor = child.pid;
                 let stable = now.duration_since(since) >= STABLE;
-                let unstable = !stable && self.slots[child.slot].exited_early;
-                self.slots[child.slot].exited_early = !stable;
-                self.slots[child.slot].boot_failures = 0;
+                let early = self.slots[child.slot].failures.early.saturating_add(1);
+                let early = if stable { 0 } else { early };
+                self.slots[child.slot].failures = SlotFailures { before_ready: 0, early };
                 if !stable {
                     self.abort_reload_of(now, child.slot, child.generation);
                 }
                 if clean && stable {
-                    self.respawn(now, child.slot, self.settings.recover.interval);
+                    self.respawn(now, child.slot);
                 } else {
-                    self.fail(now, child.slot, unstable);
+                    self.fail(now, child.slot, false);
                 }
             }
             (SlotRole::Occupant, _) => {
@@ -198,21 +237,22 @@ impl Supervisor {
 
     /// A child failed before it was ready, or could not be started.
     fn boot_failed(&mut self, now: Instant, slot: usize) {
-        self.slots[slot].boot_failures = self.slots[slot].boot_failures.saturating_add(1);
-        self.fail(now, slot, false);
+        let failures = &mut self.slots[slot].failures;
+        failures.before_ready = failures.before_ready.saturating_add(1);
+        self.fail(now, slot, !self.has_serving_child());
     }
 
     /// Counts a failure in the slot, and starts the next child or stops the fleet.
-    fn fail(&mut self, now: Instant, slot: usize, unstable: bool) {
-        let (failures, too_many) = self.failures.record(now);
+    fn fail(&mut self, now: Instant, slot: usize, none_ready: bool) {
+        let (failures, too_many) = self.failures.record(now, none_ready);
         if too_many {
             return self.stop(now, Verdict::OverRecovery { failures });
         }
-        let delay = self.settings.recover.delay(self.slots[slot].boot_failures, unstable);
-        self.respawn(now, slot, delay);
+        self.respawn(now, slot);
     }
 
-    fn respawn(&mut self, now: Instant, slot: usize, delay: Duration) {
+    fn respawn(&mut self, now: Instant, slot: usize) {
+        let delay = self.settings.recover.delay(self.slots[slot].failures);
         self.slots[slot].recycle_at = None;
         self.slots[slot].recycle_requested = false;
         if delay.is_zero() {

@@ -50,7 +50,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) use interface::{Action, ChildId, Event, Hook, Remark, Request, Settings, Verdict};
 pub(crate) use policy::RecoverPolicy;
-use policy::{FailureLog, QUEUE_CHECK_INTERVAL, queue_wait};
+use policy::{FailureLog, QUEUE_CHECK_INTERVAL, SlotFailures, queue_wait};
 use rollout::Rollout;
 pub use status::{ChildState, ChildStatus, FleetState, FleetStatus};
 pub(crate) use trial::{ChildSnapshot, SlotRole, Snapshot};
@@ -100,10 +100,11 @@ struct Slot {
     recycle_at: Option<Instant>,
     /// Whether the occupant has reached a limit of age or size.
     recycle_requested: bool,
-    /// Failures before ready, in a row.
-    boot_failures: u32,
-    /// Whether the last child exited within [`STABLE`](policy::STABLE) of being ready.
-    exited_early: bool,
+    failures: SlotFailures,
+    /// The fleet's size before this slot was added, until its first child is started.
+    size_before: Option<usize>,
+    /// Whether the last attempt to start its child failed, and others follow.
+    unstartable: bool,
     /// The pid of the child that the next occupant replaces after a failure.
     predecessor: Option<u32>,
     /// The generation of the occupant, and of its replacement if it fails.
@@ -144,6 +145,8 @@ pub(crate) struct Supervisor {
     started: bool,
     /// Whether `on_master_ready` has been called.
     announced: bool,
+    /// Since when no child serves.
+    none_ready_since: Option<Instant>,
     /// Whether a stop was requested of a fleet that was ending by itself.
     stop_requested: bool,
     next_id: u64,
@@ -154,7 +157,7 @@ impl Supervisor {
     pub(crate) fn new(settings: Settings) -> Self {
         let mut supervisor = Self::empty(settings);
         for _ in 0..settings.workers {
-            supervisor.add_slot();
+            supervisor.add_slot(None);
         }
         supervisor
     }
@@ -170,6 +173,7 @@ impl Supervisor {
             mode: Mode::Running,
             started: false,
             announced: false,
+            none_ready_since: None,
             stop_requested: false,
             next_id: 0,
         }
@@ -235,7 +239,10 @@ impl Supervisor {
             Event::DeadlinePassed => self.on_deadline(now),
         }
         self.advance_rollout();
-        if !self.has_serving_child() {
+        if self.has_serving_child() {
+            self.none_ready_since = None;
+        } else {
+            self.none_ready_since.get_or_insert(now);
             self.finish_draining_queues(now);
         }
         self.finish_if_empty();
@@ -328,6 +335,12 @@ impl Supervisor {
         self.children.keys().any(|id| self.is_serving(*id))
     }
 
+    /// Whether a child serves, or may soon.
+    fn has_live_child(&self) -> bool {
+        let is_live = |child: &Child| matches!(child.phase, Phase::Booting { .. } | Phase::Serving { .. });
+        self.children.values().any(is_live)
+    }
+
     /// Begins to stop. The first verdict counts.
     fn stop(&mut self, now: Instant, verdict: Verdict) {
         if self.is_active() {
@@ -356,7 +369,7 @@ impl Supervisor {
         }
         self.log(Remark::Resized { from, to });
         for _ in from..to {
-            self.add_slot();
+            self.add_slot(Some(from));
         }
         for _ in to..from {
             self.remove_slot(now);
@@ -364,9 +377,9 @@ impl Supervisor {
         self.announce_if_complete();
     }
 
-    fn add_slot(&mut self) {
+    fn add_slot(&mut self, size_before: Option<usize>) {
         let slot = self.slots.len();
-        self.slots.push(Slot { generation: self.rollout.settled, ..Slot::default() });
+        self.slots.push(Slot { generation: self.rollout.settled, size_before, ..Slot::default() });
         self.spawn_occupant(slot);
         self.add_to_reload(slot);
     }
@@ -381,6 +394,15 @@ impl Supervisor {
             }
         }
         self.actions.push_back(Action::CloseSlot);
+    }
+
+    /// The first child of a new slot could not be started: removes all slots that were added with it.
+    fn undo_grow(&mut self, now: Instant, slot: usize, size: usize) {
+        self.log(Remark::GrowUndone { slot, from: self.slots.len(), to: size });
+        while self.slots.len() > size {
+            self.remove_slot(now);
+        }
+        self.announce_if_complete();
     }
 
     fn finish_if_empty(&mut self) {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// A child that was ready for this long and exits with status 0 has not failed. One that was ready for
-/// less, like its predecessor, is replaced after a delay, so that there is no busy loop.
+/// less exits early: after the second in a row there is a delay, so that there is no busy loop.
 pub(super) const STABLE: Duration = Duration::from_secs(1);
 
 /// A child that exits closes its link a moment before the exit is seen. One that is still alive after this
@@ -14,13 +14,18 @@ pub(super) const LINK_CLOSED_LIMIT: Duration = Duration::from_secs(1);
 /// Delay after the first child that failed before it was ready.
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 /// Longest delay that follows from a slot's own failures.
-const LONGEST_DELAY: Duration = Duration::from_secs(30);
+pub(super) const LONGEST_DELAY: Duration = Duration::from_secs(30);
 /// Growth of the delay with each further failure in a row, in halves: a factor of 1.5.
 const GROWTH_IN_HALVES: u32 = 3;
 
-/// The recover options, as the user set them.
+/// How long failures before ready count where the options do not say so, and how long a fleet without a
+/// ready child tries to start one.
+const DEFAULT_WINDOW: Duration = Duration::from_secs(60);
+
+/// The failures that a fleet survives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RecoverPolicy {
+    pub(crate) counted: Counted,
     /// Failures that are recovered; one more stops the fleet.
     pub(crate) threshold: u32,
     /// How long failures count; `None` is the master's life.
@@ -29,32 +34,57 @@ pub(crate) struct RecoverPolicy {
     pub(crate) interval: Duration,
 }
 
+/// Which failures can end the fleet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Counted {
+    /// Every failure.
+    All,
+    /// Failures before ready while no child serves, since a child was last ready.
+    NoneReady,
+}
+
+/// The failures in a row of one slot.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct SlotFailures {
+    /// Children that failed before they were ready, or could not be started.
+    pub(super) before_ready: u32,
+    /// Children that exited within [`STABLE`] of being ready, since one that did not.
+    pub(super) early: u32,
+}
+
 impl RecoverPolicy {
-    /// Applies the defaults: a threshold alone counts for the master's life, as in fasthttp's prefork;
-    /// with nothing set, five failures within a minute are recovered.
+    /// Applies the defaults: a threshold alone counts for the master's life, as in fasthttp's prefork. With
+    /// nothing set, the fleet ends with the fifth failure within a minute if no child is ready meanwhile.
     pub(crate) fn new(threshold: Option<u32>, window: Option<Duration>, interval: Duration) -> Self {
-        let (threshold, window) = match (threshold, window) {
-            (Some(threshold), window) => (threshold, window),
-            (None, window) => (5, Some(window.unwrap_or(Duration::from_secs(60)))),
+        let (counted, threshold, window) = match (threshold, window) {
+            (None, None) => (Counted::NoneReady, 4, Some(DEFAULT_WINDOW)),
+            (threshold, window) => (Counted::All, threshold.unwrap_or(5), window),
         };
-        Self { threshold, window, interval }
+        Self { counted, threshold, window, interval }
     }
 
-    /// Delay before a slot's next child, after `boot_failures` failures in a row before ready (none if
-    /// the last child had been ready). `unstable`: the last two children exited within [`STABLE`].
-    pub(super) fn delay(&self, boot_failures: u32, unstable: bool) -> Duration {
-        let floor = if unstable { FIRST_DELAY } else { Duration::ZERO };
-        backoff(boot_failures).max(floor).max(self.interval)
+    /// Delay before a slot's next child, after its `failures` in a row.
+    pub(super) fn delay(&self, failures: SlotFailures) -> Duration {
+        // The first child that exits early is replaced at once.
+        let early = failures.early.saturating_sub(1);
+        // Where every failure counts, their number bounds the loop.
+        let early = if self.counted == Counted::All { early.min(1) } else { early };
+        backoff(failures.before_ready).max(backoff(early)).max(self.interval)
+    }
+
+    /// How long a fleet without a ready child tries to start one.
+    pub(super) fn patience(&self) -> Duration {
+        self.window.unwrap_or(DEFAULT_WINDOW)
     }
 }
 
-/// A child that served is replaced at once; one that failed before it was ready, after a growing delay.
-fn backoff(boot_failures: u32) -> Duration {
-    if boot_failures == 0 {
+/// No delay without a failure, and a growing one with each further failure in a row.
+fn backoff(failures: u32) -> Duration {
+    if failures == 0 {
         return Duration::ZERO;
     }
     let mut delay = FIRST_DELAY;
-    for _ in 1..boot_failures {
+    for _ in 1..failures {
         if delay >= LONGEST_DELAY {
             break;
         }
@@ -88,11 +118,13 @@ pub(super) struct FailureLog {
     /// Times of the failures in the window; unused without one.
     recent: VecDeque<Instant>,
     count: u32,
+    /// Those that [`Counted::NoneReady`] counts.
+    none_ready: VecDeque<Instant>,
 }
 
 impl FailureLog {
     pub(super) fn new(policy: RecoverPolicy) -> Self {
-        Self { policy, recent: VecDeque::new(), count: 0 }
+        Self { policy, recent: VecDeque::new(), count: 0, none_ready: VecDeque::new() }
     }
 
     /// The count over the master's life, and the ages of the failures in the window.
@@ -116,20 +148,36 @@ impl FailureLog {
         (u32::try_from(count).unwrap_or(u32::MAX), failure_expires_at)
     }
 
-    /// Counts one failure; returns the count, and whether it exceeds the threshold.
-    pub(super) fn record(&mut self, now: Instant) -> (u32, bool) {
-        match self.policy.window {
-            None => self.count = self.count.saturating_add(1),
-            Some(window) => {
-                self.recent.push_back(now);
-                while self.recent.front().is_some_and(|first| now.duration_since(*first) > window) {
-                    self.recent.pop_front();
-                }
-                self.count = u32::try_from(self.recent.len()).unwrap_or(u32::MAX);
-            }
-        }
-        (self.count, self.count > self.policy.threshold)
+    /// A child is ready.
+    pub(super) fn note_ready(&mut self) {
+        self.none_ready.clear();
     }
+
+    /// Counts one failure; returns the count, and whether it exceeds the threshold. `none_ready`: it was
+    /// before ready, and no other child serves.
+    pub(super) fn record(&mut self, now: Instant, none_ready: bool) -> (u32, bool) {
+        self.count = match self.policy.window {
+            None => self.count.saturating_add(1),
+            Some(window) => push_recent(&mut self.recent, now, window),
+        };
+        let count = match self.policy.counted {
+            Counted::All => self.count,
+            Counted::NoneReady if none_ready => {
+                push_recent(&mut self.none_ready, now, self.policy.patience())
+            }
+            Counted::NoneReady => 0,
+        };
+        (count, count > self.policy.threshold)
+    }
+}
+
+/// Adds the time of a failure to those in the window; returns their number.
+fn push_recent(recent: &mut VecDeque<Instant>, now: Instant, window: Duration) -> u32 {
+    recent.push_back(now);
+    while recent.front().is_some_and(|first| now.duration_since(*first) > window) {
+        recent.pop_front();
+    }
+    u32::try_from(recent.len()).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
@@ -145,9 +193,9 @@ mod tests {
         let mut log = FailureLog::new(policy(Some(2), None));
         let start = Instant::now();
         let day = Duration::from_secs(86_400);
-        assert_eq!(log.record(start), (1, false));
-        assert_eq!(log.record(start + day), (2, false));
-        assert_eq!(log.record(start + day * 2), (3, true));
+        assert_eq!(log.record(start, false), (1, false));
+        assert_eq!(log.record(start + day, false), (2, false));
+        assert_eq!(log.record(start + day * 2, false), (3, true));
     }
 
     #[test]
@@ -155,9 +203,13 @@ mod tests {
         let mut log = FailureLog::new(policy(Some(1), Some(10)));
         let start = Instant::now();
         let second = Duration::from_secs(1);
-        assert_eq!(log.record(start), (1, false));
-        assert_eq!(log.record(start + second * 11), (1, false));
-        assert_eq!(log.record(start + second * 21), (2, true), "a failure counts for the whole window");
+        assert_eq!(log.record(start, false), (1, false));
+        assert_eq!(log.record(start + second * 11, false), (1, false));
+        assert_eq!(
+            log.record(start + second * 21, false),
+            (2, true),
+            "a failure counts for the whole window"
+        );
     }
 
     #[test]
@@ -166,8 +218,8 @@ mod tests {
         let start = Instant::now();
         let second = Duration::from_secs(1);
         assert_eq!(log.current(start), (0, None));
-        log.record(start);
-        log.record(start + second);
+        log.record(start, false);
+        log.record(start + second, false);
         let (count, failure_expires_at) = log.current(start + second * 2);
         assert_eq!(count, 2);
         let (count, last) = log.current(failure_expires_at.unwrap());
@@ -176,26 +228,57 @@ mod tests {
     }
 
     #[test]
-    fn default_is_five_failures_in_a_minute() {
-        assert_eq!(policy(None, None), policy(Some(5), Some(60)));
+    fn either_option_makes_every_failure_count() {
         assert_eq!(policy(None, Some(7)), policy(Some(5), Some(7)));
+        assert_eq!(policy(Some(3), None).counted, Counted::All);
+        assert_eq!(policy(None, None).counted, Counted::NoneReady);
+    }
+
+    #[test]
+    fn by_default_the_fifth_failure_in_a_minute_is_too_many() {
+        let mut log = FailureLog::new(policy(None, None));
+        let start = Instant::now();
+        let at = |second| start + Duration::from_secs(second);
+        let counts: Vec<_> = [0, 30, 61, 62, 63].map(|second| log.record(at(second), true).0).into();
+        assert_eq!(counts, [1, 2, 2, 3, 4]);
+        assert!(!log.record(at(64), false).1, "another child serves");
+        assert_eq!(log.record(at(64), true), (5, true));
+        log.note_ready();
+        assert_eq!(log.record(at(65), true), (1, false), "a child was ready in between");
+        assert_eq!(log.current(at(65)).0, 7, "observers see every failure of the last minute");
+    }
+
+    fn before_ready(count: u32) -> SlotFailures {
+        SlotFailures { before_ready: count, early: 0 }
+    }
+
+    fn early(count: u32) -> SlotFailures {
+        SlotFailures { before_ready: 0, early: count }
     }
 
     #[test]
     fn delay_grows_by_half_up_to_thirty_seconds() {
         let policy = policy(None, None);
-        assert_eq!(policy.delay(0, false), Duration::ZERO);
-        assert_eq!(policy.delay(0, true), Duration::from_millis(100));
-        assert_eq!(policy.delay(1, false), Duration::from_millis(100));
-        assert_eq!(policy.delay(2, true), Duration::from_millis(150));
-        assert_eq!(policy.delay(3, false), Duration::from_millis(225));
-        assert_eq!(policy.delay(u32::MAX, false), Duration::from_secs(30));
+        let delays = |failures: fn(u32) -> SlotFailures, counts: [u32; 5]| {
+            counts.map(|count| policy.delay(failures(count)).as_millis())
+        };
+        assert_eq!(delays(before_ready, [0, 1, 2, 3, u32::MAX]), [0, 100, 150, 225, 30_000]);
+        assert_eq!(delays(early, [0, 1, 2, 3, u32::MAX]), [0, 0, 100, 150, 30_000]);
+        assert_eq!(policy.delay(SlotFailures { before_ready: 1, early: 3 }), Duration::from_millis(150));
+    }
+
+    #[test]
+    fn delay_after_early_exits_is_constant_where_they_count() {
+        let policy = policy(Some(9), None);
+        for (count, millis) in [(1, 0), (2, 100), (3, 100), (u32::MAX, 100)] {
+            assert_eq!(policy.delay(early(count)), Duration::from_millis(millis));
+        }
     }
 
     #[test]
     fn recover_interval_is_the_least_delay() {
         let slow = RecoverPolicy { interval: Duration::from_secs(1), ..policy(None, None) };
-        assert_eq!(slow.delay(0, true), Duration::from_secs(1));
-        assert_eq!(slow.delay(u32::MAX, false), Duration::from_secs(30));
+        assert_eq!(slow.delay(early(1)), Duration::from_secs(1));
+        assert_eq!(slow.delay(before_ready(u32::MAX)), Duration::from_secs(30));
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::policy::lifetime;
+use super::policy::{SlotFailures, lifetime};
 use super::{ChildId, Phase, Remark, Slot, Supervisor, deadline};
 
 /// Delay before another attempt to recycle, after one that failed.
@@ -139,8 +139,8 @@ impl Supervisor {
         slot.successor = None;
         slot.respawn_at = None;
         slot.predecessor = None;
-        slot.boot_failures = 0;
-        slot.exited_early = false;
+        slot.failures = SlotFailures::default();
+        slot.unstartable = false;
         slot.recycle_requested = false;
         slot.generation = generation.unwrap_or(slot.generation);
         if let Some(old) = old {

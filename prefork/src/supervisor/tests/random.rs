@@ -64,10 +64,11 @@ fn settings_of_any_kind() -> impl Strategy<Value = Settings> {
     })
 }
 
-/// Settings of a fleet that recovers any number of failures.
+/// Settings of a fleet that recovers any number of failures, and tries to start a child for a minute.
 fn immortal() -> impl Strategy<Value = Settings> {
     settings_of_any_kind().prop_map(|mut settings| {
         settings.recover.threshold = u32::MAX;
+        settings.recover.window = None;
         settings
     })
 }
@@ -197,6 +198,36 @@ proptest! {
         fleet.story();
         fleet.run(secs(3600));
         prop_assert_eq!(fleet.story(), "", "the fleet is not idle");
+    }
+
+    #[test]
+    fn start_failures_after_full_start_end_no_fleet_with_a_healthy_child(
+        settings in settings_of_any_kind(),
+        starts in btree_map(4..60_u64, start(), 0..40),
+        requests in vec((moment(7000), request()), 0..12),
+    ) {
+        let mut fleet = Fleet::serving(Settings { start_timeout: secs(1), max_lifetime: None, ..settings });
+        fleet.run(secs(1));
+        // Children come and go cleanly, except that of slot 0.
+        fleet.nature = Nature { exit: Some((ms(1500), true)), ..WELL };
+        for (child, start) in starts {
+            fleet.cast(child, Nature { start, ..fleet.nature });
+        }
+        // A reload would exchange the healthy child for one of the others.
+        let keeps_child = |request: &Request| !matches!(request, Request::Reload | Request::Upgrade);
+        for (at, request) in requests.into_iter().filter(|(_, request)| keeps_child(request)) {
+            fleet.plan(fleet.now + at, Event::Request(request));
+        }
+        for child in 1..fleet.settings.workers {
+            fleet.plan(fleet.now, Event::Exited { child: ChildId(child as u64), clean: true });
+        }
+        fleet.run(PEACE);
+        prop_assert_eq!(fleet.verdict, None, "{:?}", fleet);
+        fleet.natures.clear();
+        fleet.nature = WELL;
+        fleet.agenda.retain(|_, event| !matches!(event, Event::Exited { .. }));
+        fleet.run(secs(300));
+        prop_assert!(fleet.is_complete() && fleet.verdict.is_none(), "{:?}", fleet);
     }
 
     #[test]

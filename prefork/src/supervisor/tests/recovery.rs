@@ -84,15 +84,57 @@ fn failures_older_than_window_do_not_count() {
 }
 
 #[test]
-fn default_threshold_stops_at_sixth_failure_within_a_minute() {
+fn by_default_children_that_were_ready_may_fail_for_ever() {
     let mut fleet = Fleet::serving(settings(1));
-    for child in 0..5 {
+    for child in 0..1000 {
         fleet.exit(child, false);
-        fleet.run(secs(5));
+        fleet.run(secs(2));
+        assert!(fleet.is_complete(), "{fleet:?}");
     }
+}
+
+#[test]
+fn by_default_fifth_failure_in_a_row_before_ready_stops_fleet() {
+    let mut fleet = Fleet::new(settings(1));
+    fleet.nature = STILLBORN;
+    fleet.run(secs(60));
+    assert_eq!(fleet.verdict, Some(Verdict::OverRecovery { failures: 5 }));
+    assert_eq!(fleet.times("start#"), [0, 150, 350, 625, 1012]);
+}
+
+#[test]
+fn by_default_failures_before_ready_do_not_count_while_another_child_serves() {
+    let mut fleet = Fleet::new(settings(2));
+    fleet.nature = STILLBORN;
+    fleet.cast(0, WELL);
+    fleet.run(secs(3600));
+    assert_eq!((fleet.verdict, fleet.occupants()[0]), (None, Some(0)));
+    // The other child fails as well: from here on they count.
+    fleet.exit(0, false);
+    fleet.run(secs(60));
+    assert_eq!(fleet.verdict, Some(Verdict::OverRecovery { failures: 5 }));
+}
+
+#[test]
+fn by_default_ready_child_resets_the_count() {
+    let mut fleet = Fleet::new(settings(1));
+    fleet.nature = STILLBORN;
+    for child in [4, 9] {
+        fleet.cast(child, Nature { exit: Some((ms(200), false)), ..WELL });
+    }
+    fleet.run(secs(60));
+    assert_eq!(fleet.times("start#").len(), 15, "four failures, twice, and then five");
+}
+
+#[test]
+fn by_default_child_that_keeps_exiting_early_is_replaced_ever_more_slowly() {
+    let mut fleet = Fleet::new(settings(1));
+    fleet.nature = Nature { exit: Some((ms(200), false)), ..WELL };
+    fleet.run(secs(3600));
     assert_eq!(fleet.verdict, None);
-    fleet.exit(5, false);
-    assert_eq!(fleet.verdict, Some(Verdict::OverRecovery { failures: 6 }));
+    let starts = fleet.times("start#");
+    assert_eq!(starts[..6], [0, 200, 500, 850, 1275, 1812], "delays of 0, 100, 150, 225, 337 ms");
+    assert_eq!(starts[starts.len() - 1] - starts[starts.len() - 2], 30_200);
 }
 
 #[test]
@@ -217,6 +259,86 @@ fn transient_start_failures_count() {
 }
 
 #[test]
+fn by_default_transient_start_failures_do_not_count_while_another_child_serves() {
+    let mut fleet = Fleet::new(settings(2));
+    fleet.nature = UNSTARTABLE;
+    fleet.cast(0, WELL);
+    fleet.run(secs(600));
+    assert_eq!((fleet.verdict, fleet.occupants()), (None, vec![Some(0), None]));
+    fleet.nature = WELL;
+    fleet.run(secs(31));
+    assert!(fleet.is_complete());
+}
+
+/// A complete fleet, from whose slots on no child can be started any more.
+fn without_program(settings: Settings, start: Start) -> Fleet {
+    let mut fleet = Fleet::serving(settings);
+    fleet.nature = Nature { start, ..WELL };
+    fleet
+}
+
+#[test]
+fn slot_without_program_backs_off_for_ever_while_another_child_serves() {
+    for start in [Start::FailsForNow, Start::FailsForGood] {
+        let mut fleet = without_program(Settings { workers: 2, ..recovering(1) }, start);
+        fleet.exit(0, false);
+        fleet.run(secs(86_400));
+        assert_eq!((fleet.verdict, fleet.occupants()), (None, vec![None, Some(1)]));
+        let starts = &fleet.times("start#")[2..];
+        assert_eq!(starts[..5], [1000, 1100, 1250, 1475, 1812]);
+        assert_eq!(starts[starts.len() - 1] - starts[starts.len() - 2], 30_000);
+        assert_eq!(fleet.story().matches("StartRetried { slot: 0 }").count(), 1);
+        fleet.nature = WELL;
+        fleet.run(secs(31));
+        assert!(fleet.is_complete());
+    }
+}
+
+#[test]
+fn fleet_without_ready_child_gives_up_after_a_minute_without_program() {
+    for start in [Start::FailsForNow, Start::FailsForGood] {
+        let mut fleet = without_program(settings(2), start);
+        fleet.exit(1, false);
+        fleet.run(secs(600));
+        fleet.exit(0, false);
+        fleet.run(ms(59_999));
+        assert_eq!(fleet.verdict, None);
+        fleet.run(ms(1));
+        assert_eq!(fleet.verdict, Some(Verdict::SpawnFailed));
+    }
+}
+
+#[test]
+fn slot_that_becomes_ready_within_the_minute_keeps_fleet() {
+    let mut fleet = without_program(settings(2), Start::FailsForGood);
+    fleet.happen(&[0, 1].map(|id| Event::Exited { child: ChildId(id), clean: false }));
+    fleet.run(ms(59_900));
+    fleet.nature = WELL;
+    fleet.run(secs(60));
+    assert_eq!((fleet.verdict, fleet.is_complete()), (None, true));
+}
+
+#[test]
+fn booting_child_is_waited_for_after_the_minute() {
+    let mut fleet = without_program(Settings { start_timeout: secs(90), ..settings(2) }, Start::FailsForNow);
+    fleet.cast(2, Nature { ready: Some(secs(80)), ..WELL });
+    fleet.happen(&[0, 1].map(|id| Event::Exited { child: ChildId(id), clean: false }));
+    fleet.run(secs(100));
+    assert_eq!((fleet.verdict, fleet.occupants()), (None, vec![Some(2), None]));
+}
+
+#[test]
+fn recover_window_is_the_time_after_which_fleet_gives_up() {
+    let recover = RecoverPolicy::new(Some(1), Some(secs(10)), Duration::ZERO);
+    let mut fleet = without_program(Settings { recover, ..settings(1) }, Start::FailsForGood);
+    fleet.exit(0, false);
+    fleet.run(ms(9_999));
+    assert_eq!(fleet.verdict, None);
+    fleet.run(ms(1));
+    assert_eq!(fleet.verdict, Some(Verdict::SpawnFailed));
+}
+
+#[test]
 fn permanent_start_failure_stops_fleet() {
     let mut fleet = Fleet::new(settings(3));
     fleet.cast(1, Nature { start: Start::FailsForGood, ..WELL });
@@ -243,6 +365,15 @@ fn refused_handshake_stops_fleet() {
     fleet.cast(1, Nature { ready: None, refuses: Some(ms(20)), ..WELL });
     fleet.run(secs(1));
     assert_eq!(fleet.verdict, Some(Verdict::SpawnFailed));
+}
+
+#[test]
+fn refused_handshake_after_full_start_ends_only_that_child() {
+    let mut fleet = Fleet::serving(settings(2));
+    fleet.cast(2, Nature { ready: None, refuses: Some(ms(20)), ..WELL });
+    fleet.exit(0, false);
+    fleet.run(secs(1));
+    assert_eq!((fleet.verdict, fleet.occupants()), (None, vec![Some(3), Some(1)]));
 }
 
 #[test]

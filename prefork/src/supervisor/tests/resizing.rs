@@ -147,6 +147,75 @@ fn grow_after_failed_reload_uses_last_complete_generation() {
     assert!(fleet.story().contains("start#3@1^1"), "generation 2 does not work");
 }
 
+#[test]
+fn grow_whose_child_cannot_start_is_undone() {
+    for start in [Start::FailsForNow, Start::FailsForGood] {
+        let mut fleet = Fleet::serving(Settings {
+            recover: RecoverPolicy::new(Some(0), None, Duration::ZERO),
+            ..settings(2)
+        });
+        fleet.cast(2, Nature { start, ..WELL });
+        fleet.request(Request::Grow);
+        assert_eq!(
+            fleet.story(),
+            "Resized { from: 2, to: 3 } start#2@2 GrowUndone { slot: 2, from: 3, to: 2 } close-slot"
+        );
+        fleet.run(secs(600));
+        assert_eq!((fleet.story().as_str(), fleet.occupants()), ("", vec![Some(0), Some(1)]));
+        fleet.request(Request::Grow);
+        fleet.run(secs(1));
+        assert_eq!(fleet.occupants(), [Some(0), Some(1), Some(3)]);
+    }
+}
+
+#[test]
+fn resize_of_which_one_child_cannot_start_is_undone_as_a_whole() {
+    let mut fleet = Fleet::serving(settings(1));
+    fleet.cast(2, UNSTARTABLE);
+    fleet.request(Request::Resize(4));
+    fleet.run(secs(1));
+    assert_eq!(
+        fleet.story(),
+        "Resized { from: 1, to: 4 } start#1@1 start#2@2 started#1 GrowUndone { slot: 2, from: 4, to: 1 } \
+         close-slot close-slot retire#1 close-slot"
+    );
+    assert_eq!(fleet.occupants(), [Some(0)]);
+}
+
+#[test]
+fn second_of_two_grows_that_cannot_start_leaves_the_first() {
+    let mut fleet = Fleet::serving(settings(1));
+    fleet.cast(2, UNSTARTABLE);
+    fleet.happen(&[Event::Request(Request::Grow), Event::Request(Request::Grow)]);
+    fleet.run(secs(1));
+    assert_eq!(fleet.occupants(), [Some(0), Some(1)]);
+    fleet.cast(3, UNSTARTABLE);
+    fleet.happen(&[Event::Request(Request::Grow), Event::Request(Request::Grow)]);
+    fleet.run(secs(1));
+    assert_eq!(fleet.occupants(), [Some(0), Some(1)], "slots have no gaps");
+}
+
+#[test]
+fn grow_whose_child_started_once_is_not_undone() {
+    let mut fleet = Fleet::serving(settings(1));
+    fleet.cast(1, STILLBORN);
+    fleet.cast(2, UNSTARTABLE);
+    fleet.request(Request::Grow);
+    fleet.run(secs(1));
+    assert_eq!(fleet.occupants(), [Some(0), Some(3)]);
+}
+
+#[test]
+fn undone_grow_during_reload_leaves_the_reload() {
+    let mut fleet = Fleet::serving(settings(2));
+    fleet.request(Request::Reload);
+    fleet.cast(3, UNSTARTABLE);
+    fleet.request(Request::Grow);
+    fleet.run(secs(1));
+    assert!(fleet.story().ends_with("Reloaded { generation: 1 }"));
+    assert_eq!(generations(&fleet), [1, 1]);
+}
+
 fn generations(fleet: &Fleet) -> Vec<u32> {
     fleet.supervisor.slots.iter().map(|slot| slot.generation).collect()
 }
