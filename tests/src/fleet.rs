@@ -276,6 +276,15 @@ impl RunningFleet {
         std::thread::sleep(Duration::from_millis(1100));
     }
 
+    /// Repeats `request` until the master takes it for a second request to stop. One that comes right after
+    /// the first is the same request.
+    pub fn insist(&self, request: impl Fn()) {
+        wait::until("stop at once", || {
+            request();
+            self.console.says("stopping at once")
+        });
+    }
+
     /// Sends SIGTERM to the master; checks the stop as [`expect_stopped`](Self::expect_stopped) does.
     pub fn stop(self) -> Vec<String> {
         self.signal(Signal::SIGTERM);

@@ -57,8 +57,7 @@ fn second_stop_by_handle_kills_at_once() {
     let request = client::begin(fleet.addr(), "/hold");
     commands.give("stop");
     fleet.console.wait_for("stopping: ");
-    commands.give("stop");
-    fleet.console.wait_for("stopping at once");
+    fleet.insist(|| commands.give("stop"));
     assert_eq!(fleet.wait().code(), Some(0));
     fleet.assert_nothing_left();
     request.finish().unwrap_err();

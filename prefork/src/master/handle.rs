@@ -3,11 +3,12 @@
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use prefork_options as options;
 
 use crate::error::Error;
-use crate::supervisor::{FleetState, FleetStatus, Request};
+use crate::supervisor::{FleetState, FleetStatus, Request, SAME_STOP};
 use crate::sys::{Reactor, Waker};
 
 /// Operates a fleet from inside its master, from any thread: for a service manager's callback, an
@@ -25,20 +26,28 @@ pub struct FleetHandle {
 struct HandleState {
     /// What the master has not taken yet, in order.
     requests: Vec<Request>,
+    /// When the stop among them was requested.
+    stop_requested_at: Option<Instant>,
     /// Ends the master's wait, while the fleet runs.
     waker: Option<Waker>,
     status: FleetStatus,
 }
 
+impl HandleState {
+    fn new(status: FleetStatus) -> Self {
+        Self { requests: Vec::new(), stop_requested_at: None, waker: None, status }
+    }
+}
+
 impl FleetHandle {
     pub(crate) fn new() -> Self {
         let status = FleetStatus::without_children(FleetState::NotStarted);
-        Self { state: Arc::new(Mutex::new(HandleState { requests: Vec::new(), waker: None, status })) }
+        Self { state: Arc::new(Mutex::new(HandleState::new(status))) }
     }
 
     /// Stops the fleet, as SIGTERM to the master does: children finish what they have accepted, and
-    /// [`listen_and_serve`](crate::Prefork::listen_and_serve) returns `Ok`. A second call stops at once,
-    /// as a second SIGTERM does.
+    /// [`listen_and_serve`](crate::Prefork::listen_and_serve) returns `Ok`. A second call, 250 ms
+    /// later or more, stops at once, as a second SIGTERM does.
     pub fn stop(&self) {
         self.request(Request::Stop);
     }
@@ -84,9 +93,16 @@ impl FleetHandle {
         if matches!(request, Request::Resize(_)) {
             shared.requests.retain(|kept| !matches!(kept, Request::Resize(_)));
         }
-        // A second stop differs from the first, a third does not differ from the second.
-        let most = if request == Request::Stop { 2 } else { 1 };
-        if shared.requests.iter().filter(|kept| **kept == request).count() < most {
+        let request = match (request, shared.stop_requested_at) {
+            // The master would not see how much later than the first one it was made.
+            (Request::Stop, Some(first)) if first.elapsed() >= SAME_STOP => Request::Quit,
+            (Request::Stop, None) => {
+                shared.stop_requested_at = Some(Instant::now());
+                request
+            }
+            _ => request,
+        };
+        if !shared.requests.contains(&request) {
             shared.requests.push(request);
         }
         if let Some(waker) = &shared.waker {
@@ -105,7 +121,9 @@ impl FleetHandle {
 
     /// The requests since the last call.
     pub(super) fn take_requests(&self) -> Vec<Request> {
-        std::mem::take(&mut self.state().requests)
+        let mut shared = self.state();
+        shared.stop_requested_at = None;
+        std::mem::take(&mut shared.requests)
     }
 
     pub(super) fn post(&self, status: FleetStatus) {
@@ -130,7 +148,7 @@ impl Drop for EndNotice {
     fn drop(&mut self) {
         if let Some(handle) = &self.0 {
             let status = FleetStatus::without_children(FleetState::Ended);
-            *handle.state() = HandleState { requests: Vec::new(), waker: None, status };
+            *handle.state() = HandleState::new(status);
         }
     }
 }
@@ -147,9 +165,25 @@ mod tests {
             handle.resize(size).unwrap();
             handle.stop();
         }
-        let expected = [Request::Reload, Request::Stop, Request::Stop, Request::Resize(100)];
-        assert_eq!(handle.take_requests(), expected);
+        assert_eq!(handle.take_requests(), [Request::Reload, Request::Stop, Request::Resize(100)]);
         assert_eq!(handle.take_requests(), []);
+    }
+
+    #[test]
+    fn stop_that_is_made_again_later_stops_at_once_although_none_was_taken() {
+        let handle = FleetHandle::new();
+        handle.stop();
+        handle.state().stop_requested_at = Instant::now().checked_sub(SAME_STOP);
+        for _ in 0..100 {
+            handle.stop();
+        }
+        assert_eq!(handle.take_requests(), [Request::Stop, Request::Quit]);
+        handle.stop();
+        assert_eq!(
+            handle.take_requests(),
+            [Request::Stop],
+            "the supervisor knows when it took the first one"
+        );
     }
 
     #[test]

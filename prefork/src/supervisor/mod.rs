@@ -49,8 +49,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 pub(crate) use interface::{Action, ChildId, Event, Hook, Remark, Request, Settings, Verdict};
-pub(crate) use policy::RecoverPolicy;
 use policy::{FailureLog, QUEUE_CHECK_INTERVAL, SlotFailures, queue_wait};
+pub(crate) use policy::{RecoverPolicy, SAME_STOP};
 use rollout::Rollout;
 pub use status::{ChildState, ChildStatus, FleetState, FleetStatus};
 pub(crate) use trial::{ChildSnapshot, SlotRole, Snapshot};
@@ -147,8 +147,8 @@ pub(crate) struct Supervisor {
     announced: bool,
     /// Since when no child serves.
     none_ready_since: Option<Instant>,
-    /// Whether a stop was requested of a fleet that was ending by itself.
-    stop_requested: bool,
+    /// When a stop was requested for the first time.
+    stop_requested_at: Option<Instant>,
     next_id: u64,
 }
 
@@ -174,7 +174,7 @@ impl Supervisor {
             started: false,
             announced: false,
             none_ready_since: None,
-            stop_requested: false,
+            stop_requested_at: None,
             next_id: 0,
         }
     }
@@ -249,16 +249,21 @@ impl Supervisor {
     }
 
     fn on_request(&mut self, now: Instant, request: Request) {
+        let first_stop = match (request, self.stop_requested_at) {
+            (Request::Stop, Some(first)) if now.duration_since(first) < SAME_STOP => return,
+            (Request::Stop, None) => {
+                self.stop_requested_at = Some(now);
+                true
+            }
+            _ => false,
+        };
         match (request, self.mode) {
             (Request::Stop, Mode::Running) if !self.settings.stop_delay.is_zero() => {
                 self.begin_stop_delay(now)
             }
             (Request::Stop, Mode::Running) => self.stop_gracefully(now),
             // A fleet that was already ending by itself ends as gracefully as it would have.
-            (Request::Stop, Mode::Stopping { verdict, .. })
-                if verdict != Verdict::Stopped && !self.stop_requested =>
-            {
-                self.stop_requested = true;
+            (Request::Stop, Mode::Stopping { verdict, .. }) if verdict != Verdict::Stopped && first_stop => {
                 self.log(Remark::Stopping);
             }
             (

@@ -18,6 +18,11 @@ pub(super) const LONGEST_DELAY: Duration = Duration::from_secs(30);
 /// Growth of the delay with each further failure in a row, in halves: a factor of 1.5.
 const GROWTH_IN_HALVES: u32 = 3;
 
+/// Two requests to stop that are closer together are one: `timeout`, npm and terminals send the same
+/// signal twice within milliseconds, to the process and to its group. An operator who asks again waits
+/// longer.
+pub(crate) const SAME_STOP: Duration = Duration::from_millis(250);
+
 /// How long failures before ready count where the options do not say so, and how long a fleet without a
 /// ready child tries to start one.
 const DEFAULT_WINDOW: Duration = Duration::from_secs(60);

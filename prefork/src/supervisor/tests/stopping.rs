@@ -70,6 +70,7 @@ fn child_that_exits_while_queue_is_accepted_is_not_replaced() {
 fn second_stop_and_quit_do_not_wait_for_queue() {
     for request in [Request::Stop, Request::Quit] {
         let mut fleet = crowded(ms(300));
+        fleet.run(ms(250));
         fleet.request(request);
         assert_eq!(fleet.story(), "StoppingAtOnce close stop#0 stop#1 kill#0 kill#1");
         fleet.run(secs(1));
@@ -150,7 +151,7 @@ fn second_stop_kills_at_once() {
     fleet.nature = STUBBORN;
     fleet.run(secs(1));
     fleet.request(Request::Stop);
-    fleet.run(ms(200));
+    fleet.run(ms(250));
     fleet.story();
     fleet.request(Request::Stop);
     assert_eq!(fleet.story(), "StoppingAtOnce kill#0 kill#1");
@@ -158,6 +159,49 @@ fn second_stop_kills_at_once() {
     assert_eq!(fleet.story(), "StoppingAtOnce", "no child is killed twice");
     fleet.run(DEATH);
     assert_eq!(fleet.verdict, Some(Verdict::Stopped));
+}
+
+#[test]
+fn stop_sent_twice_within_a_quarter_second_is_one_stop() {
+    for stop_delay in [Duration::ZERO, secs(10)] {
+        let mut fleet = Fleet::new(Settings { stop_delay, ..settings(2) });
+        fleet.nature = STUBBORN;
+        fleet.run(secs(1));
+        fleet.happen(&[Event::Request(Request::Stop), Event::Request(Request::Stop)]);
+        fleet.story();
+        fleet.run(ms(200));
+        fleet.request(Request::Stop);
+        fleet.run(ms(49));
+        fleet.request(Request::Stop);
+        assert_eq!(fleet.story(), "", "the same request, whatever came in between");
+        fleet.run(ms(1));
+        fleet.request(Request::Stop);
+        assert!(fleet.story().starts_with("StoppingAtOnce"));
+    }
+}
+
+#[test]
+fn quit_right_after_stop_kills_at_once() {
+    let mut fleet = Fleet::new(settings(2));
+    fleet.nature = STUBBORN;
+    fleet.run(secs(1));
+    fleet.happen(&[Event::Request(Request::Stop), Event::Request(Request::Quit)]);
+    fleet.run(DEATH);
+    assert_eq!(fleet.verdict, Some(Verdict::Stopped));
+}
+
+#[test]
+fn stop_sent_twice_to_fleet_that_ends_by_itself_kills_nothing() {
+    let mut fleet = Fleet::new(settings(2));
+    fleet.nature = STUBBORN;
+    fleet.run(secs(1));
+    fleet.happen(&[Event::HookFailed]);
+    fleet.story();
+    fleet.happen(&[Event::Request(Request::Stop), Event::Request(Request::Stop)]);
+    assert_eq!(fleet.story(), "Stopping");
+    fleet.run(ms(250));
+    fleet.request(Request::Stop);
+    assert_eq!(fleet.story(), "StoppingAtOnce kill#0 kill#1");
 }
 
 #[test]
