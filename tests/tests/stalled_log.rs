@@ -7,10 +7,12 @@ use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
 
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
-use prefork_tests::fleet::{RunningFleet, Server};
+use prefork_tests::fleet::{RunningFleet, Server, wait_until_serving};
 use prefork_tests::signal::{Signal, send};
 use prefork_tests::{client, proc, wait};
 use tempfile::TempDir;
@@ -104,4 +106,21 @@ fn panicking_logger_is_reported_once_and_fleet_goes_on() {
     fleet.wait_for_children(2, &first[..1]);
     client::serving_pid(fleet.addr());
     fleet.stop();
+}
+
+#[test]
+fn term_while_upgrade_waits_for_blocked_log_stops_fleet() {
+    let mut pipe = LogPipe::new();
+    let (mut fleet, _) = pipe.start();
+    let first = fleet.wait_for_children(2, &[]);
+    pipe.fill();
+    fleet.signal(Signal::SIGUSR2);
+    let trial =
+        wait::for_value("trial child", || fleet.children().into_iter().find(|child| !first.contains(child)));
+    wait_until_serving(trial);
+    // Before the exec the master waits half a second for its log: most likely this is in the middle.
+    thread::sleep(Duration::from_millis(150));
+    fleet.signal(Signal::SIGTERM);
+    assert_eq!(fleet.wait().code(), Some(0));
+    fleet.assert_no_process_left();
 }

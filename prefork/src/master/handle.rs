@@ -126,6 +126,11 @@ impl FleetHandle {
         std::mem::take(&mut shared.requests)
     }
 
+    /// Keeps other threads from making requests.
+    pub(super) fn hold(&self) -> HeldRequests<'_> {
+        HeldRequests(self.state())
+    }
+
     pub(super) fn post(&self, status: FleetStatus) {
         self.state().status = status;
     }
@@ -138,6 +143,16 @@ impl FleetHandle {
 impl fmt::Debug for FleetHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FleetHandle").field("state", &self.state().status.state).finish_non_exhaustive()
+    }
+}
+
+/// While it lives, a thread that makes a request waits.
+pub(super) struct HeldRequests<'a>(MutexGuard<'a, HandleState>);
+
+impl HeldRequests<'_> {
+    /// Whether none was made before.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.requests.is_empty()
     }
 }
 

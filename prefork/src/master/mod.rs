@@ -151,6 +151,8 @@ impl Master {
                     self.update_observers();
                     return Ok(verdict);
                 }
+                // A stop must not wait for starts and hooks that it cancels.
+                self.take_requests()?;
             }
             self.settle();
             let update_at = self.update_observers();
@@ -159,11 +161,20 @@ impl Master {
             for event in self.reactor.wait(timeout)? {
                 self.note(event);
             }
-            for request in self.plan.handle.as_ref().map_or_else(Vec::new, FleetHandle::take_requests) {
-                self.request(Instant::now(), request);
-            }
+            self.take_requests()?;
             self.supervisor.handle(Instant::now(), Event::DeadlinePassed);
         }
+    }
+
+    /// Takes the requests that have arrived by signal or by the handle. Returns whether there were any.
+    fn take_requests(&mut self) -> io::Result<bool> {
+        let signals = self.reactor.take_requests()?;
+        let others = self.plan.handle.as_ref().map_or_else(Vec::new, FleetHandle::take_requests);
+        let any = !signals.is_empty() || !others.is_empty();
+        for request in signals.into_iter().map(request_of).chain(others) {
+            self.request(Instant::now(), request);
+        }
+        Ok(any)
     }
 
     /// Tells observers the state of the fleet. Returns when to tell them again at the latest.
@@ -320,10 +331,7 @@ impl Master {
             Action::RefuseConnections => self.sockets.refuse_connections(),
             Action::CheckQueues => self.check_queues(),
             Action::CloseListeners => self.sockets.close(),
-            Action::Exec => {
-                self.exec();
-                self.supervisor.handle(Instant::now(), Event::ExecFailed);
-            }
+            Action::Exec => self.exec(),
             Action::Hook(hook) => self.run_hook(&hook),
             Action::Log(remark) => {
                 if matches!(remark, Remark::RespawnIn { .. }) {

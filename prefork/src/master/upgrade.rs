@@ -12,19 +12,51 @@ use socket2::Socket;
 
 use super::observers::Observers;
 use super::systemd::Service;
-use super::{ChildEntry, Master, Plan};
+use super::{ChildEntry, FleetHandle, Master, Plan};
 use crate::error::{Error, chain};
 use crate::listen::{self, Endpoint, PassedSockets, SocketSet};
 use crate::logging;
 use crate::protocol::{HealthSocket, UpgradeSnapshot};
 use crate::supervisor::{Event, SlotRole, Snapshot, Supervisor};
-use crate::sys::{Channel, Inheritance, Program, Reactor};
+use crate::sys::{Channel, HeldSignals, Inheritance, Program, Reactor};
 use crate::tls::{TlsSecrets, TlsStore};
 
+/// A request came before the exec.
+struct Interrupted;
+
 impl Master {
-    /// Executes the newest program in this process. Returns only if that fails.
+    /// Executes the newest program in this process. Returns if that fails, and if a request has arrived: it
+    /// is noted before the exec, which it may cancel. From then on signals wait for the new program.
     pub(super) fn exec(&mut self) {
         let newest = self.supervisor.next_generation() - 1;
+        if let Some(program) = self.programs.get(&newest) {
+            let path = program.path().display();
+            let event = self.plan.logger.event("executing");
+            event.info(format_args!("executing {path} in place of this master"));
+            // The thread that writes messages does not outlive the exec.
+            logging::flush();
+        }
+        let error = match self.try_exec(newest) {
+            Ok(Interrupted) => return,
+            Err(error) => error,
+        };
+        let event = self.plan.logger.event("cannot_execute");
+        event.error(format_args!("cannot execute the new program: {error}"));
+        self.supervisor.handle(Instant::now(), Event::ExecFailed);
+    }
+
+    fn try_exec(&mut self, newest: u32) -> io::Result<Interrupted> {
+        let held = HeldSignals::begin()?;
+        // What the old program has noted of signals does not outlive the exec.
+        if self.take_requests()? {
+            return Ok(Interrupted);
+        }
+        // A request that another thread makes from here on waits for the lock, and ends with its thread.
+        let handle = self.plan.handle.clone();
+        let requests = handle.as_ref().map(FleetHandle::hold);
+        if requests.as_ref().is_some_and(|requests| !requests.is_empty()) {
+            return Ok(Interrupted);
+        }
         let fleet = self.supervisor.snapshot(Instant::now());
         let secrets = self.store.secrets(newest);
         let (snapshot, listeners, channels) = self.hand_over(UpgradeSnapshot {
@@ -35,21 +67,9 @@ impl Master {
             cpus: self.plan.cpus.clone(),
             ..UpgradeSnapshot::default()
         });
-        let error = match self.programs.get(&newest) {
-            Some(program) => {
-                let event = self.plan.logger.event("executing");
-                let path = program.path().display();
-                event.info(format_args!("executing {path} in place of this master"));
-                // The thread that writes messages does not outlive the exec.
-                logging::flush();
-                program.exec(&snapshot.to_text(), &listeners, &channels)
-            }
-            None => io::Error::other("its program was lost, which is a bug in prefork"),
-        };
-        self.plan
-            .logger
-            .event("cannot_execute")
-            .error(format_args!("cannot execute the new program: {error}"));
+        let lost = || io::Error::other("its program was lost, which is a bug in prefork");
+        let program = self.programs.get(&newest).ok_or_else(lost)?;
+        Err(program.exec(&held, &snapshot.to_text(), &listeners, &channels))
     }
 
     /// Adds to the snapshot what is handed over with it: the listeners, numbered as

@@ -99,6 +99,10 @@ fn produce(what: &str, mut command: Command) -> io::Result<Child> {
             let mut wrapped = app::subcommand(&["run"]);
             wrapped.arg(command.get_program()).args(command.get_args()).env("TEST_PRODUCED", "yes").spawn()
         }
+        "waits" => {
+            wait::until("open response gate", app::gate_is_open);
+            command.spawn()
+        }
         "error_at_gate" if !app::gate_is_open() => command.spawn(),
         "error" | "error_at_gate" => Err(io::Error::other("no child today")),
         #[cfg(unix)]

@@ -1,7 +1,8 @@
 //! Complete fleets on a virtual clock.
 //!
 //! [`Fleet`] simulates the driver. It performs every action before it polls the next, and delivers all
-//! events of one moment in one batch (messages, then requests, then exits, like the reactor). Then it
+//! events of one moment in one batch (messages, then requests, then exits, like the reactor), and some
+//! requests between two actions. Then it
 //! advances the clock to the next event or deadline. After each batch it checks the invariants of `check.rs`.
 
 mod check;
@@ -108,6 +109,8 @@ struct Fleet {
     planned: u64,
     /// The children whose exit was reported in the current batch.
     just_gone: BTreeSet<ChildId>,
+    /// Requests that arrive between two actions: after so many.
+    interruptions: BTreeMap<usize, Request>,
     /// The number of the hook call that fails.
     failing_hook: Option<usize>,
     hooks: usize,
@@ -142,6 +145,7 @@ impl Fleet {
             agenda: BTreeMap::new(),
             planned: 0,
             just_gone: BTreeSet::new(),
+            interruptions: BTreeMap::new(),
             failing_hook: None,
             hooks: 0,
             queue: Duration::ZERO,
@@ -241,6 +245,9 @@ impl Fleet {
                 self.history.push((self.now, action.clone()));
             }
             self.perform(action);
+            if let Some(request) = self.interruptions.remove(&self.history.len()) {
+                self.deliver(Event::Request(request));
+            }
         }
         self.just_gone.clear();
         self.programs.retain(|generation| self.supervisor.needs_generation(*generation));

@@ -34,7 +34,7 @@ fn nature() -> impl Strategy<Value = Nature> {
     })
 }
 
-fn request() -> impl Strategy<Value = Request> {
+fn request() -> impl Strategy<Value = Request> + Clone {
     prop_oneof![
         4 => Just(Request::Reload),
         2 => Just(Request::Upgrade),
@@ -44,7 +44,7 @@ fn request() -> impl Strategy<Value = Request> {
     ]
 }
 
-fn any_request() -> impl Strategy<Value = Request> {
+fn any_request() -> impl Strategy<Value = Request> + Clone {
     prop_oneof![8 => request(), 1 => Just(Request::Stop), 1 => Just(Request::Quit)]
 }
 
@@ -78,6 +78,7 @@ struct History {
     settings: Settings,
     natures: BTreeMap<u64, Nature>,
     requests: Vec<(Duration, Request)>,
+    interruptions: BTreeMap<usize, Request>,
     failing_hook: Option<usize>,
     queue: Duration,
     exec_works: bool,
@@ -85,15 +86,17 @@ struct History {
 
 fn history(
     settings: impl Strategy<Value = Settings>,
-    request: impl Strategy<Value = Request>,
+    request: impl Strategy<Value = Request> + Clone,
 ) -> impl Strategy<Value = History> {
     let natures = btree_map(0..40_u64, nature(), 0..30);
-    let requests = vec((moment(7000), request), 0..12);
+    let interruptions = btree_map(1..60_usize, request.clone(), 0..4);
+    let requests = (vec((moment(7000), request), 0..12), interruptions);
     (settings, natures, requests, option::weighted(0.1, 0..20_usize), moment(200), any::<bool>()).prop_map(
-        |(settings, natures, requests, failing_hook, queue, exec_works)| History {
+        |(settings, natures, (requests, interruptions), failing_hook, queue, exec_works)| History {
             settings,
             natures,
             requests,
+            interruptions,
             failing_hook,
             queue,
             exec_works,
@@ -121,6 +124,7 @@ impl History {
     fn begin(self) -> Fleet {
         let mut fleet = Fleet::new(self.settings);
         fleet.natures = self.natures;
+        fleet.interruptions = self.interruptions;
         fleet.failing_hook = self.failing_hook;
         fleet.queue = self.queue;
         fleet.exec_works = self.exec_works;
@@ -135,6 +139,7 @@ impl Fleet {
     fn make_peace(&mut self) {
         self.run(PEACE);
         self.natures.clear();
+        self.interruptions.clear();
         self.agenda.retain(|_, event| !matches!(event, Event::RecycleRequested(_)));
     }
 
@@ -257,6 +262,7 @@ proptest! {
         });
         let natures: Vec<Nature> = natures.collect();
         history.requests.clear();
+        history.interruptions.clear();
         history.settings.max_lifetime = None;
         history.natures = (0..300).zip(natures.into_iter().cycle()).collect();
         let mut fleet = history.begin();

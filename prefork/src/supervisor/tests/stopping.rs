@@ -226,6 +226,22 @@ fn stop_terminates_booting_children() {
 }
 
 #[test]
+fn stop_between_two_actions_cancels_starts_and_hooks() {
+    let cases = [
+        // Between the first start and the second.
+        (1, "start#0@0 Stopping close stop#0"),
+        // Between the first hook and the second.
+        (4, "start#0@0 start#1@1 start#2@2 started#0 Stopping close stop#0 stop#1 stop#2"),
+    ];
+    for (after, story) in cases {
+        let mut fleet = Fleet::new(settings(3));
+        fleet.interruptions.insert(after, Request::Stop);
+        fleet.run(Duration::ZERO);
+        assert_eq!(fleet.story(), story);
+    }
+}
+
+#[test]
 fn stop_cancels_respawn_of_same_moment() {
     let mut fleet = Fleet::serving(settings(2));
     let crash = Event::Exited { child: ChildId(0), clean: false };

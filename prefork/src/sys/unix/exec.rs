@@ -12,7 +12,7 @@ use nix::fcntl::{F_SETFD, FdFlag, fcntl};
 use socket2::Socket;
 
 use super::descriptors::take;
-use super::signals::SignalMaskGuard;
+use super::signals::HeldSignals;
 use super::{Channel, Program, platform};
 use crate::sys::{Inheritance, STATE_VARIABLE};
 
@@ -20,8 +20,14 @@ impl Program {
     /// Executes this program in this process, and passes `text`, `listeners` and `channels` to it. Returns
     /// only if that fails; everything is then as before.
     ///
-    /// Signals are blocked until the new program unblocks them.
-    pub(crate) fn exec(&self, text: &str, listeners: &[&Socket], channels: &[&Channel]) -> io::Error {
+    /// The signals that are held wait until the new program unblocks them.
+    pub(crate) fn exec(
+        &self,
+        _held: &HeldSignals,
+        text: &str,
+        listeners: &[&Socket],
+        channels: &[&Channel],
+    ) -> io::Error {
         let kept: Vec<BorrowedFd<'_>> = listeners
             .iter()
             .map(|listener| listener.as_fd())
@@ -61,7 +67,6 @@ impl Program {
         for descriptor in kept.iter().copied().chain([state.as_fd()]) {
             fcntl(descriptor, F_SETFD(FdFlag::empty()))?;
         }
-        let _mask = SignalMaskGuard::begin()?;
         Ok(nix::unistd::execve(&executable, &arguments, &environment)?)
     }
 }

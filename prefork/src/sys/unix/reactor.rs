@@ -22,11 +22,12 @@ use super::descriptors::close_on_exec_from_3;
 use super::platform;
 use super::process::pid_of;
 use super::program::with_pin;
-use super::signals::{Signals, listen_for};
+use super::signals::{SignalFlag, Signals, listen_for};
 use super::waker::{SelfPipe, Waker};
 use crate::sys::{ProcessEvent, Producer, Signal};
 
-/// The signals that a master handles.
+/// The signals that a master handles, in the order in which those of one moment are returned: after a stop
+/// the others have no effect.
 const REQUESTS: [(i32, Signal); 7] = [
     (SIGTERM, Signal::Stop),
     (SIGINT, Signal::Stop),
@@ -41,6 +42,9 @@ const REQUESTS: [(i32, Signal); 7] = [
 #[derive(Debug)]
 pub(crate) struct Reactor<K: Ord + Copy> {
     signals: Signals,
+    requested: SignalFlag,
+    /// Whether a SIGCHLD was taken and no child was reaped since.
+    children_ended: bool,
     children: BTreeMap<K, Process>,
     /// What [`Waker`]s write to, if there are any.
     self_pipe: Option<SelfPipe>,
@@ -124,7 +128,9 @@ impl<K: Ord + Copy> Reactor<K> {
             wanted.push(signal);
         }
         let signals = listen_for(&wanted)?;
-        Ok(Self { signals, children: BTreeMap::new(), self_pipe: None, retired })
+        let requested = SignalFlag::register(REQUESTS.iter().map(|(signal, _)| *signal))?;
+        let children = BTreeMap::new();
+        Ok(Self { signals, requested, children_ended: false, children, self_pipe: None, retired })
     }
 
     /// For other threads, to end a [`wait`](Self::wait).
@@ -226,6 +232,7 @@ impl<K: Ord + Copy> Reactor<K> {
         // The last, so that the others are in the order of their keys.
         descriptors
             .extend(self.self_pipe.iter().map(|self_pipe| PollFd::new(self_pipe.as_fd(), PollFlags::POLLIN)));
+        let timeout = if self.children_ended { Some(Duration::ZERO) } else { timeout };
         match poll(&mut descriptors, poll_timeout(timeout)) {
             Ok(_) => {}
             Err(Errno::EINTR) => return Ok(Vec::new()),
@@ -272,14 +279,23 @@ impl<K: Ord + Copy> Reactor<K> {
         false
     }
 
+    /// The signals that have arrived since the last call of this or of [`wait`](Self::wait). Without any it
+    /// makes no system call.
+    #[expect(clippy::unnecessary_wraps, reason = "on Windows it can fail")]
+    pub(crate) fn take_requests(&mut self) -> io::Result<Vec<Signal>> {
+        Ok(if self.requested.take() { self.take_pending() } else { Vec::new() })
+    }
+
+    fn take_pending(&mut self) -> Vec<Signal> {
+        let arrived: Vec<i32> = self.signals.pending().collect();
+        self.children_ended |= arrived.contains(&SIGCHLD);
+        let requests = REQUESTS.iter().filter(|(number, _)| arrived.contains(number));
+        requests.map(|(_, request)| *request).collect()
+    }
+
     fn take_signals(&mut self, events: &mut Vec<ProcessEvent<K>>) -> io::Result<()> {
-        let mut children_ended = false;
-        for signal in self.signals.pending() {
-            children_ended |= signal == SIGCHLD;
-            let request = REQUESTS.iter().find(|(number, _)| *number == signal);
-            events.extend(request.map(|(_, request)| ProcessEvent::Signal(*request)));
-        }
-        if children_ended {
+        events.extend(self.take_pending().into_iter().map(ProcessEvent::Signal));
+        if std::mem::take(&mut self.children_ended) {
             self.reap(events)?;
         }
         Ok(())

@@ -2,9 +2,13 @@
 
 use std::io;
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
+use nix::libc;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction};
+use signal_hook::SigId;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH};
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::SignalOnly;
@@ -21,6 +25,85 @@ pub(super) fn listen_for(signals: &[i32]) -> io::Result<Signals> {
     }
     mask.thread_unblock()?;
     Ok(delivery)
+}
+
+/// Tells without a system call whether one of some signals has arrived, and hands them on while they are
+/// [held](HeldSignals).
+#[derive(Debug)]
+pub(super) struct SignalFlag {
+    arrived: Arc<AtomicBool>,
+    handlers: Vec<SigId>,
+}
+
+impl SignalFlag {
+    /// Handlers run in the order of their registration: what another one does with a signal is done before
+    /// the flag is set, if that one was registered first.
+    pub(super) fn register(signals: impl Iterator<Item = i32>) -> io::Result<Self> {
+        let mut flag = Self { arrived: Arc::default(), handlers: Vec::new() };
+        for signal in signals {
+            flag.handlers.push(signal_hook::flag::register(signal, Arc::clone(&flag.arrived))?);
+            // SAFETY: the handler loads a number and sends a signal, which is allowed at any point.
+            let hand_on = unsafe { signal_hook::low_level::register(signal, move || hand_on(signal)) };
+            flag.handlers.push(hand_on?);
+        }
+        Ok(flag)
+    }
+
+    /// Whether a signal has arrived since the last call.
+    pub(super) fn take(&self) -> bool {
+        self.arrived.swap(false, Ordering::SeqCst)
+    }
+}
+
+impl Drop for SignalFlag {
+    fn drop(&mut self) {
+        for handler in self.handlers.drain(..) {
+            signal_hook::low_level::unregister(handler);
+        }
+    }
+}
+
+/// The thread that holds signals, or 0.
+static HOLDER: AtomicUsize = AtomicUsize::new(0);
+
+/// While it lives, signals are pending in this thread. Those stay pending when it executes another program:
+/// nothing that arrives meanwhile is lost.
+#[derive(Debug)]
+pub(crate) struct HeldSignals {
+    _mask: SignalMaskGuard,
+}
+
+impl HeldSignals {
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::unnecessary_cast,
+        reason = "it is as large as a pointer"
+    )]
+    pub(crate) fn begin() -> io::Result<Self> {
+        let mask = SignalMaskGuard::begin()?;
+        // SAFETY: the call has no conditions.
+        let this_thread = unsafe { libc::pthread_self() } as usize;
+        // Only now: a signal that this thread hands on to itself must be blocked.
+        HOLDER.store(this_thread, Ordering::SeqCst);
+        Ok(Self { _mask: mask })
+    }
+}
+
+impl Drop for HeldSignals {
+    fn drop(&mut self) {
+        HOLDER.store(0, Ordering::SeqCst);
+    }
+}
+
+/// A thread that the program started itself may not block the signal, and so receives it while the thread of
+/// the reactor holds signals. What it noted of it is gone after an exec.
+#[allow(clippy::unnecessary_cast, reason = "the type differs by system")]
+fn hand_on(signal: i32) {
+    let holder = HOLDER.load(Ordering::SeqCst);
+    if holder != 0 {
+        // SAFETY: the thread holds signals until it has set the number to 0, so it exists.
+        unsafe { libc::pthread_kill(holder as libc::pthread_t, signal) };
+    }
 }
 
 /// From now on the signals that are requests to a master do nothing in this process. A program that it
@@ -46,6 +129,7 @@ pub(crate) fn raise_stop_signal() {
 }
 
 /// Blocks every signal while it lives.
+#[derive(Debug)]
 pub(super) struct SignalMaskGuard {
     before: SigSet,
 }
@@ -68,4 +152,27 @@ pub(crate) fn spawn_thread(name: &str, body: impl FnOnce() + Send + 'static) -> 
     // A thread inherits the mask of the one that starts it.
     let _mask = SignalMaskGuard::begin()?;
     thread::Builder::new().name(name.to_owned()).spawn(body).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::signal::raise;
+    use signal_hook::consts::{SIGURG, SIGWINCH};
+
+    use super::*;
+
+    #[test]
+    fn signal_that_arrives_while_the_pipe_is_full_is_not_lost() {
+        let mut signals = listen_for(&[SIGURG, SIGWINCH]).unwrap();
+        let flag = SignalFlag::register([SIGWINCH].into_iter()).unwrap();
+        // Far more than the pipe takes.
+        for _ in 0..100_000 {
+            raise(Signal::SIGURG).unwrap();
+        }
+        raise(Signal::SIGWINCH).unwrap();
+        assert!(flag.take() && !flag.take());
+        let arrived: Vec<i32> = signals.pending().collect();
+        assert_eq!(arrived, [SIGURG, SIGWINCH]);
+        assert_eq!(signals.pending().count(), 0);
+    }
 }

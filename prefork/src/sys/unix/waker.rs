@@ -49,3 +49,28 @@ impl Waker {
         let _ = (&*self.write).write(&[0]);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+    use super::*;
+
+    fn is_readable(self_pipe: &SelfPipe) -> bool {
+        let mut descriptors = [PollFd::new(self_pipe.as_fd(), PollFlags::POLLIN)];
+        poll(&mut descriptors, PollTimeout::ZERO).unwrap() == 1
+    }
+
+    #[test]
+    fn full_pipe_wakes_and_can_be_drained() {
+        let mut self_pipe = SelfPipe::new().unwrap();
+        let waker = self_pipe.waker();
+        for _ in 0..2 {
+            assert!(!is_readable(&self_pipe));
+            // Far more than the pipe takes.
+            (0..100_000).for_each(|_| waker.wake());
+            assert!(is_readable(&self_pipe));
+            self_pipe.drain();
+        }
+    }
+}

@@ -10,7 +10,7 @@ use std::process::Command;
 use socket2::Socket;
 use windows_sys::Win32::System::Threading::CREATE_NEW_PROCESS_GROUP;
 
-use super::Channel;
+use super::{Channel, HeldSignals};
 use crate::sys::{Inheritance, MARKER};
 
 /// The executable that children run, and its arguments. Windows allows no process to write to or delete a
@@ -52,7 +52,13 @@ impl Program {
     }
 
     /// Unsupported: a process cannot become another program here.
-    pub(crate) fn exec(&self, _text: &str, _listeners: &[&Socket], _channels: &[&Channel]) -> io::Error {
+    pub(crate) fn exec(
+        &self,
+        _held: &HeldSignals,
+        _text: &str,
+        _listeners: &[&Socket],
+        _channels: &[&Channel],
+    ) -> io::Error {
         io::Error::new(
             io::ErrorKind::Unsupported,
             "Windows cannot put another program into a running process",

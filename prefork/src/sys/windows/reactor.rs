@@ -19,7 +19,7 @@ use super::controls::Controls;
 use super::job::Job;
 use super::pipe::Pipe;
 use super::{console, role, socket};
-use crate::sys::{ProcessEvent, Producer};
+use crate::sys::{ProcessEvent, Producer, Signal};
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -27,6 +27,8 @@ pub(crate) struct Reactor<K: Ord + Copy> {
     reports: Receiver<Report<K>>,
     sender: Sender<Report<K>>,
     children: BTreeMap<K, Process>,
+    /// What [`Reactor::take_requests`] met in the queue.
+    waiting: Vec<ProcessEvent<K>>,
     job: Job,
     _controls: Option<Controls>,
 }
@@ -74,7 +76,8 @@ impl<K: Ord + Copy + Send + 'static> Reactor<K> {
         // A sandbox may forbid the events; the console remains.
         let controls = Controls::listen(tell(sender.clone())).ok();
         console::listen(tell(sender.clone()))?;
-        Ok(Self { reports, sender, children: BTreeMap::new(), job: Job::new()?, _controls: controls })
+        let (children, waiting) = (BTreeMap::new(), Vec::new());
+        Ok(Self { reports, sender, children, waiting, job: Job::new()?, _controls: controls })
     }
 
     /// For other threads, to end a [`wait`](Self::wait).
@@ -154,17 +157,31 @@ impl<K: Ord + Copy + Send + 'static> Reactor<K> {
 
     /// Waits until something happens, or for `timeout`. May return nothing.
     pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<Vec<ProcessEvent<K>>> {
+        let timeout = if self.waiting.is_empty() { timeout } else { Some(Duration::ZERO) };
         // The queue always has a sender: this reactor's.
         let first = match timeout {
             Some(timeout) => self.reports.recv_timeout(timeout).ok(),
             None => self.reports.recv().ok(),
         };
         let reports: Vec<Report<K>> = first.into_iter().chain(self.reports.try_iter()).collect();
-        let mut events = Vec::with_capacity(reports.len());
+        let mut events = std::mem::take(&mut self.waiting);
         for report in reports {
             events.extend(self.note(report)?);
         }
         Ok(events)
+    }
+
+    /// The requests that have arrived since the last call of this or of [`wait`](Self::wait). What else has
+    /// arrived is left for `wait`.
+    pub(crate) fn take_requests(&mut self) -> io::Result<Vec<Signal>> {
+        let mut requests = Vec::new();
+        while let Ok(report) = self.reports.try_recv() {
+            match self.note(report)? {
+                Some(ProcessEvent::Signal(signal)) => requests.push(signal),
+                event => self.waiting.extend(event),
+            }
+        }
+        Ok(requests)
     }
 
     fn note(&mut self, report: Report<K>) -> io::Result<Option<ProcessEvent<K>>> {
@@ -245,6 +262,17 @@ impl fmt::Debug for Waker {
 
 /// Nothing: there are no signals here.
 pub(crate) fn raise_stop_signal() {}
+
+/// Nothing: no program is executed in this process after this one.
+#[derive(Debug)]
+pub(crate) struct HeldSignals;
+
+impl HeldSignals {
+    #[expect(clippy::unnecessary_wraps, reason = "elsewhere it can fail")]
+    pub(crate) fn begin() -> io::Result<Self> {
+        Ok(Self)
+    }
+}
 
 /// Starts a thread. There are no signals to block here.
 pub(crate) fn spawn_thread(name: &str, body: impl FnOnce() + Send + 'static) -> io::Result<()> {
