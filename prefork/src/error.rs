@@ -1,8 +1,8 @@
-//! What can go wrong, as far as a user can act on it.
+//! The errors that a user can act on.
 //!
 //! - `error.rs`: why a fleet did not start, or ended
 //! - `failure.rs`: how a child failed
-//! - `chain.rs`: an error with its causes, on one line
+//! - `chain.rs`: an error with its causes and its hint, on one line, as `Debug` prints it
 
 mod chain;
 mod failure;
@@ -32,8 +32,8 @@ pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// [`source`](std::error::Error::source) returns, so that printers of whole chains (`anyhow`, `eyre`)
 /// show each cause once. [`hint`](Self::hint) says what to do, where that is known.
 ///
-/// `Debug` is for people: the error, its causes and the hint on one line. A `main` that returns this
-/// error therefore ends with
+/// `Debug` prints the error, its causes and the hint on one line. A `main` that returns this error
+/// therefore prints
 ///
 /// ```text
 /// Error: cannot bind 127.0.0.1:80: permission denied; ports below 1024 need root or CAP_NET_BIND_SERVICE
@@ -191,13 +191,6 @@ impl fmt::Display for Error {
             Self::OnlyReuseportOnWindows => f.write_str("windows only supports reuseport = true"),
             Self::Os { operation, .. } => write!(f, "cannot {operation}"),
         }
-    }
-}
-
-/// The error, its causes and the hint, on one line.
-impl fmt::Debug for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&chain(self), f)
     }
 }
 

@@ -51,7 +51,7 @@ impl HookResult for <fn() -> ! as sealed::Returns>::Type {
     }
 }
 
-/// Nothing outside of this crate can implement what names one of these.
+/// Supertraits that only this crate can implement.
 mod sealed {
     use super::BoxError;
 

@@ -1,4 +1,4 @@
-//! What a child runs under: its user, its CPU, its limits, what it sees of the file system.
+//! The privileges and the placement of a child: its user, limits, CPU, and files.
 //!
 //! The master checks the options on this machine and sends the result to each child in the handshake. The
 //! child applies it immediately after that, before any user code runs. If a step fails, the child exits
@@ -13,15 +13,15 @@ use crate::sys::{self, Identity, LandlockPaths};
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Privileges {
     pub(crate) identity: Option<Identity>,
-    /// Whether programs that the child executes are kept from gaining privileges, as by a setuid bit.
+    /// Whether programs that the child executes cannot gain privileges, for example by a set-user-id bit.
     pub(crate) no_new_privs: bool,
-    /// The priority, from -20 (first) to 19 (last).
+    /// The scheduling priority, from -20 (highest) to 19.
     pub(crate) nice: Option<i32>,
-    /// The limit of open descriptors.
+    /// The soft limit on open descriptors.
     pub(crate) open_files: Option<u64>,
     /// The CPU that the child is pinned to.
     pub(crate) cpu: Option<usize>,
-    /// The part of the file system that Landlock leaves.
+    /// The files that the child can open, if Landlock confines it.
     pub(crate) files: Option<LandlockPaths>,
 }
 
@@ -37,7 +37,7 @@ impl Privileges {
             return Ok(());
         }
         let step = |attempt: String| move |source| Error::Privileges { attempt, source };
-        // The system applies much of this to one thread, and to the threads that it starts afterwards.
+        // The system applies most of these to one thread, and to the threads that it starts afterwards.
         let others = sys::other_threads();
         if others > 0 {
             let text =

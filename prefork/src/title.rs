@@ -1,22 +1,21 @@
-//! How the processes of a fleet call themselves, for `ps` and `top` to show: `app: master` and
-//! `app: child 3`.
+//! Process titles, as `ps` and `top` show them: `app: master` and `app: child 3`.
 
 use std::env;
 use std::path::PathBuf;
 
 use crate::sys;
 
-/// As many bytes of a process's name does Linux keep.
+/// Linux keeps this many bytes of a process's name.
 const NAME_LENGTH: usize = 15;
 
-/// What the processes are called without an option: the program, by the name it was started under.
+/// The default name: that of the program, as it was started.
 pub(crate) fn default_title() -> String {
     let name = env::args_os().next().map(PathBuf::from);
     let name = name.as_deref().and_then(|path| path.file_name()).map(|name| name.to_string_lossy());
     name.map_or_else(|| "prefork".to_owned(), |name| name.replace(char::is_control, "?"))
 }
 
-/// Titles the master; its arguments follow, by which people look for processes.
+/// Sets the master's title. Its arguments follow, because tools such as `pgrep -f` search for them.
 pub(crate) fn title_master(title: &str) {
     if !title.is_empty() {
         let arguments: Vec<String> =
@@ -25,7 +24,7 @@ pub(crate) fn title_master(title: &str) {
     }
 }
 
-/// Titles a child.
+/// Sets a child's title.
 pub(crate) fn title_child(title: &str, slot: usize) {
     if !title.is_empty() {
         let role = format!(": child {slot}");
@@ -33,7 +32,7 @@ pub(crate) fn title_child(title: &str, slot: usize) {
     }
 }
 
-/// The role is what tells the processes apart: a long title is what gives way.
+/// A long title is shortened, and never the role, which distinguishes the processes.
 fn short(title: &str, role: &str) -> String {
     let mut end = title.len().min(NAME_LENGTH.saturating_sub(role.len()));
     while !title.is_char_boundary(end) {

@@ -8,9 +8,9 @@ use std::time::Duration;
 use crate::address;
 use crate::{FileMode, Network, Readiness, Runtime, Value};
 
-/// No option waits longer; a longer duration is a typing mistake.
+/// The bound of durations that have no other: a longer one is a typing mistake.
 pub(crate) const LONGEST: Duration = Duration::from_secs(365 * 86_400);
-/// Read, write and execute for everyone.
+/// Read, write and execute for owner, group and others.
 const MODE_MAX: u32 = 0o777;
 /// ALPN has one byte for the length of a name.
 const PROTOCOL_LENGTHS: std::ops::RangeInclusive<usize> = 1..=255;

@@ -4,8 +4,8 @@
 //! literal, what a builder method and an environment variable accept when the program starts, the
 //! bounds, the defaults, and the reference in the documentation. The three cannot disagree.
 //!
-//! This crate is an implementation detail of `prefork` and `prefork-macros`: always of the very same
-//! version, and without promises of its own.
+//! This crate is an implementation detail of `prefork` and `prefork-macros`: all three have the same
+//! version, and the API of this one has no stability promise.
 //!
 //! - `table.rs`: the rows
 //! - `kind.rs`: which values an option takes, how text becomes a value, and which values are in bounds
@@ -37,7 +37,7 @@ pub use names::{CpuAffinity, Network, ParseOptionError, Readiness, Runtime};
 pub use table::*;
 pub use value::{FileMode, Value};
 
-/// How the name of every environment variable of prefork's begins.
+/// The prefix of every environment variable.
 pub const PREFIX: &str = "PREFORK_";
 
 /// One option.
@@ -52,13 +52,13 @@ pub struct OptionRow {
     pub default: Default,
     /// A value that fits, as Rust source: for messages and for the reference.
     pub example: &'static str,
-    /// Whether an environment variable sets the option: where it is an operator's business.
+    /// Whether an environment variable can set the option, because its value is the operator's choice.
     pub environment: bool,
-    /// What other servers call the option, without case and underscores.
+    /// Names of the option in other servers, in lower case and without underscores.
     pub aliases: &'static [&'static str],
     /// The feature of `prefork` without which the option does not exist.
     pub feature: Option<&'static str>,
-    /// The option that this one is another way to set, such as `cert` for `cert_pem`.
+    /// The option that this one sets in another form: `cert` for `cert_pem`.
     pub sets: Option<&'static str>,
     /// What the option does, in one or two sentences.
     pub doc: &'static str,
@@ -75,7 +75,7 @@ pub enum Default {
 }
 
 impl OptionRow {
-    /// The name of the setting: two options that are two ways to set one thing share it.
+    /// The name of the setting: `cert` for `cert` and for `cert_pem`, which set one thing.
     pub fn setting(&self) -> &'static str {
         self.sets.unwrap_or(self.name)
     }
@@ -108,16 +108,16 @@ pub fn find(name: &str) -> Option<&'static OptionRow> {
     OPTIONS.iter().copied().find(|row| row.name == name)
 }
 
-/// The option that `name`, which is none, most likely means: an alias, or a typing mistake away.
+/// The option that an unknown `name` most likely means: the one with this alias, or with a similar name.
 pub fn meant_by(name: &str) -> Option<&'static OptionRow> {
     let wanted = normalized(name);
     let by_alias = OPTIONS.iter().copied().find(|row| row.aliases.contains(&wanted.as_str()));
     by_alias.or_else(|| nearest(&wanted, OPTIONS.iter().map(|row| (*row, normalized(row.name)))))
 }
 
-/// The entry of `known` that is a typing mistake away from `wanted`, if there is one.
+/// The entry of `known` whose name is most similar to `wanted`, if one is similar enough.
 pub fn nearest<T>(wanted: &str, known: impl Iterator<Item = (T, String)>) -> Option<T> {
-    // A third of the letters wrong is still a typing mistake; more than that is another word.
+    // More than a third of the letters wrong is no typing mistake.
     let tolerance = wanted.chars().count().div_ceil(3);
     known
         .map(|(entry, name)| (strsim::levenshtein(wanted, &name), entry))

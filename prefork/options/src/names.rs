@@ -95,7 +95,7 @@ named! {
         /// `"current_thread"`: one thread; the fleet's processes are the parallelism. The default.
         #[default]
         CurrentThread = "current_thread",
-        /// `"multi_thread"`: a thread per core in every child; goes with few workers.
+        /// `"multi_thread"`: a thread per core in every child; meant for few workers.
         MultiThread = "multi_thread",
     }
 }
@@ -111,7 +111,7 @@ pub enum CpuAffinity {
 }
 
 impl CpuAffinity {
-    /// The system's own sets of CPUs end there.
+    /// The size of the C library's `cpu_set_t`.
     pub(crate) const MOST: usize = 1024;
 }
 

@@ -5,21 +5,21 @@ use std::time::Duration;
 use crate::kind::LONGEST;
 use crate::{Default, Kind, OptionRow};
 
-/// More children than any machine has use for; a bound for typing mistakes.
+/// More children than any machine can use; a bound for typing mistakes.
 pub const WORKERS_MAX: u32 = 4096;
 /// `listen` and the socket options take a C `int`.
 const I32_MAX: u64 = 0x7fff_ffff;
 /// The runtime counts failures in a `u32`.
 const FAILURES_MAX: u64 = 0xffff_ffff;
-/// No kernel lets a process have more. Below 16 a child cannot take its listener.
+/// The kernel's largest limit (`fs.nr_open`). Below 16 a child cannot take its listener.
 const OPEN_FILES_MAX: u64 = 1 << 30;
-/// Where zero has no meaning; timers do not tell shorter durations from zero.
+/// The least duration where zero has no meaning; timers treat shorter durations as zero.
 const MILLISECOND: Duration = Duration::from_millis(1);
 /// The kernel's unit for socket timeouts.
 const SECOND: Duration = Duration::from_secs(1);
 /// The kernel keeps seconds in 16 bits.
 const KEEPALIVE_MAX: Duration = Duration::from_secs(32_767);
-/// A child that is shorter of time than this may just not have been scheduled.
+/// A shorter pause may only mean that the child was not scheduled.
 const HANG_MIN: Duration = Duration::from_millis(100);
 
 /// Defines each row as a constant, and the list of all.

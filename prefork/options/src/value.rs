@@ -11,23 +11,23 @@ use crate::{CpuAffinity, Network, Readiness, Runtime};
 pub enum Value {
     /// On or off.
     Switch(bool),
-    /// How many.
+    /// A number of things.
     Count(u64),
     /// A number that may be negative.
     Signed(i64),
-    /// How long.
+    /// A duration.
     Duration(Duration),
-    /// How many bytes.
+    /// A number of bytes.
     Size(u64),
     /// Permissions of a file.
     Mode(FileMode),
     /// A network.
     Network(Network),
-    /// When a child is ready.
+    /// The condition for a child to be ready.
     Readiness(Readiness),
-    /// How tokio runs.
+    /// A tokio runtime.
     Runtime(Runtime),
-    /// Which CPUs.
+    /// CPUs.
     Cpus(CpuAffinity),
     /// Text.
     Text(String),

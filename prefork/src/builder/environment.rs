@@ -1,4 +1,4 @@
-//! Options from the environment: where the program leaves an option open, an operator may set it.
+//! Options from the environment: a variable sets what the program does not set.
 //!
 //! The variables, and what they may hold, follow from the table of options.
 
@@ -25,7 +25,7 @@ fn has_feature(row: &OptionRow) -> bool {
 }
 
 impl Prefork {
-    /// Sets what the program has left open from the environment.
+    /// Reads the variables of the options that the program does not set.
     pub(super) fn with_environment(mut self) -> Self {
         for row in variables() {
             if self.program.contains(row) {
@@ -48,7 +48,7 @@ impl Prefork {
         self
     }
 
-    /// Names the variables that have no effect.
+    /// Warns of variables that have no effect.
     pub(super) fn warn_of_idle_variables(&self) {
         for (name, value) in env::vars_os() {
             let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else { continue };
@@ -69,7 +69,7 @@ impl Prefork {
 
 fn unknown(name: &str) -> String {
     let known = variables().map(|row| (row, row.variable()));
-    // The prefix is no part of what can be mistyped.
+    // Names are compared without the prefix, which all have.
     let known = known.map(|(row, name)| (row, name.replacen(PREFIX, "", 1)));
     match nearest(name.strip_prefix(PREFIX).unwrap_or(name), known) {
         Some(row) => format!("{name} is no variable of prefork's: did you mean {}?", row.variable()),

@@ -1,4 +1,4 @@
-//! Options of the fleet and of its children's lives.
+//! The options of the fleet's size, recovery, stop, reload and of its children's limits.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use prefork_options as options;
 
 use super::{OptionValue, Prefork, Readiness};
 
-/// # The fleet, and how long its children live
+/// # Size, recovery, stop, reload and limits
 impl Prefork {
     /// Number of children, 1 to 4096. Default: one per core available to the process; CPU affinity and
     /// cgroup quotas are respected.
@@ -26,13 +26,13 @@ impl Prefork {
         self.put(&options::RECOVER, failures)
     }
 
-    /// How long a failure counts. With it alone, 5 failures are recovered.
+    /// Time for which a failure counts. With it alone, 5 failures are recovered.
     pub fn recover_window(self, window: impl OptionValue<Duration>) -> Self {
         self.set(&options::RECOVER_WINDOW, window)
     }
 
     /// Delay before a child that ended is replaced. It never delays a stop. Default: none; a slot whose
-    /// children keep failing waits ever longer, up to 30 s.
+    /// children keep failing waits longer each time, up to 30 s.
     pub fn recover_interval(self, interval: impl OptionValue<Duration>) -> Self {
         self.set(&options::RECOVER_INTERVAL, interval)
     }

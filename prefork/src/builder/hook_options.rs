@@ -1,4 +1,4 @@
-//! The user's own code in the course of things.
+//! The options of hooks, process titles and the logger.
 
 use std::io;
 use std::process::{Child, Command};
@@ -10,18 +10,18 @@ use super::Prefork;
 use crate::hooks::HookResult;
 use crate::logging::Logger;
 
-/// # Hooks, and how the fleet presents itself
+/// # Hooks, titles and logger
 impl Prefork {
-    /// What the fleet's processes call themselves: `ps` and `top` show `app: master` with its arguments,
-    /// and `app: child 3`. Nothing, as in `""`: they are shown as they were started. Default: the name of
-    /// the program. On macOS and Windows there are no titles.
+    /// The name in process titles: `ps` and `top` show `app: master` with its arguments, and
+    /// `app: child 3`. Empty (`""`): titles are left alone. Default: the name of the program. macOS and
+    /// Windows have no titles.
     pub fn title(self, title: impl AsRef<str>) -> Self {
         self.put(&options::TITLE, title.as_ref().to_owned())
     }
 
-    /// Runs in each child when its master is gone; the child then drains, and exits with 1.
+    /// Runs in each child when its master has died; the child then drains, and exits with status 1.
     ///
-    /// It runs in a thread beside the serve function. It may end the process itself.
+    /// It runs in a thread beside the serve function. It may exit the process itself.
     pub fn on_master_death<R: HookResult>(mut self, hook: impl Fn() -> R + Send + Sync + 'static) -> Self {
         self.hooks.on_master_death = Some(Arc::new(move || hook().into_result()));
         self
@@ -44,7 +44,7 @@ impl Prefork {
         self
     }
 
-    /// Runs in the master when a child replaces one that is gone, after
+    /// Runs in the master when a child replaces one that failed, after
     /// [`on_child_spawn`](Self::on_child_spawn); takes the old pid and the new one.
     pub fn on_child_recover<R: HookResult>(
         mut self,
@@ -57,9 +57,9 @@ impl Prefork {
     /// Starts a child, in the master, in place of `Command::spawn`.
     ///
     /// The command is complete: program, arguments, environment, and the handshake as its standard
-    /// input. The producer may alter or wrap it, and returns the process it started. An error stops
-    /// the fleet with [`Error::CommandProducer`](crate::Error::CommandProducer), unless the system was short of something: then it
-    /// is tried again.
+    /// input. The producer may alter or wrap it, and returns the process that it started. An error stops
+    /// the fleet with [`Error::CommandProducer`](crate::Error::CommandProducer), unless it is a shortage
+    /// (processes, memory, descriptors): the start is then tried again.
     pub fn command_producer(
         mut self,
         producer: impl Fn(Command) -> io::Result<Child> + Send + Sync + 'static,

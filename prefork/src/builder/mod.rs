@@ -1,8 +1,8 @@
 //! [`Prefork`]: every option, its validation, and the ways to start.
 //!
-//! - `mod.rs`: the fleet to be, and the ways to start it
+//! - `mod.rs`: the builder, and the ways to start a fleet
 //! - `*_options.rs`: the builder's methods, by subject
-//! - `values.rs`: what the options are set to
+//! - `values.rs`: the values of options
 //! - `environment.rs`: options from the environment
 //! - `plan.rs`: rules across options, and defaults
 
@@ -35,12 +35,12 @@ use crate::serve::{self, Serve, ServeFn, ServeOptions};
 use crate::sys::{self, Role};
 use crate::title::{default_title, title_master};
 
-/// A fleet to be: a serve function and its options. What [`#[prefork::main]`](crate::main) makes
-/// for you.
+/// The builder of a fleet: a serve function and its options. [`#[prefork::main]`](crate::main) expands
+/// to it.
 ///
-/// Build it in `main`, before any thread is started or any runtime exists: the code up to
+/// Build it in `main`, before a thread is started or a runtime exists: the code up to
 /// [`listen_and_serve`](Self::listen_and_serve) runs in the master and again in every child. A
-/// program has one fleet; its children find their way by running the same `main`.
+/// program has one fleet, because its children run the same `main`.
 ///
 /// ```no_run
 /// use std::net::TcpListener;
@@ -64,16 +64,16 @@ use crate::title::{default_title, title_master};
 #[must_use = "a fleet does nothing until `listen_and_serve` or `run` is called"]
 pub struct Prefork {
     serve: ServeFn,
-    /// What the program sets.
+    /// Set by the program.
     program: Values,
-    /// What the environment sets.
+    /// Set by the environment.
     environment: Values,
     hooks: Hooks,
     logger: Logger,
     handle: OnceLock<FleetHandle>,
     #[cfg(feature = "rustls")]
     crypto_provider: Option<std::sync::Arc<rustls::crypto::CryptoProvider>>,
-    /// The first option whose value does not fit.
+    /// The error of the first option with an invalid value.
     problem: Option<Error>,
 }
 
@@ -105,8 +105,9 @@ impl Prefork {
         }
     }
 
-    /// A handle that operates the fleet from inside its master: stops, reloads or resizes it, and tells
-    /// its state. Take it before [`listen_and_serve`](Self::listen_and_serve), which consumes the fleet.
+    /// A handle that operates the fleet from inside its master: it stops, reloads and resizes the fleet,
+    /// and reports its status. Take it before [`listen_and_serve`](Self::listen_and_serve), which consumes
+    /// the builder.
     ///
     /// ```no_run
     /// # fn serve(ln: std::net::TcpListener) {}
@@ -135,12 +136,12 @@ impl Prefork {
     ///
     /// # Errors
     ///
-    /// Every [`Error`]: from options that cannot be, through an address that cannot be bound, to a
-    /// fleet that failed too often. A stop that was asked for is `Ok`.
+    /// Every [`Error`]: invalid options, an address that cannot be bound, a fleet whose children failed
+    /// too often. A requested stop is `Ok`.
     ///
     /// # Panics
     ///
-    /// If a hook panics, with its panic, after every child has ended.
+    /// If a hook panics: with the hook's payload, after every child has exited.
     pub fn listen_and_serve(self, addr: impl AsRef<str>) -> Result<(), Error> {
         self.addr(addr).run()
     }
@@ -190,7 +191,7 @@ impl Prefork {
         Ok(())
     }
 
-    /// Runs this process's part; in a child, the result is the status to end with.
+    /// Runs the master, or serves as a child. The result is the status to exit with.
     pub(crate) fn run_to_end(self) -> Result<ExitCode, Error> {
         child::adopt_early()?;
         let mut fleet = self.with_environment();
@@ -209,8 +210,8 @@ impl Prefork {
         Ok(fleet.serve_as_child())
     }
 
-    /// Serves in this child; the result is the status to end with. A child on trial checks all of its
-    /// program's options first, as a master would.
+    /// Serves in this child. The result is the status to exit with. A trial child first checks all of its
+    /// program's options, as a master would.
     fn serve_as_child(mut self) -> ExitCode {
         let checked = child::privileges_on_trial().map(|privileges| self.plan(Vec::new(), &privileges));
         match checked {
@@ -244,7 +245,7 @@ impl Prefork {
     }
 }
 
-/// Ends this process with a status that std lets one make, but not read.
+/// Exits with `code`. `ExitCode` does not tell its number, so that each number is compared with it.
 fn end_process(code: ExitCode) -> ! {
     let status = (0..=u8::MAX).find(|status| ExitCode::from(*status) == code);
     std::process::exit(i32::from(status.unwrap_or(1)))

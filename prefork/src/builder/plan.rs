@@ -27,7 +27,7 @@ impl Prefork {
         check_form(self.serve.form, &tls)?;
         self.check_tls(&tls)?;
         let endpoints = self.endpoints(&activated)?;
-        // A system that does not tell has at least one.
+        // One, if the system does not tell how many CPUs there are.
         let workers = self
             .get(&options::WORKERS)
             .unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
@@ -71,7 +71,7 @@ impl Prefork {
         })
     }
 
-    /// The addresses, which the serve function's listeners have to fit.
+    /// The addresses, checked against the listeners that the serve function takes.
     fn endpoints(&self, activated: &[Activated]) -> Result<Vec<Endpoint>, Error> {
         let network = self.get::<Network>(&options::NETWORK);
         let addrs = match self.get::<Vec<String>>(&options::ADDR) {
@@ -98,7 +98,7 @@ impl Prefork {
         Ok(endpoints)
     }
 
-    /// Certificate and key are a pair; and what is asked of TLS must not be ignored in silence.
+    /// Checks that certificate and key are both set or both unset, and that no TLS option is ignored.
     fn check_tls(&self, tls: &tls::TlsOptions) -> Result<(), Error> {
         let tls::TlsOptions { cert, key, client_ca, .. } = tls;
         let takes_tls = self.serve.needs_tls || self.serve.form != TlsForm::Plain;
@@ -134,8 +134,8 @@ impl Prefork {
         }
     }
 
-    /// The service manager's sockets in place of these addresses, unless they are named among them:
-    /// the unit of a socket decides where to listen.
+    /// The service manager's sockets replace the addresses, unless one of the addresses names a socket:
+    /// the socket unit decides where to listen.
     fn or_activated(&self, written: Vec<Endpoint>, activated: &[Activated]) -> Vec<Endpoint> {
         if activated.is_empty() {
             return written;
@@ -166,7 +166,7 @@ impl Prefork {
     }
 }
 
-/// Where a fleet listens by default: the loopback interface, port 8080. A Unix socket has no default.
+/// The default address: the loopback interface, port 8080. A Unix socket has no default.
 fn default_addr(network: Network) -> Option<&'static str> {
     match network {
         Network::Tcp6 => Some("[::1]:8080"),
@@ -175,7 +175,7 @@ fn default_addr(network: Network) -> Option<&'static str> {
     }
 }
 
-/// A serve function takes as many listeners as there are addresses, and of their kinds.
+/// Checks that the serve function takes as many listeners as there are addresses, and of their kinds.
 fn check_demand(demand: Demand, endpoints: &[Endpoint], activated: &[Activated]) -> Result<(), Error> {
     let Demand::Each(kinds) = demand else { return Ok(()) };
     if kinds.len() != endpoints.len() {
@@ -185,7 +185,7 @@ fn check_demand(demand: Demand, endpoints: &[Endpoint], activated: &[Activated])
         return Err(bad("addr", addrs.join(", "), expected));
     }
     let mut left: Vec<&Activated> = activated.iter().collect();
-    // `None` for a socket of the service manager's in a process that it was not passed to.
+    // `None`: the service manager's socket was not passed to this process.
     let mut network = |endpoint: &Endpoint| {
         let Some(name) = endpoint.activated_name() else { return Some(endpoint.network) };
         let passed = left.remove(left.iter().position(|passed| passed.name == name)?);
@@ -197,7 +197,7 @@ fn check_demand(demand: Demand, endpoints: &[Endpoint], activated: &[Activated])
     wrong.map_or(Ok(()), |(kind, endpoint)| Err(bad("addr", &endpoint.addr, kind.describe())))
 }
 
-/// A serve function that takes TLS material needs options that name it.
+/// Checks that the TLS material which the serve function takes is set.
 fn check_form(form: TlsForm, tls: &tls::TlsOptions) -> Result<(), Error> {
     match (form, &tls.cert) {
         (TlsForm::Plain, _)

@@ -1,4 +1,4 @@
-//! Options of what a child may do, and where it runs.
+//! The options of privileges and placement: what a child may do, and where it runs.
 
 use std::path::PathBuf;
 
@@ -13,15 +13,15 @@ use crate::sys::{self, Identity, LandlockPaths};
 
 /// # Privileges and placement
 ///
-/// The master keeps what it has. A child takes these on before any code of yours runs in it, with the
-/// attribute `init` included; with the builder, what stands before `listen_and_serve` runs in the
-/// child before that, and must not have started a thread.
+/// The master keeps its privileges. With the attribute, a child takes these on before any user code runs,
+/// `init` included. With the builder, the code before `listen_and_serve` runs first, and must not start
+/// a thread.
 impl Prefork {
     /// The user that children run as, by name or number: the master binds the address as root, and no
     /// child has root's privileges. The groups are those of the user, unless [`group`](Self::group)
     /// names another primary one. On Linux a child also drops every capability.
     ///
-    /// The child finds out whether it can get anything back, and ends if so.
+    /// The child then tries to regain root, and exits with an error if it can.
     pub fn user(self, user: impl ToString) -> Self {
         self.put(&options::USER, user.to_string())
     }
@@ -32,45 +32,45 @@ impl Prefork {
         self.put(&options::GROUP, group.to_string())
     }
 
-    /// Whether the programs that children execute may have no more privileges than the children: what
-    /// `sudo` and other set-user-id programs are for does not work in them. Linux only. Default: no.
+    /// Whether programs that children execute are kept from gaining privileges: `sudo` and other
+    /// set-user-id programs have no effect. Linux only. Default: no.
     pub fn no_new_privs(self, no_new_privs: bool) -> Self {
         self.put(&options::NO_NEW_PRIVS, no_new_privs)
     }
 
     /// Pins each child to one CPU, as a [`CpuAffinity`] or as text: `"auto"` for the CPUs that the
-    /// master may use, or a list such as `"0-3,8"`. The child of slot i gets the i-th, counted round.
-    /// With `reuseport` the kernel prefers, for a connection whose packets arrive on that CPU, that
-    /// child's socket. Linux only. Default: any CPU.
+    /// master may use, or a list such as `"0-3,8"`. The child of slot i gets the i-th, cyclically. With
+    /// `reuseport` the kernel prefers that child's socket for a connection whose packets arrive on that
+    /// CPU. Linux only. Default: any CPU.
     pub fn cpu_affinity(self, cpus: impl OptionValue<CpuAffinity>) -> Self {
         self.set(&options::CPU_AFFINITY, cpus)
     }
 
-    /// The priority of children, from -20 (first) to 19 (last). A smaller number than the master's own
-    /// wants root. Default: the master's.
+    /// The scheduling priority of children, from -20 (highest) to 19. A value below the master's own needs
+    /// root. Default: the master's priority.
     pub fn nice(self, nice: i32) -> Self {
         self.put(&options::NICE, nice)
     }
 
-    /// How many files and sockets a child may have open: the soft limit. More than the hard limit
-    /// wants root, who raises that too. Default: the master's limit.
+    /// Soft limit on open files and sockets of a child, at least 16. A value above the hard limit raises
+    /// that as well, which needs root. Default: the master's limit.
     pub fn rlimit_nofile(self, limit: u32) -> Self {
         self.put(&options::RLIMIT_NOFILE, limit)
     }
 
-    /// With this option or [`landlock_write`](Self::landlock_write), children can open nothing of the
-    /// file system but what is named: these files, and all beneath these directories, to read and to
-    /// execute. Descriptors that are open stay so. Implies [`no_new_privs`](Self::no_new_privs).
+    /// Paths that children may read and execute: files, and directories with everything beneath. With
+    /// this option or [`landlock_write`](Self::landlock_write), children can open no other files; open
+    /// descriptors stay open. Implies [`no_new_privs`](Self::no_new_privs).
     ///
-    /// For Linux 6.2 or newer, with the feature `landlock`; refused elsewhere. A child may always use
-    /// `/dev/null` and what `/proc` tells of itself.
+    /// Needs Linux 6.2 and the feature `landlock`; refused elsewhere. A child can always use `/dev/null`
+    /// and its own directory in `/proc`.
     #[cfg_attr(docsrs, doc(cfg(feature = "landlock")))]
     pub fn landlock_read<P: Into<PathBuf>>(self, paths: impl IntoIterator<Item = P>) -> Self {
         let paths: Vec<PathBuf> = paths.into_iter().map(Into::into).collect();
         self.put(&options::LANDLOCK_READ, paths)
     }
 
-    /// As [`landlock_read`](Self::landlock_read), to write, create and remove as well.
+    /// As [`landlock_read`](Self::landlock_read), for paths that children may also write, create and remove.
     #[cfg_attr(docsrs, doc(cfg(feature = "landlock")))]
     pub fn landlock_write<P: Into<PathBuf>>(self, paths: impl IntoIterator<Item = P>) -> Self {
         let paths: Vec<PathBuf> = paths.into_iter().map(Into::into).collect();
@@ -79,13 +79,14 @@ impl Prefork {
 }
 
 impl Prefork {
-    /// What the options mean here: the privileges of every child, and the CPUs to go round.
+    /// Looks up users, groups and CPUs: returns the privileges of every child, and the CPUs to assign
+    /// cyclically.
     ///
-    /// `bound` are the privileges that this process itself is under, if it is a child on trial: what
-    /// its master may do cannot be seen from there.
+    /// `bound` are the privileges that this process itself runs under, if it is a trial child: such a
+    /// process cannot check what its master may do.
     pub(super) fn privileges(&self, bound: &Privileges) -> Result<(Privileges, Vec<usize>), Error> {
         if bound.files.is_some() {
-            // Not even the user database need be readable.
+            // A trial child may be unable to read the user database.
             return Ok((Privileges::default(), Vec::new()));
         }
         let privileges = Privileges {
@@ -137,7 +138,7 @@ impl Prefork {
                 let gid = group.unwrap_or(user.gid);
                 (user.uid, gid, sys::groups_of(&user.name, gid).map_err(lookup)?)
             }
-            // A number needs no entry, but then nothing tells the group.
+            // A number needs no entry in the user database, but without one its group is unknown.
             (None, Some(gid)) if value.parse::<u32>().is_ok() => {
                 (value.parse().unwrap_or(u32::MAX), gid, Vec::new())
             }
@@ -145,7 +146,7 @@ impl Prefork {
                 return Err(bad(
                     user_option,
                     value,
-                    "a user with an entry in the system's list, or `group` as well",
+                    "a user with an entry in the user database, or `group` beside it",
                 ));
             }
             (None, _) => return Err(bad(user_option, value, "a user of this system, by name or number")),
@@ -161,7 +162,7 @@ impl Prefork {
         Ok(Some(Identity { uid, gid, groups }))
     }
 
-    /// Whether this process has what it takes.
+    /// Checks that this process may apply the privileges.
     fn check_means(&self, privileges: &Privileges) -> Result<(), Error> {
         let refusal = |attempt: String| move |source| Error::Privileges { attempt, source };
         if let Some(value) = self.get::<String>(&options::USER) {

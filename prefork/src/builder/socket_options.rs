@@ -15,17 +15,17 @@ use crate::sys;
 impl Prefork {
     /// Where to listen: `host:port`, `:port` (every address of the network), `[v6 address]:port`;
     /// port 0 lets the system choose one port for the fleet. `unix:/run/app.sock` is a Unix socket,
-    /// `unix:@name` one with an abstract name, which Linux has; with `network = "unix"` the `unix:`
-    /// may be left out.
+    /// `unix:@name` one with an abstract name (Linux only); with `network = "unix"` the prefix `unix:`
+    /// is optional.
     ///
-    /// The file of a Unix socket is made with [`unix_mode`](Self::unix_mode) and
-    /// [`unix_owner`](Self::unix_owner) in place. A stale socket there is replaced; a socket that another
+    /// The file of a Unix socket has the permissions of [`unix_mode`](Self::unix_mode) and the owner of
+    /// [`unix_owner`](Self::unix_owner) from the start. A stale socket is replaced; a socket that another
     /// process listens on is an error. The master removes the file when the fleet stops, unless another
     /// file has taken its place.
     ///
-    /// `systemd:name` is the socket of that name that the service manager opened for this program.
-    /// Where it opened sockets (`sd_listen_fds(3)`) and no address names one of them, they take the place
-    /// of these addresses, all of them and in their order: the unit of a socket decides where to listen.
+    /// `systemd:name` is the socket of that name that the service manager opened for this program. If it
+    /// opened sockets (`sd_listen_fds(3)`) and no address names one of them, they replace these addresses,
+    /// all of them and in their order: the socket unit decides where to listen.
     ///
     /// Default: port 8080 of the loopback interface.
     pub fn addr(self, addr: impl AsRef<str>) -> Self {
@@ -52,46 +52,46 @@ impl Prefork {
         self.set(&options::NETWORK, network)
     }
 
-    /// Whether each slot has a socket of its own, over which the kernel spreads new connections.
-    /// Default: no, all children accept from one. Windows has this mode only; a Unix socket is always
-    /// shared.
+    /// Whether each slot has a listening socket of its own; the kernel spreads new connections over them.
+    /// Default: no, all children accept from one socket. Windows supports `true` only; a Unix socket is
+    /// always shared.
     pub fn reuseport(self, reuseport: bool) -> Self {
         self.put(&options::REUSEPORT, reuseport)
     }
 
-    /// How many connections may wait to be accepted. Default: the system's maximum.
+    /// Number of connections that may wait to be accepted. Default: the system's maximum.
     pub fn backlog(self, backlog: u32) -> Self {
         self.put(&options::BACKLOG, backlog)
     }
 
-    /// Whether connections send small pieces at once (`TCP_NODELAY`, set on the listener, from which
-    /// connections inherit it). Default: no.
+    /// Whether connections send small segments at once (`TCP_NODELAY`, set on the listener and inherited
+    /// by accepted connections). Default: no.
     pub fn nodelay(self, nodelay: bool) -> Self {
         self.put(&options::NODELAY, nodelay)
     }
 
-    /// How long a connection may be silent until the system asks whether its other end is there
-    /// (`SO_KEEPALIVE`, `TCP_KEEPIDLE`; inherited from the listener). From 1 s on. Default: it never
-    /// asks.
+    /// Idle time after which the kernel probes whether the other end of a connection is alive
+    /// (`SO_KEEPALIVE`, `TCP_KEEPIDLE`; inherited from the listener), from 1 s to 32,767 s. Default: no
+    /// probes.
     pub fn keepalive(self, idle: impl OptionValue<Duration>) -> Self {
         self.set(&options::KEEPALIVE, idle)
     }
 
-    /// Lets `accept` have a connection only when its first data is there, for which it waits about
-    /// this long (`TCP_DEFER_ACCEPT`, on Linux). From 1 s on. Default: at once.
+    /// `accept` returns a connection only when its first data has arrived, or after about this time
+    /// (`TCP_DEFER_ACCEPT`, Linux only), at least 1 s. Default: `accept` returns it at once.
     pub fn defer_accept(self, limit: impl OptionValue<Duration>) -> Self {
         self.set(&options::DEFER_ACCEPT, limit)
     }
 
-    /// Takes data with the first packet of clients that have been here before, of so many connections
-    /// at a time (`TCP_FASTOPEN`, on Linux; wants bit 2 of `net.ipv4.tcp_fastopen`). Such data may
-    /// come twice: for requests that may be repeated. Default: it does not.
+    /// Accepts data with the first packet of up to so many pending connections, from clients that have
+    /// connected before (`TCP_FASTOPEN`, Linux only; needs bit 2 of `net.ipv4.tcp_fastopen`). Such data
+    /// may arrive twice, so requests must be repeatable. Default: off.
     pub fn fastopen(self, queue: u32) -> Self {
         self.put(&options::FASTOPEN, queue)
     }
 
     /// The permissions of a Unix socket's file, such as `0o660` or `"660"`: who may connect. Default:
-    /// what the mask of the process leaves.
+    /// those that the process's umask allows.
     pub fn unix_mode(self, mode: impl OptionValue<FileMode>) -> Self {
         self.set(&options::UNIX_MODE, mode)
     }
@@ -104,8 +104,8 @@ impl Prefork {
 
     /// Address of the health endpoint, which the master serves over HTTP: `/livez`, whether the
     /// supervisor's loop runs; `/readyz`, whether the fleet has started, serves, and was not asked to
-    /// stop; `/status`, the state of the fleet in JSON. Every client that reaches the address is
-    /// answered. Default: no endpoint.
+    /// stop; `/status`, the state of the fleet in JSON. Every client that can connect is answered: there
+    /// is no authentication. Default: no endpoint.
     pub fn health(self, addr: impl AsRef<str>) -> Self {
         self.put(&options::HEALTH, addr.as_ref().to_owned())
     }

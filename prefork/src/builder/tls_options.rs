@@ -43,8 +43,8 @@ impl Prefork {
         self.put(&options::CLIENT_CA_PEM, pem.as_ref().to_vec())
     }
 
-    /// ALPN protocols, in order of preference; with none, clients are told nothing. For a serve
-    /// function that takes an `Arc<rustls::ServerConfig>`.
+    /// ALPN protocols, in order of preference; an empty list turns ALPN off. For a serve function that
+    /// takes an `Arc<rustls::ServerConfig>`.
     ///
     /// Default: `h2` and `http/1.1`. A server without HTTP/2 has to set this option, because most
     /// clients prefer HTTP/2.
@@ -55,7 +55,7 @@ impl Prefork {
         self.put(&options::ALPN, names)
     }
 
-    /// The TLS options, as the runtime takes them.
+    /// The TLS options, in the form that the runtime takes.
     pub(super) fn tls_options(&self) -> tls::TlsOptions {
         tls::TlsOptions {
             cert: self.pem_source(&options::CERT),
@@ -82,8 +82,8 @@ impl Prefork {
     /// `Arc<rustls::ServerConfig>`: aws-lc-rs, a FIPS module, or a provider with fewer cipher suites.
     ///
     /// Default: the process default ([`CryptoProvider::install_default`]) if the program has installed
-    /// one before the fleet starts, in `init` say; else rustls with ring. Session tickets are sealed with
-    /// ring in any case, because children have to open each other's.
+    /// one before the fleet starts, for example in `init`; else rustls with ring. Session tickets are
+    /// always sealed with ring, because every child must be able to open them.
     ///
     /// [`CryptoProvider::install_default`]: rustls::crypto::CryptoProvider::install_default
     #[cfg(feature = "rustls")]

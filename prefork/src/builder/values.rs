@@ -1,4 +1,4 @@
-//! What the options are set to, by the program and by the environment.
+//! The values of options, set by the program or by the environment.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -30,11 +30,10 @@ impl Values {
 /// A value that an option takes as `T`, or as the text that stands for one.
 ///
 /// A [`Duration`] can be written `"250ms"`, `"5s"` or `"2m"`, a [`Network`] `"tcp"`, `"tcp4"` or
-/// `"tcp6"`. Text that does not fit is an [`Error::BadOption`] when the fleet is started. Nothing else
-/// can implement this trait.
+/// `"tcp6"`. Invalid text is an [`Error::BadOption`] when the fleet is started. Sealed.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a value for this option",
-    label = "not `{T}`, nor text that stands for one"
+    label = "neither `{T}` nor text that stands for one"
 )]
 pub trait OptionValue<T>: sealed::Sealed<T> {
     /// The value as it was written.
@@ -50,7 +49,7 @@ pub enum Input {
     Text(String),
 }
 
-/// A type that options have.
+/// A type of option values.
 #[doc(hidden)]
 pub trait OptionType: Into<Value> {}
 
@@ -110,7 +109,7 @@ pub(super) fn bad(option: impl Into<String>, value: impl ToString, expected: imp
 }
 
 impl Prefork {
-    /// Sets an option. A value that does not fit is the fleet's error when it is started.
+    /// Sets an option. An invalid value is the fleet's error when it is started.
     pub(super) fn set<T>(self, row: &'static OptionRow, value: impl OptionValue<T>) -> Self {
         match value.into_input() {
             Input::Value(value) => self.put(row, value),
@@ -121,7 +120,7 @@ impl Prefork {
         }
     }
 
-    /// Sets an option whose method takes but one type.
+    /// Sets an option whose method takes one type only.
     pub(super) fn put(mut self, row: &'static OptionRow, value: impl Into<Value>) -> Self {
         let value = value.into();
         match row.kind.check(&value) {
@@ -133,8 +132,8 @@ impl Prefork {
         }
     }
 
-    /// The value of an option: what the program says, else what the environment says, else the
-    /// default, if that is a value.
+    /// The value of an option: the program's, else the environment's, else the default, if that is a
+    /// value.
     pub(super) fn get<T: TryFrom<Value>>(&self, row: &OptionRow) -> Option<T> {
         let set = self.program.get(row).or(self.environment.get(row)).cloned();
         let default = || match row.default {
@@ -149,7 +148,7 @@ impl Prefork {
         self.get(row).unwrap_or_default()
     }
 
-    /// What messages call an option: the variable, if that is what sets it.
+    /// The name of an option in messages: the variable, if the variable sets it.
     pub(super) fn name_of(&self, row: &OptionRow) -> String {
         let by_variable = !self.program.contains(row) && self.environment.contains(row);
         if by_variable { row.variable() } else { row.name.to_owned() }
@@ -173,7 +172,7 @@ impl Prefork {
         self
     }
 
-    /// Notes an error for the start. The first one counts.
+    /// Keeps an error for the start. The first one is reported.
     pub(super) fn refuse(&mut self, problem: Error) {
         self.problem.get_or_insert(problem);
     }

@@ -1,4 +1,4 @@
-//! An error with its causes, on one line.
+//! An error with its causes and its hint, on one line, as `Debug` prints it.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -21,7 +21,7 @@ impl fmt::Display for Chain<'_> {
         let mut hint = None;
         for error in std::iter::successors(Some(self.0), |error| (*error).source()) {
             let text = text_of(error);
-            // Errors of users may repeat their cause in their own text.
+            // An error of user code may repeat its cause in its own text.
             if !text.is_empty() && line != text && !line.ends_with(&format!(": {text}")) {
                 let separator = if line.is_empty() { "" } else { ": " };
                 line.extend([separator, &text]);
@@ -30,6 +30,20 @@ impl fmt::Display for Chain<'_> {
         }
         f.write_str(&line)?;
         hint.map_or(Ok(()), |hint| write!(f, "; {hint}"))
+    }
+}
+
+/// The error, its causes and the hint, on one line.
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&chain(self), f)
+    }
+}
+
+/// The failure and its causes, on one line.
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&chain(self), f)
     }
 }
 
@@ -44,8 +58,7 @@ fn text_of(error: &(dyn StdError + 'static)) -> String {
     text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
-/// The system's text without the capital, the full stop and the number that come with it: `permission
-/// denied`.
+/// The system's text without its capital letter, full stop and number: `permission denied`.
 pub(crate) fn plain(error: &io::Error) -> String {
     let text = error.to_string();
     if error.raw_os_error().is_some() { without_number(&text) } else { text }

@@ -5,7 +5,6 @@ use std::io;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use super::chain;
 use crate::sys;
 
 /// How a child failed.
@@ -70,13 +69,6 @@ impl fmt::Display for Failure {
             ),
             Self::NotStarted { slot, .. } => write!(f, "child {slot} could not be started"),
         }
-    }
-}
-
-/// The failure and its causes, on one line.
-impl fmt::Debug for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(&chain(self), f)
     }
 }
 
