@@ -13,16 +13,16 @@ use crate::diagnostics::Diagnostics;
 #[derive(Default)]
 pub(crate) struct Args {
     given: Vec<Given>,
-    /// Options that a name which does not exist most likely means. They are never expanded, but they
-    /// are not reported as missing either.
+    /// Options that an unknown name most likely means. They are never expanded, and never reported as
+    /// missing.
     meant: Vec<(&'static OptionRow, Ident)>,
 }
 
-/// One option, known and given once.
+/// A known option that is given once.
 pub(crate) struct Given {
     pub(crate) row: &'static OptionRow,
     pub(crate) name: Ident,
-    /// `None` if there is none (which only a switch may do) or if it was reported as malformed.
+    /// `None` if it is missing (allowed for a switch only) or was reported as malformed.
     pub(crate) value: Option<Expr>,
 }
 
@@ -51,13 +51,13 @@ impl Args {
         self.given.iter().find(|given| given.row == row)
     }
 
-    /// Where the user tried to give this option, in whatever spelling.
+    /// The place where the user gave this option, possibly misspelt.
     pub(crate) fn mention(&self, row: &OptionRow) -> Option<&Ident> {
         let meant = || self.meant.iter().find(|(meant, _)| *meant == row).map(|(_, name)| name);
         self.get(row).map(|given| &given.name).or_else(meant)
     }
 
-    /// Reads to the end: a malformed option does not hide the mistakes in those after it.
+    /// Reads to the end: a malformed option does not hide the mistakes in the options after it.
     fn read(&mut self, input: ParseStream<'_>, report: &mut Diagnostics) -> syn::Result<()> {
         while !input.is_empty() {
             if input.peek(Ident::peek_any) {
@@ -107,7 +107,7 @@ impl Args {
     }
 }
 
-/// Reads what follows `name`, up to the next comma or at least up to where an option could start.
+/// Reads what follows `name`, up to the next comma or the start of another option.
 fn written(input: ParseStream<'_>, name: &Ident, row: Option<&'static OptionRow>) -> syn::Result<Written> {
     let usage = row.map_or_else(|| format!("{name} = value"), OptionRow::usage);
     if input.is_empty() || input.peek(Token![,]) {
@@ -146,7 +146,7 @@ fn written(input: ParseStream<'_>, name: &Ident, row: Option<&'static OptionRow>
     Ok(Written::Malformed(error))
 }
 
-/// `workers(4)`: shows what the same value looks like after `=`.
+/// Reports `workers(4)`, with the same value after `=`.
 fn in_parentheses(input: ParseStream<'_>, name: &Ident, usage: &str) -> syn::Result<Error> {
     let content;
     let parentheses = parenthesized!(content in input);
@@ -156,7 +156,7 @@ fn in_parentheses(input: ParseStream<'_>, name: &Ident, usage: &str) -> syn::Res
     Ok(Error::new(parentheses.span.join(), message))
 }
 
-/// Reads the comma after an option, or says that it is missing.
+/// Reads the comma after an option, or reports that it is missing.
 fn separator(input: ParseStream<'_>, report: &mut Diagnostics) -> syn::Result<()> {
     let Some(next) = peek_tree(input) else {
         return Ok(());

@@ -12,25 +12,25 @@ use crate::diagnostics::Diagnostics;
 use crate::signature::{Function, Tls};
 use crate::value::{self, BuilderArgument};
 
-/// What the generated `main` does, once nothing is wrong any more.
+/// The checked content of the generated `main`.
 #[derive(Default)]
 pub(crate) struct Expansion {
-    /// Where the runtime is; `::prefork` unless the user says otherwise.
+    /// The path of the runtime crate; `::prefork` unless the option `crate` names another.
     pub(crate) runtime: Option<Path>,
-    /// With the name of its option, for the compiler's complaints.
+    /// The function and the name of its option, which the compiler's errors point at.
     pub(crate) init: Option<(Ident, Expr)>,
     pub(crate) calls: Vec<BuilderCall>,
 }
 
 /// One method call on the builder.
 pub(crate) struct BuilderCall {
-    /// Carries the span of the option's name, so that the compiler's complaints about a value point
-    /// at the option.
+    /// Carries the span of the option's name, so that the compiler's errors about a value point at the
+    /// option.
     pub(crate) method: Ident,
     pub(crate) values: Vec<BuilderArgument>,
 }
 
-/// Reports every mistake. The plan is of use only if there were none.
+/// Reports every mistake. The plan is valid only if there is none.
 pub(crate) fn check(args: &Args, function: &Function, report: &mut Diagnostics) -> Expansion {
     let plan = plan(args, report);
     check_addresses(args, report);
@@ -70,7 +70,7 @@ fn plan(args: &Args, report: &mut Diagnostics) -> Expansion {
     plan
 }
 
-/// Every address that is spelled out has to be one, and of the network if that is spelled out too.
+/// Checks the form of every literal address, and that it belongs to the network if that is a literal too.
 fn check_addresses(args: &Args, report: &mut Diagnostics) {
     let value = |row| args.get(row).and_then(|given| given.value.as_ref());
     let Some(addr) = value(&options::ADDR) else { return };
@@ -86,7 +86,7 @@ fn check_addresses(args: &Args, report: &mut Diagnostics) {
     }
 }
 
-/// An IP address and a network that are both spelled out have to be of one family.
+/// Checks that a literal IP address and a literal network are of one family.
 fn check_family(addr: &Expr, written: &str, network: Network, report: &mut Diagnostics) {
     let Ok(Tcp { host: Host::Ip(ip), .. }) = address::parse_tcp(written) else {
         return;
@@ -107,13 +107,15 @@ fn check_family(addr: &Expr, written: &str, network: Network, report: &mut Diagn
 
 fn check_runtime(args: &Args, function: &Function, report: &mut Diagnostics) {
     match args.get(&options::RUNTIME) {
-        Some(given) if !function.is_async() => report
-            .error(&given.name, "`runtime` says how tokio runs the serve function: that takes an `async fn`"),
+        Some(given) if !function.is_async() => report.error(
+            &given.name,
+            "`runtime` selects the tokio runtime of an `async fn`, which this function is not",
+        ),
         _ => {}
     }
 }
 
-/// Certificate and key: both or neither, of one kind, and taken by the function if given.
+/// Checks certificate and key: both or neither, of one kind, and taken by the function if given.
 fn check_tls(args: &Args, function: &Function, report: &mut Diagnostics) {
     let files = mentioned(args, Tls::File);
     let pem = mentioned(args, Tls::Pem);
@@ -139,7 +141,7 @@ fn check_tls(args: &Args, function: &Function, report: &mut Diagnostics) {
     }
 }
 
-/// What shapes a rustls configuration is for functions that may take one.
+/// Checks that options of a rustls configuration have a function that can take one.
 fn check_tls_config(args: &Args, function: &Function, report: &mut Diagnostics) {
     for given in args.iter().filter(|given| given.row.feature == Some("rustls")) {
         let name = &given.name;
@@ -166,7 +168,7 @@ fn check_tls_config(args: &Args, function: &Function, report: &mut Diagnostics) 
     }
 }
 
-/// `name` is the one of the pair's two options that messages about both point at.
+/// `name` is the option of the pair that messages about both point at.
 fn check_tls_pair(args: &Args, function: &Function, kind: Tls, name: &Ident, report: &mut Diagnostics) {
     let [cert, key] = kind.rows();
     for (present, absent) in [(cert, key), (key, cert)] {
@@ -184,8 +186,8 @@ fn check_tls_pair(args: &Args, function: &Function, kind: Tls, name: &Ident, rep
                 format!("with the option `{name}` these are `{arguments}`; or give `{cert}, {key}`"),
             );
         }
-        // A function that takes only parts of the pair, or no listener, has its own message. Whether
-        // another argument is made of the pair is up to its type.
+        // A function that takes only parts of the pair, or no listener, has its own message. Only the type
+        // of another argument tells whether it is made from the pair.
         None if function.takes_no_tls() => report.error(
             name,
             format!(

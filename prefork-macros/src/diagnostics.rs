@@ -1,4 +1,4 @@
-//! Every mistake of one attribute and its function, so that all of them are reported at once.
+//! Collects every mistake of one attribute and its function, so that all are reported at once.
 
 use std::fmt::Display;
 

@@ -1,4 +1,4 @@
-//! From plan to tokens, and what takes their place if something is wrong.
+//! Turns a plan into tokens, or mistakes into errors.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
@@ -25,8 +25,8 @@ pub(crate) fn expand(args: TokenStream, item: TokenStream) -> TokenStream {
     if report.is_empty() { main_and_function(&plan, &function) } else { fallback(&report, &function) }
 }
 
-/// The errors; the user's function, so that editors and its callers still find it; and a `main`,
-/// whose absence would be one error more.
+/// The expansion of a mistake: the errors; the user's function, so that editors and its callers still find
+/// it; and a `main`, because its absence would be another error.
 fn fallback(report: &Diagnostics, function: &Function) -> TokenStream {
     let (errors, item, vis) = (report.to_compile_errors(), function.without_runtime(), &function.vis);
     if function.is_main() {
@@ -53,8 +53,8 @@ fn main_and_function(plan: &Expansion, function: &Function) -> TokenStream {
     }
 }
 
-/// The body of `main`. What the compiler has to say about the type of `init`, it says about the
-/// function called here: so that stands where `init` does.
+/// The body of `main`. The compiler reports a wrong type of `init` at the function that is called here, so
+/// that function has the span of `init`.
 fn runtime_call(plan: &Expansion, function: &Function, runtime: &Runtime<'_>) -> TokenStream {
     let here = Span::mixed_site();
     let builder = builder(plan, function, runtime);
@@ -66,8 +66,8 @@ fn runtime_call(plan: &Expansion, function: &Function, runtime: &Runtime<'_>) ->
     quote_spanned!(span=> #run(#init, || #builder))
 }
 
-/// Attributes of the function that its caller needs too: without the function there is nothing to
-/// call, and what may be deprecated there may be so here.
+/// Attributes of the function that its caller needs too: `cfg`, because the call needs the function, and
+/// `allow`, because the same lints apply to the call.
 fn concerns_main(attr: &Attribute) -> bool {
     attr.path().is_ident("cfg") || attr.path().is_ident("allow")
 }
@@ -104,8 +104,8 @@ fn builder_call(call: &BuilderCall, runtime: &Runtime<'_>) -> TokenStream {
 /// argument1, …)) })`: first the arguments, of which each can fail, and then the call. For an `async`
 /// function the closure is `async` as well.
 ///
-/// A return type that does not fit is a bound of `call` that is not met, and the compiler points at
-/// the path of `call`: so that path reaches from the first to the last token of the type.
+/// An invalid return type violates a bound of `call`, which the compiler reports at the path of `call`: so
+/// that path has the span of the type, from its first to its last token.
 fn serve_call(function: &Function, runtime: &Runtime<'_>) -> TokenStream {
     let here = Span::mixed_site();
     let (first, last) = match function.output() {
@@ -143,7 +143,7 @@ fn serve_call(function: &Function, runtime: &Runtime<'_>) -> TokenStream {
     ) #needs)
 }
 
-/// What the master has to know of the function's arguments before it starts a child.
+/// What the master needs to know about the function's arguments before it starts a child.
 fn needs_of_arguments(function: &Function, runtime: &Runtime<'_>) -> TokenStream {
     let here = Span::mixed_site();
     let mut arguments = further_arguments(function).peekable();
@@ -169,13 +169,13 @@ fn cfgs_of(argument: &PatType) -> impl Iterator<Item = &Attribute> {
     argument.attrs.iter().filter(|attr| attr.path().is_ident("cfg"))
 }
 
-/// Those after the listener, and after certificate and key if it takes them so.
+/// The arguments after the listener, and after certificate and key if the function takes these.
 fn further_arguments(function: &Function) -> impl Iterator<Item = &PatType> {
     function.arguments().skip(if function.tls().is_some() { 3 } else { 1 })
 }
 
-/// Names the type of the listener where the user wrote it, and the mode, although the function tells
-/// it: else a listener of the other kind is the call's fault to the compiler.
+/// Names the type of the listener, with the span of the user's type, and the mode, although the function
+/// implies it: otherwise the compiler would report a listener of the other kind at the call.
 fn first_argument(function: &Function, runtime: &Runtime<'_>) -> TokenStream {
     let Some(argument) = function.arguments().next() else { return TokenStream::new() };
     let ty = &argument.ty;
@@ -214,7 +214,7 @@ fn argument_value(
     quote_spanned!(span=> #supply(#context))
 }
 
-/// Where generated code finds the runtime crate.
+/// The path of the runtime crate in generated code.
 struct Runtime<'a> {
     path: Option<&'a Path>,
 }
@@ -230,9 +230,9 @@ impl Runtime<'_> {
         quote_spanned!(span=> #path::__private::#name)
     }
 
-    /// A path of the user's stays where it was written, where it may have to be corrected. Ours is
-    /// part of what surrounds it: code that starts in one place and ends in another is shown to the
-    /// user as all that lies between.
+    /// A path that the user wrote keeps its span, because it may be the mistake. The default path takes the
+    /// span of the code around it: if its tokens had different spans, a message would show everything
+    /// between them.
     fn path_at(&self, span: Span) -> TokenStream {
         match self.path {
             Some(path) => path.to_token_stream(),

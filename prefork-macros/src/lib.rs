@@ -1,5 +1,5 @@
-//! The `#[prefork::main]` attribute. Use it through the `prefork` crate, which re-exports it and
-//! brings what the generated code calls.
+//! The `#[prefork::main]` attribute. Use it through the `prefork` crate, which re-exports it and contains
+//! the functions that generated code calls.
 
 #![forbid(unsafe_code)]
 
@@ -21,16 +21,16 @@ use proc_macro::TokenStream;
 /// #[prefork::main(addr = "127.0.0.1:8080", network = "tcp4", reuseport, recover = 5)]
 /// fn serve(ln: TcpListener) -> io::Result<()> {
 ///     for stream in ln.incoming() {
-///         // A client that hangs up ends its own connection, and not the child.
+///         // An error of a connection must not end the child.
 ///         let _ = stream.and_then(|mut stream| stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n"));
 ///     }
 ///     Ok(())
 /// }
 /// ```
 ///
-/// The attribute keeps the function as it is and adds a `main` beside it, which is one call into
-/// the runtime: the master binds the address, starts the children, and replaces those that fail;
-/// each child calls the function with the listener that it was handed.
+/// The attribute keeps the function as it is and adds a `main`, which is one call into the runtime: the
+/// master binds the address, starts the children, and replaces those that fail; each child calls the
+/// function with the listener that the master handed over.
 ///
 /// # The serve function
 ///
@@ -42,12 +42,12 @@ use proc_macro::TokenStream;
 ///    child, so that no `#[tokio::main]` is needed, or allowed. With several addresses the argument is
 ///    a tuple of listeners in their order, or a `Vec<prefork::Listener>`.
 /// 2. For TLS, certificate and key, always in this order: `cert: &Path, key: &Path` with the options
-///    `cert` and `key`, or `cert: &[u8], key: &[u8]` with `cert_pem` and `key_pem`. Or it leaves both
-///    to prefork, and takes an `Arc<rustls::ServerConfig>` among what follows (feature `rustls`).
-/// 3. Whatever else it wants to know, in any order: `prefork::Shutdown` (the signal to stop),
-///    `prefork::ChildContext` (which child this is), `Arc<rustls::ServerConfig>` (feature `rustls`) or
-///    `tokio_rustls::TlsAcceptor` (feature `tokio-rustls`), or any other type that the runtime's argument
-///    trait is implemented for.
+///    `cert` and `key`, or `cert: &[u8], key: &[u8]` with `cert_pem` and `key_pem`. A function that takes
+///    an `Arc<rustls::ServerConfig>` (feature `rustls`) needs neither.
+/// 3. Further arguments, in any order: `prefork::Shutdown` (the signal to stop), `prefork::ChildContext`
+///    (which child this is), `Arc<rustls::ServerConfig>` (feature `rustls`),
+///    `tokio_rustls::TlsAcceptor` (feature `tokio-rustls`), or any type that implements
+///    `prefork::FromChild` or, in an `async fn`, `prefork::AsyncFromChild`.
 ///
 /// ```ignore
 /// #[prefork::main(addr = ":8443", cert = "cert.pem", key = "key.pem", runtime = "multi_thread")]
@@ -61,8 +61,8 @@ use proc_macro::TokenStream;
 /// }
 /// ```
 ///
-/// Options are separated by commas and set with `=`. Every value is a literal, which is checked when
-/// the program is compiled, or any expression of the right type, which is evaluated when it starts.
+/// Options are separated by commas and set with `=`. A value is a literal, which is checked at compile
+/// time, or any expression of the right type, which is evaluated when the program starts.
 ///
 #[doc = include_str!("../docs/options.md")]
 ///
@@ -71,8 +71,8 @@ use proc_macro::TokenStream;
 ///
 /// # Errors
 ///
-/// All mistakes in options and signature are reported at once, each where it was made. Whether a
-/// type fits is for the compiler to say, which points at the type or value in question.
+/// All mistakes in options and signature are reported at once, each at its place. The compiler checks the
+/// types of arguments and values, and points at the type or value.
 #[proc_macro_attribute]
 pub fn main(args: TokenStream, item: TokenStream) -> TokenStream {
     expand::expand(args.into(), item.into()).into()

@@ -1,6 +1,6 @@
-//! The user's function: what it is, what it takes, and what about it cannot work.
+//! The user's function: its kind, its arguments, and the mistakes in its signature.
 //!
-//! Its body is never parsed. Mistakes in there are the compiler's to report, in its own words.
+//! Its body is never parsed, so that the compiler reports the mistakes there itself.
 
 use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote};
@@ -23,12 +23,12 @@ pub(crate) struct Function {
     body: TokenStream,
 }
 
-/// What a `&Path` or `&[u8]` argument of the serve function stands for.
+/// The meaning of a `&Path` or `&[u8]` argument of the serve function.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Tls {
     /// The name of a file: `&Path`.
     File,
-    /// The material itself: `&[u8]`.
+    /// PEM text: `&[u8]`.
     Pem,
 }
 
@@ -80,7 +80,7 @@ impl Function {
         self.sig.ident == "main"
     }
 
-    /// The arguments; a receiver is none.
+    /// The arguments, without a receiver.
     pub(crate) fn arguments(&self) -> impl Iterator<Item = &PatType> {
         self.sig.inputs.iter().filter_map(|input| match input {
             FnArg::Typed(argument) => Some(argument),
@@ -88,7 +88,7 @@ impl Function {
         })
     }
 
-    /// The certificate's and the key's arguments, if they are where they belong.
+    /// The arguments for certificate and key, if they are right after the listener.
     pub(crate) fn tls(&self) -> Option<Tls> {
         let mut after_listener = self.arguments().skip(1).map(|argument| tls(&argument.ty));
         match (after_listener.next().flatten(), after_listener.next().flatten()) {
@@ -104,8 +104,7 @@ impl Function {
         quote!(#cert, #key)
     }
 
-    /// Whether there is a listener, and beside it nothing that could be certificate and key, or be made
-    /// of them.
+    /// Whether the function takes a listener, and no argument that could be made from certificate and key.
     pub(crate) fn takes_no_tls(&self) -> bool {
         let is_other = |ty: &Type| match bare(ty) {
             Type::Reference(_) => tls(ty).is_none(),
@@ -125,8 +124,8 @@ impl Function {
         }
     }
 
-    /// The function without the attributes that would start a runtime of their own: what is left
-    /// to the compiler when these have been reported.
+    /// The function without the attributes that would start another runtime. It replaces the function once
+    /// these were reported, so that they cause no further error.
     pub(crate) fn without_runtime(&self) -> TokenStream {
         let Self { tokens, attrs, vis, sig, body } = self;
         if !attrs.iter().any(starts_runtime) {
@@ -136,7 +135,7 @@ impl Function {
         quote!(#(#kept)* #vis #sig #body)
     }
 
-    /// Reports everything about the function that no choice of options can make right.
+    /// Reports the mistakes in the function that are mistakes with any options.
     pub(crate) fn check(&self, report: &mut Diagnostics) {
         self.check_attributes(report);
         self.check_qualifiers(report);
@@ -203,7 +202,7 @@ impl Function {
         }
     }
 
-    /// Whether the other arguments are where they seem to be.
+    /// Checks the order of the arguments.
     fn listener_is_first(&self, report: &mut Diagnostics) -> bool {
         let mut arguments = self.arguments();
         if let Some(receiver) = self.sig.receiver() {
@@ -245,7 +244,7 @@ impl Function {
         false
     }
 
-    /// Only what is spelled out is judged here; the rest is up to the types.
+    /// Checks only types that are written in full; traits check the others.
     fn check_kind_of_listener(&self, report: &mut Diagnostics) {
         let Some(listener) = self.arguments().next() else {
             return;
@@ -284,8 +283,8 @@ impl Function {
     }
 }
 
-/// What this argument type stands for if it is one of the TLS forms, which have no type of their
-/// own that a trait could tell apart.
+/// The meaning of the argument type, if it is one of the TLS forms. These have no type of their own that a
+/// trait could distinguish.
 pub(crate) fn tls(ty: &Type) -> Option<Tls> {
     let Type::Reference(reference) = bare(ty) else {
         return None;
@@ -310,7 +309,7 @@ fn ends_with(path: &Path, segments: &[&str]) -> bool {
         && path.segments.iter().rev().zip(segments.iter().rev()).all(|(a, b)| a.ident == b)
 }
 
-/// The type without the parentheses, seen and unseen, around it.
+/// The type without the parentheses and invisible groups around it.
 fn bare(ty: &Type) -> &Type {
     match ty {
         Type::Group(group) => bare(&group.elem),
@@ -327,7 +326,7 @@ fn contains_impl(tokens: TokenStream) -> bool {
     })
 }
 
-/// Whether this is an attribute that wraps a function in a runtime: `#[tokio::main]` and its kind.
+/// Whether the attribute wraps a function in a runtime, as `#[tokio::main]` does.
 fn starts_runtime(attr: &Attribute) -> bool {
     const RUNTIMES: &[&str] = &["tokio", "async_std", "actix_web", "actix_rt", "ntex", "rocket"];
     RUNTIMES.iter().any(|runtime| ends_with(attr.path(), &[runtime, "main"]))
@@ -338,7 +337,7 @@ fn path_text(path: &Path) -> String {
     segments.join("::")
 }
 
-/// The error if what follows attributes and visibility is an item of another kind.
+/// The error if an item of another kind follows the attributes and the visibility.
 fn not_a_function(input: ParseStream<'_>) -> Option<Error> {
     if input.fork().call(Signature::parse).is_ok() {
         return None;
@@ -347,7 +346,7 @@ fn not_a_function(input: ParseStream<'_>) -> Option<Error> {
     let mut words = Vec::<Ident>::new();
     while let Ok(word) = ahead.call(Ident::parse_any) {
         if word == "fn" {
-            // A function after all, with something in its signature that only the parser can name.
+            // A function with a mistake in its signature, which the parser reports.
             return None;
         }
         words.push(word);

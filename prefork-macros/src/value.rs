@@ -1,5 +1,5 @@
-//! What an option's value turns into. Literals are checked here, by the rows of the table of options;
-//! any other expression passes, and the types of the runtime judge it.
+//! Option values. Literals are checked here, by the rows of the table of options; any other expression
+//! passes, and the compiler checks its type.
 
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use crate::diagnostics::Diagnostics;
 
 /// A value that passed, as the builder gets it.
 pub(crate) enum BuilderArgument {
-    /// An expression of the user's, as it is.
+    /// The user's expression, unchanged.
     Expr(Expr),
     /// A switch without a value: `true`.
     On,
     Duration(Duration),
     /// A number of bytes.
     Size(u64),
-    /// A list in brackets, as it is.
+    /// A list in brackets, unchanged.
     List(Expr),
     /// A variant of one of the runtime's enums.
     Variant {
@@ -34,7 +34,7 @@ struct Literal<'a> {
     negative: bool,
 }
 
-/// `None` if the value is reported, now or when it was parsed.
+/// `None` if the value was reported, here or by the parser.
 pub(crate) fn check(given: &Given, report: &mut Diagnostics) -> Option<BuilderArgument> {
     let (row, Some(expr)) = (given.row, &given.value) else {
         return (given.row.kind == Kind::Switch).then_some(BuilderArgument::On);
@@ -50,7 +50,7 @@ pub(crate) fn check(given: &Given, report: &mut Diagnostics) -> Option<BuilderAr
     checked.map_err(|message| report.error(expr, message)).ok()
 }
 
-/// The value of an option that is no expression but a path; `None` as for [`check`].
+/// The value of an option that is a path, not an expression; `None` as for [`check`].
 pub(crate) fn check_path(given: &Given, report: &mut Diagnostics) -> Option<Path> {
     let (expr, row) = (given.value.as_ref()?, given.row);
     match bare(expr) {
@@ -65,8 +65,8 @@ pub(crate) fn check_path(given: &Given, report: &mut Diagnostics) -> Option<Path
     None
 }
 
-/// Checks the form of every address that is spelled out. `network` is the one that the options name;
-/// `None` if only the running program knows it.
+/// Checks the form of every literal address. `network` is the one that the options name; `None` if it is
+/// known at run time only.
 pub(crate) fn check_addresses(addrs: &Expr, network: Option<Option<Network>>, report: &mut Diagnostics) {
     let each: Vec<&Expr> = match bare(addrs) {
         Expr::Array(list) => list.elems.iter().collect(),
@@ -74,7 +74,7 @@ pub(crate) fn check_addresses(addrs: &Expr, network: Option<Option<Network>>, re
     };
     for expr in each {
         let Some(addr) = text(expr) else { continue };
-        // On a network that is not known yet, a path may be one of a Unix socket.
+        // If the network is not known yet, a path can be that of a Unix socket.
         let form = match network {
             Some(network) => address::parse(&addr, network),
             None => address::parse(&addr, None)
@@ -86,7 +86,7 @@ pub(crate) fn check_addresses(addrs: &Expr, network: Option<Option<Network>>, re
     }
 }
 
-/// Whether every entry of a list that is spelled out can be one.
+/// Checks every literal entry of a list.
 fn check_list(row: &OptionRow, list: &ExprArray, report: &mut Diagnostics) -> bool {
     if list.elems.is_empty() {
         report.error(list, format!("`{}` is empty: write `{}`", row.name, row.usage()));
@@ -114,7 +114,7 @@ fn check_literal(row: &OptionRow, literal: &Literal<'_>, expr: &Expr) -> Result<
         }
         _ if literal.negative => return Err(wrong_kind(row, literal)),
         (Kind::Size, Lit::Int(bytes)) => parse(bytes.base10_digits())?,
-        // 660 as a decimal number is never what is meant.
+        // A decimal 660 is a mistake: permissions are octal.
         (Kind::Mode, Lit::Int(mode)) if !mode.to_string().starts_with("0o") => {
             return Err(format!("`{0}` is in octal: write `{0} = 0o{mode}`", row.name));
         }
@@ -135,7 +135,7 @@ fn check_literal(row: &OptionRow, literal: &Literal<'_>, expr: &Expr) -> Result<
             | Kind::Protocols,
             Lit::Str(text),
         ) => parse(&text.value())?,
-        // Embedded PEM text may be a string; the name of a file is a mistake.
+        // PEM text can be a string; the name of a file is a mistake.
         (Kind::Pem, Lit::Str(text)) if text.value().contains("-----BEGIN") => return Ok(as_it_is(expr)),
         // The form of addresses depends on the network, which is another option.
         (Kind::Addrs, Lit::Str(_))
@@ -163,7 +163,7 @@ fn as_it_is(expr: &Expr) -> BuilderArgument {
     BuilderArgument::Expr(expr.clone())
 }
 
-/// What is wrong with a value, and what to write.
+/// The message about a wrong value, with a correction.
 fn message(row: &OptionRow, written: &str, problem: &Problem) -> String {
     let (name, usage) = (row.name, row.usage());
     match (row.kind, problem) {
@@ -243,7 +243,7 @@ fn wrong_kind(row: &OptionRow, literal: &Literal<'_>) -> String {
     format!("`{name}` takes {expected}, not {found}: write `{}`", correction(row, literal))
 }
 
-/// What the user should have written: with the value at hand, if it makes sense.
+/// The correction, with the user's value if that makes sense.
 fn correction(row: &OptionRow, literal: &Literal<'_>) -> String {
     let name = row.name;
     match (row.kind, literal.lit) {
@@ -284,7 +284,7 @@ fn literal(expr: &Expr) -> Option<Literal<'_>> {
     }
 }
 
-/// The expression without parentheses, and without the unseen ones that macros put around it.
+/// The expression without parentheses and without the invisible groups that macros put around it.
 fn bare(expr: &Expr) -> &Expr {
     match expr {
         Expr::Group(group) => bare(&group.expr),

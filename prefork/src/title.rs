@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_long_title_gives_way_to_the_role() {
+    fn long_title_is_shortened_and_role_is_kept() {
         assert_eq!(short("app", ": child 3"), "app: child 3");
         assert_eq!(short("my-service", ": child 12"), "my-se: child 12");
         assert_eq!(short("\u{e9}\u{e9}\u{e9}\u{e9}", ": child 12"), "\u{e9}\u{e9}: child 12");

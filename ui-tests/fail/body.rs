@@ -1,4 +1,4 @@
-//! What is wrong inside the function is reported there, once, and as if the attribute were not.
+//! Mistakes inside the function are reported there, once, as without the attribute.
 
 use std::net::TcpListener;
 

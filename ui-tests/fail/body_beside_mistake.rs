@@ -1,4 +1,4 @@
-//! After a mistake in the attribute the function is still there, for editors and for its callers.
+//! After a mistake in the attribute the function still exists, for editors and for its callers.
 
 use std::net::TcpListener;
 

@@ -10,7 +10,7 @@ impl Server {
 struct Associated;
 
 impl Associated {
-    // Nothing tells this one from a free function but that the call does not find it.
+    // Only its call shows that this is an associated function: it is not found.
     #[prefork::main]
     fn serve(_: TcpListener) {}
 }

@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use prefork::rustls::ServerConfig;
 
-mod nobody_takes_it {
+mod function_takes_paths {
     #[prefork::main(cert = "cert.pem", key = "key.pem", alpn = ["http/1.1"])]
     fn serve(_: super::TcpListener, _cert: &super::Path, _key: &super::Path) {}
 }
 
-mod nobody_looks {
+mod function_takes_no_tls {
     #[prefork::main(client_ca = "ca.pem")]
     fn serve(_: super::TcpListener) {}
 }

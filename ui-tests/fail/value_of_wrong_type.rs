@@ -1,4 +1,4 @@
-//! Expressions are judged by the compiler, at the expression or at the name of its option.
+//! The compiler checks the types of expressions, and reports them at the expression or the name of its option.
 
 #[prefork::main(
     addr = 8000 + 80,

@@ -17,7 +17,7 @@ mod many {
         Ok(())
     }
 
-    // The function is still an ordinary one.
+    // The function can still be called.
     pub fn call(ln: std::net::TcpListener) -> std::io::Result<()> {
         serve(ln)
     }

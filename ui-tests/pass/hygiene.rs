@@ -1,4 +1,4 @@
-//! The user's own items may have the names of standard items.
+//! The user's items can have the names of standard items.
 #![deny(warnings)]
 #![allow(dead_code, non_camel_case_types, unused_imports, unused_macros)]
 
@@ -41,8 +41,8 @@ mod app {
         network = "tcp4",
         reuseport,
         recover = {
-            let __seat = 7;
-            __seat
+            let __listener = 7;
+            __listener
         },
         recover_window = "60s",
         shutdown_grace = "250ms",

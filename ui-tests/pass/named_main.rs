@@ -17,7 +17,7 @@ mod async_app {
 }
 
 fn main() {
-    // Both are visible where the user's function was to be.
+    // Both have the visibility of the user's function.
     let _: fn() -> std::process::ExitCode = app::main;
     let _: fn() -> std::process::ExitCode = async_app::main;
 }

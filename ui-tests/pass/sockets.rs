@@ -1,4 +1,4 @@
-//! Listeners of every kind, alone and together.
+//! Listeners of every kind, alone and in a tuple.
 
 #![deny(warnings)]
 #![allow(dead_code)]

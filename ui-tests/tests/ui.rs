@@ -1,15 +1,15 @@
-//! What the compiler says about each kind of misuse, and that what is legal compiles.
+//! The compiler's messages about misuse of the attribute; and valid programs, which compile.
 //!
-//! After a change of wording, `TRYBUILD=overwrite cargo test -p prefork-ui-tests` writes the
-//! `.stderr` files anew: read them as the user would.
+//! After a message has changed, `TRYBUILD=overwrite cargo test -p prefork-ui-tests` writes the `.stderr`
+//! files anew. Review the difference.
 
 #[test]
-fn misuse() {
+fn misuse_is_reported() {
     trybuild::TestCases::new().compile_fail("fail/*.rs");
 }
 
-/// Each case has a `main` of its own that ends at once; what the attribute generates is in a module.
+/// Each case has a `main` that returns at once; generated code is in a module.
 #[test]
-fn use_as_intended() {
+fn valid_programs_compile() {
     trybuild::TestCases::new().pass("pass/*.rs");
 }

@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn mistakes_are_told_apart() {
+    fn each_mistake_has_its_message() {
         for (addr, part) in [
             ("", "empty"),
             ("8080", "write `:8080`"),

@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_name_comes_back_from_its_spelling() {
+    fn names_round_trip() {
         for (spelling, variant) in Network::NAMES.variants {
             let network: Network = spelling.parse().unwrap();
             assert_eq!(
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn cpu_lists_are_read_and_bounded() {
+    fn cpu_lists_are_parsed_and_bounded() {
         let cases = [("0", vec![0]), ("0-3,8", vec![0, 1, 2, 3, 8]), (" 1, 1 ,0", vec![1, 1, 0])];
         for (text, cpus) in cases {
             assert_eq!(text.parse(), Ok(CpuAffinity::Cpus(cpus)), "{text}");

@@ -210,7 +210,7 @@ impl Prefork {
         Ok(fleet.serve_as_child())
     }
 
-    /// Serves in this child. The result is the status to exit with. A trial child first checks all of its
+    /// Serves in this child. The result is the status to exit with. A successor first checks all of its
     /// program's options, as a master would.
     fn serve_as_child(mut self) -> ExitCode {
         let checked = child::privileges_on_trial().map(|privileges| self.plan(Vec::new(), &privileges));

@@ -82,11 +82,11 @@ impl Prefork {
     /// Looks up users, groups and CPUs: returns the privileges of every child, and the CPUs to assign
     /// cyclically.
     ///
-    /// `bound` are the privileges that this process itself runs under, if it is a trial child: such a
-    /// process cannot check what its master may do.
+    /// `bound` are the privileges that this process itself runs under, if it is a successor: such a
+    /// child cannot check what its master may do.
     pub(super) fn privileges(&self, bound: &Privileges) -> Result<(Privileges, Vec<usize>), Error> {
         if bound.files.is_some() {
-            // A trial child may be unable to read the user database.
+            // Landlock may hide the user database from a successor.
             return Ok((Privileges::default(), Vec::new()));
         }
         let privileges = Privileges {

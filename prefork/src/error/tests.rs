@@ -165,7 +165,7 @@ fn hint_of_a_wrapped_error_is_printed() {
 }
 
 #[test]
-fn texts_of_users_are_put_on_one_line_and_repetitions_are_dropped() {
+fn user_errors_are_put_on_one_line_without_repetition() {
     let lines: BoxError = "first\n  second\n".into();
     let error = Error::Hook { hook: "on_child_spawn", source: lines };
     assert_eq!(format!("{error:?}"), "hook on_child_spawn failed: first second");

@@ -136,7 +136,7 @@ fn look_up_name(name: &str, port: u16, network: Network) -> Result<SocketAddr, S
     preferred.copied().ok_or_else(|| format!("`{name}` has no address that network {network} admits"))
 }
 
-/// Where a socket listens that another process opened.
+/// The address of a socket that another process opened.
 pub(super) fn place_of(socket: &Socket) -> io::Result<Place> {
     match socket.local_addr()?.as_socket() {
         Some(addr) => {
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_mean_what_they_say() {
+    fn address_resolves_to_its_place() {
         use Network::{Tcp, Tcp4, Tcp6};
         let cases = [
             ("127.0.0.1:80", Tcp4, "127.0.0.1:80", false),
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_addresses_say_why() {
+    fn unresolvable_address_has_reason() {
         let cases = [
             ("localhost", "has no port"),
             ("[::1]:80", "IPv6 address, which network tcp4"),
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn the_network_is_what_the_address_says_and_else_the_option() {
+    fn network_comes_from_address_then_from_option() {
         let network = |addr, option| Endpoint::new(addr, option).network;
         assert_eq!(network("unix:/x", Some(Network::Tcp4)), Network::Unix);
         assert_eq!(network("[::1]:80", None), Network::Tcp6);

@@ -120,7 +120,7 @@ fn open(place: TcpPlace) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// A further socket on an address whose first one lets others join.
+/// A further socket on an address whose first socket lets others join.
 pub(super) fn bind_another(place: TcpPlace) -> io::Result<Socket> {
     let socket = open(place)?;
     sys::join_reuseport_group(&socket)?;
@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn connections_inherit_what_the_listener_was_given() {
+    fn connections_inherit_options_of_listener() {
         let place = TcpPlace { addr: "127.0.0.1:0".parse().unwrap(), dual_stack: false };
         let listener = bind_first_possible(place, Sharing::Shared).unwrap();
         let keepalive = Some(Duration::from_secs(90));
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_connection_is_not_accepted_where_that_is_wanted() {
+    fn defer_accept_hides_silent_connection() {
         use std::io::Write;
 
         let place = TcpPlace { addr: "127.0.0.1:0".parse().unwrap(), dual_stack: false };

@@ -33,9 +33,9 @@ pub(super) struct SocketGroup {
 /// How the kernel spreads new connections over the slots.
 #[derive(Debug, PartialEq, Eq)]
 enum Steering {
-    /// Over all.
+    /// Over all slots.
     Everywhere,
-    /// Over those that this list marks as live.
+    /// Over the slots that this list marks as live.
     Only(Vec<usize>),
     /// As the previous program in this process set it, or as it was before a failure.
     Unknown,
@@ -137,7 +137,7 @@ impl SocketGroup {
         matches!(self.place, Place::Tcp(_)) && !self.endpoint.is_activated()
     }
 
-    /// Opens the sockets that are missing up to this slot's: the fleet has grown.
+    /// Opens the missing sockets up to this slot's, because the fleet has grown.
     pub(super) fn open_up_to(&mut self, slot: usize) -> io::Result<()> {
         let Place::Tcp(place) = self.place else { return Ok(()) };
         while self.sockets.len() <= slot && self.sharing == Sharing::Reuseport {
@@ -157,7 +157,7 @@ impl SocketGroup {
         }
     }
 
-    /// The socket that is this slot's alone.
+    /// The socket that only this slot's child accepts from.
     pub(super) fn own_of(&self, slot: usize) -> Option<&Socket> {
         self.sockets.get(slot).filter(|_| self.sharing == Sharing::Reuseport)
     }
@@ -256,7 +256,8 @@ impl SocketGroup {
     }
 }
 
-/// Unix sockets cannot be spread: such an address has one that all children accept from.
+/// A Unix address has one socket that all children accept from, because Unix sockets have no reuseport
+/// groups.
 fn sharing_at(place: &Place, sharing: Sharing) -> Sharing {
     match place {
         Place::Tcp(_) => sharing.in_effect(),
@@ -303,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reuseport_group_shares_one_port_with_nobody_else() {
+    fn reuseport_group_admits_no_other_group_on_its_port() {
         if sys::SHARES_ONE_SOCKET {
             return skipped("reuseport-groups");
         }
@@ -320,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn tcp_without_a_host_takes_both_versions() {
+    fn tcp_without_host_accepts_ipv4_and_ipv6() {
         let group = open(":0", Network::Tcp, Sharing::Shared, 4).unwrap();
         let port = addr(&group).port();
         TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();

@@ -50,7 +50,7 @@ impl SocketSet {
         Ok(Self { groups: endpoints.iter().map(&mut open).collect::<Result<_, _>>()? })
     }
 
-    /// Whether the service manager opened these sockets.
+    /// Whether the service manager opened every one of these sockets.
     pub(crate) fn are_activated(&self) -> bool {
         self.groups.iter().all(|group| group.endpoint.is_activated())
     }

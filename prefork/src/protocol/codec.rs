@@ -48,7 +48,7 @@ impl Record {
         Self { line: kind.to_owned() }
     }
 
-    /// Reads a line; what is wrong with a field shows when the field is asked for.
+    /// Reads a line. A malformed field is an error only when it is read.
     pub(super) fn parse(line: &str) -> Self {
         Self::new(line)
     }
@@ -73,7 +73,7 @@ impl Record {
         values.into_iter().fold(self, |record, value| record.with(key, value))
     }
 
-    /// The value of a field that has to be there.
+    /// The value of a required field.
     pub(super) fn get<T: FieldValue>(&self, key: &str) -> io::Result<T> {
         self.find(key)?.ok_or_else(|| invalid(format!("`{}` has no field `{key}`", self.kind())))
     }
@@ -98,8 +98,8 @@ impl Record {
     }
 }
 
-/// The name and version of a message. Fields can be added without a new version; a message that a
-/// program of the old version would misunderstand needs one.
+/// The name and version of a message. A new field needs no new version; a change that a program of the old
+/// version would misunderstand does.
 #[derive(Debug)]
 pub(super) struct Format {
     pub(super) name: &'static str,
@@ -157,7 +157,7 @@ pub(super) fn invalid(message: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, message)
 }
 
-/// FNV-1a, in hexadecimal digits. Two texts that differ in one byte never have the same.
+/// FNV-1a, in hexadecimal digits. Texts that differ in one byte have different checksums.
 fn checksum(text: &str) -> String {
     let hash =
         text.bytes().fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
@@ -207,7 +207,7 @@ pub(super) use displayed;
 
 displayed!(bool i32 u32 u64 usize String);
 
-/// In milliseconds, and so to be named in the key: `grace_ms`.
+/// In milliseconds, which the key names: `grace_ms`.
 impl FieldValue for Duration {
     fn to_bytes(&self) -> Cow<'_, [u8]> {
         self.as_millis().to_string().into_bytes().into()
@@ -245,8 +245,8 @@ pub(super) mod testing {
 
     use super::*;
 
-    /// `text` as a newer program might have written it: with fields that this one does not know, at
-    /// random places, and with such records if `records` says so.
+    /// `text` as a newer program might write it: with unknown fields at random places, and with unknown
+    /// records if `records` is true.
     pub(in crate::protocol) fn newer(text: &str, places: &[(usize, usize)], records: bool) -> String {
         let (body, _) = text.rsplit_once(CHECK).unwrap();
         let mut lines: Vec<Record> = body.lines().map(Record::parse).collect();

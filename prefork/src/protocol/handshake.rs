@@ -1,16 +1,16 @@
-//! What master and child send each other over the channel between them.
+//! The messages between master and child.
 //!
-//! The channel is the platform's: on Unix a socket pair, whose child's end is the child's standard input,
-//! on Windows a pipe. The handshake is a message of one line; listeners come with it as descriptors.
+//! `sys` supplies the channel: on Unix a socket pair, whose child's end is the child's standard input, on
+//! Windows a pipe. The handshake is a message of one line; listeners come with it as descriptors.
 //!
 //! ```text
 //! prefork-handshake/1 slot=0 fleet=4 generation=0 master=4711 grace_ms=5000 trial=false secrets=true
 //!     title=app no_new_privs=true nice=5 uid=33 gid=33 group=4 group=100 check=0dd4c7b1
 //! ```
 //!
-//! Everything after it is a [`ToChild`] or a [`ToMaster`]: a kind, so far without fields. `sys` has words
-//! of its own on the same channel, which end there: the file with the secrets, and on Windows a stop and
-//! the request for listeners.
+//! Every later message is a [`ToChild`] or a [`ToMaster`]: a kind, so far without fields. `sys` sends
+//! messages of its own over the same channel, which it handles itself: the file with the secrets, and on
+//! Windows a stop and the request for listeners.
 
 use std::io;
 use std::time::Duration;
@@ -35,13 +35,15 @@ pub(crate) struct Handshake {
     /// The master's pid.
     pub(crate) master: u32,
     pub(crate) grace: Duration,
-    /// Whether this child is to replace another, and so checks what only a master needs as well.
+    /// Whether this child replaces another one, and therefore checks also the options that only a master
+    /// needs.
     pub(crate) trial: bool,
-    /// Whether the child's program is to take the master's place, and so has to read its snapshot.
+    /// Whether the child's program will replace the master's, and therefore must be able to read its
+    /// snapshot.
     pub(crate) upgrade: bool,
     /// Whether secrets follow the handshake.
     pub(crate) secrets: bool,
-    /// How the processes of the fleet are titled; empty: as the system does it.
+    /// The name in process titles; empty: titles are left alone.
     pub(crate) title: String,
     pub(crate) privileges: Privileges,
 }
@@ -66,8 +68,8 @@ impl Handshake {
 
     /// # Errors
     ///
-    /// The line is no handshake, one of another version, or damaged; or this program is to take the
-    /// place of a master whose snapshot it cannot read.
+    /// The line is no handshake, one of another version, or damaged; or this program would replace a
+    /// master whose snapshot it cannot read.
     pub(crate) fn from_line(line: &str) -> io::Result<Self> {
         let (record, _) = FORMAT.read(line)?;
         let upgrade: Option<u32> = record.find("snapshot")?;

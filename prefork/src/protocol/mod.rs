@@ -1,4 +1,4 @@
-//! What the processes of a fleet send each other: both ends of each message in one file.
+//! The messages between the processes of a fleet. Both ends of a message are in one file.
 //!
 //! ```text
 //!                Handshake, Secrets, ToChild

@@ -1,4 +1,4 @@
-//! TLS material: what a master gives to a child, and to the program that takes its place.
+//! TLS material, as a master sends it to a child and to the program that replaces its own.
 //!
 //! ```text
 //! prefork-secrets/1
@@ -6,8 +6,8 @@
 //! tickets epoch=41000 state=… check=…
 //! ```
 //!
-//! It passes as a file that has no name and that no other process can open. This module knows the bytes;
-//! [`tls`](crate::tls) knows what they mean.
+//! It is sent as a file that has no name and that no other process can open. This module reads and writes
+//! the bytes; [`tls`](crate::tls) interprets them.
 
 use std::fmt;
 use std::io;
@@ -23,10 +23,10 @@ pub(crate) struct Secrets {
     pub(crate) tickets: Option<TicketSecret>,
 }
 
-/// A file that an option names, as it was when the master read it.
+/// A file that an option names, with the content that the master read.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct SecretFile {
-    /// As the system spells it.
+    /// In the system's encoding.
     pub(crate) path: Vec<u8>,
     pub(crate) content: Vec<u8>,
 }

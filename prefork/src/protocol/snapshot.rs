@@ -1,8 +1,8 @@
-//! What a master hands over to the program that takes its place in the same process.
+//! The state that a master hands over to the program that replaces its own in the same process.
 //!
-//! The listeners and the channels to the children stay open over the exec. The snapshot says which is
-//! which, by its number among those that are handed over: a record that the next program does not know
-//! changes no other's.
+//! The listeners and the channels to the children stay open over the exec. The snapshot names each by its
+//! number among those that are handed over, so that a record which the next program does not know changes
+//! no other record.
 //!
 //! ```text
 //! prefork-snapshot/1
@@ -38,9 +38,9 @@ pub(crate) struct UpgradeSnapshot {
     pub(crate) channels: BTreeMap<ChildId, usize>,
     pub(crate) sockets: Vec<PassedSockets>,
     pub(crate) health: Option<HealthSocket>,
-    /// What the children run under.
+    /// The privileges of the children.
     pub(crate) privileges: Privileges,
-    /// The CPUs that the children are pinned to in turn.
+    /// The CPUs that the children are pinned to, cyclically.
     pub(crate) cpus: Vec<usize>,
     pub(crate) secrets: Secrets,
 }

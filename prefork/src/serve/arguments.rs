@@ -88,14 +88,14 @@ impl FromChild for Shutdown {
     }
 }
 
-/// The options' certificate and key, checked; ALPN for `h2` and `http/1.1` unless the option `alpn`
-/// says otherwise; TLS 1.2 and 1.3; session tickets that every child of the fleet can open; and with the
-/// option `client_ca` a check of the clients' certificates.
+/// The options' certificate and key, checked; ALPN for `h2` and `http/1.1` unless the option `alpn` names
+/// others; TLS 1.2 and 1.3; session tickets that every child of the fleet can open; and with the option
+/// `client_ca` a check of the clients' certificates.
 #[cfg(feature = "rustls")]
 #[cfg_attr(docsrs, doc(cfg(feature = "rustls")))]
 impl FromChild for Arc<rustls::ServerConfig> {
-    /// [`Error::BadOption`] if the options name no certificate. The master refuses such options; a type
-    /// of your own that needs the configuration has to say so in `NEEDS_TLS`.
+    /// [`Error::BadOption`] if the options name no certificate. The master refuses such options before it
+    /// starts a child. A type of your own that needs the configuration sets `NEEDS_TLS`.
     type Error = Error;
 
     const NEEDS_TLS: bool = true;

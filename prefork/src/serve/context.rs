@@ -37,8 +37,8 @@ impl ServeContext {
         Self { listeners: Mutex::new(listeners), options, state }
     }
 
-    /// Notes that the serve function is called next, and tells the master that this child is ready,
-    /// unless the server does so itself.
+    /// Records that the serve function is called next, and tells the master that this child is ready,
+    /// unless the option `ready` leaves that to the server.
     pub(super) fn announce_ready(&self) {
         self.state.serve_called();
         if !self.options.manual_ready {

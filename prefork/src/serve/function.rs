@@ -1,4 +1,4 @@
-//! A serve function of any shape, in a box.
+//! A boxed serve function of any shape.
 
 use std::fmt;
 use std::process::{ExitCode, Termination};
@@ -40,7 +40,7 @@ impl fmt::Debug for ServeFn {
 }
 
 impl ServeFn {
-    /// Boxes a plain function. `prepare` makes its arguments and returns its call.
+    /// Boxes a plain function. `prepare` makes the arguments and returns the call.
     pub(crate) fn blocking<S, R>(
         form: TlsForm,
         demand: Demand,
@@ -74,7 +74,7 @@ impl ServeFn {
         Self { call: Box::new(call), form, demand, needs_tls: false, blocking: false }
     }
 
-    /// Notes whether one of the further arguments needs certificate and key.
+    /// Records whether one of the further arguments needs certificate and key.
     #[doc(hidden)]
     #[must_use]
     pub fn needing_tls(self, arguments: &[bool]) -> Self {

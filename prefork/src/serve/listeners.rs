@@ -139,7 +139,7 @@ impl FromListener<Async> for TokioUnixListener {
     }
 }
 
-/// Nothing outside of this crate can implement what names one of these.
+/// Supertraits that only this crate can implement.
 mod sealed {
     #[cfg(feature = "tokio")]
     use super::Async;

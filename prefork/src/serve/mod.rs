@@ -3,10 +3,10 @@
 //! - `shapes.rs`: which functions are serve functions
 //! - `listeners.rs`: the first argument
 //! - `arguments.rs`: the further arguments
-//! - `function.rs`: a serve function in a box
+//! - `function.rs`: a boxed serve function
 //! - `context.rs`: what the arguments are made from
-//! - `runtime.rs` (feature `tokio`): where an `async` one runs
-//! - `mod.rs`: the child's way to the call
+//! - `runtime.rs` (feature `tokio`): the runtime of an `async` one
+//! - `mod.rs`: from the options of a child to the call
 
 mod arguments;
 mod context;
@@ -69,7 +69,7 @@ fn start_and_call(
     hooks: Hooks,
     logger: &Logger,
 ) -> Result<ExitCode, StartError> {
-    // A child serves once and for its whole life: what it lends to user code is never freed.
+    // A child serves once, for its whole life: what user code borrows is never freed.
     let options: &'static ServeOptions = Box::leak(Box::new(options));
     let child_options =
         ChildOptions { tls: &options.tls, limits: options.limits, hooks, blocking: serve.is_blocking() };

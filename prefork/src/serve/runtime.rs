@@ -20,7 +20,7 @@ where
     let runtime = build(context).map_err(StartError::Runtime)?;
     let outcome = runtime.block_on(drive(context, prepare));
     if outcome.is_err() {
-        // Work of a half-made argument, such as a name lookup, must not keep the process.
+        // Pending work of an unfinished argument, such as a name lookup, must not delay the exit.
         runtime.shutdown_background();
     }
     outcome
@@ -35,7 +35,7 @@ fn build(context: &ServeContext) -> io::Result<tokio::runtime::Runtime> {
     #[cfg(feature = "tracing")]
     {
         let span = context.state.context.span();
-        // Entered until the thread ends.
+        // The span stays entered until the thread ends.
         builder.on_thread_start(move || std::mem::forget(span.clone().entered()));
     }
     builder.enable_all().build()

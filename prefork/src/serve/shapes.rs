@@ -30,7 +30,7 @@ use super::{Blocking, ServeFn, TlsForm};
             `prefork::Shutdown` and `prefork::ChildContext` as it likes, and returns what `fn main` may return"
 )]
 pub trait Serve<Args> {
-    /// The function in a box.
+    /// The boxed function.
     #[doc(hidden)]
     fn into_serve_fn(self) -> ServeFn;
 }

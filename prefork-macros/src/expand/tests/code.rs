@@ -1,4 +1,4 @@
-//! What is generated.
+//! Generated code.
 
 use proc_macro2::{Span, TokenTree};
 use syn::Stmt;
@@ -12,7 +12,7 @@ fn assert_main(args: TokenStream, item: TokenStream, expected: TokenStream) {
 }
 
 #[test]
-fn main_is_one_call_into_the_runtime() {
+fn main_is_one_call_into_runtime() {
     assert_main(
         quote!(),
         quote!(
@@ -94,7 +94,7 @@ fn expressions_are_passed_as_they_are() {
 }
 
 #[test]
-fn tls_arguments_come_from_the_seat() {
+fn tls_arguments_come_from_the_context() {
     for (options, types, method) in [
         (quote!(key = "k", cert = "c"), quote!(c: &std::path::Path, k: &Path), "cert_files"),
         (quote!(cert_pem = b"c", key_pem = b"k"), quote!(c: &[u8], k: (&'static [u8])), "cert_pem"),
@@ -115,13 +115,13 @@ fn tls_arguments_come_from_the_seat() {
 }
 
 #[test]
-fn the_function_survives_token_for_token() {
+fn function_is_kept_token_for_token() {
     let function = quote! {
         /// Serves.
         #[inline(never)]
         #[allow(clippy::needless_pass_by_value)]
         pub(crate) fn serve(#[allow(unused)] mut ln: TcpListener, (_): Shutdown) -> Result<(), E> {
-            not valid at all, and none of our business;
+            not valid Rust, and never parsed;
         }
     };
     let expansion = expand(quote!(), function.clone()).to_string();
@@ -129,7 +129,7 @@ fn the_function_survives_token_for_token() {
 }
 
 #[test]
-fn conditions_on_the_function_and_its_arguments_hold_for_the_call() {
+fn cfg_of_the_function_and_its_arguments_applies_to_the_call() {
     let (_, main) = split(
         quote!(),
         quote! {
@@ -140,15 +140,15 @@ fn conditions_on_the_function_and_its_arguments_hold_for_the_call() {
     );
     let attrs: Vec<String> = main.attrs.iter().map(text).collect();
     assert_eq!(attrs, [quote!(#[cfg(unix)]).to_string()]);
-    let condition = "# [cfg (feature = \"x\")]";
-    let made = format!("{condition} let __argument1 = :: prefork :: __private :: argument :: < Shutdown >");
+    let cfg = "# [cfg (feature = \"x\")]";
+    let made = format!("{cfg} let __argument1 = :: prefork :: __private :: argument :: < Shutdown >");
     assert!(text(&main).contains(&made), "{}", text(&main));
-    let passed = format!("serve (__listener , {condition} __argument1)");
+    let passed = format!("serve (__listener , {cfg} __argument1)");
     assert!(text(&main).contains(&passed), "{}", text(&main));
 }
 
 #[test]
-fn a_function_called_main_moves_into_main() {
+fn function_called_main_moves_into_main() {
     let function = quote!(
         pub fn main(ln: TcpListener) {
             body()
@@ -167,7 +167,7 @@ fn a_function_called_main_moves_into_main() {
 }
 
 #[test]
-fn the_runtime_can_be_elsewhere() {
+fn crate_option_replaces_path_of_runtime() {
     let args = quote!(crate = my::server, network = "tcp6", recover_window = "1s", init = setup);
     let (_, main) = split(
         args,
@@ -183,7 +183,7 @@ fn the_runtime_can_be_elsewhere() {
 
 #[test]
 #[cfg(feature = "tokio")]
-fn an_async_function_is_called_on_a_runtime() {
+fn async_function_is_called_on_runtime() {
     let args = quote!(runtime = "multi_thread");
     let (_, main) = split(
         args,
@@ -198,13 +198,13 @@ fn an_async_function_is_called_on_a_runtime() {
     assert!(main.contains(". runtime (:: prefork :: Runtime :: MultiThread)"), "{main}");
 }
 
-/// The names that generated code binds must not be ones that the user's expressions can see.
+/// The user's expressions must not see the names that generated code binds.
 #[test]
-fn the_names_in_generated_code_are_hygienic() {
-    fn seats(tokens: TokenStream, found: &mut Vec<Span>) {
+fn names_in_generated_code_are_hygienic() {
+    fn collect_spans(tokens: TokenStream, found: &mut Vec<Span>) {
         for tree in tokens {
             match tree {
-                TokenTree::Group(group) => seats(group.stream(), found),
+                TokenTree::Group(group) => collect_spans(group.stream(), found),
                 TokenTree::Ident(ident) if ident == "__context" || ident == "__listener" => {
                     found.push(ident.span())
                 }
@@ -213,7 +213,7 @@ fn the_names_in_generated_code_are_hygienic() {
         }
     }
     let mut found = Vec::new();
-    seats(
+    collect_spans(
         expand(
             quote!(),
             quote!(
@@ -229,7 +229,7 @@ fn the_names_in_generated_code_are_hygienic() {
 
 #[test]
 #[cfg(feature = "rustls")]
-fn what_shapes_a_configuration_is_for_functions_that_may_take_one() {
+fn rustls_options_without_config_argument_are_refused() {
     let taking = quote!(
         fn serve(ln: TcpListener, tls: Arc<ServerConfig>) {}
     );

@@ -1,4 +1,4 @@
-//! What is said where nothing can be generated.
+//! Errors in place of generated code.
 
 use super::*;
 
@@ -18,7 +18,7 @@ fn assert_function_error(item: TokenStream, expected: &str) {
 }
 
 #[test]
-fn a_failed_expansion_keeps_the_function_and_a_main() {
+fn failed_expansion_keeps_function_and_main() {
     let function = quote!(
         pub fn serve(ln: TcpListener) {
             body()
@@ -144,7 +144,7 @@ fn signatures_are_checked() {
 
 #[test]
 #[cfg(not(feature = "tokio"))]
-fn an_async_function_says_which_feature_it_needs() {
+fn async_function_without_feature_names_it() {
     let messages = errors(
         quote!(),
         quote!(
@@ -157,7 +157,7 @@ fn an_async_function_says_which_feature_it_needs() {
 
 #[test]
 #[cfg(not(feature = "rustls"))]
-fn what_shapes_a_configuration_says_which_feature_it_needs() {
+fn rustls_options_without_feature_name_it() {
     let messages = errors(
         quote!(alpn = ["h2"]),
         quote!(

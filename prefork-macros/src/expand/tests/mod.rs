@@ -1,5 +1,5 @@
-//! - `code.rs`: what is generated
-//! - `mistakes.rs`: what is said instead
+//! - `code.rs`: generated code
+//! - `mistakes.rs`: errors
 
 mod code;
 mod mistakes;
