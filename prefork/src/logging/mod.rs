@@ -1,11 +1,11 @@
-//! Where the runtime's own messages go, and what they carry.
+//! The runtime's own messages.
 //!
-//! Each message is a line for people and an event for programs: it has a name, and says which child it
-//! is about. The guide lists them all, in `docs/logging.md`.
+//! Each message is a line of text and an event with a name and, where it concerns a child, the child's slot
+//! and pid. The guide lists all of them, in `docs/logging.md`.
 //!
-//! - `mod.rs`: what a message is, and where it goes
-//! - `queue.rs`: how it gets there without making anything wait
-//! - `process.rs`: which process this is, for messages and for the user's own
+//! - `mod.rs`: messages and their destinations
+//! - `queue.rs`: the queue between the code that logs and the thread that writes
+//! - `process.rs`: which process this is, for messages and for the user's own logger
 
 mod process;
 mod queue;
@@ -54,7 +54,7 @@ impl fmt::Debug for Logger {
     }
 }
 
-/// What a message is about.
+/// The child that a message concerns.
 #[derive(Debug, Clone, Copy)]
 struct Subject {
     name: &'static str,
@@ -105,7 +105,7 @@ impl LogEvent<'_> {
     }
 }
 
-/// A whole message, which owns all that it says.
+/// A complete message, which owns its text.
 struct Message {
     logger: Logger,
     subject: Subject,
@@ -120,7 +120,7 @@ impl fmt::Display for Message {
 }
 
 impl Message {
-    /// Hands the message to its logger, for as long as that takes.
+    /// Hands the message to its logger, which may block.
     fn write(&self) {
         if let Some(own) = &self.logger.own {
             return self.log_with(&**own);
@@ -156,7 +156,7 @@ impl Message {
     fn trace(&self) {
         let Subject { name, slot, pid, generation } = self.subject;
         let text = &self.text;
-        // The level and the place of an event have to be known when the program is compiled.
+        // `tracing` needs the level and the place of an event at compile time.
         macro_rules! event {
             ($level:ident) => {
                 tracing::event!(
@@ -179,15 +179,15 @@ impl Message {
     }
 }
 
-/// Whether the program has set a logger. `log` does not tell; but without one the level is off and
-/// not even an error is enabled. A logger that lets nothing at all through looks the same.
+/// Whether the program has installed a logger. `log` does not tell; but without a logger the level is off
+/// and no error is enabled. A logger that disables every record cannot be distinguished from none.
 fn is_installed() -> bool {
     let metadata = MetadataBuilder::new().level(Level::Error).target(TARGET).build();
     log::max_level() != LevelFilter::Off || log::logger().enabled(&metadata)
 }
 
-/// Writes one line in one call, so that the lines of several processes do not mix. A standard error
-/// that cannot be written to is no reason to stop serving.
+/// Writes one line in one call, so that the lines of several processes do not mix. Errors are ignored:
+/// serving does not depend on standard error.
 fn write_to_stderr(text: &str) {
     let _ = io::stderr().write_all(format!("prefork: {text}\n").as_bytes());
 }

@@ -1,11 +1,11 @@
-//! Which process of its fleet this one is.
+//! The identity of this process in its fleet.
 
 use std::fmt;
 use std::sync::OnceLock;
 
-/// Which process of its fleet this one is. It displays as `master` or as `child 3`.
+/// The identity of this process in its fleet. It displays as `master` or as `child 3`.
 ///
-/// In a logger's format, it shows the process of every record; here with env_logger:
+/// A logger can add it to every record; here with env_logger:
 ///
 /// ```ignore
 /// fn init() {
@@ -24,7 +24,7 @@ impl ThisProcess {
         self.0.map(|(slot, _)| slot)
     }
 
-    /// How often the fleet had been reloaded when this child was started.
+    /// The child's generation, in a child: the number of reloads before it was started.
     #[must_use]
     pub fn generation(&self) -> Option<u32> {
         self.0.map(|(_, generation)| generation)
@@ -43,15 +43,15 @@ impl fmt::Display for ThisProcess {
 /// Slot and generation, in a child.
 static CHILD: OnceLock<(usize, u32)> = OnceLock::new();
 
-/// Which process of its fleet this one is. With the attribute it is known in `init` already; with the
+/// The identity of this process in its fleet. With the attribute it is known in `init` already; with the
 /// builder, a child knows it from `listen_and_serve` on.
 #[must_use]
 pub fn this_process() -> ThisProcess {
     ThisProcess(CHILD.get().copied())
 }
 
-/// Notes that this process is a child.
+/// Records that this process is a child.
 pub(crate) fn note_child(slot: usize, generation: u32) {
-    // A process is one child, and becomes it once.
+    // A process becomes a child once.
     let _ = CHILD.set((slot, generation));
 }

@@ -1,12 +1,12 @@
-//! Messages on their way to the logger.
+//! The queue between the code that logs and the thread that writes.
 //!
-//! The code that reports never waits for the code that writes: a message is formatted, put into a
-//! bounded queue, and written by a thread of its own, which may block on a full pipe or in the user's
-//! logger for as long as it likes. Order is kept. What does not fit is dropped and counted, and the
-//! count takes the place of what was dropped: `12 messages dropped`.
+//! The code that logs never waits for the logger: a message is formatted, put into a bounded queue, and
+//! written by a separate thread, which alone may block on a full pipe or in the user's logger. Order is
+//! kept. Messages that do not fit are dropped and counted; a message takes their place:
+//! `12 messages dropped`.
 //!
-//! The thread is started with the first message. A process that ends or executes another program calls
-//! [`flush`], which waits for the queue to empty, but not for longer than [`FLUSH_LIMIT`].
+//! The first message starts the thread. A process that exits or executes another program calls
+//! [`flush`], which waits until the queue is empty, at most for [`FLUSH_LIMIT`].
 
 use std::collections::VecDeque;
 use std::panic::{self, AssertUnwindSafe};
@@ -19,10 +19,10 @@ use log::Level;
 use super::Message;
 use crate::sys;
 
-/// Messages that wait at most; at some 200 bytes each, a quarter of a megabyte.
+/// The most messages that wait: a quarter of a megabyte, at about 200 bytes each.
 const CAPACITY: usize = 1024;
 
-/// How long a process that ends waits for its last messages to be written.
+/// The longest time that an exiting process waits for its last messages.
 pub(crate) const FLUSH_LIMIT: Duration = Duration::from_millis(500);
 
 static QUEUE: Queue = Queue::new();
@@ -35,7 +35,7 @@ pub(super) fn push(message: Message) {
 
 /// Waits until every message that was queued is written, or until [`FLUSH_LIMIT`] has passed.
 pub(crate) fn flush() {
-    // A thread could not be had when the message was queued: another attempt.
+    // The system may have refused the thread when the message was queued: try again.
     QUEUE.start_writer();
     QUEUE.wait_until_empty(Instant::now() + FLUSH_LIMIT);
 }
@@ -48,7 +48,7 @@ struct Queue {
 
 struct State {
     waiting: VecDeque<Message>,
-    /// How many messages were dropped since the last one that was queued, and the first of them.
+    /// The number of messages that were dropped since the last one that was queued, and the first of them.
     dropped: Option<(u64, Message)>,
     /// Whether a message has left the queue and is not written yet.
     writing: bool,
@@ -61,7 +61,7 @@ impl Queue {
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
 
-    /// No code of the user's runs under the lock, so a poisoned state is a sound state.
+    /// No user code runs under the lock, so a poisoned state is consistent.
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -71,7 +71,7 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// The next message, once there is one.
+    /// Waits for the next message.
     fn next(&self) -> Message {
         let mut state = self.lock();
         state.writing = false;
@@ -97,8 +97,8 @@ impl Queue {
         }
     }
 
-    /// Starts the thread that writes, unless it runs. Where the system refuses a thread the messages
-    /// wait for the next attempt.
+    /// Starts the thread that writes, unless it runs. If the system refuses a thread, the messages wait
+    /// for the next attempt.
     fn start_writer(&'static self) {
         let mut state = self.lock();
         if !state.has_writer {
@@ -126,7 +126,7 @@ impl State {
         self.waiting.pop_front().or_else(|| self.take_dropped())
     }
 
-    /// What stands in place of the dropped messages.
+    /// The message in place of the dropped ones.
     fn take_dropped(&mut self) -> Option<Message> {
         let (count, first) = self.dropped.take()?;
         let noun = if count == 1 { "message" } else { "messages" };

@@ -1,32 +1,33 @@
-//! The only place that differs by platform: what the rest of the crate needs of the operating system, and
-//! no decisions. `unsafe` is allowed here. Imports nothing of the crate but `error`.
+//! The operating system, and the only code that differs by platform. It makes no decisions. `unsafe` is
+//! allowed here. Imports nothing of the crate.
 //!
-//! `unix/` is what every Unix has; where Linux and the other Unixes differ, each has its half of a subject
-//! in `linux/` and `fallback/`. `windows/` has all of it. Each platform supplies these names, by subject:
+//! `unix/` is common to every Unix. Where Linux and the other Unixes differ, a file of the same name in
+//! `linux/` and in `fallback/` has the part that differs. `windows/` is complete. Each platform supplies
+//! these names, by subject:
 //!
-//! **Program.** [`Program`] is the executable and its arguments, to be started again: on Unix the very file
-//! that the master runs, even after its path has changed. `Program::exec` puts another program into the
-//! master's own process; [`inheritance`] is what that program finds there.
+//! **Program.** [`Program`] is the executable and its arguments, to start children of: on Unix the same file
+//! that the master runs, even after its path has changed. `Program::exec` executes another program in the
+//! master's own process; [`inheritance`] returns what that program takes over.
 //!
 //! **Event loop.** The master's [`Reactor`] starts, signals and reaps children, and waits for the first of:
 //! a signal, a message from a child, a child's exit, a deadline. It runs in one thread, without timers.
 //! Dropping it kills and reaps every child. `Reactor::take_requests` looks for signals without waiting.
-//! [`HeldSignals`] keeps those that arrive for the program that is executed next. A [`Waker`] ends its wait from another thread;
-//! [`spawn_thread`] starts such a thread, which receives no signals.
+//! [`HeldSignals`] keeps those that arrive for the program that is executed next. A [`Waker`] ends its wait
+//! from another thread; [`spawn_thread`] starts such a thread, which receives no signals.
 //!
-//! **Link.** [`handshake_is_waiting`] tells a child from a master. [`take_handshake`] takes the handshake off
-//! standard input and removes its traces, so that a grandchild does not take itself for a child. The
-//! [`Channel`] that it returns carries lines, listeners and secrets. [`MasterLink`] is a child's end of it:
-//! it waits for a [`LinkEvent`]. [`MasterSender`] is its sending half.
+//! **Link.** [`handshake_is_waiting`] distinguishes a child from a master. [`take_handshake`] takes the
+//! handshake off standard input and removes the marker, so that a grandchild is not mistaken for a child.
+//! The [`Channel`] that it returns carries lines, listeners and secrets. [`MasterLink`] is a child's end of
+//! it: it waits for a [`LinkEvent`]. [`MasterSender`] is its sending half.
 //!
-//! **Listeners.** [`NEEDS_REUSEPORT`], [`SHARES_ONE_SOCKET`] and [`JOINS_GROUPS_LATE`] say how processes can
-//! share an address; [`join_reuseport_group`], [`allow_quick_restart`], [`set_defer_accept`],
+//! **Listeners.** [`NEEDS_REUSEPORT`], [`SHARES_ONE_SOCKET`] and [`JOINS_GROUPS_LATE`] describe how processes
+//! can share an address; [`join_reuseport_group`], [`allow_quick_restart`], [`set_defer_accept`],
 //! [`set_fast_open`] and [`prefer_cpu`] set options; [`restore_listener`] undoes what a child has done to a
 //! socket that it shares. [`steer`] and [`unsteer`] choose the sockets of a group
 //! that get new connections; [`refuse_connections`] stops new ones, [`has_queue`] tells whether any are
 //! queued, and [`close_for_all`] closes a listener in every process. [`HAS_UNIX_SOCKETS`], [`SocketFile`],
-//! [`UnixListener`], `TokioUnixListener`, [`into_unix_listener`] and [`unix_name`]
-//! are for Unix sockets; [`activated`] returns the sockets that the service manager opened.
+//! [`UnixListener`], `TokioUnixListener`, [`into_unix_listener`] and [`unix_name`] are for Unix sockets;
+//! [`activated`] returns the sockets that the service manager opened.
 //!
 //! **Accept gate.** [`AcceptGate`] makes a child's server accept no more, although the server knows nothing
 //! of it: `close` puts decoys in place of its listeners, `interrupt_accepts` and `wake_acceptors` reach
@@ -34,9 +35,9 @@
 //! [`HAS_IO_URING`] says whether a server may let the kernel accept for it.
 //!
 //! **Privileges.** [`find_user`], [`find_group`], [`groups_of`] and [`allowed_cpus`] look up what the options
-//! name, and the functions `check_…` tell the master whether its children can have it. A child takes it on
-//! for ever with [`change_user`], [`limit_open_files`], [`set_nice`], [`pin_to_cpu`], [`set_no_new_privs`] and
-//! [`confine_to`].
+//! name, and the functions `check_…` tell the master whether a child can apply an option. A child applies
+//! them for the rest of its life with [`change_user`], [`limit_open_files`], [`set_nice`], [`pin_to_cpu`],
+//! [`set_no_new_privs`] and [`confine_to`].
 //!
 //! **Service manager.** [`is_managed`] tells whether there is one, [`notify`] sends it [`Notice`]s, and
 //! [`watchdog`] is the interval that it expects.
@@ -77,7 +78,7 @@ compile_error!("prefork runs on Unix and on Windows");
 /// The environment variable that marks a child.
 pub(crate) const MARKER: &str = "PREFORK_CHILD";
 
-/// The environment variable that names what the last program in this process passed to this one.
+/// The environment variable that names what the previous program in this process passed to this one.
 pub(crate) const STATE_VARIABLE: &str = "PREFORK_UPGRADE";
 
 /// The variables that an operator must not set.
@@ -92,16 +93,16 @@ pub(crate) struct Account {
     pub(crate) gid: u32,
 }
 
-/// A user and groups, by number. A process that takes it on keeps no privilege of root.
+/// A user and groups, by number. A process that changes to it keeps no privilege of root.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub(crate) uid: u32,
     pub(crate) gid: u32,
-    /// The supplementary groups, `gid` not among them.
+    /// The supplementary groups, without `gid`.
     pub(crate) groups: Vec<u32>,
 }
 
-/// The only files that a process confined by Landlock can open: these, and what is beneath these directories.
+/// The only files that a process confined by Landlock can open, and directories with everything beneath.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct LandlockPaths {
     pub(crate) read: Vec<PathBuf>,
@@ -146,7 +147,7 @@ pub(crate) enum ProcessEvent<K> {
 /// A listening socket that the service manager opened for this program.
 #[derive(Debug)]
 pub(crate) struct Activated {
-    /// The service manager's name of it; several sockets may share a name.
+    /// The service manager's name for it; several sockets can have the same name.
     pub(crate) name: String,
     pub(crate) socket: Socket,
 }
@@ -182,7 +183,7 @@ pub(crate) enum LinkEvent {
     None,
 }
 
-/// What the last program in this process passed to this one; see `Program::exec`.
+/// What the previous program in this process passed to this one; see `Program::exec`.
 #[derive(Debug)]
 pub(crate) struct Inheritance {
     pub(crate) text: String,
@@ -193,31 +194,31 @@ pub(crate) struct Inheritance {
 /// Mode and owner of the file of a Unix socket.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct SocketFileOptions {
-    /// By default, what the process's mask leaves.
+    /// By default, the permissions that the process's umask allows.
     pub(crate) mode: Option<u32>,
     pub(crate) user: Option<u32>,
     pub(crate) group: Option<u32>,
 }
 
 /// A user's replacement of [`Command::spawn`]. While it runs, the child's standard input is also the
-/// master's own, because a command that wraps another passes on what it has inherited.
+/// master's own, because a wrapping command passes on the standard input that it has inherited.
 pub(crate) type Producer<'a> = dyn Fn(Command) -> io::Result<Child> + 'a;
 
 /// The role of this process, according to standard input and the environment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// It has neither a handshake nor the marker.
+    /// Neither a handshake nor the marker.
     Master,
     /// A handshake is waiting.
     Child,
-    /// It has the marker, but no handshake.
+    /// The marker, but no handshake.
     Stray,
 }
 
 /// Returns the role of this process. A handshake begins with `prefix`.
 ///
-/// The handshake decides, even if a wrapper has cleared the environment: a child that took itself for a
-/// master would start children of its own, and so would they.
+/// The handshake decides, even if a wrapper has cleared the environment: a child that is mistaken for a
+/// master would start children, and so would these.
 pub(crate) fn role(prefix: &str) -> Role {
     if handshake_is_waiting(prefix) {
         Role::Child

@@ -1,4 +1,4 @@
-//! Whether options and files make a configuration.
+//! The check of options and files in the master.
 
 #[cfg(feature = "rustls")]
 use super::config;
@@ -16,7 +16,7 @@ pub(super) fn check(options: &TlsOptions, files: &TlsFiles) -> Result<(), Error>
     config::build(options, files, None).map(drop)
 }
 
-/// Checks the PEM. Without the feature `rustls` only the server can tell whether the parts match.
+/// Checks the PEM. Without the feature `rustls`, only the server can check whether the parts match.
 #[cfg(not(feature = "rustls"))]
 pub(super) fn check(options: &TlsOptions, files: &TlsFiles) -> Result<(), Error> {
     for certificates in [&options.cert, &options.client_ca].into_iter().flatten() {

@@ -1,4 +1,4 @@
-//! The `rustls::ServerConfig` that the options ask for.
+//! The `rustls::ServerConfig` of the options.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ use crate::error::Error;
 
 const HTTP: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
-/// The configuration that the options ask for; `None` if they name no certificate.
+/// The configuration of the options; `None` if they name no certificate.
 ///
 /// # Errors
 ///
@@ -90,8 +90,8 @@ fn client_verifier(
         .map_err(|error| part.fail("clients cannot be checked by it", Some(error.into())))
 }
 
-/// What a ticket is valid for. Neither side shows a certificate when a session is resumed. So a ticket is
-/// not valid any more once the certificate or the client CA has changed.
+/// The scope in which a ticket is valid. Neither side shows a certificate when a session is resumed, so a
+/// ticket must not be valid any more once the certificate or the client CA has changed.
 fn scope(cert: Part<'_>, client_ca: Option<Part<'_>>) -> [u8; 32] {
     let hash = |bytes: &[u8]| {
         let mut hash = [0; 32];

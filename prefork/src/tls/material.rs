@@ -1,4 +1,4 @@
-//! Certificates and keys: where they come from, and their PEM.
+//! Certificates and keys: their files and their PEM.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;

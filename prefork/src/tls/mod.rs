@@ -1,17 +1,17 @@
-//! TLS: what the options name, what is read, and what children are given.
+//! TLS: the options, the files, and the material of children.
 //!
 //! - `options.rs`: the TLS options
-//! - `material.rs`: certificates and keys: where they come from, and their PEM
+//! - `material.rs`: certificates and keys: their files and their PEM
 //! - `config.rs`, `tickets.rs`, `validity.rs` (feature `rustls`): the `rustls::ServerConfig`, session
 //!   tickets that every child can open, and the time in which a certificate is valid
-//! - `check.rs`: whether options and files make a configuration
-//! - `store.rs`: the files of each generation, for the children and for the master's own successor
-//! - `prepared.rs`: what a child has ready for its serve function
+//! - `check.rs`: the check of options and files in the master
+//! - `store.rs`: the files of each generation, for the children and for the next program
+//! - `prepared.rs`: a child's configuration for its serve function
 //!
 //! The master reads the files, once for each generation: at its start, and before a reload or an upgrade
-//! starts anything. The children of a generation get what it read over the handshake. So a child needs
-//! no access to the key's file, the successor of a crashed child serves what its siblings serve, and a
-//! bad file leaves the fleet as it is.
+//! starts a process. The children of a generation get the content with the handshake. So a child needs no
+//! access to the key's file, the successor of a crashed child serves the same certificate as its siblings,
+//! and a bad file does not change the fleet.
 
 mod check;
 #[cfg(feature = "rustls")]

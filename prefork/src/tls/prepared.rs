@@ -1,4 +1,4 @@
-//! What a child has ready for a serve function that takes a TLS configuration.
+//! A child's TLS configuration, for a serve function that takes one.
 
 use std::fmt;
 
@@ -21,8 +21,8 @@ impl fmt::Debug for PreparedTls {
 
 #[cfg(feature = "rustls")]
 impl PreparedTls {
-    /// Makes the configuration from what the master handed over. What this program's options name
-    /// besides is read from the files.
+    /// Makes the configuration from the material that the master handed over. Files that only this
+    /// program's options name are read here.
     ///
     /// # Errors
     ///
@@ -43,7 +43,7 @@ impl PreparedTls {
 
 #[cfg(not(feature = "rustls"))]
 impl PreparedTls {
-    /// Makes nothing. A child on trial checks the files that its program's options name.
+    /// Makes nothing. A successor checks the files that its program's options name.
     pub(crate) fn new(options: &TlsOptions, secrets: TlsSecrets, trial: bool) -> Result<Self, Error> {
         if trial {
             let TlsSecrets { mut files } = secrets;

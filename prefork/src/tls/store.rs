@@ -1,5 +1,5 @@
-//! What the master keeps of the TLS material: the files of each generation, as they were when they were
-//! checked, and the secret that the keys of session tickets are derived from.
+//! The master's TLS material: the files of each generation, with the content that was checked, and the secret
+//! that the keys of session tickets are derived from.
 //!
 //! Children and the next program get it as [`Secrets`].
 
@@ -55,7 +55,7 @@ impl TlsStore {
         Self::inherit(options, 0, TlsSecrets::default())
     }
 
-    /// Takes over the last program's material, and reads the files that only this program's options name.
+    /// Takes over the previous program's material, and reads the files that only this program's options name.
     ///
     /// # Errors
     ///
@@ -92,7 +92,7 @@ impl TlsStore {
         Ok(())
     }
 
-    /// Drops the generations that no child will be started of, and the keys of tickets that have expired.
+    /// Drops the generations of which no child will be started, and the keys of expired tickets.
     pub(crate) fn forget(&mut self, is_needed: impl Fn(u32) -> bool) {
         self.generations.retain(|generation, _| is_needed(*generation));
         #[cfg(feature = "rustls")]
@@ -129,7 +129,7 @@ impl TlsStore {
         Some(format!("{name} {warning}"))
     }
 
-    /// The feature `rustls` brings what reads a certificate's dates.
+    /// Without the feature `rustls`, nothing reads a certificate's dates.
     #[cfg(not(feature = "rustls"))]
     pub(crate) fn validity_warning(&self, _generation: u32) -> Option<String> {
         None

@@ -32,7 +32,7 @@ use zeroize::Zeroizing;
 
 use crate::protocol::TicketSecret;
 
-/// How long tickets are made with one key.
+/// The time for which tickets are made with one key.
 const EPOCH: Duration = Duration::from_secs(LIFETIME as u64);
 /// The lifetime of tickets that clients are told, in seconds.
 const LIFETIME: u32 = 12 * 60 * 60;

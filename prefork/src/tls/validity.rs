@@ -1,8 +1,8 @@
 //! The time in which a certificate is valid.
 //!
-//! The crate `der` reads it: maintained, and one crate without dependencies as it is used here. Parsers of
-//! whole certificates cost more than two dates are worth: x509-parser brings 30 crates, x509-cert 10 and
-//! asn1 7, all of them with syn 2. Only the feature `rustls` brings it in.
+//! The crate `der` parses it: it is maintained, and with the features used here it has no dependencies. A
+//! parser of whole certificates brings more crates than two dates justify: x509-parser 30, x509-cert 10 and
+//! asn1 7, all of them with syn 2. Only the feature `rustls` depends on it.
 
 use std::time::SystemTime;
 

@@ -1,4 +1,4 @@
-//! Landlock, which Linux alone has.
+//! Landlock, which only Linux has.
 
 use std::io;
 

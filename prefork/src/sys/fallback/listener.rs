@@ -1,4 +1,4 @@
-//! Options of listening sockets, most of which these systems lack.
+//! Options of listening sockets. These systems lack most of them.
 
 use std::io;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use socket2::{SockAddr, Socket};
 /// Whether a socket that is bound can still let others listen on its address.
 pub(crate) const JOINS_GROUPS_LATE: bool = false;
 
-/// What to do where the system refuses an address to this user.
+/// The remedy for an address that the system refuses to this user.
 pub(crate) const ADDRESS_DENIED_HINT: &str = "ports below 1024 need root: choose a higher port";
 
 /// Does nothing, and finds nothing.

@@ -1,5 +1,5 @@
-//! What the Unixes other than Linux have: macOS, the BSDs. Each file is the other half of a subject whose
-//! common half, where there is one, has the same name in `unix/`; `linux/` has the same names.
+//! The Unixes other than Linux: macOS and the BSDs. A file holds what differs from Linux in the subject of the
+//! file of the same name in `unix/`, if there is one. `linux/` has the same files.
 
 pub(in crate::sys) mod accept_calls;
 pub(in crate::sys) mod decoy;

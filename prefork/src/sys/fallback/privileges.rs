@@ -1,4 +1,4 @@
-//! Users without capabilities, and what these systems lack.
+//! Users and priorities. These systems have no capabilities and cannot pin a process to a CPU.
 
 #![cfg_attr(target_vendor = "apple", allow(dead_code, reason = "no child changes its user there"))]
 
@@ -19,7 +19,7 @@ pub(in crate::sys) fn has_capabilities() -> io::Result<bool> {
     Ok(false)
 }
 
-/// Only root may.
+/// Only root may change users.
 pub(in crate::sys) fn may_change_user() -> io::Result<bool> {
     if cfg!(target_vendor = "apple") { Err(unsupported()) } else { Ok(geteuid().is_root()) }
 }
@@ -32,7 +32,7 @@ pub(in crate::sys) fn may_raise_priority() -> io::Result<bool> {
     Ok(geteuid().is_root())
 }
 
-/// There is no such limit: without a privilege, the priority can only sink.
+/// There is no such limit: without a privilege, the priority can only be lowered.
 pub(in crate::sys) fn least_nice() -> i32 {
     20
 }

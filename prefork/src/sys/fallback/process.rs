@@ -1,4 +1,4 @@
-//! This process, of which these systems tell little.
+//! This process. These systems report little about it.
 
 use std::io;
 

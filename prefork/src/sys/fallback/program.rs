@@ -1,4 +1,4 @@
-//! Executables, which these systems know by their paths only.
+//! Executables, which these systems execute by path only.
 
 use std::fs::File;
 use std::io;

@@ -1,4 +1,4 @@
-//! Steering of new connections, which these systems lack.
+//! Steering of new connections. These systems lack it.
 
 use std::io;
 

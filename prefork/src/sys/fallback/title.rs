@@ -1,4 +1,4 @@
-//! What `ps` shows of a process.
+//! The title of a process in `ps`.
 
 #[cfg(any(target_os = "freebsd", target_os = "dragonfly", target_os = "netbsd", target_os = "openbsd"))]
 pub(crate) fn set_title(title: &str, _name: &str) {

@@ -10,7 +10,7 @@ use socket2::{SockAddr, Socket};
 /// Whether a socket that is bound can still let others listen on its address.
 pub(crate) const JOINS_GROUPS_LATE: bool = true;
 
-/// What to do where the system refuses an address to this user.
+/// The remedy for an address that the system refuses to this user.
 pub(crate) const ADDRESS_DENIED_HINT: &str =
     "ports below 1024 need root or CAP_NET_BIND_SERVICE: choose a higher port";
 

@@ -1,5 +1,5 @@
-//! What Linux and Android alone have. Each file is the Linux half of a subject whose common half, where
-//! there is one, has the same name in `unix/`; `fallback/` has the same names for the other Unixes.
+//! Linux and Android. A file holds what differs from the other Unixes in the subject of the file of the same
+//! name in `unix/`, if there is one. `fallback/` has the same files for the other Unixes.
 
 pub(in crate::sys) mod accept_calls;
 pub(in crate::sys) mod decoy;

@@ -1,4 +1,4 @@
-//! Capabilities, the limits of limits, ids and CPUs.
+//! Capabilities, upper limits, ids and CPUs.
 
 use std::fs;
 use std::io;

@@ -1,4 +1,4 @@
-//! This process, as /proc shows it.
+//! This process, as `/proc` describes it.
 
 use std::fs;
 use std::io;
@@ -10,12 +10,12 @@ pub(in crate::sys) fn is_single_threaded() -> bool {
     fs::read_dir("/proc/self/task").is_ok_and(|tasks| tasks.count() == 1)
 }
 
-/// How many threads there are besides the calling one.
+/// The number of threads besides the calling one.
 pub(crate) fn other_threads() -> usize {
     fs::read_dir("/proc/self/task").map_or(0, |tasks| tasks.count().saturating_sub(1))
 }
 
-/// What each thread of this process does, one line a thread, as far as /proc shows it to its owner.
+/// The state of each thread of this process, one line a thread, as far as `/proc` shows it to the process.
 pub(crate) fn threads() -> Vec<String> {
     let Ok(tasks) = fs::read_dir("/proc/self/task") else { return Vec::new() };
     let describe = |task: fs::DirEntry| {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{F_GETFL, fcntl};
 use nix::libc;
 
-/// Where a process finds its own descriptors.
+/// The directory of a process's own descriptors.
 const DESCRIPTORS: &str = "/proc/self/fd";
 
 /// The file that this process runs, pinned.
@@ -43,8 +43,8 @@ pub(in crate::sys) fn is_pin(descriptor: BorrowedFd<'_>) -> bool {
     fcntl(descriptor, F_GETFL).is_ok_and(|flags| flags & libc::O_PATH != 0)
 }
 
-/// Gives this process the program's name again: the kernel named it after the descriptor it was executed
-/// through.
+/// Sets the name of this process to the program's: the kernel named it after the descriptor that it was
+/// executed through.
 pub(in crate::sys) fn restore_process_name() {
     let Some(mut program) = std::env::args_os().next().map(PathBuf::from) else { return };
     if program.starts_with("/proc") {

@@ -1,7 +1,7 @@
-//! What `ps` and `top` show of a process.
+//! The title of a process in `ps` and `top`.
 //!
-//! Two things: a name of 15 bytes, which `top` shows, and the arguments, which `ps` shows. The memory of
-//! the arguments is left alone, because `std::env::args` reads it at every call. Instead, the kernel is
+//! It has two parts: a name of 15 bytes, which `top` shows, and the arguments, which `ps` shows. The memory
+//! of the arguments is not changed, because `std::env::args` reads it at every call. Instead, the kernel is
 //! told to show other memory.
 
 use std::ffi::{CStr, CString};

@@ -77,14 +77,14 @@ pub(super) fn close_on_exec_from_3() {
     }
 }
 
-/// Takes ownership of a descriptor that the last program in this process left open for this one.
+/// Takes ownership of a descriptor that the previous program in this process left open for this one.
 pub(super) fn take(number: RawFd) -> io::Result<OwnedFd> {
     if number <= 2 {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "a standard descriptor cannot be passed on"));
     }
     // SAFETY: borrowed for one call; if the number is not open, the call fails.
     fcntl(unsafe { BorrowedFd::borrow_raw(number) }, F_SETFD(FdFlag::FD_CLOEXEC))?;
-    // SAFETY: it is open, as the call above has shown. The last program, which ran in this process, has
+    // SAFETY: it is open, as the call above has shown. The previous program, which ran in this process, has
     // named it for this one; each number is named once, and nothing else has run here yet.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }

@@ -1,10 +1,10 @@
-//! What the system's errors mean.
+//! The meaning of the system's errors.
 
 use std::io;
 
 use nix::errno::Errno;
 
-/// What to do where the system is out of something that a process or a socket needs.
+/// The remedy for a shortage of something that a process or a socket needs.
 pub(crate) fn shortage_hint(error: &io::Error) -> Option<&'static str> {
     if is_out_of_descriptors(error) {
         return Some("raise the limit on open files (ulimit -n) or lower `workers`");

@@ -17,7 +17,7 @@ use super::{Channel, Program, platform};
 use crate::sys::{Inheritance, STATE_VARIABLE};
 
 impl Program {
-    /// Executes this program in this process, and passes `text`, `listeners` and `channels` to it. Returns
+    /// Executes this program in this process, and passes `text`, `listeners` and `channels` on. Returns
     /// only if that fails; everything is then as before.
     ///
     /// The signals that are held wait until the new program unblocks them.
@@ -75,13 +75,14 @@ fn c_string(text: OsString) -> io::Result<CString> {
     Ok(CString::new(text.into_vec())?)
 }
 
-/// What the last program in this process passed to this one.
+/// What the previous program in this process passed to this one.
 pub(crate) fn inheritance() -> io::Result<Option<Inheritance>> {
     let Some(number) = state_descriptor() else { return Ok(None) };
     platform::program::restore_process_name();
     let mut text = String::new();
     File::from(take(number)?).read_to_string(&mut text)?;
-    let broken = || io::Error::new(io::ErrorKind::InvalidData, "the state of the last program is cut short");
+    let broken =
+        || io::Error::new(io::ErrorKind::InvalidData, "the state of the previous program is cut short");
     let (listeners, rest) = text.split_once('\n').ok_or_else(broken)?;
     let (channels, text) = rest.split_once('\n').ok_or_else(broken)?;
     let take_all = |numbers: &str| {

@@ -14,8 +14,8 @@ pub(crate) fn groups_of(user: &str, primary: u32) -> io::Result<Vec<u32>> {
     Ok(groups.into_iter().map(Gid::as_raw).collect())
 }
 
-/// Makes this process run as `identity`. The groups come first, because changing them needs the privilege
-/// that goes with the user. Then it tries to go back to root, which must fail.
+/// Makes this process run as `identity`. The groups come first, because changing them needs root. Then it
+/// tries to become root again, which must fail.
 pub(crate) fn change_user(identity: &Identity) -> io::Result<()> {
     let groups: Vec<Gid> = identity.groups.iter().map(|group| Gid::from_raw(*group)).collect();
     setgroups(&groups)?;
@@ -41,7 +41,7 @@ fn verify(identity: &Identity) -> io::Result<()> {
         return wrong("the change of groups did not take effect");
     }
     if setuid(Uid::from_raw(0)).is_ok() || seteuid(Uid::from_raw(0)).is_ok() {
-        return wrong("there is a way back to root");
+        return wrong("the process can become root again");
     }
     if platform::has_capabilities()? { wrong("capabilities are left") } else { Ok(()) }
 }

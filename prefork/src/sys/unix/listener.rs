@@ -1,4 +1,4 @@
-//! Listening sockets: what they are, who shares them, whether connections are queued.
+//! Listening sockets: kinds, sharing, options, and whether connections are queued.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -47,7 +47,7 @@ pub(crate) fn has_queue(listener: &Socket) -> bool {
     poll(&mut listener, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
 }
 
-/// Closes a listener that no process is to accept from any more: each child closes its own accept gate.
+/// Closes a listener for good: the master's descriptor only, because each child closes its own accept gate.
 pub(crate) fn close_for_all(listener: Socket) {
     drop(listener);
 }

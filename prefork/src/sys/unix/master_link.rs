@@ -22,7 +22,7 @@ pub(crate) struct MasterLink {
 }
 
 impl MasterLink {
-    /// From now on SIGTERM is an event, and does not end the process.
+    /// From now on SIGTERM is an event of this link and does not end the process.
     pub(crate) fn new(channel: Channel) -> io::Result<(Self, MasterSender)> {
         let sender = MasterSender(channel.try_clone_socket()?);
         Ok((Self { channel, signals: listen_for(&[SIGTERM])?, orphaned: false }, sender))

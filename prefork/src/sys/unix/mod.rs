@@ -1,5 +1,5 @@
-//! What every Unix has: signals, socket pairs, descriptors. Where a subject differs between Linux and the
-//! other Unixes, that half is in the file of the same name in `linux/` and `fallback/`.
+//! Every Unix: signals, socket pairs, descriptors. Where a subject differs between Linux and the other Unixes,
+//! the difference is in the file of the same name in `linux/` and in `fallback/`.
 
 mod accept_gate;
 mod activation;

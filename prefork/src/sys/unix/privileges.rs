@@ -1,4 +1,4 @@
-//! Limits and priorities, users and groups.
+//! Users, groups, limits and priorities: look-up, checks and changes.
 
 use std::io;
 
@@ -9,7 +9,7 @@ use nix::unistd::{Group, Uid, User};
 use super::platform::privileges as platform;
 use crate::sys::Account;
 
-/// The user with this name, or else with this number.
+/// The user with this name, or with this number.
 pub(crate) fn find_user(user: &str) -> io::Result<Option<Account>> {
     let found = match (User::from_name(user)?, user.parse()) {
         (None, Ok(number)) => User::from_uid(Uid::from_raw(number))?,
@@ -18,7 +18,7 @@ pub(crate) fn find_user(user: &str) -> io::Result<Option<Account>> {
     Ok(found.map(|user| Account { name: user.name, uid: user.uid.as_raw(), gid: user.gid.as_raw() }))
 }
 
-/// The group with this name; a number needs no entry.
+/// The group with this name. A number needs no entry in the group database.
 pub(crate) fn find_group(group: &str) -> io::Result<Option<u32>> {
     match Group::from_name(group)? {
         Some(found) => Ok(Some(found.gid.as_raw())),
@@ -26,7 +26,7 @@ pub(crate) fn find_group(group: &str) -> io::Result<Option<u32>> {
     }
 }
 
-/// Sets the soft limit on descriptors; raises the hard one if it is lower.
+/// Sets the soft limit on descriptors, and raises the hard limit if it is lower.
 pub(crate) fn limit_open_files(limit: u64) -> io::Result<()> {
     let limit = libc::rlim_t::try_from(limit).map_err(io::Error::other)?;
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;

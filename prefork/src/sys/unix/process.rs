@@ -11,12 +11,12 @@ pub(crate) fn exit_now(status: i32) -> ! {
     signal_hook::low_level::exit(status)
 }
 
-/// Text of the system's, from its bytes.
+/// The system's text from bytes.
 pub(crate) fn os_string(bytes: Vec<u8>) -> Option<OsString> {
     Some(std::os::unix::ffi::OsStringExt::from_vec(bytes))
 }
 
-/// How an operator stops the master with this pid.
+/// The operator's way to stop the master with this pid.
 pub(crate) fn how_to_stop(master: u32) -> String {
     format!("Ctrl-C or kill -TERM {master}")
 }

@@ -1,4 +1,4 @@
-//! This program, to be started again.
+//! The program of this process, which children run.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -16,14 +16,14 @@ use super::platform::program as platform;
 use super::service;
 use crate::sys::{MARKER, STATE_VARIABLE};
 
-/// The executable that children run, and its arguments.
+/// The executable of children, and its arguments.
 #[derive(Debug)]
 pub(crate) struct Program {
     /// The path that is executed.
     executable: PathBuf,
     /// Keeps `executable` the name of the same file while this lives.
     _pin: Option<File>,
-    /// The path under which the program was started, to look it up afresh.
+    /// The path under which the program was started, to look up a newer program.
     path: PathBuf,
     /// The zeroth argument.
     name: OsString,

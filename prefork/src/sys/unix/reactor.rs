@@ -66,7 +66,7 @@ struct Process {
 #[derive(Debug)]
 enum Handle {
     Started(Child),
-    /// Started by the last program in this process.
+    /// Started by the previous program in this process.
     Adopted(Pid),
 }
 
@@ -82,7 +82,7 @@ impl Handle {
         Ok(kill(self.id()?, signal)?)
     }
 
-    /// The status, if it has ended. User code may have taken it (a hook that waits for any child): the
+    /// The status, if it has exited. User code may have reaped it (a hook that waits for any child): the
     /// status is then unknown.
     fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
         const UNKNOWN: i32 = 127 << 8;
@@ -142,7 +142,7 @@ impl<K: Ord + Copy> Reactor<K> {
         Ok(self.self_pipe.insert(self_pipe).waker())
     }
 
-    /// Takes over a child that the last program in this process started.
+    /// Takes over a child that the previous program in this process started.
     pub(crate) fn adopt(&mut self, key: K, pid: u32, channel: Option<Channel>) -> io::Result<()> {
         if let Some(channel) = &channel {
             channel.set_nonblocking()?;
@@ -152,7 +152,7 @@ impl<K: Ord + Copy> Reactor<K> {
         Ok(())
     }
 
-    /// Unblocks the signals that the last program blocked, and reaps children that have ended meanwhile.
+    /// Unblocks the signals that the previous program blocked, and reaps children that have ended meanwhile.
     pub(crate) fn catch_up(&mut self) -> io::Result<Vec<ProcessEvent<K>>> {
         SigSet::empty().thread_set_mask()?;
         let mut events = Vec::new();
@@ -229,7 +229,7 @@ impl<K: Ord + Copy> Reactor<K> {
                 descriptors.push(PollFd::new(channel.as_fd(), PollFlags::POLLIN));
             }
         }
-        // The last, so that the others are in the order of their keys.
+        // It comes last, so that the others are in the order of their keys.
         descriptors
             .extend(self.self_pipe.iter().map(|self_pipe| PollFd::new(self_pipe.as_fd(), PollFlags::POLLIN)));
         let timeout = if self.children_ended { Some(Duration::ZERO) } else { timeout };
@@ -301,7 +301,7 @@ impl<K: Ord + Copy> Reactor<K> {
         Ok(())
     }
 
-    /// Reaps every child that has ended: one SIGCHLD may stand for several.
+    /// Reaps every child that has exited: one SIGCHLD may stand for several.
     fn reap(&mut self, events: &mut Vec<ProcessEvent<K>>) -> io::Result<()> {
         let mut ended = Vec::new();
         for (key, process) in &mut self.children {

@@ -1,4 +1,4 @@
-//! Whether this process is a child, and how a child takes its handshake.
+//! The role of this process, and the handshake of a child.
 
 use std::env;
 use std::fs::File;
@@ -23,9 +23,10 @@ pub(crate) fn handshake_is_waiting(prefix: &str) -> bool {
     peeked == Ok(start.len()) && start == prefix.as_bytes()
 }
 
-/// Moves the handshake from standard input to a descriptor of its own, replaces standard input by the
-/// null device, and removes the marker. Afterwards neither this process nor one that it starts has a
-/// trace of its role, and signals that are requests to a master do nothing here. Call it once, in a process whose [`role`](crate::sys::role) is child.
+/// Moves the handshake from standard input to another descriptor, replaces standard input by the null
+/// device, and removes the marker, so that no process that this one starts is mistaken for a child. From
+/// then on, signals that are requests to a master are ignored. Call it once, in a process whose
+/// [`role`](crate::sys::role) is child.
 pub(crate) fn take_handshake() -> io::Result<Channel> {
     ignore_requests()?;
     let handshake = io::stdin().as_fd().try_clone_to_owned()?;

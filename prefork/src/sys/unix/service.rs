@@ -13,9 +13,9 @@ use crate::sys::Notice;
 
 const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
 
-/// What a service manager tells the process that it started. Children must not see it: a child's
-/// notification would count as the fleet's, and a child that looked for passed sockets would take
-/// whatever descriptors have their numbers.
+/// The variables with which a service manager informs the process that it started. Children must not
+/// inherit them: a child's notification would count as the fleet's, and a child that looked for passed
+/// sockets would use whatever descriptors have their numbers.
 pub(super) const VARIABLES: [&str; 7] = [
     NOTIFY_SOCKET,
     "WATCHDOG_PID",

@@ -23,8 +23,8 @@ pub(crate) struct SocketFile {
 }
 
 impl SocketFile {
-    /// Binds a socket to `path`, with its mode from the first moment on, and then sets its owner. Replaces
-    /// a socket without a listener.
+    /// Binds a socket to `path`, with its mode from the start, and then sets its owner. Replaces a socket
+    /// without a listener.
     pub(crate) fn bind(path: &Path, options: SocketFileOptions) -> io::Result<(Socket, Self)> {
         let path = std::path::absolute(path)?;
         remove_stale(&path)?;
@@ -38,7 +38,7 @@ impl SocketFile {
         Ok((socket, file))
     }
 
-    /// The file of a socket that the last program in this process has bound.
+    /// The file of a socket that the previous program in this process has bound.
     pub(crate) fn adopt(path: &Path) -> io::Result<Self> {
         let path = std::path::absolute(path)?;
         Ok(Self { identity: identity(&path)?, path })
@@ -59,8 +59,8 @@ impl Drop for SocketFile {
     }
 }
 
-/// Changes the owner of the socket's own file. The owner of the directory can put a link there at any
-/// moment: it is never followed.
+/// Changes the owner of the socket's own file. The owner of the directory can replace the file by a link at
+/// any time: a link is never followed.
 fn change_owner(path: &Path, user: Option<Uid>, group: Option<Gid>) -> io::Result<()> {
     Ok(fchownat(AT_FDCWD, path, user, group, AtFlags::AT_SYMLINK_NOFOLLOW)?)
 }
@@ -85,13 +85,13 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     match probe.connect(&SockAddr::unix(path)?) {
         Ok(()) => Err(Errno::EADDRINUSE.into()),
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
-        // A full queue has a listener. Any other error tells nothing.
+        // A full queue has a listener. Other errors do not tell whether there is one.
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(Errno::EADDRINUSE.into()),
         Err(error) => Err(error),
     }
 }
 
-/// Sets the mode by the process's mask, so that the file never has a wider one.
+/// Sets the mode by the process's umask, so that the file never has a wider one.
 fn bind_with_mode(socket: &Socket, addr: &SockAddr, mode: Option<u32>) -> io::Result<()> {
     let Some(mode) = mode else { return socket.bind(addr) };
     #[allow(clippy::useless_conversion, reason = "the type is narrower on some systems")]

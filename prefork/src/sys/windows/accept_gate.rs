@@ -1,4 +1,4 @@
-//! The listeners of a server that is being stopped. The [module above](super) says what can be done.
+//! The listeners of a server that stops. The [parent module](super) describes the limits.
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ pub(crate) const HAS_IO_URING: bool = false;
 /// See the [module](self).
 #[derive(Debug)]
 pub(crate) struct AcceptGate {
-    /// Handles of this gate's own to the sockets, besides the server's.
+    /// Handles to the sockets, besides the server's.
     listeners: Vec<Socket>,
     addrs: Vec<SocketAddr>,
 }

@@ -17,8 +17,8 @@ const WORD: usize = size_of::<u32>();
 /// The first attempt at the size of the table, in words.
 const ENOUGH: usize = 16 * 1024;
 
-/// How many connections that came in through `gates` some process still has open. A connection that only the
-/// kernel is closing does not count.
+/// The number of connections accepted through `gates` that any process still has open. A connection that only
+/// the kernel is closing does not count.
 pub(super) fn open(gates: &[SocketAddr]) -> io::Result<usize> {
     let mut all = v4()?;
     // An IPv6 gate can also have IPv4 connections.
@@ -28,7 +28,7 @@ pub(super) fn open(gates: &[SocketAddr]) -> io::Result<usize> {
     Ok(all.iter().filter(|local| gates.iter().any(|gate| leads_to(*gate, **local))).count())
 }
 
-/// How many connections that came in through `gates` this process has open.
+/// The number of connections accepted through `gates` that this process has open.
 ///
 /// No call lists a process's sockets. But a handle is a small multiple of four, and the system tells whether
 /// a number is that of a connected socket.
@@ -42,7 +42,7 @@ pub(super) fn own(gates: &[SocketAddr]) -> io::Result<usize> {
     Ok((STEP..=last).step_by(STEP).filter(|number| serves(*number, gates)).count())
 }
 
-/// Whether this handle is a connection that came in through `gates`.
+/// Whether this handle is a connection that was accepted through `gates`.
 fn serves(number: usize, gates: &[SocketAddr]) -> bool {
     let Ok(raw) = RawSocket::try_from(number) else { return false };
     // SAFETY: borrowed for calls that leave it as it is; if it is not a socket, or closed, they fail.
@@ -55,7 +55,7 @@ fn serves(number: usize, gates: &[SocketAddr]) -> bool {
     local.is_some_and(|local| gates.iter().any(|gate| leads_to(*gate, local)))
 }
 
-/// Whether a connection to `local` came in through `gate`.
+/// Whether a connection to `local` was accepted through `gate`.
 fn leads_to(gate: SocketAddr, local: SocketAddr) -> bool {
     let (gate_ip, local_ip) = (gate.ip().to_canonical(), local.ip().to_canonical());
     gate.port() == local.port() && (gate_ip.is_unspecified() || gate_ip == local_ip)

@@ -17,7 +17,7 @@ use crate::sys::Signal;
 
 /// What handles the events.
 enum Handler {
-    /// Nothing: what else the process has set up decides.
+    /// No handler here: the process's other handlers apply.
     None,
     /// A master's reactor.
     Master(Box<dyn Fn(Signal) + Send>),
@@ -31,7 +31,7 @@ fn handler() -> MutexGuard<'static, Handler> {
     HANDLER.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// From now on each request to stop calls `tell`, in a thread of the system's.
+/// From now on each request to stop calls `tell`, in a thread of the system.
 pub(super) fn listen(tell: impl Fn(Signal) + Send + 'static) -> io::Result<()> {
     *handler() = Handler::Master(Box::new(tell));
     install()

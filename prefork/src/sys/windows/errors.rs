@@ -1,4 +1,4 @@
-//! What the system's errors mean.
+//! The meaning of the system's errors.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use windows_sys::Win32::Foundation::{
 };
 use windows_sys::Win32::Networking::WinSock::{WSAEADDRNOTAVAIL, WSAEAFNOSUPPORT, WSAEMFILE, WSAENOBUFS};
 
-/// What to do where the system is out of something that a process or a socket needs.
+/// The remedy for a shortage of something that a process or a socket needs.
 pub(crate) fn shortage_hint(error: &io::Error) -> Option<&'static str> {
     if is_out_of_descriptors(error) {
         Some("end what holds many handles or lower `workers`")
@@ -21,7 +21,7 @@ pub(crate) fn shortage_hint(error: &io::Error) -> Option<&'static str> {
 
 /// Whether a process could not be started because of a shortage that may pass.
 pub(crate) fn is_transient(error: &io::Error) -> bool {
-    // The last one: another process has the program's file open for writing.
+    // The last error: another process has the program's file open for writing.
     const SHORTAGES: [u32; 6] = [
         ERROR_NOT_ENOUGH_MEMORY,
         ERROR_OUTOFMEMORY,

@@ -1,11 +1,11 @@
 //! The job object of a fleet: it ensures that nothing outlives the fleet.
 //!
-//! Windows ends the processes of such a job when its last handle is closed. The master has a handle, and so
-//! has each child, from the moment in which it gets its listeners until its exit. So the children can drain
-//! after the master's death. With the last of them ends what they have started and left behind, and any
-//! child that has not got its listeners.
+//! Windows ends the processes of such a job when its last handle is closed. The master has a handle, and each
+//! child has one from the time it gets its listeners until its exit. So the children can drain after the
+//! master's death. The exit of the last child ends the processes that the children have started, and any child
+//! that has not got its listeners.
 //!
-//! A process that is to outlive the fleet is started with `CREATE_BREAKAWAY_FROM_JOB`.
+//! A process that should outlive the fleet has to be started with `CREATE_BREAKAWAY_FROM_JOB`.
 
 use std::io;
 use std::os::windows::io::{AsHandle, AsRawHandle, BorrowedHandle, OwnedHandle};

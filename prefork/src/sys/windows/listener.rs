@@ -9,17 +9,16 @@ use socket2::{SockAddr, Socket};
 /// tokio supports them.
 pub(crate) const HAS_UNIX_SOCKETS: bool = false;
 
-/// Whether a fleet has to ask for a socket for each slot, as with fasthttp's prefork: the program states
-/// that it knows what Windows does.
+/// Whether a fleet has to set `reuseport`, as with fasthttp's prefork.
 pub(crate) const NEEDS_REUSEPORT: bool = true;
 
-/// Whether the children share one socket even so; see the [module above](super).
+/// Whether the children share one socket all the same; see the [parent module](super).
 pub(crate) const SHARES_ONE_SOCKET: bool = true;
 
 /// There are no groups to join.
 pub(crate) const JOINS_GROUPS_LATE: bool = false;
 
-/// What to do where the system refuses an address to this user.
+/// The remedy for an address that the system refuses to this user.
 pub(crate) const ADDRESS_DENIED_HINT: &str = "another program has it for itself, or Windows has reserved it \
      (`netsh interface ipv4 show excludedportrange tcp` tells): choose another port";
 

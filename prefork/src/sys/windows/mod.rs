@@ -2,8 +2,8 @@
 //!
 //! # One socket for the fleet
 //!
-//! A fleet on Windows has to ask for `reuseport`, as with fasthttp's prefork, but gets more than the word
-//! promises there. There are two ways to share an address:
+//! A fleet on Windows has to set `reuseport`, as with fasthttp's prefork, but its children share one socket.
+//! There are two ways to share an address:
 //!
 //! - Each child listens on a socket of its own, all with `SO_REUSEADDR`. Windows calls the behaviour of such
 //!   sockets indeterminate: in practice one of them gets every connection until it closes. The option also
@@ -12,39 +12,39 @@
 //!   `accept` gets the next connection, a child's death loses nothing that is queued, a busy port is the
 //!   master's error, and port 0 is one port for all.
 //!
-//! This module does the second. It needs the child's pid, so the listener follows the handshake once the
+//! This module shares one socket. That needs the child's pid, so the listener follows the handshake once the
 //! child has sent its pid: a user's wrapper may have started it.
 //!
 //! The socket has neither `SO_REUSEADDR` nor `SO_EXCLUSIVEADDRUSE`. Without either, Windows refuses a second
-//! socket on the port unless that one asks for `SO_REUSEADDR` and belongs to the same user, who could as well
-//! end this process. The exclusive option would prevent that too, but it refuses the port while connections
-//! of the last run linger: a server could not be restarted at once.
+//! socket on the port unless that one has `SO_REUSEADDR` and belongs to the same user, who could as well
+//! kill this process. The exclusive option would prevent that too, but it refuses the port while connections
+//! of the previous run are in TIME_WAIT: a server could not be restarted at once.
 //!
 //! # Stopping
 //!
-//! A stop is a message on the pipe. A child's server cannot be made to accept no more: nothing can replace
-//! the object behind a handle, and closing a handle that its owner uses is unsafe. So, when the fleet stops,
-//! the master makes the socket itself refuse new connections (`SO_PAUSE_ACCEPT`; a system without it goes on
-//! accepting), and every child continues until the address has no connection left, of any child, or the grace
-//! is over. The system's table does not tell which child holds a connection: Windows names one owner, and
-//! where processes share a listener that need not be the one that accepted. A server that takes `Shutdown` is
-//! woken from `accept` by an error and can leave its loop. It should serve what it has accepted before it
-//! looks at the flag. From then on only the child's own connections count, which are among its handles.
+//! A stop is a message on the pipe. A child's accept gate cannot be closed: nothing can replace the object
+//! behind a handle, and closing a handle that its owner uses is unsafe. So, when the fleet stops, the master
+//! makes the socket itself refuse new connections (`SO_PAUSE_ACCEPT`; a system without it goes on accepting),
+//! and every child continues until the address has no connection of any child left, or the grace is over. The
+//! system's table does not tell which child holds a connection: it names one owner, and if processes share a
+//! listener, that need not be the one that accepted. A server that takes `Shutdown` is woken from `accept` by
+//! an error and can leave its loop. It should serve what it has accepted before it checks the flag. From then
+//! on only the child's own connections count, which are among its handles.
 //!
-//! The same holds where one child stops while its siblings stay (a reload, a limit on its life), except that
-//! the socket stays open. A busy fleet may then always have a connection. A child whose server does not take
-//! `Shutdown` then accepts until its grace is over and it is killed, and a connection that it accepts in the
-//! last moment is cut.
+//! The same holds if one child stops while its siblings stay (a reload, a recycling), except that the socket
+//! stays open. A busy fleet may then always have a connection. A child whose server does not take `Shutdown`
+//! then accepts until its grace is over and it is killed, and a connection that it accepted just before is
+//! reset.
 //!
 //! # The master's death
 //!
-//! A child sees the end of the pipe and drains, for at most its grace; until then the orphans hold the port.
-//! A child that has not asked for its listeners finds the pipe closed, and ends. The [job](job) is closed
-//! with the last of them, and ends what is left. If the master alone held it, as is usual for such jobs, the
-//! children would be killed just when they are to drain and to run `on_master_death`.
+//! A child reads the end of the pipe and drains, for at most its grace; until then the orphans hold the port.
+//! A child that has not asked for its listeners finds the pipe closed, and exits. The last of them closes the
+//! [job](job), which ends the processes that are left. If only the master held the job, as is usual, the
+//! system would kill the children before they drain and run `on_master_death`.
 //!
-//! One gap remains: a master that is killed while the system creates a process for it may leave behind a
-//! process that never runs an instruction and holds nothing.
+//! One gap remains: a master that is killed while the system creates a process for it may leave a process
+//! that never runs and holds nothing.
 
 mod accept_gate;
 mod channel;

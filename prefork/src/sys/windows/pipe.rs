@@ -26,7 +26,7 @@ use windows_sys::Win32::System::Pipes::{
 use super::errors::code_of;
 use super::object;
 
-/// More than the two sides ever send at once.
+/// The size of the pipe's buffers: more than the two sides ever send at once.
 const CAPACITY: u32 = 64 * 1024;
 /// How long a write waits on a full pipe. Its reader hangs then, and the writer must not.
 const PATIENCE: Duration = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! Privileges that Windows lacks or that differ there: a master refuses the options.
+//! Privileges. Windows lacks them or they differ there, so a master refuses the options.
 
 use std::io;
 

@@ -16,12 +16,12 @@ pub(crate) fn exit_now(status: i32) -> ! {
     std::process::abort()
 }
 
-/// Text of the system's, from its UTF-8; `None` if the bytes are not UTF-8.
+/// The system's text from UTF-8; `None` if the bytes are not UTF-8.
 pub(crate) fn os_string(bytes: Vec<u8>) -> Option<OsString> {
     String::from_utf8(bytes).ok().map(OsString::from)
 }
 
-/// How an operator stops the master with this pid.
+/// The operator's way to stop the master with this pid.
 pub(crate) fn how_to_stop(master: u32) -> String {
     format!("Ctrl-C or the event {}", controls::name(master, "stop"))
 }

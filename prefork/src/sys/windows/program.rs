@@ -1,4 +1,4 @@
-//! This program, to be started again.
+//! The program of this process, which children run.
 
 use std::env;
 use std::ffi::OsString;

@@ -38,7 +38,7 @@ struct Process {
     child: Child,
     /// `None` once the child has closed its end.
     sender: Option<Pipe>,
-    /// What the child is to get, until it has it.
+    /// The listeners, until the child has them.
     listeners: Vec<Socket>,
     handed_over: bool,
 }

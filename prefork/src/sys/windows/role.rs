@@ -1,4 +1,4 @@
-//! Whether this process is a child, and how a child takes its handshake.
+//! The role of this process, and the handshake of a child.
 
 use std::env;
 use std::fs::File;
@@ -54,7 +54,7 @@ fn set_stdin(handle: RawHandle) -> io::Result<()> {
 }
 
 /// Takes the handshake off standard input, replaces standard input by the null device, and removes the
-/// marker. Afterwards no process that this one starts has a trace of its role. Call it once, in a process
+/// marker, so that no process that this one starts is mistaken for a child. Call it once, in a process
 /// whose [`role`](crate::sys::role) is child.
 pub(crate) fn take_handshake() -> io::Result<Channel> {
     let handshake = io::stdin().as_raw_handle();
