@@ -5,9 +5,8 @@
 //! $ curl http://127.0.0.1:8080/
 //! ```
 //!
-//! There is no `main` here: the attribute writes it. It reads the address from `PREFORK_ADDR` and the
-//! number of processes from `PREFORK_WORKERS`; without them it listens on 127.0.0.1:8080 and starts a
-//! process for each core.
+//! The attribute generates `main`. It reads the address from `PREFORK_ADDR` and the number of processes from
+//! `PREFORK_WORKERS`; without them it listens on 127.0.0.1:8080 and starts a process for each core.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -15,8 +14,8 @@ use std::process;
 use std::thread;
 use std::time::Duration;
 
-/// How long a client may be silent. Browsers open connections that they never use; a process that is
-/// asked to stop would wait for them.
+/// The longest time that a client may be silent. Browsers open connections that they never use; without a
+/// limit, a stop would wait for them.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The longest head of a request.
@@ -28,8 +27,8 @@ const MAX_HEAD: u64 = 16 * 1024;
 fn serve(ln: TcpListener) {
     for stream in ln.incoming() {
         let served = stream.and_then(|stream| thread::Builder::new().spawn(|| answer(stream)));
-        // Clients hang up, and descriptors and threads run out: none of it is a reason to stop. The pause
-        // keeps the latter two from turning into a busy loop.
+        // Clients reset connections, and descriptors and threads run out: none of it is a reason to stop. The
+        // pause prevents a busy loop in the latter two cases.
         if let Err(error) = served {
             eprintln!("cannot serve a connection: {error}");
             thread::sleep(Duration::from_millis(50));
@@ -37,8 +36,8 @@ fn serve(ln: TcpListener) {
     }
 }
 
-/// Answers one request, and closes the connection: `Connection: close` says so. An error ends this
-/// connection only.
+/// Answers one request with `Connection: close`, and closes the connection. An error ends this connection
+/// only.
 fn answer(mut stream: TcpStream) -> io::Result<()> {
     stream.set_read_timeout(Some(READ_TIMEOUT))?;
     // The head ends with an empty line. A real server also reads the body.

@@ -9,7 +9,7 @@
 //! #[prefork::main(addr = "127.0.0.1:8080")]
 //! fn serve(ln: TcpListener) {
 //!     for stream in ln.incoming() {
-//!         // A client that hangs up is no reason to stop.
+//!         // An error of a connection is no reason to stop.
 //!         if let Err(error) = stream.and_then(answer) {
 //!             eprintln!("cannot serve a connection: {error}");
 //!         }
@@ -49,15 +49,14 @@
 //!   for each slot) and starts a child in each slot. A child that exits is replaced on the same socket,
 //!   whose queue of connections it inherits.
 //! - A **child** is the same program with the same arguments. It takes its listener from the master and
-//!   calls the function on its main thread. Between `accept` and the function there is nothing of this
-//!   crate.
+//!   calls the function on its main thread. No code of this crate runs between `accept` and the function.
 //! - **Stop** (TERM, INT or Ctrl-C to the master): new connections are refused, queued ones are accepted,
 //!   and accepted ones are finished, without code in the server. What remains after the grace period is
 //!   killed.
 //! - **Reload** (HUP): slot by slot a new child is started, of the program that now has the name; when it
 //!   is ready, the old one drains. **Upgrade** (USR2): the master's own program is replaced as well, with
 //!   the same sockets, pid and children.
-//! - **Scaling** (TTIN, TTOU): one child more, one fewer.
+//! - **Scaling** (TTIN, TTOU): one slot more, one fewer.
 //! - **Health**: systemd is notified and can pass sockets; with [`health`](Prefork::health) the master
 //!   answers probes over HTTP.
 //! - A **dead master**: each child sees the end of file at once, runs `on_master_death`, drains and exits
@@ -66,7 +65,7 @@
 //! Each child has its own memory: a counter, a cache or a rate limiter in a `static` counts for its child
 //! only.
 //!
-//! # Where to read on
+//! # Documentation
 //!
 //! The [guide] has a page for each subject: [serving](guide::serving), [options](guide::options),
 //! [operations](guide::operations), [logging](guide::logging), [platforms](guide::platforms) and
@@ -86,10 +85,11 @@
 //! # Crates in the public API
 //!
 //! Types of `log`, and with their features of `http` 1, `rustls` 0.23, `tokio` 1, `tokio-rustls` 0.26,
-//! `tower-layer` 0.3, `tower-service` 0.3 and `tracing` 0.1, are part of this crate's API. An incompatible version of one of them comes with an
-//! incompatible version of `prefork` only. Name the types of rustls through `prefork::rustls` and
-//! `prefork::tokio_rustls`, and your program needs no version of its own. The cryptography is the
-//! program's choice: see `Prefork::crypto_provider`.
+//! `tower-layer` 0.3, `tower-service` 0.3 and `tracing` 0.1, are part of this crate's API. An incompatible
+//! version of one of them comes with an incompatible version of `prefork` only: when rustls 0.24 comes,
+//! `prefork` moves to it in a minor release while it is at 0.x, and in a major release afterwards. Name the
+//! types of rustls through `prefork::rustls` and `prefork::tokio_rustls`, and your program needs no
+//! dependency on rustls. The program chooses the cryptography: see `Prefork::crypto_provider`.
 
 #![deny(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]

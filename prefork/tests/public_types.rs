@@ -1,5 +1,4 @@
-//! What programs may rely on of every public type: it can be printed, moved to another thread and used
-//! from several.
+//! The traits of public types: they can be printed, and sent to and shared between threads.
 
 use std::error::Error as StdError;
 use std::fmt::{Debug, Display};

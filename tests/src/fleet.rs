@@ -376,7 +376,7 @@ impl Outcome {
     }
 }
 
-/// Waits until a child has the thread that watches its master. It starts just before the child is ready.
+/// Waits until a child has its link thread, which starts just before the child is ready.
 #[cfg(unix)]
 pub fn wait_until_serving(child: u32) {
     wait::until("serving child", || proc::thread_count(child) >= 2);

@@ -25,7 +25,7 @@ fn default_runtime_has_one_serving_thread_per_child() {
         client::serving_pid(fleet.addr());
     }
     for child in fleet.first_children() {
-        assert_eq!(proc::threads(child).len(), 2, "one thread serves and one watches the master");
+        assert_eq!(proc::threads(child).len(), 2, "the serving thread and the link thread");
     }
     assert_eq!(proc::threads(fleet.master()).len(), 2, "the loop and the log's writer, no runtime");
     fleet.stop();
