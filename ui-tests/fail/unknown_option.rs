@@ -6,7 +6,6 @@ use std::net::TcpListener;
     RecoverThreshold = 3,
     netwrok = "tcp4",
     port = 8080,
-    colour = "blue",
     recover = 5,
 )]
 fn serve(_: TcpListener) {}

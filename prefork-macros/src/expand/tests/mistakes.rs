@@ -1,5 +1,7 @@
 //! Errors in place of generated code.
 
+use prefork_options::OPTIONS;
+
 use super::*;
 
 fn assert_error(args: TokenStream, expected: &str) {
@@ -84,6 +86,13 @@ fn options_are_checked() {
         "`::1` is an IPv6 address, which `network = \"tcp4\"` does not admit: \
          write `network = \"tcp6\"`",
     );
+}
+
+#[test]
+fn unknown_option_without_similar_name_lists_all_options() {
+    let names: Vec<String> = OPTIONS.iter().map(|row| format!("`{}`", row.name)).collect();
+    let message = format!("unknown option `colour`: the options are {}", names.join(", "));
+    assert_error(quote!(colour = "blue"), &message);
 }
 
 #[test]
