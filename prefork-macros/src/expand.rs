@@ -5,10 +5,10 @@ use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::{Attribute, PatType, Path};
 
 use crate::args::Args;
-use crate::check::{BuilderCall, Expansion, check};
 use crate::diagnostics::Diagnostics;
+use crate::literal::BuilderArgument;
+use crate::rules::{BuilderCall, Expansion, check};
 use crate::signature::{Function, Tls, first_and_last};
-use crate::value::BuilderArgument;
 
 pub(crate) fn expand(args: TokenStream, item: TokenStream) -> TokenStream {
     let mut report = Diagnostics::default();

@@ -4,11 +4,11 @@
 #![forbid(unsafe_code)]
 
 mod args;
-mod check;
 mod diagnostics;
 mod expand;
+mod literal;
+mod rules;
 mod signature;
-mod value;
 
 use proc_macro::TokenStream;
 

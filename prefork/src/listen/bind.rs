@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 
-use super::address::{TcpPlace, resolve_tcp};
+use super::endpoint::{TcpPlace, resolve_tcp};
 use super::{Network, Sharing};
 use crate::error::Error;
 use crate::sys::{self, SocketFileOptions};

@@ -5,8 +5,8 @@ use std::io;
 use socket2::Socket;
 
 use super::Sharing;
-use super::address::{Endpoint, Place, TcpPlace, place_of};
 use super::bind::{self, SocketOptions};
+use super::endpoint::{Endpoint, Place, TcpPlace, place_of};
 use crate::error::Error;
 use crate::sys::{self, SocketFile};
 

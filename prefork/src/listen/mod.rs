@@ -1,12 +1,12 @@
 //! Addresses, networks and the sockets that listen on them. All but [`Listener`] runs in the master.
 //!
-//! - `address.rs`: an address, as written and as resolved
+//! - `endpoint.rs`: an address, as written and as resolved
 //! - `bind.rs`: from an address to a socket
 //! - `group.rs`: the sockets of one address, and which slot each belongs to
 //! - `socket_set.rs`: all listening sockets of a fleet
 
-mod address;
 mod bind;
+mod endpoint;
 mod group;
 mod socket_set;
 
@@ -18,8 +18,8 @@ use socket2::{Domain, Socket};
 
 use crate::sys::{self, UnixListener};
 
-pub(crate) use address::Endpoint;
 pub(crate) use bind::{SocketOptions, listen_beside};
+pub(crate) use endpoint::Endpoint;
 pub(crate) use socket_set::{PassedSockets, SocketSet};
 
 /// Whether a network includes this address.

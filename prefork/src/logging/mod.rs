@@ -5,10 +5,10 @@
 //!
 //! - `mod.rs`: messages and their destinations
 //! - `queue.rs`: the queue between the code that logs and the thread that writes
-//! - `process.rs`: which process this is, for messages and for the user's own logger
+//! - `this_process.rs`: which process this is, for messages and for the user's own logger
 
-mod process;
 mod queue;
+mod this_process;
 
 use std::fmt;
 use std::io::{self, Write};
@@ -17,9 +17,9 @@ use std::sync::Arc;
 use log::kv::Value;
 use log::{Level, LevelFilter, Log, Metadata, MetadataBuilder, Record};
 
-pub(crate) use process::note_child;
-pub use process::{ThisProcess, this_process};
 pub(crate) use queue::flush;
+pub(crate) use this_process::note_child;
+pub use this_process::{ThisProcess, this_process};
 
 /// The target of every record, for filters.
 const TARGET: &str = "prefork";

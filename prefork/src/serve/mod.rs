@@ -4,16 +4,16 @@
 //! - `listeners.rs`: the first argument
 //! - `arguments.rs`: the further arguments
 //! - `function.rs`: a boxed serve function
-//! - `context.rs`: what the arguments are made from
+//! - `serve_context.rs`: what the arguments are made from
 //! - `runtime.rs` (feature `tokio`): the runtime of an `async` one
 //! - `mod.rs`: from the options of a child to the call
 
 mod arguments;
-mod context;
 mod function;
 mod listeners;
 #[cfg(feature = "tokio")]
 mod runtime;
+mod serve_context;
 mod shapes;
 
 use std::process::ExitCode;
@@ -23,12 +23,12 @@ pub(crate) use arguments::Argument;
 #[cfg(feature = "tokio")]
 pub use arguments::AsyncFromChild;
 pub use arguments::FromChild;
-pub(crate) use context::ServeContext;
 pub(crate) use function::{ServeFn, TlsForm};
 pub(crate) use listeners::Demand;
 pub use listeners::{FromListener, FromListeners};
 #[cfg(feature = "tokio")]
 pub use runtime::Runtime;
+pub(crate) use serve_context::ServeContext;
 pub use shapes::Serve;
 
 use crate::child::{self, ChildOptions, Limits, StartError};

@@ -4,7 +4,7 @@
 //! - `material.rs`: certificates and keys: their files and their PEM
 //! - `config.rs`, `tickets.rs`, `validity.rs` (feature `rustls`): the `rustls::ServerConfig`, session
 //!   tickets that every child can open, and the time in which a certificate is valid
-//! - `check.rs`: the check of options and files in the master
+//! - `validate.rs`: the check of options and files in the master
 //! - `store.rs`: the files of each generation, for the children and for the next program
 //! - `prepared.rs`: a child's configuration for its serve function
 //!
@@ -13,7 +13,6 @@
 //! access to the key's file, the successor of a crashed child serves the same certificate as its siblings,
 //! and a bad file does not change the fleet.
 
-mod check;
 #[cfg(feature = "rustls")]
 mod config;
 mod material;
@@ -22,6 +21,7 @@ mod prepared;
 mod store;
 #[cfg(feature = "rustls")]
 mod tickets;
+mod validate;
 #[cfg(feature = "rustls")]
 mod validity;
 

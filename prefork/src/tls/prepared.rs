@@ -48,7 +48,7 @@ impl PreparedTls {
         if trial {
             let TlsSecrets { mut files } = secrets;
             files.complete(options)?;
-            super::check::check(options, &files)?;
+            super::validate::validate(options, &files)?;
         }
         Ok(Self::default())
     }

@@ -5,11 +5,11 @@
 
 use std::collections::BTreeMap;
 
-use super::check;
 use super::material::TlsFiles;
 use super::options::TlsOptions;
 #[cfg(feature = "rustls")]
 use super::tickets::Ratchet;
+use super::validate::validate;
 use crate::error::Error;
 use crate::protocol::{SecretFile, Secrets};
 
@@ -87,7 +87,7 @@ impl TlsStore {
 
     fn put(&mut self, generation: u32, mut files: TlsFiles) -> Result<(), Error> {
         files.complete(&self.options)?;
-        check::check(&self.options, &files)?;
+        validate(&self.options, &files)?;
         self.generations.insert(generation, files);
         Ok(())
     }

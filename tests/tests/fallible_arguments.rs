@@ -10,12 +10,12 @@ use prefork_tests::client;
 use prefork_tests::fleet::{Outcome, Server};
 use prefork_tests::signal::Signal;
 
-const ARGUMENTS: &str = env!("CARGO_BIN_EXE_arguments");
+const FALLIBLE_ARGUMENTS_SERVER: &str = env!("CARGO_BIN_EXE_fallible_arguments_server");
 const ASYNC_FORMS: [&str; 2] = ["async", "async_attribute"];
 
 fn server(form: &str) -> Server {
     // The attribute's forms leave no trace of a child in `started`.
-    Server::new(ARGUMENTS).set("form", form).set("recover", 0)
+    Server::new(FALLIBLE_ARGUMENTS_SERVER).set("form", form).set("recover", 0)
 }
 
 /// A server for pools: it greets each client with a byte.
@@ -49,7 +49,8 @@ fn failing_argument_ends_child_before_ready_and_fleet_with_status_1() {
     let missing = directory.path().join("missing");
     for form in ["blocking", "attribute", "async", "async_attribute"] {
         let outcome = server(form).set("shard", missing.display()).run();
-        let cause = reason(&outcome).strip_prefix("cannot make the argument `arguments::Shard`: ");
+        let cause =
+            reason(&outcome).strip_prefix("cannot make the argument `fallible_arguments_server::Shard`: ");
         let cause = cause.unwrap_or_default();
         assert!(cfg!(windows) || cause == "no such file or directory", "{outcome:#?}");
         assert!(!cause.is_empty() && !outcome.stderr.iter().any(|line| line.contains("ready (pids")));
@@ -62,7 +63,8 @@ fn failing_awaited_argument_reports_its_causes_once() {
     for form in ASYNC_FORMS {
         let outcome = server(form).set("pool", unused).run();
         let reason = reason(&outcome);
-        let cause = reason.strip_prefix("cannot make the argument `arguments::Pool`: no pool: ");
+        let cause =
+            reason.strip_prefix("cannot make the argument `fallible_arguments_server::Pool`: no pool: ");
         let cause = cause.unwrap_or_default();
         assert!(cfg!(windows) || cause == "connection refused", "{outcome:#?}");
         assert!(!cause.is_empty(), "{outcome:#?}");

@@ -9,8 +9,8 @@ use syn::{Expr, Path};
 
 use crate::args::Args;
 use crate::diagnostics::Diagnostics;
+use crate::literal::{self, BuilderArgument};
 use crate::signature::{Function, Tls};
-use crate::value::{self, BuilderArgument};
 
 /// The checked content of the generated `main`.
 #[derive(Default)]
@@ -46,10 +46,10 @@ fn plan(args: &Args, report: &mut Diagnostics) -> Expansion {
     let (mut cert, mut key) = (None, None);
     for given in args.iter() {
         if *given.row == options::CRATE {
-            plan.runtime = value::check_path(given, report);
+            plan.runtime = literal::check_path(given, report);
             continue;
         }
-        let Some(value) = value::check(given, report) else {
+        let Some(value) = literal::check(given, report) else {
             continue;
         };
         let method = |name: &str| Ident::new(name, given.name.span());
@@ -77,11 +77,11 @@ fn check_addresses(args: &Args, report: &mut Diagnostics) {
     let network = match args.get(&options::NETWORK) {
         None => Some(None),
         Some(given) => {
-            given.value.as_ref().and_then(value::text).and_then(|name| name.parse().ok()).map(Some)
+            given.value.as_ref().and_then(literal::text).and_then(|name| name.parse().ok()).map(Some)
         }
     };
-    value::check_addresses(addr, network, report);
-    if let (Some(written), Some(Some(network))) = (value::text(addr), network) {
+    literal::check_addresses(addr, network, report);
+    if let (Some(written), Some(Some(network))) = (literal::text(addr), network) {
         check_family(addr, &written, network, report);
     }
 }

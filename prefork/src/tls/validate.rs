@@ -12,13 +12,13 @@ use crate::error::Error;
 ///
 /// [`Error::Tls`], naming the part at fault.
 #[cfg(feature = "rustls")]
-pub(super) fn check(options: &TlsOptions, files: &TlsFiles) -> Result<(), Error> {
+pub(super) fn validate(options: &TlsOptions, files: &TlsFiles) -> Result<(), Error> {
     config::build(options, files, None).map(drop)
 }
 
 /// Checks the PEM. Without the feature `rustls`, only the server can check whether the parts match.
 #[cfg(not(feature = "rustls"))]
-pub(super) fn check(options: &TlsOptions, files: &TlsFiles) -> Result<(), Error> {
+pub(super) fn validate(options: &TlsOptions, files: &TlsFiles) -> Result<(), Error> {
     for certificates in [&options.cert, &options.client_ca].into_iter().flatten() {
         files.part(certificates).certificates()?;
     }
