@@ -75,7 +75,7 @@ rows! {
         default: Default::Value("false"),
         example: "true",
         environment: true,
-        doc: "A listening socket for each child, over which the kernel spreads new connections, in place of one socket that all children share. Windows has this mode only. A Unix socket is always shared.",
+        doc: "A listening socket for each slot, over which the kernel spreads new connections, in place of one socket that all children share. Windows requires it. A Unix socket is always shared.",
         ..PLAIN
     };
     WORKERS = OptionRow {
@@ -104,7 +104,7 @@ rows! {
         default: Default::Rule("the master's life if `recover` is set"),
         example: r#""60s""#,
         environment: true,
-        doc: "How long a failure counts. With it alone, 5 failures are recovered.",
+        doc: "Time for which a failure counts. With it alone, 5 failures are recovered.",
         ..PLAIN
     };
     RECOVER_INTERVAL = OptionRow {
@@ -237,7 +237,7 @@ rows! {
     UNIX_MODE = OptionRow {
         name: "unix_mode",
         kind: Kind::Mode,
-        default: Default::Rule("what the process's umask leaves"),
+        default: Default::Rule("those that the process's umask allows"),
         example: "0o660",
         environment: true,
         aliases: &["socketmode", "mode", "umask"],
@@ -421,7 +421,7 @@ rows! {
         example: r#"["/etc/ssl"]"#,
         environment: true,
         aliases: &["readonlypaths"],
-        doc: "All that children can open to read and execute, beside `landlock_write`: files, and directories with what is beneath. Implies `no_new_privs`. Linux 6.2, feature `landlock`.",
+        doc: "Paths that children can read and execute, with those of `landlock_write`: files, and directories with everything beneath. All other paths are denied. Implies `no_new_privs`. Linux 6.2, feature `landlock`.",
         ..PLAIN
     };
     LANDLOCK_WRITE = OptionRow {
@@ -431,7 +431,7 @@ rows! {
         example: r#"["/var/lib/app"]"#,
         environment: true,
         aliases: &["readwritepaths"],
-        doc: "All that children can open to write, create and remove. Linux 6.2, feature `landlock`.",
+        doc: "Paths that children can also write, create and remove. Linux 6.2, feature `landlock`.",
         ..PLAIN
     };
     ON_MASTER_DEATH = OptionRow {
@@ -439,7 +439,7 @@ rows! {
         kind: Kind::Function,
         default: Default::Rule("none"),
         example: "my_function",
-        doc: "`Fn()`; runs in a child whose master is gone. The child then drains and exits with status 1.",
+        doc: "`Fn()`; runs in each child when its master has died. The child then drains and exits with status 1.",
         ..PLAIN
     };
     ON_CHILD_SPAWN = OptionRow {
@@ -511,7 +511,7 @@ rows! {
         kind: Kind::CratePath,
         default: Default::Rule("`::prefork`"),
         example: "::prefork",
-        doc: "Where generated code finds this crate. Attribute only.",
+        doc: "Path of this crate in generated code. Attribute only.",
         ..PLAIN
     };
 }

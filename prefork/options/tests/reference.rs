@@ -1,19 +1,19 @@
-//! The reference in the documentation is that of the table.
+//! The reference in the documentation is generated from the table.
 
 use std::path::Path;
 use std::{env, fs};
 
-/// Where the reference stands: in the guide, and in the attribute's documentation.
+/// The files with the reference: in the guide, and in the attribute's documentation.
 const FILES: [&str; 2] = ["../docs/options.md", "../../prefork-macros/docs/options.md"];
 
 const HEAD: &str = "# Options\n\nAn option is an argument of the attribute, `#[prefork::main(workers = 4)]`, a \
                     method of the builder, `.workers(4)`, and, where the table names one, an environment \
-                    variable. A value that does not fit is an error that names the option, the value and what \
-                    is expected: of the compiler for a literal in the attribute, else at the start, before \
-                    anything is listened on.\n\nA duration is text such as `\"250ms\"`, `\"5s\"` or `\"2m\"`, at most \
-                    365 days, or a `std::time::Duration`. The values in the table are as text; numbers, \
-                    durations and enums of the crate are taken as such as well. This page is generated from \
-                    the table of options.\n\n";
+                    variable. An invalid value is an error that names the option, the value and the valid \
+                    values: a compile error for a literal in the attribute, otherwise an error at the start, \
+                    before the fleet listens.\n\nA duration is text such as `\"250ms\"`, `\"5s\"` or `\"2m\"`, at \
+                    most 365 days, or a `std::time::Duration`. The table shows values as text; the attribute and \
+                    the builder also take numbers, durations and the enums of the crate. This page is generated \
+                    from the table of options.\n\n";
 
 #[test]
 fn reference_is_up_to_date() {

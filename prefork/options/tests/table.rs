@@ -1,4 +1,4 @@
-//! What holds for every row.
+//! Properties of every row.
 
 use std::time::Duration;
 
