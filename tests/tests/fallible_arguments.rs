@@ -1,6 +1,6 @@
 //! Arguments of serve functions that can fail, or that are awaited.
 #![cfg(any(target_os = "linux", windows))]
-#![allow(clippy::unwrap_used, reason = "in a test, what cannot be done is a failure")]
+#![allow(clippy::unwrap_used, reason = "a panic fails the test")]
 
 use std::io::Write;
 use std::net::{SocketAddr, TcpListener};

@@ -1,6 +1,6 @@
 //! A fleet operated from inside its master.
 #![cfg(any(target_os = "linux", windows))]
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "in a test, what cannot be done is a failure")]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic fails the test")]
 
 use std::fs;
 use std::io::Write;

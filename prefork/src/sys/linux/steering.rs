@@ -178,7 +178,11 @@ mod tests {
 
     #[test]
     fn late_client_times_out_and_queued_connection_is_accepted() {
-        for addr in ["127.0.0.1:0", "[::1]:0"].into_iter().filter(|addr| TcpListener::bind(addr).is_ok()) {
+        for addr in ["127.0.0.1:0", "[::1]:0"] {
+            if TcpListener::bind(addr).is_err() {
+                skipped("ipv6");
+                continue;
+            }
             assert_eq!(error_of_late_client(addr, refuse_connections), Some(ErrorKind::TimedOut));
             assert_eq!(error_of_late_client(addr, |listener| listener.listen(0)), Some(ErrorKind::TimedOut));
             match error_of_late_client(addr, drop_handshakes) {
