@@ -1,11 +1,6 @@
 //! The first programs of the README: clients that reset their connections end no child.
 #![cfg(any(target_os = "linux", windows))]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "a panic fails the test"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic fails the test")]
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -31,10 +26,13 @@ fn is_served(addr: SocketAddr) -> bool {
     stream.read_to_string(&mut answer).is_ok() && answer.starts_with("HTTP/1.1 200 OK\r\n")
 }
 
+/// Under wine `accept` fails for a connection that was reset, with an error after which axum waits a second.
+const ROUNDS: u32 = if cfg!(windows) { 3 } else { 100 };
+
 fn assert_survives_resets(example: &str) {
     let fleet = Server::example(example).start();
     let children = fleet.children();
-    for _ in 0..100 {
+    for _ in 0..ROUNDS {
         for bytes in ["", "GET / HT", "GET / HTTP/1.1\r\nHost: test\r\n\r\n"] {
             reset_after(fleet.addr(), bytes.as_bytes());
         }

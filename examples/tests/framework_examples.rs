@@ -119,7 +119,9 @@ fn send_line(mut stream: &TcpStream, line: &str) -> io::Result<()> {
 /// Waits for the answer to a line; returns whether the connection stays open.
 fn receive_answer(stream: &TcpStream, line: &str) -> io::Result<bool> {
     let mut answer = String::new();
-    BufReader::new(stream).read_line(&mut answer)?;
+    if BufReader::new(stream).read_line(&mut answer)? == 0 {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
     let (word, rest) = answer.split_once(' ').unwrap_or_default();
     if !["ok", "bye"].contains(&word) || !rest.starts_with(line) || !rest.ends_with('\n') {
         return Err(io::Error::other(format!("{line} is answered by {answer:?}")));
@@ -130,7 +132,7 @@ fn receive_answer(stream: &TcpStream, line: &str) -> io::Result<bool> {
 /// A client of `line_server`. If `keeps`, it keeps its connection until the answer `bye`.
 fn line_client(addr: SocketAddr, line: &'static str, keeps: bool) -> LoadClient {
     let mut kept: Option<TcpStream> = None;
-    Box::new(move || {
+    with_retry(Box::new(move || {
         let stream = match kept.take() {
             Some(stream) => stream,
             None => TcpStream::connect(addr)?,
@@ -139,7 +141,7 @@ fn line_client(addr: SocketAddr, line: &'static str, keeps: bool) -> LoadClient 
         let stays_open = receive_answer(&stream, line)?;
         kept = (keeps && stays_open).then_some(stream);
         Ok(line.to_owned())
-    })
+    }))
 }
 
 #[test]

@@ -248,7 +248,7 @@ fn invalid_privilege_options_are_refused_before_start() {
         ("USER", "no-such-user", "expected a user of this system"),
         ("USER", "root", "expected a user other than root"),
         ("USER", "0", "expected a user other than root"),
-        ("USER", "4711", "or `group` as well"),
+        ("USER", "4711", "or `group` beside it"),
         ("USER", "-1", "expected a user of this system"),
         ("GROUP", "daemon", "expected the option `user` beside it"),
         ("NICE", "20", "a number from -20 to 19"),

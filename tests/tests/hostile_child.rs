@@ -171,7 +171,8 @@ fn nonblocking_shared_socket_costs_a_server_that_does_not_expect_it_a_restart() 
         let _ = client::try_get(fleet.addr(), "/");
         fleet.console.says("in place of pid")
     });
-    wait::until("answer", || client::try_get(fleet.addr(), "/").is_ok());
+    let answer = || client::try_get(fleet.addr(), "/").ok();
+    wait::for_value_or(|| format!("answer; {:#?}", fleet.console.lines()), answer);
     fleet.stop();
 }
 

@@ -52,6 +52,8 @@ mod attack {
     }
 
     pub(super) fn serve(ln: TcpListener) -> io::Result<()> {
+        // Children share the socket, and one may have changed its mode.
+        ln.set_nonblocking(false)?;
         let ln = Arc::new(ln);
         let steals = Arc::new(AtomicBool::new(false));
         let mut stolen = Vec::new();

@@ -7,11 +7,11 @@ use nix::sys::signal::Signal;
 
 /// Nothing is known.
 #[derive(Debug, Default)]
-pub(in crate::sys) struct AcceptCalls;
+pub(in crate::sys) struct AcceptCalls {}
 
 impl AcceptCalls {
     pub(in crate::sys) fn begin() -> Self {
-        Self
+        Self {}
     }
 
     /// Unsupported: a thread in `accept` takes one more connection, and the drain waits for that one.
