@@ -6,6 +6,7 @@ mod handle;
 mod health;
 mod messages;
 mod observers;
+mod requests;
 mod systemd;
 mod upgrade;
 
@@ -21,18 +22,19 @@ use observers::Observers;
 use socket2::Socket;
 use systemd::Service;
 
-use crate::error::{Error, Failure, Status, chain, plain};
+use crate::error::{Error, Failure, Status, chain};
 use crate::hooks::{self, HookFailure, Hooks};
 use crate::listen::{self, Endpoint, Sharing, SocketOptions, SocketSet};
 use crate::logging::{self, Logger};
 use crate::privileges::Privileges;
 use crate::protocol::{ToChild, ToMaster};
-use crate::supervisor::{Action, ChildId, Event, Hook, Remark, Request, Settings, Supervisor, Verdict};
-use crate::sys::{self, Activated, Inheritance, ProcessEvent, Program, Reactor, Signal};
+use crate::supervisor::{Action, ChildId, Event, Hook, Remark, Settings, Supervisor, Verdict};
+use crate::sys::{self, Activated, Inheritance, ProcessEvent, Program, Reactor};
 use crate::tls::{self, TlsStore};
 
 use handle::EndNotice;
 pub use handle::FleetHandle;
+use requests::request_of;
 
 /// The checked options of a fleet.
 #[derive(Debug)]
@@ -166,17 +168,6 @@ impl Master {
         }
     }
 
-    /// Takes the requests that have arrived by signal or by the handle. Returns whether there were any.
-    fn take_requests(&mut self) -> io::Result<bool> {
-        let signals = self.reactor.take_requests()?;
-        let others = self.plan.handle.as_ref().map_or_else(Vec::new, FleetHandle::take_requests);
-        let any = !signals.is_empty() || !others.is_empty();
-        for request in signals.into_iter().map(request_of).chain(others) {
-            self.request(Instant::now(), request);
-        }
-        Ok(any)
-    }
-
     /// Tells observers the state of the fleet. Returns when to tell them again at the latest.
     fn update_observers(&mut self) -> Option<Instant> {
         if let Some(handle) = &self.plan.handle {
@@ -208,46 +199,6 @@ impl Master {
                 "cannot steer new connections to live slots, they wait for their slot's next child: {error}"
             ));
         }
-    }
-
-    fn request(&mut self, now: Instant, request: Request) {
-        if matches!(request, Request::Reload | Request::Upgrade) {
-            self.observers.reload_begins();
-        }
-        let resolved = match request {
-            Request::Reload => self.prepare_generation("reload"),
-            Request::Upgrade => self.prepare_generation("upgrade"),
-            Request::Stop | Request::Quit | Request::Grow | Request::Shrink | Request::Resize(_) => Ok(()),
-        };
-        if let Err(error) = resolved {
-            let upgrade = request == Request::Upgrade;
-            self.observers.reload_failed(if upgrade { "upgrade refused" } else { "reload refused" });
-            return self.plan.logger.event("cannot_replace").error(error);
-        }
-        self.supervisor.handle(now, Event::Request(request));
-    }
-
-    /// Reads certificates and looks up the program for the next generation.
-    fn prepare_generation(&mut self, purpose: &str) -> Result<(), String> {
-        let next = self.supervisor.next_generation();
-        self.store.renew(next).map_err(|error| {
-            format!("cannot {purpose}: {}; the fleet keeps its certificate", chain(&error))
-        })?;
-        self.warn_of_certificate(next);
-        self.look_up_program(purpose)
-    }
-
-    /// Resolves the program's path afresh, for the next generation.
-    fn look_up_program(&mut self, purpose: &str) -> Result<(), String> {
-        let Some((_, program)) = self.programs.last_key_value() else {
-            return Err(format!("cannot {purpose}: a bug in prefork lost the program"));
-        };
-        let path = program.path().display();
-        let next = program.afresh().map_err(|error| {
-            format!("cannot {purpose}: {path}: {}; the fleet is unchanged", plain(&error))
-        })?;
-        self.programs.insert(self.supervisor.next_generation(), next);
-        Ok(())
     }
 
     fn hear(&mut self, now: Instant, child: ChildId, line: &str) {
@@ -418,16 +369,5 @@ impl Master {
         }
         logging::flush();
         outcome
-    }
-}
-
-fn request_of(signal: Signal) -> Request {
-    match signal {
-        Signal::Stop => Request::Stop,
-        Signal::Quit => Request::Quit,
-        Signal::Grow => Request::Grow,
-        Signal::Shrink => Request::Shrink,
-        Signal::Reload => Request::Reload,
-        Signal::Upgrade => Request::Upgrade,
     }
 }

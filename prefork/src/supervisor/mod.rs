@@ -30,10 +30,11 @@
 //!
 //! - `interface.rs`: events, actions, settings
 //! - `mod.rs`: the state, and the requests of operators
+//! - `stop.rs`: the stop of the fleet
 //! - `lifecycle.rs`: children, from spawn to exit; how an exit becomes a replacement
 //! - `rollout.rs`: replacement, new before old: reload and recycling
 //! - `trial.rs`: upgrade: another program in the master's own process
-//! - `overview.rs`: the state that observers see
+//! - `status.rs`: the state that observers see
 //! - `policy.rs`: number of failures, length of delays
 
 mod interface;
@@ -41,6 +42,7 @@ mod lifecycle;
 mod policy;
 mod rollout;
 mod status;
+mod stop;
 #[cfg(test)]
 mod tests;
 mod trial;
@@ -49,7 +51,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 pub(crate) use interface::{Action, ChildId, Event, Hook, Remark, Request, Settings, Verdict};
-use policy::{FailureLog, QUEUE_CHECK_INTERVAL, SlotFailures, queue_wait};
+use policy::{FailureLog, SlotFailures};
 pub(crate) use policy::{RecoverPolicy, SAME_STOP};
 use rollout::Rollout;
 pub use status::{ChildState, ChildStatus, FleetState, FleetStatus};
@@ -290,52 +292,6 @@ impl Supervisor {
         }
     }
 
-    /// Goes on serving for the stop delay.
-    fn begin_stop_delay(&mut self, now: Instant) {
-        // The new program would not know of the stop.
-        self.abort_upgrade(now);
-        let delay = self.settings.stop_delay;
-        self.mode = Mode::StopDelay { until: deadline(now, delay) };
-        self.log(Remark::StoppingIn(delay));
-        let serving = self
-            .children
-            .iter()
-            .filter(|(_, child)| matches!(child.phase, Phase::Booting { .. } | Phase::Serving { .. }));
-        self.actions.extend(serving.map(|(id, _)| Action::AnnounceStop(*id)));
-    }
-
-    /// Begins a requested stop: the serving children first accept the connections made so far.
-    fn stop_gracefully(&mut self, now: Instant) {
-        self.log(Remark::Stopping);
-        let queue_wait = queue_wait(self.settings.grace);
-        if queue_wait.is_zero() || !self.has_serving_child() {
-            return self.stop(now, Verdict::Stopped);
-        }
-        self.mode = Mode::DrainQueues {
-            since: now,
-            until: deadline(now, queue_wait),
-            check_at: deadline(now, QUEUE_CHECK_INTERVAL),
-        };
-        self.rollout.cancel();
-        self.withdraw_plans();
-        self.actions.push_back(Action::RefuseConnections);
-        self.actions.push_back(Action::CheckQueues);
-        for id in self.ids() {
-            if !self.is_serving(id) {
-                self.terminate(now, id);
-            }
-        }
-    }
-
-    /// Stops waiting for the queues. The wait counts towards the grace, but for at most the time that was
-    /// planned, however late this is called (the machine may have been suspended).
-    fn finish_draining_queues(&mut self, now: Instant) {
-        if let Mode::DrainQueues { since, .. } = self.mode {
-            let earliest = now.checked_sub(queue_wait(self.settings.grace));
-            self.end(earliest.map_or(since, |earliest| earliest.max(since)), Verdict::Stopped);
-        }
-    }
-
     fn has_serving_child(&self) -> bool {
         self.children.keys().any(|id| self.is_serving(*id))
     }
@@ -344,24 +300,6 @@ impl Supervisor {
     fn has_live_child(&self) -> bool {
         let is_live = |child: &Child| matches!(child.phase, Phase::Booting { .. } | Phase::Serving { .. });
         self.children.values().any(is_live)
-    }
-
-    /// Begins to stop. The first verdict counts.
-    fn stop(&mut self, now: Instant, verdict: Verdict) {
-        if self.is_active() {
-            self.end(now, verdict);
-        }
-    }
-
-    /// Asks every child to stop. The grace starts at `since`.
-    fn end(&mut self, since: Instant, verdict: Verdict) {
-        self.mode = Mode::Stopping { verdict, at_once: false };
-        self.rollout.cancel();
-        self.withdraw_plans();
-        self.actions.push_back(Action::CloseListeners);
-        for id in self.ids() {
-            self.terminate(since, id);
-        }
     }
 
     fn resize(&mut self, now: Instant, to: usize) {
@@ -408,16 +346,6 @@ impl Supervisor {
             self.remove_slot(now);
         }
         self.announce_if_complete();
-    }
-
-    fn finish_if_empty(&mut self) {
-        match self.mode {
-            Mode::Stopping { verdict, .. } if self.children.is_empty() => {
-                self.mode = Mode::Finished;
-                self.actions.push_back(Action::Finish(verdict));
-            }
-            _ => {}
-        }
     }
 
     /// Whether slots are to be kept filled.

@@ -72,11 +72,13 @@ fn interrupt_thread(thread: libc::pid_t, signal: Signal) {
 /// Every thread of this process but the calling one, and its directory.
 fn other_threads() -> io::Result<Vec<(libc::pid_t, PathBuf)>> {
     let own = nix::unistd::gettid().as_raw();
-    let threads = fs::read_dir(TASKS)?.flatten().filter_map(|task| {
-        let thread = task.file_name().to_str()?.parse().ok()?;
-        Some((thread, task.path()))
-    });
-    Ok(threads.filter(|(thread, _)| *thread != own).collect())
+    let mut threads = Vec::new();
+    for task in fs::read_dir(TASKS)? {
+        let task = task?;
+        let thread = task.file_name().to_str().and_then(|name| name.parse().ok());
+        threads.extend(thread.filter(|thread| *thread != own).map(|thread| (thread, task.path())));
+    }
+    Ok(threads)
 }
 
 /// The line that tells a thread's system call; `None` if the thread has ended.

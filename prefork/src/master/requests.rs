@@ -1,0 +1,73 @@
+//! Requests of operators, and what a new generation needs before its first child: certificates and a program.
+
+use std::io;
+use std::time::Instant;
+
+use super::{FleetHandle, Master};
+use crate::error::{chain, plain};
+use crate::supervisor::{Event, Request};
+use crate::sys::Signal;
+
+impl Master {
+    /// Takes the requests that have arrived by signal or by the handle. Returns whether there were any.
+    pub(super) fn take_requests(&mut self) -> io::Result<bool> {
+        let signals = self.reactor.take_requests()?;
+        let others = self.plan.handle.as_ref().map_or_else(Vec::new, FleetHandle::take_requests);
+        let any = !signals.is_empty() || !others.is_empty();
+        for request in signals.into_iter().map(request_of).chain(others) {
+            self.request(Instant::now(), request);
+        }
+        Ok(any)
+    }
+
+    pub(super) fn request(&mut self, now: Instant, request: Request) {
+        if matches!(request, Request::Reload | Request::Upgrade) {
+            self.observers.reload_begins();
+        }
+        let resolved = match request {
+            Request::Reload => self.prepare_generation("reload"),
+            Request::Upgrade => self.prepare_generation("upgrade"),
+            Request::Stop | Request::Quit | Request::Grow | Request::Shrink | Request::Resize(_) => Ok(()),
+        };
+        if let Err(error) = resolved {
+            let upgrade = request == Request::Upgrade;
+            self.observers.reload_failed(if upgrade { "upgrade refused" } else { "reload refused" });
+            return self.plan.logger.event("cannot_replace").error(error);
+        }
+        self.supervisor.handle(now, Event::Request(request));
+    }
+
+    /// Reads certificates and looks up the program for the next generation.
+    fn prepare_generation(&mut self, purpose: &str) -> Result<(), String> {
+        let next = self.supervisor.next_generation();
+        self.store.renew(next).map_err(|error| {
+            format!("cannot {purpose}: {}; the fleet keeps its certificate", chain(&error))
+        })?;
+        self.warn_of_certificate(next);
+        self.look_up_program(purpose)
+    }
+
+    /// Resolves the program's path afresh, for the next generation.
+    fn look_up_program(&mut self, purpose: &str) -> Result<(), String> {
+        let Some((_, program)) = self.programs.last_key_value() else {
+            return Err(format!("cannot {purpose}: a bug in prefork lost the program"));
+        };
+        let path = program.path().display();
+        let next = program.afresh().map_err(|error| {
+            format!("cannot {purpose}: {path}: {}; the fleet is unchanged", plain(&error))
+        })?;
+        self.programs.insert(self.supervisor.next_generation(), next);
+        Ok(())
+    }
+}
+
+pub(super) fn request_of(signal: Signal) -> Request {
+    match signal {
+        Signal::Stop => Request::Stop,
+        Signal::Quit => Request::Quit,
+        Signal::Grow => Request::Grow,
+        Signal::Shrink => Request::Shrink,
+        Signal::Reload => Request::Reload,
+        Signal::Upgrade => Request::Upgrade,
+    }
+}
