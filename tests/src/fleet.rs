@@ -187,6 +187,11 @@ impl RunningFleet {
         send(self.master(), signal);
     }
 
+    /// Sends a signal to the master, which may have ended.
+    pub fn try_signal(&self, signal: Signal) {
+        let _ = signal::try_send(self.master(), signal);
+    }
+
     /// Sends a signal to the master, and waits until `n` lines contain `answer`.
     pub fn operate(&self, signal: Signal, n: usize, answer: &str) {
         self.signal(signal);

@@ -1,15 +1,12 @@
 //! What one end of the link has received: text, cut into lines, with bounds.
 //!
 //! A child is not trusted: whatever it sends costs its master a bounded amount of memory and time. The
-//! reactor reads [`TURN_BYTES`] from each child in one turn of its loop, so that signals and the other
+//! reactor reads a few hundred bytes from each child in one turn of its loop, so that signals and the other
 //! children are looked at in between. A child that sends more than its [`Quota`] is reported, and is not
 //! read any more.
 
 use std::io;
 use std::time::{Duration, Instant};
-
-/// What is read from one end in one step.
-pub(super) const TURN_BYTES: usize = 512;
 
 /// The longest line of a child. The longest that this version sends has 24 bytes; a newer program may add
 /// fields to it.

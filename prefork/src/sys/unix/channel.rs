@@ -14,8 +14,10 @@ use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recv, recv
 use socket2::Socket;
 
 use super::platform::descriptors::anonymous_file;
-use crate::sys::inbox::{Inbox, TURN_BYTES};
+use crate::sys::inbox::Inbox;
 
+/// What is received in one step.
+const TURN_BYTES: usize = 512;
 /// The kernel takes no more descriptors in one message.
 const MAX_SOCKETS: usize = 253;
 /// The longest line of a master. Many groups and paths need room.
