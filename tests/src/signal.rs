@@ -18,14 +18,19 @@ pub fn send(pid: u32, signal: Signal) {
     try_send(pid, signal).unwrap_or_else(|error| panic!("cannot send {signal} to {pid}: {error}"));
 }
 
+/// Sends a signal to a process that may have ended.
+///
+/// # Errors
+///
+/// There is no such process.
 #[cfg(unix)]
-pub(crate) fn try_send(pid: u32, signal: Signal) -> std::io::Result<()> {
+pub fn try_send(pid: u32, signal: Signal) -> std::io::Result<()> {
     let pid = i32::try_from(pid).map_err(std::io::Error::other)?;
     Ok(nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal)?)
 }
 
 #[cfg(windows)]
-pub(crate) use windows::try_send;
+pub use windows::try_send;
 
 #[cfg(windows)]
 mod windows {
@@ -59,7 +64,12 @@ mod windows {
         }
     }
 
-    pub(crate) fn try_send(pid: u32, signal: Signal) -> io::Result<()> {
+    /// Sets the event in place of a signal.
+    ///
+    /// # Errors
+    ///
+    /// There is no such process.
+    pub fn try_send(pid: u32, signal: Signal) -> io::Result<()> {
         match signal {
             Signal::SIGTERM => request(pid, "stop"),
             Signal::SIGQUIT => request(pid, "quit"),

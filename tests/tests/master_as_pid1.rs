@@ -10,7 +10,7 @@
 use std::process::{Command, Stdio};
 
 use prefork_tests::fleet::{RunningFleet, Server};
-use prefork_tests::signal::{Signal, send};
+use prefork_tests::signal::{Signal, send, try_send};
 use prefork_tests::skip::skipped;
 use prefork_tests::{client, proc, wait};
 
@@ -110,10 +110,6 @@ fn stop_in_container_is_not_ready_while_serving() {
     assert_eq!(served.unwrap(), "true", "the fleet serves between the stop and the probe");
     assert_eq!(client::get(fleet.addr(), "/role"), "true", "the fleet serves during the stop delay");
     assert_eq!(status("/livez"), 200);
-    fleet.insist(|| {
-        if proc::is_alive(master) {
-            send(master, Signal::SIGTERM);
-        }
-    });
+    fleet.insist(|| drop(try_send(master, Signal::SIGTERM)));
     assert!(fleet.expect_end().status.success());
 }

@@ -171,7 +171,7 @@ fn ctrl_c_stops_gracefully_and_answers_requests_in_flight() {
     let gate = ResponseGate::new();
     let terminal = Terminal::start(SERVER.as_ref(), |server| server.gate(&gate));
     let in_flight = client::begin_many(terminal.fleet.addr(), "/gate", 4);
-    terminal.press_ctrl_c();
+    terminal.press_ctrl_c().unwrap();
     terminal.fleet.wait_until_it_refuses();
     gate.open();
     client::finish_all(in_flight);
@@ -182,9 +182,9 @@ fn ctrl_c_stops_gracefully_and_answers_requests_in_flight() {
 fn second_ctrl_c_kills_at_once() {
     let terminal = Terminal::start(SERVER.as_ref(), |server| server.set("shutdown_grace", "1h"));
     let request = client::begin(terminal.fleet.addr(), "/hold");
-    terminal.press_ctrl_c();
+    terminal.press_ctrl_c().unwrap();
     terminal.fleet.console.wait_for("ask again to stop at once");
-    terminal.fleet.insist(|| terminal.press_ctrl_c());
+    terminal.fleet.insist(|| drop(terminal.press_ctrl_c()));
     assert_eq!(exit_code_after_kill(terminal.fleet), Some(0));
     assert!(request.finish().is_err());
 }

@@ -1,5 +1,6 @@
 //! Runs a server in a terminal of its own, for Ctrl-C.
 
+use std::io;
 use std::path::Path;
 
 use crate::fleet::{RunningFleet, Server};
@@ -32,7 +33,11 @@ impl Terminal {
     }
 
     /// Interrupts the foreground process group; on Windows every process of the console.
-    pub fn press_ctrl_c(&self) {
-        self.keyboard.press_ctrl_c(&self.fleet);
+    ///
+    /// # Errors
+    ///
+    /// The fleet has ended.
+    pub fn press_ctrl_c(&self) -> io::Result<()> {
+        self.keyboard.press_ctrl_c(&self.fleet)
     }
 }

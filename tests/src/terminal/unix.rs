@@ -1,7 +1,7 @@
 //! A pseudoterminal.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
 use std::process::Stdio;
 
@@ -20,7 +20,7 @@ impl Keyboard {
         (server, Self(File::from(terminal.master)))
     }
 
-    pub(super) fn press_ctrl_c(&self, _fleet: &RunningFleet) {
-        (&self.0).write_all(b"\x03").expect("the terminal accepts input");
+    pub(super) fn press_ctrl_c(&self, _fleet: &RunningFleet) -> io::Result<()> {
+        (&self.0).write_all(b"\x03")
     }
 }
