@@ -158,7 +158,6 @@ impl Connection {
 
 #[cfg(test)]
 mod tests {
-    use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
     use std::os::fd::AsRawFd;
 
@@ -222,13 +221,15 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn connection_is_active_until_it_is_read_and_nothing_more_comes() {
+        use std::io::{Read, Write};
+
         let (listener, mut connections) = server();
         assert!(!connections.any_active().unwrap());
         let (mut client, mut accepted) = connect(&listener);
         assert!(connections.any_active().unwrap(), "nothing has arrived");
         client.write_all(b"GET").unwrap();
         assert!(connections.any_active().unwrap(), "nothing was read");
-        Read::read_exact(&mut accepted, &mut [0; 3]).unwrap();
+        accepted.read_exact(&mut [0; 3]).unwrap();
         let mut looks = 0;
         while connections.any_active().unwrap() {
             looks += 1;
