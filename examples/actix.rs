@@ -27,8 +27,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(2);
 // it does until no client is left), and the process ends when the last connection is closed.
 // `ServerHandle::stop` would drop connections that were just accepted, and sometimes requests in progress,
 // because its threads may end in the wrong order.
-// On Windows `reuseport` has to be set.
-#[prefork::main(reuseport = cfg!(windows))]
+#[prefork::main]
 fn serve(ln: TcpListener, child: ChildContext) -> io::Result<()> {
     System::new().block_on(async move {
         let child = web::Data::new(child);

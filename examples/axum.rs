@@ -16,8 +16,8 @@ use prefork::{ChildContext, ConnectionCloseLayer, Shutdown};
 use tokio::net::TcpListener;
 
 // No `#[tokio::main]`: a runtime cannot be shared by processes. Each child gets its own, with one thread;
-// `runtime = "multi_thread"` gives it more. Windows needs `reuseport`.
-#[prefork::main(reuseport = cfg!(windows))]
+// `runtime = "multi_thread"` gives it more.
+#[prefork::main]
 async fn serve(ln: TcpListener, shutdown: Shutdown, child: ChildContext) -> io::Result<()> {
     let app = Router::new()
         .route("/", get(hello))

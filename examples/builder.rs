@@ -22,8 +22,6 @@ fn main() -> ExitCode {
 
     let result = Prefork::new(serve)
         .network(Network::Tcp4)
-        // On Windows `reuseport` has to be set.
-        .reuseport(cfg!(windows))
         .recover(5)
         .recover_window("60s")
         .on_master_ready(|pids: &[u32]| eprintln!("on_master_ready: {pids:?}"))

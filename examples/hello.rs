@@ -21,9 +21,8 @@ const READ_TIMEOUT: Duration = Duration::from_secs(2);
 /// The longest head of a request.
 const MAX_HEAD: u64 = 16 * 1024;
 
-/// Runs in every child. The master opened the listener and has handed it over. Windows needs
-/// `reuseport`; without it, as elsewhere here, all children share one socket.
-#[prefork::main(reuseport = cfg!(windows))]
+/// Runs in every child. The master opened the listener and has handed it over; all children share it.
+#[prefork::main]
 fn serve(ln: TcpListener) {
     for stream in ln.incoming() {
         let served = stream.and_then(|stream| thread::Builder::new().spawn(|| answer(stream)));

@@ -15,8 +15,6 @@ use std::{env, process, thread};
 
 #[prefork::main(
     workers = 2,
-    // On Windows `reuseport` has to be set.
-    reuseport = cfg!(windows),
     // Paths of functions, or closures. They may return a `Result`; an error stops the fleet and becomes the
     // error of the master.
     on_child_spawn = spawned,

@@ -20,8 +20,7 @@ use prefork::{ChildContext, ConnectionCloseLayer, Shutdown};
 use tokio::net::TcpListener;
 use tower::{ServiceBuilder, service_fn};
 
-// On Windows `reuseport` has to be set.
-#[prefork::main(reuseport = cfg!(windows))]
+#[prefork::main]
 async fn serve(ln: TcpListener, mut shutdown: Shutdown, child: ChildContext) -> io::Result<()> {
     let connections = GracefulShutdown::new();
     // Tells clients that keep their connection not to use it again once this child stops.

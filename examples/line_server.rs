@@ -22,8 +22,7 @@ use tokio::time::{sleep, timeout};
 /// How long a client has to close its end after the last answer.
 const LINGER: Duration = Duration::from_secs(1);
 
-// On Windows `reuseport` has to be set.
-#[prefork::main(reuseport = cfg!(windows))]
+#[prefork::main]
 async fn serve(ln: TcpListener, mut shutdown: Shutdown, child: ChildContext) -> io::Result<()> {
     loop {
         tokio::select! {

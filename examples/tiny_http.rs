@@ -15,8 +15,7 @@ use std::{process, thread};
 use prefork::Shutdown;
 use tiny_http::{Method, Request, Response, Server};
 
-// On Windows `reuseport` has to be set.
-#[prefork::main(reuseport = cfg!(windows))]
+#[prefork::main]
 fn serve(ln: TcpListener, shutdown: Shutdown) -> Result<(), Box<dyn Error + Send + Sync>> {
     let server = Arc::new(Server::from_listener(ln, None)?);
     let (stopped, stop) = (Arc::clone(&server), shutdown.clone());

@@ -20,8 +20,6 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
 #[prefork::main(
     cert_pem = include_bytes!("certs/cert.pem"),
     key_pem = include_bytes!("certs/key.pem"),
-    // On Windows `reuseport` has to be set.
-    reuseport = cfg!(windows),
 )]
 fn serve(ln: TcpListener, cert: &[u8], key: &[u8]) -> Result<(), Box<dyn Error>> {
     let chain = CertificateDer::pem_slice_iter(cert).collect::<Result<_, _>>()?;

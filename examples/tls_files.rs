@@ -29,8 +29,6 @@ use rustls::{ServerConfig, ServerConnection, StreamOwned};
     // A child is ready when it calls `ready`, after it has read the files. If the new files are unusable, the
     // reload is aborted and the old children stay.
     ready = "manual",
-    // On Windows `reuseport` has to be set.
-    reuseport = cfg!(windows),
 )]
 fn serve(ln: TcpListener, cert: &Path, key: &Path, child: ChildContext) -> Result<(), Box<dyn Error>> {
     let chain = CertificateDer::pem_file_iter(cert)?.collect::<Result<_, _>>()?;

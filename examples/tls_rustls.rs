@@ -34,7 +34,6 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
     key = concat!(env!("CARGO_MANIFEST_DIR"), "/certs/key.pem"),
     // The protocol of `http1::Builder` below. The default would offer HTTP/2 too.
     alpn = ["http/1.1"],
-    reuseport = cfg!(windows),
 )]
 async fn serve(
     ln: TcpListener,

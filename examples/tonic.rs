@@ -21,8 +21,7 @@ use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_server::{Health, HealthServer};
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
-// On Windows `reuseport` has to be set.
-#[prefork::main(reuseport = cfg!(windows))]
+#[prefork::main]
 async fn serve(ln: TcpListener, shutdown: Shutdown, child: ChildContext) -> Result<(), Error> {
     let incoming = TcpIncoming::from(ln).with_nodelay(Some(true));
     // When this child is asked to stop, tonic sends GOAWAY on the open connections: clients make their next

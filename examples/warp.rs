@@ -15,8 +15,7 @@ use warp::http::header::{CONNECTION, HeaderValue};
 use warp::reply::{Reply, Response};
 use warp::{Filter, path};
 
-// On Windows `reuseport` has to be set.
-#[prefork::main(reuseport = cfg!(windows))]
+#[prefork::main]
 async fn serve(ln: TcpListener, shutdown: Shutdown, child: ChildContext) -> io::Result<()> {
     let hello = path::end().map(hello);
     let slow = warp::path!("slow").then(slow);

@@ -33,7 +33,7 @@ pub fn main<I: HookResult>(init: impl FnOnce() -> I, configure: impl FnOnce() ->
             fail(&chain(&error))
         };
     }
-    match configure().run_to_end() {
+    match configure().with_attribute_values().run_to_end() {
         Ok(code) => code,
         Err(error) => fail(&chain(&error)),
     }

@@ -124,7 +124,7 @@ pub enum Error {
         /// The underlying error, if there is one.
         source: Option<BoxError>,
     },
-    /// On Windows a fleet has to ask for `reuseport`; `reuseport = cfg!(windows)` does so portably.
+    /// `reuseport = false` on Windows, where `true` is the default.
     OnlyReuseportOnWindows,
     /// The operating system refused something that the master needs.
     #[non_exhaustive]

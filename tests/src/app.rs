@@ -5,7 +5,8 @@
 //! `recover_interval`, `shutdown_grace`, `start_timeout`, `backlog`, `runtime`,
 //! `title`. Further options:
 //!
-//! - `reuseport`: `0` is false, any other value is true; the default is what the platform needs;
+//! - `environment`: if set, `PREFORK_` variables set nothing;
+//! - `reuseport`: `0` is false, any other value is true; the default is the platform's;
 //! - `boot`: the behaviour of a child before it serves: `exit0`, `exit1`, `panic`, `hang`, `late_hang`
 //!   (only children after the first `workers` hang), or `thread` (the child starts a thread and serves);
 //! - `log_file`: a file that the fleet's own logger writes to;
@@ -49,6 +50,9 @@ pub fn builder<Args>(serve: impl Serve<Args>) -> Prefork {
     if let Some(workers) = number("workers") {
         fleet = fleet.workers(workers);
     }
+    if option("environment").is_some() {
+        fleet = fleet.environment(false);
+    }
     if let Some(failures) = number("recover") {
         fleet = fleet.recover(failures);
     }
@@ -87,10 +91,9 @@ pub fn builder<Args>(serve: impl Serve<Args>) -> Prefork {
     fleet
 }
 
-/// The option `reuseport`. Windows needs it, unless `PREFORK_REUSEPORT` is set.
+/// The option `reuseport`.
 pub fn reuseport() -> Option<bool> {
-    let needed = cfg!(windows) && env::var_os("PREFORK_REUSEPORT").is_none();
-    option("reuseport").map(|value| value != "0").or(needed.then_some(true))
+    option("reuseport").map(|value| value != "0")
 }
 
 /// Starts the fleet. In the master it returns the exit code of the program.

@@ -43,6 +43,23 @@ fn every_attribute_option_reaches_the_fleet() {
 }
 
 #[test]
+fn variables_override_the_attribute_and_the_log_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("log");
+    let server = Server::new(ATTRIBUTE_SERVER).set("log_file", log.display());
+    let mut fleet = server.env("PREFORK_WORKERS", "3").env("PREFORK_SHUTDOWN_GRACE", "40s").launch();
+    let read = || fs::read_to_string(&log).unwrap_or_default();
+    wait::until("readiness in the log file", || read().contains("3 children ready"));
+    let text = read();
+    assert!(text.contains("PREFORK_WORKERS=3 overrides workers = 2"), "{text}");
+    assert!(text.contains("PREFORK_SHUTDOWN_GRACE=40s overrides shutdown_grace = 30s"), "{text}");
+    assert_eq!(text.matches("overrides").count(), 2, "{text}");
+    fleet.signal(Signal::SIGTERM);
+    assert_eq!(fleet.wait().code(), Some(0));
+    assert!(read().contains("children may take 40s to finish"), "{}", read());
+}
+
+#[test]
 fn failing_init_prints_one_error_and_starts_no_child() {
     let directory = tempfile::tempdir().unwrap();
     let log = directory.path().join("log");

@@ -126,6 +126,30 @@ fn invalid_variables_are_refused_with_expected_value() {
 }
 
 #[test]
+fn max_workers_caps_the_automatic_count_and_no_other() {
+    let server = Server::new(SERVER).unset("workers").env("PREFORK_MAX_WORKERS", "1");
+    let fleet = server.start();
+    assert_eq!(fleet.first_children().len(), 1);
+    let cores = thread::available_parallelism().unwrap().get();
+    let reason = if cores > 1 { &format!("`max_workers`, of {cores} cores") } else { "one per core" };
+    fleet.console.wait_for(&format!("starting 1 child ({reason}); master pid"));
+    fleet.stop();
+    let fleet = Server::new(SERVER).set("workers", 3).env("PREFORK_MAX_WORKERS", "1").start();
+    fleet.console.wait_for("starting 3 children; master pid");
+    fleet.stop();
+}
+
+#[test]
+fn environment_that_is_off_sets_nothing() {
+    let server =
+        Server::new(SERVER).unset("workers").set("environment", "no").env("PREFORK_WORKERS", "rubbish");
+    let fleet = server.start();
+    assert_eq!(fleet.first_children().len(), thread::available_parallelism().unwrap().get());
+    fleet.console.wait_for("PREFORK_WORKERS has no effect: the program sets `environment = false`");
+    fleet.stop();
+}
+
+#[test]
 fn variables_without_effect_are_logged() {
     let server = Server::new(SERVER).set("workers", 1).env("PREFORK_WORKERS", "3");
     let fleet = server.env("PREFORK_RECOVERY", "1").env("PREFORK_COLOUR", "blue").start();

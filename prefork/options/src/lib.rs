@@ -87,7 +87,7 @@ impl OptionRow {
 
     /// The option with a value that fits, as the attribute takes it: `workers = 4`.
     pub fn usage(&self) -> String {
-        if self.kind == Kind::Switch {
+        if self.kind == Kind::Switch && self.example == "true" {
             return self.name.to_owned();
         }
         format!("{} = {}", self.name, self.example)

@@ -72,10 +72,10 @@ rows! {
     REUSEPORT = OptionRow {
         name: "reuseport",
         kind: Kind::Switch,
-        default: Default::Value("false"),
+        default: Default::Rule("`false`; `true` on Windows"),
         example: "true",
         environment: true,
-        doc: "A listening socket for each slot, over which the kernel spreads new connections, in place of one socket that all children share. Windows requires it. A Unix socket is always shared.",
+        doc: "A listening socket for each slot, over which the kernel spreads new connections, in place of one socket that all children share. Windows refuses `false`. A Unix socket is always shared.",
         ..PLAIN
     };
     WORKERS = OptionRow {
@@ -86,6 +86,16 @@ rows! {
         environment: true,
         aliases: &["children", "concurrency", "numworkers", "processes", "threads", "workerprocesses"],
         doc: "Number of children. The default respects CPU affinity and cgroup quotas.",
+        ..PLAIN
+    };
+    MAX_WORKERS = OptionRow {
+        name: "max_workers",
+        kind: Kind::Count(1, WORKERS_MAX as u64),
+        default: Default::Rule("no limit"),
+        example: "8",
+        environment: true,
+        aliases: &["maxchildren", "maxprocs", "maxprocesses"],
+        doc: "Largest number of children that the default of `workers` chooses.",
         ..PLAIN
     };
     RECOVER = OptionRow {
@@ -504,6 +514,15 @@ rows! {
         aliases: &["flavor"],
         feature: Some("tokio"),
         doc: "The tokio runtime of an `async` serve function, one in each child.",
+        ..PLAIN
+    };
+    ENVIRONMENT = OptionRow {
+        name: "environment",
+        kind: Kind::Switch,
+        default: Default::Value("true"),
+        example: "false",
+        aliases: &["env", "envvars"],
+        doc: "Whether environment variables set options.",
         ..PLAIN
     };
     CRATE = OptionRow {

@@ -1,13 +1,13 @@
-//! Options from the environment: a variable sets what the program does not set.
+//! Options from the environment: a variable overrides the attribute, and the builder overrides the variable.
 //!
 //! The variables, and what they may hold, follow from the table of options.
 
 use std::env;
 
-use prefork_options::{OPTIONS, OptionRow, PREFIX, nearest};
+use prefork_options::{self as options, OPTIONS, OptionRow, PREFIX, nearest};
 
 use super::Prefork;
-use super::values::bad;
+use super::values::{Source, bad};
 use crate::sys;
 
 /// Every option that a variable sets in this build.
@@ -25,10 +25,13 @@ fn has_feature(row: &OptionRow) -> bool {
 }
 
 impl Prefork {
-    /// Reads the variables of the options that the program does not set.
+    /// Reads the variables of the options that the builder does not set, unless the program turned that off.
     pub(super) fn with_environment(mut self) -> Self {
+        if !self.reads_environment() {
+            return self;
+        }
         for row in variables() {
-            if self.program.contains(row) {
+            if self.values.source(row) == Some(Source::Builder) {
                 continue;
             }
             let name = row.variable();
@@ -37,7 +40,7 @@ impl Prefork {
                 Ok(text) if text.is_empty() => {}
                 Err(env::VarError::NotPresent) => {}
                 Ok(text) => match row.kind.parse(text.trim()) {
-                    Ok(value) => self.environment.insert(row, value),
+                    Ok(value) => self.values.insert(row, Source::Environment, value),
                     Err(problem) => self = self.refuse_value(&name, row, text.trim(), &problem),
                 },
                 Err(env::VarError::NotUnicode(text)) => {
@@ -48,21 +51,42 @@ impl Prefork {
         self
     }
 
-    /// Warns of variables that have no effect.
-    pub(super) fn warn_of_idle_variables(&self) {
+    fn reads_environment(&self) -> bool {
+        self.get(&options::ENVIRONMENT).unwrap_or(true)
+    }
+
+    /// Logs which variables override the attribute, and which have no effect.
+    pub(super) fn report_variables(&self) {
+        for row in variables() {
+            if let Some((ours, theirs)) = self.values.overridden(row) {
+                let (variable, theirs) = (row.variable(), theirs.spell());
+                self.logger.event("overridden").info(format_args!(
+                    "{variable}={} overrides {} = {theirs}",
+                    ours.spell(),
+                    row.setting()
+                ));
+            }
+        }
         for (name, value) in env::vars_os() {
             let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else { continue };
-            match variables().find(|row| row.variable() == name) {
-                Some(row) if self.program.contains(row) && !value.is_empty() => {
-                    self.logger.event("idle_variable").warn(format_args!(
-                        "{name} has no effect: the program itself sets `{}`",
-                        row.setting()
-                    ));
-                }
-                Some(_) => {}
-                None if sys::OWN_VARIABLES.contains(&name) => {}
-                None => self.logger.event("idle_variable").warn(unknown(name)),
+            if let Some(reason) = self.idle_variable(name).filter(|_| !value.is_empty()) {
+                self.logger.event("idle_variable").warn(reason);
             }
+        }
+    }
+
+    /// Why a variable has no effect, if it has none.
+    fn idle_variable(&self, name: &str) -> Option<String> {
+        match variables().find(|row| row.variable() == name) {
+            _ if sys::OWN_VARIABLES.contains(&name) => None,
+            None => Some(unknown(name)),
+            Some(_) if !self.reads_environment() => {
+                Some(format!("{name} has no effect: the program sets `environment = false`"))
+            }
+            Some(row) if self.values.source(row) == Some(Source::Builder) => {
+                Some(format!("{name} has no effect: the program itself sets `{}`", row.setting()))
+            }
+            Some(_) => None,
         }
     }
 }

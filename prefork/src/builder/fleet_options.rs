@@ -14,6 +14,18 @@ impl Prefork {
         self.put(&options::WORKERS, workers)
     }
 
+    /// Largest number of children that the default of [`workers`](Self::workers) chooses, 1 to 4096: for a
+    /// program that uses much memory, on machines of many cores. Default: no limit.
+    pub fn max_workers(self, workers: usize) -> Self {
+        self.put(&options::MAX_WORKERS, workers)
+    }
+
+    /// Whether environment variables set options. Default: yes. They override the attribute's values, and
+    /// the builder's methods override them.
+    pub fn environment(self, environment: bool) -> Self {
+        self.put(&options::ENVIRONMENT, environment)
+    }
+
     /// Number of child failures that are recovered; one more stops the fleet with
     /// [`Error::OverRecovery`](crate::Error::OverRecovery). They are counted in the
     /// [`recover_window`](Self::recover_window), without it over the master's whole life. With

@@ -5,6 +5,7 @@
 //! - `values.rs`: the values of options
 //! - `environment.rs`: options from the environment
 //! - `plan.rs`: rules across options, and defaults
+//! - `worker_count.rs`: the number of children, and why it is that one
 
 mod environment;
 mod fleet_options;
@@ -14,6 +15,7 @@ mod privilege_options;
 mod socket_options;
 mod tls_options;
 mod values;
+mod worker_count;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -64,10 +66,7 @@ use crate::title::{default_title, title_master};
 #[must_use = "a fleet does nothing until `listen_and_serve` or `run` is called"]
 pub struct Prefork {
     serve: ServeFn,
-    /// Set by the program.
-    program: Values,
-    /// Set by the environment.
-    environment: Values,
+    values: Values,
     hooks: Hooks,
     logger: Logger,
     handle: OnceLock<FleetHandle>,
@@ -81,8 +80,7 @@ impl fmt::Debug for Prefork {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Prefork")
             .field("serve", &self.serve)
-            .field("program", &self.program)
-            .field("environment", &self.environment)
+            .field("values", &self.values)
             .finish_non_exhaustive()
     }
 }
@@ -94,8 +92,7 @@ impl Prefork {
     pub fn new<Args>(serve: impl Serve<Args>) -> Self {
         Self {
             serve: serve.into_serve_fn(),
-            program: Values::default(),
-            environment: Values::default(),
+            values: Values::default(),
             hooks: Hooks::default(),
             logger: Logger::default(),
             handle: OnceLock::new(),
@@ -191,6 +188,11 @@ impl Prefork {
         Ok(())
     }
 
+    /// What the attribute has set becomes a default, which environment variables override.
+    pub(crate) fn with_attribute_values(self) -> Self {
+        Self { values: self.values.into_attribute(), ..self }
+    }
+
     /// Runs the master, or serves as a child. The result is the status to exit with.
     pub(crate) fn run_to_end(self) -> Result<ExitCode, Error> {
         child::adopt_early()?;
@@ -199,7 +201,7 @@ impl Prefork {
             let inheritance = sys::inheritance().map_err(|source| Error::Handshake { source })?;
             // Before the first message: the title can be set while there is one thread.
             title_master(&fleet.process_title());
-            fleet.warn_of_idle_variables();
+            fleet.report_variables();
             let activated = sys::activated().map_err(|source| Error::Os {
                 operation: "take the sockets of the service manager",
                 source,

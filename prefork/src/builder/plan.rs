@@ -1,12 +1,11 @@
 //! From options to a plan: rules across options, and defaults.
 
-use std::thread;
-
 use prefork_options as options;
 use socket2::Domain;
 
 use super::Prefork;
 use super::values::bad;
+use super::worker_count::WorkerCount;
 use crate::error::Error;
 use crate::listen::{Endpoint, Network, Sharing};
 use crate::master::Plan;
@@ -24,13 +23,11 @@ impl Prefork {
             return Err(problem);
         }
         let tls = self.tls_options();
-        check_form(self.serve.form, &tls)?;
         self.check_tls(&tls)?;
+        check_form(self.serve.form, &tls)?;
         let endpoints = self.endpoints(&activated)?;
-        // One, if the system does not tell how many CPUs there are.
-        let workers = self
-            .get(&options::WORKERS)
-            .unwrap_or_else(|| thread::available_parallelism().map_or(1, usize::from));
+        let sharing = self.sharing()?;
+        let WorkerCount { count: workers, reason: workers_reason } = self.worker_count();
         let (privileges, cpus) = self.privileges(bound)?;
         let mut sockets = self.socket_options();
         if bound.files.is_none() {
@@ -44,11 +41,8 @@ impl Prefork {
         Ok(Plan {
             endpoints,
             activated,
-            sharing: if self.get_or_default(&options::REUSEPORT) {
-                Sharing::Reuseport
-            } else {
-                Sharing::Shared
-            },
+            sharing,
+            workers_reason,
             sockets,
             health: self.get(&options::HEALTH),
             settings: Settings {
@@ -69,6 +63,15 @@ impl Prefork {
             logger: self.logger.clone(),
             handle: self.handle.get().cloned(),
         })
+    }
+
+    fn sharing(&self) -> Result<Sharing, Error> {
+        match self.get(&options::REUSEPORT) {
+            Some(true) => Ok(Sharing::Reuseport),
+            Some(false) if sys::NEEDS_REUSEPORT => Err(Error::OnlyReuseportOnWindows),
+            None if sys::NEEDS_REUSEPORT => Ok(Sharing::Reuseport),
+            Some(false) | None => Ok(Sharing::Shared),
+        }
     }
 
     /// The addresses, checked against the listeners that the serve function takes.
@@ -101,12 +104,19 @@ impl Prefork {
     /// Checks that certificate and key are both set or both unset, and that no TLS option is ignored.
     fn check_tls(&self, tls: &tls::TlsOptions) -> Result<(), Error> {
         let tls::TlsOptions { cert, key, client_ca, .. } = tls;
-        let takes_tls = self.serve.needs_tls || self.serve.form != TlsForm::Plain;
+        let takes_files = self.serve.needs_tls || self.serve.form == TlsForm::Files;
+        let (by_cert, by_key) = (self.is_by_variable(&options::CERT), self.is_by_variable(&options::KEY));
         match (cert, key) {
-            (Some(_), None) => {
+            (Some(PemSource::File(path)), _) if by_cert && !takes_files => Err(bad(
+                "PREFORK_CERT",
+                path.display(),
+                "nothing: the serve function of this program takes no certificate from a file",
+            )),
+            // Of two pairs, half of each.
+            (Some(_), _) if by_cert && !by_key => {
                 Err(bad("PREFORK_KEY", "unset", "the file of the private key that PREFORK_CERT goes with"))
             }
-            (None, Some(_)) => {
+            (_, Some(_)) if by_key && !by_cert => {
                 Err(bad("PREFORK_CERT", "unset", "the file of the certificate that PREFORK_KEY goes with"))
             }
             (None, None) if self.serve.needs_tls => Err(bad(
@@ -115,13 +125,6 @@ impl Prefork {
                 "a certificate, which the serve function needs: set `cert` and `key`, or PREFORK_CERT and \
                  PREFORK_KEY",
             )),
-            (Some(PemSource::File(path)), _) if !takes_tls && !self.program.contains(&options::CERT) => {
-                Err(bad(
-                    "PREFORK_CERT",
-                    path.display(),
-                    "nothing: the serve function of this program takes no certificate",
-                ))
-            }
             _ => Ok(()),
         }?;
         match client_ca {

@@ -53,8 +53,8 @@ impl Prefork {
     }
 
     /// Whether each slot has a listening socket of its own; the kernel spreads new connections over them.
-    /// Default: no, all children accept from one socket. Windows supports `true` only; a Unix socket is
-    /// always shared.
+    /// Default: no, all children accept from one socket; on Windows yes, where `false` is
+    /// [`Error::OnlyReuseportOnWindows`]. A Unix socket is always shared.
     pub fn reuseport(self, reuseport: bool) -> Self {
         self.put(&options::REUSEPORT, reuseport)
     }

@@ -1,4 +1,4 @@
-//! The values of options, set by the program or by the environment.
+//! The values of options, and where each comes from.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,21 +9,46 @@ use super::Prefork;
 use crate::error::Error;
 use crate::listen::Network;
 
-/// Values of options, by the name of their setting.
+/// Where the value of an option comes from. A later one overrides an earlier one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Source {
+    /// The attribute, whose values are the program's defaults.
+    Attribute,
+    /// An environment variable.
+    Environment,
+    /// A method of the builder.
+    Builder,
+}
+
+/// Values of options, by the name of their setting and their source.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Values(BTreeMap<&'static str, Value>);
+pub(super) struct Values(BTreeMap<(&'static str, Source), Value>);
 
 impl Values {
-    pub(super) fn insert(&mut self, row: &OptionRow, value: Value) {
-        self.0.insert(row.setting(), value);
+    pub(super) fn insert(&mut self, row: &OptionRow, source: Source, value: Value) {
+        self.0.insert((row.setting(), source), value);
     }
 
-    pub(super) fn get(&self, row: &OptionRow) -> Option<&Value> {
-        self.0.get(row.setting())
+    /// The value that applies, and its source.
+    pub(super) fn get(&self, row: &OptionRow) -> Option<(Source, &Value)> {
+        let setting = row.setting();
+        let mut values = self.0.range((setting, Source::Attribute)..=(setting, Source::Builder));
+        values.next_back().map(|((_, source), value)| (*source, value))
     }
 
-    pub(super) fn contains(&self, row: &OptionRow) -> bool {
-        self.0.contains_key(row.setting())
+    pub(super) fn source(&self, row: &OptionRow) -> Option<Source> {
+        self.get(row).map(|(source, _)| source)
+    }
+
+    /// The value of a variable, and the value of the attribute that it overrides.
+    pub(super) fn overridden(&self, row: &OptionRow) -> Option<(&Value, &Value)> {
+        let at = |source| self.0.get(&(row.setting(), source));
+        Some((at(Source::Environment)?, at(Source::Attribute)?))
+    }
+
+    /// Makes what the builder has set the values of the attribute.
+    pub(super) fn into_attribute(self) -> Self {
+        Self(self.0.into_iter().map(|((setting, _), value)| ((setting, Source::Attribute), value)).collect())
     }
 }
 
@@ -125,17 +150,16 @@ impl Prefork {
         let value = value.into();
         match row.kind.check(&value) {
             Ok(()) => {
-                self.program.insert(row, value);
+                self.values.insert(row, Source::Builder, value);
                 self
             }
             Err(problem) => self.refuse_value(row.name, row, value.spell(), &problem),
         }
     }
 
-    /// The value of an option: the program's, else the environment's, else the default, if that is a
-    /// value.
+    /// The value of an option: the one that is set, else the default, if that is a value.
     pub(super) fn get<T: TryFrom<Value>>(&self, row: &OptionRow) -> Option<T> {
-        let set = self.program.get(row).or(self.environment.get(row)).cloned();
+        let set = self.values.get(row).map(|(_, value)| value.clone());
         let default = || match row.default {
             Default::Value(text) => row.kind.parse(text).ok(),
             _ => None,
@@ -150,8 +174,12 @@ impl Prefork {
 
     /// The name of an option in messages: the variable, if the variable sets it.
     pub(super) fn name_of(&self, row: &OptionRow) -> String {
-        let by_variable = !self.program.contains(row) && self.environment.contains(row);
-        if by_variable { row.variable() } else { row.name.to_owned() }
+        if self.is_by_variable(row) { row.variable() } else { row.name.to_owned() }
+    }
+
+    /// Whether an environment variable has set the option.
+    pub(super) fn is_by_variable(&self, row: &OptionRow) -> bool {
+        self.values.source(row) == Some(Source::Environment)
     }
 
     pub(super) fn refuse_value(

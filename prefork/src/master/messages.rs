@@ -2,19 +2,21 @@
 
 use std::time::{Duration, Instant};
 
-use super::Master;
 use super::children::ChildEntry;
+use super::{Master, Plan};
 use crate::error::Failure;
 use crate::supervisor::{ChildId, Remark};
 use crate::sys;
 
 impl Master {
     pub(super) fn announce_start(&self) {
-        self.plan.logger.event("start").info(format_args!(
-            "listening on {} ({}), starting {}; master pid {}",
+        let Plan { settings, workers_reason, logger, .. } = &self.plan;
+        let reason = workers_reason.as_ref().map(|reason| format!(" ({reason})")).unwrap_or_default();
+        logger.event("start").info(format_args!(
+            "listening on {} ({}), starting {}{reason}; master pid {}",
             self.sockets,
             self.sockets.kind(),
-            children(self.plan.settings.workers),
+            children(settings.workers),
             std::process::id()
         ));
     }

@@ -29,7 +29,7 @@ use crate::logging::{self, Logger};
 use crate::privileges::Privileges;
 use crate::protocol::{ToChild, ToMaster};
 use crate::supervisor::{Action, ChildId, Event, Hook, Remark, Settings, Supervisor, Verdict};
-use crate::sys::{self, Activated, Inheritance, ProcessEvent, Program, Reactor};
+use crate::sys::{Activated, Inheritance, ProcessEvent, Program, Reactor};
 use crate::tls::{self, TlsStore};
 
 use handle::EndNotice;
@@ -44,6 +44,8 @@ pub(crate) struct Plan {
     pub(crate) activated: Vec<Activated>,
     pub(crate) sharing: Sharing,
     pub(crate) sockets: SocketOptions,
+    /// Why there are `settings.workers` children, if the system decides that.
+    pub(crate) workers_reason: Option<String>,
     /// Address of the health endpoint.
     pub(crate) health: Option<String>,
     pub(crate) settings: Settings,
@@ -69,9 +71,6 @@ impl Plan {
 
 /// Runs a fleet until it ends. `inheritance` is what the program before this one left in this process.
 pub(crate) fn run(plan: Plan, inheritance: Option<Inheritance>) -> Result<(), Error> {
-    if sys::NEEDS_REUSEPORT && plan.sharing == Sharing::Shared {
-        return Err(Error::OnlyReuseportOnWindows);
-    }
     let _end_notice = EndNotice(plan.handle.clone());
     let mut master = match inheritance {
         Some(inheritance) => Master::resume(plan, inheritance)?,

@@ -30,7 +30,7 @@ fn set_up() -> Result<(), String> {
     logger = file(),
     addr = app::option("addr").expect("the option addr"),
     network = "tcp",
-    reuseport = app::reuseport().unwrap_or(false),
+    reuseport = app::reuseport().unwrap_or(cfg!(windows)),
     workers = 2,
     backlog = 512,
     recover = 3,

@@ -92,7 +92,7 @@ async fn accept(ln: tokio::net::TcpListener, pool: Pool) -> io::Result<()> {
 mod attribute {
     use super::*;
 
-    #[prefork::main(addr = "127.0.0.1:0", workers = 2, recover = 0, reuseport = cfg!(windows))]
+    #[prefork::main(addr = "127.0.0.1:0", workers = 2, recover = 0)]
     pub(super) fn main(ln: std::net::TcpListener, stop: Shutdown, shard: Shard) -> io::Result<()> {
         serve(ln, stop, shard)
     }
@@ -101,7 +101,7 @@ mod attribute {
 mod async_attribute {
     use super::*;
 
-    #[prefork::main(addr = "127.0.0.1:0", workers = 2, recover = 0, reuseport = cfg!(windows))]
+    #[prefork::main(addr = "127.0.0.1:0", workers = 2, recover = 0)]
     pub(super) async fn main(
         ln: tokio::net::TcpListener,
         shard: Shard,

@@ -7,7 +7,7 @@ use prefork_tests::app;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
-#[prefork::main(init = subscribe, addr = app::option("addr").unwrap_or_default(), workers = 2, reuseport = cfg!(windows))]
+#[prefork::main(init = subscribe, addr = app::option("addr").unwrap_or_default(), workers = 2)]
 async fn serve(ln: TcpListener) -> io::Result<()> {
     loop {
         let (mut stream, _) = ln.accept().await?;
