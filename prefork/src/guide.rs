@@ -18,7 +18,7 @@ pub mod options {}
 #[cfg_attr(any(not(doctest), all(feature = "tokio", feature = "rustls")), doc = include_str!("../docs/serving.md"))]
 pub mod serving {}
 
-#[doc = "[options]: crate::guide::options\n[logging]: crate::guide::logging\n[platforms]: crate::guide::platforms\n"]
+#[doc = "[options]: crate::guide::options\n[logging]: crate::guide::logging\n[platforms]: crate::guide::platforms\n[log files]: crate::guide::logging#log-files\n"]
 #[doc = include_str!("../docs/operations.md")]
 pub mod operations {}
 

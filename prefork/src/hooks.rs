@@ -6,10 +6,12 @@
 //! | `on_master_ready(pids)` | master | once, when every slot is ready for the first time | stops the fleet |
 //! | `on_child_recover(old, new)` | master | after `on_child_spawn(new)`, if the new child replaces one that failed | stops the fleet |
 //! | `on_master_death()` | child | when the master has died; the child then drains and exits with 1 | is logged |
+//! | `on_log_reopen()` | master and child | when log files were rotated | is logged |
 //! | `command_producer(command)` | master | to start a child | stops the fleet, unless another attempt can help |
 //!
 //! Hooks of the master run on its only thread: while a hook runs, the master replaces no child and
-//! handles no signal. A hook that panics stops the fleet too; the panic continues when no child is left.
+//! handles no signal. Where an error stops the fleet, a panic stops it too; the panic continues when no child
+//! is left.
 
 use std::fmt;
 use std::io;
@@ -17,7 +19,8 @@ use std::panic::{self, AssertUnwindSafe};
 use std::process::{Child, Command};
 use std::sync::Arc;
 
-use crate::error::BoxError;
+use crate::error::{BoxError, chain};
+use crate::logging::Logger;
 
 /// What a hook may return: nothing, or a `Result` whose error stops the fleet. Sealed.
 #[diagnostic::on_unimplemented(
@@ -74,7 +77,7 @@ type HookOutcome = Result<(), BoxError>;
 type PidHook = dyn Fn(u32) -> HookOutcome + Send + Sync;
 type PidsHook = dyn Fn(&[u32]) -> HookOutcome + Send + Sync;
 type TwoPidsHook = dyn Fn(u32, u32) -> HookOutcome + Send + Sync;
-type BareHook = dyn Fn() -> HookOutcome + Send + Sync;
+pub(crate) type BareHook = dyn Fn() -> HookOutcome + Send + Sync;
 pub(crate) type CommandProducer = dyn Fn(Command) -> io::Result<Child> + Send + Sync;
 
 /// The hooks that the program set, of both processes.
@@ -84,6 +87,7 @@ pub(crate) struct Hooks {
     pub(crate) on_child_spawn: Option<Arc<PidHook>>,
     pub(crate) on_master_ready: Option<Arc<PidsHook>>,
     pub(crate) on_child_recover: Option<Arc<TwoPidsHook>>,
+    pub(crate) on_log_reopen: Option<Arc<BareHook>>,
     pub(crate) command_producer: Option<Arc<CommandProducer>>,
 }
 
@@ -94,6 +98,7 @@ impl fmt::Debug for Hooks {
             .field("on_child_spawn", &self.on_child_spawn.is_some())
             .field("on_master_ready", &self.on_master_ready.is_some())
             .field("on_child_recover", &self.on_child_recover.is_some())
+            .field("on_log_reopen", &self.on_log_reopen.is_some())
             .field("command_producer", &self.command_producer.is_some())
             .finish()
     }
@@ -111,5 +116,16 @@ pub(crate) fn run(hook: impl FnOnce() -> HookOutcome) -> Result<(), HookFailure>
     match panic::catch_unwind(AssertUnwindSafe(hook)) {
         Ok(outcome) => outcome.map_err(HookFailure::Error),
         Err(payload) => Err(HookFailure::Panic(payload)),
+    }
+}
+
+/// Runs a hook whose failure is logged, and changes nothing else.
+pub(crate) fn run_and_log(name: &str, hook: &BareHook, logger: &Logger) {
+    match run(hook) {
+        Ok(()) => {}
+        Err(HookFailure::Error(error)) => {
+            logger.event("hook_failed").error(format_args!("hook {name} failed: {}", chain(&*error)));
+        }
+        Err(HookFailure::Panic(_)) => logger.event("hook_failed").error(format_args!("hook {name} panicked")),
     }
 }

@@ -62,6 +62,8 @@ impl Server {
 
     fn with_command(mut command: Command) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
+        #[cfg(unix)]
+        signal::heed_hangups();
         let id = format!("{}.{}", process::id(), COUNT.fetch_add(1, Ordering::SeqCst));
         let started = tempfile::tempdir().expect("a temporary directory");
         // Variables that a developer has set for other servers must not reach this one.

@@ -29,6 +29,14 @@ pub fn try_send(pid: u32, signal: Signal) -> std::io::Result<()> {
     Ok(nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal)?)
 }
 
+/// What this process starts from now on does not ignore SIGHUP, even if `nohup` has started this process.
+#[cfg(unix)]
+pub(crate) fn heed_hangups() {
+    use nix::sys::signal::{SigHandler, signal};
+    // SAFETY: the call removes a disposition, and installs no handler.
+    unsafe { signal(Signal::SIGHUP, SigHandler::SigDfl) }.expect("the default of SIGHUP");
+}
+
 #[cfg(windows)]
 pub use windows::try_send;
 
@@ -53,6 +61,7 @@ mod windows {
         SIGHUP,
         SIGTTIN,
         SIGTTOU,
+        SIGUSR1,
         SIGKILL,
         SIGSTOP,
         SIGCONT,
@@ -76,6 +85,7 @@ mod windows {
             Signal::SIGHUP => request(pid, "reload"),
             Signal::SIGTTIN => request(pid, "grow"),
             Signal::SIGTTOU => request(pid, "shrink"),
+            Signal::SIGUSR1 => request(pid, "reopen"),
             Signal::SIGKILL => kill(pid),
             Signal::SIGSTOP => proc::stop(pid),
             Signal::SIGCONT => proc::resume(pid),

@@ -49,6 +49,42 @@ fn pids(pids: &[u32]) -> String {
 }
 
 #[test]
+fn usr1_runs_on_log_reopen_in_the_master_and_in_every_child() {
+    let journal = Journal::new();
+    let fleet = journal.server().set("workers", 3).set("reopens", "yes").start();
+    fleet.signal(Signal::SIGUSR1);
+    for pid in fleet.first_children().into_iter().chain([fleet.master()]) {
+        journal.wait_for(&format!("on_log_reopen {pid}"));
+    }
+    fleet.console.wait_for("logs reopened in the master, and requested of 3 children");
+    assert_eq!(journal.lines().iter().filter(|line| line.starts_with("on_log_reopen")).count(), 4);
+    fleet.stop();
+}
+
+#[test]
+fn failing_on_log_reopen_is_logged_and_changes_nothing() {
+    for (how, message) in [("fails", "failed: failed on request"), ("panics", "panicked")] {
+        let journal = Journal::new();
+        let server = journal.server().set("workers", 1).set("reopens", "yes");
+        let fleet = server.set(how, "on_log_reopen").start();
+        fleet.signal(Signal::SIGUSR1);
+        let expected = format!("hook on_log_reopen {message}");
+        wait::until("the message of both processes", || fleet.console.lines_with(&expected).len() == 2);
+        assert_eq!(fleet.children(), fleet.first_children(), "{how}");
+        fleet.stop();
+    }
+}
+
+#[test]
+fn usr1_without_the_hook_is_logged_and_ignored() {
+    let fleet = Server::new(HOOKS_SERVER).start();
+    fleet.signal(Signal::SIGUSR1);
+    fleet.console.wait_for("the request to reopen logs has no effect: there is no hook on_log_reopen");
+    client::serving_pid(fleet.addr());
+    fleet.stop();
+}
+
+#[test]
 fn hooks_run_in_order_with_their_pids() {
     let journal = Journal::new();
     let fleet = journal.server().set("workers", 3).start();

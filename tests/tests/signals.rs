@@ -1,5 +1,6 @@
 //! Signals to the master and to its children.
 #![cfg(any(target_os = "linux", windows))]
+#![allow(clippy::unwrap_used, reason = "a panic in a test helper fails the test")]
 
 use std::net::TcpStream;
 
@@ -187,4 +188,49 @@ fn second_ctrl_c_kills_at_once() {
     terminal.fleet.insist(|| drop(terminal.press_ctrl_c()));
     assert_eq!(exit_code_after_kill(terminal.fleet), Some(0));
     assert!(request.finish().is_err());
+}
+
+#[cfg(unix)]
+#[test]
+fn signals_without_meaning_do_not_end_the_master() {
+    let fleet = Server::new(SERVER).start();
+    for signal in [Signal::SIGALRM, Signal::SIGPIPE, Signal::SIGWINCH, Signal::SIGURG, Signal::SIGUSR1] {
+        fleet.signal(signal);
+    }
+    fleet.console.wait_for("there is no hook on_log_reopen");
+    assert_eq!(fleet.children(), fleet.first_children());
+    fleet.stop();
+}
+
+#[cfg(unix)]
+#[test]
+fn nohup_is_respected() {
+    let fleet = Server::through(&["nohup"], SERVER).start();
+    fleet.console.wait_for("SIGHUP stays ignored, as it was at the start (nohup): reload with SIGUSR2");
+    fleet.signal(Signal::SIGHUP);
+    fleet.signal(Signal::SIGTTIN);
+    fleet.console.wait_for("resized from");
+    assert!(fleet.console.lines_with("reload").len() == 1, "{:#?}", fleet.console.lines_with("reload"));
+    fleet.signal(Signal::SIGUSR2);
+    fleet.console.wait_for("reloaded:");
+    fleet.stop();
+}
+
+/// With `stty tostop`, the terminal sends SIGTTOU to a background process that writes to it.
+#[cfg(unix)]
+#[test]
+fn hook_that_prints_in_the_background_of_a_terminal_shrinks_no_fleet() {
+    let terminal = nix::pty::openpty(None, None).unwrap();
+    let script = r#"stty tostop; set -m; "$0" & wait"#;
+    let hooks_server = env!("CARGO_BIN_EXE_hooks_server");
+    let mut server = Server::through(&["setsid", "--ctty", "sh", "-c", script], hooks_server);
+    server.command.stdin(terminal.slave);
+    let fleet = server.set("prints", "on_master_ready").start();
+    // Printed after the hook, which would otherwise print for ever.
+    let master = fleet.console.wait_for("master pid").rsplit(' ').next().unwrap().parse().unwrap();
+    send(master, Signal::SIGTTIN);
+    fleet.console.wait_for("resized from 2 to 3 children");
+    assert_eq!(fleet.console.lines_with("resized").len(), 1);
+    send(master, Signal::SIGTERM);
+    fleet.console.wait_for("stopped");
 }

@@ -479,6 +479,15 @@ rows! {
         doc: "`Fn(u32, u32)`; runs in the master when a child replaces one that ended, with the old pid and the new.",
         ..PLAIN
     };
+    ON_LOG_REOPEN = OptionRow {
+        name: "on_log_reopen",
+        kind: Kind::Function,
+        default: Default::Rule("none"),
+        example: "my_function",
+        aliases: &["onreopen", "reopenlogs", "logrotate", "onusr1", "onlogrotate"],
+        doc: "`Fn()`; runs in the master and in every child when the master receives SIGUSR1: opens log files again, after they were rotated.",
+        ..PLAIN
+    };
     COMMAND_PRODUCER = OptionRow {
         name: "command_producer",
         kind: Kind::Function,

@@ -54,6 +54,16 @@ impl Prefork {
         self
     }
 
+    /// Runs in the master and in every child when the master receives SIGUSR1 (on Windows: the event
+    /// `Global\\prefork-PID-reopen`): opens log files again, after they were rotated.
+    ///
+    /// In the master it runs on its only thread, in a child in a thread of its own. An error is logged, and
+    /// changes nothing else.
+    pub fn on_log_reopen<R: HookResult>(mut self, hook: impl Fn() -> R + Send + Sync + 'static) -> Self {
+        self.hooks.on_log_reopen = Some(Arc::new(move || hook().into_result()));
+        self
+    }
+
     /// Starts a child, in the master, in place of `Command::spawn`.
     ///
     /// The command is complete: program, arguments, environment, and the handshake as its standard

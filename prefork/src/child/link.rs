@@ -15,8 +15,7 @@ use super::ServeState;
 use super::drain::Drain;
 use super::shutdown::StopEvent;
 use super::watchdog::Health;
-use crate::error::chain;
-use crate::hooks::{self, HookFailure, Hooks};
+use crate::hooks::{self, Hooks};
 use crate::logging::{self, Logger};
 use crate::protocol::{ToChild, ToMaster};
 use crate::sys::{self, AcceptGate, LinkEvent, MasterLink};
@@ -101,6 +100,7 @@ impl LinkThread {
     fn follow(&mut self, line: &str) {
         match ToChild::from_line(line) {
             Some(ToChild::AnnounceStop) => self.state.context.announce_stop(),
+            Some(ToChild::ReopenLogs) => self.reopen_logs(),
             Some(ToChild::Stop) => self.drain.handle(StopEvent::Ordered),
             Some(ToChild::StopAfterQueue) => self.drain.handle(StopEvent::OrderedAfterQueue),
             None => self
@@ -117,20 +117,21 @@ impl LinkThread {
         let (slot, master) = (state.context.slot(), state.context.master_pid());
         let (pid, event) = (std::process::id(), self.logger.event("orphaned"));
         event.warn(format_args!("child {slot} (pid {pid}) lost its master {master}"));
-        self.call_hook();
+        if let Some(hook) = &self.hooks.on_master_death {
+            hooks::run_and_log("on_master_death", &**hook, &self.logger);
+        }
         self.drain.handle(StopEvent::Orphaned);
         Ok(())
     }
 
-    fn call_hook(&self) {
-        let Some(hook) = &self.hooks.on_master_death else { return };
-        let event = self.logger.event("hook_failed");
-        match hooks::run(|| hook()) {
-            Ok(()) => {}
-            Err(HookFailure::Error(error)) => {
-                event.error(format_args!("hook on_master_death failed: {}", chain(&*error)));
-            }
-            Err(HookFailure::Panic(_)) => event.error("hook on_master_death panicked"),
+    /// In a thread of its own: a hook that takes its time delays no stop.
+    fn reopen_logs(&self) {
+        let Some(hook) = self.hooks.on_log_reopen.clone() else { return };
+        let logger = self.logger.clone();
+        let run = move || hooks::run_and_log("on_log_reopen", &*hook, &logger);
+        if let Err(error) = thread::Builder::new().name("prefork-reopen".to_owned()).spawn(run) {
+            let event = self.logger.event("hook_failed");
+            event.error(format_args!("hook on_log_reopen could not be run: {error}"));
         }
     }
 

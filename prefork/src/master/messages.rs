@@ -19,6 +19,10 @@ impl Master {
             children(settings.workers),
             std::process::id()
         ));
+        if sys::ignores_hangup() {
+            let event = logger.event("hangup_ignored");
+            event.info("SIGHUP stays ignored, as it was at the start (nohup): reload with SIGUSR2");
+        }
     }
 
     pub(super) fn warn_of_certificate(&self, generation: u32) {

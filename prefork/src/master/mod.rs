@@ -29,12 +29,11 @@ use crate::logging::{self, Logger};
 use crate::privileges::Privileges;
 use crate::protocol::{ToChild, ToMaster};
 use crate::supervisor::{Action, ChildId, Event, Hook, Remark, Settings, Supervisor, Verdict};
-use crate::sys::{Activated, Inheritance, ProcessEvent, Program, Reactor};
+use crate::sys::{self, Activated, Inheritance, ProcessEvent, Program, Reactor};
 use crate::tls::{self, TlsStore};
 
 use handle::EndNotice;
 pub use handle::FleetHandle;
-use requests::request_of;
 
 /// The checked options of a fleet.
 #[derive(Debug)]
@@ -179,7 +178,7 @@ impl Master {
     fn note(&mut self, event: ProcessEvent<ChildId>) {
         let now = Instant::now();
         match event {
-            ProcessEvent::Signal(signal) => self.request(now, request_of(signal)),
+            ProcessEvent::Signal(signal) => self.signalled(signal),
             ProcessEvent::Message(child, line) => self.hear(now, child, &line),
             ProcessEvent::HungUp(child) => self.link_closed(now, child),
             ProcessEvent::BadMessage(child, reason) => self.link_abused(now, child, &reason),
@@ -311,6 +310,7 @@ impl Master {
     fn run_hook(&mut self, hook: &Hook) {
         // A hook may rely on new connections being steered to the children that it is given.
         self.settle();
+        let _guard = sys::TerminalGuard::begin();
         let hooks = &self.plan.hooks;
         let (name, outcome) = match hook {
             Hook::ChildSpawn(pid) => {

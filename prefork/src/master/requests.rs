@@ -3,10 +3,12 @@
 use std::io;
 use std::time::Instant;
 
-use super::{FleetHandle, Master};
+use super::{FleetHandle, Master, messages};
 use crate::error::{chain, plain};
-use crate::supervisor::{Event, Request};
-use crate::sys::Signal;
+use crate::hooks;
+use crate::protocol::ToChild;
+use crate::supervisor::{ChildId, Event, Request};
+use crate::sys::{self, Signal};
 
 impl Master {
     /// Takes the requests that have arrived by signal or by the handle. Returns whether there were any.
@@ -14,10 +16,42 @@ impl Master {
         let signals = self.reactor.take_requests()?;
         let others = self.plan.handle.as_ref().map_or_else(Vec::new, FleetHandle::take_requests);
         let any = !signals.is_empty() || !others.is_empty();
-        for request in signals.into_iter().map(request_of).chain(others) {
+        for signal in signals {
+            self.signalled(signal);
+        }
+        for request in others {
             self.request(Instant::now(), request);
         }
         Ok(any)
+    }
+
+    pub(super) fn signalled(&mut self, signal: Signal) {
+        let request = match signal {
+            Signal::Stop => Request::Stop,
+            Signal::Quit => Request::Quit,
+            Signal::Grow => Request::Grow,
+            Signal::Shrink => Request::Shrink,
+            Signal::Reload => Request::Reload,
+            Signal::Upgrade => Request::Upgrade,
+            Signal::ReopenLogs => return self.reopen_logs(),
+        };
+        self.request(Instant::now(), request);
+    }
+
+    /// Lets every process of the fleet open its log files again.
+    fn reopen_logs(&mut self) {
+        let Some(hook) = self.plan.hooks.on_log_reopen.clone() else {
+            let event = self.plan.logger.event("logs_reopened");
+            return event.info("the request to reopen logs has no effect: there is no hook on_log_reopen");
+        };
+        let children: Vec<ChildId> = self.children.keys().copied().collect();
+        for child in &children {
+            self.tell(*child, ToChild::ReopenLogs);
+        }
+        let _guard = sys::TerminalGuard::begin();
+        hooks::run_and_log("on_log_reopen", &*hook, &self.plan.logger);
+        let (event, told) = (self.plan.logger.event("logs_reopened"), messages::children(children.len()));
+        event.info(format_args!("logs reopened in the master, and requested of {told}"));
     }
 
     pub(super) fn request(&mut self, now: Instant, request: Request) {
@@ -58,16 +92,5 @@ impl Master {
         })?;
         self.programs.insert(self.supervisor.next_generation(), next);
         Ok(())
-    }
-}
-
-pub(super) fn request_of(signal: Signal) -> Request {
-    match signal {
-        Signal::Stop => Request::Stop,
-        Signal::Quit => Request::Quit,
-        Signal::Grow => Request::Grow,
-        Signal::Shrink => Request::Shrink,
-        Signal::Reload => Request::Reload,
-        Signal::Upgrade => Request::Upgrade,
     }
 }

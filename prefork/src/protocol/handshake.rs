@@ -131,6 +131,8 @@ impl ToMaster {
 pub(crate) enum ToChild {
     /// The fleet stops soon; the child goes on serving.
     AnnounceStop,
+    /// Log files were rotated.
+    ReopenLogs,
     /// The child stops.
     Stop,
     /// The child stops once no connection waits on its listener.
@@ -141,6 +143,7 @@ impl ToChild {
     pub(crate) fn to_line(self) -> &'static str {
         match self {
             Self::AnnounceStop => "announce-stop",
+            Self::ReopenLogs => "reopen-logs",
             Self::Stop => "stop",
             Self::StopAfterQueue => "stop-after-queue",
         }
@@ -149,7 +152,7 @@ impl ToChild {
     /// `None` for a message that this version does not know.
     pub(crate) fn from_line(line: &str) -> Option<Self> {
         let record = Record::parse(line);
-        [Self::AnnounceStop, Self::Stop, Self::StopAfterQueue]
+        [Self::AnnounceStop, Self::ReopenLogs, Self::Stop, Self::StopAfterQueue]
             .into_iter()
             .find(|message| message.to_line() == record.kind())
     }
@@ -300,7 +303,7 @@ pub(super) mod tests {
             let newer = format!("{} because=idle", message.to_line());
             assert_eq!(ToMaster::from_line(&newer), Some(message));
         }
-        for message in [ToChild::AnnounceStop, ToChild::Stop, ToChild::StopAfterQueue] {
+        for message in [ToChild::AnnounceStop, ToChild::ReopenLogs, ToChild::Stop, ToChild::StopAfterQueue] {
             assert_eq!(ToChild::from_line(message.to_line()), Some(message));
         }
         assert_eq!(ToMaster::from_line("news"), None);

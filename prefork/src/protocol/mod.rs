@@ -19,6 +19,7 @@
 //! child ──▶ master   ToMaster::Recycle                 the child asks to be replaced
 //! child ──▶ master   ToMaster::StopRequested           the child received a signal to stop
 //! master ──▶ child   ToChild::AnnounceStop             the fleet stops soon
+//! master ──▶ child   ToChild::ReopenLogs               log files were rotated
 //! master ──▶ child   ToChild::Stop                     stop
 //! master ──▶ child   ToChild::StopAfterQueue           stop once the listener's queue is empty
 //! end of file        either way                        the other process is dead

@@ -12,7 +12,8 @@
 //! **Event loop.** The master's [`Reactor`] starts, signals and reaps children, and waits for the first of:
 //! a signal, a message from a child, a child's exit, a deadline. It runs in one thread, without timers.
 //! Dropping it kills and reaps every child. `Reactor::take_requests` looks for signals without waiting.
-//! [`HeldSignals`] keeps those that arrive for the program that is executed next. A [`Waker`] ends its wait
+//! [`HeldSignals`] keeps those that arrive for the program that is executed next, a [`TerminalGuard`] those of
+//! a terminal from user code, and [`ignores_hangup`] tells whether `nohup` started this process. A [`Waker`] ends its wait
 //! from another thread; [`spawn_thread`] starts such a thread, which receives no signals.
 //!
 //! **Link.** [`handshake_is_waiting`] distinguishes a child from a master. [`take_handshake`] takes the
@@ -126,6 +127,8 @@ pub(crate) enum Signal {
     Grow,
     /// One child fewer.
     Shrink,
+    /// Open log files again.
+    ReopenLogs,
 }
 
 /// What a [`Reactor`] waits for. `K` is the caller's key of a child.

@@ -1,4 +1,6 @@
 //! A server with every hook. Each hook appends a line to the file that the option `journal` names. The
+//! option `reopens` is for a fleet with `on_log_reopen`, and `prints` names a hook that prints to the
+//! terminal. The
 //! options `fails`, `panics`, `hangs` and `waits` (for the response gate) name the hook that does so;
 //! `produces` selects what `command_producer` does.
 
@@ -36,6 +38,10 @@ fn main() -> ExitCode {
             run("on_child_recover", &format!("{old} {new}"))
         })
         .on_master_death(|| run("on_master_death", &std::process::id().to_string()));
+    let fleet = match app::option("reopens") {
+        Some(_) => fleet.on_log_reopen(|| run("on_log_reopen", &std::process::id().to_string())),
+        None => fleet,
+    };
     app::start(match app::option("produces") {
         Some(what) => fleet.command_producer(move |command| produce(&what, command)),
         None => fleet,
@@ -53,6 +59,10 @@ fn run(hook: &str, arguments: &str) -> Result<(), String> {
     }
     if app::option("waits").as_deref() == Some(hook) {
         wait::until("open response gate", app::gate_is_open);
+    }
+    if app::option("prints").as_deref() == Some(hook) {
+        let terminal = OpenOptions::new().write(true).open("/dev/tty");
+        terminal.and_then(|mut terminal| terminal.write_all(b"printed\n")).unwrap();
     }
     if app::option("fails").as_deref() == Some(hook) { Err("failed on request".to_owned()) } else { Ok(()) }
 }

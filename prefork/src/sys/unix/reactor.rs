@@ -14,7 +14,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal as Number, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
-use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR2};
+use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2};
 use socket2::Socket;
 
 use super::channel::{Channel, Received};
@@ -22,13 +22,13 @@ use super::descriptors::close_on_exec_from_3;
 use super::platform;
 use super::process::pid_of;
 use super::program::with_pin;
-use super::signals::{SignalFlag, Signals, listen_for};
+use super::signals::{SignalFlag, Signals, is_left_alone, listen_for, survive_alarms};
 use super::waker::{SelfPipe, Waker};
 use crate::sys::{ProcessEvent, Producer, Signal};
 
 /// The signals that a master handles, in the order in which those of one moment are returned: after a stop
 /// the others have no effect.
-const REQUESTS: [(i32, Signal); 7] = [
+const REQUESTS: [(i32, Signal); 8] = [
     (SIGTERM, Signal::Stop),
     (SIGINT, Signal::Stop),
     (SIGQUIT, Signal::Quit),
@@ -36,6 +36,7 @@ const REQUESTS: [(i32, Signal); 7] = [
     (SIGUSR2, Signal::Upgrade),
     (SIGTTIN, Signal::Grow),
     (SIGTTOU, Signal::Shrink),
+    (SIGUSR1, Signal::ReopenLogs),
 ];
 
 /// See the [module](self).
@@ -123,12 +124,14 @@ impl<K: Ord + Copy> Reactor<K> {
         kill(pid_of(std::process::id())?, None)?;
         // Also replaces a SIGCHLD that was inherited as ignored, which would make waiting fail.
         let mut wanted = vec![SIGCHLD];
-        for (signal, _) in REQUESTS {
+        let requests = || REQUESTS.iter().map(|(signal, _)| *signal).filter(|signal| !is_left_alone(*signal));
+        for signal in requests() {
             signal_hook::flag::register_conditional_default(signal, Arc::clone(&retired))?;
             wanted.push(signal);
         }
         let signals = listen_for(&wanted)?;
-        let requested = SignalFlag::register(REQUESTS.iter().map(|(signal, _)| *signal))?;
+        let requested = SignalFlag::register(requests())?;
+        survive_alarms()?;
         let children = BTreeMap::new();
         Ok(Self { signals, requested, children_ended: false, children, self_pipe: None, retired })
     }

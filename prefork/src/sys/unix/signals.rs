@@ -1,7 +1,9 @@
 //! Signals as a readable socket, and scopes without them.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::unix::net::UnixStream;
+use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
@@ -9,7 +11,7 @@ use std::thread;
 use nix::libc;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction};
 use signal_hook::SigId;
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH};
+use signal_hook::consts::{SIGALRM, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH};
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::SignalOnly;
 
@@ -121,6 +123,49 @@ pub(super) fn ignore_requests() -> io::Result<()> {
         unsafe { sigaction(signal, &ignore) }?;
     }
     Ok(())
+}
+
+/// Whether a request stays ignored: `nohup` has said so about SIGHUP.
+pub(super) fn is_left_alone(signal: i32) -> bool {
+    signal == SIGHUP && ignores_hangup()
+}
+
+/// Whether this process was started with SIGHUP ignored, as by `nohup`, and has installed no handler for it.
+pub(crate) fn ignores_hangup() -> bool {
+    let mut now = MaybeUninit::<libc::sigaction>::uninit();
+    // SAFETY: without a new action the call only writes the present one to `now`.
+    let told = unsafe { libc::sigaction(SIGHUP, ptr::null(), now.as_mut_ptr()) } == 0;
+    // SAFETY: the call has succeeded, so `now` is written.
+    told && unsafe { now.assume_init() }.sa_sigaction == libc::SIG_IGN
+}
+
+/// An alarm that a library has left behind does not end the master. A library that sets alarms itself has a
+/// handler of its own, which runs as well.
+pub(super) fn survive_alarms() -> io::Result<()> {
+    // SAFETY: the handler does nothing, so it is safe to run at any point.
+    unsafe { signal_hook::low_level::register(SIGALRM, || {}) }.map(drop)
+}
+
+/// While it lives, this thread may use the terminal although the process is in its background: the terminal
+/// does not send SIGTTOU or SIGTTIN, which are requests to a master. Writing is allowed; reading fails.
+#[derive(Debug)]
+pub(crate) struct TerminalGuard {
+    before: Option<SigSet>,
+}
+
+impl TerminalGuard {
+    pub(crate) fn begin() -> Self {
+        let of_terminals = SigSet::from_iter([Signal::SIGTTIN, Signal::SIGTTOU]);
+        Self { before: of_terminals.thread_swap_mask(SigmaskHow::SIG_BLOCK).ok() }
+    }
+}
+
+impl Drop for TerminalGuard {
+    fn drop(&mut self) {
+        if let Some(before) = &self.before {
+            let _ = before.thread_set_mask();
+        }
+    }
 }
 
 /// Sends this process the signal that stops it. Its own handler has nothing to do by then.

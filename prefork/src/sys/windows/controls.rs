@@ -12,12 +12,13 @@ use std::thread::{self, JoinHandle};
 use super::object;
 use crate::sys::Signal;
 
-const REQUESTS: [(&str, Signal); 5] = [
+const REQUESTS: [(&str, Signal); 6] = [
     ("stop", Signal::Stop),
     ("quit", Signal::Quit),
     ("reload", Signal::Reload),
     ("grow", Signal::Grow),
     ("shrink", Signal::Shrink),
+    ("reopen", Signal::ReopenLogs),
 ];
 
 /// The name of the event for a request to the master with this pid.

@@ -85,7 +85,9 @@ pub(crate) use process::{
     exit_now, how_to_stop, os_string, other_threads, resident_bytes, set_title, threads,
 };
 pub(crate) use program::{Program, inheritance};
-pub(crate) use reactor::{HeldSignals, Reactor, Waker, raise_stop_signal, spawn_thread};
+pub(crate) use reactor::{
+    HeldSignals, Reactor, TerminalGuard, Waker, ignores_hangup, raise_stop_signal, spawn_thread,
+};
 pub(crate) use role::{handshake_is_waiting, take_handshake};
 pub(crate) use service::{activated, is_managed, notify, watchdog};
 pub(crate) use socket::close_for_all;

@@ -263,6 +263,25 @@ impl fmt::Debug for Waker {
 /// Nothing: there are no signals here.
 pub(crate) fn raise_stop_signal() {}
 
+/// There is no such signal here.
+pub(crate) fn ignores_hangup() -> bool {
+    false
+}
+
+/// Nothing: consoles send no signals to processes that write to them.
+#[derive(Debug)]
+pub(crate) struct TerminalGuard;
+
+impl TerminalGuard {
+    pub(crate) fn begin() -> Self {
+        Self
+    }
+}
+
+impl Drop for TerminalGuard {
+    fn drop(&mut self) {}
+}
+
 /// Nothing: no program is executed in this process after this one.
 #[derive(Debug)]
 pub(crate) struct HeldSignals;
