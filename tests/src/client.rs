@@ -22,7 +22,7 @@ pub struct PendingRequest {
 pub fn send(addr: SocketAddr, path: &str) -> io::Result<PendingRequest> {
     let mut stream = TcpStream::connect_timeout(&addr, wait::LIMIT)?;
     stream.set_read_timeout(Some(wait::LIMIT))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\n\r\n")?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n")?;
     Ok(PendingRequest { stream, answer: Vec::new() })
 }
 
@@ -91,7 +91,7 @@ pub fn try_get(addr: SocketAddr, path: &str) -> io::Result<String> {
 ///
 /// Errors of sending and reading; [`io::ErrorKind::UnexpectedEof`] if there is no body.
 pub fn get_over(mut stream: impl Read + Write, path: &str) -> io::Result<String> {
-    write!(stream, "GET {path} HTTP/1.1\r\n\r\n")?;
+    write!(stream, "GET {path} HTTP/1.1\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     let body = answer.split_once("\r\n\r\n").map(|(_, body)| body.trim_end().to_owned());

@@ -4,6 +4,7 @@
 mod children;
 mod handle;
 mod health;
+mod http;
 mod messages;
 mod observers;
 mod requests;

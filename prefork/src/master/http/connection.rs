@@ -1,0 +1,238 @@
+//! A connection of the HTTP server: requests in, answers out, in their order.
+
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::time::{Duration, Instant};
+
+use super::message::{Answer, HEAD_LIMIT, HttpRequest};
+use super::{Reply, Service, is_interruption};
+
+/// How long a client may take for a request, from its connection or its first byte on.
+const REQUEST_LIMIT: Duration = Duration::from_secs(5);
+/// How long a connection may be idle after an answer.
+const IDLE_LIMIT: Duration = Duration::from_secs(60);
+/// How long a client may take to receive an answer.
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+/// How long to wait for a client to close the connection after the last answer.
+const LINGER_LIMIT: Duration = Duration::from_secs(1);
+/// The answers of one turn. The other connections have theirs before the next.
+const ANSWERS_PER_TURN: u32 = 16;
+/// What is read of a connection in one turn after its last answer, and thrown away.
+const LINGER_READS: u32 = 16;
+
+/// A stream that does not block.
+pub(super) trait HttpStream: Read + Write {
+    fn shut_down(&self, how: Shutdown) -> io::Result<()>;
+}
+
+impl HttpStream for mio::net::TcpStream {
+    fn shut_down(&self, how: Shutdown) -> io::Result<()> {
+        self.shutdown(how)
+    }
+}
+
+/// What a turn has come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Progress {
+    /// The stream blocks, or the answer waits.
+    Waits,
+    /// There is more to do; the stream does not report it.
+    HasMore,
+    /// The connection is over.
+    Ended,
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(super) struct Connection<S, P> {
+    stream: S,
+    /// What has been read and not been answered, never more than [`HEAD_LIMIT`].
+    input: Vec<u8>,
+    stage: Stage<P>,
+    deadline: Instant,
+    /// When the client connected, or its last answer was written.
+    idle_since: Instant,
+}
+
+#[derive(Debug)]
+enum Stage<P> {
+    /// A request is incomplete.
+    Reading,
+    /// The answer to a request waits for something.
+    Waiting {
+        pending: P,
+        is_head: bool,
+        keeps_alive: bool,
+    },
+    Writing {
+        answer: Vec<u8>,
+        written: usize,
+        keeps_alive: bool,
+    },
+    /// The last answer is written. What the client still sends is read until it closes: otherwise the system
+    /// would reset the connection, and the client might lose the answer.
+    Lingering,
+}
+
+/// Why a turn cannot go on.
+enum Stop {
+    Blocked,
+    Ended,
+}
+
+impl From<io::Error> for Stop {
+    fn from(error: io::Error) -> Self {
+        // Another error is a client that has gone: there is nothing to report.
+        if error.kind() == io::ErrorKind::WouldBlock { Self::Blocked } else { Self::Ended }
+    }
+}
+
+impl<S: HttpStream, P> Connection<S, P> {
+    pub(super) fn new(stream: S, now: Instant) -> Self {
+        let deadline = now + REQUEST_LIMIT;
+        Self { stream, input: Vec::new(), stage: Stage::Reading, deadline, idle_since: now }
+    }
+
+    pub(super) fn stream(&mut self) -> &mut S {
+        &mut self.stream
+    }
+
+    /// When [`advance`](Self::advance) is due, even if the stream does not report anything.
+    pub(super) fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// Since when it waits for a request, if it does.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
+        matches!(self.stage, Stage::Reading | Stage::Lingering).then_some(self.idle_since)
+    }
+
+    /// Whether an answer waits for something.
+    pub(super) fn pending(&self) -> Option<&P> {
+        match &self.stage {
+            Stage::Waiting { pending, .. } => Some(pending),
+            _ => None,
+        }
+    }
+
+    /// Does what can be done without blocking.
+    pub(super) fn advance(&mut self, now: Instant, service: &impl Service<Pending = P>) -> Progress {
+        if now >= self.deadline && self.pending().is_none() {
+            return Progress::Ended;
+        }
+        for _ in 0..ANSWERS_PER_TURN {
+            match self.take_step(now, service) {
+                Ok(()) => {}
+                Err(Stop::Blocked) => return Progress::Waits,
+                Err(Stop::Ended) => return Progress::Ended,
+            }
+        }
+        Progress::HasMore
+    }
+
+    fn take_step(&mut self, now: Instant, service: &impl Service<Pending = P>) -> Result<(), Stop> {
+        match &mut self.stage {
+            Stage::Reading => self.read_request(now, service),
+            Stage::Waiting { pending, is_head, keeps_alive } => {
+                let is_due = now >= self.deadline;
+                let answer = service.resume(now, pending);
+                let answer = answer.ok_or(if is_due { Stop::Ended } else { Stop::Blocked })?;
+                let (method, keeps_alive) = (if *is_head { "HEAD" } else { "GET" }, *keeps_alive);
+                self.begin_to_write(now, &answer, method, keeps_alive);
+                Ok(())
+            }
+            Stage::Writing { .. } => self.write(now),
+            Stage::Lingering => self.linger(),
+        }
+    }
+
+    fn read_request(&mut self, now: Instant, service: &impl Service<Pending = P>) -> Result<(), Stop> {
+        loop {
+            match HttpRequest::parse(&self.input) {
+                Ok(None) => {}
+                Ok(Some(request)) => {
+                    let HttpRequest { size, keeps_alive, .. } = request;
+                    let is_head = request.method == "HEAD";
+                    match service.answer(now, &request) {
+                        Reply::Now(answer) => {
+                            let method = if is_head { "HEAD" } else { "GET" };
+                            self.begin_to_write(now, &answer, method, keeps_alive);
+                        }
+                        Reply::Later { pending, until } => {
+                            self.stage = Stage::Waiting { pending, is_head, keeps_alive };
+                            self.deadline = until;
+                        }
+                    }
+                    self.input.drain(..size);
+                    return Ok(());
+                }
+                Err(answer) => {
+                    self.begin_to_write(now, &answer, "GET", false);
+                    return Ok(());
+                }
+            }
+            self.read_more(now)?;
+        }
+    }
+
+    fn read_more(&mut self, now: Instant) -> Result<(), Stop> {
+        let mut buffer = [0; HEAD_LIMIT];
+        let room = HEAD_LIMIT - self.input.len();
+        let length = match self.stream.read(&mut buffer[..room]) {
+            Ok(0) => return Err(Stop::Ended),
+            Ok(length) => length,
+            Err(error) if is_interruption(&error) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        };
+        if self.input.is_empty() {
+            self.deadline = now + REQUEST_LIMIT;
+        }
+        self.input.extend_from_slice(&buffer[..length]);
+        Ok(())
+    }
+
+    fn begin_to_write(&mut self, now: Instant, answer: &Answer, method: &str, keeps_alive: bool) {
+        let answer = answer.to_http(method, keeps_alive).into_bytes();
+        self.stage = Stage::Writing { answer, written: 0, keeps_alive };
+        self.deadline = now + ANSWER_LIMIT;
+    }
+
+    fn write(&mut self, now: Instant) -> Result<(), Stop> {
+        let Stage::Writing { answer, written, keeps_alive } = &mut self.stage else { return Ok(()) };
+        while *written < answer.len() {
+            match self.stream.write(&answer[*written..]) {
+                Ok(0) => return Err(Stop::Ended),
+                Ok(length) => *written += length,
+                Err(error) if is_interruption(&error) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.idle_since = now;
+        if *keeps_alive {
+            self.stage = Stage::Reading;
+            self.deadline = now + if self.input.is_empty() { IDLE_LIMIT } else { REQUEST_LIMIT };
+        } else {
+            // Closing is not enough: on Windows a child that is being started holds the connection too.
+            self.stream.shut_down(Shutdown::Write)?;
+            self.stage = Stage::Lingering;
+            self.deadline = now + LINGER_LIMIT;
+        }
+        Ok(())
+    }
+
+    fn linger(&mut self) -> Result<(), Stop> {
+        let mut buffer = [0; HEAD_LIMIT];
+        for _ in 0..LINGER_READS {
+            match self.stream.read(&mut buffer) {
+                Ok(0) => return Err(Stop::Ended),
+                Ok(_) => {}
+                Err(error) if is_interruption(&error) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,219 @@
+//! Connections over streams that deliver and take what a test says.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// Reads the pieces that arrive, takes as many bytes as it has room for, and blocks otherwise.
+#[derive(Debug, Default)]
+struct Pipe {
+    arriving: VecDeque<Vec<u8>>,
+    /// Whether the client has closed its half.
+    closed: bool,
+    room: usize,
+    sent: Vec<u8>,
+    shut_down: Cell<bool>,
+}
+
+impl Read for Pipe {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let Some(mut piece) = self.arriving.pop_front() else {
+            return if self.closed { Ok(0) } else { Err(io::ErrorKind::WouldBlock.into()) };
+        };
+        let length = piece.len().min(buffer.len());
+        buffer[..length].copy_from_slice(&piece[..length]);
+        if length < piece.len() {
+            self.arriving.push_front(piece.split_off(length));
+        }
+        Ok(length)
+    }
+}
+
+impl Write for Pipe {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let length = bytes.len().min(self.room);
+        if length == 0 {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        self.room -= length;
+        self.sent.extend_from_slice(&bytes[..length]);
+        Ok(length)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl HttpStream for Pipe {
+    fn shut_down(&self, _how: Shutdown) -> io::Result<()> {
+        self.shut_down.set(true);
+        Ok(())
+    }
+}
+
+/// Answers with the path. The answer to `/later` waits until it is known.
+#[derive(Default)]
+struct Echo {
+    known: AtomicBool,
+}
+
+impl Service for Echo {
+    type Pending = ();
+
+    fn answer(&self, now: Instant, request: &HttpRequest<'_>) -> Reply<()> {
+        match request.path {
+            "/later" => Reply::Later { pending: (), until: now + Duration::from_secs(1) },
+            path => Reply::Now(Answer::text(200, path)),
+        }
+    }
+
+    fn resume(&self, _now: Instant, _pending: &()) -> Option<Answer> {
+        self.known.load(Ordering::SeqCst).then(|| Answer::text(200, "known"))
+    }
+}
+
+type Tested = Connection<Pipe, ()>;
+
+fn connection(now: Instant) -> Tested {
+    Connection::new(Pipe { room: usize::MAX, ..Pipe::default() }, now)
+}
+
+fn arrives(connection: &mut Tested, bytes: impl AsRef<[u8]>) {
+    connection.stream.arriving.push_back(bytes.as_ref().to_vec());
+}
+
+/// The bodies of the answers so far; each is the text after an empty line, up to the next answer.
+fn bodies(connection: &Tested) -> Vec<String> {
+    let sent = String::from_utf8(connection.stream.sent.clone()).unwrap();
+    let answers = sent.split("HTTP/1.1 ").skip(1);
+    answers.map(|answer| answer.split_once("\r\n\r\n").unwrap().1.to_owned()).collect()
+}
+
+#[test]
+fn pipelined_requests_are_answered_in_order() {
+    let now = Instant::now();
+    let mut connection = connection(now);
+    arrives(&mut connection, "GET /a HTTP/1.1\r\n\r\nGET /b HTTP/1.1\r\n\r\nGET /c HTTP/1.1\r\n");
+    assert_eq!(connection.advance(now, &Echo::default()), Progress::Waits);
+    assert_eq!(bodies(&connection), ["/a", "/b"]);
+    arrives(&mut connection, "\r\n");
+    assert_eq!(connection.advance(now, &Echo::default()), Progress::Waits);
+    assert_eq!(bodies(&connection), ["/a", "/b", "/c"]);
+    assert!(!connection.stream.shut_down.get());
+}
+
+#[test]
+fn request_behind_one_that_waits_is_answered_after_it() {
+    let now = Instant::now();
+    let (mut connection, echo) = (connection(now), Echo::default());
+    arrives(&mut connection, "GET /later HTTP/1.1\r\n\r\nGET /b HTTP/1.1\r\n\r\n");
+    assert_eq!(connection.advance(now, &echo), Progress::Waits);
+    assert!(connection.pending().is_some() && bodies(&connection).is_empty());
+    echo.known.store(true, Ordering::SeqCst);
+    assert_eq!(connection.advance(now, &echo), Progress::Waits);
+    assert_eq!(bodies(&connection), ["known", "/b"]);
+}
+
+#[test]
+fn last_answer_is_followed_by_the_rest_of_the_input_and_the_end() {
+    for request in ["GET /a HTTP/1.0\r\n\r\n", "GET /a HTTP/1.1\r\nConnection: close\r\n\r\n"] {
+        let now = Instant::now();
+        let mut connection = connection(now);
+        arrives(&mut connection, request);
+        arrives(&mut connection, "GET /b HTTP/1.1\r\n\r\n");
+        assert_eq!(connection.advance(now, &Echo::default()), Progress::Waits);
+        assert_eq!(bodies(&connection), ["/a"]);
+        assert!(connection.stream.shut_down.get());
+        connection.stream.closed = true;
+        assert_eq!(connection.advance(now, &Echo::default()), Progress::Ended);
+    }
+}
+
+#[test]
+fn slow_client_is_closed_at_its_deadline_however_often_it_sends() {
+    let mut now = Instant::now();
+    let mut connection = connection(now);
+    for _ in 0..5 {
+        arrives(&mut connection, "G");
+        assert_eq!(connection.advance(now, &Echo::default()), Progress::Waits);
+        now += REQUEST_LIMIT / 5;
+    }
+    assert_eq!(connection.advance(now, &Echo::default()), Progress::Ended);
+}
+
+#[test]
+fn client_that_does_not_take_its_answer_is_closed() {
+    let now = Instant::now();
+    let mut connection = connection(now);
+    connection.stream.room = 10;
+    arrives(&mut connection, "GET /a HTTP/1.1\r\n\r\n");
+    assert_eq!(connection.advance(now, &Echo::default()), Progress::Waits);
+    assert_eq!(connection.deadline(), now + ANSWER_LIMIT);
+    assert_eq!(connection.advance(now + ANSWER_LIMIT, &Echo::default()), Progress::Ended);
+}
+
+#[test]
+fn answer_that_is_unknown_when_it_is_due_ends_the_connection() {
+    let now = Instant::now();
+    let mut connection = connection(now);
+    arrives(&mut connection, "GET /later HTTP/1.1\r\n\r\n");
+    assert_eq!(connection.advance(now, &Echo::default()), Progress::Waits);
+    assert_eq!(connection.advance(connection.deadline(), &Echo::default()), Progress::Ended);
+}
+
+#[test]
+fn client_with_many_requests_lets_others_have_their_turn() {
+    let now = Instant::now();
+    let mut connection = connection(now);
+    for _ in 0..100 {
+        arrives(&mut connection, "GET /a HTTP/1.1\r\n\r\n");
+    }
+    let mut turns = 0;
+    while connection.advance(now, &Echo::default()) == Progress::HasMore {
+        turns += 1;
+        assert!(bodies(&connection).len() <= turns * ANSWERS_PER_TURN as usize);
+    }
+    assert_eq!(bodies(&connection).len(), 100);
+    assert!(turns > 1);
+}
+
+proptest! {
+    #[test]
+    fn answers_do_not_depend_on_how_bytes_arrive(cuts in prop::collection::vec(1..40_usize, 0..40), room in 1..30_usize) {
+        let now = Instant::now();
+        let mut connection = connection(now);
+        connection.stream.room = 0;
+        let paths: Vec<String> = (0..10).map(|number| format!("/{number}")).collect();
+        let mut bytes: Vec<u8> = Vec::new();
+        for path in &paths {
+            bytes.extend(format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n").into_bytes());
+        }
+        for cut in cuts {
+            let rest = bytes.split_off(cut.min(bytes.len()));
+            arrives(&mut connection, std::mem::replace(&mut bytes, rest));
+        }
+        arrives(&mut connection, bytes);
+        connection.stream.arriving.retain(|piece| !piece.is_empty());
+        for _ in 0..10_000 {
+            prop_assert_ne!(connection.advance(now, &Echo::default()), Progress::Ended);
+            connection.stream.room += room;
+        }
+        prop_assert_eq!(bodies(&connection), paths);
+    }
+
+    #[test]
+    fn no_input_is_kept_beyond_its_limit(pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..3000), 0..20)) {
+        let now = Instant::now();
+        let mut connection = connection(now);
+        for piece in pieces {
+            arrives(&mut connection, piece);
+            connection.advance(now, &Echo::default());
+            prop_assert!(connection.input.len() <= HEAD_LIMIT);
+        }
+    }
+}
