@@ -209,6 +209,14 @@ fn large_certificate_file_reaches_children() {
 }
 
 #[test]
+fn certificate_reaches_children_with_a_long_handshake() {
+    let certificate = TestCertificate::new();
+    let fleet = server("blocking", &certificate).set("title", "t".repeat(2000)).start();
+    TlsClient::new(&[&certificate], None).get(fleet.addr()).unwrap();
+    fleet.stop();
+}
+
+#[test]
 fn client_ca_requires_client_certificate() {
     for form in FORMS {
         for embedded in [false, true] {

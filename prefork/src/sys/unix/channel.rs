@@ -4,6 +4,7 @@
 //! The two ends differ in what they take. A child takes whatever its master sends. A master reads a bounded
 //! amount of text, and has no room for descriptors: the kernel closes those that a child sends.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, IoSlice, IoSliceMut, Read, Seek, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
@@ -41,9 +42,13 @@ pub(crate) enum Received {
 pub(crate) struct Channel {
     socket: UnixStream,
     inbox: Inbox,
-    /// The descriptors that were received; `None` at the master's end.
-    sockets: Option<Vec<OwnedFd>>,
+    /// The descriptors that were received and not taken; `None` at the master's end.
+    descriptors: Option<Descriptors>,
 }
+
+/// Descriptors, apart for each message that they came with: one receive returns the end of a message, and
+/// the next message with its descriptors.
+type Descriptors = VecDeque<Vec<OwnedFd>>;
 
 impl Channel {
     /// The master's end, and a child's; both are closed on exec.
@@ -54,12 +59,12 @@ impl Channel {
 
     /// The master's end.
     pub(super) fn to_child(socket: UnixStream) -> Self {
-        Self { socket, inbox: Inbox::from_child(), sockets: None }
+        Self { socket, inbox: Inbox::from_child(), descriptors: None }
     }
 
     /// A child's end.
     pub(super) fn to_master(socket: UnixStream) -> Self {
-        Self { socket, inbox: Inbox::from_master(MAX_LINE), sockets: Some(Vec::new()) }
+        Self { socket, inbox: Inbox::from_master(MAX_LINE), descriptors: Some(VecDeque::new()) }
     }
 
     pub(super) fn try_clone_socket(&self) -> io::Result<UnixStream> {
@@ -109,7 +114,7 @@ impl Channel {
     /// Takes the secrets, which follow the handshake and its listeners.
     pub(crate) fn take_secrets(&mut self) -> io::Result<String> {
         let line = self.wait_for_line()?;
-        let file = self.sockets.as_mut().and_then(Vec::pop).filter(|_| line == SECRETS);
+        let file = self.next_descriptors().pop().filter(|_| line == SECRETS);
         let file = file.ok_or_else(|| io::Error::other("the master sent no secrets"))?;
         let mut text = String::new();
         File::from(file).read_to_string(&mut text)?;
@@ -135,9 +140,9 @@ impl Channel {
     /// [`io::ErrorKind::InvalidData`] if it does not come from a prefork process.
     pub(crate) fn receive(&mut self) -> io::Result<Received> {
         let mut bytes = [0; TURN_BYTES];
-        let received = match &mut self.sockets {
+        let received = match &mut self.descriptors {
             None => read(&self.socket, &mut bytes),
-            Some(sockets) => read_with_sockets(&self.socket, &mut bytes, sockets),
+            Some(descriptors) => read_with_descriptors(&self.socket, &mut bytes, descriptors),
         };
         match received {
             Ok(0) => Ok(Received::End),
@@ -157,15 +162,19 @@ impl Channel {
         self.inbox.next_line()
     }
 
-    /// The listeners that were received.
+    /// Takes the listeners, which come with the handshake.
     pub(crate) fn take_listeners(&mut self) -> io::Result<Vec<Socket>> {
-        let listeners: Vec<Socket> =
-            self.sockets.iter_mut().flat_map(|all| all.drain(..)).map(Socket::from).collect();
+        let listeners: Vec<Socket> = self.next_descriptors().into_iter().map(Socket::from).collect();
         for listener in &listeners {
             // For systems without MSG_CMSG_CLOEXEC. A grandchild that inherits a listener keeps the port.
             nix::fcntl::fcntl(listener, nix::fcntl::F_SETFD(nix::fcntl::FdFlag::FD_CLOEXEC))?;
         }
         Ok(listeners)
+    }
+
+    /// The descriptors of the next message that came with any.
+    fn next_descriptors(&mut self) -> Vec<OwnedFd> {
+        self.descriptors.as_mut().and_then(VecDeque::pop_front).unwrap_or_default()
     }
 }
 
@@ -180,10 +189,10 @@ fn read(socket: &UnixStream, bytes: &mut [u8]) -> nix::Result<usize> {
 }
 
 /// Reads text, and the descriptors that come with it.
-fn read_with_sockets(
+fn read_with_descriptors(
     socket: &UnixStream,
     bytes: &mut [u8],
-    sockets: &mut Vec<OwnedFd>,
+    descriptors: &mut Descriptors,
 ) -> nix::Result<usize> {
     let mut space = nix::cmsg_space!([RawFd; MAX_SOCKETS]);
     let mut slices = [IoSliceMut::new(bytes)];
@@ -196,7 +205,7 @@ fn read_with_sockets(
     for control in message.cmsgs()? {
         if let ControlMessageOwned::ScmRights(raw) = control {
             // SAFETY: the kernel has just made these descriptors for this process; no other code knows them.
-            sockets.extend(raw.into_iter().map(|raw| unsafe { OwnedFd::from_raw_fd(raw) }));
+            descriptors.push_back(raw.into_iter().map(|raw| unsafe { OwnedFd::from_raw_fd(raw) }).collect());
         }
     }
     Ok(message.bytes)
@@ -256,6 +265,21 @@ mod tests {
         assert_eq!(child.wait_for_line().unwrap(), "announce_stop");
         master.send("anything else", &[]).unwrap();
         child.take_secrets().unwrap_err();
+    }
+
+    #[test]
+    fn secrets_follow_a_handshake_that_is_received_in_parts() {
+        for length in [TURN_BYTES - 1, TURN_BYTES, 2 * TURN_BYTES + 1] {
+            let (mut master, child) = Channel::pair().unwrap();
+            let mut child = Channel::to_master(UnixStream::from(child));
+            let listener = Socket::from(TcpListener::bind("127.0.0.1:0").unwrap());
+            let handshake = "x".repeat(length);
+            master.send(&handshake, &[&listener]).unwrap();
+            master.send_secrets("secret").unwrap();
+            assert_eq!(child.wait_for_line().unwrap(), handshake);
+            assert_eq!(child.take_listeners().unwrap().len(), 1, "{length} bytes");
+            assert_eq!(child.take_secrets().unwrap(), "secret", "{length} bytes");
+        }
     }
 
     #[test]
