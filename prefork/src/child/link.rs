@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use super::ServeState;
 use super::drain::Drain;
 use super::shutdown::StopEvent;
-use super::watchdog::Health;
+use super::watchdog::{Health, LookTimer};
 use crate::hooks::{self, Hooks};
 use crate::logging::{self, Logger};
 use crate::protocol::{ToChild, ToMaster};
@@ -31,13 +31,17 @@ pub(super) struct LinkThread {
     drain: Drain,
     /// When to look for io_uring, once.
     inspect_at: Option<Instant>,
+    /// When the watchdog looks.
+    watchdog_timer: LookTimer,
 }
 
 impl LinkThread {
     pub(super) fn new(state: Arc<ServeState>, hooks: Hooks, logger: Logger, gate: AcceptGate) -> Self {
         let drain = Drain::new(Arc::clone(&state), logger.clone(), gate);
-        let inspect_at = sys::HAS_IO_URING.then(|| Instant::now() + INSPECT_AFTER);
-        Self { state, hooks, logger, drain, inspect_at }
+        let now = Instant::now();
+        let inspect_at = sys::HAS_IO_URING.then(|| now + INSPECT_AFTER);
+        let watchdog_timer = state.context.watchdog().timer(now);
+        Self { state, hooks, logger, drain, inspect_at, watchdog_timer }
     }
 
     pub(super) fn run(mut self, mut link: MasterLink) {
@@ -78,8 +82,7 @@ impl LinkThread {
         if !self.drain.is_serving() {
             return self.drain.next_look().map(at);
         }
-        let interval = self.state.context.watchdog().interval();
-        self.inspect_at.map(at).into_iter().chain(interval).min()
+        self.inspect_at.into_iter().chain(self.watchdog_timer.at()).min().map(at)
     }
 
     fn time_passed(&mut self) -> io::Result<()> {
@@ -92,9 +95,8 @@ impl LinkThread {
         }
         if self.inspect_at.take_if(|at| *at <= now).is_some() {
             self.warn_of_io_uring();
-            return Ok(());
         }
-        self.check_watchdog()
+        if self.watchdog_timer.is_due(now) { self.check_watchdog() } else { Ok(()) }
     }
 
     fn follow(&mut self, line: &str) {

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::sys;
 
@@ -68,13 +68,19 @@ impl Watchdog {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// When to look.
+    pub(super) fn timer(&self, now: Instant) -> LookTimer {
+        let interval = self.interval();
+        LookTimer { interval, at: interval.map(|interval| now + interval) }
+    }
+
     /// How often to look; `None` is never.
-    pub(super) fn interval(&self) -> Option<Duration> {
+    fn interval(&self) -> Option<Duration> {
         let hang = self.limits.hang_timeout.map(|timeout| timeout.div_f64(LOOKS as f64));
         hang.or(self.limits.max_rss.map(|_| SIZE_INTERVAL))
     }
 
-    /// Looks. The caller keeps to the interval.
+    /// Looks. The caller keeps to the [`timer`](Self::timer).
     pub(super) fn look(&self) -> Health {
         let mut state = self.lock();
         state.looks += 1;
@@ -102,6 +108,30 @@ impl Watchdog {
         state.work.insert(id, looks);
         drop(state);
         Busy { watchdog: Arc::clone(self), id }
+    }
+}
+
+/// Looks are at least an interval apart, although a signal can end the wait for the next one at any time.
+#[derive(Debug)]
+pub(super) struct LookTimer {
+    interval: Option<Duration>,
+    at: Option<Instant>,
+}
+
+impl LookTimer {
+    /// When the next look is due, if there is one.
+    pub(super) fn at(&self) -> Option<Instant> {
+        self.at
+    }
+
+    /// Whether a look is due. The next one is then an interval from `now`, however late this one is: the
+    /// time for which the process was stopped has one look.
+    pub(super) fn is_due(&mut self, now: Instant) -> bool {
+        let is_due = self.at.is_some_and(|at| at <= now);
+        if is_due {
+            self.at = self.interval.map(|interval| now + interval);
+        }
+        is_due
     }
 }
 
@@ -182,6 +212,17 @@ mod tests {
     fn no_limits_no_interval() {
         assert_eq!(Watchdog::new(Limits::default()).interval(), None);
         assert_eq!(watched().interval(), Some(Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn looks_are_an_interval_apart_and_one_stands_for_the_time_of_a_suspension() {
+        let (start, second) = (Instant::now(), Duration::from_secs(1));
+        let mut timer = watched().timer(start);
+        assert!(!timer.is_due(start), "a signal ended the wait");
+        assert!(timer.is_due(start + second));
+        assert!(!timer.is_due(start + second * 3 / 2));
+        assert!(timer.is_due(start + second * 3600));
+        assert_eq!(timer.at(), Some(start + second * 3601));
     }
 
     #[test]
