@@ -7,7 +7,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::process::{Child, Command};
 use std::time::Instant;
 
-use super::{Cause, Master};
+use super::{Cause, Master, messages};
 use crate::error::{Error, Failure, chain};
 use crate::hooks::CommandProducer;
 use crate::listen::Sharing;
@@ -39,9 +39,8 @@ impl Master {
         match started {
             Ok(pid) => {
                 self.start_problems.remove(&slot);
-                let event = self.plan.logger.event("child_started").child(slot, pid).generation(generation);
-                event.debug(format_args!("child {slot} (pid {pid}) started"));
                 let entry = ChildEntry { slot, pid, generation, here: false, ready: false, dismissed: false };
+                entry.report_started(&self.plan.logger);
                 self.children.insert(child, entry);
                 self.supervisor.handle(now, Event::Spawned { child, pid });
             }
@@ -95,8 +94,7 @@ impl Master {
         self.sockets.for_slot(slot)?;
         for socket in self.sockets.own_of(slot) {
             if let Err(error) = sys::prefer_cpu(socket, self.plan.cpu_of(slot)) {
-                let event = self.plan.logger.event("cannot_hint").slot(slot);
-                event.debug(format_args!("cannot set the preferred CPU of slot {slot}: {error}"));
+                self.report_no_preferred_cpu(slot, &error);
             }
         }
         Ok(())
@@ -105,8 +103,7 @@ impl Master {
     /// Undoes what an earlier child may have done to the sockets of a slot.
     fn restore_sockets(&mut self, slot: usize) -> io::Result<()> {
         for addr in self.sockets.restore(slot)? {
-            let event = self.plan.logger.event("listener_restored").slot(slot);
-            event.warn(format_args!("a child shut down the socket on {addr}; listening on it again"));
+            self.report_restored_listener(slot, &addr);
         }
         Ok(())
     }
@@ -120,22 +117,8 @@ impl Master {
             return;
         }
         let error = Error::CommandProducer { source };
-        let problem = format!("child {slot} could not be started: {}", chain(&error));
-        self.report_start_problem(slot, transient, problem);
+        self.report_start_problem(slot, transient, messages::not_started_by_producer(slot, &error));
         self.blame(panic.map_or(Cause::Error(error), Cause::Panic));
-    }
-
-    /// Logs why a child could not be started, unless the slot's last attempt failed likewise.
-    fn report_start_problem(&mut self, slot: usize, transient: bool, problem: String) {
-        if self.start_problems.get(&slot) != Some(&problem) {
-            let event = self.plan.logger.event("child_not_started").slot(slot);
-            if transient {
-                event.warn(&problem)
-            } else {
-                event.error(&problem)
-            }
-            self.start_problems.insert(slot, problem);
-        }
     }
 
     /// Records a possible cause of the fleet's end. The first one counts.
@@ -184,17 +167,16 @@ impl Master {
         child: ChildId,
         how: impl FnOnce(&mut Reactor<ChildId>) -> io::Result<()>,
     ) {
-        let Some(ChildEntry { slot, pid, .. }) = self.children.get(&child) else { return };
+        let Some(entry) = self.children.get(&child) else { return };
         if let Err(error) = how(&mut self.reactor) {
-            let event = self.plan.logger.event("cannot_signal").child(*slot, *pid);
-            event.warn(format_args!("child {slot} (pid {pid}) could not be signalled: {error}"));
+            entry.report_unsignalled(&self.plan.logger, &error);
         }
     }
 
     /// Asks a child to stop. One that is not ready may not read messages yet, and serves nothing.
     pub(super) fn terminate(&mut self, child: ChildId) {
         let ready = self.children.get(&child).is_some_and(|entry| entry.ready);
-        self.tell(child, ToChild::Stop);
+        self.send(child, ToChild::Stop);
         self.dismiss(child, |reactor| if ready { Ok(()) } else { reactor.end_early(child) });
     }
 
@@ -209,12 +191,10 @@ impl Master {
         }
     }
 
-    pub(super) fn tell(&mut self, child: ChildId, instruction: ToChild) {
-        if let Err(error) = self.reactor.send(child, instruction.to_line()) {
-            let Some(ChildEntry { slot, pid, .. }) = self.children.get(&child) else { return };
-            let event = self.plan.logger.event("cannot_send").child(*slot, *pid);
-            let instruction = instruction.to_line();
-            event.warn(format_args!("child {slot} (pid {pid}) could not be sent `{instruction}`: {error}"));
+    pub(super) fn send(&mut self, child: ChildId, message: ToChild) {
+        let Some(entry) = self.children.get(&child) else { return };
+        if let Err(error) = self.reactor.send(child, message.to_line()) {
+            entry.report_unsent(&self.plan.logger, message, &error);
         }
     }
 }

@@ -1,12 +1,26 @@
-//! The master's log messages, one line each. A message names the thing and the value first.
+//! The master's log messages, one line each: every sentence that it says. A message names the thing and the
+//! value first.
+//!
+//! - `messages.rs`: the fleet
+//! - `one_child.rs`: one child, or one slot
 
-use std::time::{Duration, Instant};
+mod one_child;
 
-use super::children::ChildEntry;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
 use super::{Master, Plan};
-use crate::error::Failure;
-use crate::supervisor::{ChildId, Remark};
+use crate::error::{Error, chain, plain};
+use crate::hooks::HookFailure;
+use crate::listen::SocketSet;
+use crate::logging::Logger;
+use crate::supervisor::Remark;
 use crate::sys;
+
+pub(super) use one_child::not_started_by_producer;
 
 impl Master {
     pub(super) fn announce_start(&self) {
@@ -25,10 +39,13 @@ impl Master {
         }
     }
 
-    pub(super) fn warn_of_certificate(&self, generation: u32) {
-        if let Some(warning) = self.store.validity_warning(generation) {
-            self.plan.logger.event("certificate").generation(generation).warn(warning);
-        }
+    pub(super) fn announce_upgraded(&self, generation: u32) {
+        self.plan.logger.event("upgraded").generation(generation).info(format_args!(
+            "upgraded: this program is master now, of {}, on {}; master pid {}",
+            children(self.children.len()),
+            self.sockets,
+            std::process::id()
+        ));
     }
 
     pub(super) fn announce_ready(&self, pids: &[u32]) {
@@ -41,140 +58,168 @@ impl Master {
         ));
     }
 
-    /// Reports a ready child. The children of the start are reported together, in one line.
-    pub(super) fn report_ready(&self, child: ChildId) {
-        let Some(ChildEntry { slot, pid, generation, .. }) = self.children.get(&child) else { return };
-        if self.supervisor.has_been_complete() {
-            let event = self.plan.logger.event("child_ready").child(*slot, *pid).generation(*generation);
-            event.info(format_args!("child {slot} (pid {pid}) is ready"));
+    pub(super) fn warn_of_certificate(&self, generation: u32) {
+        if let Some(warning) = self.store.validity_warning(generation) {
+            self.plan.logger.event("certificate").generation(generation).warn(warning);
         }
     }
 
-    /// Reports a child that received a signal, unless the fleet stops: then every process may have
-    /// received it.
-    pub(super) fn report_signalled(&self, child: ChildId) {
-        let Some(ChildEntry { slot, pid, generation, .. }) = self.children.get(&child) else { return };
-        if self.supervisor.is_active() {
-            let event = self.plan.logger.event("child_signalled").child(*slot, *pid).generation(*generation);
-            event.info(format_args!(
-                "child {slot} (pid {pid}) received SIGTERM; replacing it, new before old"
-            ));
-        }
+    pub(super) fn report_unsteered(&self, error: &io::Error) {
+        self.plan.logger.event("cannot_steer").warn(format_args!(
+            "cannot steer new connections to live slots, they wait for their slot's next child: {error}"
+        ));
     }
 
-    pub(super) fn report_replaced(&self, old: u32, new: u32) {
-        let Some(ChildEntry { slot, generation, .. }) = self.children.values().find(|entry| entry.pid == new)
-        else {
-            return;
-        };
-        let event = self.plan.logger.event("child_replaced").child(*slot, new).generation(*generation);
-        event.info(format_args!("child {slot} (pid {new}) started in place of pid {old}"));
+    pub(super) fn report_hook_failed(&self, hook: &str, failure: &HookFailure) {
+        self.plan.logger.event("hook_failed").error(match failure {
+            HookFailure::Error(error) => format!("hook {hook} failed: {}; stopping", chain(&**error)),
+            HookFailure::Panic(_) => format!("hook {hook} panicked; stopping"),
+        });
     }
 
+    /// Reports why a reload or an upgrade is refused.
+    pub(super) fn report_refused(&self, reason: &str) {
+        self.plan.logger.event("cannot_replace").error(reason);
+    }
+
+    pub(super) fn report_no_log_hook(&self) {
+        let event = self.plan.logger.event("logs_reopened");
+        event.info("the request to reopen logs has no effect: there is no hook on_log_reopen");
+    }
+
+    pub(super) fn report_logs_reopened(&self, told: usize) {
+        let event = self.plan.logger.event("logs_reopened");
+        event.info(format_args!("logs reopened in the master, and requested of {}", children(told)));
+    }
+
+    pub(super) fn report_exec(&self, program: &Path) {
+        let event = self.plan.logger.event("executing");
+        event.info(format_args!("executing {} in place of this master", program.display()));
+    }
+
+    pub(super) fn report_exec_failed(&self, error: &io::Error) {
+        let event = self.plan.logger.event("cannot_execute");
+        event.error(format_args!("cannot execute the new program: {error}"));
+    }
+
+    pub(super) fn report_no_health_endpoint(&self, reason: &str) {
+        let event = self.plan.logger.event("cannot_tell_health");
+        event.error(format_args!("{reason}; there is no health endpoint"));
+    }
+
+    /// Logs what the supervisor has to say.
     pub(super) fn log(&mut self, remark: &Remark) {
-        let logger = &self.plan.logger;
-        let grace = readable(self.plan.settings.grace);
         match remark {
-            Remark::RespawnIn { slot, delay } => {
-                let event = logger.event("child_delayed").slot(*slot);
-                event.info(format_args!("child {slot} restarts in {}", readable(*delay)));
-            }
-            Remark::StartRetried { slot } => {
-                let event = logger.event("start_retried").slot(*slot);
-                event.warn(format_args!(
-                    "child {slot} will be started once that works; trying ever more slowly"
-                ));
-            }
+            Remark::RespawnIn { slot, delay } => self.report_respawn(*slot, *delay),
+            Remark::StartRetried { slot } => self.report_start_retried(*slot),
             Remark::BootTimeout(child) => self.boot_timed_out(*child),
-            Remark::GraceOver(child) => {
-                if let Some(ChildEntry { slot, pid, generation, .. }) = self.children.get(child) {
-                    let event = logger.event("child_killed").child(*slot, *pid).generation(*generation);
-                    event.warn(format_args!(
-                        "child {slot} (pid {pid}) did not stop within {grace}; killing it"
-                    ));
-                }
-            }
-            Remark::LinkClosed(child) => {
-                if let Some(ChildEntry { slot, pid, generation, .. }) = self.children.get(child) {
-                    let event = logger.event("child_unlinked").child(*slot, *pid).generation(*generation);
-                    event.warn(format_args!(
-                        "child {slot} (pid {pid}) closed its link to the master and has not exited; killing it"
-                    ));
-                }
-            }
-            Remark::StoppingIn(delay) => logger.event("stop_delayed").info(format_args!(
-                "stopping in {}: accepting until then; ask again to stop at once",
-                readable(*delay)
-            )),
-            Remark::Stopping => logger.event("stopping").info(format_args!(
-                "stopping: {} may take {grace} to finish; ask again to stop at once",
-                children(self.children.len())
-            )),
-            Remark::NotEmptied => {
-                let event = logger.event("queue_left");
-                event.warn("closing with connections still queued; they are reset");
-            }
-            Remark::StoppingAtOnce => {
-                let event = logger.event("stopping_at_once");
-                event.warn(format_args!("stopping at once: killing {}", children(self.children.len())));
-            }
-            Remark::Reloading { generation } => {
-                logger.event("reloading").generation(*generation).info(format_args!(
-                    "reloading: generation {generation} of {} replaces {}, new before old",
-                    self.path_of(*generation),
-                    children(self.supervisor.fleet_size())
-                ))
-            }
-            Remark::Reloaded { generation } => {
-                let event = logger.event("reloaded").generation(*generation);
-                event.info(format_args!("reloaded: every child is of generation {generation}"));
-            }
+            Remark::GraceOver(child) => self.report_grace_over(*child),
+            Remark::LinkClosed(child) => self.report_link_closed(*child),
+            Remark::Recycling { slot } => self.report_recycling(*slot),
+            Remark::RecyclingFailed { slot } => self.report_recycling_failed(*slot),
+            Remark::StoppingIn(delay) => self.report_stop_delay(*delay),
+            Remark::Stopping => self.report_stopping(),
+            Remark::NotEmptied => self.report_queue_left(),
+            Remark::StoppingAtOnce => self.report_stopping_at_once(),
+            Remark::Reloading { generation } => self.report_reloading(*generation),
+            Remark::Reloaded { generation } => self.report_reloaded(*generation),
             Remark::ReloadAborted { slot, replaced, of } => {
                 self.observers.reload_failed("reload aborted");
-                logger.event("reload_aborted").slot(*slot).error(format_args!(
-                    "reload aborted: new child {slot} failed; {replaced} of {of} children replaced, \
-                     the others keep running"
-                ))
+                self.report_reload_aborted(*slot, *replaced, *of);
             }
-            Remark::Upgrading { generation } => logger.event("upgrading").generation(*generation).info(
-                format_args!("upgrading to {}: starting a trial child first", self.path_of(*generation)),
-            ),
+            Remark::Upgrading { generation } => self.report_upgrading(*generation),
             Remark::UpgradeAborted => {
                 self.observers.reload_failed("upgrade aborted");
-                let event = logger.event("upgrade_aborted");
-                event.error("upgrade aborted: the trial child did not become ready; the fleet is unchanged");
+                self.report_upgrade_aborted();
             }
-            Remark::Recycling { slot } => {
-                let event = logger.event("child_beyond_limit").slot(*slot);
-                event.info(format_args!("child {slot} reached its limit; replacing it"));
-            }
-            Remark::RecyclingFailed { slot } => logger.event("child_not_replaced").slot(*slot).warn(
-                format_args!("child {slot} stays beyond its limit; its replacement did not become ready"),
-            ),
-            Remark::Resized { from, to } => {
-                let event = logger.event("resized");
-                event.info(format_args!("resized from {from} to {}", children(*to)));
-            }
-            Remark::GrowUndone { slot, from, to } => {
-                let event = logger.event("grow_undone").slot(*slot);
-                event.error(format_args!(
-                    "resize from {to} to {} undone: child {slot} could not be started",
-                    children(*from)
-                ));
-            }
-            Remark::NotResized(size) => {
-                let reason = match *size {
-                    0 | 1 => "the minimum",
-                    size if size >= self.plan.settings.most_workers => "the maximum",
-                    _ => "as close as its limits allow",
-                };
-                let event = logger.event("not_resized");
-                event.warn(format_args!("not resized: {} is {reason}", children(*size)));
-            }
-            Remark::Unexpected(event) => {
-                logger.event("bug").error(format_args!("a bug in prefork: unexpected {event:?}"))
-            }
+            Remark::Resized { from, to } => self.report_resized(*from, *to),
+            Remark::GrowUndone { slot, from, to } => self.report_grow_undone(*slot, *from, *to),
+            Remark::NotResized(size) => self.report_not_resized(*size),
+            Remark::Unexpected(event) => self.report_bug(format_args!("unexpected {event:?}")),
         }
+    }
+
+    fn report_stop_delay(&self, delay: Duration) {
+        self.plan.logger.event("stop_delayed").info(format_args!(
+            "stopping in {}: accepting until then; ask again to stop at once",
+            readable(delay)
+        ));
+    }
+
+    fn report_stopping(&self) {
+        self.plan.logger.event("stopping").info(format_args!(
+            "stopping: {} may take {} to finish; ask again to stop at once",
+            children(self.children.len()),
+            readable(self.plan.settings.grace)
+        ));
+    }
+
+    pub(super) fn report_queue_left(&self) {
+        let event = self.plan.logger.event("queue_left");
+        event.warn("closing with connections still queued; they are reset");
+    }
+
+    fn report_stopping_at_once(&self) {
+        let event = self.plan.logger.event("stopping_at_once");
+        event.warn(format_args!("stopping at once: killing {}", children(self.children.len())));
+    }
+
+    fn report_reloading(&self, generation: u32) {
+        self.plan.logger.event("reloading").generation(generation).info(format_args!(
+            "reloading: generation {generation} of {} replaces {}, new before old",
+            self.path_of(generation),
+            children(self.supervisor.fleet_size())
+        ));
+    }
+
+    fn report_reloaded(&self, generation: u32) {
+        let event = self.plan.logger.event("reloaded").generation(generation);
+        event.info(format_args!("reloaded: every child is of generation {generation}"));
+    }
+
+    fn report_reload_aborted(&self, slot: usize, replaced: usize, of: usize) {
+        let event = self.plan.logger.event("reload_aborted").slot(slot);
+        event.error(format_args!(
+            "reload aborted: new child {slot} failed; {replaced} of {of} children replaced, the others keep \
+             running"
+        ));
+    }
+
+    fn report_upgrading(&self, generation: u32) {
+        let event = self.plan.logger.event("upgrading").generation(generation);
+        event.info(format_args!("upgrading to {}: starting a trial child first", self.path_of(generation)));
+    }
+
+    fn report_upgrade_aborted(&self) {
+        let event = self.plan.logger.event("upgrade_aborted");
+        event.error("upgrade aborted: the trial child did not become ready; the fleet is unchanged");
+    }
+
+    fn report_resized(&self, from: usize, to: usize) {
+        let event = self.plan.logger.event("resized");
+        event.info(format_args!("resized from {from} to {}", children(to)));
+    }
+
+    fn report_grow_undone(&self, slot: usize, from: usize, to: usize) {
+        let event = self.plan.logger.event("grow_undone").slot(slot);
+        event.error(format_args!(
+            "resize from {to} to {} undone: child {slot} could not be started",
+            children(from)
+        ));
+    }
+
+    fn report_not_resized(&self, size: usize) {
+        let reason = match size {
+            0 | 1 => "the minimum",
+            size if size >= self.plan.settings.most_workers => "the maximum",
+            _ => "as close as its limits allow",
+        };
+        let event = self.plan.logger.event("not_resized");
+        event.warn(format_args!("not resized: {} is {reason}", children(size)));
+    }
+
+    fn report_bug(&self, what: impl fmt::Display) {
+        self.plan.logger.event("bug").error(format_args!("a bug in prefork: {what}"));
     }
 
     fn path_of(&self, generation: u32) -> String {
@@ -182,17 +227,28 @@ impl Master {
             .get(&generation)
             .map_or_else(String::new, |program| program.path().display().to_string())
     }
+}
 
-    fn boot_timed_out(&mut self, child: ChildId) {
-        if let Some(entry) = self.children.get(&child) {
-            let timeout = self.plan.settings.start_timeout;
-            let failure = Failure::NotReady { slot: entry.slot, pid: entry.pid, timeout };
-            let event = self.plan.logger.event("child_not_ready").child(entry.slot, entry.pid);
-            event.generation(entry.generation).warn(format_args!("{failure}; killing it"));
-            self.last_failure = Some(failure);
-            self.check_handshake(Instant::now(), child);
-        }
-    }
+pub(super) fn announce_health(logger: &Logger, addr: SocketAddr) {
+    logger.event("health").info(format_args!("health endpoint on {addr}"));
+}
+
+pub(super) fn report_not_notified(logger: &Logger, error: &io::Error) {
+    let event = logger.event("cannot_notify");
+    event.warn(format_args!("cannot notify the service manager: {}", plain(error)));
+}
+
+/// Reports an upgraded program that cannot listen where its options say.
+pub(super) fn report_not_moved(logger: &Logger, sockets: &SocketSet, error: &Error) {
+    logger.event("cannot_move").error(format_args!("{}; staying on {sockets}", chain(error)));
+}
+
+pub(super) fn report_options_not_set(logger: &Logger, error: &Error) {
+    logger.event("cannot_set").error(format_args!("{}; the sockets stay as they were", chain(error)));
+}
+
+pub(super) fn report_stopped(logger: &Logger) {
+    logger.event("stopped").info("stopped");
 }
 
 pub(super) fn children(count: usize) -> String {

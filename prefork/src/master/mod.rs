@@ -23,7 +23,7 @@ use observers::Observers;
 use socket2::Socket;
 use systemd::Service;
 
-use crate::error::{Error, Failure, Status, chain};
+use crate::error::{Error, Failure, chain};
 use crate::hooks::{self, HookFailure, Hooks};
 use crate::listen::{self, Endpoint, Sharing, SocketOptions, SocketSet};
 use crate::logging::{self, Logger};
@@ -194,9 +194,7 @@ impl Master {
         self.start_problems.retain(|slot, _| *slot < self.supervisor.fleet_size());
         let live: Vec<bool> = self.supervisor.live_slots().collect();
         if let Err(error) = self.sockets.steer(&live) {
-            self.plan.logger.event("cannot_steer").warn(format_args!(
-                "cannot steer new connections to live slots, they wait for their slot's next child: {error}"
-            ));
+            self.report_unsteered(&error);
         }
     }
 
@@ -215,11 +213,7 @@ impl Master {
                 self.report_signalled(child);
                 self.supervisor.handle(now, Event::RecycleRequested(child));
             }
-            None => {
-                let (slot, pid) = (entry.slot, entry.pid);
-                let event = self.plan.logger.event("unknown_message").child(slot, pid);
-                event.debug(format_args!("child {slot} (pid {pid}) sent an unknown message: {line:?}"));
-            }
+            None => entry.report_unknown_message(&self.plan.logger, line),
         }
     }
 
@@ -232,28 +226,21 @@ impl Master {
     }
 
     fn link_abused(&mut self, now: Instant, child: ChildId, reason: &str) {
-        let Some(ChildEntry { slot, pid, generation, .. }) = self.children.get(&child) else { return };
-        let event = self.plan.logger.event("child_floods").child(*slot, *pid).generation(*generation);
-        event.warn(format_args!("child {slot} (pid {pid}) sent its master {reason}; killing it"));
+        let Some(entry) = self.children.get(&child) else { return };
+        entry.report_abuse(&self.plan.logger, reason);
         self.supervisor.handle(now, Event::LinkAbused(child));
     }
 
     fn exited(&mut self, now: Instant, child: ChildId, status: ExitStatus) {
         let Some(entry) = self.children.remove(&child) else { return };
-        let ChildEntry { slot, pid, generation, ready, dismissed, .. } = entry;
-        let logger = &self.plan.logger;
+        let ChildEntry { slot, pid, ready, dismissed, .. } = entry;
+        let was_late =
+            matches!(&self.last_failure, Some(Failure::NotReady { pid: late, .. }) if *late == pid);
         if dismissed {
-            let event = logger.event("child_stopped").child(slot, pid).generation(generation);
-            event.debug(format_args!("child {slot} (pid {pid}) stopped: {}", Status(status)));
-        } else if ready && status.success() {
-            let event = logger.event("child_ended").child(slot, pid).generation(generation);
-            event.info(format_args!("child {slot} (pid {pid}) exited by itself: {}", Status(status)));
+            entry.report_stopped(&self.plan.logger, status);
+        } else if !was_late {
+            entry.report_exit(&self.plan.logger, status);
             self.last_failure = Some(Failure::Exited { slot, pid, ready, status });
-        } else if !matches!(&self.last_failure, Some(Failure::NotReady { pid: late, .. }) if *late == pid) {
-            let failure = Failure::Exited { slot, pid, ready, status };
-            let event = logger.event("child_failed").child(slot, pid).generation(generation);
-            event.warn(chain(&failure));
-            self.last_failure = Some(failure);
         }
         self.supervisor.handle(now, Event::Exited { child, clean: status.success() });
         self.close_vacated_sockets();
@@ -273,7 +260,7 @@ impl Master {
             Action::StopAfterQueue(child) => self.stop_after_queue(child),
             Action::Kill(child) => self.dismiss(child, |reactor| reactor.kill(child)),
             Action::KillFailed(child) => self.signal(child, |reactor| reactor.kill(child)),
-            Action::AnnounceStop(child) => self.tell(child, ToChild::AnnounceStop),
+            Action::AnnounceStop(child) => self.send(child, ToChild::AnnounceStop),
             Action::CloseSlot => {
                 self.settle();
                 self.close_vacated_sockets();
@@ -303,7 +290,7 @@ impl Master {
             return;
         }
         if self.sockets.have_orphaned_queue(&live) {
-            self.log(&Remark::NotEmptied);
+            self.report_queue_left();
         }
         self.supervisor.handle(Instant::now(), Event::QueuesEmpty);
     }
@@ -330,10 +317,7 @@ impl Master {
             }
         };
         let Some(Err(failure)) = outcome else { return };
-        self.plan.logger.event("hook_failed").error(match &failure {
-            HookFailure::Error(error) => format!("hook {name} failed: {}; stopping", chain(&**error)),
-            HookFailure::Panic(_) => format!("hook {name} panicked; stopping"),
-        });
+        self.report_hook_failed(name, &failure);
         self.blame(match failure {
             HookFailure::Error(source) => Cause::Error(Error::Hook { hook: name, source }),
             HookFailure::Panic(payload) => Cause::Panic(payload),
@@ -355,7 +339,7 @@ impl Master {
                 Err(Error::Spawn { source })
             }
             (_, Verdict::Stopped, _) => {
-                plan.logger.event("stopped").info("stopped");
+                messages::report_stopped(&plan.logger);
                 Ok(())
             }
             (None, Verdict::HookFailed | Verdict::SpawnFailed, _)

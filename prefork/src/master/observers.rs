@@ -8,6 +8,7 @@ use std::time::Instant;
 use socket2::Socket;
 
 use super::health::HealthServer;
+use super::messages;
 use super::systemd::Service;
 use crate::logging::Logger;
 use crate::supervisor::{ChildId, Supervisor};
@@ -37,7 +38,7 @@ impl Observers {
         let addr = addr.ok_or_else(|| io::Error::other("not a TCP address"))?;
         let fleet = supervisor.status(Instant::now());
         self.health = Some(HealthServer::start(listener, reactor.waker()?, fleet)?);
-        logger.event("health").info(format_args!("health endpoint on {addr}"));
+        messages::announce_health(logger, addr);
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Instant;
 
-use super::{FleetHandle, Master, messages};
+use super::{FleetHandle, Master};
 use crate::error::{chain, plain};
 use crate::hooks;
 use crate::protocol::ToChild;
@@ -41,17 +41,15 @@ impl Master {
     /// Lets every process of the fleet open its log files again.
     fn reopen_logs(&mut self) {
         let Some(hook) = self.plan.hooks.on_log_reopen.clone() else {
-            let event = self.plan.logger.event("logs_reopened");
-            return event.info("the request to reopen logs has no effect: there is no hook on_log_reopen");
+            return self.report_no_log_hook();
         };
         let children: Vec<ChildId> = self.children.keys().copied().collect();
         for child in &children {
-            self.tell(*child, ToChild::ReopenLogs);
+            self.send(*child, ToChild::ReopenLogs);
         }
         let _guard = sys::TerminalGuard::begin();
         hooks::run_and_log("on_log_reopen", &*hook, &self.plan.logger);
-        let (event, told) = (self.plan.logger.event("logs_reopened"), messages::children(children.len()));
-        event.info(format_args!("logs reopened in the master, and requested of {told}"));
+        self.report_logs_reopened(children.len());
     }
 
     pub(super) fn request(&mut self, now: Instant, request: Request) {
@@ -66,7 +64,7 @@ impl Master {
         if let Err(error) = resolved {
             let upgrade = request == Request::Upgrade;
             self.observers.reload_failed(if upgrade { "upgrade refused" } else { "reload refused" });
-            return self.plan.logger.event("cannot_replace").error(error);
+            return self.report_refused(&error);
         }
         self.supervisor.handle(now, Event::Request(request));
     }

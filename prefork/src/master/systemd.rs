@@ -17,8 +17,7 @@ use std::time::{Duration, Instant};
 
 use outbox::{Outbox, StateChange};
 
-use super::messages::{children, readable};
-use crate::error::plain;
+use super::messages::{self, children, readable};
 use crate::logging::Logger;
 use crate::supervisor::{FleetState, FleetStatus};
 use crate::sys;
@@ -207,9 +206,7 @@ impl Service {
             Some(Err(_)) if self.send_failed => {}
             Some(Err(error)) => {
                 self.send_failed = true;
-                let error = plain(&error);
-                let event = self.logger.event("cannot_notify");
-                event.warn(format_args!("cannot notify the service manager: {error}"));
+                messages::report_not_notified(&self.logger, &error);
             }
         }
     }

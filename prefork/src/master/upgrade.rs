@@ -12,12 +12,12 @@ use socket2::Socket;
 
 use super::observers::Observers;
 use super::systemd::Service;
-use super::{ChildEntry, FleetHandle, Master, Plan};
+use super::{ChildEntry, FleetHandle, Master, Plan, messages};
 use crate::error::{Error, chain};
 use crate::listen::{self, Endpoint, PassedSockets, SocketSet};
 use crate::logging;
 use crate::protocol::{HealthSocket, UpgradeSnapshot};
-use crate::supervisor::{Event, SlotRole, Snapshot, Supervisor};
+use crate::supervisor::{Event, SlotRole, Supervisor};
 use crate::sys::{Channel, HeldSignals, Inheritance, Program, Reactor};
 use crate::tls::{TlsSecrets, TlsStore};
 
@@ -30,9 +30,7 @@ impl Master {
     pub(super) fn exec(&mut self) {
         let newest = self.supervisor.next_generation() - 1;
         if let Some(program) = self.programs.get(&newest) {
-            let path = program.path().display();
-            let event = self.plan.logger.event("executing");
-            event.info(format_args!("executing {path} in place of this master"));
+            self.report_exec(program.path());
             // The thread that writes messages does not outlive the exec.
             logging::flush();
         }
@@ -40,8 +38,7 @@ impl Master {
             Ok(Interrupted) => return,
             Err(error) => error,
         };
-        let event = self.plan.logger.event("cannot_execute");
-        event.error(format_args!("cannot execute the new program: {error}"));
+        self.report_exec_failed(&error);
         self.supervisor.handle(Instant::now(), Event::ExecFailed);
     }
 
@@ -129,7 +126,7 @@ impl Master {
             start_problems: BTreeMap::new(),
             cause: None,
         };
-        master.report_upgraded(&last.fleet);
+        master.announce_upgraded(last.fleet.generation);
         let health = last.health;
         master.resume_health(
             health.and_then(|HealthSocket { addr, listener }| {
@@ -147,15 +144,6 @@ impl Master {
         Ok(master)
     }
 
-    fn report_upgraded(&self, fleet: &Snapshot) {
-        self.plan.logger.event("upgraded").generation(fleet.generation).info(format_args!(
-            "upgraded: this program is master now, of {}, on {}; master pid {}",
-            super::messages::children(self.children.len()),
-            self.sockets,
-            std::process::id()
-        ));
-    }
-
     /// Keeps the health endpoint of the last program, or opens the one that this program's options name.
     /// If that fails, the fleet serves without one: there is no way back to the old program.
     fn resume_health(&mut self, last: Option<(String, Socket)>) {
@@ -167,8 +155,7 @@ impl Master {
         let started =
             listener.and_then(|listener| self.answer_health_on(listener).map_err(|error| error.to_string()));
         if let Err(error) = started {
-            let event = self.plan.logger.event("cannot_tell_health");
-            event.error(format_args!("{error}; there is no health endpoint"));
+            self.report_no_health_endpoint(&error);
         }
     }
 }
@@ -193,13 +180,11 @@ fn take_sockets(
         sockets.rearranged(&plan.endpoints, plan.sharing, workers, plan.sockets)
     };
     let sockets = rearranged.unwrap_or_else(|(sockets, error)| {
-        plan.logger.event("cannot_move").error(format_args!("{}; staying on {sockets}", chain(&error)));
+        messages::report_not_moved(&plan.logger, &sockets, &error);
         sockets
     });
     if let Err(error) = sockets.set_options() {
-        plan.logger
-            .event("cannot_set")
-            .error(format_args!("{}; the sockets stay as they were", chain(&error)));
+        messages::report_options_not_set(&plan.logger, &error);
     }
     let endpoints =
         |all: &[PassedSockets]| all.iter().map(|passed| passed.endpoint.clone()).collect::<Vec<_>>();
