@@ -23,10 +23,10 @@ pub(super) struct ChildEntry {
     pub(super) pid: u32,
     pub(super) generation: u32,
     /// Whether it took the handshake.
-    pub(super) here: bool,
+    pub(super) took_handshake: bool,
     pub(super) ready: bool,
     /// Whether it was asked to stop.
-    pub(super) dismissed: bool,
+    pub(super) asked_to_stop: bool,
 }
 
 type Panic = Box<dyn Any + Send>;
@@ -39,7 +39,14 @@ impl Master {
         match started {
             Ok(pid) => {
                 self.start_problems.remove(&slot);
-                let entry = ChildEntry { slot, pid, generation, here: false, ready: false, dismissed: false };
+                let entry = ChildEntry {
+                    slot,
+                    pid,
+                    generation,
+                    took_handshake: false,
+                    ready: false,
+                    asked_to_stop: false,
+                };
                 entry.report_started(&self.plan.logger);
                 self.children.insert(child, entry);
                 self.supervisor.handle(now, Event::Spawned { child, pid });
@@ -118,11 +125,11 @@ impl Master {
         }
         let error = Error::CommandProducer { source };
         self.report_start_problem(slot, transient, messages::not_started_by_producer(slot, &error));
-        self.blame(panic.map_or(Cause::Error(error), Cause::Panic));
+        self.record_cause(panic.map_or(Cause::Error(error), Cause::Panic));
     }
 
     /// Records a possible cause of the fleet's end. The first one counts.
-    pub(super) fn blame(&mut self, cause: Cause) {
+    pub(super) fn record_cause(&mut self, cause: Cause) {
         self.cause.get_or_insert(cause);
     }
 
@@ -130,8 +137,8 @@ impl Master {
     /// like a crashing server.
     pub(super) fn check_handshake(&mut self, now: Instant, child: ChildId) {
         let Some(entry) = self.children.get(&child) else { return };
-        let proven = entry.here || self.supervisor.has_been_complete();
-        if proven || entry.dismissed || self.plan.hooks.command_producer.is_none() {
+        let producer_works = entry.took_handshake || self.supervisor.has_announced_ready();
+        if producer_works || entry.asked_to_stop || self.plan.hooks.command_producer.is_none() {
             return;
         }
         let source = io::Error::other(format!(
@@ -139,7 +146,7 @@ impl Master {
              was given, with its standard input and its environment",
             entry.pid
         ));
-        self.blame(Cause::Error(Error::CommandProducer { source }));
+        self.record_cause(Cause::Error(Error::CommandProducer { source }));
         self.supervisor.handle(now, Event::HandshakeRefused(child));
         self.forget_harmless_cause();
     }
@@ -151,13 +158,13 @@ impl Master {
         }
     }
 
-    pub(super) fn dismiss(
+    pub(super) fn order_stop(
         &mut self,
         child: ChildId,
         how: impl FnOnce(&mut Reactor<ChildId>) -> io::Result<()>,
     ) {
         if let Some(entry) = self.children.get_mut(&child) {
-            entry.dismissed = true;
+            entry.asked_to_stop = true;
             self.signal(child, how);
         }
     }
@@ -177,7 +184,7 @@ impl Master {
     pub(super) fn terminate(&mut self, child: ChildId) {
         let ready = self.children.get(&child).is_some_and(|entry| entry.ready);
         self.send(child, ToChild::Stop);
-        self.dismiss(child, |reactor| if ready { Ok(()) } else { reactor.end_early(child) });
+        self.order_stop(child, |reactor| if ready { Ok(()) } else { reactor.end_early(child) });
     }
 
     /// Asks a child to stop; with `reuseport`, after it has accepted what is queued on its own socket.
@@ -185,8 +192,8 @@ impl Master {
         match self.plan.sharing {
             Sharing::Shared => self.terminate(child),
             Sharing::Reuseport => {
-                self.settle();
-                self.dismiss(child, |reactor| reactor.send(child, ToChild::StopAfterQueue.to_line()));
+                self.reconcile();
+                self.order_stop(child, |reactor| reactor.send(child, ToChild::StopAfterQueue.to_line()));
             }
         }
     }

@@ -1,5 +1,22 @@
 //! The master's loop: waits for events, passes them to the supervisor and performs its actions. The
 //! decisions are in `supervisor`, the system calls in `sys`, the log messages in `messages.rs`.
+//!
+//! Two ways through it, as examples:
+//!
+//! ```text
+//! SIGTERM   sys/unix/reactor.rs ─▶ requests.rs ─▶ supervisor/stop.rs ─▶ Action::Finish(Verdict::Stopped)
+//!           ─▶ Master::conclude: Ok ─▶ builder/mod.rs, run_to_end: exit status 0
+//! an exit   sys/unix/reactor.rs ─▶ Master::on_exited ─▶ supervisor/lifecycle.rs, on_exited
+//!           ─▶ Action::Spawn ─▶ children.rs
+//! ```
+//!
+//! - `mod.rs`: the loop, and the result of a fleet
+//! - `requests.rs`: requests of operators
+//! - `children.rs`: starting and signalling children
+//! - `upgrade.rs`: another program in this process
+//! - `handle.rs`: [`FleetHandle`], for the program itself
+//! - `observers.rs`, `systemd.rs`, `health.rs`: who is told the state of the fleet
+//! - `messages.rs`: the log
 
 mod children;
 mod handle;
@@ -133,15 +150,15 @@ impl Master {
         };
         master.announce_start();
         if let Some(listener) = health {
-            master.answer_health_on(listener).map_err(os("start the health endpoint"))?;
+            master.start_health(listener).map_err(os("start the health endpoint"))?;
         }
         master.warn_of_certificate(0);
         Ok(master)
     }
 
-    fn answer_health_on(&mut self, listener: Socket) -> io::Result<()> {
+    fn start_health(&mut self, listener: Socket) -> io::Result<()> {
         let Self { observers, reactor, supervisor, plan, .. } = self;
-        observers.answer_on(listener, reactor, supervisor, &plan.logger)
+        observers.start_health(listener, reactor, supervisor, &plan.logger)
     }
 
     /// Handles events until the fleet has ended.
@@ -155,12 +172,12 @@ impl Master {
                 // A stop must not wait for starts and hooks that it cancels.
                 self.take_requests()?;
             }
-            self.settle();
+            self.reconcile();
             let update_at = self.update_observers();
             let deadline = [self.supervisor.next_deadline(), update_at].into_iter().flatten().min();
             let timeout = deadline.map(|at| at.saturating_duration_since(Instant::now()));
             for event in self.reactor.wait(timeout)? {
-                self.note(event);
+                self.on_event(event);
             }
             self.take_requests()?;
             self.supervisor.handle(Instant::now(), Event::DeadlinePassed);
@@ -176,19 +193,19 @@ impl Master {
     }
 
     /// Translates an event of the reactor into an event of the supervisor.
-    fn note(&mut self, event: ProcessEvent<ChildId>) {
+    fn on_event(&mut self, event: ProcessEvent<ChildId>) {
         let now = Instant::now();
         match event {
-            ProcessEvent::Signal(signal) => self.signalled(signal),
-            ProcessEvent::Message(child, line) => self.hear(now, child, &line),
-            ProcessEvent::HungUp(child) => self.link_closed(now, child),
-            ProcessEvent::BadMessage(child, reason) => self.link_abused(now, child, &reason),
-            ProcessEvent::Exited(child, status) => self.exited(now, child, status),
+            ProcessEvent::Signal(signal) => self.on_signal(signal),
+            ProcessEvent::Message(child, line) => self.on_message(now, child, &line),
+            ProcessEvent::HungUp(child) => self.on_link_closed(now, child),
+            ProcessEvent::BadMessage(child, reason) => self.on_link_abused(now, child, &reason),
+            ProcessEvent::Exited(child, status) => self.on_exited(now, child, status),
         }
     }
 
     /// Updates what follows from the state of the fleet: programs, certificates, steering.
-    fn settle(&mut self) {
+    fn reconcile(&mut self) {
         self.programs.retain(|generation, _| self.supervisor.needs_generation(*generation));
         self.store.forget(|generation| self.supervisor.needs_generation(generation));
         self.start_problems.retain(|slot, _| *slot < self.supervisor.fleet_size());
@@ -198,10 +215,10 @@ impl Master {
         }
     }
 
-    fn hear(&mut self, now: Instant, child: ChildId, line: &str) {
+    fn on_message(&mut self, now: Instant, child: ChildId, line: &str) {
         let Some(entry) = self.children.get_mut(&child) else { return };
         match ToMaster::from_line(line) {
-            Some(ToMaster::Received) => entry.here = true,
+            Some(ToMaster::Received) => entry.took_handshake = true,
             Some(ToMaster::Ready) if !entry.ready => {
                 entry.ready = true;
                 self.report_ready(child);
@@ -218,25 +235,25 @@ impl Master {
     }
 
     /// A child that exits closes its link as well. The supervisor decides when it has not exited in time.
-    fn link_closed(&mut self, now: Instant, child: ChildId) {
+    fn on_link_closed(&mut self, now: Instant, child: ChildId) {
         self.check_handshake(now, child);
         if self.children.contains_key(&child) {
             self.supervisor.handle(now, Event::LinkClosed(child));
         }
     }
 
-    fn link_abused(&mut self, now: Instant, child: ChildId, reason: &str) {
+    fn on_link_abused(&mut self, now: Instant, child: ChildId, reason: &str) {
         let Some(entry) = self.children.get(&child) else { return };
         entry.report_abuse(&self.plan.logger, reason);
         self.supervisor.handle(now, Event::LinkAbused(child));
     }
 
-    fn exited(&mut self, now: Instant, child: ChildId, status: ExitStatus) {
+    fn on_exited(&mut self, now: Instant, child: ChildId, status: ExitStatus) {
         let Some(entry) = self.children.remove(&child) else { return };
-        let ChildEntry { slot, pid, ready, dismissed, .. } = entry;
+        let ChildEntry { slot, pid, ready, asked_to_stop, .. } = entry;
         let was_late =
             matches!(&self.last_failure, Some(Failure::NotReady { pid: late, .. }) if *late == pid);
-        if dismissed {
+        if asked_to_stop {
             entry.report_stopped(&self.plan.logger, status);
         } else if !was_late {
             entry.report_exit(&self.plan.logger, status);
@@ -258,11 +275,11 @@ impl Master {
             Action::Spawn { child, slot, generation } => self.spawn(child, slot, generation),
             Action::Terminate(child) => self.terminate(child),
             Action::StopAfterQueue(child) => self.stop_after_queue(child),
-            Action::Kill(child) => self.dismiss(child, |reactor| reactor.kill(child)),
+            Action::Kill(child) => self.order_stop(child, |reactor| reactor.kill(child)),
             Action::KillFailed(child) => self.signal(child, |reactor| reactor.kill(child)),
             Action::AnnounceStop(child) => self.send(child, ToChild::AnnounceStop),
             Action::CloseSlot => {
-                self.settle();
+                self.reconcile();
                 self.close_vacated_sockets();
             }
             Action::RefuseConnections => self.sockets.refuse_connections(),
@@ -273,7 +290,7 @@ impl Master {
             Action::Log(remark) => {
                 if matches!(remark, Remark::RespawnIn { .. }) {
                     // Once this is logged, no new connection goes to that slot.
-                    self.settle();
+                    self.reconcile();
                 }
                 self.log(&remark);
             }
@@ -297,7 +314,7 @@ impl Master {
 
     fn run_hook(&mut self, hook: &Hook) {
         // A hook may rely on new connections being steered to the children that it is given.
-        self.settle();
+        self.reconcile();
         let _guard = sys::TerminalGuard::begin();
         let hooks = &self.plan.hooks;
         let (name, outcome) = match hook {
@@ -318,7 +335,7 @@ impl Master {
         };
         let Some(Err(failure)) = outcome else { return };
         self.report_hook_failed(name, &failure);
-        self.blame(match failure {
+        self.record_cause(match failure {
             HookFailure::Error(source) => Cause::Error(Error::Hook { hook: name, source }),
             HookFailure::Panic(payload) => Cause::Panic(payload),
         });

@@ -27,7 +27,7 @@ impl Observers {
     }
 
     /// Starts the health endpoint on this listener.
-    pub(super) fn answer_on(
+    pub(super) fn start_health(
         &mut self,
         listener: Socket,
         reactor: &mut Reactor<ChildId>,

@@ -17,15 +17,15 @@ impl Master {
         let others = self.plan.handle.as_ref().map_or_else(Vec::new, FleetHandle::take_requests);
         let any = !signals.is_empty() || !others.is_empty();
         for signal in signals {
-            self.signalled(signal);
+            self.on_signal(signal);
         }
         for request in others {
-            self.request(Instant::now(), request);
+            self.on_request(Instant::now(), request);
         }
         Ok(any)
     }
 
-    pub(super) fn signalled(&mut self, signal: Signal) {
+    pub(super) fn on_signal(&mut self, signal: Signal) {
         let request = match signal {
             Signal::Stop => Request::Stop,
             Signal::Quit => Request::Quit,
@@ -35,7 +35,7 @@ impl Master {
             Signal::Upgrade => Request::Upgrade,
             Signal::ReopenLogs => return self.reopen_logs(),
         };
-        self.request(Instant::now(), request);
+        self.on_request(Instant::now(), request);
     }
 
     /// Lets every process of the fleet open its log files again.
@@ -52,7 +52,7 @@ impl Master {
         self.report_logs_reopened(children.len());
     }
 
-    pub(super) fn request(&mut self, now: Instant, request: Request) {
+    pub(super) fn on_request(&mut self, now: Instant, request: Request) {
         if matches!(request, Request::Reload | Request::Upgrade) {
             self.observers.reload_begins();
         }

@@ -104,10 +104,13 @@ impl Master {
             let channel = last.channels.get(&child.id);
             let channel = channel.and_then(|number| channels.get_mut(*number)?.take());
             reactor.adopt(child.id, child.pid, channel).map_err(broken)?;
-            let dismissed = child.role == SlotRole::Leftover;
+            let asked_to_stop = child.role == SlotRole::Leftover;
             let (slot, pid, ready) = (child.slot, child.pid, child.ready);
             let generation = child.generation;
-            children.insert(child.id, ChildEntry { slot, pid, generation, here: true, ready, dismissed });
+            children.insert(
+                child.id,
+                ChildEntry { slot, pid, generation, took_handshake: true, ready, asked_to_stop },
+            );
         }
         // The last program started the trial child, on its own sockets and with its own privileges.
         let everyone = moved || last.privileges != plan.privileges || last.cpus != plan.cpus;
@@ -134,7 +137,7 @@ impl Master {
             }),
         );
         for event in master.reactor.catch_up().map_err(os("wait for children"))? {
-            master.note(event);
+            master.on_event(event);
         }
         // The last program may have been about to kill such a child.
         let unlinked = master.children.keys().filter(|child| master.reactor.channel(**child).is_none());
@@ -153,7 +156,7 @@ impl Master {
             Some(_) | None => listen::listen_beside(wanted).map_err(|error| chain(&error).to_string()),
         };
         let started =
-            listener.and_then(|listener| self.answer_health_on(listener).map_err(|error| error.to_string()));
+            listener.and_then(|listener| self.start_health(listener).map_err(|error| error.to_string()));
         if let Err(error) = started {
             self.report_no_health_endpoint(&error);
         }

@@ -1,4 +1,4 @@
-//! Children, from spawn to exit.
+//! Children, from spawn to exit; and from an exit to the next child of the slot (`on_exited`, `respawn`).
 
 use std::time::{Duration, Instant};
 
@@ -150,9 +150,9 @@ impl Supervisor {
     /// Calls `on_master_ready` when every slot has a ready child for the first time; after an upgrade,
     /// when every child has been replaced.
     pub(super) fn announce_if_complete(&mut self) {
-        if !self.announced && !self.rollout.is_reloading() && self.live_slots().all(|live| live) {
+        if !self.ready_announced && !self.rollout.is_reloading() && self.live_slots().all(|live| live) {
             self.started = true;
-            self.announced = true;
+            self.ready_announced = true;
             let pids = self.slots.iter().filter_map(|slot| self.children.get(&slot.occupant?)?.pid).collect();
             self.actions.push_back(Action::Hook(Hook::MasterReady(pids)));
         }
@@ -297,15 +297,15 @@ impl Supervisor {
 
     /// Asks a child to stop, in any phase.
     pub(super) fn terminate(&mut self, now: Instant, id: ChildId) {
-        self.dismiss(now, id, Action::Terminate(id));
+        self.order_stop(now, id, Action::Terminate(id));
     }
 
     /// Asks the last child of a slot to stop: first it accepts what is queued on the slot's socket.
     pub(super) fn stop_after_queue(&mut self, now: Instant, id: ChildId) {
-        self.dismiss(now, id, Action::StopAfterQueue(id));
+        self.order_stop(now, id, Action::StopAfterQueue(id));
     }
 
-    fn dismiss(&mut self, now: Instant, id: ChildId, how: Action) {
+    fn order_stop(&mut self, now: Instant, id: ChildId, how: Action) {
         let until = deadline(now, self.settings.grace);
         let Some(child) = self.children.get_mut(&id) else { return };
         match child.phase {

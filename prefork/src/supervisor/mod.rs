@@ -146,7 +146,7 @@ pub(crate) struct Supervisor {
     /// Whether every slot had a ready child at some time, in this program or its predecessor.
     started: bool,
     /// Whether `on_master_ready` has been called.
-    announced: bool,
+    ready_announced: bool,
     /// Since when no child serves.
     none_ready_since: Option<Instant>,
     /// When a stop was requested for the first time.
@@ -174,7 +174,7 @@ impl Supervisor {
             actions: VecDeque::new(),
             mode: Mode::Running,
             started: false,
-            announced: false,
+            ready_announced: false,
             none_ready_since: None,
             stop_requested_at: None,
             next_id: 0,
@@ -199,9 +199,9 @@ impl Supervisor {
         slots.chain(children).chain(mode).min()
     }
 
-    /// Whether every slot had a ready child at some time.
-    pub(crate) fn has_been_complete(&self) -> bool {
-        self.announced
+    /// Whether `on_master_ready` was called: every slot had a ready child, after an upgrade one of this program.
+    pub(crate) fn has_announced_ready(&self) -> bool {
+        self.ready_announced
     }
 
     /// Number of slots.

@@ -70,7 +70,7 @@ impl Master {
     /// Reports a ready child. The children of the start are reported together, in one line.
     pub(in crate::master) fn report_ready(&self, child: ChildId) {
         let Some(entry) = self.children.get(&child) else { return };
-        if self.supervisor.has_been_complete() {
+        if self.supervisor.has_announced_ready() {
             entry.event("child_ready", &self.plan.logger).info(format_args!("{entry} is ready"));
         }
     }
