@@ -34,10 +34,15 @@ pub struct ChildContext {
 #[derive(Debug)]
 struct SharedContext {
     handshake: Handshake,
+    /// Set when the child has to stop.
     stop: Latch,
+    /// Whether the server took a [`Shutdown`].
     cooperates: AtomicBool,
+    /// Whether the master has announced the stop.
     stop_announced: AtomicBool,
-    announced: AtomicBool,
+    /// Whether the master was told that this child is ready.
+    ready: AtomicBool,
+    /// Whether the server has asked for a replacement.
     retires: AtomicBool,
     sender: MasterSender,
     watchdog: Arc<Watchdog>,
@@ -52,7 +57,7 @@ impl ChildContext {
             stop: Latch::new(),
             cooperates: AtomicBool::new(false),
             stop_announced: AtomicBool::new(false),
-            announced: AtomicBool::new(false),
+            ready: AtomicBool::new(false),
             retires: AtomicBool::new(false),
             sender,
             watchdog: Arc::new(Watchdog::new(limits)),
@@ -88,7 +93,7 @@ impl ChildContext {
     /// Tells the master that this child is ready, where the option `ready = "manual"` leaves that to
     /// the server. Only the first call counts.
     pub fn ready(&self) {
-        if !self.shared.announced.swap(true, Ordering::SeqCst) {
+        if !self.shared.ready.swap(true, Ordering::SeqCst) {
             // The link thread notices a dead master.
             let _ = self.send(ToMaster::Ready);
             if self.shared.retires.load(Ordering::SeqCst) {
@@ -125,7 +130,7 @@ impl ChildContext {
     /// # fn example() { main(); }
     /// ```
     pub fn retire(&self) {
-        if !self.shared.retires.swap(true, Ordering::SeqCst) && self.is_announced() {
+        if !self.shared.retires.swap(true, Ordering::SeqCst) && self.is_ready() {
             let _ = self.send(ToMaster::Recycle);
         }
     }
@@ -137,8 +142,8 @@ impl ChildContext {
         self.shared.stop_announced.load(Ordering::SeqCst) || self.shared.stop.is_set()
     }
 
-    pub(super) fn is_announced(&self) -> bool {
-        self.shared.announced.load(Ordering::SeqCst)
+    pub(super) fn is_ready(&self) -> bool {
+        self.shared.ready.load(Ordering::SeqCst)
     }
 
     pub(super) fn announce_stop(&self) {

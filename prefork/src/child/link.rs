@@ -161,7 +161,7 @@ impl LinkThread {
 
     fn check_watchdog(&self) -> io::Result<()> {
         let context = &self.state.context;
-        if !context.is_announced() {
+        if !context.is_ready() {
             // Until it is ready, the master limits its time.
             return Ok(());
         }

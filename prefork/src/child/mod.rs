@@ -119,20 +119,20 @@ pub(crate) struct ServeState {
 
 impl ServeState {
     /// Notes that the serve function is called next.
-    pub(crate) fn serve_called(&self) {
+    pub(crate) fn note_call(&self) {
         self.called.store(true, Ordering::SeqCst);
     }
 
     /// Notes that the serve function has returned. While a stop is under way, returns what to wait for
     /// before the process may end, so that connections which other threads or tasks serve are not cut.
-    pub(crate) fn drain(&self) -> Option<Latch> {
+    pub(crate) fn note_return(&self) -> Option<Latch> {
         self.returned.store(true, Ordering::SeqCst);
         self.context.stop().is_set().then(|| self.drained.clone())
     }
 
     /// Turns the serve function's status into that of the process, after the drain.
-    pub(crate) fn serve_returned(&self, code: ExitCode) -> ExitCode {
-        if let Some(drained) = self.drain() {
+    pub(crate) fn status_after_drain(&self, code: ExitCode) -> ExitCode {
+        if let Some(drained) = self.note_return() {
             drained.wait();
         }
         logging::flush();

@@ -35,10 +35,11 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 /// How long a child that received a signal waits for the order of its master, which may be busy or
 /// stopped.
 const ASK_LIMIT: Duration = Duration::from_secs(5);
-/// A queue that was empty for this many looks in a row stays empty: handshakes that had begun are over.
+/// A queue that was empty for this many looks in a row stays empty: handshakes that had begun are over. The
+/// looks take from 250 ms to 550 ms, which is longer than a round trip to most clients.
 const EMPTY_LOOKS: u32 = 12;
 /// Threads that were about to enter `accept` when the gate was closed, or when `Shutdown` was signalled, are
-/// behind the gate after this many looks.
+/// behind the gate after this many looks, which take 150 ms.
 const INTERRUPTING_LOOKS: u32 = 10;
 /// After this many looks every accepted connection has been seen at least once.
 const SETTLED_LOOKS: u32 = 3;
@@ -155,7 +156,7 @@ pub(super) struct StopSequence {
     /// Whether the system has no gate: until the serve function has returned, it can accept.
     gate_stays_open: bool,
     /// Whether `SignalShutdown` was an action.
-    signalled: bool,
+    shutdown_signalled: bool,
     released: bool,
     /// Whether threads that wait in `accept` can be made to leave it.
     can_interrupt: bool,
@@ -175,7 +176,7 @@ impl StopSequence {
             pause: FIRST_PAUSE,
             blocking,
             gate_stays_open,
-            signalled: false,
+            shutdown_signalled: false,
             released: false,
             can_interrupt: true,
             looks: 0,
@@ -357,8 +358,8 @@ impl StopSequence {
     }
 
     fn signal_shutdown(&mut self) {
-        if !self.signalled {
-            self.signalled = true;
+        if !self.shutdown_signalled {
+            self.shutdown_signalled = true;
             self.actions.push_back(StopAction::SignalShutdown);
         }
     }

@@ -77,5 +77,5 @@ fn start_and_call(
     #[cfg(feature = "tracing")]
     let _child = state.context.span().entered();
     let code = serve.call(&ServeContext::new(listeners, options, state.clone()))?;
-    Ok(state.serve_returned(code))
+    Ok(state.status_after_drain(code))
 }

@@ -57,7 +57,7 @@ where
     context.announce_ready();
     let code = serving.await.report();
     // Tasks that the function left behind run on this runtime: drive them to the end of the drain.
-    if let Some(drained) = context.state.drain() {
+    if let Some(drained) = context.state.note_return() {
         drained.await;
     }
     Ok(code)

@@ -40,7 +40,7 @@ impl ServeContext {
     /// Records that the serve function is called next, and tells the master that this child is ready,
     /// unless the option `ready` leaves that to the server.
     pub(super) fn announce_ready(&self) {
-        self.state.serve_called();
+        self.state.note_call();
         if !self.options.manual_ready {
             self.state.context.ready();
         }
