@@ -33,6 +33,8 @@ pub(super) struct LinkThread {
     inspect_at: Option<Instant>,
     /// When the watchdog looks.
     watchdog_timer: LookTimer,
+    /// When this child ends, if it is an orphan.
+    end_at: Option<Instant>,
 }
 
 impl LinkThread {
@@ -41,7 +43,7 @@ impl LinkThread {
         let now = Instant::now();
         let inspect_at = sys::HAS_IO_URING.then(|| now + INSPECT_AFTER);
         let watchdog_timer = state.context.watchdog().timer(now);
-        Self { state, hooks, logger, drain, inspect_at, watchdog_timer }
+        Self { state, hooks, logger, drain, inspect_at, watchdog_timer, end_at: None }
     }
 
     pub(super) fn run(mut self, mut link: MasterLink) {
@@ -65,11 +67,11 @@ impl LinkThread {
         loop {
             let timeout = self.next_turn();
             match link.wait(timeout)? {
-                LinkEvent::None => self.time_passed()?,
+                LinkEvent::None => self.time_passed(),
                 // Other processes may have received the signal as well, and connections may be queued that
                 // only this child can accept: it is a request to the master.
                 LinkEvent::Signalled => self.drain.handle(StopEvent::Signalled),
-                LinkEvent::Orphaned => self.orphaned()?,
+                LinkEvent::Orphaned => self.orphaned(),
                 LinkEvent::Message(line) => self.follow(&line),
             }
         }
@@ -80,23 +82,28 @@ impl LinkThread {
         let now = Instant::now();
         let at = |at: Instant| at.saturating_duration_since(now);
         if !self.drain.is_serving() {
-            return self.drain.next_look().map(at);
+            return self.drain.next_look().into_iter().chain(self.end_at).min().map(at);
         }
         self.inspect_at.into_iter().chain(self.watchdog_timer.at()).min().map(at)
     }
 
-    fn time_passed(&mut self) -> io::Result<()> {
+    fn time_passed(&mut self) {
         let now = Instant::now();
+        if self.end_at.is_some_and(|at| at <= now) {
+            sys::exit_now(1);
+        }
         if !self.drain.is_serving() {
             if self.drain.next_look().is_some_and(|at| at <= now) {
                 self.drain.look();
             }
-            return Ok(());
+            return;
         }
         if self.inspect_at.take_if(|at| *at <= now).is_some() {
             self.warn_of_io_uring();
         }
-        if self.watchdog_timer.is_due(now) { self.check_watchdog() } else { Ok(()) }
+        if self.watchdog_timer.is_due(now) {
+            self.check_watchdog();
+        }
     }
 
     fn follow(&mut self, line: &str) {
@@ -112,10 +119,10 @@ impl LinkThread {
         }
     }
 
-    fn orphaned(&mut self) -> io::Result<()> {
+    fn orphaned(&mut self) {
         let state = Arc::clone(&self.state);
         state.orphaned.store(true, Ordering::SeqCst);
-        self.limit_orphan()?;
+        self.limit_orphan();
         let (slot, master) = (state.context.slot(), state.context.master_pid());
         let (pid, event) = (std::process::id(), self.logger.event("orphaned"));
         event.warn(format_args!("child {slot} (pid {pid}) lost its master {master}"));
@@ -123,7 +130,6 @@ impl LinkThread {
             hooks::run_and_log("on_master_death", &**hook, &self.logger);
         }
         self.drain.handle(StopEvent::Orphaned);
-        Ok(())
     }
 
     /// In a thread of its own: a hook that takes its time delays no stop.
@@ -139,13 +145,19 @@ impl LinkThread {
 
     /// Ends an orphan after its grace, even if its hook, its server or an exit handler hangs. Where a
     /// master is alive, the master does that.
-    fn limit_orphan(&self) -> io::Result<()> {
+    ///
+    /// If the system refuses another thread, this one ends the orphan: a hook or an exit handler then has no
+    /// limit.
+    fn limit_orphan(&mut self) {
         let grace = self.state.context.grace();
         let limit = move || {
             thread::sleep(grace);
             sys::exit_now(1);
         };
-        thread::Builder::new().name("prefork-limit".to_owned()).spawn(limit).map(drop)
+        let limited = thread::Builder::new().name("prefork-limit".to_owned()).spawn(limit);
+        if limited.is_err() {
+            self.end_at = Instant::now().checked_add(grace);
+        }
     }
 
     fn warn_of_io_uring(&self) {
@@ -159,15 +171,18 @@ impl LinkThread {
         }
     }
 
-    fn check_watchdog(&self) -> io::Result<()> {
+    fn check_watchdog(&self) {
         let context = &self.state.context;
         if !context.is_ready() {
             // Until it is ready, the master limits its time.
-            return Ok(());
+            return;
         }
         match context.watchdog().look() {
-            Health::Healthy => Ok(()),
-            Health::TooLarge => context.send(ToMaster::Recycle),
+            Health::Healthy => {}
+            Health::TooLarge => {
+                // An error: the master is dead, which is the link's next event.
+                let _ = context.send(ToMaster::Recycle);
+            }
             Health::Hangs => {
                 let (slot, pid) = (context.slot(), std::process::id());
                 let event = self.logger.event("child_hangs");
