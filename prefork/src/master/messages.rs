@@ -124,14 +124,11 @@ impl Master {
             Remark::Reloading { generation } => self.report_reloading(*generation),
             Remark::Reloaded { generation } => self.report_reloaded(*generation),
             Remark::ReloadAborted { slot, replaced, of } => {
-                self.observers.reload_failed("reload aborted");
                 self.report_reload_aborted(*slot, *replaced, *of);
             }
             Remark::Upgrading { generation } => self.report_upgrading(*generation),
-            Remark::UpgradeAborted => {
-                self.observers.reload_failed("upgrade aborted");
-                self.report_upgrade_aborted();
-            }
+            Remark::TrialFailed => self.report_upgrade_aborted("the trial child did not become ready"),
+            Remark::UpgradeAborted => self.report_upgrade_aborted("the new program is not executed"),
             Remark::Resized { from, to } => self.report_resized(*from, *to),
             Remark::GrowUndone { slot, from, to } => self.report_grow_undone(*slot, *from, *to),
             Remark::NotResized(size) => self.report_not_resized(*size),
@@ -177,7 +174,8 @@ impl Master {
         event.info(format_args!("reloaded: every child is of generation {generation}"));
     }
 
-    fn report_reload_aborted(&self, slot: usize, replaced: usize, of: usize) {
+    fn report_reload_aborted(&mut self, slot: usize, replaced: usize, of: usize) {
+        self.observers.reload_failed("reload aborted");
         let event = self.plan.logger.event("reload_aborted").slot(slot);
         event.error(format_args!(
             "reload aborted: new child {slot} failed; {replaced} of {of} children replaced, the others keep \
@@ -190,9 +188,10 @@ impl Master {
         event.info(format_args!("upgrading to {}: starting a trial child first", self.path_of(generation)));
     }
 
-    fn report_upgrade_aborted(&self) {
+    fn report_upgrade_aborted(&mut self, reason: &str) {
+        self.observers.reload_failed("upgrade aborted");
         let event = self.plan.logger.event("upgrade_aborted");
-        event.error("upgrade aborted: the trial child did not become ready; the fleet is unchanged");
+        event.error(format_args!("upgrade aborted: {reason}; the fleet is unchanged"));
     }
 
     fn report_resized(&self, from: usize, to: usize) {

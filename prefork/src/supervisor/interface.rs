@@ -129,7 +129,9 @@ pub(crate) enum Remark {
     ReloadAborted { slot: usize, replaced: usize, of: usize },
     /// A trial child of a new program is started.
     Upgrading { generation: u32 },
-    /// It did not become ready, or the exec failed.
+    /// It did not become ready.
+    TrialFailed,
+    /// The exec failed, or a stop was requested before it.
     UpgradeAborted,
     /// A child is being replaced because of its age or its size.
     Recycling { slot: usize },

@@ -151,7 +151,7 @@ impl Supervisor {
     /// The successor did not become ready.
     pub(super) fn successor_failed(&mut self, now: Instant, slot: usize) {
         if self.rollout.trial.is_some() {
-            return self.abort_upgrade(now);
+            return self.abort_upgrade(now, Remark::TrialFailed);
         }
         if !self.rollout.reloading {
             self.recycle_later(now);

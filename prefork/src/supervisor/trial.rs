@@ -73,12 +73,12 @@ impl Supervisor {
         self.rollout.trial.is_some_and(|id| self.is_serving(id))
     }
 
-    /// The trial or the exec failed: the fleet stays as it was.
-    pub(super) fn abort_upgrade(&mut self, now: Instant) {
+    /// Ends an upgrade that is under way, for the reason in `remark`: the fleet stays as it was.
+    pub(super) fn abort_upgrade(&mut self, now: Instant, remark: Remark) {
         if self.rollout.trial.take().is_some() {
             self.withdraw_successors(now);
             self.recycle_later(now);
-            self.log(Remark::UpgradeAborted);
+            self.log(remark);
             // The upgrade may have cancelled a reload that the hook was waiting for.
             self.announce_if_complete();
         }

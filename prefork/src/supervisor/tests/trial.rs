@@ -36,7 +36,7 @@ fn failed_trial_child_aborts_upgrade_and_keeps_old() {
         fleet.cast(2, nature);
         fleet.request(Request::Upgrade);
         fleet.run(secs(20));
-        assert!(fleet.story().ends_with("UpgradeAborted"));
+        assert!(fleet.story().ends_with("TrialFailed"));
         assert_eq!((fleet.times("exec"), fleet.occupants()), (vec![], vec![Some(0), Some(1)]));
     }
 }
@@ -56,7 +56,7 @@ fn trial_child_ready_and_exited_in_same_moment_aborts_upgrade() {
     let mut fleet = upgrading(1);
     fleet.story();
     fleet.happen(&[Event::Ready(ChildId(1)), Event::Exited { child: ChildId(1), clean: false }]);
-    assert_eq!(fleet.story(), "UpgradeAborted");
+    assert_eq!(fleet.story(), "TrialFailed");
 }
 
 #[test]
