@@ -49,7 +49,7 @@ pub struct OptionRow {
     /// Which values the option takes.
     pub kind: Kind,
     /// What applies where nothing sets the option.
-    pub default: Default,
+    pub default: OptionDefault,
     /// A value that fits, as Rust source: for messages and for the reference.
     pub example: &'static str,
     /// Whether an environment variable can set the option, because its value is the operator's choice.
@@ -67,7 +67,7 @@ pub struct OptionRow {
 /// What applies where nothing sets an option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Default {
+pub enum OptionDefault {
     /// A value, written as an environment variable would hold it.
     Value(&'static str),
     /// A rule, described for the reference.

@@ -1,7 +1,7 @@
 //! The reference: a table of all options, for the guide and for the attribute's documentation.
 
 use crate::kind::LONGEST;
-use crate::{Default, Kind, OPTIONS, OptionRow};
+use crate::{Kind, OPTIONS, OptionDefault, OptionRow};
 
 /// The reference of all options, in Markdown.
 pub fn markdown() -> String {
@@ -14,9 +14,9 @@ pub fn markdown() -> String {
 
 fn line(row: &OptionRow) -> String {
     let default = match row.default {
-        Default::Value("false") => "off".to_owned(),
-        Default::Value(value) => format!("`{value}`"),
-        Default::Rule(rule) => rule.to_owned(),
+        OptionDefault::Value("false") => "off".to_owned(),
+        OptionDefault::Value(value) => format!("`{value}`"),
+        OptionDefault::Rule(rule) => rule.to_owned(),
     };
     let variable = if row.environment { format!("`{}`", row.variable()) } else { String::new() };
     let feature = row.feature.map(|feature| format!(" Feature `{feature}`.")).unwrap_or_default();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::kind::LONGEST;
-use crate::{Default, Kind, OptionRow};
+use crate::{Kind, OptionDefault, OptionRow};
 
 /// More children than any machine can use; a bound for typing mistakes.
 pub const WORKERS_MAX: u32 = 4096;
@@ -39,7 +39,7 @@ macro_rules! rows {
 const PLAIN: OptionRow = OptionRow {
     name: "",
     kind: Kind::Switch,
-    default: Default::Value("false"),
+    default: OptionDefault::Value("false"),
     example: "true",
     environment: false,
     aliases: &[],
@@ -52,7 +52,7 @@ rows! {
     ADDR = OptionRow {
         name: "addr",
         kind: Kind::Addrs,
-        default: Default::Rule("port 8080 of the loopback interface"),
+        default: OptionDefault::Rule("port 8080 of the loopback interface"),
         example: r#""127.0.0.1:8080""#,
         environment: true,
         aliases: &["address", "bind", "host", "listen", "listenaddr", "port", "addresses", "addrs"],
@@ -62,7 +62,7 @@ rows! {
     NETWORK = OptionRow {
         name: "network",
         kind: Kind::Network,
-        default: Default::Rule("`tcp4`, or `tcp6` for an IPv6 address"),
+        default: OptionDefault::Rule("`tcp4`, or `tcp6` for an IPv6 address"),
         example: r#""tcp4""#,
         environment: true,
         aliases: &["protocol"],
@@ -72,7 +72,7 @@ rows! {
     REUSEPORT = OptionRow {
         name: "reuseport",
         kind: Kind::Switch,
-        default: Default::Rule("`false`; `true` on Windows"),
+        default: OptionDefault::Rule("`false`; `true` on Windows"),
         example: "true",
         environment: true,
         doc: "A listening socket for each slot, over which the kernel spreads new connections, in place of one socket that all children share. Windows refuses `false`. A Unix socket is always shared.",
@@ -81,7 +81,7 @@ rows! {
     WORKERS = OptionRow {
         name: "workers",
         kind: Kind::Count(1, WORKERS_MAX as u64),
-        default: Default::Rule("one per core available to the process"),
+        default: OptionDefault::Rule("one per core available to the process"),
         example: "4",
         environment: true,
         aliases: &["children", "concurrency", "numworkers", "processes", "threads", "workerprocesses"],
@@ -91,7 +91,7 @@ rows! {
     MAX_WORKERS = OptionRow {
         name: "max_workers",
         kind: Kind::Count(1, WORKERS_MAX as u64),
-        default: Default::Rule("no limit"),
+        default: OptionDefault::Rule("no limit"),
         example: "8",
         environment: true,
         aliases: &["maxchildren", "maxprocs", "maxprocesses"],
@@ -101,7 +101,7 @@ rows! {
     RECOVER = OptionRow {
         name: "recover",
         kind: Kind::Count(0, FAILURES_MAX),
-        default: Default::Rule("failures before ready only: the fifth within 60 s, if no child serves or becomes ready"),
+        default: OptionDefault::Rule("failures before ready only: the fifth within 60 s, if no child serves or becomes ready"),
         example: "5",
         environment: true,
         aliases: &["maxrestarts", "recoverthreshold", "restarts", "retries"],
@@ -111,7 +111,7 @@ rows! {
     RECOVER_WINDOW = OptionRow {
         name: "recover_window",
         kind: Kind::Duration(MILLISECOND, LONGEST),
-        default: Default::Rule("the master's life if `recover` is set"),
+        default: OptionDefault::Rule("the master's life if `recover` is set"),
         example: r#""60s""#,
         environment: true,
         doc: "Time for which a failure counts. With it alone, 5 failures are recovered.",
@@ -120,7 +120,7 @@ rows! {
     RECOVER_INTERVAL = OptionRow {
         name: "recover_interval",
         kind: Kind::Duration(Duration::ZERO, LONGEST),
-        default: Default::Value("0s"),
+        default: OptionDefault::Value("0s"),
         example: r#""1s""#,
         environment: true,
         aliases: &["recoverdelay", "restartdelay"],
@@ -130,7 +130,7 @@ rows! {
     SHUTDOWN_GRACE = OptionRow {
         name: "shutdown_grace",
         kind: Kind::Duration(Duration::ZERO, LONGEST),
-        default: Default::Value("5s"),
+        default: OptionDefault::Value("5s"),
         example: r#""5s""#,
         environment: true,
         aliases: &["grace", "graceperiod", "gracefultimeout", "shutdowngraceperiod", "shutdowntimeout", "stoptimeout"],
@@ -140,7 +140,7 @@ rows! {
     START_TIMEOUT = OptionRow {
         name: "start_timeout",
         kind: Kind::Duration(MILLISECOND, LONGEST),
-        default: Default::Value("60s"),
+        default: OptionDefault::Value("60s"),
         example: r#""60s""#,
         environment: true,
         aliases: &["boottimeout", "readytimeout", "startuptimeout"],
@@ -150,7 +150,7 @@ rows! {
     READY = OptionRow {
         name: "ready",
         kind: Kind::Readiness,
-        default: Default::Value("auto"),
+        default: OptionDefault::Value("auto"),
         example: r#""manual""#,
         aliases: &["readiness"],
         doc: "When a child is ready: when its serve function is about to be called (`auto`), or when it calls `ChildContext::ready` (`manual`).",
@@ -159,7 +159,7 @@ rows! {
     STOP_DELAY = OptionRow {
         name: "stop_delay",
         kind: Kind::Duration(Duration::ZERO, LONGEST),
-        default: Default::Value("0s"),
+        default: OptionDefault::Value("0s"),
         example: r#""10s""#,
         environment: true,
         aliases: &["draindelay"],
@@ -169,7 +169,7 @@ rows! {
     RELOAD_PARALLEL = OptionRow {
         name: "reload_parallel",
         kind: Kind::Count(1, WORKERS_MAX as u64),
-        default: Default::Value("1"),
+        default: OptionDefault::Value("1"),
         example: "2",
         environment: true,
         doc: "Number of children that a reload replaces at the same time.",
@@ -178,7 +178,7 @@ rows! {
     MAX_LIFETIME = OptionRow {
         name: "max_lifetime",
         kind: Kind::Duration(MILLISECOND, LONGEST),
-        default: Default::Rule("unlimited"),
+        default: OptionDefault::Rule("unlimited"),
         example: r#""24h""#,
         environment: true,
         aliases: &["maxage", "lifetime"],
@@ -188,7 +188,7 @@ rows! {
     MAX_RSS = OptionRow {
         name: "max_rss",
         kind: Kind::Size,
-        default: Default::Rule("unlimited"),
+        default: OptionDefault::Rule("unlimited"),
         example: r#""512MiB""#,
         environment: true,
         aliases: &["maxmemory", "memorylimit"],
@@ -198,7 +198,7 @@ rows! {
     HANG_TIMEOUT = OptionRow {
         name: "hang_timeout",
         kind: Kind::Duration(HANG_MIN, LONGEST),
-        default: Default::Rule("unlimited"),
+        default: OptionDefault::Rule("unlimited"),
         example: r#""30s""#,
         environment: true,
         aliases: &["watchdog", "timeout"],
@@ -208,7 +208,7 @@ rows! {
     NODELAY = OptionRow {
         name: "nodelay",
         kind: Kind::Switch,
-        default: Default::Value("false"),
+        default: OptionDefault::Value("false"),
         example: "true",
         environment: true,
         aliases: &["tcpnodelay"],
@@ -218,7 +218,7 @@ rows! {
     KEEPALIVE = OptionRow {
         name: "keepalive",
         kind: Kind::Duration(SECOND, KEEPALIVE_MAX),
-        default: Default::Rule("off"),
+        default: OptionDefault::Rule("off"),
         example: r#""60s""#,
         environment: true,
         aliases: &["keepalivetimeout"],
@@ -228,7 +228,7 @@ rows! {
     DEFER_ACCEPT = OptionRow {
         name: "defer_accept",
         kind: Kind::Duration(SECOND, LONGEST),
-        default: Default::Rule("off"),
+        default: OptionDefault::Rule("off"),
         example: r#""5s""#,
         environment: true,
         doc: "`accept` returns a connection only when its first data has arrived, or after about this time (`TCP_DEFER_ACCEPT`). Linux only.",
@@ -237,7 +237,7 @@ rows! {
     FASTOPEN = OptionRow {
         name: "fastopen",
         kind: Kind::Count(1, I32_MAX),
-        default: Default::Rule("off"),
+        default: OptionDefault::Rule("off"),
         example: "256",
         environment: true,
         aliases: &["tcpfastopen"],
@@ -247,7 +247,7 @@ rows! {
     UNIX_MODE = OptionRow {
         name: "unix_mode",
         kind: Kind::Mode,
-        default: Default::Rule("those that the process's umask allows"),
+        default: OptionDefault::Rule("those that the process's umask allows"),
         example: "0o660",
         environment: true,
         aliases: &["socketmode", "mode", "umask"],
@@ -257,7 +257,7 @@ rows! {
     UNIX_OWNER = OptionRow {
         name: "unix_owner",
         kind: Kind::Owner,
-        default: Default::Rule("the master's user"),
+        default: OptionDefault::Rule("the master's user"),
         example: r#""www-data""#,
         environment: true,
         aliases: &["socketowner"],
@@ -267,7 +267,7 @@ rows! {
     HEALTH = OptionRow {
         name: "health",
         kind: Kind::TcpAddr,
-        default: Default::Rule("off"),
+        default: OptionDefault::Rule("off"),
         example: r#""127.0.0.1:9090""#,
         environment: true,
         aliases: &["healthaddr", "healthcheck", "livez", "readyz", "probe"],
@@ -277,7 +277,7 @@ rows! {
     BACKLOG = OptionRow {
         name: "backlog",
         kind: Kind::Count(1, I32_MAX),
-        default: Default::Rule("the system's maximum"),
+        default: OptionDefault::Rule("the system's maximum"),
         example: "1024",
         environment: true,
         doc: "Number of connections that may wait to be accepted.",
@@ -286,7 +286,7 @@ rows! {
     CERT = OptionRow {
         name: "cert",
         kind: Kind::File,
-        default: Default::Rule("no TLS"),
+        default: OptionDefault::Rule("no TLS"),
         example: r#""cert.pem""#,
         environment: true,
         aliases: &["certfile", "certificate", "tlscert"],
@@ -296,7 +296,7 @@ rows! {
     KEY = OptionRow {
         name: "key",
         kind: Kind::File,
-        default: Default::Rule("no TLS"),
+        default: OptionDefault::Rule("no TLS"),
         example: r#""key.pem""#,
         environment: true,
         aliases: &["keyfile", "privatekey", "tlskey"],
@@ -306,7 +306,7 @@ rows! {
     CERT_PEM = OptionRow {
         name: "cert_pem",
         kind: Kind::Pem,
-        default: Default::Rule("no TLS"),
+        default: OptionDefault::Rule("no TLS"),
         example: r#"include_bytes!("cert.pem")"#,
         aliases: &["certdata"],
         sets: Some("cert"),
@@ -316,7 +316,7 @@ rows! {
     KEY_PEM = OptionRow {
         name: "key_pem",
         kind: Kind::Pem,
-        default: Default::Rule("no TLS"),
+        default: OptionDefault::Rule("no TLS"),
         example: r#"include_bytes!("key.pem")"#,
         aliases: &["keydata"],
         sets: Some("key"),
@@ -326,7 +326,7 @@ rows! {
     CLIENT_CA = OptionRow {
         name: "client_ca",
         kind: Kind::File,
-        default: Default::Rule("no client certificates"),
+        default: OptionDefault::Rule("no client certificates"),
         example: r#""ca.pem""#,
         environment: true,
         aliases: &["cafile", "clientcas", "clientcacert"],
@@ -337,7 +337,7 @@ rows! {
     CLIENT_CA_PEM = OptionRow {
         name: "client_ca_pem",
         kind: Kind::Pem,
-        default: Default::Rule("no client certificates"),
+        default: OptionDefault::Rule("no client certificates"),
         example: r#"include_bytes!("ca.pem")"#,
         feature: Some("rustls"),
         sets: Some("client_ca"),
@@ -347,7 +347,7 @@ rows! {
     ALPN = OptionRow {
         name: "alpn",
         kind: Kind::Protocols,
-        default: Default::Rule("`h2` and `http/1.1`"),
+        default: OptionDefault::Rule("`h2` and `http/1.1`"),
         example: r#"["h2", "http/1.1"]"#,
         aliases: &["alpnprotocols", "nextprotos"],
         feature: Some("rustls"),
@@ -357,7 +357,7 @@ rows! {
     TITLE = OptionRow {
         name: "title",
         kind: Kind::Title,
-        default: Default::Rule("the program's name"),
+        default: OptionDefault::Rule("the program's name"),
         example: r#""app""#,
         environment: true,
         aliases: &["proctitle", "procname", "processtitle"],
@@ -367,7 +367,7 @@ rows! {
     USER = OptionRow {
         name: "user",
         kind: Kind::Account,
-        default: Default::Rule("the master's user"),
+        default: OptionDefault::Rule("the master's user"),
         example: r#""www-data""#,
         environment: true,
         aliases: &["runas", "uid", "username"],
@@ -377,7 +377,7 @@ rows! {
     GROUP = OptionRow {
         name: "group",
         kind: Kind::Account,
-        default: Default::Rule("the user's primary group"),
+        default: OptionDefault::Rule("the user's primary group"),
         example: r#""www-data""#,
         environment: true,
         aliases: &["gid"],
@@ -387,7 +387,7 @@ rows! {
     NO_NEW_PRIVS = OptionRow {
         name: "no_new_privs",
         kind: Kind::Switch,
-        default: Default::Value("false"),
+        default: OptionDefault::Value("false"),
         example: "true",
         environment: true,
         aliases: &["nonewprivileges"],
@@ -397,7 +397,7 @@ rows! {
     CPU_AFFINITY = OptionRow {
         name: "cpu_affinity",
         kind: Kind::Cpus,
-        default: Default::Rule("any CPU"),
+        default: OptionDefault::Rule("any CPU"),
         example: r#""auto""#,
         environment: true,
         aliases: &["affinity", "workercpuaffinity"],
@@ -407,7 +407,7 @@ rows! {
     NICE = OptionRow {
         name: "nice",
         kind: Kind::Signed(-20, 19),
-        default: Default::Rule("the master's priority"),
+        default: OptionDefault::Rule("the master's priority"),
         example: "5",
         environment: true,
         aliases: &["niceness", "priority"],
@@ -417,7 +417,7 @@ rows! {
     RLIMIT_NOFILE = OptionRow {
         name: "rlimit_nofile",
         kind: Kind::Count(16, OPEN_FILES_MAX),
-        default: Default::Rule("the master's limit"),
+        default: OptionDefault::Rule("the master's limit"),
         example: "65536",
         environment: true,
         aliases: &["limitnofile", "maxopenfiles", "workerrlimitnofile"],
@@ -427,7 +427,7 @@ rows! {
     LANDLOCK_READ = OptionRow {
         name: "landlock_read",
         kind: Kind::Files,
-        default: Default::Rule("everything"),
+        default: OptionDefault::Rule("everything"),
         example: r#"["/etc/ssl"]"#,
         environment: true,
         aliases: &["readonlypaths"],
@@ -437,7 +437,7 @@ rows! {
     LANDLOCK_WRITE = OptionRow {
         name: "landlock_write",
         kind: Kind::Files,
-        default: Default::Rule("everything"),
+        default: OptionDefault::Rule("everything"),
         example: r#"["/var/lib/app"]"#,
         environment: true,
         aliases: &["readwritepaths"],
@@ -447,7 +447,7 @@ rows! {
     ON_MASTER_DEATH = OptionRow {
         name: "on_master_death",
         kind: Kind::Function,
-        default: Default::Rule("none"),
+        default: OptionDefault::Rule("none"),
         example: "my_function",
         doc: "`Fn()`; runs in each child when its master has died. The child then drains and exits with status 1.",
         ..PLAIN
@@ -455,7 +455,7 @@ rows! {
     ON_CHILD_SPAWN = OptionRow {
         name: "on_child_spawn",
         kind: Kind::Function,
-        default: Default::Rule("none"),
+        default: OptionDefault::Rule("none"),
         example: "my_function",
         aliases: &["onspawn"],
         doc: "`Fn(u32)`; runs in the master after each start of a child, with its pid.",
@@ -464,7 +464,7 @@ rows! {
     ON_MASTER_READY = OptionRow {
         name: "on_master_ready",
         kind: Kind::Function,
-        default: Default::Rule("none"),
+        default: OptionDefault::Rule("none"),
         example: "my_function",
         aliases: &["onready"],
         doc: "`Fn(&[u32])`; runs in the master once, when every slot is ready for the first time, with the pids.",
@@ -473,7 +473,7 @@ rows! {
     ON_CHILD_RECOVER = OptionRow {
         name: "on_child_recover",
         kind: Kind::Function,
-        default: Default::Rule("none"),
+        default: OptionDefault::Rule("none"),
         example: "my_function",
         aliases: &["onrecover"],
         doc: "`Fn(u32, u32)`; runs in the master when a child replaces one that ended, with the old pid and the new.",
@@ -482,7 +482,7 @@ rows! {
     ON_LOG_REOPEN = OptionRow {
         name: "on_log_reopen",
         kind: Kind::Function,
-        default: Default::Rule("none"),
+        default: OptionDefault::Rule("none"),
         example: "my_function",
         aliases: &["onreopen", "reopenlogs", "logrotate", "onusr1", "onlogrotate"],
         doc: "`Fn()`; runs in the master and in every child when the master receives SIGUSR1: opens log files again, after they were rotated.",
@@ -491,7 +491,7 @@ rows! {
     COMMAND_PRODUCER = OptionRow {
         name: "command_producer",
         kind: Kind::Function,
-        default: Default::Rule("`Command::spawn`"),
+        default: OptionDefault::Rule("`Command::spawn`"),
         example: "my_function",
         doc: "`Fn(Command) -> io::Result<Child>`; starts a child from a complete command.",
         ..PLAIN
@@ -499,7 +499,7 @@ rows! {
     LOGGER = OptionRow {
         name: "logger",
         kind: Kind::Logger,
-        default: Default::Rule("the `tracing` subscriber, the installed `log` logger, else standard error"),
+        default: OptionDefault::Rule("the `tracing` subscriber, the installed `log` logger, else standard error"),
         example: "MyLogger",
         aliases: &["log"],
         doc: "A `log::Log` that receives the runtime's own messages.",
@@ -508,7 +508,7 @@ rows! {
     INIT = OptionRow {
         name: "init",
         kind: Kind::Function,
-        default: Default::Rule("none"),
+        default: OptionDefault::Rule("none"),
         example: "my_function",
         aliases: &["setup"],
         doc: "`FnOnce()`; runs first, in the master and in every child: set up logging, read arguments. Attribute only; with the builder, `main` does this.",
@@ -517,7 +517,7 @@ rows! {
     RUNTIME = OptionRow {
         name: "runtime",
         kind: Kind::Runtime,
-        default: Default::Value("current_thread"),
+        default: OptionDefault::Value("current_thread"),
         example: r#""current_thread""#,
         environment: true,
         aliases: &["flavor"],
@@ -528,7 +528,7 @@ rows! {
     ENVIRONMENT = OptionRow {
         name: "environment",
         kind: Kind::Switch,
-        default: Default::Value("true"),
+        default: OptionDefault::Value("true"),
         example: "false",
         aliases: &["env", "envvars"],
         doc: "Whether environment variables set options.",
@@ -537,7 +537,7 @@ rows! {
     CRATE = OptionRow {
         name: "crate",
         kind: Kind::CratePath,
-        default: Default::Rule("`::prefork`"),
+        default: OptionDefault::Rule("`::prefork`"),
         example: "::prefork",
         doc: "Path of this crate in generated code. Attribute only.",
         ..PLAIN

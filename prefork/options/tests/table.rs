@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use prefork_options::{Default, Kind, OPTIONS, Problem, Value, find, meant_by};
+use prefork_options::{Kind, OPTIONS, OptionDefault, Problem, Value, find, meant_by};
 
 #[test]
 fn names_and_aliases_are_unique() {
@@ -21,7 +21,7 @@ fn names_and_aliases_are_unique() {
 #[test]
 fn default_values_are_values() {
     for row in OPTIONS {
-        if let Default::Value(text) = row.default {
+        if let OptionDefault::Value(text) = row.default {
             assert!(row.kind.parse(text).is_ok(), "{}: {text}", row.name);
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use prefork_options::{self as options, Default, FileMode, OptionRow, Problem, Value};
+use prefork_options::{self as options, FileMode, OptionDefault, OptionRow, Problem, Value};
 
 use super::Prefork;
 use crate::error::Error;
@@ -161,14 +161,14 @@ impl Prefork {
     pub(super) fn get<T: TryFrom<Value>>(&self, row: &OptionRow) -> Option<T> {
         let set = self.values.get(row).map(|(_, value)| value.clone());
         let default = || match row.default {
-            Default::Value(text) => row.kind.parse(text).ok(),
+            OptionDefault::Value(text) => row.kind.parse(text).ok(),
             _ => None,
         };
         set.or_else(default).and_then(|value| T::try_from(value).ok())
     }
 
     /// [`get`](Self::get), for an option whose default is a value.
-    pub(super) fn get_or_default<T: TryFrom<Value> + std::default::Default>(&self, row: &OptionRow) -> T {
+    pub(super) fn get_or_default<T: TryFrom<Value> + Default>(&self, row: &OptionRow) -> T {
         self.get(row).unwrap_or_default()
     }
 
