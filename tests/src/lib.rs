@@ -1,9 +1,11 @@
 //! Helpers of the integration tests: starting servers, sending requests and signals, reading state.
 //!
+//! - `accepts`: a file in which children record the connections that they accept (Unix).
 //! - [`app`]: the parts that the server programs in `src/bin` share.
 //! - [`fleet`]: starts a server program, and kills all of its processes at the end of a test.
 //! - [`gate`]: a file that holds back the answers to requests for `/gate`.
 //! - [`client`]: sends single requests.
+//! - `link_attack`: what a hostile child sends to its master (Linux).
 //! - [`load`]: sends requests all the time, and counts the outcomes.
 //! - [`console`]: collects the standard error of a server.
 //! - [`proc`]: reads the state of processes.
@@ -16,11 +18,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic fails the test")]
 
+#[cfg(unix)]
+pub mod accepts;
 pub mod app;
 pub mod client;
 pub mod console;
 pub mod fleet;
 pub mod gate;
+#[cfg(target_os = "linux")]
+pub mod link_attack;
 pub mod load;
 pub mod proc;
 pub mod program;

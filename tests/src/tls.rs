@@ -118,19 +118,28 @@ impl TlsClient {
         self
     }
 
+    /// TLS over a connection. The handshake begins with the first bytes that are sent.
+    ///
+    /// # Errors
+    ///
+    /// Errors of the connection.
+    pub fn over(&self, stream: TcpStream) -> io::Result<StreamOwned<ClientConnection, TcpStream>> {
+        let name = ServerName::try_from("localhost").map_err(io::Error::other)?;
+        let session = ClientConnection::new(Arc::clone(&self.config), name).map_err(io::Error::other)?;
+        // With Nagle's algorithm the small writes of a handshake wait for delayed acknowledgements.
+        stream.set_nodelay(true)?;
+        Ok(StreamOwned::new(session, stream))
+    }
+
     /// Sends `GET /` on a new connection.
     ///
     /// # Errors
     ///
     /// Errors of the connection and of the handshake.
     pub fn get(&self, addr: SocketAddr) -> io::Result<TlsResponse> {
-        let name = ServerName::try_from("localhost").map_err(io::Error::other)?;
-        let session = ClientConnection::new(Arc::clone(&self.config), name).map_err(io::Error::other)?;
         let stream = TcpStream::connect_timeout(&addr, wait::LIMIT)?;
         stream.set_read_timeout(Some(wait::LIMIT))?;
-        // With Nagle's algorithm the small writes of a handshake wait for delayed acknowledgements.
-        stream.set_nodelay(true)?;
-        let mut stream = StreamOwned::new(session, stream);
+        let mut stream = self.over(stream)?;
         stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;

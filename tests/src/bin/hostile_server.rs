@@ -11,10 +11,10 @@ fn main() {}
 #[cfg(target_os = "linux")]
 fn main() -> std::process::ExitCode {
     use nix::sys::signal::{SigSet, Signal};
-    use prefork_tests::app;
+    use prefork_tests::{app, link_attack};
 
     if prefork::is_child() {
-        attack::keep_link();
+        link_attack::keep_link();
     }
     if prefork::is_child() && app::option("block_term").is_some() {
         // Every thread that is started later inherits this.
@@ -25,31 +25,23 @@ fn main() -> std::process::ExitCode {
 
 #[cfg(target_os = "linux")]
 mod attack {
-    use std::io::{self, IoSlice};
+    use std::io;
     use std::net::{Shutdown, TcpListener};
-    use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
     use std::os::unix::process::CommandExt;
     use std::process::Command;
+    use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
-    use std::sync::{Arc, OnceLock};
-    use std::{fs, process, thread};
+    use std::{process, thread};
 
     use nix::libc;
     use nix::sys::signal::{Signal, kill};
-    use nix::sys::socket::{ControlMessage, MsgFlags, send, sendmsg, setsockopt, shutdown, sockopt};
+    use nix::sys::socket::{setsockopt, sockopt};
     use nix::unistd::getppid;
-    use prefork_tests::app;
+    use prefork_tests::{app, link_attack};
     use socket2::{SockFilter, SockRef};
-
-    /// The link to the master, which is standard input until the child takes the handshake.
-    static LINK: OnceLock<OwnedFd> = OnceLock::new();
 
     /// `BPF_RET | BPF_K`: an instruction that returns a constant, here what is kept of a packet.
     const RETURN: u16 = 6;
-
-    pub(super) fn keep_link() {
-        LINK.get_or_init(|| io::stdin().as_fd().try_clone_to_owned().expect("standard input is open"));
-    }
 
     pub(super) fn serve(ln: TcpListener) -> io::Result<()> {
         // Children share the socket, and one may have changed its mode.
@@ -77,14 +69,12 @@ mod attack {
     fn attack(path: &str, ln: &TcpListener, steals: &AtomicBool) -> io::Result<()> {
         let socket = SockRef::from(ln);
         match path {
-            "/flood" => repeat(|link| send_text(link, &b"ready\n".repeat(100))),
-            "/half-line" => repeat(|link| send_text(link, &[b'x'; 100])),
-            "/rubbish" => {
-                link(|link| send_text(link, b"\xff\0 rubbish\nready\nready=\n\nreceived twice=1\n"))
-            }
-            "/descriptors" => link(send_descriptors),
+            "/flood" => link_attack::flood(),
+            "/half-line" => link_attack::send_half_line(),
+            "/rubbish" => link_attack::send_rubbish(),
+            "/descriptors" => link_attack::send_descriptors(),
             "/close" => {
-                link(|link| Ok(shutdown(link, nix::sys::socket::Shutdown::Both)?))?;
+                link_attack::close()?;
                 // The child takes its master for dead, and waits for this request.
                 loop {
                     thread::park();
@@ -103,46 +93,6 @@ mod attack {
             }
             _ => Err(io::ErrorKind::NotFound.into()),
         }
-    }
-
-    /// Attacks in a thread of its own until the link is closed.
-    fn repeat(act: impl Fn(RawFd) -> io::Result<()> + Send + 'static) -> io::Result<()> {
-        thread::spawn(move || while link(&act).is_ok() {});
-        Ok(())
-    }
-
-    /// Calls `act` with each descriptor of the link to the master.
-    fn link(act: impl Fn(RawFd) -> io::Result<()>) -> io::Result<()> {
-        let links = links()?;
-        if links.is_empty() {
-            return Err(io::ErrorKind::NotConnected.into());
-        }
-        links.into_iter().try_for_each(act)
-    }
-
-    /// Every descriptor of this process for the link.
-    fn links() -> io::Result<Vec<RawFd>> {
-        let target = |number: RawFd| fs::read_link(format!("/proc/self/fd/{number}")).ok();
-        let Some(link) = LINK.get().and_then(|link| target(link.as_raw_fd())) else { return Ok(Vec::new()) };
-        let numbers = fs::read_dir("/proc/self/fd")?.flatten();
-        let numbers = numbers.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        Ok(numbers.filter(|number| target(*number).as_ref() == Some(&link)).collect())
-    }
-
-    fn send_text(link: RawFd, text: &[u8]) -> io::Result<()> {
-        send(link, text, MsgFlags::MSG_NOSIGNAL)?;
-        Ok(())
-    }
-
-    /// Sends two thousand descriptors with a few bytes of text.
-    fn send_descriptors(link: RawFd) -> io::Result<()> {
-        let null = fs::File::open("/dev/null")?;
-        let descriptors = [null.as_raw_fd(); 200];
-        for _ in 0..10 {
-            let control = [ControlMessage::ScmRights(&descriptors)];
-            sendmsg::<()>(link, &[IoSlice::new(b"x")], &control, MsgFlags::MSG_NOSIGNAL, None)?;
-        }
-        send_text(link, b"\n")
     }
 
     /// Sends every new connection of the reuseport group to the first socket in it.

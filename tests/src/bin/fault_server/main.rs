@@ -1,0 +1,41 @@
+//! The server of the fault suite. It answers requests for `/r/ID` and `/slow/MILLISECONDS/ID` with the id, and
+//! records each connection in the file that the option `accepts` names. The option `form` selects its form:
+//!
+//! - `plain`: a blocking server, a thread and one request for each connection; it knows nothing of a stop;
+//! - `keeping`: a blocking server that keeps connections and takes `Shutdown`;
+//! - `async`: a tokio server that keeps connections and does not take `Shutdown`;
+//! - `tls`: rustls on tokio, with kept connections; it takes `Shutdown`, and closes idle connections then;
+//! - `epoll`: an epoll loop of its own.
+//!
+//! Faults come as requests (`/abort`, `/panic`, `/exit/STATUS`, `/hang`, `/flood`, `/close`, `/descriptors`), or
+//! from the file that the option `behaviour` names; see [`behaviour`].
+
+#[cfg(target_os = "linux")]
+mod asynchronous;
+#[cfg(target_os = "linux")]
+mod behaviour;
+#[cfg(target_os = "linux")]
+mod blocking;
+#[cfg(target_os = "linux")]
+mod request;
+
+#[cfg(target_os = "linux")]
+fn main() -> std::process::ExitCode {
+    use prefork_tests::{app, link_attack};
+
+    if prefork::is_child() {
+        link_attack::keep_link();
+        behaviour::at_start_of_child();
+    }
+    let fleet = match app::option("form").as_deref() {
+        Some("keeping") => app::builder(blocking::serve_keeping),
+        Some("async") => app::builder(asynchronous::serve),
+        Some("tls") => app::builder(asynchronous::serve_tls),
+        Some("epoll") => app::builder(blocking::serve_with_epoll),
+        _ => app::builder(blocking::serve_plain),
+    };
+    app::start(behaviour::with_options(fleet))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn main() {}

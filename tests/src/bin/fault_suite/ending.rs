@@ -1,0 +1,152 @@
+//! The ends of fleets, and what has to hold when a fleet has ended.
+
+use std::process::ExitStatus;
+use std::thread;
+use std::time::Duration;
+
+use prefork_tests::client;
+use prefork_tests::signal::{Signal, try_send};
+
+use crate::faults::End;
+use crate::fleet::{BOUND, Fleet, Site};
+use crate::journal::Journal;
+
+/// A second TERM this much later is the same TERM, and this much later an order to kill.
+const SAME: Duration = Duration::from_millis(80);
+const LATER: Duration = Duration::from_millis(500);
+
+/// Ends the fleet, and checks its end.
+pub(crate) fn end(fleet: &mut Fleet, site: &Site, journal: &Journal, end: End) {
+    journal.note(format!("end: {end:?}"));
+    let how = begin(fleet, site, journal, end);
+    let Some(status) = fleet.wait(BOUND) else {
+        return journal.violation(format!("{end:?}: the master has not ended within {BOUND:?}"));
+    };
+    journal.note(format!("the master has ended: {status}"));
+    let (ended, left) = fleet.wait_for_nobody(BOUND);
+    if !left.is_empty() {
+        journal.violation(format!("{end:?}: processes are left: {left:?}"));
+    }
+    how.check(end, fleet, status, &ended, journal);
+    if !client::is_refused(site.addr) {
+        journal.violation(format!("{end:?}: {} does not refuse connections", site.addr));
+    }
+}
+
+/// What to expect of an end.
+struct Expected {
+    status: Option<i32>,
+    /// Text that the log must have.
+    says: Option<&'static str>,
+    /// Whether children may be killed.
+    kills: bool,
+}
+
+const GRACEFUL: Expected = Expected { status: Some(0), says: Some("stopped"), kills: false };
+
+impl Expected {
+    fn check(self, end: End, fleet: &Fleet, status: ExitStatus, ended: &[(u32, i32)], journal: &Journal) {
+        if status.code() != self.status {
+            journal.violation(format!("{end:?}: the master ended with {status}"));
+        }
+        if let Some(text) = self.says
+            && !fleet.log.wait_for(text, BOUND)
+        {
+            journal.violation(format!("{end:?}: the log does not say {text:?}"));
+        }
+        // Orphans end with 1.
+        for (pid, status) in ended.iter().filter(|(pid, status)| *status != 1 && !journal.is_doomed(*pid)) {
+            journal.violation(format!("{end:?}: orphan {pid} ended with {status}"));
+        }
+        let lines = fleet.log.since(0);
+        let killed = lines.iter().filter(|line| line.contains("stopping at once"));
+        if !self.kills && killed.count() > 0 {
+            journal.violation(format!("{end:?}: the fleet stopped at once"));
+        }
+    }
+}
+
+/// Dooms all children of a fleet that is killed.
+fn kill_all(fleet: &mut Fleet, journal: &Journal, how: &'static str) {
+    journal.down(true, how);
+    for child in fleet.children() {
+        journal.doom(child, how);
+    }
+}
+
+fn begin(fleet: &mut Fleet, site: &Site, journal: &Journal, end: End) -> Expected {
+    match end {
+        End::Term | End::TermTwice | End::TermInReload | End::TermInUpgrade | End::TermWithStoppedChild => {
+            prepare(fleet, end);
+            journal.down(false, "the fleet stops");
+            fleet.signal(Signal::SIGTERM);
+            if end == End::TermTwice {
+                thread::sleep(SAME);
+                fleet.signal(Signal::SIGTERM);
+            }
+            if end == End::TermWithStoppedChild {
+                thread::sleep(Duration::from_millis(300));
+                for child in fleet.children() {
+                    let _ = try_send(child, Signal::SIGCONT);
+                }
+            }
+            GRACEFUL
+        }
+        End::TermToAll => {
+            journal.down(false, "the fleet stops");
+            let children = fleet.children();
+            for pid in children.into_iter().chain([fleet.master()]) {
+                let _ = try_send(pid, Signal::SIGTERM);
+            }
+            GRACEFUL
+        }
+        End::TermThenKill => {
+            journal.down(false, "the fleet stops");
+            fleet.signal(Signal::SIGTERM);
+            thread::sleep(LATER);
+            kill_all(fleet, journal, "killed by a second TERM");
+            fleet.signal(Signal::SIGTERM);
+            Expected { kills: true, ..GRACEFUL }
+        }
+        End::Quit => {
+            kill_all(fleet, journal, "killed by QUIT");
+            fleet.signal(Signal::SIGQUIT);
+            Expected { kills: true, ..GRACEFUL }
+        }
+        End::KillMaster | End::KillMasterAndChild => {
+            let children = fleet.children();
+            journal.down(true, "the master was killed");
+            fleet.signal(Signal::SIGKILL);
+            if let (End::KillMasterAndChild, Some(child)) = (end, children.first()) {
+                journal.doom(*child, "killed");
+                let _ = try_send(*child, Signal::SIGKILL);
+            }
+            Expected { status: None, says: None, kills: false }
+        }
+        End::HookFails => {
+            site.behave("hook=fail");
+            journal.down(false, "a hook failed");
+            if let Some(child) = fleet.children().first() {
+                journal.doom(*child, "killed");
+                let _ = try_send(*child, Signal::SIGKILL);
+            }
+            Expected { status: Some(1), says: Some("hook on_child_spawn failed"), kills: false }
+        }
+    }
+}
+
+/// What is under way when the stop is requested.
+fn prepare(fleet: &mut Fleet, end: End) {
+    match end {
+        End::TermInReload => fleet.signal(Signal::SIGHUP),
+        End::TermInUpgrade => fleet.signal(Signal::SIGUSR2),
+        End::TermWithStoppedChild => {
+            if let Some(child) = fleet.children().first() {
+                let _ = try_send(*child, Signal::SIGSTOP);
+            }
+        }
+        _ => return,
+    }
+    // Long enough for a part of what the signal asks for.
+    thread::sleep(Duration::from_millis(fastrand::u64(..250)));
+}

@@ -1,0 +1,55 @@
+//! The master's own view of its fleet, from its health endpoint.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Status {
+    pub(crate) state: String,
+    pub(crate) slots: usize,
+    pub(crate) ready: usize,
+    pub(crate) children: BTreeSet<u32>,
+}
+
+/// The status; `None` if the master does not answer.
+pub(crate) fn ask(addr: SocketAddr) -> Option<Status> {
+    let limit = Duration::from_secs(5);
+    let mut stream = TcpStream::connect_timeout(&addr, limit).ok()?;
+    stream.set_read_timeout(Some(limit)).ok()?;
+    stream.write_all(b"GET /status HTTP/1.1\r\nHost: test\r\n\r\n").ok()?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).ok()?;
+    parse(answer.split_once("\r\n\r\n")?.1)
+}
+
+fn parse(json: &str) -> Option<Status> {
+    let text = |name: &str| {
+        let (_, rest) = json.split_once(&format!("\"{name}\":"))?;
+        Some(rest.split([',', '}']).next()?.trim_matches('"').to_owned())
+    };
+    let pids = json.split("\"pid\":").skip(1).filter_map(|rest| rest.split(',').next()?.parse().ok());
+    Some(Status {
+        state: text("state")?,
+        slots: text("slots")?.parse().ok()?,
+        ready: text("ready")?.parse().ok()?,
+        children: pids.collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn status_is_read() {
+        let json = r#"{"state":"serving","master":7,"generation":3,"slots":2,"ready":1,"failures":0,"children":[{"slot":0,"pid":8,"generation":3,"state":"ready"},{"slot":1,"pid":9,"generation":3,"state":"starting"}]}"#;
+        let status =
+            Status { state: "serving".to_owned(), slots: 2, ready: 1, children: BTreeSet::from([8, 9]) };
+        assert_eq!(parse(json), Some(status));
+        assert_eq!(parse("{}"), None);
+    }
+}

@@ -1,0 +1,101 @@
+//! What a hostile child can send over the link to its master.
+
+use std::io::{self, IoSlice};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::sync::OnceLock;
+use std::{fs, thread};
+
+use nix::sys::socket::{ControlMessage, MsgFlags, Shutdown, send, sendmsg, shutdown};
+
+/// The link to the master, which is standard input until the child takes the handshake.
+static LINK: OnceLock<OwnedFd> = OnceLock::new();
+
+/// Keeps a copy of the link. To be called before the child takes the handshake.
+pub fn keep_link() {
+    LINK.get_or_init(|| io::stdin().as_fd().try_clone_to_owned().expect("standard input is open"));
+}
+
+/// Sends lines without end, in a thread of its own.
+///
+/// # Errors
+///
+/// None.
+pub fn flood() -> io::Result<()> {
+    repeat(|link| send_text(link, &b"ready\n".repeat(100)))
+}
+
+/// Sends a line without end, in a thread of its own.
+///
+/// # Errors
+///
+/// None.
+pub fn send_half_line() -> io::Result<()> {
+    repeat(|link| send_text(link, &[b'x'; 100]))
+}
+
+/// Sends lines that mean nothing, or that come at the wrong time.
+///
+/// # Errors
+///
+/// The link is closed.
+pub fn send_rubbish() -> io::Result<()> {
+    link(|link| send_text(link, b"\xff\0 rubbish\nready\nready=\n\nreceived twice=1\n"))
+}
+
+/// Sends two thousand descriptors with a few bytes of text.
+///
+/// # Errors
+///
+/// The link is closed.
+pub fn send_descriptors() -> io::Result<()> {
+    link(send_descriptors_to)
+}
+
+/// Closes the link for both sides.
+///
+/// # Errors
+///
+/// The link is closed.
+pub fn close() -> io::Result<()> {
+    link(|link| Ok(shutdown(link, Shutdown::Both)?))
+}
+
+/// Attacks in a thread of its own until the link is closed.
+fn repeat(act: impl Fn(RawFd) -> io::Result<()> + Send + 'static) -> io::Result<()> {
+    thread::spawn(move || while link(&act).is_ok() {});
+    Ok(())
+}
+
+/// Calls `act` with each descriptor of the link to the master.
+fn link(act: impl Fn(RawFd) -> io::Result<()>) -> io::Result<()> {
+    let links = links()?;
+    if links.is_empty() {
+        return Err(io::ErrorKind::NotConnected.into());
+    }
+    links.into_iter().try_for_each(act)
+}
+
+/// Every descriptor of this process for the link.
+fn links() -> io::Result<Vec<RawFd>> {
+    let target = |number: RawFd| fs::read_link(format!("/proc/self/fd/{number}")).ok();
+    let Some(link) = LINK.get().and_then(|link| target(link.as_raw_fd())) else { return Ok(Vec::new()) };
+    let numbers = fs::read_dir("/proc/self/fd")?.flatten();
+    let numbers = numbers.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    Ok(numbers.filter(|number| target(*number).as_ref() == Some(&link)).collect())
+}
+
+fn send_text(link: RawFd, text: &[u8]) -> io::Result<()> {
+    send(link, text, MsgFlags::MSG_NOSIGNAL)?;
+    Ok(())
+}
+
+/// Sends two thousand descriptors with a few bytes of text.
+fn send_descriptors_to(link: RawFd) -> io::Result<()> {
+    let null = fs::File::open("/dev/null")?;
+    let descriptors = [null.as_raw_fd(); 200];
+    for _ in 0..10 {
+        let control = [ControlMessage::ScmRights(&descriptors)];
+        sendmsg::<()>(link, &[IoSlice::new(b"x")], &control, MsgFlags::MSG_NOSIGNAL, None)?;
+    }
+    send_text(link, b"\n")
+}
