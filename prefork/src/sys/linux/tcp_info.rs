@@ -7,18 +7,18 @@ use std::os::fd::{AsRawFd, RawFd};
 use nix::libc;
 use socket2::SockRef;
 
-/// Whether the client of a connection is about to send, or has just sent.
+/// Whether the client of a connection is about to send, or has just sent or received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::sys) enum Activity {
-    /// Everything that has arrived is read, and nothing has arrived for a while.
+    /// Everything that has arrived is read, and nothing was received or sent for a while.
     Quiet,
     Active,
 }
 
 /// A client that has sent nothing at all for this long is idle. Its first request may have a long way.
 const FIRST_BYTE_MILLIS: u32 = 1000;
-/// A client that has sent nothing more for this long is idle. One that sends requests all the time is told
-/// by the answer to the next that its connection is closed.
+/// A client that has sent nothing more for this long, also not since it was answered, is idle. One that sends
+/// requests all the time is told by the answer to the next that its connection is closed.
 const NEXT_BYTE_MILLIS: u32 = 200;
 
 /// The first fields of the kernel's `struct tcp_info` (linux/tcp.h): those of the C library end earlier.
@@ -28,7 +28,9 @@ struct TcpInfo {
     bytes: [u8; 8],
     rto_to_rcv_mss: [u32; 4],
     unacked: u32,
-    sacked_to_last_ack_sent: [u32; 6],
+    sacked_to_fackets: [u32; 4],
+    last_data_sent: u32,
+    last_ack_sent: u32,
     last_data_recv: u32,
     last_ack_recv: u32,
     pmtu_to_total_retrans: [u32; 11],
@@ -69,11 +71,13 @@ pub(in crate::sys) fn activity(connection: &SockRef<'_>) -> io::Result<Activity>
     if unread_bytes(connection.as_raw_fd())? > 0 {
         return Ok(Activity::Active);
     }
-    let TcpInfo { bytes_received, last_data_recv, last_ack_recv, .. } = tcp_info(connection.as_raw_fd())?;
+    let info = tcp_info(connection.as_raw_fd())?;
+    let TcpInfo { bytes_received, last_data_sent, last_data_recv, last_ack_recv, .. } = info;
     let quiet = match bytes_received {
         // The last thing that arrived was the end of the handshake.
         0 => last_ack_recv >= FIRST_BYTE_MILLIS,
-        _ => last_data_recv >= NEXT_BYTE_MILLIS,
+        // An answer that was long in coming is followed by the next request all the same.
+        _ => last_data_recv.min(last_data_sent) >= NEXT_BYTE_MILLIS,
     };
     Ok(if quiet { Activity::Quiet } else { Activity::Active })
 }
@@ -92,10 +96,27 @@ mod tests {
     #[test]
     fn fields_are_where_the_kernel_has_them() {
         assert_eq!(std::mem::offset_of!(TcpInfo, unacked), 24);
+        assert_eq!(std::mem::offset_of!(TcpInfo, last_data_sent), 44);
         assert_eq!(std::mem::offset_of!(TcpInfo, last_data_recv), 52);
         assert_eq!(std::mem::offset_of!(TcpInfo, last_ack_recv), 56);
         assert_eq!(std::mem::offset_of!(TcpInfo, bytes_acked), 120);
         assert_eq!(std::mem::offset_of!(TcpInfo, bytes_received), 128);
+    }
+
+    #[test]
+    fn connection_is_active_after_an_answer_that_was_long_in_coming() {
+        use std::io::{Read, Write};
+
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut accepted, _) = listener.accept().unwrap();
+        client.write_all(b"GET").unwrap();
+        accepted.read_exact(&mut [0; 3]).unwrap();
+        while activity(&SockRef::from(&accepted)).unwrap() == Activity::Active {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        accepted.write_all(b"answer").unwrap();
+        assert_eq!(activity(&SockRef::from(&accepted)).unwrap(), Activity::Active);
     }
 
     #[test]
