@@ -4,14 +4,16 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a panic in a test helper fails the test")]
 
 use std::net::TcpStream;
+use std::time::Duration;
 
 use prefork_tests::fleet::{RunningFleet, Server};
 use prefork_tests::gate::ResponseGate;
 use prefork_tests::signal::{Signal, send};
 use prefork_tests::skip::skipped;
-use prefork_tests::{client, proc, wait};
+use prefork_tests::{client, load, proc, wait};
 
 const SERVER: &str = env!("CARGO_BIN_EXE_server");
+const KEEP_ALIVE_SERVER: &str = env!("CARGO_BIN_EXE_keep_alive_server");
 const TOKIO_SERVER: &str = env!("CARGO_BIN_EXE_tokio_server");
 const EPOLL_SERVER: &str = env!("CARGO_BIN_EXE_epoll_server");
 const IO_URING_SERVER: &str = env!("CARGO_BIN_EXE_io_uring_server");
@@ -77,6 +79,24 @@ fn term_to_child_of_stopped_master_waits_for_the_masters_answer() {
     send(fleet.master(), Signal::SIGCONT);
     let after = fleet.wait_for_children(1, &[child]);
     assert_eq!(client::serving_pid(fleet.addr()), after[0]);
+    fleet.stop();
+}
+
+#[test]
+fn term_to_child_whose_replacement_fails_leaves_it_serving() {
+    let directory = tempfile::tempdir().unwrap();
+    let broken = directory.path().join("broken");
+    let server = Server::new(KEEP_ALIVE_SERVER).set("workers", 1).reuseport(true);
+    let fleet = server.set("broken", broken.display()).start();
+    let child = fleet.first_children()[0];
+    std::fs::write(&broken, "").unwrap();
+    send(child, Signal::SIGTERM);
+    fleet.console.wait_for("its replacement did not become ready");
+    // Longer than the child waits for a master that does not answer; the absence of a stop is the condition.
+    std::thread::sleep(Duration::from_secs(6));
+    let mut connection = load::Connection::to(fleet.addr());
+    assert_eq!(connection.get("/").unwrap(), child.to_string());
+    assert_eq!(connection.get("/stopping").unwrap(), "false");
     fleet.stop();
 }
 

@@ -108,6 +108,7 @@ impl LinkThread {
 
     fn follow(&mut self, line: &str) {
         match ToChild::from_line(line) {
+            Some(ToChild::StopNoted) => self.drain.handle(StopEvent::Noted),
             Some(ToChild::AnnounceStop) => self.state.context.announce_stop(),
             Some(ToChild::ReopenLogs) => self.reopen_logs(),
             Some(ToChild::Stop) => self.drain.handle(StopEvent::Ordered),

@@ -2,18 +2,21 @@
 //! system calls.
 //!
 //! ```text
-//!            Signalled                  Ordered, Orphaned, ASK_LIMIT over
-//!  Serving ────────────▶ Asking ─────────────────────────────────────────┐
-//!    │ │                   │ OrderedAfterQueue                           │
-//!    │ └───────────────────┴─────▶ Emptying ── the queue stays empty ──▶ │
-//!    │      OrderedAfterQueue         └──────── Ordered, Orphaned ─────▶ │
-//!    └───────────── Ordered, Orphaned ─────────────────────────────────▶ │
-//!                                                                        ▼
-//!    Draining ◀── SignalShutdown ── Settling ◀────── GateClosed ────── Closing
-//!       │                           threads leave `accept`,              │ ▲
-//!       │ no connection is left     connections become quiet             └─┘ GateNotClosed
-//!       ▼
-//!    Drained: the serve function returns, or the process exits
+//!            Signalled            Noted
+//!  Serving ────────────▶ Asking ────────▶ Noted
+//!    │                     │ ASK_LIMIT      │
+//!    ├─────────────────────┴────────────────┤
+//!    │ OrderedAfterQueue                    │ Ordered, Orphaned
+//!    ▼        the queue stays empty,        ▼
+//!  Emptying ────────────────────────────▶ Closing ◀─┐ GateNotClosed
+//!               Ordered, Orphaned           │ └─────┘
+//!                                           │ GateClosed
+//!                                           ▼
+//!  Draining ◀────── SignalShutdown ────── Settling
+//!    │                                    threads leave `accept`,
+//!    │ no connection is left              connections become quiet
+//!    ▼
+//!  Drained: the serve function returns, or the process exits
 //! ```
 //!
 //! What it promises to a server that knows nothing of it: the server accepts no connection once the gate
@@ -58,6 +61,8 @@ const BLIND_WAIT: Duration = Duration::from_millis(100);
 pub(super) enum StopEvent {
     /// This process received a request to stop that is not the master's: a signal.
     Signalled,
+    /// The master knows of the signal. It orders the stop when it is time.
+    Noted,
     /// The master orders the stop.
     Ordered,
     /// The master orders the stop once the queue of this child's own listener is empty.
@@ -136,11 +141,21 @@ pub(super) enum StopAction {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum StopStage {
     Serving,
-    Asking { until: Instant },
-    Emptying { empty_looks: u32 },
+    Asking {
+        until: Instant,
+    },
+    /// The child serves on, for as long as its master needs to replace it.
+    Noted,
+    Emptying {
+        empty_looks: u32,
+    },
     Closing,
-    Settling { since: Instant },
-    Draining { since: Instant },
+    Settling {
+        since: Instant,
+    },
+    Draining {
+        since: Instant,
+    },
     Drained,
 }
 
@@ -192,7 +207,7 @@ impl StopSequence {
 
     /// Whether no stop is under way.
     pub(super) fn is_serving(&self) -> bool {
-        self.stage == StopStage::Serving
+        matches!(self.stage, StopStage::Serving | StopStage::Noted)
     }
 
     /// When to look next; never without a stop.
@@ -203,9 +218,11 @@ impl StopSequence {
     /// What the look has to find out.
     pub(super) fn wanted(&self) -> Wanted {
         match self.stage {
-            StopStage::Serving | StopStage::Asking { .. } | StopStage::Closing | StopStage::Drained => {
-                Wanted::default()
-            }
+            StopStage::Serving
+            | StopStage::Asking { .. }
+            | StopStage::Noted
+            | StopStage::Closing
+            | StopStage::Drained => Wanted::default(),
             StopStage::Emptying { .. } => Wanted { queued: true, ..Wanted::default() },
             StopStage::Settling { .. } => Wanted { accepts: true, active: true, ..Wanted::default() },
             StopStage::Draining { .. } => {
@@ -223,12 +240,19 @@ impl StopSequence {
                 self.next_look = Some(until);
                 self.actions.push_back(StopAction::AskMaster);
             }
-            (StopEvent::OrderedAfterQueue, StopStage::Serving | StopStage::Asking { .. }) => {
+            (StopEvent::Noted, StopStage::Asking { .. }) => {
+                self.stage = StopStage::Noted;
+                self.next_look = None;
+            }
+            (
+                StopEvent::OrderedAfterQueue,
+                StopStage::Serving | StopStage::Asking { .. } | StopStage::Noted,
+            ) => {
                 self.enter(now, StopStage::Emptying { empty_looks: 0 });
             }
             (
                 StopEvent::Ordered | StopEvent::Orphaned,
-                StopStage::Serving | StopStage::Asking { .. } | StopStage::Emptying { .. },
+                StopStage::Serving | StopStage::Asking { .. } | StopStage::Noted | StopStage::Emptying { .. },
             ) => self.begin_to_close(),
             (StopEvent::Inspected { gate_holds }, StopStage::Closing) => {
                 if !gate_holds {
@@ -248,6 +272,7 @@ impl StopSequence {
             // A stop that is under way is not begun again.
             (
                 StopEvent::Signalled
+                | StopEvent::Noted
                 | StopEvent::Ordered
                 | StopEvent::OrderedAfterQueue
                 | StopEvent::Orphaned
@@ -261,7 +286,7 @@ impl StopSequence {
 
     fn looked(&mut self, now: Instant, seen: Seen) {
         match self.stage {
-            StopStage::Serving | StopStage::Drained => self.next_look = None,
+            StopStage::Serving | StopStage::Noted | StopStage::Drained => self.next_look = None,
             StopStage::Asking { until } if until <= now => self.begin_to_close(),
             StopStage::Asking { .. } => {}
             StopStage::Emptying { empty_looks } => self.look_at_queue(now, empty_looks, seen),

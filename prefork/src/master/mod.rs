@@ -228,6 +228,8 @@ impl Master {
             Some(ToMaster::Recycle) => self.supervisor.handle(now, Event::RecycleRequested(child)),
             Some(ToMaster::StopRequested) => {
                 self.report_signalled(child);
+                // Otherwise the child would stop by itself, maybe before a new one is ready.
+                self.send(child, ToChild::StopNoted);
                 self.supervisor.handle(now, Event::RecycleRequested(child));
             }
             None => entry.report_unknown_message(&self.plan.logger, line),

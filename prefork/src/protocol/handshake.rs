@@ -129,6 +129,8 @@ impl ToMaster {
 /// What the master tells a child after the handshake.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ToChild {
+    /// The master knows of the signal, and orders the stop when a new child is ready.
+    StopNoted,
     /// The fleet stops soon; the child goes on serving.
     AnnounceStop,
     /// Log files were rotated.
@@ -140,8 +142,12 @@ pub(crate) enum ToChild {
 }
 
 impl ToChild {
+    const ALL: [Self; 5] =
+        [Self::StopNoted, Self::AnnounceStop, Self::ReopenLogs, Self::Stop, Self::StopAfterQueue];
+
     pub(crate) fn to_line(self) -> &'static str {
         match self {
+            Self::StopNoted => "stop-noted",
             Self::AnnounceStop => "announce-stop",
             Self::ReopenLogs => "reopen-logs",
             Self::Stop => "stop",
@@ -152,9 +158,7 @@ impl ToChild {
     /// `None` for a message that this version does not know.
     pub(crate) fn from_line(line: &str) -> Option<Self> {
         let record = Record::parse(line);
-        [Self::AnnounceStop, Self::ReopenLogs, Self::Stop, Self::StopAfterQueue]
-            .into_iter()
-            .find(|message| message.to_line() == record.kind())
+        Self::ALL.into_iter().find(|message| message.to_line() == record.kind())
     }
 }
 
@@ -303,7 +307,7 @@ pub(super) mod tests {
             let newer = format!("{} because=idle", message.to_line());
             assert_eq!(ToMaster::from_line(&newer), Some(message));
         }
-        for message in [ToChild::AnnounceStop, ToChild::ReopenLogs, ToChild::Stop, ToChild::StopAfterQueue] {
+        for message in ToChild::ALL {
             assert_eq!(ToChild::from_line(message.to_line()), Some(message));
         }
         assert_eq!(ToMaster::from_line("news"), None);

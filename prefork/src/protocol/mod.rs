@@ -18,6 +18,7 @@
 //! child ──▶ master   ToMaster::Ready                   the serve function is about to be called
 //! child ──▶ master   ToMaster::Recycle                 the child asks to be replaced
 //! child ──▶ master   ToMaster::StopRequested           the child received a signal to stop
+//! master ──▶ child   ToChild::StopNoted                the master knows of that signal
 //! master ──▶ child   ToChild::AnnounceStop             the fleet stops soon
 //! master ──▶ child   ToChild::ReopenLogs               log files were rotated
 //! master ──▶ child   ToChild::Stop                     stop

@@ -123,6 +123,22 @@ fn signalled_child_stops_by_itself_if_its_master_does_not_answer() {
 }
 
 #[test]
+fn signalled_child_serves_until_the_order_of_a_master_that_knows_of_the_signal() {
+    for end in [StopEvent::Ordered, StopEvent::OrderedAfterQueue, StopEvent::Orphaned] {
+        let mut stop = Stop::of_async_server();
+        stop.handle(StopEvent::Signalled);
+        stop.handle(StopEvent::Noted);
+        stop.look_for(ASK_LIMIT * 20);
+        stop.handle(StopEvent::Signalled);
+        assert_eq!(stop.names(), [StopAction::AskMaster]);
+        assert_eq!((stop.sequence.is_serving(), stop.sequence.next_look()), (true, None));
+        stop.handle(end);
+        stop.look_for(ASK_LIMIT);
+        assert!(stop.did(StopAction::Exit), "{end:?}");
+    }
+}
+
+#[test]
 fn signalled_child_stops_at_once_if_its_master_dies() {
     let mut stop = Stop::of_async_server();
     stop.handle(StopEvent::Signalled);
@@ -307,6 +323,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let event = prop::sample::select(vec![
         StopEvent::Signalled,
+        StopEvent::Noted,
         StopEvent::Ordered,
         StopEvent::OrderedAfterQueue,
         StopEvent::Orphaned,
