@@ -158,9 +158,21 @@ impl GuardedListener {
 
     /// Puts the decoy over `number`, and moves its registrations in epoll sets.
     fn replace(&self, number: RawFd, sets: &[epoll::EpollSet]) -> io::Result<()> {
+        if !self.is_held_at(number) {
+            return Ok(());
+        }
         let moved = epoll::remove(sets, number, self.id.inode());
-        let replaced = if self.is_held_at(number) { put(self.decoy.as_fd(), number) } else { Ok(()) };
-        epoll::add(&moved, number);
+        self.put_decoy(number, &moved)
+    }
+
+    /// The second half of [`replace`](Self::replace). If the server has closed the number meanwhile, another
+    /// file may have it, which must not be watched in the listener's name.
+    fn put_decoy(&self, number: RawFd, moved: &[epoll::Removed]) -> io::Result<()> {
+        if !self.is_held_at(number) {
+            return Ok(());
+        }
+        let replaced = put(self.decoy.as_fd(), number);
+        epoll::add(moved, number);
         replaced
     }
 }

@@ -73,6 +73,9 @@ fn thread_in_accept_is_interrupted_and_woken_behind_the_gate() {
 
 #[cfg(target_os = "linux")]
 mod epoll_sets {
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+
     use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
     use super::*;
@@ -102,6 +105,27 @@ mod epoll_sets {
             // As a runtime does with a listener that it drops.
             set.delete(&listener).unwrap();
         }
+    }
+
+    /// The server closes its listener, and opens a file that gets its number, while the gate closes.
+    #[test]
+    fn file_that_took_the_listeners_number_is_not_registered() {
+        let Server { listener, gate, _fleet, .. } = server();
+        let number = 901;
+        // SAFETY: the number is free, and the copy owns it.
+        let registered = unsafe { nix::unistd::dup2_raw(&listener, number) }.unwrap();
+        let registered = TcpListener::from(registered);
+        let set = set_with(&registered, EpollFlags::empty());
+        let guarded = &gate.listeners[0];
+        let moved = epoll::remove(&epoll::sets(&open_descriptors()), number, guarded.id.inode());
+        assert_eq!(moved.len(), 1);
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        // SAFETY: the number is that of `registered`, which the test owns and forgets.
+        let file = unsafe { nix::unistd::dup2_raw(&ours, registered.into_raw_fd()) }.unwrap();
+        guarded.put_decoy(number, &moved).unwrap();
+        theirs.write_all(b"x").unwrap();
+        assert_eq!(wait(&set), []);
+        drop(file);
     }
 
     #[test]
