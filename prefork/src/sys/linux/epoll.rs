@@ -16,7 +16,8 @@ const FILE_INFO: &str = "/proc/self/fdinfo";
 #[derive(Debug)]
 pub(in crate::sys) struct EpollSet {
     number: RawFd,
-    registrations: Vec<Registration>,
+    /// `None` if that cannot be read: it takes a descriptor, and the process may have none left.
+    registrations: Option<Vec<Registration>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,8 +46,9 @@ pub(in crate::sys) fn are_visible() -> bool {
 pub(in crate::sys) fn sets(descriptors: &[RawFd]) -> Vec<EpollSet> {
     let is_set = |number: &&RawFd| super::descriptors::is_anonymous(**number, "[eventpoll]");
     let sets = descriptors.iter().filter(is_set).map(|number| {
-        let info = fs::read_to_string(format!("{FILE_INFO}/{number}")).unwrap_or_default();
-        EpollSet { number: *number, registrations: info.lines().filter_map(parse).collect() }
+        let info = fs::read_to_string(format!("{FILE_INFO}/{number}")).ok();
+        let registrations = info.map(|info| info.lines().filter_map(parse).collect());
+        EpollSet { number: *number, registrations }
     });
     sets.collect()
 }
@@ -69,15 +71,20 @@ fn parse(line: &str) -> Option<Registration> {
 
 impl EpollSet {
     fn registrations_of(&self, inode: u64) -> impl Iterator<Item = &Registration> {
-        self.registrations.iter().filter(move |one| one.inode.is_none_or(|its| its == inode))
+        let readable = self.registrations.iter().flatten();
+        readable.filter(move |one| one.inode.is_none_or(|its| its == inode))
     }
 }
 
 /// Removes the registrations of the file with this `inode` at `number`. Those that the program removes at the same time
-/// are not among the result.
+/// are not among the result, nor are those in a set that cannot be read: the number is then in no set any more, and
+/// nothing is watched in its place.
 pub(in crate::sys) fn remove(sets: &[EpollSet], number: RawFd, inode: u64) -> Vec<Removed> {
     let mut removed = Vec::new();
     for set in sets {
+        if set.registrations.is_none() {
+            control(set.number, libc::EPOLL_CTL_DEL, number, 0, 0);
+        }
         for Registration { events, data, .. } in
             set.registrations_of(inode).filter(|one| one.target == number)
         {
@@ -122,7 +129,19 @@ fn control(set: RawFd, operation: libc::c_int, number: RawFd, events: u32, data:
 
 #[cfg(test)]
 mod tests {
+    use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+
     use super::*;
+
+    #[test]
+    fn registration_in_a_set_that_cannot_be_read_is_removed() {
+        let set = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).unwrap();
+        let (watched, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+        set.add(&watched, EpollEvent::new(EpollFlags::EPOLLOUT, 7)).unwrap();
+        let unreadable = EpollSet { number: set.0.as_raw_fd(), registrations: None };
+        assert!(remove(&[unreadable], watched.as_raw_fd(), 0).is_empty());
+        assert_eq!(set.wait(&mut [EpollEvent::empty()], EpollTimeout::ZERO).unwrap(), 0);
+    }
 
     #[test]
     fn registration_is_read_with_and_without_inode() {
