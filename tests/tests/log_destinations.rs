@@ -82,3 +82,21 @@ fn no_logger_prints_info_and_above_to_stderr() {
     }
     assert!(!lines.iter().any(|line| line.ends_with(" started")), "debug: {lines:#?}");
 }
+
+#[cfg(unix)]
+#[test]
+fn lines_have_their_level_if_standard_error_is_the_journal() {
+    use std::os::unix::fs::MetadataExt;
+
+    let directory = tempfile::tempdir().unwrap();
+    let journal = directory.path().join("journal");
+    let file = fs::File::create(&journal).unwrap().metadata().unwrap();
+    let script = format!(r#"exec "$0" 2>"{}""#, journal.display());
+    let mut server = Server::in_shell(&script, LOG_SERVER);
+    server.command.env("JOURNAL_STREAM", format!("{}:{}", file.dev(), file.ino()));
+    let (log, _) = run_and_read_log(&journal, server);
+    assert!(
+        log.lines().all(|line| line.starts_with("<6>prefork: ") || line.starts_with("<4>prefork: child"))
+    );
+    assert!(log.contains("\n<4>prefork: child"), "{log}");
+}

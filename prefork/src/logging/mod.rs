@@ -21,6 +21,8 @@ pub(crate) use queue::flush;
 pub(crate) use this_process::note_child;
 pub use this_process::{ThisProcess, this_process};
 
+use crate::sys;
+
 /// The target of every record, for filters.
 const TARGET: &str = "prefork";
 
@@ -131,7 +133,7 @@ impl Message {
         }
         if !is_installed() {
             if self.level <= Level::Info {
-                write_to_stderr(&self.text);
+                write_to_stderr(self.level, &self.text);
             }
         } else if self.level <= log::max_level() {
             self.log_with(log::logger());
@@ -188,8 +190,19 @@ fn is_installed() -> bool {
 
 /// Writes one line in one call, so that the lines of several processes do not mix. Errors are ignored:
 /// serving does not depend on standard error.
-fn write_to_stderr(text: &str) {
-    let _ = io::stderr().write_all(format!("prefork: {text}\n").as_bytes());
+fn write_to_stderr(level: Level, text: &str) {
+    let priority = if sys::stderr_is_journal() { priority(level) } else { "" };
+    let _ = io::stderr().write_all(format!("{priority}prefork: {text}\n").as_bytes());
+}
+
+/// The prefix by which the journal knows the level of a line (`sd-daemon(3)`).
+fn priority(level: Level) -> &'static str {
+    match level {
+        Level::Error => "<3>",
+        Level::Warn => "<4>",
+        Level::Info => "<6>",
+        Level::Debug | Level::Trace => "<7>",
+    }
 }
 
 /// Writes to standard error only: for an error that ends a process before its logger is known.
@@ -201,7 +214,7 @@ impl Log for Stderr {
     }
 
     fn log(&self, record: &Record<'_>) {
-        write_to_stderr(&record.args().to_string());
+        write_to_stderr(record.level(), &record.args().to_string());
     }
 
     fn flush(&self) {}

@@ -144,7 +144,10 @@ fn write(message: &Message) {
     static REPORTED: AtomicBool = AtomicBool::new(false);
     let written = panic::catch_unwind(AssertUnwindSafe(|| message.write()));
     if written.is_err() && !REPORTED.swap(true, Ordering::SeqCst) {
-        super::write_to_stderr(&format!("the logger panicked at `{message}`; later panics are not reported"));
+        super::write_to_stderr(
+            Level::Error,
+            &format!("the logger panicked at `{message}`; later panics are not reported"),
+        );
     }
 }
 

@@ -41,7 +41,7 @@
 //! [`set_no_new_privs`] and [`confine_to`].
 //!
 //! **Service manager.** [`is_managed`] tells whether there is one, [`notify`] sends it [`Notice`]s, and
-//! [`watchdog`] is the interval that it expects.
+//! [`watchdog`] is the interval that it expects; [`stderr_is_journal`] tells whether its log has levels.
 //!
 //! **Process.** [`set_title`] sets what `ps` shows; [`resident_bytes`], [`threads`] and [`other_threads`]
 //! describe this process; [`exit_now`] ends it at once, and [`raise_stop_signal`] sends it the signal for

@@ -62,7 +62,7 @@ pub(crate) use process::{exit_now, how_to_stop, os_string};
 pub(crate) use program::Program;
 pub(crate) use reactor::Reactor;
 pub(crate) use role::{handshake_is_waiting, take_handshake};
-pub(crate) use service::{is_managed, notify, watchdog};
+pub(crate) use service::{is_managed, notify, stderr_is_journal, watchdog};
 pub(crate) use signals::{HeldSignals, TerminalGuard, ignores_hangup, raise_stop_signal, spawn_thread};
 pub(crate) use socket_file::SocketFile;
 pub(crate) use waker::Waker;

@@ -3,6 +3,7 @@
 use std::env;
 use std::fmt::Write;
 use std::io;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -12,6 +13,8 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use crate::sys::Notice;
 
 const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
+/// Device and inode of the standard output or error that the journal reads (`systemd.exec(5)`).
+const JOURNAL_STREAM: &str = "JOURNAL_STREAM";
 
 /// The variables with which a service manager informs the process that it started. Children must not
 /// inherit them: a child's notification would count as the fleet's, and a child that looked for passed
@@ -29,6 +32,16 @@ pub(super) const VARIABLES: [&str; 7] = [
 /// Whether a service manager wants notifications from this process.
 pub(crate) fn is_managed() -> bool {
     env::var_os(NOTIFY_SOCKET).is_some_and(|socket| !socket.is_empty())
+}
+
+/// Whether standard error goes to systemd's journal, which has named its file in the environment.
+pub(crate) fn stderr_is_journal() -> bool {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    *ANSWER.get_or_init(|| {
+        let named = env::var(JOURNAL_STREAM).ok();
+        let file = nix::sys::stat::fstat(io::stderr()).ok();
+        named.zip(file).is_some_and(|(name, file)| name == format!("{}:{}", file.st_dev, file.st_ino))
+    })
 }
 
 /// The interval within which the service manager expects a watchdog notification.

@@ -89,7 +89,7 @@ pub(crate) use reactor::{
     HeldSignals, Reactor, TerminalGuard, Waker, ignores_hangup, raise_stop_signal, spawn_thread,
 };
 pub(crate) use role::{handshake_is_waiting, take_handshake};
-pub(crate) use service::{activated, is_managed, notify, watchdog};
+pub(crate) use service::{activated, is_managed, notify, stderr_is_journal, watchdog};
 pub(crate) use socket::close_for_all;
 #[cfg(feature = "tokio")]
 pub(crate) use socket_file::TokioUnixListener;

@@ -20,3 +20,8 @@ pub(crate) fn watchdog() -> Option<Duration> {
 pub(crate) fn notify(_notices: &[Notice<'_>]) -> io::Result<()> {
     Ok(())
 }
+
+/// There is no such log here.
+pub(crate) fn stderr_is_journal() -> bool {
+    false
+}
