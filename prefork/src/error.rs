@@ -114,6 +114,14 @@ pub enum Error {
         /// The operating system's answer, or a sentence in place of it.
         source: io::Error,
     },
+    /// The pid file cannot be created, or another process holds it.
+    #[non_exhaustive]
+    PidFile {
+        /// The file.
+        path: PathBuf,
+        /// The operating system's answer, or a sentence in place of it.
+        source: io::Error,
+    },
     /// A certificate or key cannot be read or parsed, or does not match its counterpart.
     #[non_exhaustive]
     Tls {
@@ -155,7 +163,13 @@ impl Error {
                 ErrorKind::AddrNotAvailable => "no interface of this machine has that address",
                 _ => return sys::shortage_hint(source),
             },
-            Self::Os { source, .. } => return sys::shortage_hint(source),
+            Self::PidFile { source, .. } if source.kind() == ErrorKind::ResourceBusy => {
+                "stop that process, or set another `pidfile`"
+            }
+            Self::PidFile { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
+                "the master must be allowed to write to its directory"
+            }
+            Self::Os { source, .. } | Self::PidFile { source, .. } => return sys::shortage_hint(source),
             Self::OverRecovery { last, .. } => return last.hint(),
             _ => return None,
         };
@@ -182,6 +196,7 @@ impl fmt::Display for Error {
             Self::CommandProducer { .. } => f.write_str("command_producer failed"),
             Self::Handshake { .. } => f.write_str("handshake between master and child failed"),
             Self::Privileges { attempt, .. } => write!(f, "cannot {attempt}"),
+            Self::PidFile { path, .. } => write!(f, "cannot use the pid file {}", path.display()),
             Self::Tls { path: Some(path), reason, .. } => {
                 write!(f, "cannot use {}: {reason}", path.display())
             }
@@ -202,6 +217,7 @@ impl std::error::Error for Error {
             | Self::CommandProducer { source }
             | Self::Handshake { source }
             | Self::Privileges { source, .. }
+            | Self::PidFile { source, .. }
             | Self::Os { source, .. } => Some(source),
             Self::Hook { source, .. } => Some(&**source),
             Self::Tls { source, .. } => source.as_deref().map(|source| source as _),

@@ -274,6 +274,16 @@ rows! {
         doc: "Address of the health endpoint, served by the master over HTTP: `/livez`, `/readyz` and `/status`.",
         ..PLAIN
     };
+    PIDFILE = OptionRow {
+        name: "pidfile",
+        kind: Kind::File,
+        default: OptionDefault::Rule("none"),
+        example: r#""/run/app.pid""#,
+        environment: true,
+        aliases: &["pid", "pidpath", "pidfilepath"],
+        doc: "A file with the master's pid, locked while it lives and removed at its end. A file that another process holds is refused.",
+        ..PLAIN
+    };
     BACKLOG = OptionRow {
         name: "backlog",
         kind: Kind::Count(1, I32_MAX),

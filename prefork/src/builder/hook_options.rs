@@ -1,6 +1,7 @@
-//! The options of hooks, process titles and the logger.
+//! The options of hooks, process titles, the pid file and the logger.
 
 use std::io;
+use std::path::PathBuf;
 use std::process::{Child, Command};
 use std::sync::Arc;
 
@@ -10,13 +11,22 @@ use super::Prefork;
 use crate::hooks::HookResult;
 use crate::logging::Logger;
 
-/// # Hooks, titles and logger
+/// # Hooks, titles, pid file and logger
 impl Prefork {
     /// The name in process titles: `ps` and `top` show `app: master` with its arguments, and
     /// `app: child 3`. Empty (`""`): titles are left alone. Default: the name of the program. macOS and
     /// Windows have no titles.
     pub fn title(self, title: impl AsRef<str>) -> Self {
         self.put(&options::TITLE, title.as_ref().to_owned())
+    }
+
+    /// A file with the master's pid, for tools that send it signals. It is whole at any time, locked while the
+    /// master lives, kept over an upgrade, and removed at the master's end. A file that another process holds
+    /// is [`Error::PidFile`](crate::Error::PidFile); one that is left by a master that was killed is replaced.
+    ///
+    /// Default: none. A service manager needs none.
+    pub fn pidfile(self, path: impl Into<PathBuf>) -> Self {
+        self.put(&options::PIDFILE, path.into())
     }
 
     /// Runs in each child when its master has died; the child then drains, and exits with status 1.

@@ -45,6 +45,7 @@ impl Prefork {
             workers_reason,
             sockets,
             health: self.get(&options::HEALTH),
+            pid_file: self.get(&options::PIDFILE),
             settings: Settings {
                 workers,
                 most_workers: usize::try_from(options::WORKERS_MAX).unwrap_or(usize::MAX),

@@ -96,6 +96,10 @@ fn all() -> Vec<(Error, &'static str)> {
             Error::Tls { path: None, reason: "it holds no certificate".to_owned(), source: None },
             "cannot use the embedded TLS material: it holds no certificate",
         ),
+        (
+            Error::PidFile { path: "/run/app.pid".into(), source: refused() },
+            "cannot use the pid file /run/app.pid: nothing listens at db:5432",
+        ),
         (Error::OnlyReuseportOnWindows, "windows only supports reuseport = true"),
         (
             Error::Os { operation: "receive signals", source: refused() },

@@ -107,6 +107,11 @@ impl Master {
         event.error(format_args!("{reason}; there is no health endpoint"));
     }
 
+    pub(super) fn report_no_pid_file(&self, error: &Error) {
+        let event = self.plan.logger.event("cannot_write_pid_file");
+        event.error(format_args!("{}; there is no pid file", chain(error)));
+    }
+
     /// Logs what the supervisor has to say.
     pub(super) fn log(&mut self, remark: &Remark) {
         match remark {

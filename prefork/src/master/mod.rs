@@ -32,6 +32,7 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::io;
 use std::panic;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Instant;
 
@@ -47,7 +48,7 @@ use crate::logging::{self, Logger};
 use crate::privileges::Privileges;
 use crate::protocol::{ToChild, ToMaster};
 use crate::supervisor::{Action, ChildId, Event, Hook, Remark, Settings, Supervisor, Verdict};
-use crate::sys::{self, Activated, Inheritance, ProcessEvent, Program, Reactor};
+use crate::sys::{self, Activated, Inheritance, PidFile, ProcessEvent, Program, Reactor};
 use crate::tls::{self, TlsStore};
 
 use handle::EndNotice;
@@ -65,6 +66,7 @@ pub(crate) struct Plan {
     pub(crate) workers_reason: Option<String>,
     /// Address of the health endpoint.
     pub(crate) health: Option<String>,
+    pub(crate) pid_file: Option<PathBuf>,
     pub(crate) settings: Settings,
     /// What children run with.
     pub(crate) privileges: Privileges,
@@ -102,6 +104,11 @@ pub(crate) fn run(plan: Plan, inheritance: Option<Inheritance>) -> Result<(), Er
     master.conclude(verdict)
 }
 
+/// Refuses a second fleet with the same file, before it opens a socket.
+fn create_pid_file(path: &Path) -> Result<PidFile, Error> {
+    PidFile::create(path).map_err(|source| Error::PidFile { path: path.to_owned(), source })
+}
+
 struct Master {
     plan: Plan,
     /// The program of each generation.
@@ -111,6 +118,7 @@ struct Master {
     supervisor: Supervisor,
     reactor: Reactor<ChildId>,
     sockets: SocketSet,
+    pid_file: Option<PidFile>,
     observers: Observers,
     children: BTreeMap<ChildId, ChildEntry>,
     last_failure: Option<Failure>,
@@ -129,6 +137,7 @@ impl Master {
     fn new(mut plan: Plan) -> Result<Self, Error> {
         let os = |operation| move |source| Error::Os { operation, source };
         let workers = plan.settings.workers;
+        let pid_file = plan.pid_file.as_deref().map(create_pid_file).transpose()?;
         let store = TlsStore::open(plan.tls.clone())?;
         let activated = std::mem::take(&mut plan.activated);
         let sockets = SocketSet::open(&plan.endpoints, activated, plan.sharing, workers, plan.sockets)?;
@@ -143,6 +152,7 @@ impl Master {
             store,
             reactor,
             sockets,
+            pid_file,
             children: BTreeMap::new(),
             last_failure: None,
             start_problems: BTreeMap::new(),

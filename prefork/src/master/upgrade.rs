@@ -6,19 +6,20 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use socket2::Socket;
 
 use super::observers::Observers;
 use super::systemd::Service;
-use super::{ChildEntry, FleetHandle, Master, Plan, messages};
+use super::{ChildEntry, FleetHandle, Master, Plan, create_pid_file, messages};
 use crate::error::{Error, chain};
 use crate::listen::{self, Endpoint, PassedSockets, SocketSet};
 use crate::logging;
 use crate::protocol::{HealthSocket, UpgradeSnapshot};
 use crate::supervisor::{Event, SlotRole, Supervisor};
-use crate::sys::{Channel, HeldSignals, Inheritance, Program, Reactor};
+use crate::sys::{Channel, HeldSignals, Inheritance, PidFile, Program, Reactor};
 use crate::tls::{TlsSecrets, TlsStore};
 
 /// A request came before the exec.
@@ -62,11 +63,13 @@ impl Master {
             sockets: self.sockets.passed(),
             privileges: self.plan.privileges.clone(),
             cpus: self.plan.cpus.clone(),
+            pid_file: self.plan.pid_file.clone().zip(self.pid_file.as_ref().map(PidFile::number)),
             ..UpgradeSnapshot::default()
         });
+        let pid_file = self.pid_file.as_ref();
         let lost = || io::Error::other("its program was lost, which is a bug in prefork");
         let program = self.programs.get(&newest).ok_or_else(lost)?;
-        Err(program.exec(&held, &snapshot.to_text(), &listeners, &channels))
+        Err(program.exec(&held, &snapshot.to_text(), &listeners, &channels, pid_file))
     }
 
     /// Adds to the snapshot what is handed over with it: the listeners, numbered as
@@ -124,6 +127,7 @@ impl Master {
             store,
             reactor,
             sockets,
+            pid_file: None,
             children,
             last_failure: None,
             start_problems: BTreeMap::new(),
@@ -136,6 +140,7 @@ impl Master {
                 Some((addr, listeners.get_mut(listener)?.take()?))
             }),
         );
+        master.resume_pid_file(last.pid_file);
         for event in master.reactor.catch_up().map_err(os("wait for children"))? {
             master.on_event(event);
         }
@@ -159,6 +164,24 @@ impl Master {
             listener.and_then(|listener| self.start_health(listener).map_err(|error| error.to_string()));
         if let Err(error) = started {
             self.report_no_health_endpoint(&error);
+        }
+    }
+}
+
+impl Master {
+    /// Keeps the pid file of the last program, or creates the one that this program's options name. If that
+    /// fails, the fleet serves without one: there is no way back to the old program.
+    fn resume_pid_file(&mut self, last: Option<(PathBuf, i32)>) {
+        // Dropping it removes the file.
+        let kept = last.map(|(path, number)| (PidFile::adopt(&path, number), path));
+        let Some(wanted) = &self.plan.pid_file else { return };
+        let pid_file = match kept {
+            Some((Ok(file), path)) if path == *wanted => Ok(file),
+            _ => create_pid_file(wanted),
+        };
+        match pid_file {
+            Ok(file) => self.pid_file = Some(file),
+            Err(error) => self.report_no_pid_file(&error),
         }
     }
 }

@@ -10,6 +10,7 @@
 //! privileges no_new_privs=false uid=33 gid=33 cpu_affinity=0 cpu_affinity=1
 //! sockets addr=:80 network=tcp4 sharing=reuseport listener=0 listener=1 listener=2 listener=3
 //! health addr=127.0.0.1:9090 listener=4
+//! pid_file path=/run/app.pid descriptor=9
 //! child id=7 slot=0 generation=3 pid=4711 role=successor ready=true channel=0
 //! file …
 //! tickets … check=7d1102ee
@@ -18,6 +19,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io;
+use std::path::PathBuf;
 
 use super::codec::{FieldValue, Format, Record, displayed, invalid};
 use super::privilege_fields::{privileges_of, with_privileges};
@@ -38,6 +40,8 @@ pub(crate) struct UpgradeSnapshot {
     pub(crate) channels: BTreeMap<ChildId, usize>,
     pub(crate) sockets: Vec<PassedSockets>,
     pub(crate) health: Option<HealthSocket>,
+    /// The pid file, and the number of its descriptor.
+    pub(crate) pid_file: Option<(PathBuf, i32)>,
     /// The privileges of the children.
     pub(crate) privileges: Privileges,
     /// The CPUs that the children are pinned to, cyclically.
@@ -56,7 +60,7 @@ pub(crate) struct HealthSocket {
 
 impl UpgradeSnapshot {
     pub(crate) fn to_text(&self) -> String {
-        let Self { fleet, channels, sockets, health, privileges, cpus, secrets } = self;
+        let Self { fleet, channels, sockets, health, pid_file, privileges, cpus, secrets } = self;
         let privileges = with_privileges(Record::new("privileges"), privileges);
         let mut records = vec![
             FORMAT.heading(),
@@ -71,6 +75,9 @@ impl UpgradeSnapshot {
         records.extend(sockets.iter().map(sockets_to_record));
         records.extend(health.iter().map(|HealthSocket { addr, listener }| {
             Record::new("health").with("addr", addr).with("listener", listener)
+        }));
+        records.extend(pid_file.iter().map(|(path, descriptor)| {
+            Record::new("pid_file").with("path", path).with("descriptor", descriptor)
         }));
         records.extend(fleet.children.iter().map(|child| child_to_record(child, channels.get(&child.id))));
         records.extend(secrets.to_records());
@@ -95,6 +102,9 @@ impl UpgradeSnapshot {
                 "health" => {
                     let (addr, listener) = (record.get("addr")?, record.get("listener")?);
                     snapshot.health = Some(HealthSocket { addr, listener });
+                }
+                "pid_file" => {
+                    snapshot.pid_file = Some((record.get("path")?, record.get("descriptor")?));
                 }
                 "child" => {
                     let child = child_from_record(record)?;
@@ -191,7 +201,7 @@ impl FieldValue for SlotRole {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::codec::testing::{damaged, duration, newer, places};
+    use super::super::codec::testing::{damaged, duration, newer, path, places};
     use super::super::handshake::tests::privileges;
     use super::super::secrets::tests::secrets;
     use super::*;
@@ -237,8 +247,9 @@ mod tests {
         let health = any::<Option<(String, usize)>>()
             .prop_map(|health| health.map(|(addr, listener)| HealthSocket { addr, listener }));
         let lists = (prop::collection::vec(child(), 0..4), prop::collection::vec(sockets(), 0..3));
-        (fleet(), lists, health, privileges(), any::<Vec<usize>>(), secrets()).prop_map(
-            |(fleet, (children, sockets), health, privileges, cpus, secrets)| UpgradeSnapshot {
+        let files = (health, prop::option::of((path(), any::<i32>())));
+        (fleet(), lists, files, privileges(), any::<Vec<usize>>(), secrets()).prop_map(
+            |(fleet, (children, sockets), (health, pid_file), privileges, cpus, secrets)| UpgradeSnapshot {
                 channels: children
                     .iter()
                     .filter_map(|(child, channel)| Some((child.id, (*channel)?)))
@@ -246,6 +257,7 @@ mod tests {
                 fleet: Snapshot { children: children.into_iter().map(|(child, _)| child).collect(), ..fleet },
                 sockets,
                 health,
+                pid_file,
                 privileges,
                 cpus,
                 secrets,

@@ -13,12 +13,12 @@ use socket2::Socket;
 
 use super::descriptors::take;
 use super::signals::HeldSignals;
-use super::{Channel, Program, platform};
+use super::{Channel, PidFile, Program, platform};
 use crate::sys::{Inheritance, STATE_VARIABLE};
 
 impl Program {
-    /// Executes this program in this process, and passes `text`, `listeners` and `channels` on. Returns
-    /// only if that fails; everything is then as before.
+    /// Executes this program in this process, and passes `text`, `listeners` and `channels` on; `text` names
+    /// the descriptor of `pid_file`. Returns only if that fails; everything is then as before.
     ///
     /// The signals that are held wait until the new program unblocks them.
     pub(crate) fn exec(
@@ -27,14 +27,16 @@ impl Program {
         text: &str,
         listeners: &[&Socket],
         channels: &[&Channel],
+        pid_file: Option<&PidFile>,
     ) -> io::Error {
         let kept: Vec<BorrowedFd<'_>> = listeners
             .iter()
             .map(|listener| listener.as_fd())
             .chain(channels.iter().map(|channel| channel.as_fd()))
             .collect();
-        let outcome = self.try_exec(text, listeners.len(), &kept);
-        for descriptor in kept {
+        let pid_file = pid_file.map(PidFile::as_fd);
+        let outcome = self.try_exec(text, listeners.len(), &kept, pid_file);
+        for descriptor in kept.into_iter().chain(pid_file) {
             let _ = fcntl(descriptor, F_SETFD(FdFlag::FD_CLOEXEC));
         }
         match outcome {
@@ -48,6 +50,7 @@ impl Program {
         text: &str,
         listeners: usize,
         kept: &[BorrowedFd<'_>],
+        pid_file: Option<BorrowedFd<'_>>,
     ) -> io::Result<std::convert::Infallible> {
         let numbers: Vec<String> = kept.iter().map(|descriptor| descriptor.as_raw_fd().to_string()).collect();
         let (listeners, channels) = numbers.split_at(listeners);
@@ -64,7 +67,7 @@ impl Program {
         let arguments =
             self.argv().map(|argument| c_string(argument.to_owned())).collect::<io::Result<Vec<_>>>()?;
         let executable = CString::new(self.executable().as_os_str().as_bytes())?;
-        for descriptor in kept.iter().copied().chain([state.as_fd()]) {
+        for descriptor in kept.iter().copied().chain(pid_file).chain([state.as_fd()]) {
             fcntl(descriptor, F_SETFD(FdFlag::empty()))?;
         }
         Ok(nix::unistd::execve(&executable, &arguments, &environment)?)

@@ -15,6 +15,7 @@ mod identity;
 mod identity_apple;
 mod listener;
 mod master_link;
+mod pid_file;
 mod privileges;
 mod process;
 mod program;
@@ -46,6 +47,7 @@ pub(crate) use listener::{
     has_queue, into_unix_listener, join_reuseport_group, unix_name,
 };
 pub(crate) use master_link::{MasterLink, MasterSender};
+pub(crate) use pid_file::PidFile;
 pub(crate) use platform::io_uring::HAS_IO_URING;
 pub(crate) use platform::landlock::{check_landlock, confine_to};
 pub(crate) use platform::listener::{

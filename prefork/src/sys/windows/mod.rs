@@ -57,6 +57,7 @@ mod job;
 mod listener;
 mod master_link;
 mod object;
+mod pid_file;
 mod pipe;
 mod privileges;
 mod process;
@@ -76,6 +77,7 @@ pub(crate) use listener::{
     set_defer_accept, set_fast_open, steer, unsteer,
 };
 pub(crate) use master_link::{MasterLink, MasterSender};
+pub(crate) use pid_file::PidFile;
 pub(crate) use privileges::{
     allowed_cpus, change_user, check_landlock, check_may_change_user, check_nice, check_no_new_privs,
     check_open_files, confine_to, find_group, find_user, groups_of, limit_open_files, pin_to_cpu, set_nice,

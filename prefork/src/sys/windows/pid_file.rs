@@ -1,0 +1,69 @@
+//! A file with the pid of this process, which no other process can write to for as long as it lives.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::os::windows::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use windows_sys::Win32::Foundation::ERROR_SHARING_VIOLATION;
+use windows_sys::Win32::Storage::FileSystem::FILE_SHARE_READ;
+
+/// More than any pid has.
+const LENGTH_MAX: u64 = 32;
+
+/// See the [module](self). Dropping it removes the file.
+#[derive(Debug)]
+pub(crate) struct PidFile {
+    path: PathBuf,
+    /// `None` when it is dropped: an open file cannot be removed.
+    file: Option<File>,
+}
+
+impl PidFile {
+    /// Puts a file with this process's pid at `path`.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::ResourceBusy`] if another process holds the file. A file that is no pid file is left
+    /// alone.
+    pub(crate) fn create(path: &Path) -> io::Result<Self> {
+        let path = std::path::absolute(path)?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).share_mode(FILE_SHARE_READ);
+        let mut file = match options.open(&path) {
+            Ok(file) => file,
+            Err(error) if error.raw_os_error() == i32::try_from(ERROR_SHARING_VIOLATION).ok() => {
+                let pid = fs::read_to_string(&path).unwrap_or_default();
+                let reason = format!("process {} holds it", pid.trim());
+                return Err(io::Error::new(io::ErrorKind::ResourceBusy, reason));
+            }
+            Err(error) => return Err(error),
+        };
+        let mut before = String::new();
+        let read = (&file).take(LENGTH_MAX).read_to_string(&mut before);
+        if read.is_err() || !before.trim().bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(io::Error::other("the file there is no pid file; remove it, or choose another path"));
+        }
+        file.rewind()?;
+        file.set_len(0)?;
+        file.write_all(format!("{}\n", std::process::id()).as_bytes())?;
+        Ok(Self { path, file: Some(file) })
+    }
+
+    /// Nothing: no program is executed in this process after another one.
+    pub(crate) fn adopt(_path: &Path, _number: i32) -> io::Result<Self> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    #[expect(clippy::unused_self, reason = "elsewhere it is a descriptor's")]
+    pub(crate) fn number(&self) -> i32 {
+        -1
+    }
+}
+
+impl Drop for PidFile {
+    fn drop(&mut self) {
+        drop(self.file.take());
+        let _ = fs::remove_file(&self.path);
+    }
+}

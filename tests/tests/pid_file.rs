@@ -1,0 +1,116 @@
+//! The pid file: written and removed by the master, and held for as long as it lives.
+#![cfg(any(target_os = "linux", windows))]
+#![allow(clippy::unwrap_used, reason = "a panic in a test helper fails the test")]
+
+use std::fs;
+use std::path::PathBuf;
+
+use prefork_tests::fleet::Server;
+use prefork_tests::signal::{RELOAD_AND_UPGRADE, Signal, send};
+use prefork_tests::wait;
+use tempfile::TempDir;
+
+const SERVER: &str = env!("CARGO_BIN_EXE_server");
+
+/// A directory for the file.
+struct Directory(TempDir);
+
+impl Directory {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().join("app.pid")
+    }
+
+    fn server(&self) -> Server {
+        Server::new(SERVER).env("PREFORK_PIDFILE", &self.path().display().to_string())
+    }
+
+    fn content(&self) -> String {
+        fs::read_to_string(self.path()).unwrap()
+    }
+
+    /// The names of the files in it.
+    fn files(&self) -> Vec<String> {
+        let files = fs::read_dir(self.0.path()).unwrap();
+        files.map(|file| file.unwrap().file_name().into_string().unwrap()).collect()
+    }
+}
+
+#[test]
+fn file_has_the_masters_pid_until_the_fleet_stops() {
+    let directory = Directory::new();
+    let fleet = directory.server().start();
+    assert_eq!(directory.content(), format!("{}\n", fleet.master()));
+    assert_eq!(directory.files(), ["app.pid"]);
+    fleet.stop();
+    assert_eq!(directory.files(), Vec::<String>::new());
+}
+
+#[test]
+fn file_that_another_fleet_holds_is_refused_with_its_pid() {
+    let directory = Directory::new();
+    let fleet = directory.server().start();
+    let expected = format!("app.pid: process {} holds it; stop that process", fleet.master());
+    directory.server().run().assert_refused(&expected);
+    for (time, signal) in RELOAD_AND_UPGRADE.iter().enumerate() {
+        fleet.operate(*signal, time + 1, "reloaded:");
+        assert_eq!(directory.content(), format!("{}\n", fleet.master()));
+        directory.server().run().assert_refused(&expected);
+    }
+    fleet.stop();
+    assert_eq!(directory.files(), Vec::<String>::new());
+}
+
+#[test]
+fn file_of_a_killed_master_is_replaced() {
+    let directory = Directory::new();
+    let mut killed = directory.server().start();
+    send(killed.master(), Signal::SIGKILL);
+    killed.wait();
+    assert_eq!(directory.content(), format!("{}\n", killed.master()));
+    let fleet = directory.server().start();
+    assert_eq!(directory.content(), format!("{}\n", fleet.master()));
+    fleet.stop();
+}
+
+#[test]
+fn file_that_is_no_pid_file_is_left_alone() {
+    let directory = Directory::new();
+    for content in ["root:x:0:0\n", "12 monkeys\n"] {
+        fs::write(directory.path(), content).unwrap();
+        directory.server().run().assert_refused("the file there is no pid file; remove it");
+        assert_eq!(directory.content(), content);
+    }
+    let missing = directory.0.path().join("missing/app.pid");
+    let server = Server::new(SERVER).env("PREFORK_PIDFILE", &missing.display().to_string());
+    server.run().assert_refused("cannot use the pid file");
+}
+
+#[cfg(unix)]
+#[test]
+fn file_of_another_is_not_removed() {
+    let directory = Directory::new();
+    let fleet = directory.server().start();
+    fs::remove_file(directory.path()).unwrap();
+    fs::write(directory.path(), "1\n").unwrap();
+    fleet.stop();
+    assert_eq!(directory.content(), "1\n");
+}
+
+#[cfg(unix)]
+#[test]
+fn refused_upgrade_keeps_the_file() {
+    let directory = Directory::new();
+    let program = prefork_tests::program::ProgramCopy::new(SERVER);
+    let fleet = Server::new(program.path()).env("PREFORK_PIDFILE", &directory.path().display().to_string());
+    let fleet = fleet.start();
+    program.replace_with("/bin/false");
+    fleet.signal(Signal::SIGUSR2);
+    fleet.console.wait_for("upgrade aborted");
+    assert_eq!(directory.content(), format!("{}\n", fleet.master()));
+    fleet.stop();
+    wait::until("removed file", || directory.files().is_empty());
+}
