@@ -78,7 +78,7 @@ impl fmt::Debug for Fleet {
         let end = self.history.len();
         for (at, action) in &self.history[end.saturating_sub(40)..] {
             let at = at.duration_since(self.start).as_millis();
-            writeln!(out, "{at:>7} {}", super::tell(action))?;
+            writeln!(out, "{at:>7} {}", super::virtual_fleet::describe(action))?;
         }
         write!(out, "now {:?}: {:?}", self.now.duration_since(self.start), self.supervisor)
     }

@@ -3,6 +3,8 @@
 //! Times are multiples of 50 ms, so that several events fall into one moment. The invariants after every
 //! batch are in `check.rs`.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;

@@ -1,8 +1,8 @@
-//! Starts, failures and successors of children.
+//! Failures of children, delays, and successors.
 
 use super::*;
 
-fn recovering(threshold: u32) -> Settings {
+pub(super) fn recovering(threshold: u32) -> Settings {
     Settings { recover: RecoverPolicy::new(Some(threshold), None, Duration::ZERO), ..settings(1) }
 }
 
@@ -19,9 +19,9 @@ fn master_ready_runs_once_with_pids_in_slot_order() {
     let mut fleet = Fleet::new(settings(3));
     fleet.cast(0, Nature { ready: Some(secs(2)), ..WELL });
     fleet.run(ms(1999));
-    assert!(!fleet.story().contains("whole"), "slot 0 is not ready");
+    assert!(!fleet.story().contains("master-ready"), "slot 0 is not ready");
     fleet.run(ms(1));
-    assert_eq!(fleet.story(), "whole#0#1#2");
+    assert_eq!(fleet.story(), "master-ready#0#1#2");
     fleet.exit(1, false);
     fleet.run(secs(10));
     assert_eq!(fleet.story(), "start#3@1 started#3 recovered#1#3");
@@ -32,7 +32,7 @@ fn child_that_fails_before_master_ready_is_not_in_its_pids() {
     let mut fleet = Fleet::new(settings(2));
     fleet.cast(1, STILLBORN);
     fleet.run(secs(1));
-    assert!(fleet.story().ends_with("start#2@1 started#2 recovered#1#2 whole#0#2"));
+    assert!(fleet.story().ends_with("start#2@1 started#2 recovered#1#2 master-ready#0#2"));
 }
 
 #[test]
@@ -240,207 +240,10 @@ fn ready_after_kill_is_ignored() {
 }
 
 #[test]
-fn transient_start_failure_is_retried_with_growing_delay() {
-    let mut fleet = Fleet::new(recovering(9));
-    fleet.nature = UNSTARTABLE;
-    fleet.run(ms(1000));
-    fleet.nature = WELL;
-    fleet.run(secs(10));
-    assert_eq!(fleet.times("start#"), [0, 100, 250, 475, 812, 1318]);
-    assert!(fleet.is_complete());
-}
-
-#[test]
-fn transient_start_failures_count() {
-    let mut fleet = Fleet::new(recovering(2));
-    fleet.nature = UNSTARTABLE;
-    fleet.run(secs(10));
-    assert_eq!(fleet.verdict, Some(Verdict::OverRecovery { failures: 3 }));
-}
-
-#[test]
-fn by_default_transient_start_failures_do_not_count_while_another_child_serves() {
-    let mut fleet = Fleet::new(settings(2));
-    fleet.nature = UNSTARTABLE;
-    fleet.cast(0, WELL);
-    fleet.run(secs(600));
-    assert_eq!((fleet.verdict, fleet.occupants()), (None, vec![Some(0), None]));
-    fleet.nature = WELL;
-    fleet.run(secs(31));
-    assert!(fleet.is_complete());
-}
-
-/// A complete fleet, from whose slots on no child can be started any more.
-fn without_program(settings: Settings, start: Start) -> Fleet {
-    let mut fleet = Fleet::serving(settings);
-    fleet.nature = Nature { start, ..WELL };
-    fleet
-}
-
-#[test]
-fn slot_without_program_backs_off_for_ever_while_another_child_serves() {
-    for start in [Start::FailsForNow, Start::FailsForGood] {
-        let mut fleet = without_program(Settings { workers: 2, ..recovering(1) }, start);
-        fleet.exit(0, false);
-        fleet.run(secs(86_400));
-        assert_eq!((fleet.verdict, fleet.occupants()), (None, vec![None, Some(1)]));
-        let starts = &fleet.times("start#")[2..];
-        assert_eq!(starts[..5], [1000, 1100, 1250, 1475, 1812]);
-        assert_eq!(starts[starts.len() - 1] - starts[starts.len() - 2], 30_000);
-        assert_eq!(fleet.story().matches("StartRetried { slot: 0 }").count(), 1);
-        fleet.nature = WELL;
-        fleet.run(secs(31));
-        assert!(fleet.is_complete());
-    }
-}
-
-#[test]
-fn fleet_without_ready_child_gives_up_after_a_minute_without_program() {
-    for start in [Start::FailsForNow, Start::FailsForGood] {
-        let mut fleet = without_program(settings(2), start);
-        fleet.exit(1, false);
-        fleet.run(secs(600));
-        fleet.exit(0, false);
-        fleet.run(ms(59_999));
-        assert_eq!(fleet.verdict, None);
-        fleet.run(ms(1));
-        assert_eq!(fleet.verdict, Some(Verdict::SpawnFailed));
-    }
-}
-
-#[test]
-fn slot_that_becomes_ready_within_the_minute_keeps_fleet() {
-    let mut fleet = without_program(settings(2), Start::FailsForGood);
-    fleet.happen(&[0, 1].map(|id| Event::Exited { child: ChildId(id), clean: false }));
-    fleet.run(ms(59_900));
-    fleet.nature = WELL;
-    fleet.run(secs(60));
-    assert_eq!((fleet.verdict, fleet.is_complete()), (None, true));
-}
-
-#[test]
-fn booting_child_is_waited_for_after_the_minute() {
-    let mut fleet = without_program(Settings { start_timeout: secs(90), ..settings(2) }, Start::FailsForNow);
-    fleet.cast(2, Nature { ready: Some(secs(80)), ..WELL });
-    fleet.happen(&[0, 1].map(|id| Event::Exited { child: ChildId(id), clean: false }));
-    fleet.run(secs(100));
-    assert_eq!((fleet.verdict, fleet.occupants()), (None, vec![Some(2), None]));
-}
-
-#[test]
-fn recover_window_is_the_time_after_which_fleet_gives_up() {
-    let recover = RecoverPolicy::new(Some(1), Some(secs(10)), Duration::ZERO);
-    let mut fleet = without_program(Settings { recover, ..settings(1) }, Start::FailsForGood);
-    fleet.exit(0, false);
-    fleet.run(ms(9_999));
-    assert_eq!(fleet.verdict, None);
-    fleet.run(ms(1));
-    assert_eq!(fleet.verdict, Some(Verdict::SpawnFailed));
-}
-
-#[test]
-fn permanent_start_failure_stops_fleet() {
-    let mut fleet = Fleet::new(settings(3));
-    fleet.cast(1, Nature { start: Start::FailsForGood, ..WELL });
-    fleet.run(secs(1));
-    assert_eq!(
-        fleet.story(),
-        "start#0@0 start#1@1 close stop#0 end:SpawnFailed",
-        "no further child is started"
-    );
-}
-
-#[test]
 fn child_recover_names_last_process_of_slot() {
     let mut fleet = Fleet::serving(recovering(9));
     fleet.cast(1, UNSTARTABLE);
     fleet.exit(0, false);
     fleet.run(secs(1));
     assert!(fleet.story().ends_with("start#2@0 started#2 recovered#0#2"));
-}
-
-#[test]
-fn refused_handshake_stops_fleet() {
-    let mut fleet = Fleet::new(settings(2));
-    fleet.cast(1, Nature { ready: None, refuses: Some(ms(20)), ..WELL });
-    fleet.run(secs(1));
-    assert_eq!(fleet.verdict, Some(Verdict::SpawnFailed));
-}
-
-#[test]
-fn refused_handshake_after_full_start_ends_only_that_child() {
-    let mut fleet = Fleet::serving(settings(2));
-    fleet.cast(2, Nature { ready: None, refuses: Some(ms(20)), ..WELL });
-    fleet.exit(0, false);
-    fleet.run(secs(1));
-    assert_eq!((fleet.verdict, fleet.occupants()), (None, vec![Some(3), Some(1)]));
-}
-
-#[test]
-fn refused_handshake_after_start_timeout_stops_fleet() {
-    let mut fleet = Fleet::new(settings(1));
-    fleet.cast(0, Nature { ready: None, refuses: Some(ms(10_005)), ..WELL });
-    fleet.run(secs(11));
-    assert_eq!(fleet.verdict, Some(Verdict::SpawnFailed));
-}
-
-#[test]
-fn refused_handshake_of_stopping_child_is_ignored() {
-    let mut fleet = Fleet::new(settings(1));
-    fleet.run(ms(50));
-    // The last messages of a child are read when it is reaped, after the signals of the same moment.
-    fleet.supervisor.handle(fleet.now, Event::Request(Request::Stop));
-    fleet.happen(&[Event::HandshakeRefused(ChildId(0))]);
-    fleet.run(secs(1));
-    assert_eq!(fleet.verdict, Some(Verdict::Stopped));
-}
-
-#[test]
-fn child_that_closes_its_link_and_lives_on_is_killed_and_has_failed() {
-    let mut fleet = Fleet::serving(settings(2));
-    fleet.happen(&[Event::LinkClosed(ChildId(0))]);
-    fleet.run(ms(999));
-    assert_eq!(fleet.story(), "");
-    fleet.run(ms(1));
-    let killed = "LinkClosed(ChildId(0)) kill-failed#0";
-    assert_eq!(fleet.story(), format!("{killed} start#2@0 started#2 recovered#0#2"));
-    assert_eq!(fleet.supervisor.status(fleet.now).failures, 1);
-}
-
-#[test]
-fn child_that_closes_its_link_and_exits_is_not_killed() {
-    let mut fleet = Fleet::serving(settings(1));
-    fleet.happen(&[Event::LinkClosed(ChildId(0))]);
-    fleet.run(ms(100));
-    fleet.exit(0, true);
-    fleet.run(secs(5));
-    assert_eq!(fleet.story(), "start#1@0 started#1 recovered#0#1");
-}
-
-#[test]
-fn stopping_child_that_closes_its_link_has_its_grace() {
-    let mut fleet = Fleet::new(settings(1));
-    fleet.cast(0, STUBBORN);
-    fleet.run(secs(1));
-    fleet.request(Request::Stop);
-    fleet.story();
-    fleet.happen(&[Event::LinkClosed(ChildId(0))]);
-    fleet.run(secs(3));
-    assert_eq!(fleet.story(), "");
-    fleet.run(secs(3));
-    assert_eq!(fleet.story(), "GraceOver(ChildId(0)) kill#0 end:Stopped");
-}
-
-#[test]
-fn child_that_abuses_its_link_is_killed_at_once() {
-    let mut fleet = Fleet::serving(settings(1));
-    fleet.happen(&[Event::LinkAbused(ChildId(0))]);
-    fleet.run(ms(1));
-    assert_eq!(fleet.story(), "kill-failed#0 start#1@0 started#1 recovered#0#1");
-    // The reload ends when a new child does it.
-    fleet.cast(2, Nature { unlinks: Some(ms(50)), ready: None, ..WELL });
-    fleet.request(Request::Reload);
-    fleet.run(secs(3));
-    let story = fleet.story();
-    assert!(story.contains("kill-failed#2") && story.contains("ReloadAborted"), "{story}");
 }

@@ -18,7 +18,7 @@ fn grow_adds_one_slot_up_to_limit() {
 fn shrink_removes_last_slot_and_keeps_first() {
     let mut fleet = Fleet::serving(settings(2));
     fleet.request(Request::Shrink);
-    assert_eq!(fleet.story(), "Resized { from: 2, to: 1 } retire#1 close-slot");
+    assert_eq!(fleet.story(), "Resized { from: 2, to: 1 } stop-after-queue#1 close-slot");
     fleet.request(Request::Shrink);
     assert_eq!(fleet.story(), "NotResized(1)");
     fleet.run(secs(10));
@@ -36,7 +36,7 @@ fn resize_adds_and_removes_several_slots_in_one_go() {
     fleet.request(Request::Resize(4));
     assert_eq!(fleet.story(), "", "the fleet has that size");
     fleet.request(Request::Resize(1));
-    assert!(fleet.story().starts_with("Resized { from: 4, to: 1 } retire#3"));
+    assert!(fleet.story().starts_with("Resized { from: 4, to: 1 } stop-after-queue#3"));
     fleet.run(secs(10));
     assert_eq!(fleet.occupants(), [Some(0)]);
 }
@@ -111,7 +111,7 @@ fn shrink_removes_slot_that_waits_for_respawn() {
     fleet.request(Request::Shrink);
     fleet.run(secs(1));
     assert_eq!(fleet.times("start#"), [0, 0]);
-    assert!(fleet.story().ends_with("close-slot whole#0"), "the remaining slots are the whole fleet");
+    assert!(fleet.story().ends_with("close-slot master-ready#0"), "the remaining slots are the whole fleet");
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn shrink_removes_slot_during_its_reload() {
     fleet.request(Request::Reload);
     fleet.story();
     fleet.request(Request::Shrink);
-    assert_eq!(fleet.story(), "Resized { from: 2, to: 1 } retire#1 retire#3 close-slot");
+    assert_eq!(fleet.story(), "Resized { from: 2, to: 1 } stop-after-queue#1 stop-after-queue#3 close-slot");
     fleet.run(secs(5));
     assert!(fleet.story().contains("Reloaded { generation: 1 }"));
     assert_eq!(generations(&fleet), [1]);
@@ -177,7 +177,7 @@ fn resize_of_which_one_child_cannot_start_is_undone_as_a_whole() {
     assert_eq!(
         fleet.story(),
         "Resized { from: 1, to: 4 } start#1@1 start#2@2 started#1 GrowUndone { slot: 2, from: 4, to: 1 } \
-         close-slot close-slot retire#1 close-slot"
+         close-slot close-slot stop-after-queue#1 close-slot"
     );
     assert_eq!(fleet.occupants(), [Some(0)]);
 }

@@ -6,7 +6,7 @@ use super::*;
 fn stop_terminates_every_child_and_ends_with_the_last() {
     let mut fleet = Fleet::serving(settings(2));
     fleet.request(Request::Stop);
-    assert_eq!(fleet.story(), "Stopping turn-away close stop#0 stop#1");
+    assert_eq!(fleet.story(), "Stopping refuse-connections close stop#0 stop#1");
     fleet.exit(0, false);
     assert_eq!(fleet.story(), "", "the exit was requested, so its status does not matter");
     fleet.run(ms(100));
@@ -18,7 +18,7 @@ fn crowded(queue: Duration) -> Fleet {
     let mut fleet = Fleet::serving(settings(2));
     fleet.queue = queue;
     fleet.request(Request::Stop);
-    assert_eq!(fleet.story(), "Stopping turn-away");
+    assert_eq!(fleet.story(), "Stopping refuse-connections");
     fleet
 }
 
@@ -86,7 +86,7 @@ fn booting_child_is_terminated_before_queue_is_accepted() {
     fleet.queue = ms(300);
     fleet.story();
     fleet.request(Request::Stop);
-    assert_eq!(fleet.story(), "Stopping turn-away stop#1");
+    assert_eq!(fleet.story(), "Stopping refuse-connections stop#1");
     fleet.request(Request::Reload);
     fleet.request(Request::Grow);
     fleet.run(ms(300));
@@ -119,7 +119,7 @@ fn stop_waits_for_queue_after_stop_delay() {
     fleet.request(Request::Stop);
     fleet.story();
     fleet.run(secs(10) + ms(300));
-    assert_eq!(fleet.story(), "Stopping turn-away close stop#0 stop#1");
+    assert_eq!(fleet.story(), "Stopping refuse-connections close stop#0 stop#1");
     assert_eq!(fleet.times("close"), [11_300]);
 }
 
@@ -222,7 +222,7 @@ fn stop_terminates_booting_children() {
     fleet.request(Request::Stop);
     fleet.run(ms(100));
     assert_eq!(fleet.verdict, Some(Verdict::Stopped));
-    assert_eq!(fleet.times("whole"), []);
+    assert_eq!(fleet.times("master-ready"), []);
 }
 
 #[test]
@@ -248,7 +248,7 @@ fn stop_cancels_respawn_of_same_moment() {
     fleet.supervisor.handle(fleet.now, crash);
     fleet.processes.remove(&ChildId(0));
     fleet.request(Request::Stop);
-    assert_eq!(fleet.story(), "Stopping turn-away close stop#1", "child 0 has no successor");
+    assert_eq!(fleet.story(), "Stopping refuse-connections close stop#1", "child 0 has no successor");
     fleet.run(secs(1));
     assert_eq!(fleet.verdict, Some(Verdict::Stopped));
 }
@@ -286,7 +286,7 @@ fn failed_master_ready_hook_stops_fleet() {
     let mut fleet = Fleet::new(settings(2));
     fleet.failing_hook = Some(3);
     fleet.run(secs(1));
-    assert!(fleet.story().ends_with("whole#0#1 close stop#0 stop#1 end:HookFailed"));
+    assert!(fleet.story().ends_with("master-ready#0#1 close stop#0 stop#1 end:HookFailed"));
 }
 
 #[test]
@@ -322,9 +322,9 @@ fn leaving_late() -> Settings {
 fn stop_delay_announces_stop_before_it_begins() {
     let mut fleet = Fleet::serving(leaving_late());
     fleet.request(Request::Stop);
-    assert_eq!(fleet.story(), "StoppingIn(10s) warn#0 warn#1");
+    assert_eq!(fleet.story(), "StoppingIn(10s) announce-stop#0 announce-stop#1");
     fleet.run(secs(10));
-    assert_eq!(fleet.story(), "Stopping turn-away close stop#0 stop#1");
+    assert_eq!(fleet.story(), "Stopping refuse-connections close stop#0 stop#1");
     fleet.run(secs(1));
     assert_eq!(fleet.verdict, Some(Verdict::Stopped));
 }
@@ -336,7 +336,11 @@ fn crash_during_stop_delay_is_recovered() {
     fleet.run(secs(1));
     fleet.story();
     fleet.exit(0, false);
-    assert_eq!(fleet.story(), "start#2@0 started#2 recovered#0#2 warn#2", "the new child is warned too");
+    assert_eq!(
+        fleet.story(),
+        "start#2@0 started#2 recovered#0#2 announce-stop#2",
+        "the new child is warned too"
+    );
     fleet.run(secs(1));
     assert!(fleet.is_complete());
 }

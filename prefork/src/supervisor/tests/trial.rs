@@ -25,7 +25,7 @@ fn upgrade_starts_trial_child_then_execs_then_replaces_the_rest() {
 fn new_program_calls_master_ready() {
     let mut fleet = upgrading(2);
     fleet.run(secs(1));
-    assert_eq!(fleet.times("whole").len(), 2);
+    assert_eq!(fleet.times("master-ready").len(), 2);
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn stop_delay_aborts_upgrade() {
     fleet.request(Request::Upgrade);
     fleet.story();
     fleet.request(Request::Stop);
-    assert_eq!(fleet.story(), "stop#1 UpgradeAborted StoppingIn(10s) warn#0");
+    assert_eq!(fleet.story(), "stop#1 UpgradeAborted StoppingIn(10s) announce-stop#0");
     fleet.run(secs(20));
     assert_eq!(fleet.verdict, Some(Verdict::Stopped));
 }
@@ -91,7 +91,9 @@ fn pending_actions_are_performed_before_exec() {
     let mut fleet = upgrading(2);
     fleet.story();
     fleet.happen(&[Event::Ready(ChildId(2)), Event::Request(Request::Shrink)]);
-    assert!(fleet.story().starts_with("Resized { from: 2, to: 1 } retire#1 close-slot exec stop#0"));
+    assert!(
+        fleet.story().starts_with("Resized { from: 2, to: 1 } stop-after-queue#1 close-slot exec stop#0")
+    );
 }
 
 #[test]
@@ -182,10 +184,10 @@ fn master_ready_does_not_wait_for_reload_ended_by_upgrade() {
     fleet.run(ms(50));
     fleet.request(Request::Reload);
     fleet.run(ms(100));
-    assert_eq!(fleet.times("whole"), [], "not before the reload is over");
+    assert_eq!(fleet.times("master-ready"), [], "not before the reload is over");
     fleet.request(Request::Upgrade);
     fleet.run(secs(1));
-    assert_eq!(fleet.times("whole"), [200]);
+    assert_eq!(fleet.times("master-ready"), [200]);
 }
 
 #[test]
