@@ -12,21 +12,27 @@
 //! - `log_file`: a file that the fleet's own logger writes to;
 //! - `gate`: requests for `/gate` are answered once this file exists;
 //! - `started`: a directory in which each child that reaches `main` creates a file.
+//!
+//! - `app.rs`: options, start, and subcommands
+//! - `answers.rs`: what each path does
+//! - `loggers.rs`: loggers that tests read or let fail
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Write};
+mod answers;
+mod loggers;
+
+use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::process::{self, Child, Command, ExitCode, Stdio};
-use std::sync::Mutex;
+use std::process::{self, Command, ExitCode};
 use std::time::Duration;
-use std::{env, thread};
+use std::{env, fs, thread};
 
 use prefork::{Prefork, Serve};
-use tokio::io::{AsyncRead, AsyncReadExt};
 
-use crate::signal::{self, Signal};
-use crate::wait;
+use answers::hang;
+pub use answers::{answer, answer_or, gate_is_open, head, path_of, print_error, read_request, wait_at_gate};
+pub use loggers::FileLogger;
+use loggers::PanickingLogger;
 
 /// The value of an option, if it is set.
 pub fn option(name: &str) -> Option<String> {
@@ -153,123 +159,6 @@ pub fn serve(ln: TcpListener) -> io::Result<()> {
     Ok(())
 }
 
-/// Answers one request and closes the connection.
-///
-/// # Errors
-///
-/// Errors of the connection.
-pub fn answer(stream: impl Read + Write) -> io::Result<()> {
-    answer_or(stream, |path| format!("unknown path: {path}"))
-}
-
-/// [`answer`] with `other` for the paths of a single program.
-///
-/// # Errors
-///
-/// Errors of the connection.
-pub fn answer_or(mut stream: impl Read + Write, other: impl Fn(&str) -> String) -> io::Result<()> {
-    let path = read_path(&mut stream)?;
-    stream.write_all(head().as_bytes())?;
-    stream.flush()?;
-    let body = body(&path).unwrap_or_else(|| other(&path));
-    stream.write_all(format!("{body}\n").as_bytes())?;
-    if path == "/leave/later" {
-        // On Windows the new process would inherit an open connection.
-        drop(stream);
-        start_lasting_process();
-    }
-    Ok(())
-}
-
-/// The head of an answer. The client reads the pid before the body exists.
-pub fn head() -> String {
-    format!("HTTP/1.1 200 OK\r\nConnection: close\r\nX-Pid: {}\r\n\r\n", process::id())
-}
-
-/// Writes a line to standard error in one call, so that lines of several processes do not mix.
-pub fn print_error(line: &str) {
-    let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
-}
-
-/// Reads a complete request; returns its path.
-fn read_path(stream: &mut impl Read) -> io::Result<String> {
-    let mut request = Vec::new();
-    while !request.ends_with(b"\r\n\r\n") {
-        let mut bytes = [0; 1024];
-        let length = stream.read(&mut bytes)?;
-        if length == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        request.extend(&bytes[..length]);
-    }
-    Ok(path_of(&request))
-}
-
-/// Reads a complete request from an async stream; `None` if the client closed the connection before.
-///
-/// # Errors
-///
-/// Errors of the connection.
-pub async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Vec<u8>>> {
-    let mut request = Vec::new();
-    while !request.ends_with(b"\r\n\r\n") {
-        if stream.read_buf(&mut request).await? == 0 {
-            return Ok(None);
-        }
-    }
-    Ok(Some(request))
-}
-
-/// The path of a request.
-pub fn path_of(request: &[u8]) -> String {
-    let request = String::from_utf8_lossy(request);
-    request.split(' ').nth(1).unwrap_or_default().to_owned()
-}
-
-/// The answers of every blocking server.
-fn body(path: &str) -> Option<String> {
-    let (path, argument) = path.split_at(path[1..].find('/').map_or(path.len(), |slash| slash + 1));
-    let argument = argument.trim_start_matches('/');
-    Some(match path {
-        "/" => process::id().to_string(),
-        "/gate" => {
-            wait_at_gate();
-            process::id().to_string()
-        }
-        "/hold" => hang(),
-        "/exit" => process::exit(argument.parse().expect("a status")),
-        "/abort" => process::abort(),
-        "/overflow" => overflow(0).to_string(),
-        "/panic" => panic!("panic in a thread, as requested"),
-        "/role" => prefork::is_child().to_string(),
-        "/variable" => format!("{:?}", env::var(argument).ok()),
-        "/arguments" => env::args().collect::<Vec<_>>().join(" "),
-        "/grandchild" => output_of(subcommand(&["role"])),
-        "/nested" => nested(),
-        "/leave" if argument.is_empty() => start_lasting_process(),
-        "/leave" => process::id().to_string(),
-        _ => return None,
-    })
-}
-
-fn hang() -> ! {
-    loop {
-        thread::park();
-    }
-}
-
-/// Whether the response gate is open.
-pub fn gate_is_open() -> bool {
-    option("gate").is_some_and(|gate| PathBuf::from(gate).exists())
-}
-
-/// Waits until the response gate is open.
-pub fn wait_at_gate() {
-    while !gate_is_open() {
-        thread::sleep(Duration::from_millis(5));
-    }
-}
-
 /// Runs the subcommand in the first argument; returns false if there is none. Subcommands: `role` prints
 /// the role of this process, `exit` exits with a status, `sleep` sleeps, `run` executes another program,
 /// `serve` starts one like a Windows service, `ctrl-c` sends Ctrl-C to the console of a process.
@@ -314,113 +203,4 @@ pub fn subcommand(arguments: &[&str]) -> Command {
 
 fn this_program() -> Command {
     Command::new(env::current_exe().expect("this program has a path"))
-}
-
-fn output_of(mut command: Command) -> String {
-    let output = command.output().expect("this program runs");
-    String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
-}
-
-/// Runs this program as another master, sends it a request and stops it.
-fn nested() -> String {
-    let mut master = this_program().stderr(Stdio::piped()).spawn().expect("this program runs");
-    let mut lines = BufReader::new(master.stderr.take().expect("a pipe")).lines().map_while(Result::ok);
-    let addr = lines.find_map(|line| {
-        let (_, rest) = line.split_once("listening on ")?;
-        rest.split_once(' ')?.0.parse().ok()
-    });
-    let ready = lines.any(|line| line.contains("ready (pids"));
-    let served = addr.map(|addr| crate::client::try_get(addr, "/role").map_err(|error| error.to_string()));
-    let status = stop(&mut master);
-    format!("ready {ready}, is_child {served:?}, {status}")
-}
-
-fn stop(master: &mut Child) -> String {
-    signal::send(master.id(), Signal::SIGTERM);
-    let status = || master.try_wait().expect("it is a child of this process");
-    wait::for_value("end of the nested master", status).to_string()
-}
-
-/// Overflows the stack.
-fn overflow(depth: usize) -> usize {
-    let frame = std::hint::black_box([depth; 1024]);
-    if frame[0] == usize::MAX { 0 } else { overflow(depth + 1) + frame[1] }
-}
-
-/// Starts a process that outlives this one; returns its pid.
-#[expect(clippy::zombie_processes, reason = "the process is meant to become an orphan")]
-fn start_lasting_process() -> String {
-    let process = subcommand(&["sleep"]).spawn().expect("this program runs");
-    process.id().to_string()
-}
-
-/// The fields of a record, each as ` name=value`.
-struct Fields(String);
-
-impl Fields {
-    fn of(record: &log::Record<'_>) -> Self {
-        let mut fields = Self(String::new());
-        record.key_values().visit(&mut fields).expect("the visitor never fails");
-        fields
-    }
-}
-
-impl<'kvs> log::kv::VisitSource<'kvs> for Fields {
-    fn visit_pair(
-        &mut self,
-        key: log::kv::Key<'kvs>,
-        value: log::kv::Value<'kvs>,
-    ) -> Result<(), log::kv::Error> {
-        self.0 += &format!(" {key}={value}");
-        Ok(())
-    }
-}
-
-impl std::fmt::Display for Fields {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// A logger whose destination is gone.
-#[derive(Debug)]
-struct PanickingLogger;
-
-impl log::Log for PanickingLogger {
-    fn enabled(&self, _metadata: &log::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, _record: &log::Record<'_>) {
-        panic!("the log's destination is gone");
-    }
-
-    fn flush(&self) {}
-}
-
-/// A logger that writes to a file.
-#[derive(Debug)]
-pub struct FileLogger(Mutex<fs::File>);
-
-impl FileLogger {
-    /// A logger that appends to the file at `path`.
-    pub fn append(path: impl Into<PathBuf>) -> Self {
-        let file = OpenOptions::new().create(true).append(true).open(path.into());
-        Self(Mutex::new(file.expect("the log file can be opened")))
-    }
-}
-
-impl log::Log for FileLogger {
-    fn enabled(&self, _metadata: &log::Metadata<'_>) -> bool {
-        true
-    }
-
-    fn log(&self, record: &log::Record<'_>) {
-        let fields = Fields::of(record);
-        let line = format!("{} {}: {}{fields}\n", record.level(), record.target(), record.args());
-        let mut file = self.0.lock().expect("no panic under the lock");
-        file.write_all(line.as_bytes()).expect("the log file can be written to");
-    }
-
-    fn flush(&self) {}
 }
