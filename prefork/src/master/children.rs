@@ -53,7 +53,7 @@ impl Master {
             }
             Err(source) => {
                 let transient = sys::is_transient(&source);
-                if self.supervisor.is_trial(child) {
+                if self.supervisor.is_successor(child) {
                     // The reason that a reload is aborted is always logged.
                     self.start_problems.remove(&slot);
                 }
@@ -79,7 +79,7 @@ impl Master {
             generation,
             grace: self.plan.settings.grace,
             master: std::process::id(),
-            trial: self.supervisor.is_trial(child),
+            trial: self.supervisor.is_successor(child),
             upgrade: self.supervisor.is_upgrade_trial(child),
             title: self.plan.title.clone(),
             privileges: Privileges { cpu: self.plan.cpu_of(slot), ..self.plan.privileges.clone() },

@@ -20,7 +20,7 @@ impl Supervisor {
             slot.unstartable = false;
         }
         match self.mode {
-            Mode::Running | Mode::StopDelay { .. } if self.belongs(id, slot) => {
+            Mode::Running | Mode::StopDelay { .. } if self.role_in_slot(id, slot) != SlotRole::Leftover => {
                 self.actions.push_back(Action::Hook(Hook::ChildSpawn(pid)));
                 let slot = &mut self.slots[slot];
                 if let Some(old) = slot.predecessor.take_if(|_| slot.occupant == Some(id)) {
@@ -335,23 +335,24 @@ impl Supervisor {
         }
     }
 
-    fn belongs(&self, id: ChildId, slot: usize) -> bool {
-        self.slots.get(slot).is_some_and(|slot| slot.occupant == Some(id) || slot.successor == Some(id))
-    }
-
     /// Removes a child that is gone, and returns the role it had in its slot.
     fn remove(&mut self, id: ChildId) -> Option<(Child, SlotRole)> {
         let child = self.children.remove(&id)?;
-        let Some(slot) = self.slots.get_mut(child.slot) else { return Some((child, SlotRole::Leftover)) };
-        let role = if slot.occupant == Some(id) {
-            slot.occupant = None;
-            SlotRole::Occupant
-        } else if slot.successor == Some(id) {
-            slot.successor = None;
-            SlotRole::Successor
-        } else {
-            SlotRole::Leftover
-        };
+        let role = self.role_in_slot(id, child.slot);
+        match role {
+            SlotRole::Occupant => self.slots[child.slot].occupant = None,
+            SlotRole::Successor => self.slots[child.slot].successor = None,
+            SlotRole::Leftover => {}
+        }
         Some((child, role))
+    }
+
+    /// The role of a child in its slot, which may be gone.
+    pub(super) fn role_in_slot(&self, id: ChildId, slot: usize) -> SlotRole {
+        match self.slots.get(slot) {
+            Some(slot) if slot.occupant == Some(id) => SlotRole::Occupant,
+            Some(slot) if slot.successor == Some(id) => SlotRole::Successor,
+            Some(_) | None => SlotRole::Leftover,
+        }
     }
 }

@@ -18,7 +18,8 @@
 //!
 //! Only an exit from Starting, Booting or Serving can be a failure; a child in Stopping or Killed was
 //! asked to stop. A child in Booting or Serving that closes its link to the master and lives on is killed,
-//! and that is a failure: it could neither be asked to stop nor notice the master's death. A transition that is not drawn here is a bug, and is logged ([`Remark::Unexpected`]).
+//! and that is a failure: it could neither be asked to stop nor notice the master's death. A transition that
+//! is not drawn here is a bug, and is logged ([`Remark::Unexpected`]).
 //!
 //! A requested stop begins with the queued connections: new ones are refused, and the serving children
 //! go on until the queues are empty, or for a fifth of the grace. No child is started or replaced
@@ -199,7 +200,8 @@ impl Supervisor {
         slots.chain(children).chain(mode).min()
     }
 
-    /// Whether `on_master_ready` was called: every slot had a ready child, after an upgrade one of this program.
+    /// Whether `on_master_ready` was called: every slot had a ready child, after an upgrade one of this
+    /// program.
     pub(crate) fn has_announced_ready(&self) -> bool {
         self.ready_announced
     }

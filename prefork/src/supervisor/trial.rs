@@ -59,7 +59,7 @@ impl Supervisor {
     }
 
     /// Whether this child is a successor: the old occupant of its slot stays if it fails.
-    pub(crate) fn is_trial(&self, id: ChildId) -> bool {
+    pub(crate) fn is_successor(&self, id: ChildId) -> bool {
         self.slots.iter().any(|slot| slot.successor == Some(id))
     }
 
@@ -88,17 +88,9 @@ impl Supervisor {
     pub(crate) fn snapshot(&self, now: Instant) -> Snapshot {
         let (failures, failure_ages) = self.failures.snapshot(now);
         let children = self.children.iter().filter_map(|(id, child)| {
-            let slot = self.slots.get(child.slot);
-            let role = if slot.is_some_and(|slot| slot.occupant == Some(*id)) {
-                SlotRole::Occupant
-            } else if slot.is_some_and(|slot| slot.successor == Some(*id)) {
-                SlotRole::Successor
-            } else {
-                SlotRole::Leftover
-            };
             let ready = matches!(child.phase, Phase::Serving { .. });
             let is_stopping = matches!(child.phase, Phase::Stopping { .. } | Phase::Killed { .. });
-            let role = if is_stopping { SlotRole::Leftover } else { role };
+            let role = if is_stopping { SlotRole::Leftover } else { self.role_in_slot(*id, child.slot) };
             let (slot, generation) = (child.slot, child.generation);
             Some(ChildSnapshot { id: *id, slot, generation, pid: child.pid?, role, ready })
         });

@@ -13,8 +13,8 @@
 //! a signal, a message from a child, a child's exit, a deadline. It runs in one thread, without timers.
 //! Dropping it kills and reaps every child. `Reactor::take_requests` looks for signals without waiting.
 //! [`HeldSignals`] keeps those that arrive for the program that is executed next, a [`TerminalGuard`] those of
-//! a terminal from user code, and [`ignores_hangup`] tells whether `nohup` started this process. A [`Waker`] ends its wait
-//! from another thread; [`spawn_thread`] starts such a thread, which receives no signals.
+//! a terminal from user code, and [`ignores_hangup`] tells whether `nohup` started this process. A [`Waker`]
+//! ends its wait from another thread; [`spawn_thread`] starts such a thread, which receives no signals.
 //!
 //! **Link.** [`handshake_is_waiting`] distinguishes a child from a master. [`take_handshake`] takes the
 //! handshake off standard input and removes the marker, so that a grandchild is not mistaken for a child.
