@@ -210,6 +210,8 @@ fn upgrade_with_same_options_keeps_the_trial_child() {
     fleet.first_children();
     fleet.operate(Signal::SIGUSR2, 1, "reloaded:");
     let ready = fleet.console.wait_for("is ready");
+    let upgraded = fleet.console.wait_for("upgraded:");
+    assert!(upgraded.contains("of 2 children, on"), "the old child of slot 0 is not counted: {upgraded}");
     let trial = ready.split_once("(pid ").and_then(|(_, rest)| rest.split(')').next()).unwrap();
     wait::until("the old children's end", || fleet.children().len() == 2);
     assert!(fleet.children().contains(&trial.parse().unwrap()), "{ready}");

@@ -42,7 +42,7 @@ impl Master {
     pub(super) fn announce_upgraded(&self, generation: u32) {
         self.plan.logger.event("upgraded").generation(generation).info(format_args!(
             "upgraded: this program is master now, of {}, on {}; master pid {}",
-            children(self.children.len()),
+            children(self.supervisor.fleet_size()),
             self.sockets,
             std::process::id()
         ));
