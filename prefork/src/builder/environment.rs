@@ -4,7 +4,7 @@
 
 use std::env;
 
-use prefork_options::{self as options, OPTIONS, OptionRow, PREFIX, nearest};
+use prefork_options::{self as options, OPTIONS, OptionRow, PREFIX, meant_by};
 
 use super::Prefork;
 use super::values::{Source, bad};
@@ -92,12 +92,20 @@ impl Prefork {
 }
 
 fn unknown(name: &str) -> String {
-    let known = variables().map(|row| (row, row.variable()));
     // Names are compared without the prefix, which all have.
-    let known = known.map(|(row, name)| (row, name.replacen(PREFIX, "", 1)));
-    match nearest(name.strip_prefix(PREFIX).unwrap_or(name), known) {
-        Some(row) => format!("{name} is no variable of prefork's: did you mean {}?", row.variable()),
-        None => format!("{name} is no variable of prefork's, and has no effect"),
+    match meant_by(name.strip_prefix(PREFIX).unwrap_or(name)) {
+        Some(row) if row.variable() == name => match row.feature.filter(|_| row.environment) {
+            Some(feature) => {
+                format!(
+                    "{name} has no effect: the program is built without the feature `{feature}` of prefork"
+                )
+            }
+            None => format!("{name} has no effect: only the program itself can set `{}`", row.name),
+        },
+        Some(row) if variables().any(|known| known == row) => {
+            format!("{name} is no variable of prefork's: did you mean {}?", row.variable())
+        }
+        _ => format!("{name} is no variable of prefork's, and has no effect"),
     }
 }
 
@@ -106,9 +114,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn unknown_variable_is_answered_with_the_nearest() {
+    fn unknown_variable_is_answered_with_what_was_meant() {
         assert!(unknown("PREFORK_WORKER").ends_with("did you mean PREFORK_WORKERS?"));
         assert!(unknown("PREFORK_SHUTDOWN_GRACE_PERIOD").ends_with("did you mean PREFORK_SHUTDOWN_GRACE?"));
+        assert!(unknown("PREFORK_PORT").ends_with("did you mean PREFORK_ADDR?"));
+        assert!(unknown("PREFORK_READY").ends_with("only the program itself can set `ready`"));
         assert!(unknown("PREFORK_COLOUR").ends_with("has no effect"));
         assert!(unknown("PREFORK_").ends_with("has no effect"));
     }
