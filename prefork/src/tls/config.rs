@@ -66,9 +66,10 @@ fn certified_key(cert: Part<'_>, key: Part<'_>, crypto: &CryptoProvider) -> Resu
     match certified.keys_match() {
         // Some providers do not tell the public key. A mismatch then fails in the TLS handshake.
         Ok(()) | Err(rustls::Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(certified),
-        Err(error @ rustls::Error::InconsistentKeys(_)) => {
+        // The cause says no more than that the keys differ.
+        Err(rustls::Error::InconsistentKeys(_)) => {
             let partner = cert.path.map_or("the certificate".to_owned(), |path| path.display().to_string());
-            Err(key.fail(format!("its private key does not belong to {partner}"), Some(error.into())))
+            Err(key.fail(format!("its private key does not belong to {partner}"), None))
         }
         Err(error) => Err(cert.fail("its certificate cannot be understood", Some(error.into()))),
     }

@@ -112,6 +112,10 @@ impl Part<'_> {
     fn bad_pem(self, wanted: &str, error: pem::Error) -> Error {
         match error {
             pem::Error::NoItemsFound => self.fail(format!("it holds no {wanted} in PEM form"), None),
+            // The cause has the label as a list of bytes.
+            pem::Error::MissingSectionEnd { .. } => {
+                self.fail(format!("its {wanted} is cut off: there is no line `-----END …`"), None)
+            }
             error => self.fail(format!("its {wanted} is not valid PEM"), Some(error.into())),
         }
     }
