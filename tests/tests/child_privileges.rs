@@ -267,7 +267,7 @@ fn invalid_privilege_options_are_refused_before_start() {
     let server = Server::new(SERVER).env("PREFORK_USER", "nobody").env("PREFORK_GROUP", "no-such-group");
     server.run().assert_refused("PREFORK_GROUP cannot be `no-such-group`: expected a group");
     let server = Server::new(SERVER).env("PREFORK_LANDLOCK_READ", "/no/such/place");
-    server.run().assert_refused("cannot open /no/such/place to children: no such file");
+    server.run().assert_refused("cannot give children access to /no/such/place: no such file");
 }
 
 #[test]

@@ -180,7 +180,7 @@ impl Prefork {
         if let Some(files) = &privileges.files {
             sys::check_landlock().map_err(refusal("confine children with Landlock".to_owned()))?;
             for path in files.read.iter().chain(&files.write) {
-                path.metadata().map_err(refusal(format!("open {} to children", path.display())))?;
+                path.metadata().map_err(refusal(format!("give children access to {}", path.display())))?;
             }
         }
         Ok(())
