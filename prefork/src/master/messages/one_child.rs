@@ -152,12 +152,14 @@ impl Master {
 
     pub(super) fn report_recycling(&self, slot: usize) {
         let event = self.plan.logger.event("child_beyond_limit").slot(slot);
-        event.info(format_args!("child {slot} reached its limit; replacing it"));
+        event.info(format_args!(
+            "child {slot} reached a limit or asked to be replaced; starting a new one first"
+        ));
     }
 
     pub(super) fn report_recycling_failed(&self, slot: usize) {
         let event = self.plan.logger.event("child_not_replaced").slot(slot);
-        event.warn(format_args!("child {slot} stays beyond its limit; its replacement did not become ready"));
+        event.warn(format_args!("child {slot} is not replaced yet: the new child did not become ready"));
     }
 }
 
