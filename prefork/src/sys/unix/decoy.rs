@@ -51,7 +51,25 @@ impl AsFd for Decoy {
 }
 
 fn connect(addr: &SockAddr) -> io::Result<()> {
+    let connected = connect_from(None, addr);
+    match (&connected, addr.as_socket()) {
+        (Err(error), Some(decoy)) if error.kind() == io::ErrorKind::AddrNotAvailable => {
+            // No port for outgoing connections is free: take one that is named. Decoys have the highest of them.
+            let mut named = PORTS.map(|port| SocketAddr::new(decoy.ip(), port));
+            named.find_map(|from| connect_from(Some(from), addr).ok()).map_or(connected, Ok)
+        }
+        _ => connected,
+    }
+}
+
+fn connect_from(from: Option<SocketAddr>, addr: &SockAddr) -> io::Result<()> {
     let socket = Socket::new(addr.domain(), Type::STREAM, None)?;
+    if let Some(from) = from {
+        socket.set_reuse_address(true)?;
+        socket.bind(&from.into())?;
+        // Closing it leaves no connection that keeps the port for a minute.
+        socket.set_linger(Some(Duration::ZERO))?;
+    }
     socket.connect_timeout(addr, Duration::from_millis(100))
 }
 
@@ -95,6 +113,19 @@ mod tests {
             decoy.wake();
             decoy.set_nonblocking(false).unwrap();
             assert!(decoy.socket.accept().unwrap().1.as_socket().is_some());
+        }
+    }
+
+    #[test]
+    fn wake_can_come_from_a_named_port() {
+        let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let decoy = Decoy::of(&listener).unwrap();
+        let own = decoy.addr.as_socket().unwrap();
+        connect_from(Some(own), &decoy.addr).unwrap_err();
+        for _ in 0..3 {
+            let from = SocketAddr::new(own.ip(), *PORTS.start());
+            connect_from(Some(from), &decoy.addr).unwrap();
+            assert_eq!(decoy.socket.accept().unwrap().1.as_socket(), Some(from));
         }
     }
 
