@@ -27,8 +27,12 @@
 //! Two kinds of servers learn of the stop before the gate is closed, because it does not hold them: one
 //! with io_uring, whose pending accepts keep the old socket, and any server where the system has no gate.
 
+mod seen;
+
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
+
+pub(super) use seen::{Seen, SeenAccepts, ServerProgress, Wanted};
 
 /// The pause before the second look at a stage, and the factor by which pauses grow.
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
@@ -77,46 +81,6 @@ pub(super) enum StopEvent {
     GateNotClosed,
     /// The time of [`StopSequence::next_look`] has passed, and this is what was seen.
     Looked(Seen),
-}
-
-/// What one look has found. A field that was not [`Wanted`] is ignored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Seen {
-    /// The number of queued connections, if the system can tell.
-    pub(super) queued: Option<u32>,
-    /// What threads do in `accept`, if the system can tell.
-    pub(super) accepts: Option<SeenAccepts>,
-    /// Whether an accepted connection has just brought bytes, or waits for its first ones, if the system
-    /// can tell.
-    pub(super) active: Option<bool>,
-    /// Whether an accepted connection is open.
-    pub(super) connected: bool,
-    pub(super) server: ServerProgress,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct SeenAccepts {
-    /// The number of threads that wait in `accept`.
-    pub(super) waiting: usize,
-    /// Whether a thread may be returning with a connection that has no descriptor yet.
-    pub(super) unfinished: bool,
-}
-
-/// How far the serve function is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct ServerProgress {
-    /// Whether it took a [`Shutdown`](crate::Shutdown), so that it returns by itself.
-    pub(super) cooperates: bool,
-    pub(super) returned: bool,
-}
-
-/// What the next look has to find out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Wanted {
-    pub(super) queued: bool,
-    pub(super) accepts: bool,
-    pub(super) active: bool,
-    pub(super) connected: bool,
 }
 
 /// What the driver has to do, in this order.
@@ -180,6 +144,8 @@ pub(super) struct StopSequence {
     /// Looks since `Shutdown` was signalled at a closed gate, and wakes.
     draining_looks: u32,
     wakes: u32,
+    /// Whether threads are being woken that went to `accept` after their last connection.
+    wakes_again: bool,
 }
 
 impl StopSequence {
@@ -197,6 +163,7 @@ impl StopSequence {
             looks: 0,
             draining_looks: 0,
             wakes: 0,
+            wakes_again: false,
         }
     }
 
@@ -346,6 +313,11 @@ impl StopSequence {
         if seen.server.cooperates && waiting > 0 && !was_settled {
             self.wakes += 1;
             self.actions.push_back(StopAction::WakeAcceptors(waiting));
+        }
+        if was_settled && !seen.connected && self.blocking && !self.wakes_again {
+            // Threads that serve what they accept are in `accept` only now.
+            self.wakes_again = true;
+            (self.draining_looks, self.wakes) = (0, 0);
         }
         let elapsed = now.saturating_duration_since(since);
         let accepts_are_over = was_settled || accepts_are_over(seen, elapsed);

@@ -254,6 +254,24 @@ fn loop_is_woken_also_after_a_long_wait_for_active_connections() {
 }
 
 #[test]
+fn loop_that_serves_in_its_own_thread_is_woken_after_its_last_connection() {
+    let mut stop = Stop::of_accepting_threads();
+    stop.seen.server = COOPERATES;
+    stop.seen.connected = true;
+    stop.handle(StopEvent::Ordered);
+    stop.look_for(Duration::from_secs(60));
+    assert!(stop.did(StopAction::SignalShutdown));
+    stop.seen.connected = false;
+    stop.look();
+    stop.seen.accepts = Some(SeenAccepts { waiting: 3, unfinished: false });
+    stop.look_for(Duration::from_secs(60));
+    let wakes = stop.names().iter().filter(|action| **action == StopAction::WakeAcceptors(3)).count();
+    assert_eq!(wakes, WAKES as usize);
+    assert!(stop.did(StopAction::Release) && !stop.did(StopAction::Exit));
+    assert_eq!(stop.sequence.next_look(), None, "a drained child sleeps");
+}
+
+#[test]
 fn server_that_the_gate_does_not_hold_learns_of_the_stop_first() {
     let mut stop = Stop::of_async_server();
     stop.gate_holds = false;
