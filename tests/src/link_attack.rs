@@ -66,22 +66,9 @@ fn repeat(act: impl Fn(RawFd) -> io::Result<()> + Send + 'static) -> io::Result<
     Ok(())
 }
 
-/// Calls `act` with each descriptor of the link to the master.
+/// Calls `act` with the link to the master. It needs no further descriptor.
 fn link(act: impl Fn(RawFd) -> io::Result<()>) -> io::Result<()> {
-    let links = links()?;
-    if links.is_empty() {
-        return Err(io::ErrorKind::NotConnected.into());
-    }
-    links.into_iter().try_for_each(act)
-}
-
-/// Every descriptor of this process for the link.
-fn links() -> io::Result<Vec<RawFd>> {
-    let target = |number: RawFd| fs::read_link(format!("/proc/self/fd/{number}")).ok();
-    let Some(link) = LINK.get().and_then(|link| target(link.as_raw_fd())) else { return Ok(Vec::new()) };
-    let numbers = fs::read_dir("/proc/self/fd")?.flatten();
-    let numbers = numbers.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    Ok(numbers.filter(|number| target(*number).as_ref() == Some(&link)).collect())
+    act(LINK.get().ok_or(io::ErrorKind::NotConnected)?.as_raw_fd())
 }
 
 fn send_text(link: RawFd, text: &[u8]) -> io::Result<()> {

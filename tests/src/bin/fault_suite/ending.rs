@@ -7,8 +7,10 @@ use std::time::Duration;
 use prefork_tests::client;
 use prefork_tests::signal::{Signal, try_send};
 
+use crate::cgroup::ProcessLimit;
 use crate::faults::End;
 use crate::fleet::{BOUND, Fleet, Site};
+use crate::inject::fill_descriptors;
 use crate::journal::Journal;
 
 /// A second TERM this much later is the same TERM, and this much later an order to kill.
@@ -18,8 +20,10 @@ const LATER: Duration = Duration::from_millis(500);
 /// Ends the fleet, and checks its end.
 pub(crate) fn end(fleet: &mut Fleet, site: &Site, journal: &Journal, end: End) {
     journal.note(format!("end: {end:?}"));
+    prepare(fleet, site, end);
     let how = begin(fleet, site, journal, end);
-    let Some(status) = fleet.wait(BOUND) else {
+    let ended = fleet.wait(BOUND);
+    let Some(status) = ended else {
         return journal.violation(format!("{end:?}: the master has not ended within {BOUND:?}"));
     };
     journal.note(format!("the master has ended: {status}"));
@@ -27,10 +31,23 @@ pub(crate) fn end(fleet: &mut Fleet, site: &Site, journal: &Journal, end: End) {
     if !left.is_empty() {
         journal.violation(format!("{end:?}: processes are left: {left:?}"));
     }
+    fleet.log.stall(false);
+    site.limit.iter().for_each(ProcessLimit::lift);
     how.check(end, fleet, status, &ended, journal);
     if !client::is_refused(site.addr) {
         journal.violation(format!("{end:?}: {} does not refuse connections", site.addr));
     }
+}
+
+/// Kills a fleet that is not as it should be.
+pub(crate) fn give_up(fleet: &mut Fleet, journal: &Journal) {
+    kill_all(fleet, journal, "killed, because the run was given up");
+}
+
+/// Whether the master can refuse connections while it still listens. Without the privilege, a client that connects
+/// in the last moment may be reset.
+fn is_privileged() -> bool {
+    nix::unistd::geteuid().is_root()
 }
 
 /// What to expect of an end.
@@ -76,9 +93,16 @@ fn kill_all(fleet: &mut Fleet, journal: &Journal, how: &'static str) {
 
 fn begin(fleet: &mut Fleet, site: &Site, journal: &Journal, end: End) -> Expected {
     match end {
-        End::Term | End::TermTwice | End::TermInReload | End::TermInUpgrade | End::TermWithStoppedChild => {
-            prepare(fleet, end);
-            journal.down(false, "the fleet stops");
+        End::Term
+        | End::TermTwice
+        | End::TermInReload
+        | End::TermInUpgrade
+        | End::TermWithStalledLog
+        | End::TermWithFullTables
+        | End::TermWithStoppedChild => {
+            // A child without a number for a descriptor accepts nothing.
+            let is_full = end == End::TermWithFullTables;
+            journal.down(is_full || !is_privileged(), "the fleet stops");
             fleet.signal(Signal::SIGTERM);
             if end == End::TermTwice {
                 thread::sleep(SAME);
@@ -90,10 +114,12 @@ fn begin(fleet: &mut Fleet, site: &Site, journal: &Journal, end: End) -> Expecte
                     let _ = try_send(child, Signal::SIGCONT);
                 }
             }
-            GRACEFUL
+            // Messages that a stalled log has no room for are dropped.
+            let says = GRACEFUL.says.filter(|_| end != End::TermWithStalledLog);
+            Expected { says, ..GRACEFUL }
         }
         End::TermToAll => {
-            journal.down(false, "the fleet stops");
+            journal.down(!is_privileged(), "the fleet stops");
             let children = fleet.children();
             for pid in children.into_iter().chain([fleet.master()]) {
                 let _ = try_send(pid, Signal::SIGTERM);
@@ -101,7 +127,7 @@ fn begin(fleet: &mut Fleet, site: &Site, journal: &Journal, end: End) -> Expecte
             GRACEFUL
         }
         End::TermThenKill => {
-            journal.down(false, "the fleet stops");
+            journal.down(!is_privileged(), "the fleet stops");
             fleet.signal(Signal::SIGTERM);
             thread::sleep(LATER);
             kill_all(fleet, journal, "killed by a second TERM");
@@ -113,7 +139,12 @@ fn begin(fleet: &mut Fleet, site: &Site, journal: &Journal, end: End) -> Expecte
             fleet.signal(Signal::SIGQUIT);
             Expected { kills: true, ..GRACEFUL }
         }
-        End::KillMaster | End::KillMasterAndChild => {
+        End::KillMaster
+        | End::KillMasterAndChild
+        | End::KillMasterInReload
+        | End::KillMasterInUpgrade
+        | End::KillMasterWithStalledLog
+        | End::KillMasterWithFullTables => {
             let children = fleet.children();
             journal.down(true, "the master was killed");
             fleet.signal(Signal::SIGKILL);
@@ -125,7 +156,8 @@ fn begin(fleet: &mut Fleet, site: &Site, journal: &Journal, end: End) -> Expecte
         }
         End::HookFails => {
             site.behave("hook=fail");
-            journal.down(false, "a hook failed");
+            // Such an end does not wait for what is queued.
+            journal.down(true, "a hook failed");
             if let Some(child) = fleet.children().first() {
                 journal.doom(*child, "killed");
                 let _ = try_send(*child, Signal::SIGKILL);
@@ -135,18 +167,27 @@ fn begin(fleet: &mut Fleet, site: &Site, journal: &Journal, end: End) -> Expecte
     }
 }
 
-/// What is under way when the stop is requested.
-fn prepare(fleet: &mut Fleet, end: End) {
+/// What is under way when the end begins.
+fn prepare(fleet: &mut Fleet, site: &Site, end: End) {
     match end {
-        End::TermInReload => fleet.signal(Signal::SIGHUP),
-        End::TermInUpgrade => fleet.signal(Signal::SIGUSR2),
+        End::TermInReload | End::KillMasterInReload => fleet.signal(Signal::SIGHUP),
+        End::TermInUpgrade | End::KillMasterInUpgrade => fleet.signal(Signal::SIGUSR2),
         End::TermWithStoppedChild => {
             if let Some(child) = fleet.children().first() {
                 let _ = try_send(*child, Signal::SIGSTOP);
             }
         }
+        End::TermWithStalledLog | End::KillMasterWithStalledLog => fleet.log.stall(true),
+        End::TermWithFullTables | End::KillMasterWithFullTables => {
+            for child in fleet.children() {
+                fill_descriptors(child);
+            }
+            if end == End::KillMasterWithFullTables {
+                let _ = site.limit.as_ref().is_some_and(ProcessLimit::fill);
+            }
+        }
         _ => return,
     }
-    // Long enough for a part of what the signal asks for.
-    thread::sleep(Duration::from_millis(fastrand::u64(..250)));
+    // Long enough for a part of what a signal asks for.
+    thread::sleep(Duration::from_millis(fastrand::u64(..150)));
 }

@@ -98,9 +98,18 @@ pub(crate) enum End {
     TermInUpgrade,
     /// While a child is stopped for 300 ms.
     TermWithStoppedChild,
+    /// While nobody reads the log.
+    TermWithStalledLog,
+    /// While the tables of descriptors of the children are full.
+    TermWithFullTables,
     Quit,
     KillMaster,
+    KillMasterWithStalledLog,
+    /// While the tables of descriptors of the children, and that of processes, are full.
+    KillMasterWithFullTables,
     KillMasterAndChild,
+    KillMasterInReload,
+    KillMasterInUpgrade,
     HookFails,
 }
 
@@ -151,6 +160,14 @@ impl<T: Copy> Deck<T> {
         Self { all, left: Vec::new() }
     }
 
+    /// Only these, unless there are none.
+    fn of(mut self, wanted: impl Fn(&T) -> bool) -> Self {
+        if self.all.iter().any(&wanted) {
+            self.all.retain(wanted);
+        }
+        self
+    }
+
     fn draw(&mut self, random: &mut fastrand::Rng) -> T {
         if self.left.is_empty() {
             self.left.clone_from(&self.all);
@@ -172,12 +189,15 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    pub(crate) fn new(seed: u64, watched: bool) -> Self {
+    /// `only`: a part of the names of the faults or ends that are drawn.
+    pub(crate) fn new(seed: u64, watched: bool, only: &str) -> Self {
+        let narrow = |fault: &Fault| fault.name().contains(only);
+        let narrow_end = |end: &End| format!("{end:?}").contains(only);
         Self {
             random: fastrand::Rng::with_seed(seed),
-            faults: Deck::new(faults(watched)),
-            ends: Deck::new(ends()),
-            volleys: 4,
+            faults: Deck::new(faults(watched)).of(narrow),
+            ends: Deck::new(ends()).of(narrow_end),
+            volleys: 2,
         }
     }
 
@@ -240,9 +260,15 @@ fn ends() -> Vec<End> {
         End::TermInReload,
         End::TermInUpgrade,
         End::TermWithStoppedChild,
+        End::TermWithStalledLog,
+        End::TermWithFullTables,
         End::Quit,
         End::KillMaster,
+        End::KillMasterWithStalledLog,
+        End::KillMasterWithFullTables,
         End::KillMasterAndChild,
+        End::KillMasterInReload,
+        End::KillMasterInUpgrade,
         End::HookFails,
     ]
 }
@@ -310,7 +336,7 @@ mod tests {
     #[test]
     fn seed_decides_the_sequence() {
         let sequence = |seed| {
-            let mut plan = Plan::new(seed, true);
+            let mut plan = Plan::new(seed, true, "");
             (0..200).map(|_| plan.next()).collect::<Vec<_>>()
         };
         assert_eq!(sequence(7), sequence(7));
@@ -319,7 +345,7 @@ mod tests {
 
     #[test]
     fn every_fault_and_every_end_is_drawn() {
-        let mut plan = Plan::new(7, true);
+        let mut plan = Plan::new(7, true, "");
         let (mut names, mut drawn) = (Vec::new(), Vec::new());
         for _ in 0..2000 {
             match plan.next() {

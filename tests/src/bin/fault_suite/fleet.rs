@@ -41,14 +41,18 @@ pub(crate) struct Site {
 
 impl Site {
     pub(crate) fn new(mode: Mode) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        // The server is this program again, even if it is built anew meanwhile.
+        let server = directory.path().join("server");
+        fs::copy("/proc/self/exe", &server).expect("this program can be copied");
         Self {
             mode,
-            program: ProgramCopy::new(server_program()),
+            program: ProgramCopy::new(server),
             addr: free_addr(),
             health: free_addr(),
             certificate: TestCertificate::new(),
             limit: ProcessLimit::new(),
-            directory: tempfile::tempdir().expect("a temporary directory"),
+            directory,
         }
     }
 
@@ -65,7 +69,7 @@ impl Site {
 
     /// Puts a new copy of the server in the place of the program.
     pub(crate) fn restore_program(&self) {
-        self.program.replace_with(server_program());
+        self.program.replace_with(self.directory.path().join("server"));
     }
 
     fn command(&self) -> Command {
@@ -88,18 +92,10 @@ impl Site {
             set("CERT", &self.certificate.cert());
             set("KEY", &self.certificate.key());
         }
-        command.env("PREFORK_HEALTH", self.health.to_string());
+        command.env("PREFORK_HEALTH", self.health.to_string()).env("RUST_BACKTRACE", "0");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         command
     }
-}
-
-/// The server, beside this program.
-fn server_program() -> PathBuf {
-    let path = env::current_exe().expect("this program has a path").with_file_name("fault_server");
-    let hint = "run `cargo build -p prefork-tests --bins`";
-    assert!(path.exists(), "{} does not exist: {hint}", path.display());
-    path
 }
 
 /// A free address whose port the system gives no client: a fleet can take it again and again.
@@ -152,7 +148,7 @@ impl Fleet {
         TREES.lock().unwrap_or_else(PoisonError::into_inner).push(ProcessTree::prepare(&mut command, &name));
         let mut master = command.spawn().map_err(|error| format!("cannot start {command:?}: {error}"))?;
         let Some(stderr) = master.stderr.take() else { return Err("no standard error".to_owned()) };
-        let log = Log::read(stderr, Arc::clone(journal));
+        let log = Log::read(stderr, Arc::clone(journal)).map_err(|error| error.to_string())?;
         if let Some(limit) = &site.limit {
             limit.add(master.id());
         }

@@ -220,9 +220,8 @@ impl<'a> Injector<'a> {
     }
 
     fn fill_table(&mut self, pid: u32, time: Millis) -> bool {
-        let highest = proc::descriptors(pid).iter().map(|(number, _)| *number).max();
         self.later(time, Undo::RestoreTables);
-        highest.is_some_and(|highest| limit_descriptors(pid, Some(highest + 1)))
+        fill_descriptors(pid)
     }
 
     fn attack(&mut self, attack: Attack) -> bool {
@@ -275,6 +274,12 @@ fn open(addr: SocketAddr, count: usize, text: &str) -> Vec<TcpStream> {
         Some(stream)
     };
     (0..count).filter_map(connect).collect()
+}
+
+/// Leaves the process no number for another descriptor.
+pub(crate) fn fill_descriptors(pid: u32) -> bool {
+    let highest = proc::descriptors(pid).iter().map(|(number, _)| *number).max();
+    highest.is_some_and(|highest| limit_descriptors(pid, Some(highest + 1)))
 }
 
 /// Sets the soft limit on descriptors of a process, or sets it to the hard limit.

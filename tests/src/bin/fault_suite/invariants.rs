@@ -87,7 +87,7 @@ impl Checks {
         size: &mut Size,
         may_fail: bool,
     ) -> Result<(), String> {
-        let slots = wait_until_complete(fleet, site, size)?;
+        let slots = wait_until_complete(fleet, (site, journal), size)?;
         journal.note(format!("complete with {slots} slots"));
         *size = Size { grows: size.grows, ..Size::of(slots) };
         self.may_fail = [may_fail, self.may_fail[0]];
@@ -165,7 +165,11 @@ fn holds(mut condition: impl FnMut() -> bool) -> bool {
 
 /// Waits until each slot has a child that serves, and there is no other child and no zombie. Returns the number
 /// of slots.
-fn wait_until_complete(fleet: &mut Fleet, site: &Site, size: &Size) -> Result<usize, String> {
+fn wait_until_complete(
+    fleet: &mut Fleet,
+    (site, journal): (&Site, &Journal),
+    size: &Size,
+) -> Result<usize, String> {
     let start = Instant::now();
     loop {
         if let Some(status) = fleet.has_ended() {
@@ -176,6 +180,8 @@ fn wait_until_complete(fleet: &mut Fleet, site: &Site, size: &Size) -> Result<us
         fleet.seen.extend(&children);
         if let Some(status) = &status
             && is_complete(status, &children)
+            // One that hangs, for example, is replaced when it is noticed.
+            && !children.iter().any(|child| journal.is_doomed(*child))
             && size.admits(status.slots)
         {
             return Ok(status.slots);

@@ -14,6 +14,9 @@ pub(crate) fn now() -> Millis {
     accepts::now() / 1_000_000
 }
 
+/// A doomed child is dead after this time. A later process can have its pid.
+pub(crate) const DEATH: Millis = 90_000;
+
 /// A reason for failures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fact {
@@ -92,7 +95,10 @@ impl Journal {
 
     /// Whether a fault was injected that ends this child.
     pub(crate) fn is_doomed(&self, child: u32) -> bool {
-        self.lock().facts.iter().any(|fact| matches!(fact, Fact::Doomed { pid, .. } if *pid == child))
+        let since = now().saturating_sub(DEATH);
+        let is_it =
+            |fact: &Fact| matches!(fact, Fact::Doomed { pid, from, .. } if *pid == child && *from >= since);
+        self.lock().facts.iter().any(is_it)
     }
 
     pub(crate) fn facts(&self) -> Vec<Fact> {

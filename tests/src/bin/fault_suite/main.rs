@@ -32,13 +32,18 @@ mod report;
 #[cfg(target_os = "linux")]
 mod run;
 #[cfg(target_os = "linux")]
+mod server;
+#[cfg(target_os = "linux")]
 mod status;
 #[cfg(target_os = "linux")]
 mod wire;
 
 #[cfg(target_os = "linux")]
 fn main() -> std::process::ExitCode {
-    run::main()
+    match prefork_tests::app::option("form") {
+        Some(form) => server::main(&form),
+        None => run::main(),
+    }
 }
 
 #[cfg(not(target_os = "linux"))]

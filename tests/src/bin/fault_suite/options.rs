@@ -5,12 +5,14 @@ use std::time::Duration;
 
 pub(crate) const USAGE: &str = "\
 usage: fault_suite [--mode MODE] [--duration TIME] [--seed NUMBER] [--journal FILE] [--clients NUMBER]
+                   [--only TEXT]
 
   --mode      shared, reuseport, sync, async, tls, epoll, or all (the default), which divides the time
   --duration  such as 60s or 1h; the default is 60s
   --seed      the same seed gives the same sequence of faults; the default is random, and is printed
   --journal   a file for everything that was done and logged
-  --clients   the number of clients; the default is 12";
+  --clients   the number of clients; the default is 12
+  --only      only faults, or ends of fleets, whose name in the report contains this";
 
 /// A form of server, and a kind of listening socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,6 +47,7 @@ pub(crate) struct Options {
     pub(crate) seed: u64,
     pub(crate) journal: Option<PathBuf>,
     pub(crate) clients: usize,
+    pub(crate) only: String,
 }
 
 impl Options {
@@ -55,6 +58,7 @@ impl Options {
             seed: fastrand::u64(..1_000_000),
             journal: None,
             clients: 12,
+            only: String::new(),
         };
         while let Some(name) = arguments.next() {
             let value = arguments.next().ok_or_else(|| format!("{name} needs a value"))?;
@@ -71,6 +75,7 @@ impl Options {
                 }
                 "--seed" => options.seed = value.parse().map_err(|_| invalid("a number"))?,
                 "--journal" => options.journal = Some(value.into()),
+                "--only" => options.only = value,
                 "--clients" => options.clients = value.parse().map_err(|_| invalid("a number"))?,
                 _ => return Err(format!("unknown argument: {name}")),
             }

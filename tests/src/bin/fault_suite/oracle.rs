@@ -12,7 +12,7 @@
 
 use std::collections::HashSet;
 
-use crate::journal::{Fact, Millis};
+use crate::journal::{DEATH, Fact, Millis};
 
 /// How a request failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -87,7 +87,11 @@ impl Oracle {
 
 fn death_of(server: u32, facts: &[Fact], failure: &Failure) -> Option<&'static str> {
     facts.iter().find_map(|fact| match fact {
-        Fact::Doomed { pid, from, how } if *pid == server && *from <= failure.failed => Some(*how),
+        Fact::Doomed { pid, from, how }
+            if *pid == server && (*from..from + DEATH).contains(&failure.failed) =>
+        {
+            Some(*how)
+        }
         _ => None,
     })
 }
@@ -145,7 +149,12 @@ mod tests {
     }
 
     #[test]
-    fn later_death_explains_nothing() {
+    fn later_death_explains_nothing_and_neither_does_one_long_ago() {
+        let later = 100 + DEATH;
+        assert_eq!(
+            explain(&[doomed(CHILD, 100)], &failure(Reason::Closed, (later, later), Some(CHILD))),
+            None
+        );
         assert_eq!(explain(&[doomed(CHILD, 111)], &failure(Reason::Closed, (90, 110), Some(CHILD))), None);
         assert_eq!(explain(&[doomed(CHILD, 111)], &failure(Reason::Closed, (90, 110), None)), None);
     }

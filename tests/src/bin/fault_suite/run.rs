@@ -90,7 +90,7 @@ impl<'a> Run<'a> {
             target,
             journal: Arc::new(Journal::new()),
             oracle: Oracle::default(),
-            plan: Plan::new(options.seed, mode.watched),
+            plan: Plan::new(options.seed, mode.watched, &options.only),
             tally: Tally::default(),
         }
     }
@@ -133,8 +133,12 @@ impl<'a> Run<'a> {
                     self.volley(&mut fleet, &mut size, &volley);
                     let may_fail = volley.iter().any(|(_, fault)| fails_children(*fault));
                     let site = (&self.site, &*self.journal);
-                    checks.check(&mut fleet, site, &mut size, may_fail)?;
+                    let checked = checks.check(&mut fleet, site, &mut size, may_fail);
                     self.judge(load);
+                    if checked.is_err() {
+                        ending::give_up(&mut fleet, &self.journal);
+                    }
+                    checked?;
                 }
                 Step::End(pause, end) => {
                     thread::sleep(Duration::from_millis(pause));
@@ -177,7 +181,6 @@ impl<'a> Run<'a> {
             }
             self.tally.unexplained += 1;
             let (began, failed) = (self.journal.seconds(failure.began), self.journal.seconds(failure.failed));
-            self.journal.note(format!("UNEXPLAINED: {}", failure.what));
             eprintln!("{began} to {failed} UNEXPLAINED: {}", failure.what);
             if self.tally.unexplained <= PRINTED {
                 let from = failure.began.saturating_sub(BEFORE);
@@ -185,6 +188,7 @@ impl<'a> Run<'a> {
                     eprintln!("    {line}");
                 }
             }
+            self.journal.note(format!("UNEXPLAINED: {}", failure.what));
         }
     }
 }

@@ -17,13 +17,20 @@ pub(crate) struct Status {
 
 /// The status; `None` if the master does not answer.
 pub(crate) fn ask(addr: SocketAddr) -> Option<Status> {
+    // Each takes a turn of the master's loop: what was asked of it before is done, or under way.
+    get(addr, "/livez")?;
+    get(addr, "/livez")?;
+    parse(get(addr, "/status")?.split_once("\r\n\r\n")?.1)
+}
+
+fn get(addr: SocketAddr, path: &str) -> Option<String> {
     let limit = Duration::from_secs(5);
     let mut stream = TcpStream::connect_timeout(&addr, limit).ok()?;
     stream.set_read_timeout(Some(limit)).ok()?;
-    stream.write_all(b"GET /status HTTP/1.1\r\nHost: test\r\n\r\n").ok()?;
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n").as_bytes()).ok()?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).ok()?;
-    parse(answer.split_once("\r\n\r\n")?.1)
+    Some(answer)
 }
 
 fn parse(json: &str) -> Option<Status> {

@@ -13,17 +13,17 @@ static LOG: LazyLock<Option<AcceptLog>> =
 
 /// A connection that this process has accepted.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Accepted(u16);
+pub(super) struct Accepted(u16);
 
 impl Accepted {
     /// Records the connection from `peer`. To be called right after `accept`.
-    pub(crate) fn from(peer: SocketAddr) -> Self {
+    pub(super) fn from(peer: SocketAddr) -> Self {
         let connection = Self(peer.port());
         connection.record(Stage::Accepted);
         connection
     }
 
-    pub(crate) fn record(self, stage: Stage) {
+    pub(super) fn record(self, stage: Stage) {
         if let Some(log) = &*LOG {
             log.record(self.0, stage);
         }
@@ -31,13 +31,13 @@ impl Accepted {
 }
 
 /// Opens the file of records, while there are descriptors.
-pub(crate) fn prepare() {
+pub(super) fn prepare() {
     LazyLock::force(&LOG);
 }
 
 /// What a request asks for.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Request {
+pub(super) enum Request {
     Answer(String),
     AnswerAfter(Duration, String),
     Hang,
@@ -46,7 +46,7 @@ pub(crate) enum Request {
 }
 
 /// Does what the path asks for, except for what depends on the form of the server.
-pub(crate) fn begin(path: &str) -> Request {
+pub(super) fn begin(path: &str) -> Request {
     let words: Vec<&str> = path.split('/').skip(1).collect();
     let done = match words[..] {
         ["r", id] => return Request::Answer(id.to_owned()),
@@ -72,7 +72,7 @@ pub(crate) fn begin(path: &str) -> Request {
 }
 
 /// A complete answer.
-pub(crate) fn answer(id: &str, last: bool) -> Vec<u8> {
+pub(super) fn answer(id: &str, last: bool) -> Vec<u8> {
     let connection = if last { "close" } else { "keep-alive" };
     let (pid, length) = (process::id(), id.len() + 1);
     format!(
@@ -82,10 +82,10 @@ pub(crate) fn answer(id: &str, last: bool) -> Vec<u8> {
 }
 
 /// The pause after an error of `accept`: descriptors may have run out. The connection stays in the queue.
-pub(crate) const PAUSE: Duration = Duration::from_millis(10);
+pub(super) const PAUSE: Duration = Duration::from_millis(10);
 
 /// Waits for ever.
-pub(crate) fn hang() -> ! {
+pub(super) fn hang() -> ! {
     loop {
         thread::park();
     }

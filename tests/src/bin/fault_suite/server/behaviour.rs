@@ -20,7 +20,7 @@ fn word(name: &str) -> Option<String> {
     values.next().map(|(_, value)| value.to_owned())
 }
 
-pub(crate) fn at_start_of_child() {
+pub(super) fn at_start_of_child() {
     match word("boot").as_deref() {
         Some("exit0") => process::exit(0),
         Some("exit1") => process::exit(1),
@@ -39,7 +39,7 @@ fn on_child_spawn(_pid: u32) -> Result<(), String> {
     Ok(())
 }
 
-pub(crate) fn with_options(mut fleet: Prefork) -> Prefork {
+pub(super) fn with_options(mut fleet: Prefork) -> Prefork {
     fleet = fleet.on_child_spawn(on_child_spawn);
     if let Some(timeout) = app::option("hang_timeout") {
         fleet = fleet.hang_timeout(timeout);

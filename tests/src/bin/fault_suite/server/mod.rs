@@ -1,5 +1,5 @@
-//! The server of the fault suite. It answers requests for `/r/ID` and `/slow/MILLISECONDS/ID` with the id, and
-//! records each connection in the file that the option `accepts` names. The option `form` selects its form:
+//! The server under test: this program again, when the option `form` is set. It answers requests for `/r/ID` and `/slow/MILLISECONDS/ID` with the id, and
+//! records each connection in the file that the option `accepts` names. Its forms:
 //!
 //! - `plain`: a blocking server, a thread and one request for each connection; it knows nothing of a stop;
 //! - `keeping`: a blocking server that keeps connections and takes `Shutdown`;
@@ -10,32 +10,26 @@
 //! Faults come as requests (`/abort`, `/panic`, `/exit/STATUS`, `/hang`, `/flood`, `/close`, `/descriptors`), or
 //! from the file that the option `behaviour` names; see [`behaviour`].
 
-#[cfg(target_os = "linux")]
 mod asynchronous;
-#[cfg(target_os = "linux")]
 mod behaviour;
-#[cfg(target_os = "linux")]
 mod blocking;
-#[cfg(target_os = "linux")]
 mod request;
 
-#[cfg(target_os = "linux")]
-fn main() -> std::process::ExitCode {
-    use prefork_tests::{app, link_attack};
+use std::process::ExitCode;
 
+use prefork_tests::{app, link_attack};
+
+pub(crate) fn main(form: &str) -> ExitCode {
     if prefork::is_child() {
         link_attack::keep_link();
         behaviour::at_start_of_child();
     }
-    let fleet = match app::option("form").as_deref() {
-        Some("keeping") => app::builder(blocking::serve_keeping),
-        Some("async") => app::builder(asynchronous::serve),
-        Some("tls") => app::builder(asynchronous::serve_tls),
-        Some("epoll") => app::builder(blocking::serve_with_epoll),
+    let fleet = match form {
+        "keeping" => app::builder(blocking::serve_keeping),
+        "async" => app::builder(asynchronous::serve),
+        "tls" => app::builder(asynchronous::serve_tls),
+        "epoll" => app::builder(blocking::serve_with_epoll),
         _ => app::builder(blocking::serve_plain),
     };
     app::start(behaviour::with_options(fleet))
 }
-
-#[cfg(not(target_os = "linux"))]
-fn main() {}

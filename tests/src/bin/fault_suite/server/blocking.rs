@@ -12,14 +12,14 @@ use prefork::{ChildContext, Shutdown};
 use prefork_tests::accepts::Stage;
 use prefork_tests::app;
 
-use crate::request::{self, Accepted, Request};
+use super::request::{self, Accepted, Request};
 
 /// How often an idle connection looks for a stop request.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// The number of further looks before an idle connection is closed.
 const POLLS_AFTER_STOP: u32 = 20;
 
-pub(crate) fn serve_plain(ln: TcpListener) -> io::Result<()> {
+pub(super) fn serve_plain(ln: TcpListener) -> io::Result<()> {
     request::prepare();
     loop {
         match ln.accept() {
@@ -29,7 +29,7 @@ pub(crate) fn serve_plain(ln: TcpListener) -> io::Result<()> {
     }
 }
 
-pub(crate) fn serve_with_epoll(ln: TcpListener) -> io::Result<()> {
+pub(super) fn serve_with_epoll(ln: TcpListener) -> io::Result<()> {
     request::prepare();
     ln.set_nonblocking(true)?;
     let set = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
@@ -84,7 +84,7 @@ fn insist(start: impl Fn() -> io::Result<()>) {
     }
 }
 
-pub(crate) fn serve_keeping(ln: TcpListener, child: ChildContext, shutdown: Shutdown) -> io::Result<()> {
+pub(super) fn serve_keeping(ln: TcpListener, child: ChildContext, shutdown: Shutdown) -> io::Result<()> {
     request::prepare();
     thread::scope(|scope| {
         while !shutdown.is_requested() {

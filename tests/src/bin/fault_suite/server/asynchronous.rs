@@ -13,12 +13,12 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
 
-use crate::request::{self, Accepted, Request};
+use super::request::{self, Accepted, Request};
 
 /// How long a client may take for the handshake of TLS.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 
-pub(crate) async fn serve(ln: TcpListener, child: ChildContext) -> io::Result<()> {
+pub(super) async fn serve(ln: TcpListener, child: ChildContext) -> io::Result<()> {
     request::prepare();
     loop {
         match ln.accept().await {
@@ -31,7 +31,7 @@ pub(crate) async fn serve(ln: TcpListener, child: ChildContext) -> io::Result<()
     }
 }
 
-pub(crate) async fn serve_tls(
+pub(super) async fn serve_tls(
     ln: TcpListener,
     acceptor: TlsAcceptor,
     child: ChildContext,
