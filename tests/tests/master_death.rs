@@ -8,10 +8,19 @@
     reason = "a panic in a test helper fails the test"
 )]
 
+#[cfg(target_os = "linux")]
+use std::process::Command;
+
+#[cfg(target_os = "linux")]
+use prefork_tests::fleet::AS_NOBODY;
 use prefork_tests::fleet::{RunningFleet, Server};
 use prefork_tests::gate::ResponseGate;
 use prefork_tests::proc::ExitWatch;
+#[cfg(target_os = "linux")]
+use prefork_tests::program::{ProgramCopy, public_directory};
 use prefork_tests::signal::Signal;
+#[cfg(target_os = "linux")]
+use prefork_tests::skip::skipped;
 use prefork_tests::{client, wait};
 
 /// Kills the master and reaps it; returns its children, which are ready.
@@ -62,6 +71,37 @@ fn orphan_with_endless_request_exits_after_grace() {
     let request = client::begin(fleet.addr(), "/hold");
     expect_exit_1(&kill_master(&mut fleet));
     assert!(request.finish().is_err());
+    fleet.assert_nothing_left();
+}
+
+/// Lets a process of the user 65534 start no further thread.
+#[cfg(target_os = "linux")]
+fn forbid_threads(pid: u32) {
+    let pid = pid.to_string();
+    let command = [&AS_NOBODY[..], &["prlimit", "--pid", &pid, "--nproc=1:"]].concat();
+    assert!(Command::new(command[0]).args(&command[1..]).status().unwrap().success());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn orphans_that_cannot_start_a_thread_answer_requests_in_flight_and_end_within_their_grace() {
+    if !nix::unistd::geteuid().is_root() {
+        return skipped("root");
+    }
+    let directory = public_directory();
+    let gate = directory.path().join("gate");
+    let program = ProgramCopy::new(env!("CARGO_BIN_EXE_server"));
+    let server = Server::through(&AS_NOBODY, program.path()).set("gate", gate.display());
+    let mut fleet = server.set("shutdown_grace", "5s").start();
+    let in_flight = client::begin_many(fleet.addr(), "/gate", 6);
+    let endless = client::begin(fleet.addr(), "/hold");
+    fleet.first_children().into_iter().for_each(forbid_threads);
+    let orphans = kill_master(&mut fleet);
+    fleet.wait_until_it_refuses();
+    std::fs::write(&gate, "").unwrap();
+    client::finish_all(in_flight);
+    expect_exit_1(&orphans);
+    assert!(endless.finish().is_err());
     fleet.assert_nothing_left();
 }
 

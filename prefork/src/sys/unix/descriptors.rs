@@ -56,9 +56,10 @@ pub(super) fn open_descriptors() -> Vec<RawFd> {
     let listed: io::Result<Vec<_>> = std::fs::read_dir("/dev/fd").and_then(Iterator::collect);
     match listed {
         Ok(entries) => entries.iter().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect(),
-        // No such directory, or it cannot be read: try every number that can be one.
+        // No such directory, or it cannot be read, for example because no descriptor is free: try every number
+        // that can be one. A limit that was lowered leaves descriptors beyond it open.
         Err(_) => {
-            let (limit, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((1024, 1024));
+            let (_, limit) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((1024, 1024));
             (0..RawFd::try_from(limit).unwrap_or(65_536).min(65_536)).collect()
         }
     }
