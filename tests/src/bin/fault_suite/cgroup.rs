@@ -26,9 +26,9 @@ impl ProcessLimit {
         fs::write(self.0.join("cgroup.procs"), pid.to_string()).is_ok()
     }
 
-    /// Lets no process or thread be started beyond those that exist.
+    /// Lets no process or thread be started, whatever ends meanwhile.
     pub(crate) fn fill(&self) -> bool {
-        fs::read_to_string(self.0.join("pids.current")).is_ok_and(|current| self.set(current.trim()))
+        self.set("1")
     }
 
     pub(crate) fn lift(&self) {

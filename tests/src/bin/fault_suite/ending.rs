@@ -10,12 +10,14 @@ use prefork_tests::signal::{Signal, try_send};
 use crate::cgroup::ProcessLimit;
 use crate::faults::End;
 use crate::fleet::{BOUND, Fleet, Site};
-use crate::inject::fill_descriptors;
+use crate::inject::{fill_descriptors, note_deaths};
 use crate::journal::Journal;
 
 /// A second TERM this much later is the same TERM, and this much later an order to kill.
 const SAME: Duration = Duration::from_millis(80);
 const LATER: Duration = Duration::from_millis(500);
+/// How long the table of processes stays full after the death of the master.
+const FULL: Duration = Duration::from_secs(1);
 
 /// Ends the fleet, and checks its end.
 pub(crate) fn end(fleet: &mut Fleet, site: &Site, journal: &Journal, end: End) {
@@ -28,6 +30,7 @@ pub(crate) fn end(fleet: &mut Fleet, site: &Site, journal: &Journal, end: End) {
     };
     journal.note(format!("the master has ended: {status}"));
     let (ended, left) = fleet.wait_for_nobody(BOUND);
+    note_deaths(journal);
     if !left.is_empty() {
         journal.violation(format!("{end:?}: processes are left: {left:?}"));
     }
@@ -151,6 +154,11 @@ fn begin(fleet: &mut Fleet, site: &Site, journal: &Journal, end: End) -> Expecte
             if let (End::KillMasterAndChild, Some(child)) = (end, children.first()) {
                 journal.doom(*child, "killed");
                 let _ = try_send(*child, Signal::SIGKILL);
+            }
+            if end == End::KillMasterWithFullTables {
+                // A server that needs a thread for each connection has to get one within its grace.
+                thread::sleep(FULL);
+                site.limit.iter().for_each(ProcessLimit::lift);
             }
             Expected { status: None, says: None, kills: false }
         }

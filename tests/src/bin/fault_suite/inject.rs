@@ -13,7 +13,7 @@ use prefork_tests::signal::{Signal, try_send};
 use socket2::SockRef;
 
 use crate::faults::{Attack, Fault, Program};
-use crate::fleet::{Fleet, Site, make_executable};
+use crate::fleet::{BOUND, Fleet, Site, make_executable};
 use crate::invariants::Size;
 use crate::journal::{Journal, Millis, now};
 use crate::report::Tally;
@@ -84,6 +84,7 @@ impl<'a> Injector<'a> {
                 None if at >= until => return,
                 None => {
                     self.fleet.children();
+                    note_deaths(self.journal);
                     thread::sleep(Duration::from_millis((until - at).min(10)));
                 }
             }
@@ -236,10 +237,11 @@ impl<'a> Injector<'a> {
             if let Some(accepted) = accepted.filter(|accepted| accepted.stage >= Stage::Read) {
                 break accepted.pid;
             }
-            if start.elapsed() > wire::LIMIT {
+            if start.elapsed() > BOUND {
                 return false;
             }
-            thread::sleep(Duration::from_millis(1));
+            // A fault that is due to end may be what the request waits for.
+            self.wait(now() + 1);
         };
         match attack.dooms() {
             Some(how) => self.journal.doom_since(child, began, how),
@@ -248,6 +250,11 @@ impl<'a> Injector<'a> {
         self.attacks.push(connection);
         true
     }
+}
+
+/// Notes when doomed children have died.
+pub(crate) fn note_deaths(journal: &Journal) {
+    journal.dying().into_iter().filter(|child| !proc::is_alive(*child)).for_each(|child| journal.dead(child));
 }
 
 /// Faults that cannot undo a grow.

@@ -9,6 +9,7 @@ use prefork_tests::proc;
 use prefork_tests::signal::Signal;
 
 use crate::fleet::{BOUND, Fleet, Site};
+use crate::inject::note_deaths;
 use crate::journal::Journal;
 use crate::status::{self, Status};
 
@@ -175,6 +176,7 @@ fn wait_until_complete(
         if let Some(status) = fleet.has_ended() {
             return Err(format!("the fleet ended by itself, {status}: {:#?}", last_lines(fleet)));
         }
+        note_deaths(journal);
         let status = status::ask(site.health);
         let children: BTreeSet<u32> = proc::children(fleet.master()).into_iter().collect();
         fleet.seen.extend(&children);

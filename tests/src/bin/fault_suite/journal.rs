@@ -21,7 +21,7 @@ pub(crate) const DEATH: Millis = 90_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fact {
     /// From this time on the child may die at any moment, with what it has accepted.
-    Doomed { pid: u32, from: Millis, how: &'static str },
+    Doomed { pid: u32, from: Millis, died: Option<Millis>, how: &'static str },
     /// The fleet accepts no new connection. With `killed`, what is queued is lost.
     Down { from: Millis, until: Option<Millis>, killed: bool, how: &'static str },
 }
@@ -74,8 +74,29 @@ impl Journal {
 
     pub(crate) fn doom_since(&self, pid: u32, from: Millis, how: &'static str) {
         let mut state = self.lock();
-        state.facts.push(Fact::Doomed { pid, from, how });
+        state.facts.push(Fact::Doomed { pid, from, died: None, how });
         state.entries.push((now(), format!("child {pid}: {how}")));
+    }
+
+    /// The child is dead, if it was doomed.
+    pub(crate) fn dead(&self, child: u32) {
+        let at = now();
+        for fact in &mut self.lock().facts {
+            if let Fact::Doomed { pid, died: died @ None, .. } = fact
+                && *pid == child
+            {
+                *died = Some(at);
+            }
+        }
+    }
+
+    /// The doomed children that have not died.
+    pub(crate) fn dying(&self) -> Vec<u32> {
+        let dying = |fact: &Fact| match fact {
+            Fact::Doomed { pid, died: None, .. } => Some(*pid),
+            _ => None,
+        };
+        self.lock().facts.iter().filter_map(dying).collect()
     }
 
     /// The fleet ends.

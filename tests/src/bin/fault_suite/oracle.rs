@@ -59,7 +59,7 @@ const NOTICE: Millis = 1500;
 #[derive(Debug, Default)]
 pub(crate) struct Oracle {
     /// Children whose one connection without a record was used as an explanation.
-    used: HashSet<u32>,
+    used: HashSet<(u32, Millis)>,
 }
 
 impl Oracle {
@@ -77,8 +77,10 @@ impl Oracle {
 
     fn unrecorded(&mut self, facts: &[Fact], failure: &Failure) -> Option<&'static str> {
         facts.iter().find_map(|fact| match fact {
-            Fact::Doomed { pid, from, how } if (*from..=from + NOTICE).contains(&failure.failed) => {
-                self.used.insert(*pid).then_some(*how)
+            Fact::Doomed { pid, from, died, how } => {
+                let until = died.map_or(Millis::MAX, |died| died + NOTICE);
+                let fits = (*from..=until).contains(&failure.failed);
+                (fits && self.used.insert((*pid, *from))).then_some(*how)
             }
             _ => None,
         })
@@ -87,7 +89,7 @@ impl Oracle {
 
 fn death_of(server: u32, facts: &[Fact], failure: &Failure) -> Option<&'static str> {
     facts.iter().find_map(|fact| match fact {
-        Fact::Doomed { pid, from, how }
+        Fact::Doomed { pid, from, how, .. }
             if *pid == server && (*from..from + DEATH).contains(&failure.failed) =>
         {
             Some(*how)
@@ -126,7 +128,7 @@ mod tests {
     }
 
     fn doomed(pid: u32, from: Millis) -> Fact {
-        Fact::Doomed { pid, from, how: "killed" }
+        Fact::Doomed { pid, from, died: Some(from + 1), how: "killed" }
     }
 
     fn down(from: Millis, until: Option<Millis>, killed: bool) -> Fact {
@@ -166,7 +168,7 @@ mod tests {
         let mut oracle = Oracle::default();
         let explained: Vec<_> = (0..3).map(|_| oracle.explain(&facts, &lost).is_some()).collect();
         assert_eq!(explained, [true, true, false]);
-        let late = failure(Reason::Closed, (90, 106 + NOTICE), None);
+        let late = failure(Reason::Closed, (90, 107 + NOTICE), None);
         assert_eq!(explain(&facts, &late), None);
     }
 

@@ -129,6 +129,8 @@ impl Connection {
             match self.stream.read(&mut bytes) {
                 Ok(0) => return Err(Broken::from(&ErrorKind::UnexpectedEof.into(), answer.len())),
                 Ok(length) => answer.extend(&bytes[..length]),
+                // The system may interrupt a read that has a time limit.
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(Broken::from(&error, answer.len())),
             }
         }

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -92,8 +93,11 @@ pub(super) fn serve_keeping(ln: TcpListener, child: ChildContext, shutdown: Shut
                 Ok((stream, peer)) => {
                     let (connection, child, stop) = (Accepted::from(peer), &child, &shutdown);
                     let job = Mutex::new(Some(stream));
-                    let job =
-                        Arc::new(move || take(&job).map(|stream| keep(stream, connection, child, stop)));
+                    // A panic of a request is its own, and not the scope's.
+                    let serve = move |stream| {
+                        panic::catch_unwind(AssertUnwindSafe(|| keep(stream, connection, child, stop)))
+                    };
+                    let job = Arc::new(move || take(&job).map(serve));
                     insist(|| {
                         let job = Arc::clone(&job);
                         thread::Builder::new().spawn_scoped(scope, move || job()).map(drop)
