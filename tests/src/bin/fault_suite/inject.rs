@@ -225,12 +225,24 @@ impl<'a> Injector<'a> {
         fill_descriptors(pid)
     }
 
+    /// Sends a request. With TLS that takes a child which is not stopped, for example.
+    fn send(&mut self, path: &str) -> Option<Connection> {
+        let target = self.target;
+        thread::scope(|scope| {
+            let sent = scope.spawn(|| {
+                let mut connection = Connection::open(target).ok()?;
+                connection.send(path).ok().map(|()| connection)
+            });
+            while !sent.is_finished() {
+                self.wait(now() + 1);
+            }
+            sent.join().ok().flatten()
+        })
+    }
+
     fn attack(&mut self, attack: Attack) -> bool {
         let began = now();
-        let Ok(mut connection) = Connection::open(self.target) else { return false };
-        if connection.send(attack.path()).is_err() {
-            return false;
-        }
+        let Some(connection) = self.send(attack.path()) else { return false };
         let start = Instant::now();
         let child = loop {
             let accepted = connection.accepted(self.target);
