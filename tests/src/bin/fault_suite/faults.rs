@@ -4,6 +4,9 @@ use prefork_tests::signal::Signal;
 
 use crate::journal::Millis;
 
+/// With fewer kinds of ends than this, ends are what the run is for.
+const SEVERAL: usize = 8;
+
 /// What is done to a fleet that goes on. Durations are in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -204,7 +207,8 @@ impl Plan {
     pub(crate) fn next(&mut self) -> Step {
         if self.volleys == 0 {
             // Some fleets end soon, and some live long.
-            self.volleys = if self.random.bool() { self.random.u32(1..6) } else { self.random.u32(6..30) };
+            let long = self.random.bool() && self.ends.all.len() > SEVERAL;
+            self.volleys = if long { self.random.u32(6..30) } else { self.random.u32(1..6) };
             return Step::End(self.random.u64(..300), self.ends.draw(&mut self.random));
         }
         self.volleys -= 1;

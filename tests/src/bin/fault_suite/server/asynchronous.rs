@@ -41,6 +41,10 @@ pub(super) async fn serve_tls(
     let mut tasks = tokio::task::JoinSet::new();
     while let Some(accepted) = unless_stopped(ln.accept(), Some(shutdown.clone())).await {
         let Ok((stream, peer)) = accepted else {
+            // Without a free descriptor `accept` fails behind the closed gate as well.
+            if shutdown.is_requested() {
+                break;
+            }
             sleep(request::PAUSE).await;
             continue;
         };
