@@ -19,6 +19,7 @@ pub(crate) enum Fault {
     /// A request that ends the child which gets it.
     Attack(Attack),
     Reload,
+    ReopenLogs,
     Upgrade(Program),
     /// One slot more or fewer.
     Resize,
@@ -126,6 +127,7 @@ impl Fault {
             Self::SignalChild(_, signal) => format!("{signal} to a child"),
             Self::Attack(attack) => format!("child: {attack:?}"),
             Self::Reload => "SIGHUP to the master".to_owned(),
+            Self::ReopenLogs => "SIGUSR1 to the master".to_owned(),
             Self::Upgrade(program) => format!("SIGUSR2 to the master, program {program:?}"),
             Self::Resize => "SIGTTIN or SIGTTOU to the master".to_owned(),
             Self::StopMaster(_) => "SIGSTOP, SIGCONT to the master".to_owned(),
@@ -240,9 +242,12 @@ impl Plan {
             Fault::ResetConnections(_) => Fault::ResetConnections(many),
             Fault::HalfRequests(..) => Fault::HalfRequests(many, time),
             Fault::IdleConnections(..) => Fault::IdleConnections(many * 5, time),
-            Fault::KillAllChildren | Fault::Attack(_) | Fault::Reload | Fault::Upgrade(_) | Fault::Resize => {
-                fault
-            }
+            Fault::KillAllChildren
+            | Fault::Attack(_)
+            | Fault::Reload
+            | Fault::ReopenLogs
+            | Fault::Upgrade(_)
+            | Fault::Resize => fault,
         }
     }
 }
@@ -316,6 +321,7 @@ fn faults(watched: bool) -> Vec<Fault> {
         Fault::Reload,
         Fault::Reload,
         Fault::Reload,
+        Fault::ReopenLogs,
         Fault::Resize,
         Fault::Resize,
         Fault::Resize,

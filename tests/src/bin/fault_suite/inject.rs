@@ -114,6 +114,7 @@ impl<'a> Injector<'a> {
             }
             Fault::Attack(attack) => return self.attack(attack),
             Fault::Reload => self.fleet.signal(Signal::SIGHUP),
+            Fault::ReopenLogs => self.fleet.signal(Signal::SIGUSR1),
             Fault::Upgrade(program) => self.upgrade(program),
             Fault::Resize => {
                 let signal = self.size.resize(certain);
@@ -274,6 +275,7 @@ fn leaves_sizes_alone(fault: Fault) -> bool {
     matches!(
         fault,
         Fault::SignalChild(..)
+            | Fault::ReopenLogs
             | Fault::StopChild(..)
             | Fault::StallLog(_)
             | Fault::SlowHook(_)

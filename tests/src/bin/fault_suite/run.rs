@@ -12,7 +12,7 @@ use prefork_tests::proc;
 use prefork_tests::tls::TlsClient;
 
 use crate::ending;
-use crate::faults::{Fault, Plan, Program, Step};
+use crate::faults::{End, Fault, Plan, Program, Step};
 use crate::fleet::{self, Fleet, Site};
 use crate::inject::Injector;
 use crate::invariants::{Checks, Size};
@@ -124,39 +124,45 @@ impl<'a> Run<'a> {
         let mut fleet = Fleet::start(&self.site, &self.journal)?;
         let start = Instant::now();
         let mut checks = Checks::new();
-        let mut size = Size::of(fleet.children().len());
         self.tally.fleets += 1;
-        checks.check(&mut fleet, (&self.site, &self.journal), &mut size, false)?;
-        let end = loop {
+        let end = self.volleys(&mut fleet, &mut checks, load, until);
+        self.tally.master_ticks += proc::cpu_ticks(fleet.master());
+        self.tally.master_millis += u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.tally.worst_descriptors = self.tally.worst_descriptors.max(checks.worst_descriptors);
+        self.tally.worst_kib = self.tally.worst_kib.max(checks.worst_kib);
+        let end = end.inspect_err(|_| ending::give_up(&mut fleet, &self.journal))?;
+        self.tally.injected(&format!("end of the fleet: {end:?}"), true);
+        ending::end(&mut fleet, &self.site, &self.journal, end);
+        checks.check_log(&fleet, &self.journal);
+        Ok(())
+    }
+
+    /// Injects volleys until it is time for an end.
+    fn volleys(
+        &mut self,
+        fleet: &mut Fleet,
+        checks: &mut Checks,
+        load: &Load,
+        until: Instant,
+    ) -> Result<End, String> {
+        let mut size = Size::of(fleet.children().len());
+        checks.check(fleet, (&self.site, &self.journal), &mut size, false)?;
+        while Instant::now() < until {
             match self.plan.next() {
                 Step::Volley(volley) => {
-                    self.volley(&mut fleet, &mut size, &volley);
+                    self.volley(fleet, &mut size, &volley);
                     let may_fail = volley.iter().any(|(_, fault)| fails_children(*fault));
-                    let site = (&self.site, &*self.journal);
-                    let checked = checks.check(&mut fleet, site, &mut size, may_fail);
+                    let checked = checks.check(fleet, (&self.site, &self.journal), &mut size, may_fail);
                     self.judge(load);
-                    if checked.is_err() {
-                        ending::give_up(&mut fleet, &self.journal);
-                    }
                     checked?;
                 }
                 Step::End(pause, end) => {
                     thread::sleep(Duration::from_millis(pause));
-                    break end;
+                    return Ok(end);
                 }
             }
-            if Instant::now() >= until {
-                break crate::faults::End::Term;
-            }
-        };
-        self.tally.master_ticks += proc::cpu_ticks(fleet.master());
-        self.tally.master_millis += u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.tally.injected(&format!("end of the fleet: {end:?}"), true);
-        ending::end(&mut fleet, &self.site, &self.journal, end);
-        checks.check_log(&fleet, &self.journal);
-        self.tally.worst_descriptors = self.tally.worst_descriptors.max(checks.worst_descriptors);
-        self.tally.worst_kib = self.tally.worst_kib.max(checks.worst_kib);
-        Ok(())
+        }
+        Ok(End::Term)
     }
 
     fn volley(&mut self, fleet: &mut Fleet, size: &mut Size, volley: &[(u64, Fault)]) {
