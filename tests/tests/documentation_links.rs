@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 /// Every Markdown file of the repository.
 fn documents() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let folders = ["", "prefork/docs", "examples", "examples/certs", "examples/deploy/systemd"];
+    let folders = ["", "tests", "prefork/docs", "examples", "examples/certs", "examples/deploy/systemd"];
     let files = folders.iter().flat_map(|folder| fs::read_dir(root.join(folder)).unwrap());
     files
         .map(|file| file.unwrap().path())
