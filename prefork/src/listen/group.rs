@@ -64,6 +64,9 @@ impl SocketGroup {
         let mut group = Self { file, ..group };
         group.set_options()?;
         group.sockets.iter().try_for_each(|first| first.listen(options.backlog())).map_err(bind_error)?;
+        if let Some(file) = &mut group.file {
+            file.listens();
+        }
         if sharing == Sharing::Reuseport {
             group.open_up_to(slots.saturating_sub(1)).map_err(bind_error)?;
         }

@@ -1,12 +1,14 @@
 //! Unix sockets: their files, with mode and owner, and names without a file.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags};
+use nix::fcntl::{AT_FDCWD, AtFlags, Flock, FlockArg};
 use nix::libc;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Uid, fchownat};
@@ -14,23 +16,30 @@ use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::sys::SocketFileOptions;
 
+/// Another master holds the lock for a few system calls.
+const LOCK_LIMIT: Duration = Duration::from_secs(1);
+const LOCK_PAUSE: Duration = Duration::from_millis(5);
+
 /// The file of a Unix socket that this process has bound. Dropping it removes the file.
 #[derive(Debug)]
 pub(crate) struct SocketFile {
     path: PathBuf,
     /// Device and inode, to tell whether the file at the path is still the one that was bound.
     identity: (u64, u64),
+    /// Until the socket listens, another master would take it for one that was left behind.
+    directory: Option<Flock<File>>,
 }
 
 impl SocketFile {
     /// Binds a socket to `path`, with its mode from the start, and then sets its owner. Replaces a socket
-    /// without a listener.
+    /// without a listener. Call [`listens`](Self::listens) once it listens.
     pub(crate) fn bind(path: &Path, options: SocketFileOptions) -> io::Result<(Socket, Self)> {
         let path = std::path::absolute(path)?;
+        let directory = lock_directory_of(&path);
         remove_stale(&path)?;
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         bind_with_mode(&socket, &SockAddr::unix(&path)?, options.mode)?;
-        let file = Self { identity: identity(&path)?, path };
+        let file = Self { identity: identity(&path)?, path, directory };
         if options.user.is_some() || options.group.is_some() {
             let (user, group) = (options.user.map(Uid::from_raw), options.group.map(Gid::from_raw));
             change_owner(&file.path, user, group)?;
@@ -41,7 +50,12 @@ impl SocketFile {
     /// The file of a socket that the previous program in this process has bound.
     pub(crate) fn adopt(path: &Path) -> io::Result<Self> {
         let path = std::path::absolute(path)?;
-        Ok(Self { identity: identity(&path)?, path })
+        Ok(Self { identity: identity(&path)?, path, directory: None })
+    }
+
+    /// From now on others can see that the socket is in use.
+    pub(crate) fn listens(&mut self) {
+        self.directory = None;
     }
 
     /// Whether the path still leads to this socket.
@@ -63,6 +77,21 @@ impl Drop for SocketFile {
 /// any time: a link is never followed.
 fn change_owner(path: &Path, user: Option<Uid>, group: Option<Gid>) -> io::Result<()> {
     Ok(fchownat(AT_FDCWD, path, user, group, AtFlags::AT_SYMLINK_NOFOLLOW)?)
+}
+
+/// Locks the directory, so that of two masters that start at once the second sees the socket of the first. A lock
+/// that is not to be had in time, or not at all, is done without.
+fn lock_directory_of(path: &Path) -> Option<Flock<File>> {
+    let mut directory = File::open(path.parent()?).ok()?;
+    let until = Instant::now() + LOCK_LIMIT;
+    loop {
+        match Flock::lock(directory, FlockArg::LockExclusiveNonblock) {
+            Ok(locked) => return Some(locked),
+            Err((file, Errno::EWOULDBLOCK)) if Instant::now() < until => directory = file,
+            Err(_) => return None,
+        }
+        thread::sleep(LOCK_PAUSE);
+    }
 }
 
 fn identity(path: &Path) -> io::Result<(u64, u64)> {
@@ -113,6 +142,23 @@ mod tests {
 
     fn directory() -> PathBuf {
         nix::unistd::mkdtemp(&std::env::temp_dir().join("prefork-test-XXXXXX")).unwrap()
+    }
+
+    #[test]
+    fn socket_of_another_master_that_is_about_to_listen_is_not_removed() {
+        let directory = directory();
+        let path = directory.join("socket");
+        let (socket, mut file) = SocketFile::bind(&path, ANY).unwrap();
+        let other = {
+            let path = path.clone();
+            thread::spawn(move || SocketFile::bind(&path, ANY).map(drop))
+        };
+        socket.listen(1).unwrap();
+        file.listens();
+        assert_eq!(other.join().unwrap().unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        UnixStream::connect(&path).unwrap();
+        drop(file);
+        fs::remove_dir(directory).unwrap();
     }
 
     #[test]
