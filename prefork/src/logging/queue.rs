@@ -142,8 +142,10 @@ impl State {
 /// Hands a message to its logger. A panic in there ends neither the thread nor the process.
 fn write(message: &Message) {
     static REPORTED: AtomicBool = AtomicBool::new(false);
-    let written = panic::catch_unwind(AssertUnwindSafe(|| message.write()));
-    if written.is_err() && !REPORTED.swap(true, Ordering::SeqCst) {
+    let Err(payload) = panic::catch_unwind(AssertUnwindSafe(|| message.write())) else { return };
+    // Its drop may panic as well.
+    std::mem::forget(payload);
+    if !REPORTED.swap(true, Ordering::SeqCst) {
         super::write_to_stderr(
             Level::Error,
             &format!("the logger panicked at `{message}`; later panics are not reported"),
