@@ -65,7 +65,7 @@ pub enum Error {
     BadOption {
         /// The option's name as the user writes it: `workers`, `PREFORK_WORKERS`.
         option: String,
-        /// The value as given.
+        /// The value as given; empty if it is missing.
         value: String,
         /// Which values are valid.
         expected: String,
@@ -183,6 +183,9 @@ impl fmt::Display for Error {
             Self::Bind { addr, .. } => write!(f, "cannot bind {addr}"),
             Self::Resolve { addr, network, reason } => {
                 write!(f, "cannot listen on `{addr}` ({network}): {reason}")
+            }
+            Self::BadOption { option, value, expected } if value.is_empty() => {
+                write!(f, "{option} is not set: expected {expected}")
             }
             Self::BadOption { option, value, expected } => {
                 write!(f, "{option} cannot be `{value}`: expected {expected}")

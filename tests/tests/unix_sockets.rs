@@ -290,5 +290,5 @@ fn unusable_socket_paths_are_refused() {
         .set("network", "unix")
         .unset("addr")
         .run()
-        .assert_refused("addr cannot be `unset`");
+        .assert_refused("addr is not set: expected the path of a Unix socket");
 }

@@ -79,6 +79,9 @@ pub fn parse_tcp(addr: &str) -> Result<Tcp, String> {
     if is_digits(addr) {
         return Err(format!("`{addr}` has no host: write `:{addr}` for every interface"));
     }
+    if addr.starts_with(UNIX) {
+        return Err(format!("`{addr}` is a Unix socket: write `host:port`"));
+    }
     if addr.starts_with(['/', '@', '.']) {
         return Err(format!("`{addr}` is a Unix socket: write `{UNIX}{addr}`"));
     }

@@ -4,7 +4,7 @@ use prefork_options as options;
 use socket2::Domain;
 
 use super::Prefork;
-use super::values::bad;
+use super::values::{bad, missing};
 use super::worker_count::WorkerCount;
 use crate::error::Error;
 use crate::listen::{Endpoint, Network, Sharing};
@@ -82,7 +82,7 @@ impl Prefork {
             Some(addrs) => addrs,
             None => {
                 let default = default_addr(network.unwrap_or_default());
-                vec![default.ok_or_else(|| bad("addr", "unset", "the path of a Unix socket"))?.to_owned()]
+                vec![default.ok_or_else(|| missing("addr", "the path of a Unix socket"))?.to_owned()]
             }
         };
         let written: Vec<Endpoint> = addrs.iter().map(|addr| Endpoint::new(addr, network)).collect();
@@ -115,14 +115,13 @@ impl Prefork {
             )),
             // Of two pairs, half of each.
             (Some(_), _) if by_cert && !by_key => {
-                Err(bad("PREFORK_KEY", "unset", "the file of the private key that PREFORK_CERT goes with"))
+                Err(missing("PREFORK_KEY", "the file of the private key that PREFORK_CERT goes with"))
             }
             (_, Some(_)) if by_key && !by_cert => {
-                Err(bad("PREFORK_CERT", "unset", "the file of the certificate that PREFORK_KEY goes with"))
+                Err(missing("PREFORK_CERT", "the file of the certificate that PREFORK_KEY goes with"))
             }
-            (None, None) if self.serve.needs_tls => Err(bad(
+            (None, None) if self.serve.needs_tls => Err(missing(
                 "cert",
-                "unset",
                 "a certificate, which the serve function needs: set `cert` and `key`, or PREFORK_CERT and \
                  PREFORK_KEY",
             )),
@@ -208,11 +207,10 @@ fn check_form(form: TlsForm, tls: &tls::TlsOptions) -> Result<(), Error> {
         | (TlsForm::Files, Some(PemSource::File(_)))
         | (TlsForm::Embedded, Some(PemSource::Embedded(_))) => Ok(()),
         (TlsForm::Files, _) => {
-            Err(bad("cert", "unset", "the paths that the serve function takes: use `listen_and_serve_tls`"))
+            Err(missing("cert", "the paths that the serve function takes: use `listen_and_serve_tls`"))
         }
-        (TlsForm::Embedded, _) => Err(bad(
+        (TlsForm::Embedded, _) => Err(missing(
             "cert_pem",
-            "unset",
             "the PEM text that the serve function takes: use `listen_and_serve_tls_embed`",
         )),
     }

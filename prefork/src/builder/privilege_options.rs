@@ -119,7 +119,7 @@ impl Prefork {
         let (user_option, group_option) = (self.name_of(&options::USER), self.name_of(&options::GROUP));
         let Some(value) = self.get::<String>(&options::USER) else {
             return match group {
-                Some(group) => Err(bad(group_option, group, "the option `user` beside it")),
+                Some(group) => Err(bad(group_option, group, "`user` or PREFORK_USER beside it")),
                 None => Ok(None),
             };
         };
@@ -146,7 +146,7 @@ impl Prefork {
                 return Err(bad(
                     user_option,
                     value,
-                    "a user with an entry in the user database, or `group` beside it",
+                    "a user with an entry in the user database, or `group` or PREFORK_GROUP beside it",
                 ));
             }
             (None, _) => return Err(bad(user_option, value, "a user of this system, by name or number")),

@@ -128,9 +128,18 @@ impl OptionValue<FileMode> for u32 {
 
 pub(super) fn bad(option: impl Into<String>, value: impl ToString, expected: impl Into<String>) -> Error {
     let value = value.to_string();
-    // A message is one line.
-    let value = if value.contains(char::is_control) { value.escape_debug().to_string() } else { value };
+    // A message is one line, and an empty value is not a missing one.
+    let value = match value.as_str() {
+        "" => r#""""#.to_owned(),
+        text if text.contains(char::is_control) => text.escape_debug().to_string(),
+        _ => value,
+    };
     Error::BadOption { option: option.into(), value, expected: expected.into() }
+}
+
+/// The error for an option that has no value and needs one.
+pub(super) fn missing(option: impl Into<String>, expected: impl Into<String>) -> Error {
+    Error::BadOption { option: option.into(), value: String::new(), expected: expected.into() }
 }
 
 impl Prefork {

@@ -103,7 +103,7 @@ impl FromChild for Arc<rustls::ServerConfig> {
     fn from_child(child: &ChildContext) -> Result<Self, Error> {
         child.tls_config().ok_or_else(|| Error::BadOption {
             option: "cert".to_owned(),
-            value: "unset".to_owned(),
+            value: String::new(),
             expected: "a certificate, which an argument of the serve function needs".to_owned(),
         })
     }
