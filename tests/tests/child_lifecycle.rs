@@ -95,7 +95,7 @@ fn max_rss_replaces_child() {
         Server::new(KEEP_ALIVE_SERVER).set("max_rss", "60MiB").set("workers", 1).set("recover", 0).start();
     let first = fleet.first_children();
     assert_eq!(get(&fleet, "/grow"), (64 << 20).to_string());
-    fleet.console.wait_for("reached a limit");
+    fleet.console.wait_for("is larger than `max_rss`; replacing it");
     fleet.wait_for_children(1, &first);
     get(&fleet, "/");
     fleet.stop();

@@ -91,7 +91,7 @@ fn term_to_child_whose_replacement_fails_leaves_it_serving() {
     let child = fleet.first_children()[0];
     std::fs::write(&broken, "").unwrap();
     send(child, Signal::SIGTERM);
-    fleet.console.wait_for("its replacement did not become ready");
+    fleet.console.wait_for("is not replaced yet");
     // Longer than the child waits for a master that does not answer; the absence of a stop is the condition.
     std::thread::sleep(Duration::from_secs(6));
     let mut connection = load::Connection::to(fleet.addr());

@@ -182,7 +182,7 @@ impl LinkThread {
             Health::Healthy => {}
             Health::TooLarge => {
                 // An error: the master is dead, which is the link's next event.
-                let _ = context.send(ToMaster::Recycle);
+                let _ = context.send(ToMaster::RecycleOfSize);
             }
             Health::Hangs => {
                 let (slot, pid) = (context.slot(), std::process::id());

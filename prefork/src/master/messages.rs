@@ -120,7 +120,7 @@ impl Master {
             Remark::BootTimeout(child) => self.boot_timed_out(*child),
             Remark::GraceOver(child) => self.report_grace_over(*child),
             Remark::LinkClosed(child) => self.report_link_closed(*child),
-            Remark::Recycling { slot } => self.report_recycling(*slot),
+            Remark::Recycling { child, reason } => self.report_recycling(*child, *reason),
             Remark::RecyclingFailed { slot } => self.report_recycling_failed(*slot),
             Remark::StoppingIn(delay) => self.report_stop_delay(*delay),
             Remark::Stopping => self.report_stopping(),

@@ -47,7 +47,7 @@ use crate::listen::{self, Endpoint, Sharing, SocketOptions, SocketSet};
 use crate::logging::{self, Logger};
 use crate::privileges::Privileges;
 use crate::protocol::{ToChild, ToMaster};
-use crate::supervisor::{Action, ChildId, Event, Hook, Remark, Settings, Supervisor, Verdict};
+use crate::supervisor::{Action, ChildId, Event, Hook, RecycleReason, Remark, Settings, Supervisor, Verdict};
 use crate::sys::{self, Activated, Inheritance, PidFile, ProcessEvent, Program, Reactor};
 use crate::tls::{self, TlsStore};
 
@@ -235,15 +235,19 @@ impl Master {
                 self.supervisor.handle(now, Event::Ready(child));
             }
             Some(ToMaster::Ready) => {}
-            Some(ToMaster::Recycle) => self.supervisor.handle(now, Event::RecycleRequested(child)),
+            Some(ToMaster::Recycle) => self.recycle(now, child, RecycleReason::Retired),
+            Some(ToMaster::RecycleOfSize) => self.recycle(now, child, RecycleReason::Size),
             Some(ToMaster::StopRequested) => {
-                self.report_signalled(child);
                 // Otherwise the child would stop by itself, maybe before a new one is ready.
                 self.send(child, ToChild::StopNoted);
-                self.supervisor.handle(now, Event::RecycleRequested(child));
+                self.recycle(now, child, RecycleReason::Signalled);
             }
             None => entry.report_unknown_message(&self.plan.logger, line),
         }
+    }
+
+    fn recycle(&mut self, now: Instant, child: ChildId, reason: RecycleReason) {
+        self.supervisor.handle(now, Event::RecycleRequested(child, reason));
     }
 
     /// A child that exits closes its link as well. The supervisor decides when it has not exited in time.

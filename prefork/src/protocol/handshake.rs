@@ -103,6 +103,8 @@ pub(crate) enum ToMaster {
     Ready,
     /// The child asks to be replaced, new before old.
     Recycle,
+    /// The same, because it has grown beyond its limit.
+    RecycleOfSize,
     /// The child received a signal to stop. It asks to be replaced, and for the order to stop.
     StopRequested,
 }
@@ -113,6 +115,7 @@ impl ToMaster {
             Self::Received => "received",
             Self::Ready => "ready",
             Self::Recycle => "recycle",
+            Self::RecycleOfSize => "recycle because=size",
             Self::StopRequested => "stop-requested",
         }
     }
@@ -120,9 +123,16 @@ impl ToMaster {
     /// `None` for a message that this version does not know.
     pub(crate) fn from_line(line: &str) -> Option<Self> {
         let record = Record::parse(line);
-        [Self::Received, Self::Ready, Self::Recycle, Self::StopRequested]
-            .into_iter()
-            .find(|message| message.to_line() == record.kind())
+        let because = record.find("because").ok().flatten();
+        let because_of_size = because.is_some_and(|because: String| because == "size");
+        match record.kind() {
+            "received" => Some(Self::Received),
+            "ready" => Some(Self::Ready),
+            "recycle" if because_of_size => Some(Self::RecycleOfSize),
+            "recycle" => Some(Self::Recycle),
+            "stop-requested" => Some(Self::StopRequested),
+            _ => None,
+        }
     }
 }
 

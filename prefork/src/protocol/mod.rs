@@ -16,7 +16,7 @@
 //! master ──▶ child   Secrets                           if the handshake announces them; not on Windows
 //! child ──▶ master   ToMaster::Received                the handshake is read
 //! child ──▶ master   ToMaster::Ready                   the serve function is about to be called
-//! child ──▶ master   ToMaster::Recycle                 the child asks to be replaced
+//! child ──▶ master   ToMaster::Recycle, RecycleOfSize  the child asks to be replaced
 //! child ──▶ master   ToMaster::StopRequested           the child received a signal to stop
 //! master ──▶ child   ToChild::StopNoted                the master knows of that signal
 //! master ──▶ child   ToChild::AnnounceStop             the fleet stops soon

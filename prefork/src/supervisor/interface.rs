@@ -8,6 +8,19 @@ use super::RecoverPolicy;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ChildId(pub(crate) u64);
 
+/// Why a child is replaced that has not failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RecycleReason {
+    /// It has reached `max_lifetime`.
+    Lifetime,
+    /// It has grown beyond `max_rss`.
+    Size,
+    /// Its program asked for it.
+    Retired,
+    /// It received SIGTERM.
+    Signalled,
+}
+
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Event {
@@ -17,8 +30,8 @@ pub(crate) enum Event {
     SpawnFailed { child: ChildId, transient: bool },
     /// The child said that it is ready.
     Ready(ChildId),
-    /// The child asked to be replaced: it has grown too large.
-    RecycleRequested(ChildId),
+    /// The child asked to be replaced.
+    RecycleRequested(ChildId, RecycleReason),
     /// The child is gone; `clean` if its status was 0.
     Exited { child: ChildId, clean: bool },
     /// The process that was started as a child did not take the handshake, and cannot any more.
@@ -133,8 +146,8 @@ pub(crate) enum Remark {
     TrialFailed,
     /// The exec failed, or a stop was requested before it.
     UpgradeAborted,
-    /// A child is being replaced because of its age or its size.
-    Recycling { slot: usize },
+    /// A child is being replaced.
+    Recycling { child: ChildId, reason: RecycleReason },
     /// Its replacement failed to become ready; it stays.
     RecyclingFailed { slot: usize },
     /// The number of slots changed.

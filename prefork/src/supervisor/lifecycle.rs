@@ -209,9 +209,8 @@ impl Supervisor {
                 self.slots[slot].respawn_at = None;
                 self.spawn_occupant(slot);
             }
-            if self.slots[slot].recycle_at.is_some_and(|at| at <= now) {
-                self.slots[slot].recycle_at = None;
-                self.queue_recycling(slot);
+            if let Some((_, reason)) = self.slots[slot].recycle_at.take_if(|(at, _)| *at <= now) {
+                self.queue_recycling(slot, reason);
             }
         }
         for id in self.ids() {
@@ -254,7 +253,7 @@ impl Supervisor {
     fn respawn(&mut self, now: Instant, slot: usize) {
         let delay = self.settings.recover.delay(self.slots[slot].failures);
         self.slots[slot].recycle_at = None;
-        self.slots[slot].recycle_requested = false;
+        self.slots[slot].recycle_requested = None;
         if delay.is_zero() {
             return self.spawn_occupant(slot);
         }

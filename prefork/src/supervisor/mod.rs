@@ -51,7 +51,7 @@ mod trial;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-pub(crate) use interface::{Action, ChildId, Event, Hook, Remark, Request, Settings, Verdict};
+pub(crate) use interface::{Action, ChildId, Event, Hook, RecycleReason, Remark, Request, Settings, Verdict};
 use policy::{FailureLog, SlotFailures};
 pub(crate) use policy::{RecoverPolicy, SAME_STOP};
 use rollout::Rollout;
@@ -99,10 +99,10 @@ struct Slot {
     /// The child that becomes the occupant when it is ready.
     successor: Option<ChildId>,
     respawn_at: Option<Instant>,
-    /// When the occupant reaches its greatest age.
-    recycle_at: Option<Instant>,
-    /// Whether the occupant has reached a limit of age or size.
-    recycle_requested: bool,
+    /// When the occupant is to be replaced, and why.
+    recycle_at: Option<(Instant, RecycleReason)>,
+    /// Why the occupant is to be replaced now, if it is.
+    recycle_requested: Option<RecycleReason>,
     failures: SlotFailures,
     /// The fleet's size before this slot was added, until its first child is started.
     size_before: Option<usize>,
@@ -190,7 +190,8 @@ impl Supervisor {
 
     /// When `DeadlinePassed` is due, unless another event comes first.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        let slots = self.slots.iter().flat_map(|slot| [slot.respawn_at, slot.recycle_at]).flatten();
+        let slots =
+            self.slots.iter().flat_map(|slot| [slot.respawn_at, slot.recycle_at.map(|(at, _)| at)]).flatten();
         let children = self.children.values().filter_map(Child::deadline);
         let mode = match self.mode {
             Mode::StopDelay { until } => Some(until),
@@ -231,7 +232,7 @@ impl Supervisor {
             Event::Spawned { child, pid } => self.on_spawned(now, event, child, pid),
             Event::SpawnFailed { child, transient } => self.on_spawn_failed(now, event, child, transient),
             Event::Ready(child) => self.on_ready(now, event, child),
-            Event::RecycleRequested(child) => self.recycle(child),
+            Event::RecycleRequested(child, reason) => self.recycle(now, child, reason),
             Event::Exited { child, clean } => self.on_exited(now, event, child, clean),
             Event::HandshakeRefused(child) => self.on_handshake_refused(now, event, child),
             Event::LinkClosed(child) => self.on_link_closed(now, event, child),

@@ -8,8 +8,11 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::policy::{SlotFailures, lifetime};
-use super::{ChildId, Phase, Remark, Slot, Supervisor, deadline};
+use super::{ChildId, Phase, RecycleReason, Remark, Slot, Supervisor, deadline};
 
+/// The age at which a child is replaced at the earliest, whatever it or its limits ask for, so that replacements do
+/// not keep the machine busy.
+const LEAST_LIFETIME: Duration = Duration::from_millis(500);
 /// Delay before another attempt to recycle, after one that failed.
 const RECYCLE_AGAIN: Duration = Duration::from_secs(60);
 
@@ -76,26 +79,34 @@ impl Supervisor {
         }
     }
 
-    /// Replaces one child that asked for it.
-    pub(super) fn recycle(&mut self, id: ChildId) {
-        let slot = self.slots.iter().position(|slot| slot.occupant == Some(id));
-        if let Some(slot) = slot.filter(|_| self.is_serving(id)) {
-            self.queue_recycling(slot);
+    /// Replaces one child that asked for it; if it does so right after its start, a moment later, so that a
+    /// program that always asks does not keep the machine busy.
+    pub(super) fn recycle(&mut self, now: Instant, id: ChildId, reason: RecycleReason) {
+        let Some(slot) = self.slots.iter().position(|slot| slot.occupant == Some(id)) else { return };
+        let Some(Phase::Serving { since }) = self.children.get(&id).map(|child| child.phase) else { return };
+        let earliest = deadline(since, LEAST_LIFETIME);
+        if reason == RecycleReason::Signalled || earliest <= now {
+            self.queue_recycling(slot, reason);
+        } else if self.slots[slot].recycle_at.is_none_or(|(at, _)| at > earliest) {
+            self.slots[slot].recycle_at = Some((earliest, reason));
         }
     }
 
-    pub(super) fn queue_recycling(&mut self, slot: usize) {
-        self.slots[slot].recycle_requested = true;
+    pub(super) fn queue_recycling(&mut self, slot: usize, reason: RecycleReason) {
+        self.slots[slot].recycle_requested = Some(reason);
+        let Some(child) = self.slots[slot].occupant else { return };
         if self.is_active() && !self.rollout.queue.contains(&slot) && self.slots[slot].successor.is_none() {
-            self.log(Remark::Recycling { slot });
+            self.log(Remark::Recycling { child, reason });
             self.rollout.queue.push_back(slot);
         }
     }
 
     /// Postpones the recycling of children that have reached a limit.
     pub(super) fn recycle_later(&mut self, now: Instant) {
-        for slot in self.slots.iter_mut().filter(|slot| slot.recycle_requested && slot.successor.is_none()) {
-            slot.recycle_at = Some(deadline(now, RECYCLE_AGAIN));
+        for slot in self.slots.iter_mut().filter(|slot| slot.successor.is_none()) {
+            if let Some(reason) = slot.recycle_requested {
+                slot.recycle_at = Some((deadline(now, RECYCLE_AGAIN), reason));
+            }
         }
     }
 
@@ -103,7 +114,8 @@ impl Supervisor {
     pub(super) fn limit_lifetime(&mut self, now: Instant, slot: usize) {
         let slot = &mut self.slots[slot];
         let limits = self.settings.max_lifetime.zip(slot.occupant);
-        slot.recycle_at = limits.map(|(limit, id)| deadline(now, lifetime(limit, id.0)));
+        let at = |(limit, id): (_, ChildId)| deadline(now, lifetime(limit, id.0).max(LEAST_LIFETIME));
+        slot.recycle_at = limits.map(|limits| (at(limits), RecycleReason::Lifetime));
     }
 
     /// Starts as many successors as may be under way at a time.
@@ -116,7 +128,8 @@ impl Supervisor {
             let Some(slot) = self.rollout.queue.pop_front() else { break };
             // A queued slot may be gone, or have a new child already.
             let reloading = self.rollout.reloading;
-            let wanted = |slot: &Slot| slot.successor.is_none() && (reloading || slot.recycle_requested);
+            let wanted =
+                |slot: &Slot| slot.successor.is_none() && (reloading || slot.recycle_requested.is_some());
             if self.slots.get(slot).is_some_and(wanted) {
                 let generation = if reloading { self.rollout.newest } else { self.slots[slot].generation };
                 let id = self.spawn(slot, generation);
@@ -141,7 +154,7 @@ impl Supervisor {
         slot.predecessor = None;
         slot.failures = SlotFailures::default();
         slot.unstartable = false;
-        slot.recycle_requested = false;
+        slot.recycle_requested = None;
         slot.generation = generation.unwrap_or(slot.generation);
         if let Some(old) = old {
             self.terminate(now, old);

@@ -11,7 +11,7 @@ use crate::logging::{LogEvent, Logger};
 use crate::master::Master;
 use crate::master::children::ChildEntry;
 use crate::protocol::ToChild;
-use crate::supervisor::ChildId;
+use crate::supervisor::{ChildId, RecycleReason};
 
 /// `child 3 (pid 4711)`.
 impl fmt::Display for ChildEntry {
@@ -72,16 +72,6 @@ impl Master {
         let Some(entry) = self.children.get(&child) else { return };
         if self.supervisor.has_announced_ready() {
             entry.event("child_ready", &self.plan.logger).info(format_args!("{entry} is ready"));
-        }
-    }
-
-    /// Reports a child that received a signal, unless the fleet stops: then every process may have
-    /// received it.
-    pub(in crate::master) fn report_signalled(&self, child: ChildId) {
-        let Some(entry) = self.children.get(&child) else { return };
-        if self.supervisor.is_active() {
-            let event = entry.event("child_signalled", &self.plan.logger);
-            event.info(format_args!("{entry} received SIGTERM; replacing it, new before old"));
         }
     }
 
@@ -150,11 +140,16 @@ impl Master {
         event.warn(format_args!("child {slot} will be started once that works; trying ever more slowly"));
     }
 
-    pub(super) fn report_recycling(&self, slot: usize) {
-        let event = self.plan.logger.event("child_beyond_limit").slot(slot);
-        event.info(format_args!(
-            "child {slot} reached a limit or asked to be replaced; starting a new one first"
-        ));
+    pub(super) fn report_recycling(&self, child: ChildId, reason: RecycleReason) {
+        let Some(entry) = self.children.get(&child) else { return };
+        let logger = &self.plan.logger;
+        let (event, reason) = match reason {
+            RecycleReason::Lifetime => (entry.event("child_beyond_limit", logger), "reached `max_lifetime`"),
+            RecycleReason::Size => (entry.event("child_beyond_limit", logger), "is larger than `max_rss`"),
+            RecycleReason::Retired => (entry.event("child_retires", logger), "asked to be replaced"),
+            RecycleReason::Signalled => (entry.event("child_signalled", logger), "received SIGTERM"),
+        };
+        event.info(format_args!("{entry} {reason}; replacing it, new before old"));
     }
 
     pub(super) fn report_recycling_failed(&self, slot: usize) {

@@ -20,7 +20,10 @@ use std::time::{Duration, Instant};
 
 use virtual_fleet::{Fleet, NEVER_READY, Nature, STILLBORN, STUBBORN, Start, UNSTARTABLE, WELL};
 
-use super::{Action, ChildId, Event, Hook, RecoverPolicy, Remark, Request, Settings, Supervisor, Verdict};
+use super::{
+    Action, ChildId, Event, Hook, RecoverPolicy, RecycleReason, Remark, Request, Settings, Supervisor,
+    Verdict,
+};
 
 const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)

@@ -142,7 +142,7 @@ impl Fleet {
         self.run(PEACE);
         self.natures.clear();
         self.interruptions.clear();
-        self.agenda.retain(|_, event| !matches!(event, Event::RecycleRequested(_)));
+        self.agenda.retain(|_, event| !matches!(event, Event::RecycleRequested(..)));
     }
 
     /// Stops; checks that the stop ends within stop delay and grace.

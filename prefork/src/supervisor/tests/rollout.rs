@@ -236,18 +236,42 @@ fn reload_after_aborted_reload_succeeds() {
 #[test]
 fn recycle_request_replaces_child_with_same_generation() {
     let mut fleet = Fleet::serving(settings(2));
-    fleet.happen(&[Event::RecycleRequested(ChildId(1))]);
-    assert_eq!(fleet.story(), "Recycling { slot: 1 } start#2@1 started#2");
+    fleet.happen(&[Event::RecycleRequested(ChildId(1), RecycleReason::Size)]);
+    assert_eq!(fleet.story(), "Recycling { child: ChildId(1), reason: Size } start#2@1 started#2");
     run_without_a_gap(&mut fleet, secs(1));
     assert_eq!(fleet.story(), "stop#1");
 }
 
 #[test]
+fn child_that_asks_right_after_its_start_is_replaced_a_moment_later() {
+    let mut fleet = Fleet::serving(settings(1));
+    for next in 1..4 {
+        fleet.cast(next, Nature { recycle_requested: Some(ms(101)), ..WELL });
+    }
+    fleet.happen(&[Event::RecycleRequested(ChildId(0), RecycleReason::Retired)]);
+    fleet.run(secs(4));
+    let times = &fleet.times("start#")[1..];
+    assert!(times.len() == 4 && times.windows(2).all(|pair| pair[1] - pair[0] >= 500), "{times:?}");
+}
+
+#[test]
+fn signalled_child_is_replaced_at_once() {
+    let mut fleet = Fleet::new(settings(1));
+    fleet.run(ms(101));
+    fleet.story();
+    fleet.happen(&[Event::RecycleRequested(ChildId(0), RecycleReason::Signalled)]);
+    assert_eq!(fleet.story(), "Recycling { child: ChildId(0), reason: Signalled } start#1@0 started#1");
+}
+
+#[test]
 fn repeated_recycle_request_replaces_child_once() {
     let mut fleet = Fleet::serving(settings(2));
-    fleet.happen(&[Event::RecycleRequested(ChildId(1)), Event::RecycleRequested(ChildId(1))]);
+    fleet.happen(&[
+        Event::RecycleRequested(ChildId(1), RecycleReason::Size),
+        Event::RecycleRequested(ChildId(1), RecycleReason::Size),
+    ]);
     fleet.run(ms(50));
-    fleet.happen(&[Event::RecycleRequested(ChildId(1))]);
+    fleet.happen(&[Event::RecycleRequested(ChildId(1), RecycleReason::Size)]);
     fleet.run(secs(5));
     assert_eq!(fleet.occupants(), [Some(0), Some(2)]);
 }
@@ -290,15 +314,19 @@ fn recycling_after_aborted_reload_uses_generation_of_slot() {
     fleet.request(Request::Reload);
     fleet.run(secs(1));
     fleet.story();
-    fleet.happen(&[Event::RecycleRequested(ChildId(0))]);
-    assert_eq!(fleet.story(), "Recycling { slot: 0 } start#2@0 started#2", "generation 1 does not work");
+    fleet.happen(&[Event::RecycleRequested(ChildId(0), RecycleReason::Size)]);
+    assert_eq!(
+        fleet.story(),
+        "Recycling { child: ChildId(0), reason: Size } start#2@0 started#2",
+        "generation 1 does not work"
+    );
 }
 
 #[test]
 fn failed_recycling_is_retried() {
     let mut fleet = Fleet::serving(settings(1));
     fleet.cast(1, STILLBORN);
-    fleet.happen(&[Event::RecycleRequested(ChildId(0))]);
+    fleet.happen(&[Event::RecycleRequested(ChildId(0), RecycleReason::Size)]);
     run_without_a_gap(&mut fleet, secs(90));
     assert_eq!(fleet.occupants(), [Some(2)]);
     assert_eq!(fleet.times("start#")[1..], [1000, 61_050]);
@@ -307,7 +335,10 @@ fn failed_recycling_is_retried() {
 #[test]
 fn recycling_interrupted_by_aborted_reload_resumes() {
     let mut fleet = Fleet::serving(settings(2));
-    fleet.happen(&[Event::RecycleRequested(ChildId(0)), Event::RecycleRequested(ChildId(1))]);
+    fleet.happen(&[
+        Event::RecycleRequested(ChildId(0), RecycleReason::Size),
+        Event::RecycleRequested(ChildId(1), RecycleReason::Size),
+    ]);
     fleet.cast(3, STILLBORN);
     fleet.request(Request::Reload);
     fleet.run(secs(90));
@@ -317,7 +348,7 @@ fn recycling_interrupted_by_aborted_reload_resumes() {
 #[test]
 fn recycled_slot_has_no_pending_recycle_request() {
     let mut fleet = Fleet::serving(settings(1));
-    fleet.happen(&[Event::RecycleRequested(ChildId(0))]);
+    fleet.happen(&[Event::RecycleRequested(ChildId(0), RecycleReason::Size)]);
     fleet.run(secs(1));
     fleet.cast(2, STILLBORN);
     fleet.request(Request::Reload);
@@ -338,7 +369,10 @@ fn max_lifetime_over_during_aborted_reload_recycles_child() {
 #[test]
 fn child_that_crashed_before_its_recycling_is_not_recycled() {
     let mut fleet = Fleet::serving(settings(2));
-    fleet.happen(&[Event::RecycleRequested(ChildId(0)), Event::RecycleRequested(ChildId(1))]);
+    fleet.happen(&[
+        Event::RecycleRequested(ChildId(0), RecycleReason::Size),
+        Event::RecycleRequested(ChildId(1), RecycleReason::Size),
+    ]);
     fleet.exit(1, false);
     fleet.run(secs(90));
     assert_eq!(fleet.occupants(), [Some(2), Some(3)], "child 3 is new");
@@ -348,7 +382,7 @@ fn child_that_crashed_before_its_recycling_is_not_recycled() {
 fn failed_recycling_does_not_affect_successor_after_crash() {
     let mut fleet = Fleet::serving(settings(1));
     fleet.cast(1, Nature { exit: Some((ms(500), false)), ..STILLBORN });
-    fleet.happen(&[Event::RecycleRequested(ChildId(0))]);
+    fleet.happen(&[Event::RecycleRequested(ChildId(0), RecycleReason::Size)]);
     fleet.exit(0, false);
     fleet.run(secs(90));
     assert_eq!(fleet.occupants(), [Some(2)], "2 was ready before 1 failed");
@@ -359,7 +393,7 @@ fn recycle_request_of_stopping_child_is_ignored() {
     let mut fleet = Fleet::serving(settings(1));
     fleet.happen(&[Event::Request(Request::Stop)]);
     fleet.story();
-    fleet.happen(&[Event::RecycleRequested(ChildId(0))]);
+    fleet.happen(&[Event::RecycleRequested(ChildId(0), RecycleReason::Size)]);
     assert_eq!(fleet.story(), "");
 }
 

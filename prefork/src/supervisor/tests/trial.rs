@@ -112,7 +112,7 @@ fn upgrade_delays_recycling() {
     fleet.exec_works = true;
     fleet.cast(3, STILLBORN);
     fleet.request(Request::Upgrade);
-    fleet.happen(&[Event::RecycleRequested(ChildId(1))]);
+    fleet.happen(&[Event::RecycleRequested(ChildId(1), RecycleReason::Size)]);
     fleet.run(ms(100));
     assert_eq!(fleet.times("exec").len(), 1, "the failure of another child does not abort the trial");
 }
@@ -120,7 +120,7 @@ fn upgrade_delays_recycling() {
 #[test]
 fn recycling_interrupted_by_aborted_upgrade_resumes() {
     let mut fleet = Fleet::serving(settings(2));
-    fleet.happen(&[Event::RecycleRequested(ChildId(1))]);
+    fleet.happen(&[Event::RecycleRequested(ChildId(1), RecycleReason::Size)]);
     fleet.cast(3, STILLBORN);
     fleet.request(Request::Upgrade);
     fleet.run(secs(90));

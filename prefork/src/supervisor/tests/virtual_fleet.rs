@@ -180,7 +180,7 @@ impl Fleet {
 
     pub(super) fn deliver(&mut self, event: Event) {
         if let Event::Ready(child)
-        | Event::RecycleRequested(child)
+        | Event::RecycleRequested(child, _)
         | Event::HandshakeRefused(child)
         | Event::LinkClosed(child)
         | Event::LinkAbused(child) = event
@@ -261,7 +261,9 @@ impl Fleet {
         let now = self.now;
         let events = [
             nature.ready.map(|after| (after, Event::Ready(child))),
-            nature.recycle_requested.map(|after| (after, Event::RecycleRequested(child))),
+            nature
+                .recycle_requested
+                .map(|after| (after, Event::RecycleRequested(child, RecycleReason::Size))),
             nature.refuses.map(|after| (after, Event::HandshakeRefused(child))),
             nature.unlinks.map(|after| (after, Event::LinkClosed(child))),
             nature.exit.map(|(after, clean)| (after, Event::Exited { child, clean })),
