@@ -88,7 +88,7 @@ fn reuseport_example_has_socket_per_child() {
     assert_eq!(fleet.children().len(), 4);
     // The kernel's list of sockets may miss some while others come and go.
     #[cfg(unix)]
-    prefork_tests::wait::until("a socket for each child", || {
+    wait::until("a socket for each child", || {
         prefork_tests::proc::listening_inodes(fleet.addr().port()).len() == 4
     });
     let answer = get(&fleet);
