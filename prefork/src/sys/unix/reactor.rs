@@ -7,6 +7,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -22,7 +23,7 @@ use super::descriptors::close_on_exec_from_3;
 use super::platform;
 use super::process::pid_of;
 use super::program::with_pin;
-use super::signals::{SignalFlag, Signals, is_left_alone, listen_for, survive_alarms};
+use super::signals::{SignalFlag, Signals, is_left_alone, listen_for, spawn_thread, survive_alarms};
 use super::waker::{SelfPipe, Waker};
 use crate::sys::{ProcessEvent, Producer, Signal};
 
@@ -39,6 +40,9 @@ const REQUESTS: [(i32, Signal); 8] = [
     (SIGUSR1, Signal::ReopenLogs),
 ];
 
+/// How long signals have no effect after the end of a reactor.
+const RETIRE_AFTER: Duration = Duration::from_millis(250);
+
 /// See the [module](self).
 #[derive(Debug)]
 pub(crate) struct Reactor<K: Ord + Copy> {
@@ -49,7 +53,7 @@ pub(crate) struct Reactor<K: Ord + Copy> {
     children: BTreeMap<K, Process>,
     /// What [`Waker`]s write to, if there are any.
     self_pipe: Option<SelfPipe>,
-    /// Set when the reactor is dropped: signals then have their default effect again.
+    /// Set after the reactor is dropped: signals then have their default effect again.
     retired: Arc<AtomicBool>,
 }
 
@@ -333,7 +337,22 @@ impl<K: Ord + Copy> Drop for Reactor<K> {
         for process in self.children.values_mut() {
             process.handle.destroy();
         }
-        self.retired.store(true, Ordering::SeqCst);
+        retire(&self.retired);
+    }
+}
+
+/// Gives signals their default effect again, after a while: tools send the request to stop twice, and the second must
+/// not end a process that is about to exit with its own status.
+fn retire(retired: &Arc<AtomicBool>) {
+    let after_a_while = {
+        let retired = Arc::clone(retired);
+        move || {
+            thread::sleep(RETIRE_AFTER);
+            retired.store(true, Ordering::SeqCst);
+        }
+    };
+    if spawn_thread("prefork-retire", after_a_while).is_err() {
+        retired.store(true, Ordering::SeqCst);
     }
 }
 
