@@ -1,8 +1,9 @@
 //! The fleet under test: its start, its processes, and the end of all of them.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -251,8 +252,8 @@ pub(crate) fn become_subreaper() -> io::Result<()> {
 }
 
 /// Makes a file executable, or not.
-pub(crate) fn make_executable(path: &Path, executable: bool) {
+pub(crate) fn make_executable(file: &File, executable: bool) {
     use std::os::unix::fs::PermissionsExt;
     let mode = if executable { 0o755 } else { 0o644 };
-    let _ = fs::set_permissions(path, fs::Permissions::from_mode(mode));
+    let _ = file.set_permissions(fs::Permissions::from_mode(mode));
 }

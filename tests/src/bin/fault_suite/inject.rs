@@ -1,5 +1,6 @@
 //! Injects the faults of a volley, and undoes those that last for a while.
 
+use std::fs::File;
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
@@ -30,7 +31,8 @@ enum Undo {
     RestoreTables,
     LiftProcessLimit,
     RestoreProgram,
-    MakeExecutable,
+    /// The file itself: meanwhile another may have taken its place, while the fleet runs this one.
+    MakeExecutable(File),
     Behave,
     Close(Vec<TcpStream>),
 }
@@ -136,8 +138,9 @@ impl<'a> Injector<'a> {
                 return filled;
             }
             Fault::ProgramNotExecutable(time) => {
-                make_executable(&self.site.program.path(), false);
-                self.later(time, Undo::MakeExecutable);
+                let Ok(program) = File::open(self.site.program.path()) else { return false };
+                make_executable(&program, false);
+                self.later(time, Undo::MakeExecutable(program));
             }
             Fault::Boot(how, time) => {
                 self.site.behave(&format!("boot={how}"));
@@ -182,7 +185,7 @@ impl<'a> Injector<'a> {
             }
             Undo::LiftProcessLimit => self.site.limit.iter().for_each(crate::cgroup::ProcessLimit::lift),
             Undo::RestoreProgram => self.site.restore_program(),
-            Undo::MakeExecutable => make_executable(&self.site.program.path(), true),
+            Undo::MakeExecutable(program) => make_executable(&program, true),
             Undo::Behave => self.site.behave(""),
             Undo::Close(connections) => drop(connections),
         }
@@ -212,7 +215,7 @@ impl<'a> Injector<'a> {
             Program::Missing => drop(fs::remove_file(self.site.program.path())),
             Program::NotExecutable => {
                 self.site.restore_program();
-                make_executable(&self.site.program.path(), false);
+                File::open(self.site.program.path()).iter().for_each(|file| make_executable(file, false));
             }
         }
         self.fleet.signal(Signal::SIGUSR2);

@@ -125,6 +125,11 @@ impl Client {
         counts.sent.fetch_add(1, Ordering::Relaxed);
         let (began, start) = (now(), Instant::now());
         let outcome = match self.kept.take().filter(|(_, since)| since.elapsed() < IDLE_LIMIT) {
+            // On a busy machine it may have been idle for longer than this client has noticed.
+            Some((connection, _)) if connection.is_closed() => {
+                counts.repeated.fetch_add(1, Ordering::Relaxed);
+                self.open_and_send(path, id)
+            }
             Some((connection, since)) => self.use_again(connection, since, path, id),
             None => self.open_and_send(path, id),
         };

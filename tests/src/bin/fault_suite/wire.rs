@@ -28,6 +28,13 @@ enum Stream {
 }
 
 impl Stream {
+    fn tcp(&self) -> &TcpStream {
+        match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref(),
+        }
+    }
+
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Plain(stream) => stream.read(bytes),
@@ -108,6 +115,14 @@ impl Connection {
     /// What the child that has accepted this connection has recorded of it.
     pub(crate) fn accepted(&self, target: &Target) -> Option<Accepted> {
         target.accepts.last(self.port, self.opened)
+    }
+
+    /// Whether the server has closed it, or has sent the end of TLS, since the last answer.
+    pub(crate) fn is_closed(&self) -> bool {
+        let stream = self.stream.tcp();
+        let peeked = stream.set_nonblocking(true).and_then(|()| stream.peek(&mut [0]));
+        let is_open = peeked.is_err_and(|error| error.kind() == ErrorKind::WouldBlock);
+        !is_open || stream.set_nonblocking(false).is_err()
     }
 
     pub(crate) fn send(&mut self, path: &str) -> Result<(), Broken> {
