@@ -202,6 +202,35 @@ fn signals_without_meaning_do_not_end_the_master() {
     fleet.stop();
 }
 
+/// A program that never takes its handshake stands for a child in the moment of its start.
+#[cfg(unix)]
+#[test]
+fn signals_to_a_child_do_nothing_before_it_takes_its_handshake_either() {
+    let program = prefork_tests::program::ProgramCopy::new(SERVER);
+    let fleet = Server::new(program.path()).set("workers", 1).start();
+    let first = fleet.first_children();
+    program.replace_with("/usr/bin/yes");
+    fleet.signal(Signal::SIGHUP);
+    let starting = || fleet.children().into_iter().find(|child| !first.contains(child));
+    let child = wait::for_value("the new child", starting);
+    // Before, it is a copy of the master.
+    let old = proc::executable(fleet.master());
+    wait::until("the new program", || proc::executable(child).is_some_and(|new| Some(new) != old));
+    let blocked = u64::from_str_radix(&proc::status_field(child, "SigBlk").unwrap(), 16).unwrap();
+    let is_blocked = |signal: Signal| blocked & 1 << (signal as i32 - 1) != 0;
+    for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGUSR1, Signal::SIGUSR2] {
+        assert!(is_blocked(signal), "{signal}");
+    }
+    for signal in [Signal::SIGTTIN, Signal::SIGTTOU, Signal::SIGWINCH] {
+        assert!(is_blocked(signal), "{signal}");
+    }
+    assert!(!is_blocked(Signal::SIGTERM), "it ends such a child");
+    // One that has taken it has none of them blocked: what it starts would inherit that.
+    assert_eq!(proc::status_field(first[0], "SigBlk").as_deref(), Some("0000000000000000"));
+    fleet.signal(Signal::SIGQUIT);
+    assert!(fleet.expect_end().status.success());
+}
+
 #[cfg(unix)]
 #[test]
 fn nohup_is_respected() {

@@ -23,7 +23,9 @@ use super::descriptors::close_on_exec_from_3;
 use super::platform;
 use super::process::pid_of;
 use super::program::with_pin;
-use super::signals::{SignalFlag, Signals, is_left_alone, listen_for, spawn_thread, survive_alarms};
+use super::signals::{
+    SignalFlag, Signals, block_for_child, is_left_alone, listen_for, spawn_thread, survive_alarms,
+};
 use super::waker::{SelfPipe, Waker};
 use crate::sys::{ProcessEvent, Producer, Signal};
 
@@ -191,6 +193,7 @@ impl<K: Ord + Copy> Reactor<K> {
         }
         close_on_exec_from_3();
         let name = command.get_program().to_owned();
+        let _blocked = block_for_child()?;
         let child = with_pin(&name, || match producer {
             Some(produce) => with_stdin(theirs, |theirs| {
                 command.stdin(Stdio::from(theirs));

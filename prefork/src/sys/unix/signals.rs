@@ -108,21 +108,39 @@ fn hand_on(signal: i32) {
     }
 }
 
+/// Signals that are requests to a master and do nothing in a child.
+const HANDLED_IN_CHILD: [i32; 6] = [SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH];
+const IGNORED_IN_CHILD: [Signal; 2] = [Signal::SIGTTIN, Signal::SIGTTOU];
+
+/// The same signals. SIGTERM is not among them: it ends a child that has not taken its handshake.
+fn without_effect_in_child() -> io::Result<SigSet> {
+    let handled: nix::Result<SigSet> = HANDLED_IN_CHILD.into_iter().map(Signal::try_from).collect();
+    Ok(handled? | SigSet::from_iter(IGNORED_IN_CHILD))
+}
+
+/// Blocks, while it lives, the signals that do nothing in a child. A child that is started meanwhile inherits that, so
+/// they have no effect before it [ignores](ignore_requests) them either.
+pub(super) fn block_for_child() -> io::Result<SignalMaskGuard> {
+    let set = without_effect_in_child()?;
+    Ok(SignalMaskGuard { before: set.thread_swap_mask(SigmaskHow::SIG_BLOCK)? })
+}
+
 /// From now on the signals that are requests to a master do nothing in this process. A program that it
 /// executes has them with their default effect, except those of terminals.
 pub(super) fn ignore_requests() -> io::Result<()> {
-    for signal in [SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH] {
+    for signal in HANDLED_IN_CHILD {
         // An empty handler, and not the disposition to ignore, which other programs would inherit.
         // SAFETY: the handler does nothing, so it is safe to run at any point.
         unsafe { signal_hook::low_level::register(signal, || {}) }?;
     }
     let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
-    for signal in [Signal::SIGTTIN, Signal::SIGTTOU] {
+    for signal in IGNORED_IN_CHILD {
         // Writing to the terminal from a background group would otherwise be repeated for ever.
         // SAFETY: no handler is installed.
         unsafe { sigaction(signal, &ignore) }?;
     }
-    Ok(())
+    // The master has started this process with them blocked.
+    Ok(without_effect_in_child()?.thread_unblock()?)
 }
 
 /// Whether a request stays ignored: `nohup` has said so about SIGHUP.
