@@ -84,7 +84,10 @@ fn builder_example_returns_to_main_of_master_only() {
 
 #[test]
 fn reuseport_example_has_socket_per_child() {
-    let fleet = start("reuseport");
+    // Its attribute has 4 workers, which a variable would override.
+    let mut server = Server::example("reuseport");
+    server.command.env_remove("PREFORK_WORKERS");
+    let fleet = server.start();
     assert_eq!(fleet.children().len(), 4);
     // The kernel's list of sockets may miss some while others come and go.
     #[cfg(unix)]

@@ -7,7 +7,6 @@ use std::path::PathBuf;
 
 use prefork_tests::fleet::Server;
 use prefork_tests::signal::{RELOAD_AND_UPGRADE, Signal, send};
-use prefork_tests::wait;
 use tempfile::TempDir;
 
 const SERVER: &str = env!("CARGO_BIN_EXE_server");
@@ -112,5 +111,5 @@ fn refused_upgrade_keeps_the_file() {
     fleet.console.wait_for("upgrade aborted");
     assert_eq!(directory.content(), format!("{}\n", fleet.master()));
     fleet.stop();
-    wait::until("removed file", || directory.files().is_empty());
+    prefork_tests::wait::until("removed file", || directory.files().is_empty());
 }
