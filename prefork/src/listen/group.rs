@@ -140,8 +140,23 @@ impl SocketGroup {
         matches!(self.place, Place::Tcp(_)) && !self.endpoint.is_activated()
     }
 
-    /// Opens the missing sockets up to this slot's, because the fleet has grown.
-    pub(super) fn open_up_to(&mut self, slot: usize) -> io::Result<()> {
+    /// Opens the missing sockets up to this slot's, because the fleet has grown. New connections go to the other
+    /// sockets until the next [`steer`](Self::steer): if the slot's child cannot be started, its socket is closed.
+    pub(super) fn grow_to(&mut self, slot: usize) -> io::Result<()> {
+        let present: Vec<usize> = (0..self.sockets.len()).collect();
+        let grows = self.sharing == Sharing::Reuseport && self.sockets.len() <= slot;
+        let is_steered = self.steering != Steering::Everywhere || !self.in_order;
+        if let Some(first) = self.sockets.first().filter(|_| grows && !is_steered) {
+            // Where the system cannot, the new socket gets its share at once.
+            if sys::steer(first, &present).is_ok() {
+                self.steering = Steering::Only(present);
+            }
+        }
+        self.open_up_to(slot)
+    }
+
+    /// Opens the missing sockets up to this slot's.
+    fn open_up_to(&mut self, slot: usize) -> io::Result<()> {
         let Place::Tcp(place) = self.place else { return Ok(()) };
         while self.sockets.len() <= slot && self.sharing == Sharing::Reuseport {
             let socket = bind::bind_another(place)?;
@@ -366,6 +381,18 @@ mod tests {
         group.steer(&[false, true, false]).unwrap();
         assert_eq!(arrivals(&group), [0, 150, 0]);
         group.steer(&many_gaps).unwrap_err();
+    }
+
+    #[test]
+    fn socket_of_a_new_slot_gets_connections_once_its_child_is_live() {
+        let Some(mut group) = steerable() else { return skipped("reuseport-groups") };
+        group.grow_to(3).unwrap();
+        group.sockets[3].set_nonblocking(true).unwrap();
+        let before = arrivals(&group);
+        assert!(before[3] == 0 && before[..3].iter().all(|count| *count > 0), "{before:?}");
+        group.steer(&[true, true, true, true]).unwrap();
+        assert!(arrivals(&group).iter().all(|count| *count > 0));
+        group.steer(&[true, true, true]).unwrap();
     }
 
     #[test]

@@ -133,7 +133,7 @@ impl SocketSet {
     /// The sockets that the slot's child accepts from, in the order of the addresses; opened if the
     /// fleet has grown.
     pub(crate) fn for_slot(&mut self, slot: usize) -> io::Result<Vec<&Socket>> {
-        self.groups.iter_mut().try_for_each(|group| group.open_up_to(slot))?;
+        self.groups.iter_mut().try_for_each(|group| group.grow_to(slot))?;
         let closed = || io::Error::other("the listeners are closed");
         self.groups.iter().map(|group| group.of_slot(slot).ok_or_else(closed)).collect()
     }
