@@ -105,6 +105,8 @@ impl Checks {
         for line in lines {
             let doomed = pid_in(&line).is_some_and(|pid| journal.is_doomed(pid));
             let early = line.contains("before it was ready") && self.may_fail.contains(&true);
+            // TERM ends a child that has not taken its handshake.
+            let early = early || line.contains("before it was ready: signal 15 (SIGTERM)");
             let bad = line.contains("a bug in prefork")
                 || (line.contains(") exited") && !doomed && !early)
                 || (line.contains("killing it") && !doomed);
