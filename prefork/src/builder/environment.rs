@@ -52,7 +52,7 @@ impl Prefork {
     }
 
     fn reads_environment(&self) -> bool {
-        self.get(&options::ENVIRONMENT).unwrap_or(true)
+        self.get_or_default(&options::ENVIRONMENT)
     }
 
     /// Logs which variables override the attribute, and which have no effect.

@@ -166,9 +166,7 @@ impl Master {
             self.report_no_health_endpoint(&error);
         }
     }
-}
 
-impl Master {
     /// Keeps the pid file of the last program, or creates the one that this program's options name. If that
     /// fails, the fleet serves without one: there is no way back to the old program.
     fn resume_pid_file(&mut self, last: Option<(PathBuf, i32)>) {

@@ -137,8 +137,8 @@ impl<S: HttpStream, P> Connection<S, P> {
                 let is_due = now >= self.deadline;
                 let answer = service.resume(now, pending);
                 let answer = answer.ok_or(if is_due { Stop::Ended } else { Stop::Blocked })?;
-                let (method, keeps_alive) = (if *is_head { "HEAD" } else { "GET" }, *keeps_alive);
-                self.begin_to_write(now, &answer, method, keeps_alive);
+                let (is_head, keeps_alive) = (*is_head, *keeps_alive);
+                self.begin_to_write(now, &answer, is_head, keeps_alive);
                 Ok(())
             }
             Stage::Writing { .. } => self.write(now),
@@ -154,10 +154,7 @@ impl<S: HttpStream, P> Connection<S, P> {
                     let HttpRequest { size, keeps_alive, .. } = request;
                     let is_head = request.method == "HEAD";
                     match service.answer(now, &request) {
-                        Reply::Now(answer) => {
-                            let method = if is_head { "HEAD" } else { "GET" };
-                            self.begin_to_write(now, &answer, method, keeps_alive);
-                        }
+                        Reply::Now(answer) => self.begin_to_write(now, &answer, is_head, keeps_alive),
                         Reply::Later { pending, until } => {
                             self.stage = Stage::Waiting { pending, is_head, keeps_alive };
                             self.deadline = until;
@@ -167,7 +164,7 @@ impl<S: HttpStream, P> Connection<S, P> {
                     return Ok(());
                 }
                 Err(answer) => {
-                    self.begin_to_write(now, &answer, "GET", false);
+                    self.begin_to_write(now, &answer, false, false);
                     return Ok(());
                 }
             }
@@ -191,8 +188,8 @@ impl<S: HttpStream, P> Connection<S, P> {
         Ok(())
     }
 
-    fn begin_to_write(&mut self, now: Instant, answer: &Answer, method: &str, keeps_alive: bool) {
-        let answer = answer.to_http(method, keeps_alive).into_bytes();
+    fn begin_to_write(&mut self, now: Instant, answer: &Answer, is_head: bool, keeps_alive: bool) {
+        let answer = answer.to_http(is_head, keeps_alive).into_bytes();
         self.stage = Stage::Writing { answer, written: 0, keeps_alive };
         self.deadline = now + ANSWER_LIMIT;
     }

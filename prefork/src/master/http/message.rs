@@ -74,8 +74,8 @@ impl Answer {
         Self { code: 200, kind: "application/json", body }
     }
 
-    /// The answer to `method`, as bytes. Without `keeps_alive` it says that the connection is closed.
-    pub(super) fn to_http(&self, method: &str, keeps_alive: bool) -> String {
+    /// The answer as bytes, to HEAD without its body. Without `keeps_alive` it says that the connection is closed.
+    pub(super) fn to_http(&self, is_head: bool, keeps_alive: bool) -> String {
         let Self { code, kind, body } = self;
         let reason = match code {
             200 => "OK",
@@ -96,7 +96,7 @@ impl Answer {
             text += "Connection: close\r\n";
         }
         // `write!` to a String cannot fail.
-        let _ = write!(text, "\r\n{}", if method == "HEAD" { "" } else { body });
+        let _ = write!(text, "\r\n{}", if is_head { "" } else { body });
         text
     }
 }
@@ -176,10 +176,10 @@ mod tests {
     #[test]
     fn answer_to_head_has_the_length_and_not_the_body() {
         let answer = Answer::text(200, "ok\n");
-        let get = answer.to_http("GET", true);
+        let get = answer.to_http(false, true);
         assert!(get.contains("Content-Length: 3\r\n") && get.ends_with("\r\n\r\nok\n"), "{get:?}");
         assert!(!get.contains("Connection"), "{get:?}");
-        let head = answer.to_http("HEAD", false);
+        let head = answer.to_http(true, false);
         assert!(
             head.contains("Content-Length: 3\r\n") && head.ends_with("Connection: close\r\n\r\n"),
             "{head:?}"
