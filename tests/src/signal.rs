@@ -13,6 +13,19 @@ pub const RELOAD_AND_UPGRADE: &[Signal] = &[
     Signal::SIGUSR2,
 ];
 
+/// The signals that do nothing in a child.
+#[cfg(unix)]
+pub const WITHOUT_EFFECT_IN_CHILD: [Signal; 8] = [
+    Signal::SIGHUP,
+    Signal::SIGINT,
+    Signal::SIGQUIT,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+    Signal::SIGTTIN,
+    Signal::SIGTTOU,
+    Signal::SIGWINCH,
+];
+
 /// Sends a signal to a process that exists.
 pub fn send(pid: u32, signal: Signal) {
     try_send(pid, signal).unwrap_or_else(|error| panic!("cannot send {signal} to {pid}: {error}"));

@@ -6,6 +6,8 @@ use std::net::TcpStream;
 
 use prefork_tests::fleet::{RunningFleet, Server};
 use prefork_tests::gate::ResponseGate;
+#[cfg(unix)]
+use prefork_tests::signal::WITHOUT_EFFECT_IN_CHILD;
 use prefork_tests::signal::{Signal, send};
 use prefork_tests::terminal::Terminal;
 use prefork_tests::{client, proc, wait};
@@ -218,10 +220,7 @@ fn signals_to_a_child_do_nothing_before_it_takes_its_handshake_either() {
     wait::until("the new program", || proc::executable(child).is_some_and(|new| Some(new) != old));
     let blocked = u64::from_str_radix(&proc::status_field(child, "SigBlk").unwrap(), 16).unwrap();
     let is_blocked = |signal: Signal| blocked & 1 << (signal as i32 - 1) != 0;
-    for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGUSR1, Signal::SIGUSR2] {
-        assert!(is_blocked(signal), "{signal}");
-    }
-    for signal in [Signal::SIGTTIN, Signal::SIGTTOU, Signal::SIGWINCH] {
+    for signal in WITHOUT_EFFECT_IN_CHILD {
         assert!(is_blocked(signal), "{signal}");
     }
     assert!(!is_blocked(Signal::SIGTERM), "it ends such a child");

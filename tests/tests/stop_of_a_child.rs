@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use prefork_tests::fleet::{RunningFleet, Server};
 use prefork_tests::gate::ResponseGate;
-use prefork_tests::signal::{Signal, send};
+use prefork_tests::signal::{Signal, WITHOUT_EFFECT_IN_CHILD, send};
 use prefork_tests::skip::skipped;
 use prefork_tests::{client, load, proc, wait};
 
@@ -48,17 +48,7 @@ fn requests_to_the_master_do_nothing_in_a_child() {
         let fleet = Server::new(server).gate(&gate).set("workers", 1).set("recover", 0).start();
         let request = client::begin(fleet.addr(), "/gate");
         let child = request.pid();
-        let signals = [
-            Signal::SIGHUP,
-            Signal::SIGINT,
-            Signal::SIGQUIT,
-            Signal::SIGUSR1,
-            Signal::SIGUSR2,
-            Signal::SIGTTIN,
-            Signal::SIGTTOU,
-            Signal::SIGWINCH,
-        ];
-        signals.into_iter().for_each(|signal| send(child, signal));
+        WITHOUT_EFFECT_IN_CHILD.into_iter().for_each(|signal| send(child, signal));
         assert_eq!(client::serving_pid(fleet.addr()), child);
         gate.open();
         request.finish().unwrap();

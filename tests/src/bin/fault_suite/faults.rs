@@ -1,6 +1,6 @@
 //! The faults, and the sequence in which a seed draws them.
 
-use prefork_tests::signal::Signal;
+use prefork_tests::signal::{Signal, WITHOUT_EFFECT_IN_CHILD};
 
 use crate::journal::Millis;
 
@@ -283,18 +283,7 @@ fn ends() -> Vec<End> {
 }
 
 fn faults(watched: bool) -> Vec<Fault> {
-    let signals = [
-        Signal::SIGTERM,
-        Signal::SIGTERM,
-        Signal::SIGHUP,
-        Signal::SIGINT,
-        Signal::SIGQUIT,
-        Signal::SIGUSR1,
-        Signal::SIGUSR2,
-        Signal::SIGTTIN,
-        Signal::SIGTTOU,
-        Signal::SIGWINCH,
-    ];
+    let signals = [Signal::SIGTERM, Signal::SIGTERM].into_iter().chain(WITHOUT_EFFECT_IN_CHILD);
     let attacks = [
         Attack::Abort,
         Attack::Panic,
@@ -304,7 +293,7 @@ fn faults(watched: bool) -> Vec<Fault> {
         Attack::CloseLink,
         Attack::SendDescriptors,
     ];
-    let mut faults: Vec<Fault> = signals.into_iter().map(|signal| Fault::SignalChild(0, signal)).collect();
+    let mut faults: Vec<Fault> = signals.map(|signal| Fault::SignalChild(0, signal)).collect();
     faults.extend(attacks.into_iter().map(Fault::Attack));
     faults.extend(watched.then_some(Fault::Attack(Attack::Hang)));
     faults.extend(["exit0", "exit1", "panic", "abort", "slow"].map(|how| Fault::Boot(how, 0)));
