@@ -63,6 +63,7 @@ mod fallback;
 mod inbox;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod linux;
+mod pid_text;
 #[cfg(unix)]
 mod unix;
 #[cfg(unix)]

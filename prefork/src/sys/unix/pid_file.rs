@@ -1,7 +1,7 @@
 //! A file with the pid of this process, which holds a lock on it for as long as it lives.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -9,12 +9,11 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag};
 
+use super::super::pid_text::{held, no_pid_file, pid_in};
 use super::descriptors::take;
 
 /// How often another process may replace or remove the file meanwhile.
 const TRIES: u32 = 100;
-/// More than any pid has.
-const LENGTH_MAX: u64 = 32;
 
 /// See the [module](self). Dropping it removes the file, unless another one has taken its place.
 #[derive(Debug)]
@@ -114,22 +113,6 @@ fn lock(file: File) -> io::Result<Result<Flock<File>, File>> {
 fn is_at(file: &File, path: &Path) -> bool {
     let (Ok(ours), Ok(theirs)) = (file.metadata(), fs::symlink_metadata(path)) else { return false };
     (ours.dev(), ours.ino()) == (theirs.dev(), theirs.ino())
-}
-
-/// The pid in the file: empty if its process ended before it wrote one.
-fn pid_in(file: &File) -> io::Result<String> {
-    let mut text = String::new();
-    file.take(LENGTH_MAX).read_to_string(&mut text).map_err(|_| no_pid_file())?;
-    let pid = text.trim();
-    if pid.bytes().all(|byte| byte.is_ascii_digit()) { Ok(pid.to_owned()) } else { Err(no_pid_file()) }
-}
-
-fn held(pid: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::ResourceBusy, format!("process {pid} holds it"))
-}
-
-fn no_pid_file() -> io::Error {
-    io::Error::other("the file there is no pid file; remove it, or choose another path")
 }
 
 /// Creates a locked file with this process's pid in the directory of `path`.

@@ -121,8 +121,7 @@ fn without_effect_in_child() -> io::Result<SigSet> {
 /// Blocks, while it lives, the signals that do nothing in a child. A child that is started meanwhile inherits that, so
 /// they have no effect before it [ignores](ignore_requests) them either.
 pub(super) fn block_for_child() -> io::Result<SignalMaskGuard> {
-    let set = without_effect_in_child()?;
-    Ok(SignalMaskGuard { before: set.thread_swap_mask(SigmaskHow::SIG_BLOCK)? })
+    SignalMaskGuard::block(&without_effect_in_child()?)
 }
 
 /// From now on the signals that are requests to a master do nothing in this process. A program that it
@@ -168,21 +167,13 @@ pub(super) fn survive_alarms() -> io::Result<()> {
 /// does not send SIGTTOU or SIGTTIN, which are requests to a master. Writing is allowed; reading fails.
 #[derive(Debug)]
 pub(crate) struct TerminalGuard {
-    before: Option<SigSet>,
+    _mask: Option<SignalMaskGuard>,
 }
 
 impl TerminalGuard {
     pub(crate) fn begin() -> Self {
         let of_terminals = SigSet::from_iter([Signal::SIGTTIN, Signal::SIGTTOU]);
-        Self { before: of_terminals.thread_swap_mask(SigmaskHow::SIG_BLOCK).ok() }
-    }
-}
-
-impl Drop for TerminalGuard {
-    fn drop(&mut self) {
-        if let Some(before) = &self.before {
-            let _ = before.thread_set_mask();
-        }
+        Self { _mask: SignalMaskGuard::block(&of_terminals).ok() }
     }
 }
 
@@ -191,15 +182,20 @@ pub(crate) fn raise_stop_signal() {
     let _ = signal_hook::low_level::raise(SIGTERM);
 }
 
-/// Blocks every signal while it lives.
+/// Blocks signals in this thread while it lives.
 #[derive(Debug)]
 pub(super) struct SignalMaskGuard {
     before: SigSet,
 }
 
 impl SignalMaskGuard {
+    /// Blocks every signal.
     pub(super) fn begin() -> io::Result<Self> {
-        Ok(Self { before: SigSet::all().thread_swap_mask(SigmaskHow::SIG_BLOCK)? })
+        Self::block(&SigSet::all())
+    }
+
+    fn block(signals: &SigSet) -> io::Result<Self> {
+        Ok(Self { before: signals.thread_swap_mask(SigmaskHow::SIG_BLOCK)? })
     }
 }
 

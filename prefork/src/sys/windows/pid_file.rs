@@ -1,15 +1,14 @@
 //! A file with the pid of this process, which no other process can write to for as long as it lives.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, Seek, Write};
 use std::os::windows::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use windows_sys::Win32::Foundation::ERROR_SHARING_VIOLATION;
 use windows_sys::Win32::Storage::FileSystem::FILE_SHARE_READ;
 
-/// More than any pid has.
-const LENGTH_MAX: u64 = 32;
+use super::super::pid_text::{held, pid_in};
 
 /// See the [module](self). Dropping it removes the file.
 #[derive(Debug)]
@@ -33,17 +32,11 @@ impl PidFile {
         let mut file = match options.open(&path) {
             Ok(file) => file,
             Err(error) if error.raw_os_error() == i32::try_from(ERROR_SHARING_VIOLATION).ok() => {
-                let pid = fs::read_to_string(&path).unwrap_or_default();
-                let reason = format!("process {} holds it", pid.trim());
-                return Err(io::Error::new(io::ErrorKind::ResourceBusy, reason));
+                return Err(held(&fs::read_to_string(&path).unwrap_or_default()));
             }
             Err(error) => return Err(error),
         };
-        let mut before = String::new();
-        let read = (&file).take(LENGTH_MAX).read_to_string(&mut before);
-        if read.is_err() || !before.trim().bytes().all(|byte| byte.is_ascii_digit()) {
-            return Err(io::Error::other("the file there is no pid file; remove it, or choose another path"));
-        }
+        pid_in(&file)?;
         file.rewind()?;
         file.set_len(0)?;
         file.write_all(format!("{}\n", std::process::id()).as_bytes())?;
