@@ -97,6 +97,11 @@ fn warp_reload_and_stop_lose_no_request() {
     check_http_example("warp", MIX, with_retry);
 }
 
+#[test]
+fn poem_reload_and_stop_lose_no_request() {
+    check_http_example("poem", MIX, with_retry);
+}
+
 /// Repeats a request whose connection was closed, on Windows only. There a server accepts until it has learnt
 /// of the stop, and may close a new connection.
 fn with_retry(mut client: LoadClient) -> LoadClient {
