@@ -17,10 +17,18 @@ use prefork_tests::signal::Signal;
 use prefork_tests::{client, wait};
 use tokio::runtime::Runtime;
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Request, Status};
+use tonic::{Request, Status, Streaming};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
+
+use self::pb::counter_client::CounterClient;
+use self::pb::{AddRequest, CountRequest, CountResponse};
+
+#[allow(missing_docs, unreachable_pub, unused_qualifications, reason = "generated code")]
+mod pb {
+    tonic::include_proto!("counter.v1");
+}
 
 /// Under wine processes start slowly, so the load is smaller.
 const MIX: ClientMix = if cfg!(windows) {
@@ -168,30 +176,37 @@ fn endpoint(addr: SocketAddr) -> Endpoint {
 }
 
 /// Sends a health check of a service to `tonic`.
-async fn check(channel: Channel, service: &str) -> Result<(), Status> {
+async fn check(channel: Channel, service: &str) -> Result<String, Status> {
     let request = HealthCheckRequest { service: service.to_owned() };
     match HealthClient::new(channel).check(request).await?.into_inner().status() {
-        ServingStatus::Serving => Ok(()),
+        ServingStatus::Serving => Ok(format!("check {service}")),
         other => Err(Status::unknown(format!("{other:?}"))),
     }
 }
 
-/// A client that sends health checks, over a kept channel or over a new one each time.
-fn grpc_client(runtime: &Arc<Runtime>, addr: SocketAddr, service: &'static str, keeps: bool) -> LoadClient {
+/// A client that makes calls, over a kept channel or over a new one each time.
+fn grpc_client<F>(
+    runtime: &Arc<Runtime>,
+    addr: SocketAddr,
+    keeps: bool,
+    call: impl Fn(Channel) -> F + Send + 'static,
+) -> LoadClient
+where
+    F: Future<Output = Result<String, Status>>,
+{
     let runtime = Arc::clone(runtime);
     let endpoint = endpoint(addr);
     let mut kept: Option<Channel> = None;
     Box::new(move || {
         runtime.block_on(async {
             let channel = kept.take().unwrap_or_else(|| endpoint.connect_lazy());
-            let mut answer = check(channel.clone(), service).await;
+            let mut answer = call(channel.clone()).await;
             // On Windows a stopping child accepts connections until it closes them.
             if (keeps || cfg!(windows)) && answer.as_ref().is_err_and(was_not_processed) {
-                answer = check(channel.clone(), service).await;
+                answer = call(channel.clone()).await;
             }
             kept = keeps.then_some(channel);
-            let failed = |status| io::Error::other(format!("keeps a channel: {keeps}; {status:?}"));
-            answer.map(|()| format!("check {service}")).map_err(failed)
+            answer.map_err(|status| io::Error::other(format!("keeps a channel: {keeps}; {status:?}")))
         })
     })
 }
@@ -204,24 +219,30 @@ fn was_not_processed(status: &Status) -> bool {
         || reason.contains(r#"GoAway(b"", NO_ERROR, Remote)"#)
 }
 
-#[test]
-fn tonic_reload_and_stop_lose_no_request() {
-    let fleet = Server::example("tonic").start();
+/// Checks reload and stop of a gRPC example with a call that takes a while if it is told to.
+fn check_grpc_example<F>(name: &str, kinds: &[&str], call: fn(Channel, bool) -> F)
+where
+    F: Future<Output = Result<String, Status>> + Send + 'static,
+{
+    let fleet = Server::example(name).start();
     let addr = fleet.addr();
     let runtime = Arc::new(Runtime::new().unwrap());
-    let client = |service, keeps| grpc_client(&runtime, addr, service, keeps);
-    let fresh = (0..MIX.fresh).map(|_| client("", false));
-    let kept = (0..MIX.kept).map(|_| client("", true));
-    let slow = (0..MIX.slow).map(|_| client("slow", true));
-    assert_reloads_lose_no_request(
-        &fleet,
-        fresh.chain(kept).chain(slow).collect(),
-        &["check ", "check slow"],
-    );
+    let client = |slow, keeps| grpc_client(&runtime, addr, keeps, move |channel| call(channel, slow));
+    let fresh = (0..MIX.fresh).map(|_| client(false, false));
+    let kept = (0..MIX.kept).map(|_| client(false, true));
+    let slow = (0..MIX.slow).map(|_| client(true, true));
+    assert_reloads_lose_no_request(&fleet, fresh.chain(kept).chain(slow).collect(), kinds);
     let connect = || runtime.block_on(endpoint(addr).connect()).unwrap();
-    let (_idle, slow) = (connect(), runtime.spawn(check(connect(), "slow")));
-    assert_stops_gracefully(fleet, client("", false), || {
+    let (_idle, slow) = (connect(), runtime.spawn(call(connect(), true)));
+    assert_stops_gracefully(fleet, client(false, false), || {
         runtime.block_on(slow).unwrap().map_err(io::Error::other)
+    });
+}
+
+#[test]
+fn tonic_reload_and_stop_lose_no_request() {
+    check_grpc_example("tonic", &["check ", "check slow"], |channel, slow| {
+        check(channel, if slow { "slow" } else { "" })
     });
 }
 
@@ -237,4 +258,53 @@ fn stop_ends_tonic_stream_without_error() {
     assert_eq!(first.map(|answer| answer.status()), Some(ServingStatus::Serving));
     fleet.stop();
     assert_eq!(runtime.block_on(stream.message()).unwrap(), None);
+}
+
+/// Has `grpc` add up two numbers.
+async fn add(channel: Channel, slow: bool) -> Result<String, Status> {
+    let request = AddRequest { numbers: vec![40, 2], delay_ms: if slow { 1500 } else { 0 } };
+    let sum = CounterClient::new(channel).add(request).await?.into_inner().sum;
+    Ok(format!("{sum}{}", if slow { " slowly" } else { "" }))
+}
+
+#[test]
+fn grpc_reload_and_stop_lose_no_request() {
+    check_grpc_example("grpc", &["42", "42 slowly"], add);
+}
+
+/// Starts a stream of `grpc` on a connection of its own, and receives the first number.
+async fn count(addr: SocketAddr, after: u64, limit: u64) -> (Streaming<CountResponse>, CountResponse) {
+    let mut client = CounterClient::new(endpoint(addr).connect().await.unwrap());
+    let request = CountRequest { after, limit, interval_ms: 20 };
+    let mut stream = client.count(request).await.unwrap().into_inner();
+    let first = stream.message().await.unwrap().unwrap();
+    (stream, first)
+}
+
+/// The numbers that are left, until the stream ends without an error.
+async fn finish(mut stream: Streaming<CountResponse>) -> Vec<u64> {
+    let mut numbers = Vec::new();
+    while let Some(answer) = stream.message().await.unwrap() {
+        numbers.push(answer.number);
+    }
+    numbers
+}
+
+#[test]
+fn reload_ends_grpc_subscription_without_error_and_finishes_stream_with_limit() {
+    const LIMIT: u64 = 150;
+    let fleet = Server::example("grpc").env("PREFORK_SHUTDOWN_GRACE", "20s").start();
+    let runtime = Runtime::new().unwrap();
+    let (subscription, first) = runtime.block_on(count(fleet.addr(), 0, 0));
+    let (limited, one) = runtime.block_on(count(fleet.addr(), 0, LIMIT));
+    assert_eq!((first.number, one.number), (1, 1));
+    fleet.operate(Signal::SIGHUP, 1, "reloaded:");
+    let received = runtime.block_on(finish(subscription));
+    assert!(received.iter().copied().eq(2..received.len() as u64 + 2), "{received:?}");
+    assert!(runtime.block_on(finish(limited)).into_iter().eq(2..=LIMIT));
+    // The subscription goes on where it ended, in another process.
+    let (_subscription, next) = runtime.block_on(count(fleet.addr(), received.len() as u64 + 1, 0));
+    assert_eq!(next.number, received.len() as u64 + 2);
+    assert_ne!(next.pid, first.pid);
+    fleet.stop();
 }
