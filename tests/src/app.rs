@@ -11,6 +11,7 @@
 //!   (only children after the first `workers` hang), or `thread` (the child starts a thread and serves);
 //! - `log_file`: a file that the fleet's own logger writes to;
 //! - `gate`: requests for `/gate` are answered once this file exists;
+//! - `reads`: a thread of the master reads standard input once the gate is open;
 //! - `started`: a directory in which each child that reaches `main` creates a file.
 //!
 //! - `app.rs`: options, start, and subcommands
@@ -48,6 +49,11 @@ fn number<T: std::str::FromStr>(name: &str) -> Option<T> {
 pub fn builder<Args>(serve: impl Serve<Args>) -> Prefork {
     if prefork::is_child() {
         boot();
+    } else if option("reads").is_some() {
+        thread::spawn(|| {
+            wait_at_gate();
+            io::read_to_string(io::stdin())
+        });
     }
     let mut fleet = Prefork::new(serve);
     if let Some(network) = option("network") {

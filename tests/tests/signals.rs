@@ -244,20 +244,50 @@ fn nohup_is_respected() {
     fleet.stop();
 }
 
+/// The pid of a master that a shell has started in the background of a terminal.
+#[cfg(unix)]
+fn master_in_background(fleet: &RunningFleet) -> u32 {
+    fleet.console.wait_for("master pid").rsplit(' ').next().unwrap().parse().unwrap()
+}
+
+/// A server that a shell with job control starts in the background of its terminal; and the terminal.
+#[cfg(unix)]
+fn in_background(program: &str) -> (Server, std::os::fd::OwnedFd) {
+    let terminal = nix::pty::openpty(None, None).unwrap();
+    let script = r#"stty tostop; set -m; "$0" & wait"#;
+    let mut server = Server::through(&["setsid", "--ctty", "sh", "-c", script], program);
+    server.command.stdin(terminal.slave);
+    (server, terminal.master)
+}
+
 /// With `stty tostop`, the terminal sends SIGTTOU to a background process that writes to it.
 #[cfg(unix)]
 #[test]
 fn hook_that_prints_in_the_background_of_a_terminal_shrinks_no_fleet() {
-    let terminal = nix::pty::openpty(None, None).unwrap();
-    let script = r#"stty tostop; set -m; "$0" & wait"#;
-    let hooks_server = env!("CARGO_BIN_EXE_hooks_server");
-    let mut server = Server::through(&["setsid", "--ctty", "sh", "-c", script], hooks_server);
-    server.command.stdin(terminal.slave);
+    let (server, _terminal) = in_background(env!("CARGO_BIN_EXE_hooks_server"));
     let fleet = server.set("prints", "on_master_ready").start();
     // Printed after the hook, which would otherwise print for ever.
-    let master = fleet.console.wait_for("master pid").rsplit(' ').next().unwrap().parse().unwrap();
+    let master = master_in_background(&fleet);
     send(master, Signal::SIGTTIN);
     fleet.console.wait_for("resized from 2 to 3 children");
+    assert_eq!(fleet.console.lines_with("resized").len(), 1);
+    send(master, Signal::SIGTERM);
+    fleet.console.wait_for("stopped");
+}
+
+/// The terminal sends SIGTTIN for each attempt, and the thread attempts it again after each.
+#[cfg(unix)]
+#[test]
+fn thread_that_reads_in_the_background_of_a_terminal_adds_no_child() {
+    let gate = ResponseGate::new();
+    let (server, _terminal) = in_background(SERVER);
+    let fleet = server.set("reads", "1").gate(&gate).start();
+    let master = master_in_background(&fleet);
+    gate.open();
+    fleet.console.wait_for("SIGTTIN is ignored from now on");
+    send(master, Signal::SIGTTIN);
+    send(master, Signal::SIGTTOU);
+    fleet.console.wait_for("resized from 2 to 1 child");
     assert_eq!(fleet.console.lines_with("resized").len(), 1);
     send(master, Signal::SIGTERM);
     fleet.console.wait_for("stopped");

@@ -82,6 +82,14 @@ impl Master {
         self.plan.logger.event("cannot_replace").error(reason);
     }
 
+    pub(super) fn report_terminal(&self, signal: &str) {
+        let event = self.plan.logger.event("terminal_ignored");
+        event.warn(format_args!(
+            "{signal} is ignored from now on, also as a request: the terminal sent it, because a thread of the \
+             program uses the terminal in its background"
+        ));
+    }
+
     pub(super) fn report_no_log_hook(&self) {
         let event = self.plan.logger.event("logs_reopened");
         event.info("the request to reopen logs has no effect: there is no hook on_log_reopen");

@@ -34,6 +34,7 @@ impl Master {
             Signal::Reload => Request::Reload,
             Signal::Upgrade => Request::Upgrade,
             Signal::ReopenLogs => return self.reopen_logs(),
+            Signal::OfTerminal(name) => return self.report_terminal(name),
         };
         self.on_request(Instant::now(), request);
     }

@@ -130,6 +130,9 @@ pub(crate) enum Signal {
     Shrink,
     /// Open log files again.
     ReopenLogs,
+    /// No request: a terminal has sent the signal with this name, which is ignored by now.
+    #[allow(dead_code, reason = "not every system has such terminals")]
+    OfTerminal(&'static str),
 }
 
 /// What a [`Reactor`] waits for. `K` is the caller's key of a child.

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use nix::libc;
 use nix::sys::resource::{UsageWho, getrusage};
 
 /// Unknown: false is the safe answer.
@@ -24,4 +25,10 @@ pub(crate) fn resident_bytes() -> io::Result<u64> {
     let usage = getrusage(UsageWho::RUSAGE_SELF)?;
     let unit = if cfg!(target_vendor = "apple") { 1 } else { 1024 };
     u64::try_from(usage.max_rss()).map(|rss| rss * unit).map_err(io::Error::other)
+}
+
+/// Whether the kernel itself has sent the signal, such as a terminal, and not a process.
+pub(in crate::sys) fn is_sent_by_kernel(info: &libc::siginfo_t) -> bool {
+    // SAFETY: a signal that a process sends has this field, and in others these systems leave it zero.
+    unsafe { info.si_pid() == 0 }
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io;
 
+use nix::libc;
 use nix::unistd::SysconfVar;
 
 /// Whether the calling thread is the only one.
@@ -43,4 +44,9 @@ pub(crate) fn resident_bytes() -> io::Result<u64> {
         (Some(pages), Some(page)) => Ok(pages * page),
         _ => Err(io::Error::other("/proc/self/statm has an unknown format")),
     }
+}
+
+/// Whether the kernel itself has sent the signal, such as a terminal, and not a process.
+pub(in crate::sys) fn is_sent_by_kernel(info: &libc::siginfo_t) -> bool {
+    info.si_code == libc::SI_KERNEL
 }

@@ -25,6 +25,7 @@ use super::process::pid_of;
 use super::program::with_pin;
 use super::signals::{
     SignalFlag, Signals, block_for_child, is_left_alone, listen_for, spawn_thread, survive_alarms,
+    take_signal_of_terminal, tell_signals_of_terminals_apart,
 };
 use super::waker::{SelfPipe, Waker};
 use crate::sys::{ProcessEvent, Producer, Signal};
@@ -135,6 +136,7 @@ impl<K: Ord + Copy> Reactor<K> {
             signal_hook::flag::register_conditional_default(signal, Arc::clone(&retired))?;
             wanted.push(signal);
         }
+        tell_signals_of_terminals_apart()?;
         let signals = listen_for(&wanted)?;
         let requested = SignalFlag::register(requests())?;
         survive_alarms()?;
@@ -299,8 +301,14 @@ impl<K: Ord + Copy> Reactor<K> {
     fn take_pending(&mut self) -> Vec<Signal> {
         let arrived: Vec<i32> = self.signals.pending().collect();
         self.children_ended |= arrived.contains(&SIGCHLD);
+        // The flag is set before the signal is among those that have arrived.
+        let of_terminal = take_signal_of_terminal();
         let requests = REQUESTS.iter().filter(|(number, _)| arrived.contains(number));
-        requests.map(|(_, request)| *request).collect()
+        let requests = requests.map(|(number, request)| match of_terminal {
+            Some(signal) if signal as i32 == *number => Signal::OfTerminal(signal.as_str()),
+            _ => *request,
+        });
+        requests.collect()
     }
 
     fn take_signals(&mut self, events: &mut Vec<ProcessEvent<K>>) -> io::Result<()> {

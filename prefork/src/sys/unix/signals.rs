@@ -5,15 +5,19 @@ use std::mem::MaybeUninit;
 use std::os::unix::net::UnixStream;
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
 use std::thread;
 
 use nix::libc;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction};
 use signal_hook::SigId;
-use signal_hook::consts::{SIGALRM, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH};
+use signal_hook::consts::{
+    SIGALRM, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2, SIGWINCH,
+};
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::SignalOnly;
+
+use super::platform;
 
 pub(super) type Signals = SignalDelivery<UnixStream, SignalOnly>;
 
@@ -154,6 +158,36 @@ pub(crate) fn ignores_hangup() -> bool {
     let told = unsafe { libc::sigaction(SIGHUP, ptr::null(), now.as_mut_ptr()) } == 0;
     // SAFETY: the call has succeeded, so `now` is written.
     told && unsafe { now.assume_init() }.sa_sigaction == libc::SIG_IGN
+}
+
+/// The signal that a terminal has sent since the last call of [`take_signal_of_terminal`], or 0.
+static OF_TERMINAL: AtomicI32 = AtomicI32::new(0);
+
+/// Tells SIGTTIN and SIGTTOU that a terminal sends from those that are requests. A thread of the program that reads
+/// or writes in the terminal's background gets one with each attempt, and attempts it again at once, for ever. So the
+/// signal is ignored from the first one on: reading then fails, and writing is allowed.
+///
+/// Call it before the signals are collected: handlers run in the order of their registration.
+pub(super) fn tell_signals_of_terminals_apart() -> io::Result<()> {
+    for signal in [SIGTTIN, SIGTTOU] {
+        let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
+        let number = Signal::try_from(signal)?;
+        let note = move |info: &libc::siginfo_t| {
+            if platform::process::is_sent_by_kernel(info) {
+                OF_TERMINAL.store(signal, Ordering::SeqCst);
+                // SAFETY: the system call may be made in a handler, and ignoring a signal runs no code.
+                let _ = unsafe { sigaction(number, &ignore) };
+            }
+        };
+        // SAFETY: the handler stores a number and makes a system call, which is allowed at any point.
+        unsafe { signal_hook_registry::register_sigaction(signal, note) }?;
+    }
+    Ok(())
+}
+
+/// The signal that a terminal has sent since the last call, if there is one. It is ignored by now.
+pub(super) fn take_signal_of_terminal() -> Option<Signal> {
+    Signal::try_from(OF_TERMINAL.swap(0, Ordering::SeqCst)).ok()
 }
 
 /// An alarm that a library has left behind does not end the master. A library that sets alarms itself has a
