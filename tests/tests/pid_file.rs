@@ -78,7 +78,9 @@ fn file_of_a_killed_master_is_replaced() {
 #[test]
 fn file_that_is_no_pid_file_is_left_alone() {
     let directory = Directory::new();
-    for content in ["root:x:0:0\n", "12 monkeys\n"] {
+    let digits = "1".repeat(40);
+    let blanks = format!("{:40}root:x:0:0\n", "");
+    for content in ["root:x:0:0\n", "12 monkeys\n", &digits, &blanks] {
         fs::write(directory.path(), content).unwrap();
         directory.server().run().assert_refused("the file there is no pid file; remove it");
         assert_eq!(directory.content(), content);

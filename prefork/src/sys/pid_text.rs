@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 
-/// More than any pid has.
+/// More than a file with a pid has.
 const LENGTH_MAX: u64 = 32;
 
 /// The pid in the file: empty if its process ended before it wrote one.
@@ -15,7 +15,12 @@ pub(super) fn pid_in(file: &File) -> io::Result<String> {
     let mut text = String::new();
     file.take(LENGTH_MAX).read_to_string(&mut text).map_err(|_| no_pid_file())?;
     let pid = text.trim();
-    if pid.bytes().all(|byte| byte.is_ascii_digit()) { Ok(pid.to_owned()) } else { Err(no_pid_file()) }
+    let is_whole = (text.len() as u64) < LENGTH_MAX;
+    if is_whole && pid.bytes().all(|byte| byte.is_ascii_digit()) {
+        Ok(pid.to_owned())
+    } else {
+        Err(no_pid_file())
+    }
 }
 
 /// The error for a file that the process with this pid holds.
