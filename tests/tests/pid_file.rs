@@ -115,3 +115,42 @@ fn refused_upgrade_keeps_the_file() {
     fleet.stop();
     prefork_tests::wait::until("removed file", || directory.files().is_empty());
 }
+
+/// Whether a server has the file open.
+#[cfg(target_os = "linux")]
+fn is_open_in_server(path: &std::path::Path) -> bool {
+    let processes = fs::read_dir("/proc").unwrap().flatten().map(|entry| entry.path());
+    let leads_to =
+        |link: &std::path::Path, file: &std::path::Path| fs::read_link(link).is_ok_and(|to| to == file);
+    let servers = processes.filter(|process| leads_to(&process.join("exe"), SERVER.as_ref()));
+    let mut files = servers.filter_map(|process| fs::read_dir(process.join("fd")).ok()).flatten().flatten();
+    files.any(|file| leads_to(&file.path(), path))
+}
+
+/// A process that replaces the file of a dead one holds that file for a moment, and is not the one that it names.
+#[cfg(target_os = "linux")]
+#[test]
+fn refusal_names_the_holder_and_not_the_dead_process_whose_file_it_replaces() {
+    use std::process::Command;
+
+    use nix::fcntl::{Flock, FlockArg};
+    use prefork_tests::wait;
+
+    let directory = Directory::new();
+    let lock = |path: &std::path::Path, pid: u32| {
+        fs::write(path, format!("{pid}\n")).unwrap();
+        Flock::lock(fs::File::open(path).unwrap(), FlockArg::LockExclusiveNonblock).unwrap()
+    };
+    let mut dead = Command::new("true").spawn().unwrap();
+    dead.wait().unwrap();
+    let stale = lock(&directory.path(), dead.id());
+    std::thread::scope(|scope| {
+        let refused = scope.spawn(|| directory.server().run());
+        wait::until("look at the file", || refused.is_finished() || is_open_in_server(&directory.path()));
+        let next = directory.0.path().join("next");
+        let _holder = lock(&next, std::process::id());
+        fs::rename(&next, directory.path()).unwrap();
+        drop(stale);
+        refused.join().unwrap().assert_refused(&format!("process {} holds it", std::process::id()));
+    });
+}

@@ -5,15 +5,21 @@ use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag};
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
 
 use super::super::pid_text::{held, no_pid_file, pid_in};
 use super::descriptors::take;
 
 /// How often another process may replace or remove the file meanwhile.
 const TRIES: u32 = 100;
+/// How long to wait for a process that replaces the file of a dead one.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// See the [module](self). Dropping it removes the file, unless another one has taken its place.
 #[derive(Debug)]
@@ -31,6 +37,7 @@ impl PidFile {
     /// alone.
     pub(crate) fn create(path: &Path) -> io::Result<Self> {
         let path = std::path::absolute(path)?;
+        let mut holder = None;
         for _ in 0..TRIES {
             let stale = match open(&path)? {
                 None => None,
@@ -38,7 +45,15 @@ impl PidFile {
                     Ok(locked) if !is_at(&locked, &path) => continue,
                     Ok(locked) => Some(locked),
                     Err(file) if !is_at(&file, &path) => continue,
-                    Err(file) => return Err(held(&pid_in(&file)?)),
+                    Err(file) => {
+                        let pid = pid_in(&file)?;
+                        if is_alive(&pid) {
+                            return Err(held(&pid));
+                        }
+                        holder = Some(pid);
+                        thread::sleep(PAUSE);
+                        continue;
+                    }
                 },
             };
             if let Some(file) = &stale {
@@ -58,7 +73,9 @@ impl PidFile {
                 }
             }
         }
-        Err(io::Error::other("other processes replace it all the time"))
+        // A process in another container, maybe.
+        Err(holder
+            .map_or_else(|| io::Error::other("other processes replace it all the time"), |pid| held(&pid)))
     }
 
     /// The file that the previous program in this process has created, with its descriptor.
@@ -108,6 +125,11 @@ fn lock(file: File) -> io::Result<Result<Flock<File>, File>> {
         Err((file, Errno::EWOULDBLOCK)) => Ok(Err(file)),
         Err((_, error)) => Err(error.into()),
     }
+}
+
+/// Whether the process exists, as far as this one sees.
+fn is_alive(pid: &str) -> bool {
+    pid.parse().is_ok_and(|pid| kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH))
 }
 
 fn is_at(file: &File, path: &Path) -> bool {
