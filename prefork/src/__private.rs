@@ -9,7 +9,7 @@ pub use std::process::ExitCode;
 use std::process::Termination;
 pub use std::time::Duration;
 
-use crate::builder::Prefork;
+use crate::builder::{End, Prefork, status_of_failure};
 use crate::child::{self, StartError};
 use crate::error::chain;
 use crate::hooks::HookResult;
@@ -34,14 +34,15 @@ pub fn main<I: HookResult>(init: impl FnOnce() -> I, configure: impl FnOnce() ->
         };
     }
     match configure().with_attribute_values().run_to_end() {
-        Ok(code) => code,
+        Ok(End::Process(code)) => code,
+        Ok(End::Fleet) => ExitCode::SUCCESS,
         Err(error) => fail(&chain(&error)),
     }
 }
 
 fn fail(error: &dyn std::fmt::Display) -> ExitCode {
     logging::report_end(format_args!("{error}"));
-    ExitCode::FAILURE
+    status_of_failure()
 }
 
 /// The `init` of a program that names none.

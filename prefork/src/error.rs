@@ -145,6 +145,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// The error for sockets of the service manager that cannot be taken.
+    pub(crate) fn activation(source: io::Error) -> Self {
+        Self::Os { operation: "take the sockets of the service manager", source }
+    }
+
     /// What to do about this error, where that is known: `ports below 1024 need root or
     /// CAP_NET_BIND_SERVICE`. `Debug` prints it at the end of its line, `Display` does not.
     #[must_use]

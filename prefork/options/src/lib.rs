@@ -85,6 +85,11 @@ impl OptionRow {
         format!("{PREFIX}{}", self.name.to_uppercase())
     }
 
+    /// Whether a configuration file can set the option: it is the operator's choice.
+    pub fn is_in_file(&self) -> bool {
+        self.environment
+    }
+
     /// The option with a value that fits, as the attribute takes it: `workers = 4`.
     pub fn usage(&self) -> String {
         if self.kind == Kind::Switch && self.example == "true" {

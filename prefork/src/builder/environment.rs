@@ -15,7 +15,7 @@ fn variables() -> impl Iterator<Item = &'static OptionRow> {
     OPTIONS.iter().copied().filter(|row| row.environment && has_feature(row))
 }
 
-fn has_feature(row: &OptionRow) -> bool {
+pub(super) fn has_feature(row: &OptionRow) -> bool {
     match row.feature {
         None => true,
         Some("tokio") => cfg!(feature = "tokio"),
@@ -44,7 +44,8 @@ impl Prefork {
                     Err(problem) => self = self.refuse_value(&name, row, text.trim(), &problem),
                 },
                 Err(env::VarError::NotUnicode(text)) => {
-                    self.refuse(bad(name, text.to_string_lossy(), "text in UTF-8"));
+                    let error = bad(name, text.to_string_lossy(), "text in UTF-8");
+                    self.problems.add_value(row, error);
                 }
             }
         }
@@ -67,6 +68,11 @@ impl Prefork {
                 ));
             }
         }
+        self.report_idle_variables();
+    }
+
+    /// Logs which variables have no effect.
+    pub(super) fn report_idle_variables(&self) {
         for (name, value) in env::vars_os() {
             let Some(name) = name.to_str().filter(|name| name.starts_with(PREFIX)) else { continue };
             if let Some(reason) = self.idle_variable(name).filter(|_| !value.is_empty()) {

@@ -3,15 +3,20 @@
 //! - `mod.rs`: the builder, and the ways to start a fleet
 //! - `*_options.rs`: the builder's methods, by subject
 //! - `values.rs`: the values of options
+//! - `problems.rs`: the errors of options
 //! - `environment.rs`: options from the environment
 //! - `plan.rs`: rules across options, and defaults
+//! - `check.rs`, `effective.rs`: the check of a configuration, and the effective options as text
 //! - `worker_count.rs`: the number of children, and why it is that one
 
+mod check;
+mod effective;
 mod environment;
 mod fleet_options;
 mod hook_options;
 mod plan;
 mod privilege_options;
+mod problems;
 mod socket_options;
 mod tls_options;
 mod values;
@@ -22,8 +27,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::OnceLock;
 
+pub(crate) use check::status_of_failure;
 use prefork_options as options;
 pub use prefork_options::{CpuAffinity, Readiness};
+use problems::Problems;
 pub use values::OptionValue;
 use values::Values;
 
@@ -72,8 +79,8 @@ pub struct Prefork {
     handle: OnceLock<FleetHandle>,
     #[cfg(feature = "rustls")]
     crypto_provider: Option<std::sync::Arc<rustls::crypto::CryptoProvider>>,
-    /// The error of the first option with an invalid value.
-    problem: Option<Error>,
+    /// The errors of options with an invalid value.
+    problems: Problems,
 }
 
 impl fmt::Debug for Prefork {
@@ -98,7 +105,7 @@ impl Prefork {
             handle: OnceLock::new(),
             #[cfg(feature = "rustls")]
             crypto_provider: None,
-            problem: None,
+            problems: Problems::default(),
         }
     }
 
@@ -129,12 +136,14 @@ impl Prefork {
     /// Listens on `addr` and serves until the fleet is stopped; fasthttp's `ListenAndServe`.
     ///
     /// Returns in the master only. In a child it calls the serve function, and then ends the process
-    /// with the status that the function's result stands for.
+    /// with the status that the function's result stands for. With the variable `PREFORK_CHECK=1` it checks the
+    /// configuration, prints the result, and ends the process with status 0 or 2.
     ///
     /// # Errors
     ///
     /// Every [`Error`]: invalid options, an address that cannot be bound, a fleet whose children failed
-    /// too often. A requested stop is `Ok`.
+    /// too often. Of several invalid options, the first is returned and the others are logged. A requested stop
+    /// is `Ok`.
     ///
     /// # Panics
     ///
@@ -180,12 +189,10 @@ impl Prefork {
     ///
     /// As `listen_and_serve`.
     pub fn run(self) -> Result<(), Error> {
-        let is_child = child::is_child();
-        let code = self.run_to_end()?;
-        if is_child {
-            end_process(code);
+        match self.run_to_end()? {
+            End::Fleet => Ok(()),
+            End::Process(code) => end_process(code),
         }
-        Ok(())
     }
 
     /// What the attribute has set becomes a default, which environment variables override.
@@ -193,23 +200,26 @@ impl Prefork {
         Self { values: self.values.into_attribute(), ..self }
     }
 
-    /// Runs the master, or serves as a child. The result is the status to exit with.
-    pub(crate) fn run_to_end(self) -> Result<ExitCode, Error> {
+    /// Runs the master, serves as a child, or checks the configuration.
+    pub(crate) fn run_to_end(self) -> Result<End, Error> {
         child::adopt_early()?;
         let mut fleet = self.with_environment();
-        if child::role() == Role::Master {
-            let inheritance = sys::inheritance().map_err(|source| Error::Handshake { source })?;
-            // Before the first message: the title can be set while there is one thread.
-            title_master(&fleet.process_title());
-            fleet.report_variables();
-            let activated = sys::activated().map_err(|source| Error::Os {
-                operation: "take the sockets of the service manager",
-                source,
-            })?;
-            master::run(fleet.plan(activated, &Privileges::default())?, inheritance)?;
-            return Ok(ExitCode::SUCCESS);
+        if child::role() != Role::Master {
+            return Ok(End::Process(fleet.serve_as_child()));
         }
-        Ok(fleet.serve_as_child())
+        let inheritance = sys::inheritance().map_err(|source| Error::Handshake { source })?;
+        // A program that was executed in place of a master has a fleet to run.
+        if inheritance.is_none() && check::is_requested() {
+            return Ok(End::Process(fleet.check()));
+        }
+        // Before the first message: the title can be set while there is one thread.
+        title_master(&fleet.process_title());
+        fleet.report_variables();
+        let activated = sys::activated().map_err(Error::activation)?;
+        let plan = fleet.plan(activated, &Privileges::default());
+        let plan = plan.map_err(|problems| problems.into_first(&fleet.logger))?;
+        master::run(plan, inheritance)?;
+        Ok(End::Fleet)
     }
 
     /// Serves in this child. The result is the status to exit with. A successor first checks all of its
@@ -217,7 +227,10 @@ impl Prefork {
     fn serve_as_child(mut self) -> ExitCode {
         let checked = child::privileges_on_trial().map(|privileges| self.plan(Vec::new(), &privileges));
         match checked {
-            Some(Err(error)) => child::report_start_error(&error.into(), &self.logger),
+            Some(Err(problems)) => {
+                let error = problems.into_first(&self.logger);
+                child::report_start_error(&error.into(), &self.logger)
+            }
             Some(Ok(_)) | None => {
                 let options = self.serve_options();
                 serve::run(self.serve, options, self.hooks, &self.logger)
@@ -245,6 +258,15 @@ impl Prefork {
             runtime: self.get_or_default(&options::RUNTIME),
         }
     }
+}
+
+/// What has ended.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// The fleet, on request; this process was its master.
+    Fleet,
+    /// This process was a child, or checked the configuration: it has to exit with this status.
+    Process(ExitCode),
 }
 
 /// Exits with `code`. `ExitCode` does not tell its number, so that each number is compared with it.

@@ -4,6 +4,7 @@ use prefork_options as options;
 use socket2::Domain;
 
 use super::Prefork;
+use super::problems::Problems;
 use super::values::{bad, missing};
 use super::worker_count::WorkerCount;
 use crate::error::Error;
@@ -18,27 +19,45 @@ use crate::tls::{self, PemSource};
 impl Prefork {
     /// Checks every option and fills in the defaults. `activated` are the sockets that the service
     /// manager opened, `bound` the privileges that this process runs under.
-    pub(super) fn plan(&mut self, activated: Vec<Activated>, bound: &Privileges) -> Result<Plan, Error> {
-        if let Some(problem) = self.problem.take() {
-            return Err(problem);
-        }
+    ///
+    /// # Errors
+    ///
+    /// Every problem of the options.
+    pub(super) fn plan(&mut self, activated: Vec<Activated>, bound: &Privileges) -> Result<Plan, Problems> {
+        let mut problems = std::mem::take(&mut self.problems);
+        let plan = self.draft(activated, bound, &mut problems);
+        problems.into_result().map(|()| plan)
+    }
+
+    /// [`plan`](Self::plan), which can be used only if it adds no problem.
+    pub(super) fn draft(
+        &self,
+        activated: Vec<Activated>,
+        bound: &Privileges,
+        problems: &mut Problems,
+    ) -> Plan {
         let tls = self.tls_options();
-        self.check_tls(&tls)?;
-        check_form(self.serve.form, &tls)?;
-        let endpoints = self.endpoints(&activated)?;
-        let sharing = self.sharing()?;
+        if !problems.concern(&[&options::CERT, &options::KEY, &options::CLIENT_CA]) {
+            self.check_tls(&tls, problems);
+        }
+        let endpoints = if problems.concern(&[&options::ADDR, &options::NETWORK]) {
+            Vec::new()
+        } else {
+            self.endpoints(&activated, problems)
+        };
+        let sharing = problems.note(self.sharing()).unwrap_or(Sharing::Shared);
         let WorkerCount { count: workers, reason: workers_reason } = self.worker_count();
-        let (privileges, cpus) = self.privileges(bound)?;
+        let (privileges, cpus) = self.privileges(bound, problems);
         let mut sockets = self.socket_options();
         if bound.files.is_none() {
-            self.resolve_unix_owner(&mut sockets)?;
+            problems.check(self.resolve_unix_owner(&mut sockets));
         }
         let recover = RecoverPolicy::new(
             self.get(&options::RECOVER),
             self.get(&options::RECOVER_WINDOW),
             self.get_or_default(&options::RECOVER_INTERVAL),
         );
-        Ok(Plan {
+        Plan {
             endpoints,
             activated,
             sharing,
@@ -63,7 +82,7 @@ impl Prefork {
             tls,
             logger: self.logger.clone(),
             handle: self.handle.get().cloned(),
-        })
+        }
     }
 
     fn sharing(&self) -> Result<Sharing, Error> {
@@ -76,64 +95,63 @@ impl Prefork {
     }
 
     /// The addresses, checked against the listeners that the serve function takes.
-    fn endpoints(&self, activated: &[Activated]) -> Result<Vec<Endpoint>, Error> {
+    fn endpoints(&self, activated: &[Activated], problems: &mut Problems) -> Vec<Endpoint> {
         let network = self.get::<Network>(&options::NETWORK);
         let addrs = match self.get::<Vec<String>>(&options::ADDR) {
             Some(addrs) => addrs,
-            None => {
-                let default = default_addr(network.unwrap_or_default());
-                vec![default.ok_or_else(|| missing("addr", "the path of a Unix socket"))?.to_owned()]
-            }
+            None => match default_addr(network.unwrap_or_default()) {
+                Some(addr) => vec![addr.to_owned()],
+                None => {
+                    problems.add(missing("addr", "the path of a Unix socket"));
+                    return Vec::new();
+                }
+            },
         };
         let written: Vec<Endpoint> = addrs.iter().map(|addr| Endpoint::new(addr, network)).collect();
         let endpoints = self.or_activated(written, activated);
-        check_demand(self.serve.demand, &endpoints, activated)?;
+        endpoints.iter().for_each(|endpoint| problems.check(endpoint.check_form()));
+        problems.check(check_demand(self.serve.demand, &endpoints, activated));
         let is_unix = |endpoint: &&Endpoint| endpoint.network == Network::Unix;
         if let (false, Some(unix)) = (sys::HAS_UNIX_SOCKETS, endpoints.iter().find(is_unix)) {
-            return Err(bad("addr", &unix.addr, "`host:port`: this system has no Unix sockets"));
+            problems.add(bad("addr", &unix.addr, "`host:port`: this system has no Unix sockets"));
         }
         if self.get_or_default(&options::REUSEPORT) && endpoints.iter().all(|endpoint| is_unix(&endpoint)) {
-            return Err(bad(
-                self.name_of(&options::REUSEPORT),
-                true,
-                "`false`: Unix sockets are always shared",
-            ));
+            let name = self.name_of(&options::REUSEPORT);
+            problems.add(bad(name, true, "`false`: Unix sockets are always shared"));
         }
-        Ok(endpoints)
+        endpoints
     }
 
     /// Checks that certificate and key are both set or both unset, and that no TLS option is ignored.
-    fn check_tls(&self, tls: &tls::TlsOptions) -> Result<(), Error> {
+    fn check_tls(&self, tls: &tls::TlsOptions, problems: &mut Problems) {
         let tls::TlsOptions { cert, key, client_ca, .. } = tls;
         let takes_files = self.serve.needs_tls || self.serve.form == TlsForm::Files;
         let (by_cert, by_key) = (self.is_by_variable(&options::CERT), self.is_by_variable(&options::KEY));
         match (cert, key) {
-            (Some(PemSource::File(path)), _) if by_cert && !takes_files => Err(bad(
+            (Some(PemSource::File(path)), _) if by_cert && !takes_files => problems.add(bad(
                 "PREFORK_CERT",
                 path.display(),
                 "nothing: the serve function of this program takes no certificate from a file",
             )),
             // Of two pairs, half of each.
-            (Some(_), _) if by_cert && !by_key => {
-                Err(missing("PREFORK_KEY", "the file of the private key that PREFORK_CERT goes with"))
-            }
-            (_, Some(_)) if by_key && !by_cert => {
-                Err(missing("PREFORK_CERT", "the file of the certificate that PREFORK_KEY goes with"))
-            }
-            (None, None) if self.serve.needs_tls => Err(missing(
+            (Some(_), _) if by_cert && !by_key => problems
+                .add(missing("PREFORK_KEY", "the file of the private key that PREFORK_CERT goes with")),
+            (_, Some(_)) if by_key && !by_cert => problems
+                .add(missing("PREFORK_CERT", "the file of the certificate that PREFORK_KEY goes with")),
+            (None, None) if self.serve.needs_tls => problems.add(missing(
                 "cert",
                 "a certificate, which the serve function needs: set `cert` and `key`, or PREFORK_CERT and \
                  PREFORK_KEY",
             )),
-            _ => Ok(()),
-        }?;
+            _ => problems.check(check_form(self.serve.form, tls)),
+        }
         match client_ca {
-            Some(origin) if !self.serve.needs_tls || cert.is_none() => Err(bad(
+            Some(origin) if !self.serve.needs_tls || cert.is_none() => problems.add(bad(
                 self.name_of(&options::CLIENT_CA),
                 origin,
                 "a serve function that takes `Arc<rustls::ServerConfig>`, which verifies client certificates",
             )),
-            _ => Ok(()),
+            _ => {}
         }
     }
 

@@ -1,10 +1,12 @@
 //! The options of privileges and placement: what a child may do, and where it runs.
 
+use std::io;
 use std::path::PathBuf;
 
 use prefork_options as options;
 use prefork_options::OptionRow;
 
+use super::problems::Problems;
 use super::values::bad;
 use super::{CpuAffinity, OptionValue, Prefork};
 use crate::error::Error;
@@ -84,13 +86,18 @@ impl Prefork {
     ///
     /// `bound` are the privileges that this process itself runs under, if it is a successor: such a
     /// child cannot check what its master may do.
-    pub(super) fn privileges(&self, bound: &Privileges) -> Result<(Privileges, Vec<usize>), Error> {
+    pub(super) fn privileges(&self, bound: &Privileges, problems: &mut Problems) -> (Privileges, Vec<usize>) {
         if bound.files.is_some() {
             // Landlock may hide the user database from a successor.
-            return Ok((Privileges::default(), Vec::new()));
+            return (Privileges::default(), Vec::new());
         }
+        let identity = if problems.concern(&[&options::USER, &options::GROUP]) {
+            None
+        } else {
+            problems.note(self.identity()).flatten()
+        };
         let privileges = Privileges {
-            identity: self.identity()?,
+            identity,
             no_new_privs: self.get_or_default(&options::NO_NEW_PRIVS),
             nice: self.get(&options::NICE),
             open_files: self.get::<u32>(&options::RLIMIT_NOFILE).map(u64::from),
@@ -98,10 +105,11 @@ impl Prefork {
             files: self.landlock_paths(),
         };
         if *bound != Privileges::default() {
-            return Ok((privileges, Vec::new()));
+            return (privileges, Vec::new());
         }
-        self.check_means(&privileges)?;
-        Ok((privileges, self.cpus()?))
+        self.check_means(&privileges, problems);
+        let cpus = problems.note(self.cpus()).unwrap_or_default();
+        (privileges, cpus)
     }
 
     fn landlock_paths(&self) -> Option<LandlockPaths> {
@@ -163,27 +171,28 @@ impl Prefork {
     }
 
     /// Checks that this process may apply the privileges.
-    fn check_means(&self, privileges: &Privileges) -> Result<(), Error> {
-        let refusal = |attempt: String| move |source| Error::Privileges { attempt, source };
+    fn check_means(&self, privileges: &Privileges, problems: &mut Problems) {
+        let mut check = |outcome: io::Result<()>, attempt: String| {
+            problems.check(outcome.map_err(|source| Error::Privileges { attempt, source }));
+        };
         if let Some(value) = self.get::<String>(&options::USER) {
-            sys::check_may_change_user().map_err(refusal(format!("run children as {value}")))?;
+            check(sys::check_may_change_user(), format!("run children as {value}"));
         }
         if let Some(nice) = privileges.nice {
-            sys::check_nice(nice).map_err(refusal(format!("run children with nice {nice}")))?;
+            check(sys::check_nice(nice), format!("run children with nice {nice}"));
         }
         if let Some(limit) = privileges.open_files {
-            sys::check_open_files(limit).map_err(refusal(format!("set rlimit_nofile to {limit}")))?;
+            check(sys::check_open_files(limit), format!("set rlimit_nofile to {limit}"));
         }
         if privileges.no_new_privs {
-            sys::check_no_new_privs().map_err(refusal("run children with no_new_privs".to_owned()))?;
+            check(sys::check_no_new_privs(), "run children with no_new_privs".to_owned());
         }
         if let Some(files) = &privileges.files {
-            sys::check_landlock().map_err(refusal("confine children with Landlock".to_owned()))?;
+            check(sys::check_landlock(), "confine children with Landlock".to_owned());
             for path in files.read.iter().chain(&files.write) {
-                path.metadata().map_err(refusal(format!("give children access to {}", path.display())))?;
+                check(path.metadata().map(drop), format!("give children access to {}", path.display()));
             }
         }
-        Ok(())
     }
 
     fn cpus(&self) -> Result<Vec<usize>, Error> {

@@ -137,6 +137,18 @@ pub(super) fn bad(option: impl Into<String>, value: impl ToString, expected: imp
     Error::BadOption { option: option.into(), value, expected: expected.into() }
 }
 
+/// The error for a value that an option, called `name`, does not take.
+fn refusal(name: &str, row: &OptionRow, value: impl ToString, problem: &Problem) -> Error {
+    match problem {
+        Problem::Address(reason) => Error::Resolve {
+            addr: value.to_string(),
+            network: Network::Tcp,
+            reason: format!("{name}: {reason}"),
+        },
+        problem => bad(name, value, row.kind.expected(problem)),
+    }
+}
+
 /// The error for an option that has no value and needs one.
 pub(super) fn missing(option: impl Into<String>, expected: impl Into<String>) -> Error {
     Error::BadOption { option: option.into(), value: String::new(), expected: expected.into() }
@@ -198,19 +210,7 @@ impl Prefork {
         value: impl ToString,
         problem: &Problem,
     ) -> Self {
-        self.refuse(match problem {
-            Problem::Address(reason) => Error::Resolve {
-                addr: value.to_string(),
-                network: Network::Tcp,
-                reason: format!("{name}: {reason}"),
-            },
-            problem => bad(name, value, row.kind.expected(problem)),
-        });
+        self.problems.add_value(row, refusal(name, row, value, problem));
         self
-    }
-
-    /// Keeps an error for the start. The first one is reported.
-    pub(super) fn refuse(&mut self, problem: Error) {
-        self.problem.get_or_insert(problem);
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 
-use super::endpoint::{TcpPlace, resolve_tcp};
+use super::endpoint::{Endpoint, Place, TcpPlace, resolve_tcp};
 use super::{Network, Sharing};
 use crate::error::Error;
 use crate::sys::{self, SocketFileOptions};
@@ -109,6 +109,36 @@ pub(crate) fn listen_beside(addr: &str) -> Result<Socket, Error> {
     let socket = bind_first_possible(place, Sharing::Shared).map_err(bind_error)?;
     socket.listen(BACKLOG).map_err(bind_error)?;
     Ok(socket)
+}
+
+/// Checks what can be checked without opening a listener: that addresses resolve, that the directories of Unix
+/// sockets exist, and that the system has the options. The form of the addresses has been checked.
+pub(crate) fn check(endpoints: &[Endpoint], options: SocketOptions, health: Option<&str>) -> Vec<Error> {
+    let mut problems = Vec::new();
+    let mut has_tcp = false;
+    for endpoint in endpoints.iter().filter(|endpoint| !endpoint.is_activated()) {
+        let Endpoint { addr, network } = endpoint.clone();
+        match endpoint.resolve() {
+            Ok(Place::Path(path)) => {
+                let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+                let found = directory.map_or(Ok(()), |directory| directory.metadata().map(drop));
+                problems.extend(found.err().map(|source| Error::Bind { addr, network, source }));
+            }
+            Ok(Place::Tcp(_)) => has_tcp = true,
+            Ok(Place::Abstract(_)) => {}
+            Err(_) if endpoint.check_form().is_err() => {}
+            Err(reason) => problems.push(Error::Resolve { addr, network, reason }),
+        }
+    }
+    if let Some(addr) = health {
+        let addr = addr.to_owned();
+        let unresolved = resolve_tcp(&addr, Network::Tcp).err();
+        problems.extend(unresolved.map(|reason| Error::Resolve { addr, network: Network::Tcp, reason }));
+    }
+    if let (true, Ok(socket)) = (has_tcp, Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))) {
+        problems.extend(options.apply(&socket).err());
+    }
+    problems
 }
 
 fn open(place: TcpPlace) -> io::Result<Socket> {

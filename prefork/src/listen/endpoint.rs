@@ -9,6 +9,7 @@ use prefork_options::address::{self, Address, Host, SYSTEMD, UNIX};
 use socket2::Socket;
 
 use super::{Network, admits};
+use crate::error::Error;
 use crate::sys;
 
 /// An address as the options name it, and its network.
@@ -46,6 +47,20 @@ impl Endpoint {
 
     pub(crate) fn is_activated(&self) -> bool {
         self.activated_name().is_some()
+    }
+
+    /// Checks the form of the address; looks nothing up.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Resolve`].
+    pub(crate) fn check_form(&self) -> Result<(), Error> {
+        let Self { addr, network } = self;
+        let (addr, network) = (addr.clone(), *network);
+        match address::parse(&addr, Some(network)) {
+            Ok(_) => Ok(()),
+            Err(reason) => Err(Error::Resolve { addr, network, reason }),
+        }
     }
 
     /// Resolves the address.

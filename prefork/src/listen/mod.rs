@@ -18,7 +18,7 @@ use socket2::{Domain, Socket};
 
 use crate::sys::{self, UnixListener};
 
-pub(crate) use bind::{SocketOptions, listen_beside};
+pub(crate) use bind::{SocketOptions, check, listen_beside};
 pub(crate) use endpoint::Endpoint;
 pub(crate) use socket_set::{PassedSockets, SocketSet};
 

@@ -38,6 +38,11 @@ impl Logger {
         Self { own: Some(Arc::new(logger)) }
     }
 
+    /// For a check of the configuration: warnings, on standard error, whatever logger the program has.
+    pub(crate) fn for_check() -> Self {
+        Self::new(Warnings)
+    }
+
     /// Begins a message. In a child it is about that child.
     pub(crate) fn event(&self, name: &'static str) -> LogEvent<'_> {
         let event =
@@ -218,6 +223,26 @@ impl Log for Stderr {
     }
 
     fn flush(&self) {}
+}
+
+/// Writes warnings to standard error.
+struct Warnings;
+
+impl Log for Warnings {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.level() <= Level::Warn
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        write_to_stderr(record.level(), &format!("warning: {}", record.args()));
+    }
+
+    fn flush(&self) {}
+}
+
+/// Writes a problem of the configuration to standard error.
+pub(crate) fn report_problem(problem: &dyn fmt::Display) {
+    write_to_stderr(Level::Error, &format!("error: {problem}"));
 }
 
 /// Writes the error that ends this process to standard error, and waits for that as for any last

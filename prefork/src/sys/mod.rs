@@ -83,8 +83,11 @@ pub(crate) const MARKER: &str = "PREFORK_CHILD";
 /// The environment variable that names what the previous program in this process passed to this one.
 pub(crate) const STATE_VARIABLE: &str = "PREFORK_UPGRADE";
 
-/// The variables that an operator must not set.
-pub(crate) const OWN_VARIABLES: [&str; 2] = [MARKER, STATE_VARIABLE];
+/// The environment variable by which an operator asks for a check of the configuration.
+pub(crate) const CHECK_VARIABLE: &str = "PREFORK_CHECK";
+
+/// The variables that set no option.
+pub(crate) const OWN_VARIABLES: [&str; 3] = [MARKER, STATE_VARIABLE, CHECK_VARIABLE];
 
 /// A user of this system.
 #[derive(Debug, Clone, PartialEq, Eq)]

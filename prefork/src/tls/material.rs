@@ -40,13 +40,29 @@ impl TlsFiles {
     ///
     /// [`Error::Tls`], naming the file that cannot be read.
     pub(crate) fn complete(&mut self, options: &TlsOptions) -> Result<(), Error> {
-        for source in options.sources() {
-            let PemSource::File(path) = source else { continue };
+        options.sources().try_for_each(|source| self.add_file(source))
+    }
+
+    /// [`complete`](Self::complete), which goes on after an error.
+    pub(super) fn complete_all(&mut self, options: &TlsOptions) -> Vec<Error> {
+        options.sources().filter_map(|source| self.add_file(source).err()).collect()
+    }
+
+    fn add_file(&mut self, source: &PemSource) -> Result<(), Error> {
+        if let PemSource::File(path) = source {
             if let Entry::Vacant(absent) = self.contents.entry(name_of(path)) {
                 absent.insert(read(path)?);
             }
         }
         Ok(())
+    }
+
+    /// The part, if it was read.
+    pub(super) fn find<'a>(&'a self, source: &'a PemSource) -> Option<Part<'a>> {
+        match source {
+            PemSource::File(path) if !self.contents.contains_key(&name_of(path)) => None,
+            _ => Some(self.part(source)),
+        }
     }
 
     pub(super) fn part<'a>(&'a self, source: &'a PemSource) -> Part<'a> {

@@ -120,20 +120,25 @@ impl TlsStore {
     }
 
     /// Why this generation's certificate is not valid now, for the log.
-    #[cfg(feature = "rustls")]
     pub(crate) fn validity_warning(&self, generation: u32) -> Option<String> {
-        let part = self.generations.get(&generation)?.part(self.options.cert.as_ref()?);
-        let name = part.path.map_or("the embedded certificate".to_owned(), |path| path.display().to_string());
-        let chain = part.certificates().ok()?;
-        let warning = super::validity::warning(chain.first()?, std::time::SystemTime::now())?;
-        Some(format!("{name} {warning}"))
+        validity_warning(&self.options, self.generations.get(&generation)?)
     }
+}
 
-    /// Without the feature `rustls`, nothing reads a certificate's dates.
-    #[cfg(not(feature = "rustls"))]
-    pub(crate) fn validity_warning(&self, _generation: u32) -> Option<String> {
-        None
-    }
+/// Why the certificate is not valid now.
+#[cfg(feature = "rustls")]
+pub(super) fn validity_warning(options: &TlsOptions, files: &TlsFiles) -> Option<String> {
+    let part = files.part(options.cert.as_ref()?);
+    let name = part.path.map_or("the embedded certificate".to_owned(), |path| path.display().to_string());
+    let chain = part.certificates().ok()?;
+    let warning = super::validity::warning(chain.first()?, std::time::SystemTime::now())?;
+    Some(format!("{name} {warning}"))
+}
+
+/// Without the feature `rustls`, nothing reads a certificate's dates.
+#[cfg(not(feature = "rustls"))]
+pub(super) fn validity_warning(_options: &TlsOptions, _files: &TlsFiles) -> Option<String> {
+    None
 }
 
 #[cfg(feature = "rustls")]

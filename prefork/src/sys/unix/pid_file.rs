@@ -11,7 +11,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg, OFlag};
 use nix::sys::signal::kill;
-use nix::unistd::Pid;
+use nix::unistd::{AccessFlags, Pid, access};
 
 use super::super::pid_text::{held, no_pid_file, pid_in};
 use super::descriptors::take;
@@ -76,6 +76,15 @@ impl PidFile {
         // A process in another container, maybe.
         Err(holder
             .map_or_else(|| io::Error::other("other processes replace it all the time"), |pid| held(&pid)))
+    }
+
+    /// Checks, without a change, whether [`create`](Self::create) may work once no other process holds the
+    /// file.
+    pub(crate) fn check(path: &Path) -> io::Result<()> {
+        let path = std::path::absolute(path)?;
+        let directory = path.parent().unwrap_or(&path);
+        access(directory, AccessFlags::W_OK | AccessFlags::X_OK)?;
+        open(&path)?.map_or(Ok(()), |file| pid_in(&file).map(drop))
     }
 
     /// The file that the previous program in this process has created, with its descriptor.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use windows_sys::Win32::Foundation::ERROR_SHARING_VIOLATION;
 use windows_sys::Win32::Storage::FileSystem::FILE_SHARE_READ;
 
-use super::super::pid_text::{held, pid_in};
+use super::super::pid_text::{held, no_pid_file, pid_in};
 
 /// See the [module](self). Dropping it removes the file.
 #[derive(Debug)]
@@ -41,6 +41,17 @@ impl PidFile {
         file.set_len(0)?;
         file.write_all(format!("{}\n", std::process::id()).as_bytes())?;
         Ok(Self { path, file: Some(file) })
+    }
+
+    /// Checks, without a change, whether [`create`](Self::create) may work once no other process holds the
+    /// file.
+    pub(crate) fn check(path: &Path) -> io::Result<()> {
+        let path = std::path::absolute(path)?;
+        path.parent().unwrap_or(&path).metadata()?;
+        match path.metadata() {
+            Ok(found) if !found.is_file() => Err(no_pid_file()),
+            _ => Ok(()),
+        }
     }
 
     /// Nothing: no program is executed in this process after another one.
