@@ -11,6 +11,7 @@
 //!   (only children after the first `workers` hang), or `thread` (the child starts a thread and serves);
 //! - `log_file`: a file that the fleet's own logger writes to;
 //! - `gate`: requests for `/gate` are answered once this file exists;
+//! - `pidfile_in`: a file with the path of the pid file;
 //! - `reads`: a thread of the master reads standard input once the gate is open;
 //! - `started`: a directory in which each child that reaches `main` creates a file.
 //!
@@ -93,6 +94,9 @@ pub fn builder<Args>(serve: impl Serve<Args>) -> Prefork {
     }
     if option("log_panics").is_some() {
         fleet = fleet.logger(PanickingLogger);
+    }
+    if let Some(file) = option("pidfile_in") {
+        fleet = fleet.pidfile(fs::read_to_string(file).expect("the file can be read"));
     }
     if let Some(path) = option("log_file") {
         fleet = fleet.logger(FileLogger::append(path));

@@ -103,6 +103,24 @@ fn file_of_another_is_not_removed() {
 
 #[cfg(unix)]
 #[test]
+fn upgrade_to_another_spelling_of_the_path_keeps_the_file() {
+    let directory = Directory::new();
+    let other = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(directory.0.path(), other.path().join("link")).unwrap();
+    let option = other.path().join("option");
+    fs::write(&option, directory.path().to_str().unwrap()).unwrap();
+    let fleet = Server::new(SERVER).set("pidfile_in", option.to_str().unwrap()).start();
+    for (time, path) in ["link/app.pid", "link/./app.pid"].iter().enumerate() {
+        fs::write(&option, other.path().join(path).to_str().unwrap()).unwrap();
+        fleet.operate(Signal::SIGUSR2, time + 1, "reloaded:");
+        assert_eq!(directory.content(), format!("{}\n", fleet.master()));
+    }
+    fleet.stop();
+    assert_eq!(directory.files(), Vec::<String>::new());
+}
+
+#[cfg(unix)]
+#[test]
 fn refused_upgrade_keeps_the_file() {
     let directory = Directory::new();
     let program = prefork_tests::program::ProgramCopy::new(SERVER);

@@ -171,12 +171,10 @@ impl Master {
     /// fails, the fleet serves without one: there is no way back to the old program.
     fn resume_pid_file(&mut self, last: Option<(PathBuf, i32)>) {
         // Dropping it removes the file.
-        let kept = last.map(|(path, number)| (PidFile::adopt(&path, number), path));
+        let kept = last.and_then(|(path, number)| PidFile::adopt(&path, number).ok());
         let Some(wanted) = &self.plan.pid_file else { return };
-        let pid_file = match kept {
-            Some((Ok(file), path)) if path == *wanted => Ok(file),
-            _ => create_pid_file(wanted),
-        };
+        let kept = kept.and_then(|file| file.at(wanted));
+        let pid_file = kept.map_or_else(|| create_pid_file(wanted), Ok);
         match pid_file {
             Ok(file) => self.pid_file = Some(file),
             Err(error) => self.report_no_pid_file(&error),

@@ -98,6 +98,13 @@ impl PidFile {
         Ok(Self { path, file })
     }
 
+    /// This file, if it is the one at `path`, which may be another spelling.
+    pub(crate) fn at(mut self, path: &Path) -> Option<Self> {
+        let path = std::path::absolute(path).ok().filter(|path| is_at(&self.file, path))?;
+        self.path = path;
+        Some(self)
+    }
+
     /// The number of its descriptor.
     pub(crate) fn number(&self) -> RawFd {
         self.file.as_raw_fd()

@@ -59,6 +59,11 @@ impl PidFile {
         Err(io::ErrorKind::Unsupported.into())
     }
 
+    /// Nothing, likewise.
+    pub(crate) fn at(self, _path: &Path) -> Option<Self> {
+        None
+    }
+
     #[expect(clippy::unused_self, reason = "elsewhere it is a descriptor's")]
     pub(crate) fn number(&self) -> i32 {
         -1
