@@ -10,6 +10,7 @@
 //! - `boot`: the behaviour of a child before it serves: `exit0`, `exit1`, `panic`, `hang`, `late_hang`
 //!   (only children after the first `workers` hang), or `thread` (the child starts a thread and serves);
 //! - `log_file`: a file that the fleet's own logger writes to;
+//! - `early_helper`: the master starts a process before the fleet, and prints its pid;
 //! - `gate`: requests for `/gate` are answered once this file exists;
 //! - `pidfile_in`: a file with the path of the pid file;
 //! - `reads`: a thread of the master reads standard input once the gate is open;
@@ -25,7 +26,7 @@ mod loggers;
 use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::process::{self, Command, ExitCode};
+use std::process::{self, Command, ExitCode, Stdio};
 use std::time::Duration;
 use std::{env, fs, thread};
 
@@ -95,6 +96,9 @@ pub fn builder<Args>(serve: impl Serve<Args>) -> Prefork {
     if option("log_panics").is_some() {
         fleet = fleet.logger(PanickingLogger);
     }
+    if option("early_helper").is_some() && !prefork::is_child() {
+        start_helper();
+    }
     if let Some(file) = option("pidfile_in") {
         fleet = fleet.pidfile(fs::read_to_string(file).expect("the file can be read"));
     }
@@ -105,6 +109,13 @@ pub fn builder<Args>(serve: impl Serve<Args>) -> Prefork {
         fleet = fleet.reuseport(reuseport);
     }
     fleet
+}
+
+#[expect(clippy::zombie_processes, reason = "it outlives this process")]
+fn start_helper() {
+    let mut helper = subcommand(&["sleep"]);
+    let helper = helper.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    print_error(&format!("helper {}", helper.expect("this program runs").id()));
 }
 
 /// The option `reuseport`.

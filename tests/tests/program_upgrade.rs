@@ -217,3 +217,22 @@ fn upgrade_with_same_options_keeps_the_trial_child() {
     assert!(fleet.children().contains(&trial.parse().unwrap()), "{ready}");
     fleet.stop();
 }
+
+/// A process that `main` starts before the fleet could hold the address for as long as it lives.
+#[test]
+fn process_that_a_new_program_starts_before_its_fleet_inherits_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let pid_file = directory.path().join("app.pid");
+    let server = Server::new(SERVER).set("early_helper", "1").env("PREFORK_HEALTH", "127.0.0.1:0");
+    let fleet = server.env("PREFORK_PIDFILE", pid_file.to_str().unwrap()).start();
+    fleet.operate(Signal::SIGUSR2, 1, "reloaded:");
+    let helpers = fleet.console.lines_with("helper ");
+    let helpers: Vec<u32> = helpers.iter().map(|line| line[7..].parse().unwrap()).collect();
+    // The first one is the last program's, and has what this test has inherited itself.
+    let inherited = proc::descriptors(helpers[1]);
+    for helper in &helpers {
+        send(*helper, Signal::SIGKILL);
+    }
+    assert!(inherited.iter().all(|(number, _)| *number <= 2), "{inherited:?}");
+    fleet.stop();
+}

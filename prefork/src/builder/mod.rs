@@ -97,6 +97,8 @@ impl Prefork {
     ///
     /// `serve` is a function of any shape that [`Serve`] describes.
     pub fn new<Args>(serve: impl Serve<Args>) -> Self {
+        // As early as possible: until then, what an upgrade hands over is open for programs that `main` executes.
+        child::role();
         Self {
             serve: serve.into_serve_fn(),
             values: Values::default(),

@@ -59,7 +59,10 @@ pub fn is_child() -> bool {
 pub(crate) fn role() -> Role {
     // The first answer counts: taking the handshake removes its traces from the environment.
     static ROLE: OnceLock<Role> = OnceLock::new();
-    *ROLE.get_or_init(|| sys::role(GREETING))
+    *ROLE.get_or_init(|| {
+        sys::guard_inheritance();
+        sys::role(GREETING)
+    })
 }
 
 /// What a child does besides calling the serve function.

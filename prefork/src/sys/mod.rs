@@ -7,7 +7,8 @@
 //!
 //! **Program.** [`Program`] is the executable and its arguments, to start children of: on Unix the same file
 //! that the master runs, even after its path has changed. `Program::exec` executes another program in the
-//! master's own process; [`inheritance`] returns what that program takes over.
+//! master's own process; [`inheritance`] returns what that program takes over, and [`guard_inheritance`] keeps it
+//! from others until then.
 //!
 //! **Event loop.** The master's [`Reactor`] starts, signals and reaps children, and waits for the first of:
 //! a signal, a message from a child, a child's exit, a deadline. It runs in one thread, without timers.

@@ -11,7 +11,7 @@ use std::os::unix::net::UnixStream;
 use nix::fcntl::{F_SETFD, FdFlag, fcntl};
 use socket2::Socket;
 
-use super::descriptors::take;
+use super::descriptors::{close_on_exec_from_3, take};
 use super::signals::HeldSignals;
 use super::{Channel, PidFile, Program, platform};
 use crate::sys::{Inheritance, STATE_VARIABLE};
@@ -98,6 +98,15 @@ pub(crate) fn inheritance() -> io::Result<Option<Inheritance>> {
         listeners: listeners?.into_iter().map(Socket::from).collect(),
         channels: channels?.into_iter().map(|channel| Channel::to_child(UnixStream::from(channel))).collect(),
     }))
+}
+
+/// Keeps what the previous program has passed to this one from the programs that user code executes before
+/// [`inheritance`] takes it. Such a process would hold the address, the pid file and the private key for as long as
+/// it lives.
+pub(crate) fn guard_inheritance() {
+    if is_successor() {
+        close_on_exec_from_3();
+    }
 }
 
 /// Whether this program was executed in place of another one.

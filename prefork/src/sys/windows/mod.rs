@@ -86,7 +86,7 @@ pub(crate) use privileges::{
 pub(crate) use process::{
     exit_now, how_to_stop, os_string, other_threads, resident_bytes, set_title, threads,
 };
-pub(crate) use program::{Program, inheritance};
+pub(crate) use program::{Program, guard_inheritance, inheritance};
 pub(crate) use reactor::{
     HeldSignals, Reactor, TerminalGuard, Waker, ignores_hangup, raise_stop_signal, spawn_thread,
 };

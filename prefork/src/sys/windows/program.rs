@@ -67,6 +67,9 @@ impl Program {
     }
 }
 
+/// Nothing: there is no inheritance.
+pub(crate) fn guard_inheritance() {}
+
 /// Nothing: a process cannot become another program here.
 pub(crate) fn inheritance() -> io::Result<Option<Inheritance>> {
     Ok(None)
