@@ -266,6 +266,22 @@ fn idle_and_slow_clients_delay_neither_probes_nor_supervision() {
     fleet.stop();
 }
 
+/// The master needs descriptors for each child that it starts.
+#[cfg(unix)]
+#[test]
+fn idle_clients_leave_descriptors_for_children() {
+    let limited = ["sh", "-c", r#"ulimit -n 64; exec "$0""#];
+    let fleet = Server::through(&limited, SERVER).env("PREFORK_HEALTH", "127.0.0.1:0").start();
+    let addr = health_addr(&fleet);
+    let clients: Vec<TcpStream> = (0..100).map(|_| TcpStream::connect(addr).unwrap()).collect();
+    // It is answered after the others have been accepted.
+    assert_eq!(ask(addr, "/livez").0, 200);
+    fleet.operate(Signal::SIGHUP, 1, "reloaded:");
+    assert_eq!(fleet.console.lines_with("could not be started"), Vec::<String>::new());
+    drop(clients);
+    fleet.stop();
+}
+
 #[test]
 fn kept_connection_gets_an_answer_for_each_request() {
     let fleet = with_health(SERVER).start();

@@ -1,6 +1,7 @@
 //! The HTTP server of the master, for clients that it need not trust: one thread, one poll.
 //!
-//! Its memory is bounded: 256 clients, each with one request head of 8 KiB and one answer. A client has a
+//! Its memory is bounded: 256 clients, each with one request head of 8 KiB and one answer; and so are its
+//! descriptors, a quarter of those that the process may have. A client has a
 //! deadline for each request and each answer. When all places are taken, a new client gets the place of the
 //! one that has been idle for longest, so that idle and slow clients delay no probe. The thread has nothing
 //! to do with supervision: it answers while a hook blocks the master, and no client can delay the master.
@@ -31,6 +32,9 @@ use crate::sys;
 
 /// The most clients at a time.
 const CLIENTS_MAX: usize = 256;
+/// The part of the process's descriptors that clients may have. The master needs the others for children: two for
+/// each with `reuseport`, and as many again for a moment while it replaces them.
+const DESCRIPTORS_FRACTION: usize = 4;
 /// The most clients that are accepted before others have their turn.
 const ACCEPTS_PER_TURN: usize = 64;
 /// How long to wait after `accept` failed: the cause, such as a lack of descriptors, lasts a while.
@@ -80,8 +84,15 @@ impl HttpServer {
         let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
         let closed = Arc::new(AtomicBool::new(false));
         let server = Self { waker, closed: Arc::clone(&closed) };
-        let clients =
-            Clients { poll, listener, service, accept_at: None, table: BTreeMap::new(), next: FIRST_CLIENT };
+        let clients = Clients {
+            poll,
+            listener,
+            service,
+            most: CLIENTS_MAX.min(sys::descriptor_limit() / DESCRIPTORS_FRACTION).max(1),
+            accept_at: None,
+            table: BTreeMap::new(),
+            next: FIRST_CLIENT,
+        };
         sys::spawn_thread(name, move || clients.serve_until(&closed))?;
         Ok(server)
     }
@@ -105,6 +116,8 @@ struct Clients<S: Service> {
     poll: Poll,
     listener: mio::net::TcpListener,
     service: Arc<S>,
+    /// The most clients at a time.
+    most: usize,
     /// When to accept next, if clients may be queued: the listener reports each once.
     accept_at: Option<Instant>,
     table: BTreeMap<usize, Connection<TcpStream, S::Pending>>,
@@ -184,7 +197,7 @@ impl<S: Service> Clients<S> {
 
     /// Gives a client a place, if need be another one's.
     fn admit(&mut self, mut stream: TcpStream, now: Instant) -> Option<usize> {
-        if self.table.len() >= CLIENTS_MAX {
+        if self.table.len() >= self.most {
             self.evict();
         }
         let client = self.next;

@@ -65,6 +65,13 @@ pub(super) fn open_descriptors() -> Vec<RawFd> {
     }
 }
 
+/// How many descriptors this process may have.
+pub(crate) fn descriptor_limit() -> usize {
+    // Fewer than any system has by default, if it is unknown.
+    let (soft, _) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((256, 256));
+    usize::try_from(soft).unwrap_or(usize::MAX)
+}
+
 /// Marks every descriptor above standard error close-on-exec, including those that this process inherited.
 pub(super) fn close_on_exec_from_3() {
     if platform::descriptors::close_on_exec_from_3().is_ok() {

@@ -47,3 +47,8 @@ pub(crate) fn threads() -> Vec<String> {
 pub(crate) fn other_threads() -> usize {
     0
 }
+
+/// There is no limit on sockets that matters here.
+pub(crate) fn descriptor_limit() -> usize {
+    usize::MAX
+}
