@@ -18,6 +18,7 @@ use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::process::{Child, Command};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::error::{BoxError, chain};
 use crate::logging::Logger;
@@ -127,5 +128,52 @@ pub(crate) fn run_and_log(name: &str, hook: &BareHook, logger: &Logger) {
             logger.event("hook_failed").error(format_args!("hook {name} failed: {}", chain(&*error)));
         }
         Err(HookFailure::Panic(_)) => logger.event("hook_failed").error(format_args!("hook {name} panicked")),
+    }
+}
+
+/// Runs of a hook in a thread of their own, one after the other. One run answers every request from before it.
+#[derive(Debug, Default, Clone)]
+pub(crate) struct HookRuns(Arc<AtomicU32>);
+
+impl HookRuns {
+    /// Requests a run. Returns whether a thread is needed that [makes](Self::make) the runs: otherwise there is one.
+    pub(crate) fn request(&self) -> bool {
+        self.0.fetch_add(1, Ordering::SeqCst) == 0
+    }
+
+    /// Makes the runs that are requested, also those that are requested meanwhile.
+    pub(crate) fn make(&self, mut run: impl FnMut()) {
+        loop {
+            let requests = self.0.load(Ordering::SeqCst);
+            run();
+            if self.0.fetch_sub(requests, Ordering::SeqCst) == requests {
+                return;
+            }
+        }
+    }
+
+    /// Forgets the requests: there is no thread.
+    pub(crate) fn forget(&self) {
+        self.0.store(0, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_during_a_run_are_one_more_run() {
+        let runs = HookRuns::default();
+        assert!(runs.request() && !runs.request());
+        let mut made = 0;
+        runs.make(|| {
+            made += 1;
+            if made == 1 {
+                assert!(!runs.request() && !runs.request());
+            }
+        });
+        assert_eq!(made, 2);
+        assert!(runs.request(), "the next request needs a thread again");
     }
 }

@@ -15,7 +15,7 @@ use super::ServeState;
 use super::drain::Drain;
 use super::shutdown::StopEvent;
 use super::watchdog::{Health, LookTimer};
-use crate::hooks::{self, Hooks};
+use crate::hooks::{self, HookRuns, Hooks};
 use crate::logging::{self, Logger};
 use crate::protocol::{ToChild, ToMaster};
 use crate::sys::{self, AcceptGate, LinkEvent, MasterLink};
@@ -27,6 +27,7 @@ const INSPECT_AFTER: Duration = Duration::from_secs(1);
 pub(super) struct LinkThread {
     state: Arc<ServeState>,
     hooks: Hooks,
+    reopens: HookRuns,
     logger: Logger,
     drain: Drain,
     /// When to look for io_uring, once.
@@ -43,7 +44,8 @@ impl LinkThread {
         let now = Instant::now();
         let inspect_at = sys::HAS_IO_URING.then(|| now + INSPECT_AFTER);
         let watchdog_timer = state.context.watchdog().timer(now);
-        Self { state, hooks, logger, drain, inspect_at, watchdog_timer, end_at: None }
+        let reopens = HookRuns::default();
+        Self { state, hooks, reopens, logger, drain, inspect_at, watchdog_timer, end_at: None }
     }
 
     pub(super) fn run(mut self, mut link: MasterLink) {
@@ -133,12 +135,17 @@ impl LinkThread {
         self.drain.handle(StopEvent::Orphaned);
     }
 
-    /// In a thread of its own: a hook that takes its time delays no stop.
+    /// In a thread of its own: a hook that takes its time delays no stop. In one only: requests that come while it
+    /// takes its time, or while this process is stopped, make no further threads.
     fn reopen_logs(&self) {
         let Some(hook) = self.hooks.on_log_reopen.clone() else { return };
-        let logger = self.logger.clone();
-        let run = move || hooks::run_and_log("on_log_reopen", &*hook, &logger);
+        if !self.reopens.request() {
+            return;
+        }
+        let (logger, reopens) = (self.logger.clone(), self.reopens.clone());
+        let run = move || reopens.make(|| hooks::run_and_log("on_log_reopen", &*hook, &logger));
         if let Err(error) = thread::Builder::new().name("prefork-reopen".to_owned()).spawn(run) {
+            self.reopens.forget();
             let event = self.logger.event("hook_failed");
             event.error(format_args!("hook on_log_reopen could not be run: {error}"));
         }
