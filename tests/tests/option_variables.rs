@@ -158,3 +158,12 @@ fn variables_without_effect_are_logged() {
     fleet.console.wait_for("PREFORK_COLOUR is no variable of prefork's, and has no effect");
     fleet.stop();
 }
+
+#[cfg(unix)]
+#[test]
+fn control_characters_of_variables_do_not_reach_the_log() {
+    let server = Server::new(SERVER).env("PREFORK_X\n<0>y", "\u{1b}[31m");
+    let fleet = server.start();
+    fleet.console.wait_for(r"PREFORK_X\n<0>y is no variable of prefork's, and has no effect");
+    fleet.stop();
+}

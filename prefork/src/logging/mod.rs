@@ -108,8 +108,26 @@ impl LogEvent<'_> {
     }
 
     fn message(self, level: Level, text: &dyn fmt::Display) -> Message {
-        Message { logger: self.logger.clone(), subject: self.subject, level, text: text.to_string() }
+        let text = one_line(text.to_string());
+        Message { logger: self.logger.clone(), subject: self.subject, level, text }
     }
+}
+
+/// The text on one line: paths, values of variables and errors of user code may contain anything. A line break would
+/// be another message, with a level of its own in the journal, and a terminal obeys other control characters.
+fn one_line(text: String) -> String {
+    if !text.contains(char::is_control) {
+        return text;
+    }
+    let mut escaped = String::with_capacity(text.len() + 8);
+    for character in text.chars() {
+        if character.is_control() {
+            escaped.extend(character.escape_debug());
+        } else {
+            escaped.push(character);
+        }
+    }
+    escaped
 }
 
 /// A complete message, which owns its text.
@@ -257,6 +275,14 @@ mod tests {
     use std::collections::BTreeMap;
     use std::fs;
     use std::path::Path;
+
+    use super::one_line;
+
+    #[test]
+    fn message_is_one_line_without_control_characters() {
+        assert_eq!(one_line("`a` – \"b\"".to_owned()), "`a` – \"b\"");
+        assert_eq!(one_line("a\n<0>b\u{1b}[31m\u{85}".to_owned()), r"a\n<0>b\u{1b}[31m\u{85}");
+    }
 
     /// The names of events in the sources, each with a file that logs it.
     fn logged(directory: &Path, names: &mut BTreeMap<String, String>) {
