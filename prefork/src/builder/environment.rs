@@ -92,6 +92,10 @@ impl Prefork {
             Some(row) if self.values.source(row) == Some(Source::Builder) => {
                 Some(format!("{name} has no effect: the program itself sets `{}`", row.setting()))
             }
+            Some(row) if *row == options::MAX_WORKERS && self.values.source(&options::WORKERS).is_some() => {
+                let workers = self.name_of(&options::WORKERS);
+                Some(format!("{name} has no effect: {workers} is set, and it caps the default alone"))
+            }
             Some(_) => None,
         }
     }
