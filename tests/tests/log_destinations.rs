@@ -100,3 +100,18 @@ fn lines_have_their_level_if_standard_error_is_the_journal() {
     );
     assert!(log.contains("\n<4>prefork: child"), "{log}");
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn lines_have_no_level_once_standard_error_is_another_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("log");
+    let script = r#"JOURNAL_STREAM=$(stat -L -c %d:%i /proc/self/fd/2) exec "$0""#;
+    let fleet =
+        Server::in_shell(script, env!("CARGO_BIN_EXE_hooks_server")).set("reopens", log.display()).start();
+    assert!(fleet.console.wait_for("listening on").starts_with("<6>prefork: "));
+    send(fleet.master(), Signal::SIGUSR1);
+    let line = "prefork: logs reopened in the master, and requested of 2 children\n";
+    wait::until("line in the new file", || fs::read_to_string(&log).is_ok_and(|log| log == line));
+    fleet.stop();
+}

@@ -1,5 +1,5 @@
 //! A server with every hook. Each hook appends a line to the file that the option `journal` names. The
-//! option `reopens` is for a fleet with `on_log_reopen`, and `prints` names a hook that prints to the
+//! option `reopens` is for a fleet with `on_log_reopen`, which makes the file at that path standard error, and `prints` names a hook that prints to the
 //! terminal. The
 //! options `fails`, `panics`, `hangs` and `waits` (for the response gate) name the hook that does so;
 //! `produces` selects what `command_producer` does.
@@ -39,7 +39,15 @@ fn main() -> ExitCode {
         })
         .on_master_death(|| run("on_master_death", &std::process::id().to_string()));
     let fleet = match app::option("reopens") {
-        Some(_) => fleet.on_log_reopen(|| run("on_log_reopen", &std::process::id().to_string())),
+        Some(file) => fleet.on_log_reopen(move || {
+            #[cfg(unix)]
+            if file.starts_with('/') {
+                let log =
+                    OpenOptions::new().create(true).append(true).open(&file).expect("the file can be opened");
+                nix::unistd::dup2_stderr(log).expect("standard error can be replaced");
+            }
+            run("on_log_reopen", &std::process::id().to_string())
+        }),
         None => fleet,
     };
     app::start(match app::option("produces") {

@@ -34,14 +34,13 @@ pub(crate) fn is_managed() -> bool {
     env::var_os(NOTIFY_SOCKET).is_some_and(|socket| !socket.is_empty())
 }
 
-/// Whether standard error goes to systemd's journal, which has named its file in the environment.
+/// Whether standard error goes to systemd's journal, which has named its file in the environment. A program may
+/// replace its standard error at any time, such as in `on_log_reopen`.
 pub(crate) fn stderr_is_journal() -> bool {
-    static ANSWER: OnceLock<bool> = OnceLock::new();
-    *ANSWER.get_or_init(|| {
-        let named = env::var(JOURNAL_STREAM).ok();
-        let file = nix::sys::stat::fstat(io::stderr()).ok();
-        named.zip(file).is_some_and(|(name, file)| name == format!("{}:{}", file.st_dev, file.st_ino))
-    })
+    static NAMED: OnceLock<Option<String>> = OnceLock::new();
+    let Some(named) = NAMED.get_or_init(|| env::var(JOURNAL_STREAM).ok()) else { return false };
+    let file = nix::sys::stat::fstat(io::stderr());
+    file.is_ok_and(|file| *named == format!("{}:{}", file.st_dev, file.st_ino))
 }
 
 /// The interval within which the service manager expects a watchdog notification.
