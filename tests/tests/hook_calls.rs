@@ -61,6 +61,24 @@ fn usr1_runs_on_log_reopen_in_the_master_and_in_every_child() {
     fleet.stop();
 }
 
+#[cfg(unix)]
+#[test]
+fn usr1_while_a_child_ends_is_no_warning() {
+    let (journal, gate) = (Journal::new(), ResponseGate::new());
+    let server = journal.server().set("reopens", "yes").set("waits", "on_child_recover");
+    let fleet = server.gate(&gate).start();
+    let [first, second] = fleet.first_children()[..] else { panic!("two children") };
+    send(first, Signal::SIGKILL);
+    wait::until("the hook", || journal.lines().iter().any(|line| line.starts_with("on_child_recover")));
+    send(second, Signal::SIGKILL);
+    wait::until("its end", || proc::zombies(fleet.master()).contains(&second));
+    fleet.signal(Signal::SIGUSR1);
+    gate.open();
+    fleet.console.wait_for("logs reopened");
+    assert_eq!(fleet.console.lines_with("could not be sent"), Vec::<String>::new());
+    fleet.stop();
+}
+
 #[test]
 fn failing_on_log_reopen_is_logged_and_changes_nothing() {
     for (how, message) in [("fails", "failed: failed on request"), ("panics", "panicked")] {

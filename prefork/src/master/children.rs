@@ -200,8 +200,11 @@ impl Master {
 
     pub(super) fn send(&mut self, child: ChildId, message: ToChild) {
         let Some(entry) = self.children.get(&child) else { return };
-        if let Err(error) = self.reactor.send(child, message.to_line()) {
-            entry.report_unsent(&self.plan.logger, message, &error);
+        match self.reactor.send(child, message.to_line()) {
+            Ok(()) => {}
+            // It has closed its end, which is the next event: it has exited, or that is reported.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+            Err(error) => entry.report_unsent(&self.plan.logger, message, &error),
         }
     }
 }
