@@ -111,7 +111,7 @@ pub fn builder<Args>(serve: impl Serve<Args>) -> Prefork {
     fleet
 }
 
-#[expect(clippy::zombie_processes, reason = "it outlives this process")]
+/// It outlives this process.
 fn start_helper() {
     let mut helper = subcommand(&["sleep"]);
     let helper = helper.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
