@@ -34,9 +34,17 @@ impl<'a> HttpRequest<'a> {
             Err(error) => return Err(Answer::text(400, &format!("bad request: {error}\n"))),
         };
         let keeps_alive = request.version == Some(1) && !has_body(&request) && !says_close(&request);
-        let path = request.path.unwrap_or_default();
-        let path = path.split('?').next().unwrap_or_default();
+        let path = path_of(request.path.unwrap_or_default());
         Ok(Some(Self { method: request.method.unwrap_or_default(), path, size, keeps_alive }))
+    }
+}
+
+/// The path of a request's target. A client may send the whole URL, as to a proxy (RFC 9112, 3.2.2).
+fn path_of(target: &str) -> &str {
+    let target = target.split('?').next().unwrap_or_default();
+    match target.strip_prefix("http://") {
+        Some(rest) => rest.find('/').map_or("/", |at| &rest[at..]),
+        None => target,
     }
 }
 
@@ -118,6 +126,13 @@ mod tests {
         let head = b"HEAD * HTTP/1.0\r\n\r\n";
         let request = HttpRequest { method: "HEAD", path: "*", size: head.len(), keeps_alive: false };
         assert_eq!(HttpRequest::parse(head), Ok(Some(request)));
+    }
+
+    #[test]
+    fn request_with_the_whole_url_is_for_its_path() {
+        assert_eq!(path_of("http://a:9090/livez?b=http://c/"), "/livez");
+        assert_eq!(path_of("http://a?b"), "/");
+        assert_eq!(path_of("/http://a/livez"), "/http://a/livez");
     }
 
     #[test]
