@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use http::header::{CONNECTION, HeaderValue};
-use http::{Response, Version};
+use http::{Response, StatusCode, Version};
 use pin_project_lite::pin_project;
 use tower_layer::Layer;
 use tower_service::Service;
@@ -16,7 +16,8 @@ use crate::child::ChildContext;
 /// stops. A client that keeps its connection then makes its next request on a new one, which another child
 /// accepts. Without it, the close of an idle connection can cross the client's next request.
 ///
-/// HTTP/2 has no such header, and needs none: its servers send GOAWAY. Such answers stay as they are.
+/// HTTP/2 has no such header, and needs none: its servers send GOAWAY. Such answers stay as they are, and so do those
+/// that accept an upgrade of the connection, to a WebSocket for example.
 ///
 /// ```
 /// use prefork::{ChildContext, ConnectionCloseLayer};
@@ -93,7 +94,9 @@ where
         let this = self.project();
         let mut answer = ready!(this.answer.poll(context));
         if let Ok(response) = &mut answer {
-            if this.child.is_stopping() && response.version() <= Version::HTTP_11 {
+            // After 101 the connection has another protocol; the client needs the answer's `Connection: Upgrade`.
+            let is_last = response.status() != StatusCode::SWITCHING_PROTOCOLS;
+            if is_last && this.child.is_stopping() && response.version() <= Version::HTTP_11 {
                 response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }
         }
