@@ -35,6 +35,7 @@ pub(crate) fn check(args: &Args, function: &Function, report: &mut Diagnostics) 
     let plan = plan(args, report);
     check_addresses(args, report);
     check_runtime(args, function, report);
+    check_config(args, report);
     function.check(report);
     check_tls(args, function, report);
     check_tls_config(args, function, report);
@@ -110,6 +111,16 @@ fn check_runtime(args: &Args, function: &Function, report: &mut Diagnostics) {
         Some(given) if !function.is_async() => report.error(
             &given.name,
             "`runtime` selects the tokio runtime of an `async fn`, which this function is not",
+        ),
+        _ => {}
+    }
+}
+
+fn check_config(args: &Args, report: &mut Diagnostics) {
+    match args.get(&options::CONFIG) {
+        Some(given) if !cfg!(feature = "config") => report.error(
+            &given.name,
+            "`config` needs the feature `config` of prefork: add `features = [\"config\"]` to the dependency",
         ),
         _ => {}
     }

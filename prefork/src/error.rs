@@ -60,10 +60,11 @@ pub enum Error {
         /// What is wrong with the address.
         reason: String,
     },
-    /// An option, or an environment variable that sets one, has an invalid value.
+    /// An option, or an environment variable or a line of the configuration file that sets one, has an invalid value.
     #[non_exhaustive]
     BadOption {
-        /// The option's name as the user writes it: `workers`, `PREFORK_WORKERS`.
+        /// The option's name as the user writes it: `workers`, `PREFORK_WORKERS`,
+        /// `/etc/app/prefork.toml:3:11: workers`.
         option: String,
         /// The value as given; empty if it is missing.
         value: String,
@@ -113,6 +114,19 @@ pub enum Error {
         attempt: String,
         /// The operating system's answer, or a sentence in place of it.
         source: io::Error,
+    },
+    /// The configuration file cannot be read, or holds what is no option. An invalid value in it is a
+    /// [`BadOption`](Self::BadOption) whose name has the place.
+    #[non_exhaustive]
+    ConfigFile {
+        /// The file.
+        path: PathBuf,
+        /// Line and column, from 1; `None` if no place is at fault.
+        place: Option<(usize, usize)>,
+        /// What is wrong there.
+        reason: String,
+        /// The operating system's answer, if there is one.
+        source: Option<io::Error>,
     },
     /// The pid file cannot be created, or another process holds it.
     #[non_exhaustive]
@@ -204,6 +218,12 @@ impl fmt::Display for Error {
             Self::CommandProducer { .. } => f.write_str("command_producer failed"),
             Self::Handshake { .. } => f.write_str("handshake between master and child failed"),
             Self::Privileges { attempt, .. } => write!(f, "cannot {attempt}"),
+            Self::ConfigFile { path, place: Some((line, column)), reason, .. } => {
+                write!(f, "{}:{line}:{column}: {reason}", path.display())
+            }
+            Self::ConfigFile { path, place: None, reason, .. } => {
+                write!(f, "cannot use the configuration file {}: {reason}", path.display())
+            }
             Self::PidFile { path, .. } => write!(f, "cannot use the pid file {}", path.display()),
             Self::Tls { path: Some(path), reason, .. } => {
                 write!(f, "cannot use {}: {reason}", path.display())
@@ -229,6 +249,7 @@ impl std::error::Error for Error {
             | Self::Os { source, .. } => Some(source),
             Self::Hook { source, .. } => Some(&**source),
             Self::Tls { source, .. } => source.as_deref().map(|source| source as _),
+            Self::ConfigFile { source, .. } => source.as_ref().map(|source| source as _),
             Self::OverRecovery { last, .. } => Some(last),
             Self::Resolve { .. } | Self::BadOption { .. } | Self::OnlyReuseportOnWindows => None,
         }

@@ -40,6 +40,24 @@ pub use value::{FileMode, Value};
 /// The prefix of every environment variable.
 pub const PREFIX: &str = "PREFORK_";
 
+/// See [`OptionRow::needs_upgrade`].
+const NEEDS_UPGRADE: [&str; 14] = [
+    "addr",
+    "network",
+    "reuseport",
+    "nodelay",
+    "keepalive",
+    "defer_accept",
+    "fastopen",
+    "backlog",
+    "unix_mode",
+    "unix_owner",
+    "health",
+    "pidfile",
+    "title",
+    "config",
+];
+
 /// One option.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -85,9 +103,15 @@ impl OptionRow {
         format!("{PREFIX}{}", self.name.to_uppercase())
     }
 
-    /// Whether a configuration file can set the option: it is the operator's choice.
+    /// Whether a configuration file can set the option: it is the operator's choice, and not the file itself.
     pub fn is_in_file(&self) -> bool {
-        self.environment
+        self.environment && self.name != CONFIG.name
+    }
+
+    /// Whether only a start or an upgrade can change the option: it is about sockets and files that are open, or
+    /// about the master's own process.
+    pub fn needs_upgrade(&self) -> bool {
+        NEEDS_UPGRADE.contains(&self.name)
     }
 
     /// The option with a value that fits, as the attribute takes it: `workers = 4`.

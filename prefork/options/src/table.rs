@@ -535,6 +535,17 @@ rows! {
         doc: "The tokio runtime of an `async` serve function, one in each child.",
         ..PLAIN
     };
+    CONFIG = OptionRow {
+        name: "config",
+        kind: Kind::File,
+        default: OptionDefault::Rule("none"),
+        example: r#""/etc/app/prefork.toml""#,
+        environment: true,
+        aliases: &["configfile", "configpath", "settings"],
+        feature: Some("config"),
+        doc: "A configuration file in TOML, which sets the options that have a variable, by name. It is read again by a reload. It overrides the attribute, and variables override it.",
+        ..PLAIN
+    };
     ENVIRONMENT = OptionRow {
         name: "environment",
         kind: Kind::Switch,

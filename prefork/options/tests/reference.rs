@@ -10,7 +10,9 @@ const HEAD: &str = "# Options\n\nAn option is an argument of the attribute, `#[p
                     method of the builder, `.workers(4)`, and, where the table names one, an environment \
                     variable. An invalid value is an error that names the option, the value and the valid \
                     values: a compile error for a literal in the attribute, otherwise an error at the start, \
-                    before the fleet listens.\n\nA duration is text such as `\"250ms\"`, `\"5s\"` or `\"2m\"`, at \
+                    before the fleet listens. With the feature `config`, a \
+                    configuration file sets every option that has a variable, except `config` \
+                    itself.\n\nA duration is text such as `\"250ms\"`, `\"5s\"` or `\"2m\"`, at \
                     most 365 days, or a `std::time::Duration`. The table shows values as text; the attribute and \
                     the builder also take numbers, durations and the enums of the crate. This page is generated \
                     from the table of options.\n\n";

@@ -51,6 +51,10 @@ impl Prefork {
     fn describe(&self, row: &OptionRow, source: Source) -> String {
         match source {
             Source::Attribute => "attribute".to_owned(),
+            Source::File => match &self.config {
+                Some(file) => format!("file {}", file.place_of(row)),
+                None => "file".to_owned(),
+            },
             Source::Environment => format!("variable {}", row.variable()),
             Source::Builder => "builder".to_owned(),
         }

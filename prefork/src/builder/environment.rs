@@ -1,4 +1,5 @@
-//! Options from the environment: a variable overrides the attribute, and the builder overrides the variable.
+//! Options from the environment: a variable overrides the attribute and the configuration file, and the builder
+//! overrides the variable.
 //!
 //! The variables, and what they may hold, follow from the table of options.
 
@@ -11,7 +12,7 @@ use super::values::{Source, bad};
 use crate::sys;
 
 /// Every option that a variable sets in this build.
-fn variables() -> impl Iterator<Item = &'static OptionRow> {
+pub(super) fn variables() -> impl Iterator<Item = &'static OptionRow> {
     OPTIONS.iter().copied().filter(|row| row.environment && has_feature(row))
 }
 
@@ -20,6 +21,7 @@ pub(super) fn has_feature(row: &OptionRow) -> bool {
         None => true,
         Some("tokio") => cfg!(feature = "tokio"),
         Some("rustls") => cfg!(feature = "rustls"),
+        Some("config") => cfg!(feature = "config"),
         Some(_) => false,
     }
 }
@@ -56,10 +58,10 @@ impl Prefork {
         self.get_or_default(&options::ENVIRONMENT)
     }
 
-    /// Logs which variables override the attribute, and which have no effect.
+    /// Logs which variables override the attribute or the file, and which have no effect.
     pub(super) fn report_variables(&self) {
         for row in variables() {
-            if let Some((ours, theirs)) = self.values.overridden(row) {
+            if let Some((ours, theirs)) = self.values.overridden(row, Source::Environment) {
                 let (variable, theirs) = (row.variable(), theirs.spell());
                 self.logger.event("overridden").info(format_args!(
                     "{variable}={} overrides {} = {theirs}",

@@ -1,4 +1,4 @@
-//! The options of hooks, process titles, the pid file and the logger.
+//! The options of hooks, process titles, the pid file, the configuration file and the logger.
 
 use std::io;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use super::Prefork;
 use crate::hooks::HookResult;
 use crate::logging::Logger;
 
-/// # Hooks, titles, pid file and logger
+/// # Hooks, titles, files and logger
 impl Prefork {
     /// The name in process titles: `ps` and `top` show `app: master` with its arguments, and
     /// `app: child 3`. Empty (`""`): titles are left alone. Default: the name of the program. macOS and
@@ -27,6 +27,17 @@ impl Prefork {
     /// Default: none. A service manager needs none.
     pub fn pidfile(self, path: impl Into<PathBuf>) -> Self {
         self.put(&options::PIDFILE, path.into())
+    }
+
+    /// A configuration file in TOML: `workers = 4`, `shutdown_grace = "30s"`. It sets the options that have an
+    /// environment variable, by name. It overrides the attribute; variables and the builder override it. A reload
+    /// reads it again.
+    ///
+    /// Default: none; no file is looked for.
+    #[cfg(feature = "config")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "config")))]
+    pub fn config(self, path: impl Into<PathBuf>) -> Self {
+        self.put(&options::CONFIG, path.into())
     }
 
     /// Runs in each child when its master has died; the child then drains, and exits with status 1.

@@ -5,11 +5,13 @@
 //! - `values.rs`: the values of options
 //! - `problems.rs`: the errors of options
 //! - `environment.rs`: options from the environment
+//! - `config/`: options from a configuration file
 //! - `plan.rs`: rules across options, and defaults
 //! - `check.rs`, `effective.rs`: the check of a configuration, and the effective options as text
 //! - `worker_count.rs`: the number of children, and why it is that one
 
 mod check;
+mod config;
 mod effective;
 mod environment;
 mod fleet_options;
@@ -28,6 +30,7 @@ use std::process::ExitCode;
 use std::sync::OnceLock;
 
 pub(crate) use check::status_of_failure;
+use config::ConfigFile;
 use prefork_options as options;
 pub use prefork_options::{CpuAffinity, Readiness};
 use problems::Problems;
@@ -40,6 +43,7 @@ use crate::hooks::Hooks;
 use crate::logging::Logger;
 use crate::master::{self, FleetHandle};
 use crate::privileges::Privileges;
+use crate::protocol::UpgradeSnapshot;
 use crate::serve::{self, Serve, ServeFn, ServeOptions};
 use crate::sys::{self, Role};
 use crate::title::{default_title, title_master};
@@ -79,6 +83,8 @@ pub struct Prefork {
     handle: OnceLock<FleetHandle>,
     #[cfg(feature = "rustls")]
     crypto_provider: Option<std::sync::Arc<rustls::crypto::CryptoProvider>>,
+    /// The configuration file in effect.
+    config: Option<ConfigFile>,
     /// The errors of options with an invalid value.
     problems: Problems,
 }
@@ -107,6 +113,7 @@ impl Prefork {
             handle: OnceLock::new(),
             #[cfg(feature = "rustls")]
             crypto_provider: None,
+            config: None,
             problems: Problems::default(),
         }
     }
@@ -205,21 +212,25 @@ impl Prefork {
     /// Runs the master, serves as a child, or checks the configuration.
     pub(crate) fn run_to_end(self) -> Result<End, Error> {
         child::adopt_early()?;
-        let mut fleet = self.with_environment();
+        let fleet = self.with_environment();
         if child::role() != Role::Master {
-            return Ok(End::Process(fleet.serve_as_child()));
+            return Ok(End::Process(fleet.with_config(child::config_file()).serve_as_child()));
         }
         let inheritance = sys::inheritance().map_err(|source| Error::Handshake { source })?;
+        let passed = inheritance.as_ref().and_then(|passed| UpgradeSnapshot::config_file(&passed.text));
+        let mut fleet = fleet.with_config(passed);
         // A program that was executed in place of a master has a fleet to run.
         if inheritance.is_none() && check::is_requested() {
             return Ok(End::Process(fleet.check()));
         }
         // Before the first message: the title can be set while there is one thread.
         title_master(&fleet.process_title());
+        fleet.report_config();
         fleet.report_variables();
         let activated = sys::activated().map_err(Error::activation)?;
         let plan = fleet.plan(activated, &Privileges::default());
-        let plan = plan.map_err(|problems| problems.into_first(&fleet.logger))?;
+        let mut plan = plan.map_err(|problems| problems.into_first(&fleet.logger))?;
+        let _kept = fleet.watch_config(&mut plan);
         master::run(plan, inheritance)?;
         Ok(End::Fleet)
     }

@@ -1,11 +1,11 @@
 //! From options to a plan: rules across options, and defaults.
 
-use prefork_options as options;
+use prefork_options::{self as options, OptionRow};
 use socket2::Domain;
 
 use super::Prefork;
 use super::problems::Problems;
-use super::values::{bad, missing};
+use super::values::{Source, bad, missing};
 use super::worker_count::WorkerCount;
 use crate::error::Error;
 use crate::listen::{Endpoint, Network, Sharing};
@@ -82,6 +82,7 @@ impl Prefork {
             tls,
             logger: self.logger.clone(),
             handle: self.handle.get().cloned(),
+            config: None,
         }
     }
 
@@ -126,18 +127,20 @@ impl Prefork {
     fn check_tls(&self, tls: &tls::TlsOptions, problems: &mut Problems) {
         let tls::TlsOptions { cert, key, client_ca, .. } = tls;
         let takes_files = self.serve.needs_tls || self.serve.form == TlsForm::Files;
-        let (by_cert, by_key) = (self.is_by_variable(&options::CERT), self.is_by_variable(&options::KEY));
+        let (by_cert, by_key) = (self.is_by_operator(&options::CERT), self.is_by_operator(&options::KEY));
         match (cert, key) {
             (Some(PemSource::File(path)), _) if by_cert && !takes_files => problems.add(bad(
-                "PREFORK_CERT",
+                self.name_of(&options::CERT),
                 path.display(),
                 "nothing: the serve function of this program takes no certificate from a file",
             )),
             // Of two pairs, half of each.
-            (Some(_), _) if by_cert && !by_key => problems
-                .add(missing("PREFORK_KEY", "the file of the private key that PREFORK_CERT goes with")),
-            (_, Some(_)) if by_key && !by_cert => problems
-                .add(missing("PREFORK_CERT", "the file of the certificate that PREFORK_KEY goes with")),
+            (Some(_), _) if by_cert && !by_key => {
+                problems.add(self.unpaired(&options::CERT, &options::KEY, "private key"));
+            }
+            (_, Some(_)) if by_key && !by_cert => {
+                problems.add(self.unpaired(&options::KEY, &options::CERT, "certificate"));
+            }
             (None, None) if self.serve.needs_tls => problems.add(missing(
                 "cert",
                 "a certificate, which the serve function needs: set `cert` and `key`, or PREFORK_CERT and \
@@ -153,6 +156,17 @@ impl Prefork {
             )),
             _ => {}
         }
+    }
+
+    /// The error for one half of a pair; both have to come from the operator.
+    fn unpaired(&self, given: &OptionRow, absent: &OptionRow, what: &str) -> Error {
+        let (name, given) = match (self.values.source(given), &self.config) {
+            (Some(Source::File), Some(file)) => {
+                (format!("{}: {}", file.path().display(), absent.name), format!("`{}`", given.name))
+            }
+            _ => (absent.variable(), given.variable()),
+        };
+        missing(name, format!("the file of the {what} that {given} goes with"))
     }
 
     /// The service manager's sockets replace the addresses, unless one of the addresses names a socket:

@@ -14,6 +14,8 @@ use crate::listen::Network;
 pub(super) enum Source {
     /// The attribute, whose values are the program's defaults.
     Attribute,
+    /// The configuration file.
+    File,
     /// An environment variable.
     Environment,
     /// A method of the builder.
@@ -36,14 +38,32 @@ impl Values {
         values.next_back().map(|((_, source), value)| (*source, value))
     }
 
+    /// The values of all other sources.
+    #[cfg(feature = "config")]
+    pub(super) fn without(&self, left_out: Source) -> Self {
+        let values = self.0.iter().filter(|((_, source), _)| *source != left_out);
+        Self(values.map(|(key, value)| (*key, value.clone())).collect())
+    }
+
+    /// Takes one source's value of an option, or its absence, from other values.
+    #[cfg(feature = "config")]
+    pub(super) fn copy(&mut self, row: &OptionRow, source: Source, from: &Self) {
+        let key = (row.setting(), source);
+        match from.0.get(&key) {
+            Some(value) => drop(self.0.insert(key, value.clone())),
+            None => drop(self.0.remove(&key)),
+        }
+    }
+
     pub(super) fn source(&self, row: &OptionRow) -> Option<Source> {
         self.get(row).map(|(source, _)| source)
     }
 
-    /// The value of a variable, and the value of the attribute that it overrides.
-    pub(super) fn overridden(&self, row: &OptionRow) -> Option<(&Value, &Value)> {
-        let at = |source| self.0.get(&(row.setting(), source));
-        Some((at(Source::Environment)?, at(Source::Attribute)?))
+    /// The value of a source, and the value that it overrides.
+    pub(super) fn overridden(&self, row: &OptionRow, by: Source) -> Option<(&Value, &Value)> {
+        let setting = row.setting();
+        let mut below = self.0.range((setting, Source::Attribute)..(setting, by));
+        Some((self.0.get(&(setting, by))?, below.next_back()?.1))
     }
 
     /// Makes what the builder has set the values of the attribute.
@@ -193,14 +213,18 @@ impl Prefork {
         self.get(row).unwrap_or_default()
     }
 
-    /// The name of an option in messages: the variable, if the variable sets it.
+    /// The name of an option in messages: the variable that sets it, or its place in the configuration file.
     pub(super) fn name_of(&self, row: &OptionRow) -> String {
-        if self.is_by_variable(row) { row.variable() } else { row.name.to_owned() }
+        match (self.values.source(row), &self.config) {
+            (Some(Source::Environment), _) => row.variable(),
+            (Some(Source::File), Some(file)) => format!("{}: {}", file.place_of(row), row.name),
+            _ => row.name.to_owned(),
+        }
     }
 
-    /// Whether an environment variable has set the option.
-    pub(super) fn is_by_variable(&self, row: &OptionRow) -> bool {
-        self.values.source(row) == Some(Source::Environment)
+    /// Whether an operator has set the option: by a variable, or in the configuration file.
+    pub(super) fn is_by_operator(&self, row: &OptionRow) -> bool {
+        matches!(self.values.source(row), Some(Source::Environment | Source::File))
     }
 
     pub(super) fn refuse_value(

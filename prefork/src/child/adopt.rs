@@ -9,7 +9,7 @@ use super::{StartError, report_start_error, role};
 use crate::error::Error;
 use crate::logging::{self, Logger};
 use crate::privileges::Privileges;
-use crate::protocol::{Handshake, Secrets, ToMaster};
+use crate::protocol::{Handshake, SecretFile, Secrets, ToMaster};
 use crate::sys::{self, Role};
 use crate::title::title_child;
 
@@ -66,6 +66,12 @@ pub(crate) fn privileges_on_trial() -> Option<Privileges> {
         .as_ref()
         .filter(|adopted| adopted.handshake.trial)
         .map(|adopted| adopted.handshake.privileges.clone())
+}
+
+/// The configuration file that this child's options come from, as the master has read it.
+pub(crate) fn config_file() -> Option<SecretFile> {
+    let adopted = ADOPTED.lock().unwrap_or_else(PoisonError::into_inner);
+    adopted.as_ref()?.secrets.config.clone()
 }
 
 fn stray() -> Error {

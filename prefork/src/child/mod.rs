@@ -30,7 +30,7 @@ use std::thread;
 
 use socket2::Socket;
 
-pub(crate) use adopt::{adopt_early, privileges_on_trial};
+pub(crate) use adopt::{adopt_early, config_file, privileges_on_trial};
 pub use context::{ChildContext, Shutdown};
 
 pub(crate) use latch::Latch;

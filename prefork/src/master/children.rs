@@ -12,7 +12,7 @@ use crate::error::{Error, Failure, chain};
 use crate::hooks::CommandProducer;
 use crate::listen::Sharing;
 use crate::privileges::Privileges;
-use crate::protocol::{Handshake, ToChild};
+use crate::protocol::{Handshake, Secrets, ToChild};
 use crate::supervisor::{ChildId, Event};
 use crate::sys::{self, Producer, Reactor};
 
@@ -71,7 +71,8 @@ impl Master {
         generation: u32,
         panicked: &RefCell<Option<Panic>>,
     ) -> io::Result<u32> {
-        let secrets = self.store.secrets(generation);
+        let options = self.options_of(generation);
+        let secrets = Secrets { config: options.file.clone(), ..self.store.secrets(generation) };
         let secrets = if secrets.is_empty() { String::new() } else { secrets.to_text() };
         let handshake = Handshake {
             slot,
@@ -82,12 +83,12 @@ impl Master {
             trial: self.supervisor.is_successor(child),
             upgrade: self.supervisor.is_upgrade_trial(child),
             title: self.plan.title.clone(),
-            privileges: Privileges { cpu: self.plan.cpu_of(slot), ..self.plan.privileges.clone() },
+            privileges: Privileges { cpu: options.cpu_of(slot), ..options.privileges.clone() },
             secrets: !secrets.is_empty(),
         };
         let program = self.programs.get(&generation).or(self.programs.values().next());
         let command = program.ok_or_else(|| io::Error::other("no program"))?.command();
-        self.hint_cpu(slot)?;
+        self.hint_cpu(slot, options.cpu_of(slot))?;
         self.restore_sockets(slot)?;
         let sockets = self.sockets.for_slot(slot)?;
         let producer = self.plan.hooks.command_producer.as_deref();
@@ -97,10 +98,10 @@ impl Master {
     }
 
     /// Tells the kernel the slot's CPU. A failure is no error: connections are spread as without it.
-    fn hint_cpu(&mut self, slot: usize) -> io::Result<()> {
+    fn hint_cpu(&mut self, slot: usize, cpu: Option<usize>) -> io::Result<()> {
         self.sockets.for_slot(slot)?;
         for socket in self.sockets.own_of(slot) {
-            if let Err(error) = sys::prefer_cpu(socket, self.plan.cpu_of(slot)) {
+            if let Err(error) = sys::prefer_cpu(socket, cpu) {
                 self.report_no_preferred_cpu(slot, &error);
             }
         }

@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Master, Plan};
+use super::{Change, Master, Plan};
 use crate::error::{Error, chain, plain};
 use crate::hooks::HookFailure;
 use crate::listen::SocketSet;
@@ -78,8 +78,22 @@ impl Master {
     }
 
     /// Reports why a reload or an upgrade is refused.
-    pub(super) fn report_refused(&self, reason: &str) {
-        self.plan.logger.event("cannot_replace").error(reason);
+    pub(super) fn report_refused(&self, reasons: &[String]) {
+        for reason in reasons {
+            self.plan.logger.event("cannot_replace").error(reason);
+        }
+    }
+
+    /// Reports what a configuration file that was read again changes.
+    pub(super) fn report_changes(&self, changes: &[Change]) {
+        for Change { text, is_applied } in changes {
+            if *is_applied {
+                self.plan.logger.event("option_changed").info(text);
+            } else {
+                let event = self.plan.logger.event("option_waits");
+                event.warn(format_args!("{text}: only an upgrade applies it; the fleet keeps the old value"));
+            }
+        }
     }
 
     pub(super) fn report_terminal(&self, signal: &str) {

@@ -12,6 +12,7 @@
 //!
 //! - `mod.rs`: the loop, and the result of a fleet
 //! - `requests.rs`: requests of operators
+//! - `config.rs`: the configuration file, and the options of each generation
 //! - `children.rs`: starting and signalling children
 //! - `upgrade.rs`: another program in this process
 //! - `handle.rs`: [`FleetHandle`], for the program itself
@@ -19,6 +20,7 @@
 //! - `messages.rs`: the log
 
 mod children;
+mod config;
 mod handle;
 mod health;
 mod http;
@@ -37,6 +39,10 @@ use std::process::ExitStatus;
 use std::time::Instant;
 
 use children::ChildEntry;
+use config::GenerationOptions;
+#[cfg(feature = "config")]
+pub(crate) use config::Reread;
+pub(crate) use config::{Change, Configuration};
 use observers::Observers;
 use socket2::Socket;
 use systemd::Service;
@@ -79,13 +85,8 @@ pub(crate) struct Plan {
     pub(crate) logger: Logger,
     /// The program's own handle, if it took one.
     pub(crate) handle: Option<FleetHandle>,
-}
-
-impl Plan {
-    /// The CPU that the slot's child is pinned to.
-    fn cpu_of(&self, slot: usize) -> Option<usize> {
-        self.cpus.get(slot.checked_rem(self.cpus.len())?).copied()
-    }
+    /// The configuration file, if there is one.
+    pub(crate) config: Option<Box<dyn Configuration>>,
 }
 
 /// Runs a fleet until it ends. `inheritance` is what the program before this one left in this process.
@@ -115,6 +116,8 @@ struct Master {
     programs: BTreeMap<u32, Program>,
     /// The certificates and keys of each generation.
     store: TlsStore,
+    /// What the children of each generation are started with.
+    options: BTreeMap<u32, GenerationOptions>,
     supervisor: Supervisor,
     reactor: Reactor<ChildId>,
     sockets: SocketSet,
@@ -147,6 +150,7 @@ impl Master {
         let mut master = Self {
             observers: Observers::new(Service::new(&plan.logger)),
             supervisor: Supervisor::new(plan.settings),
+            options: BTreeMap::from([(0, GenerationOptions::new(&plan))]),
             plan,
             programs: BTreeMap::from([(0, program)]),
             store,
@@ -217,6 +221,7 @@ impl Master {
     /// Updates what follows from the state of the fleet: programs, certificates, steering.
     fn reconcile(&mut self) {
         self.programs.retain(|generation, _| self.supervisor.needs_generation(*generation));
+        self.options.retain(|generation, _| self.supervisor.needs_generation(*generation));
         self.store.forget(|generation| self.supervisor.needs_generation(generation));
         self.start_problems.retain(|slot, _| *slot < self.supervisor.fleet_size());
         let live: Vec<bool> = self.supervisor.live_slots().collect();

@@ -9,6 +9,7 @@ use crate::hooks;
 use crate::protocol::ToChild;
 use crate::supervisor::{ChildId, Event, Request};
 use crate::sys::{self, Signal};
+use crate::tls::TlsOptions;
 
 impl Master {
     /// Takes the requests that have arrived by signal or by the handle. Returns whether there were any.
@@ -58,22 +59,24 @@ impl Master {
             self.observers.reload_begins();
         }
         let resolved = match request {
-            Request::Reload => self.prepare_generation("reload"),
-            Request::Upgrade => self.prepare_generation("upgrade"),
+            // A fleet that stops is not changed any more.
+            _ if !self.supervisor.takes_changes() => Ok(()),
+            Request::Reload => self.prepare_reload(),
+            Request::Upgrade => self.prepare_upgrade().map_err(|reason| vec![reason]),
             Request::Stop | Request::Quit | Request::Grow | Request::Shrink | Request::Resize(_) => Ok(()),
         };
-        if let Err(error) = resolved {
+        if let Err(reasons) = resolved {
             let upgrade = request == Request::Upgrade;
             self.observers.reload_failed(if upgrade { "upgrade refused" } else { "reload refused" });
-            return self.report_refused(&error);
+            return self.report_refused(&reasons);
         }
         self.supervisor.handle(now, Event::Request(request));
     }
 
     /// Reads certificates and looks up the program for the next generation.
-    fn prepare_generation(&mut self, purpose: &str) -> Result<(), String> {
+    pub(super) fn prepare_generation(&mut self, purpose: &str, tls: TlsOptions) -> Result<(), String> {
         let next = self.supervisor.next_generation();
-        self.store.renew(next).map_err(|error| {
+        self.store.renew(next, tls).map_err(|error| {
             format!("cannot {purpose}: {}; the fleet keeps its certificate", chain(&error))
         })?;
         self.warn_of_certificate(next);

@@ -13,11 +13,11 @@ use socket2::Socket;
 
 use super::observers::Observers;
 use super::systemd::Service;
-use super::{ChildEntry, FleetHandle, Master, Plan, create_pid_file, messages};
+use super::{ChildEntry, FleetHandle, GenerationOptions, Master, Plan, create_pid_file, messages};
 use crate::error::{Error, chain};
 use crate::listen::{self, Endpoint, PassedSockets, SocketSet};
 use crate::logging;
-use crate::protocol::{HealthSocket, UpgradeSnapshot};
+use crate::protocol::{HealthSocket, Secrets, UpgradeSnapshot};
 use crate::supervisor::{Event, SlotRole, Supervisor};
 use crate::sys::{Channel, HeldSignals, Inheritance, PidFile, Program, Reactor};
 use crate::tls::{TlsSecrets, TlsStore};
@@ -56,7 +56,8 @@ impl Master {
             return Ok(Interrupted);
         }
         let fleet = self.supervisor.snapshot(Instant::now());
-        let secrets = self.store.secrets(newest);
+        let file = self.options_of(newest).file;
+        let secrets = Secrets { config: file, ..self.store.secrets(newest) };
         let (snapshot, listeners, channels) = self.hand_over(UpgradeSnapshot {
             fleet,
             secrets,
@@ -119,12 +120,14 @@ impl Master {
         let everyone = moved || last.privileges != plan.privileges || last.cpus != plan.cpus;
         let supervisor = Supervisor::resume(plan.settings, &last.fleet, everyone, Instant::now());
         let programs = [(last.fleet.generation, program)].into();
+        let options = [(last.fleet.generation, GenerationOptions::new(&plan))].into();
         let mut master = Self {
             observers: Observers::new(Service::after_upgrade(&plan.logger)),
             supervisor,
             plan,
             programs,
             store,
+            options,
             reactor,
             sockets,
             pid_file: None,

@@ -29,7 +29,7 @@
 //! - `codec.rs`: records and fields as text, the same for every message
 //! - `handshake.rs`: between master and child
 //! - `privilege_fields.rs`: privileges, in the handshake and in the snapshot
-//! - `secrets.rs`: TLS material, for a child and for the next program
+//! - `secrets.rs`: TLS material and the configuration file, for a child and for the next program
 //! - `snapshot.rs`: from a master to the next program
 //!
 //! The two ends may be different programs: a reload can start a newer or older program as the child of

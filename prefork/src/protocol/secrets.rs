@@ -1,9 +1,10 @@
-//! TLS material, as a master sends it to a child and to the program that replaces its own.
+//! TLS material and the configuration file, as a master sends them to a child and to the program that replaces its own.
 //!
 //! ```text
 //! prefork-secrets/1
 //! file path=/etc/ssl/app.pem content=-----BEGIN%20CERTIFICATE-----%0a…
-//! tickets epoch=41000 state=… check=…
+//! tickets epoch=41000 state=…
+//! config path=/etc/app/prefork.toml content=workers%20=%204%0a check=…
 //! ```
 //!
 //! It is sent as a file that has no name and that no other process can open. This module reads and writes
@@ -16,11 +17,13 @@ use super::codec::{Format, Record};
 
 const FORMAT: Format = Format { name: "secrets", version: 1 };
 
-/// The TLS material of one generation.
+/// The TLS material and the configuration file of one generation.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct Secrets {
     pub(crate) files: Vec<SecretFile>,
     pub(crate) tickets: Option<TicketSecret>,
+    /// The text that the options of the generation come from.
+    pub(crate) config: Option<SecretFile>,
 }
 
 /// A file that an option names, with the content that the master read.
@@ -38,6 +41,13 @@ pub(crate) struct TicketSecret {
     pub(crate) state: Vec<u8>,
 }
 
+/// Leaves the content out.
+impl fmt::Debug for SecretFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SecretFile").finish_non_exhaustive()
+    }
+}
+
 /// Leaves the secrets out.
 impl fmt::Debug for Secrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -47,7 +57,7 @@ impl fmt::Debug for Secrets {
 
 impl Secrets {
     pub(crate) fn is_empty(&self) -> bool {
-        self.files.is_empty() && self.tickets.is_none()
+        self.files.is_empty() && self.tickets.is_none() && self.config.is_none()
     }
 
     pub(crate) fn to_text(&self) -> String {
@@ -64,14 +74,17 @@ impl Secrets {
     }
 
     pub(super) fn to_records(&self) -> impl Iterator<Item = Record> {
-        let Self { files, tickets } = self;
+        let Self { files, tickets, config } = self;
         let files = files.iter().map(|SecretFile { path, content }| {
             Record::new("file").with("path", path).with("content", content)
         });
         let tickets = tickets.iter().map(|TicketSecret { epoch, state }| {
             Record::new("tickets").with("epoch", epoch).with("state", state)
         });
-        files.chain(tickets)
+        let config = config.iter().map(|SecretFile { path, content }| {
+            Record::new("config").with("path", path).with("content", content)
+        });
+        files.chain(tickets).chain(config)
     }
 
     /// Takes the secrets out of a message that may hold other records as well.
@@ -86,6 +99,10 @@ impl Secrets {
                 "tickets" => {
                     let (epoch, state) = (record.get("epoch")?, record.get("state")?);
                     secrets.tickets = Some(TicketSecret { epoch, state });
+                }
+                "config" => {
+                    let (path, content) = (record.get("path")?, record.get("content")?);
+                    secrets.config = Some(SecretFile { path, content });
                 }
                 _ => {}
             }
@@ -102,9 +119,12 @@ pub(super) mod tests {
     use super::*;
 
     pub(in crate::protocol) fn secrets() -> impl Strategy<Value = Secrets> {
-        any::<(Vec<(Vec<u8>, Vec<u8>)>, Option<(u64, Vec<u8>)>)>().prop_map(|(files, tickets)| Secrets {
-            files: files.into_iter().take(4).map(|(path, content)| SecretFile { path, content }).collect(),
+        let file = |(path, content)| SecretFile { path, content };
+        let fields = any::<(Vec<(Vec<u8>, Vec<u8>)>, Option<(u64, Vec<u8>)>, Option<(Vec<u8>, Vec<u8>)>)>();
+        fields.prop_map(move |(files, tickets, config)| Secrets {
+            files: files.into_iter().take(4).map(file).collect(),
             tickets: tickets.map(|(epoch, state)| TicketSecret { epoch, state }),
+            config: config.map(file),
         })
     }
 
@@ -121,13 +141,13 @@ pub(super) mod tests {
     fn damaged_secrets_are_refused() {
         let file = SecretFile { path: b"a path \xff".to_vec(), content: b"some\ncontent".to_vec() };
         let tickets = Some(TicketSecret { epoch: 7, state: vec![0, 32, 61] });
-        let text = Secrets { files: vec![file], tickets }.to_text();
+        let text = Secrets { files: vec![file], tickets, config: None }.to_text();
         assert!(damaged(&text, 1).all(|damaged| Secrets::from_text(&damaged).is_err()));
     }
 
     #[test]
     fn secrets_are_not_printed() {
         let tickets = Some(TicketSecret { epoch: 7, state: vec![1, 2, 3] });
-        assert_eq!(format!("{:?}", Secrets { files: Vec::new(), tickets }), "Secrets { .. }");
+        assert_eq!(format!("{:?}", Secrets { files: Vec::new(), tickets, config: None }), "Secrets { .. }");
     }
 }

@@ -23,7 +23,7 @@ use std::path::PathBuf;
 
 use super::codec::{FieldValue, Format, Record, displayed, invalid};
 use super::privilege_fields::{privileges_of, with_privileges};
-use super::secrets::Secrets;
+use super::secrets::{SecretFile, Secrets};
 use crate::listen::{Endpoint, Network, PassedSockets, Sharing};
 use crate::privileges::Privileges;
 use crate::supervisor::{ChildId, ChildSnapshot, SlotRole, Snapshot};
@@ -82,6 +82,11 @@ impl UpgradeSnapshot {
         records.extend(fleet.children.iter().map(|child| child_to_record(child, channels.get(&child.id))));
         records.extend(secrets.to_records());
         Format::write(&records)
+    }
+
+    /// The configuration file in a snapshot that can be read: it is needed before the rest.
+    pub(crate) fn config_file(text: &str) -> Option<SecretFile> {
+        Self::from_text(text).ok()?.secrets.config
     }
 
     /// # Errors

@@ -46,6 +46,8 @@ pub(crate) enum Event {
     ExecFailed,
     /// No connection waits to be accepted, or none can be waited for: the answer to `CheckQueues`.
     QueuesEmpty,
+    /// Options have other values.
+    SettingsChanged(Settings),
     /// A request from outside the fleet.
     Request(Request),
     /// The time of [`Supervisor::next_deadline`] has passed.
@@ -174,9 +176,9 @@ pub(crate) enum Verdict {
 }
 
 /// The options that the supervisor needs.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Settings {
-    /// Number of slots at the start.
+    /// Number of slots at the start, and after a change.
     pub(crate) workers: usize,
     /// Greatest number of slots.
     pub(crate) most_workers: usize,

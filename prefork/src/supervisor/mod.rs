@@ -240,6 +240,7 @@ impl Supervisor {
             Event::HookFailed => self.stop(now, Verdict::HookFailed),
             Event::ExecFailed => self.abort_upgrade(now, Remark::UpgradeAborted),
             Event::QueuesEmpty => self.finish_draining_queues(now),
+            Event::SettingsChanged(settings) => self.change_settings(now, settings),
             Event::Request(request) => self.on_request(now, request),
             Event::DeadlinePassed => self.on_deadline(now),
         }
@@ -251,6 +252,22 @@ impl Supervisor {
             self.finish_draining_queues(now);
         }
         self.finish_if_empty();
+    }
+
+    /// Goes on with other settings. What is under way (a delay, a grace, a start) ends as it was planned.
+    fn change_settings(&mut self, now: Instant, settings: Settings) {
+        if !self.takes_changes() {
+            return;
+        }
+        let old = std::mem::replace(&mut self.settings, settings);
+        self.failures.change_policy(settings.recover);
+        if old.max_lifetime != settings.max_lifetime {
+            (0..self.slots.len()).for_each(|slot| self.change_lifetime(slot));
+        }
+        // A size that an operator has asked for otherwise stays.
+        if old.workers != settings.workers {
+            self.resize(now, settings.workers);
+        }
     }
 
     fn on_request(&mut self, now: Instant, request: Request) {
@@ -349,6 +366,11 @@ impl Supervisor {
             self.remove_slot(now);
         }
         self.announce_if_complete();
+    }
+
+    /// Whether the fleet can be reloaded, upgraded and changed: it was not asked to stop.
+    pub(crate) fn takes_changes(&self) -> bool {
+        matches!(self.mode, Mode::Running)
     }
 
     /// Whether slots are to be kept filled.

@@ -132,6 +132,11 @@ impl FailureLog {
         Self { policy, recent: VecDeque::new(), count: 0, none_ready: VecDeque::new() }
     }
 
+    /// What has failed so far counts as it did, as far as the new window reaches.
+    pub(super) fn change_policy(&mut self, policy: RecoverPolicy) {
+        self.policy = policy;
+    }
+
     /// The count over the master's life, and the ages of the failures in the window.
     pub(super) fn snapshot(&self, now: Instant) -> (u32, Vec<Duration>) {
         (self.count, self.recent.iter().map(|at| now.duration_since(*at)).collect())

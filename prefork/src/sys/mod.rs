@@ -46,8 +46,9 @@
 //!
 //! **Process.** [`set_title`] sets what `ps` shows; [`resident_bytes`], [`threads`] and [`other_threads`]
 //! describe this process; [`exit_now`] ends it at once, and [`raise_stop_signal`] sends it the signal for
-//! which a program may have a handler of its own; [`os_string`] is the system's text from bytes, and
-//! [`how_to_stop`] the operator's way to stop the master, [`descriptor_limit`] how many descriptors it may have. A [`PidFile`] tells others the pid of the master.
+//! which a program may have a handler of its own; [`open_regular`] opens a file and nothing else, [`os_string`] is
+//! the system's text from bytes, [`how_to_stop`] the operator's way to stop the master, and [`descriptor_limit`] how
+//! many descriptors it may have. A [`PidFile`] tells others the pid of the master.
 //!
 //! **Errors.** [`is_transient`] and [`lacks_ipv6`] interpret an error; [`shortage_hint`] and
 //! [`ADDRESS_DENIED_HINT`] say what to do about it.

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::fmt;
-use std::fs;
-use std::io;
+use std::io::Read;
 use std::path::Path;
 
 use rustls_pki_types::pem::{self, PemObject};
@@ -12,6 +11,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::options::{PemSource, TlsOptions};
 use crate::error::{BoxError, Error};
+use crate::sys;
 
 /// PEM text and the file it came from.
 #[derive(Clone, Copy)]
@@ -89,12 +89,9 @@ fn name_of(path: &Path) -> Vec<u8> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Error> {
-    let content = fs::metadata(path).and_then(|metadata| match metadata.is_file() {
-        true => fs::read(path),
-        // Reading a pipe could block the master, and reading a device might not end.
-        false => Err(io::Error::other("it is not a file")),
-    });
-    content.map_err(|source| Error::Tls {
+    let mut content = Vec::new();
+    let outcome = sys::open_regular(path).and_then(|mut file| file.read_to_end(&mut content));
+    outcome.map(|_| content).map_err(|source| Error::Tls {
         path: Some(path.to_owned()),
         reason: "it cannot be read".to_owned(),
         source: Some(source.into()),

@@ -36,11 +36,17 @@ impl From<Secrets> for TlsSecrets {
     }
 }
 
+/// The options of one generation, and the files that they name.
+#[derive(Debug)]
+struct Generation {
+    options: TlsOptions,
+    files: TlsFiles,
+}
+
 /// See the [module](self).
 #[derive(Debug)]
 pub(crate) struct TlsStore {
-    options: TlsOptions,
-    generations: BTreeMap<u32, TlsFiles>,
+    generations: BTreeMap<u32, Generation>,
     #[cfg(feature = "rustls")]
     tickets: Option<Ratchet>,
 }
@@ -67,28 +73,31 @@ impl TlsStore {
             tickets => tickets,
         };
         let mut store = Self {
-            options,
             generations: BTreeMap::new(),
             #[cfg(feature = "rustls")]
             tickets,
         };
-        store.put(generation, secrets.files)?;
+        store.put(generation, options, secrets.files)?;
         Ok(store)
     }
 
-    /// Reads every file again, for the children of a new generation.
+    /// Reads every file that the options name again, for the children of a new generation.
     ///
     /// # Errors
     ///
     /// [`Error::Tls`], naming the part at fault. The store is then unchanged.
-    pub(crate) fn renew(&mut self, generation: u32) -> Result<(), Error> {
-        self.put(generation, TlsFiles::default())
+    pub(crate) fn renew(&mut self, generation: u32, options: TlsOptions) -> Result<(), Error> {
+        #[cfg(feature = "rustls")]
+        if options.cert.is_some() && self.tickets.is_none() {
+            self.tickets = Some(new_ratchet()?);
+        }
+        self.put(generation, options, TlsFiles::default())
     }
 
-    fn put(&mut self, generation: u32, mut files: TlsFiles) -> Result<(), Error> {
-        files.complete(&self.options)?;
-        validate(&self.options, &files)?;
-        self.generations.insert(generation, files);
+    fn put(&mut self, generation: u32, options: TlsOptions, mut files: TlsFiles) -> Result<(), Error> {
+        files.complete(&options)?;
+        validate(&options, &files)?;
+        self.generations.insert(generation, Generation { options, files });
         Ok(())
     }
 
@@ -103,8 +112,8 @@ impl TlsStore {
 
     /// The material for a child of this generation.
     pub(crate) fn secrets(&mut self, generation: u32) -> Secrets {
-        let files = self.generations.get(&generation).or(self.generations.values().next());
-        let files = files.into_iter().flat_map(TlsFiles::iter);
+        let found = self.generations.get(&generation).or(self.generations.values().next());
+        let files = found.into_iter().flat_map(|found| found.files.iter());
         let files =
             files.map(|(path, content)| SecretFile { path: path.to_vec(), content: content.to_vec() });
         Secrets {
@@ -116,12 +125,14 @@ impl TlsStore {
             }),
             #[cfg(not(feature = "rustls"))]
             tickets: None,
+            config: None,
         }
     }
 
     /// Why this generation's certificate is not valid now, for the log.
     pub(crate) fn validity_warning(&self, generation: u32) -> Option<String> {
-        validity_warning(&self.options, self.generations.get(&generation)?)
+        let Generation { options, files } = self.generations.get(&generation)?;
+        validity_warning(options, files)
     }
 }
 
@@ -161,7 +172,7 @@ mod tests {
         files.add(b"empty".to_vec(), Vec::new());
         let mut store = TlsStore::open(TlsOptions::default()).unwrap();
         assert!(store.secrets(0).is_empty(), "without TLS");
-        store.generations.insert(0, files.clone());
+        store.generations.insert(0, Generation { options: TlsOptions::default(), files: files.clone() });
         assert_eq!(TlsSecrets::from(store.secrets(0)).files, files);
     }
 

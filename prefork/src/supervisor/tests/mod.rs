@@ -4,6 +4,7 @@
 //! - `check.rs`: the invariants of every history
 //! - the other files: tests, by subject
 
+mod changed_settings;
 mod check;
 mod failed_starts;
 mod links;

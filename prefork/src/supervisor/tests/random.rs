@@ -181,6 +181,25 @@ proptest! {
     }
 
     #[test]
+    fn any_history_with_changing_settings_keeps_invariants_and_stop_ends(
+        history in history(settings_of_any_kind(), any_request()),
+        changes in vec((moment(7000), settings_of_any_kind()), 1..6),
+    ) {
+        // Stops and replacements under way end as they were planned.
+        let Settings { grace, reload_parallel, .. } = history.settings;
+        let mut fleet = history.begin();
+        for (at, change) in changes {
+            let change = Settings { grace, reload_parallel, ..change };
+            fleet.plan(fleet.start + at, Event::SettingsChanged(change));
+        }
+        fleet.run(PEACE);
+        if fleet.verdict.is_none() {
+            fleet.stop_in_time();
+        }
+        fleet.assert_over();
+    }
+
+    #[test]
     fn quit_in_any_history_ends_at_once(history in history(settings_of_any_kind(), any_request()), at in moment(7000)) {
         let mut fleet = history.begin();
         fleet.run(at);

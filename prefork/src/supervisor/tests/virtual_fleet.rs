@@ -140,7 +140,7 @@ impl Fleet {
     /// Plans an event.
     pub(super) fn plan(&mut self, at: Instant, event: Event) {
         let rank = match event {
-            Event::Request(_) => 1,
+            Event::SettingsChanged(_) | Event::Request(_) => 1,
             Event::Exited { .. } => 2,
             _ => 0,
         };
@@ -194,6 +194,11 @@ impl Fleet {
                 return;
             }
             self.just_gone.insert(child);
+        }
+        if let Event::SettingsChanged(settings) = event {
+            if self.supervisor.takes_changes() {
+                self.settings = settings;
+            }
         }
         if let Event::Request(Request::Reload | Request::Upgrade) = event {
             self.programs.insert(self.supervisor.next_generation());

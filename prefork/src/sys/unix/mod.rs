@@ -61,7 +61,7 @@ pub(crate) use platform::title::set_title;
 pub(crate) use privileges::{
     check_may_change_user, check_nice, check_open_files, find_group, find_user, limit_open_files, set_nice,
 };
-pub(crate) use process::{exit_now, how_to_stop, os_string};
+pub(crate) use process::{exit_now, how_to_stop, open_regular, os_string};
 pub(crate) use program::Program;
 pub(crate) use reactor::Reactor;
 pub(crate) use role::{handshake_is_waiting, take_handshake};

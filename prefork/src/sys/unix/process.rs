@@ -1,7 +1,10 @@
 //! This process, and pids.
 
 use std::ffi::OsString;
+use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
 use nix::libc;
 use nix::unistd::Pid;
@@ -14,6 +17,13 @@ pub(crate) fn exit_now(status: i32) -> ! {
 /// The system's text from bytes.
 pub(crate) fn os_string(bytes: Vec<u8>) -> Option<OsString> {
     Some(std::os::unix::ffi::OsStringExt::from_vec(bytes))
+}
+
+/// Opens a file to read it. Anything else is refused, and not waited for: opening or reading a pipe can block, and
+/// reading a device might not end.
+pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is not a file")) }
 }
 
 /// The operator's way to stop the master with this pid.

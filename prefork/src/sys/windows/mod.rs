@@ -84,7 +84,8 @@ pub(crate) use privileges::{
     set_no_new_privs,
 };
 pub(crate) use process::{
-    descriptor_limit, exit_now, how_to_stop, os_string, other_threads, resident_bytes, set_title, threads,
+    descriptor_limit, exit_now, how_to_stop, open_regular, os_string, other_threads, resident_bytes,
+    set_title, threads,
 };
 pub(crate) use program::{Program, guard_inheritance, inheritance};
 pub(crate) use reactor::{

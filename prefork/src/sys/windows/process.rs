@@ -1,7 +1,9 @@
 //! This process.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io;
+use std::path::Path;
 
 use windows_sys::Win32::System::ProcessStatus::{K32GetProcessMemoryInfo, PROCESS_MEMORY_COUNTERS};
 use windows_sys::Win32::System::Threading::{GetCurrentProcess, TerminateProcess};
@@ -19,6 +21,14 @@ pub(crate) fn exit_now(status: i32) -> ! {
 /// The system's text from UTF-8; `None` if the bytes are not UTF-8.
 pub(crate) fn os_string(bytes: Vec<u8>) -> Option<OsString> {
     String::from_utf8(bytes).ok().map(OsString::from)
+}
+
+/// Opens a file to read it. Anything else is refused.
+pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
+    if !path.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a file"));
+    }
+    File::open(path)
 }
 
 /// The operator's way to stop the master with this pid.

@@ -1,0 +1,132 @@
+//! The configuration file while a fleet runs: it is read again, and compared with what is in effect.
+
+use std::path::{Path, PathBuf};
+
+use prefork_options::{self as options, OptionDefault, OptionRow};
+
+use super::super::Prefork;
+use super::super::environment::variables;
+use super::super::values::{Source, Values};
+use super::ConfigFile;
+use super::load::read;
+use crate::error::Error;
+use crate::master::{Change, Configuration, Plan, Reread};
+use crate::privileges::Privileges;
+use crate::protocol::SecretFile;
+use crate::serve::Demand;
+
+/// See the [module](self).
+#[derive(Debug)]
+struct FileConfiguration {
+    /// With the values in effect.
+    fleet: Prefork,
+    /// The number of children that the options ask for.
+    workers: usize,
+    /// What was read last.
+    fresh: Option<Fresh>,
+}
+
+#[derive(Debug)]
+struct Fresh {
+    values: Values,
+    config: Option<ConfigFile>,
+    workers: usize,
+}
+
+impl Prefork {
+    /// Lets the master of this plan read the configuration file again, if there is one. Otherwise returns the
+    /// builder, which owns what user code has given, and is to be dropped when the fleet has ended.
+    pub(in super::super) fn watch_config(mut self, plan: &mut Plan) -> Option<Self> {
+        if self.config.is_none() {
+            return Some(self);
+        }
+        if !plan.activated.is_empty() {
+            // Those sockets are open, and do not have to be those of the option `addr`.
+            self.serve.demand = Demand::Any;
+        }
+        let workers = plan.settings.workers;
+        plan.config = Some(Box::new(FileConfiguration { fleet: self, workers, fresh: None }));
+        None
+    }
+}
+
+impl FileConfiguration {
+    fn path(&self) -> PathBuf {
+        self.fleet.config.as_ref().map(|file| file.path().to_owned()).unwrap_or_default()
+    }
+
+    /// The changes, if `fresh` takes the place of what is in effect.
+    fn changes(&self, fresh: &Fresh, workers_reason: Option<&String>) -> Vec<Change> {
+        let rows = variables().filter(|row| row.is_in_file() && **row != options::WORKERS);
+        let mut changes: Vec<Change> = rows
+            .filter_map(|row| {
+                let (old, new) = (shown(&self.fleet.values, row), shown(&fresh.values, row));
+                let is_applied = !row.needs_upgrade();
+                (old != new)
+                    .then(|| Change { text: format!("{} changed from {old} to {new}", row.name), is_applied })
+            })
+            .collect();
+        if self.workers != fresh.workers {
+            let reason = workers_reason.map(|reason| format!(" ({reason})")).unwrap_or_default();
+            let text = format!("workers changed from {} to {}{reason}", self.workers, fresh.workers);
+            changes.insert(0, Change { text, is_applied: true });
+        }
+        changes
+    }
+}
+
+impl Configuration for FileConfiguration {
+    fn file(&self) -> Option<SecretFile> {
+        let ConfigFile { path, text, .. } = self.fleet.config.as_ref()?;
+        Some(handed_over(path, text.clone()))
+    }
+
+    fn read_again(&mut self) -> Result<Reread, Vec<Error>> {
+        let path = self.path();
+        let text = read(&path).map_err(|error| vec![error])?;
+        let fleet = &mut self.fleet;
+        let without_file = fleet.values.without(Source::File);
+        let in_effect = (std::mem::replace(&mut fleet.values, without_file), fleet.config.take());
+        fleet.apply_config(path, text);
+        let plan = fleet.plan(Vec::new(), &Privileges::default());
+        let values = std::mem::replace(&mut fleet.values, in_effect.0);
+        let config = std::mem::replace(&mut fleet.config, in_effect.1);
+        let plan = plan.map_err(|problems| problems.into_errors())?;
+        let fresh = Fresh { values, config, workers: plan.settings.workers };
+        let changes = self.changes(&fresh, plan.workers_reason.as_ref());
+        self.fresh = Some(fresh);
+        Ok(Reread { plan, changes })
+    }
+
+    fn read_unchecked(&self) -> Result<SecretFile, Error> {
+        let path = self.path();
+        read(&path).map(|text| handed_over(&path, text))
+    }
+
+    fn adopt(&mut self) {
+        let Some(Fresh { mut values, config, workers }) = self.fresh.take() else { return };
+        for row in variables().filter(|row| row.needs_upgrade()) {
+            values.copy(row, Source::File, &self.fleet.values);
+        }
+        self.fleet.values = values;
+        self.fleet.config = config;
+        self.workers = workers;
+    }
+}
+
+/// The file as children and the next program get it.
+fn handed_over(path: &Path, text: String) -> SecretFile {
+    SecretFile { path: path.as_os_str().as_encoded_bytes().to_vec(), content: text.into_bytes() }
+}
+
+/// The value of an option, or the rule that applies without one.
+fn shown(values: &Values, row: &OptionRow) -> String {
+    match (values.get(row), row.default) {
+        (Some((_, value)), _) => value.spell(),
+        (None, OptionDefault::Value(text)) => {
+            row.kind.parse(text).map_or_else(|_| text.to_owned(), |value| value.spell())
+        }
+        (None, OptionDefault::Rule(rule)) => rule.to_owned(),
+        (None, _) => String::new(),
+    }
+}
