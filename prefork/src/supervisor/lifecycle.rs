@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::policy::{LINK_CLOSED_LIMIT, LONGEST_DELAY, QUEUE_CHECK_INTERVAL, STABLE, SlotFailures};
+use super::policy::{
+    FailureKind, LINK_CLOSED_LIMIT, LONGEST_DELAY, QUEUE_CHECK_INTERVAL, STABLE, SlotFailures,
+};
 use super::trial::SlotRole;
 use super::{Action, Child, ChildId, Event, Hook, Mode, Phase, Remark, Supervisor, Verdict, deadline};
 
@@ -181,7 +183,7 @@ impl Supervisor {
                 if clean && stable {
                     self.respawn(now, child.slot);
                 } else {
-                    self.fail(now, child.slot, false);
+                    self.fail(now, child.slot, FailureKind::Outlived);
                 }
             }
             (SlotRole::Occupant, _) => {
@@ -238,12 +240,18 @@ impl Supervisor {
     fn boot_failed(&mut self, now: Instant, slot: usize) {
         let failures = &mut self.slots[slot].failures;
         failures.before_ready = failures.before_ready.saturating_add(1);
-        self.fail(now, slot, !self.has_serving_child());
+        let in_a_row = failures.before_ready;
+        let failure = if self.has_serving_child() {
+            FailureKind::Outlived
+        } else {
+            FailureKind::NoneReady { in_a_row }
+        };
+        self.fail(now, slot, failure);
     }
 
     /// Counts a failure in the slot, and starts the next child or stops the fleet.
-    fn fail(&mut self, now: Instant, slot: usize, none_ready: bool) {
-        let (failures, too_many) = self.failures.record(now, none_ready);
+    fn fail(&mut self, now: Instant, slot: usize, failure: FailureKind) {
+        let (failures, too_many) = self.failures.record(now, failure);
         if too_many {
             return self.stop(now, Verdict::OverRecovery { failures });
         }

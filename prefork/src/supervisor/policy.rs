@@ -125,11 +125,32 @@ pub(super) struct FailureLog {
     count: u32,
     /// Those that [`Counted::NoneReady`] counts.
     none_ready: VecDeque<Instant>,
+    /// Whether a child was ever ready. From then on all slots' attempts of one round count as one failure: what
+    /// ended every child at once may be over at the next attempt.
+    has_served: bool,
+    /// The round that was counted last: the number of failures in a row of the slot that has most.
+    round: u32,
+}
+
+/// A failure, as the policy sees it.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum FailureKind {
+    /// Of a child that was ready, or while another child serves.
+    Outlived,
+    /// Before ready, and no child serves: the slot's `in_a_row`th failure of this kind.
+    NoneReady { in_a_row: u32 },
 }
 
 impl FailureLog {
     pub(super) fn new(policy: RecoverPolicy) -> Self {
-        Self { policy, recent: VecDeque::new(), count: 0, none_ready: VecDeque::new() }
+        Self {
+            policy,
+            recent: VecDeque::new(),
+            count: 0,
+            none_ready: VecDeque::new(),
+            has_served: false,
+            round: 0,
+        }
     }
 
     /// What has failed so far counts as it did, as far as the new window reaches.
@@ -142,7 +163,9 @@ impl FailureLog {
         (self.count, self.recent.iter().map(|at| now.duration_since(*at)).collect())
     }
 
+    /// Goes on after an upgrade, which only a fleet that serves makes.
     pub(super) fn resume(&mut self, now: Instant, count: u32, ages: &[Duration]) {
+        self.has_served = true;
         self.count = count;
         self.recent = ages.iter().filter_map(|age| now.checked_sub(*age)).collect();
     }
@@ -160,22 +183,26 @@ impl FailureLog {
 
     /// A child is ready.
     pub(super) fn note_ready(&mut self) {
+        self.has_served = true;
+        self.round = 0;
         self.none_ready.clear();
     }
 
-    /// Counts one failure; returns the count, and whether it exceeds the threshold. `none_ready`: it was
-    /// before ready, and no other child serves.
-    pub(super) fn record(&mut self, now: Instant, none_ready: bool) -> (u32, bool) {
+    /// Counts one failure; returns the count, and whether it exceeds the threshold.
+    pub(super) fn record(&mut self, now: Instant, failure: FailureKind) -> (u32, bool) {
         self.count = match self.policy.window {
             None => self.count.saturating_add(1),
             Some(window) => push_recent(&mut self.recent, now, window),
         };
-        let count = match self.policy.counted {
-            Counted::All => self.count,
-            Counted::NoneReady if none_ready => {
+        let count = match (self.policy.counted, failure) {
+            (Counted::All, _) => self.count,
+            (Counted::NoneReady, FailureKind::NoneReady { in_a_row })
+                if !self.has_served || in_a_row > self.round =>
+            {
+                self.round = in_a_row;
                 push_recent(&mut self.none_ready, now, self.policy.patience())
             }
-            Counted::NoneReady => 0,
+            (Counted::NoneReady, _) => 0,
         };
         (count, count > self.policy.threshold)
     }
@@ -194,6 +221,9 @@ fn push_recent(recent: &mut VecDeque<Instant>, now: Instant, window: Duration) -
 mod tests {
     use super::*;
 
+    const OUTLIVED: FailureKind = FailureKind::Outlived;
+    const FIRST: FailureKind = FailureKind::NoneReady { in_a_row: 1 };
+
     fn policy(threshold: Option<u32>, window: Option<u64>) -> RecoverPolicy {
         RecoverPolicy::new(threshold, window.map(Duration::from_secs), Duration::ZERO)
     }
@@ -203,9 +233,9 @@ mod tests {
         let mut log = FailureLog::new(policy(Some(2), None));
         let start = Instant::now();
         let day = Duration::from_secs(86_400);
-        assert_eq!(log.record(start, false), (1, false));
-        assert_eq!(log.record(start + day, false), (2, false));
-        assert_eq!(log.record(start + day * 2, false), (3, true));
+        assert_eq!(log.record(start, OUTLIVED), (1, false));
+        assert_eq!(log.record(start + day, OUTLIVED), (2, false));
+        assert_eq!(log.record(start + day * 2, OUTLIVED), (3, true));
     }
 
     #[test]
@@ -213,10 +243,10 @@ mod tests {
         let mut log = FailureLog::new(policy(Some(1), Some(10)));
         let start = Instant::now();
         let second = Duration::from_secs(1);
-        assert_eq!(log.record(start, false), (1, false));
-        assert_eq!(log.record(start + second * 11, false), (1, false));
+        assert_eq!(log.record(start, OUTLIVED), (1, false));
+        assert_eq!(log.record(start + second * 11, OUTLIVED), (1, false));
         assert_eq!(
-            log.record(start + second * 21, false),
+            log.record(start + second * 21, OUTLIVED),
             (2, true),
             "a failure counts for the whole window"
         );
@@ -228,8 +258,8 @@ mod tests {
         let start = Instant::now();
         let second = Duration::from_secs(1);
         assert_eq!(log.current(start), (0, None));
-        log.record(start, false);
-        log.record(start + second, false);
+        log.record(start, OUTLIVED);
+        log.record(start + second, OUTLIVED);
         let (count, failure_expires_at) = log.current(start + second * 2);
         assert_eq!(count, 2);
         let (count, last) = log.current(failure_expires_at.unwrap());
@@ -249,13 +279,28 @@ mod tests {
         let mut log = FailureLog::new(policy(None, None));
         let start = Instant::now();
         let at = |second| start + Duration::from_secs(second);
-        let counts: Vec<_> = [0, 30, 61, 62, 63].map(|second| log.record(at(second), true).0).into();
+        let counts: Vec<_> = [0, 30, 61, 62, 63].map(|second| log.record(at(second), FIRST).0).into();
         assert_eq!(counts, [1, 2, 2, 3, 4]);
-        assert!(!log.record(at(64), false).1, "another child serves");
-        assert_eq!(log.record(at(64), true), (5, true));
+        assert!(!log.record(at(64), OUTLIVED).1, "another child serves");
+        assert_eq!(log.record(at(64), FIRST), (5, true));
         log.note_ready();
-        assert_eq!(log.record(at(65), true), (1, false), "a child was ready in between");
+        assert_eq!(log.record(at(65), FIRST), (1, false), "a child was ready in between");
         assert_eq!(log.current(at(65)).0, 7, "observers see every failure of the last minute");
+    }
+
+    #[test]
+    fn of_a_fleet_that_has_served_a_round_of_attempts_counts_once() {
+        let mut log = FailureLog::new(policy(None, None));
+        log.note_ready();
+        let start = Instant::now();
+        let mut round = |in_a_row| {
+            (0..8)
+                .map(|_| log.record(start, FailureKind::NoneReady { in_a_row }))
+                .find(|(count, _)| *count > 0)
+        };
+        let counts: Vec<_> = (1..=5).map(&mut round).collect();
+        let expected = [(1, false), (2, false), (3, false), (4, false), (5, true)];
+        assert_eq!(counts, expected.map(Some));
     }
 
     fn before_ready(count: u32) -> SlotFailures {
