@@ -9,6 +9,9 @@
 //! | `on_log_reopen()` | master and child | when log files were rotated | is logged |
 //! | `command_producer(command)` | master | to start a child | stops the fleet, unless another attempt can help |
 //!
+//! With `workers = 0` there are no children: `on_master_ready` and `on_log_reopen` run, in a thread beside the
+//! serve function, and the others do not.
+//!
 //! Hooks of the master run on its only thread: while a hook runs, the master replaces no child and
 //! handles no signal. Where an error stops the fleet, a panic stops it too; the panic continues when no child
 //! is left.

@@ -110,6 +110,7 @@ mod master;
 mod privileges;
 mod protocol;
 mod serve;
+mod single;
 #[cfg(test)]
 mod skip;
 mod supervisor;

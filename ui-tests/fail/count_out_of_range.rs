@@ -1,10 +1,10 @@
 mod too_small {
-    #[prefork::main(workers = 0, recover = -1, backlog = 0)]
+    #[prefork::main(workers = -1, recover = -1, backlog = 0)]
     fn serve(_: std::net::TcpListener) {}
 }
 
 mod size {
-    #[prefork::main(max_rss = 0, reload_parallel = 0)]
+    #[prefork::main(max_rss = 0, reload_parallel = 0, max_workers = 0)]
     fn serve(_: std::net::TcpListener) {}
 }
 

@@ -15,4 +15,9 @@ mod empty_list {
     fn serve(_: std::net::TcpListener) {}
 }
 
+mod without_children {
+    #[prefork::main(workers = 0)]
+    fn serve(_: std::net::TcpListener) {}
+}
+
 fn main() {}

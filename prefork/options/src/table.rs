@@ -80,12 +80,12 @@ rows! {
     };
     WORKERS = OptionRow {
         name: "workers",
-        kind: Kind::Count(1, WORKERS_MAX as u64),
+        kind: Kind::Count(0, WORKERS_MAX as u64),
         default: OptionDefault::Rule("one per core available to the process"),
         example: "4",
         environment: true,
         aliases: &["children", "concurrency", "numworkers", "processes", "threads", "workerprocesses"],
-        doc: "Number of children. The default respects CPU affinity and cgroup quotas.",
+        doc: "Number of children. The default respects CPU affinity and cgroup quotas. With 0 the serve function runs in the master's own process, without children: for debuggers, profilers and tests.",
         ..PLAIN
     };
     MAX_WORKERS = OptionRow {

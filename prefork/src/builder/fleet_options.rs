@@ -8,8 +8,11 @@ use super::{OptionValue, Prefork, Readiness};
 
 /// # Size, recovery, stop, reload and limits
 impl Prefork {
-    /// Number of children, 1 to 4096. Default: one per core available to the process; CPU affinity and
+    /// Number of children, up to 4096. Default: one per core available to the process; CPU affinity and
     /// cgroup quotas are respected.
+    ///
+    /// 0: no children. The serve function runs in this process, in the thread that starts the fleet, for
+    /// debuggers, profilers and tests. The guide describes it in its page on serving.
     pub fn workers(self, workers: usize) -> Self {
         self.put(&options::WORKERS, workers)
     }

@@ -9,6 +9,7 @@
 //! - `plan.rs`: rules across options, and defaults
 //! - `check.rs`, `effective.rs`: the check of a configuration, and the effective options as text
 //! - `worker_count.rs`: the number of children, and why it is that one
+//! - `without_children.rs`: `workers = 0`
 
 mod check;
 mod config;
@@ -22,6 +23,7 @@ mod problems;
 mod socket_options;
 mod tls_options;
 mod values;
+mod without_children;
 mod worker_count;
 
 use std::fmt;
@@ -145,8 +147,11 @@ impl Prefork {
     /// Listens on `addr` and serves until the fleet is stopped; fasthttp's `ListenAndServe`.
     ///
     /// Returns in the master only. In a child it calls the serve function, and then ends the process
-    /// with the status that the function's result stands for. With the variable `PREFORK_CHECK=1` it checks the
-    /// configuration, prints the result, and ends the process with status 0 or 2.
+    /// with the status that the function's result stands for. With `workers = 0` it calls the serve function in
+    /// this process, and returns when the function has returned a success; with another status the process ends,
+    /// and also if a stop is complete and a function without [`Shutdown`](crate::Shutdown) does not return. With the
+    /// variable `PREFORK_CHECK=1` it checks the configuration, prints the result, and ends the process with status 0
+    /// or 2.
     ///
     /// # Errors
     ///
@@ -223,6 +228,9 @@ impl Prefork {
         if inheritance.is_none() && check::is_requested() {
             return Ok(End::Process(fleet.check()));
         }
+        if inheritance.is_none() && fleet.has_no_children() {
+            return fleet.serve_without_children();
+        }
         // Before the first message: the title can be set while there is one thread.
         title_master(&fleet.process_title());
         fleet.report_config();
@@ -230,6 +238,8 @@ impl Prefork {
         let activated = sys::activated().map_err(Error::activation)?;
         let plan = fleet.plan(activated, &Privileges::default());
         let mut plan = plan.map_err(|problems| problems.into_first(&fleet.logger))?;
+        // The trial child has refused 0, unless the options have changed since.
+        plan.settings.workers = plan.settings.workers.max(1);
         let _kept = fleet.watch_config(&mut plan);
         master::run(plan, inheritance)?;
         Ok(End::Fleet)
@@ -238,6 +248,10 @@ impl Prefork {
     /// Serves in this child. The result is the status to exit with. A successor first checks all of its
     /// program's options, as a master would.
     fn serve_as_child(mut self) -> ExitCode {
+        if child::is_upgrade_trial() {
+            let outcome = self.check_has_children();
+            self.problems.check(outcome);
+        }
         let checked = child::privileges_on_trial().map(|privileges| self.plan(Vec::new(), &privileges));
         match checked {
             Some(Err(problems)) => {
@@ -276,9 +290,10 @@ impl Prefork {
 /// What has ended.
 #[derive(Debug)]
 pub(crate) enum End {
-    /// The fleet, on request; this process was its master.
+    /// The fleet, on request, or with `workers = 0` the serve function, with success.
     Fleet,
-    /// This process was a child, or checked the configuration: it has to exit with this status.
+    /// This process was a child, served without children, or checked the configuration: it has to exit with this
+    /// status.
     Process(ExitCode),
 }
 

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use socket2::Socket;
 
-use super::{StartError, report_start_error, role};
+use super::{Host, StartError, report_start_error, role};
 use crate::error::Error;
 use crate::logging::{self, Logger};
 use crate::privileges::Privileges;
@@ -14,11 +14,12 @@ use crate::sys::{self, Role};
 use crate::title::title_child;
 
 /// A handshake that has been taken.
-pub(super) struct Adopted {
-    pub(super) handshake: Handshake,
-    pub(super) listeners: Vec<Socket>,
-    pub(super) channel: sys::Channel,
-    pub(super) secrets: Secrets,
+pub(crate) struct Adopted {
+    pub(crate) handshake: Handshake,
+    pub(crate) listeners: Vec<Socket>,
+    pub(crate) channel: sys::Channel,
+    pub(crate) secrets: Secrets,
+    pub(crate) host: Host,
 }
 
 /// The handshake, from the time it is taken until the fleet is configured.
@@ -52,10 +53,16 @@ pub(crate) fn adopt_early() -> Result<(), Error> {
 }
 
 /// Hands over what [`adopt_early`] took.
-pub(super) fn take() -> Result<Adopted, StartError> {
+pub(crate) fn adopted() -> Result<Adopted, StartError> {
     let adopted = ADOPTED.lock().unwrap_or_else(PoisonError::into_inner).take();
     let missing = || Error::Handshake { source: io::Error::other("a process serves once") };
     Ok(adopted.ok_or_else(missing)?)
+}
+
+/// Whether this is the trial child of an upgrade: its program will replace the master's.
+pub(crate) fn is_upgrade_trial() -> bool {
+    let adopted = ADOPTED.lock().unwrap_or_else(PoisonError::into_inner);
+    adopted.as_ref().is_some_and(|adopted| adopted.handshake.upgrade)
 }
 
 /// The privileges of a child on trial, which is to replace another that stays if it fails. There, what
@@ -102,5 +109,5 @@ fn take_handshake() -> io::Result<Adopted> {
     let text = if handshake.secrets { channel.take_secrets()? } else { String::new() };
     // Where secrets cannot be handed over, the text is empty, and the child reads the files itself.
     let secrets = if text.is_empty() { Secrets::default() } else { Secrets::from_text(&text)? };
-    Ok(Adopted { handshake, listeners, channel, secrets })
+    Ok(Adopted { handshake, listeners, channel, secrets, host: Host::Child })
 }

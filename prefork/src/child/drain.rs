@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use super::ServeState;
 use super::shutdown::{Seen, SeenAccepts, ServerProgress, StopAction, StopEvent, StopSequence};
-use crate::logging::{self, Logger};
+use crate::logging::Logger;
 use crate::protocol::ToMaster;
-use crate::sys::{self, AcceptGate};
+use crate::sys::AcceptGate;
 
 /// See the [module](self).
 pub(super) struct Drain {
@@ -86,13 +86,12 @@ impl Drain {
             StopAction::SignalShutdown => {
                 self.state.context.stop().set();
                 // For a server with a handler of its own. It comes no sooner than `Shutdown`.
-                sys::raise_stop_signal();
+                self.state.host.raise_stop_signal();
             }
             StopAction::WakeAcceptors(count) => self.gate.wake_acceptors(count),
             StopAction::Release => self.state.drained.set(),
             StopAction::Exit => {
-                logging::flush();
-                std::process::exit(i32::from(self.state.orphaned.load(Ordering::SeqCst)));
+                self.state.host.end(i32::from(self.state.orphaned.load(Ordering::SeqCst)));
             }
         }
         None
@@ -104,9 +103,8 @@ impl Drain {
         let Err(error) = self.gate.close() else { return StopEvent::GateClosed };
         if !self.failure_reported {
             self.failure_reported = true;
-            let slot = self.state.context.slot();
             let event = self.logger.event("cannot_stop_accepting");
-            event.warn(format_args!("child {slot} cannot stop accepting yet: {error}"));
+            event.warn(format_args!("{} cannot stop accepting yet: {error}", self.state.name()));
         }
         StopEvent::GateNotClosed
     }

@@ -51,20 +51,21 @@ impl LinkThread {
     pub(super) fn run(mut self, mut link: MasterLink) {
         let ended = panic::catch_unwind(AssertUnwindSafe(|| self.serve_link(&mut link)));
         // Without the link it could outlive its master. The master replaces it.
-        let slot = self.state.context.slot();
+        let name = self.state.name();
         let event = self.logger.event("cannot_watch");
         match ended {
-            Ok(Ok(())) => {}
+            Ok(Ok(())) => return,
             Ok(Err(error)) => {
-                event.error(format_args!("child {slot} lost the link to its master, and ends: {error}"));
+                event.error(format_args!("{name} lost the link to its master, and ends: {error}"));
             }
             // The panic's own message has been printed.
-            Err(_) => event.error(format_args!("child {slot} lost the link to its master, and ends")),
+            Err(_) => event.error(format_args!("{name} lost the link to its master, and ends")),
         }
         logging::flush();
         sys::exit_now(1);
     }
 
+    /// Returns when the serve function has ended in the process of its master.
     fn serve_link(&mut self, link: &mut MasterLink) -> io::Result<()> {
         loop {
             let timeout = self.next_turn();
@@ -73,6 +74,7 @@ impl LinkThread {
                 // Other processes may have received the signal as well, and connections may be queued that
                 // only this child can accept: it is a request to the master.
                 LinkEvent::Signalled => self.drain.handle(StopEvent::Signalled),
+                LinkEvent::Orphaned if !self.state.host.has_master_to_lose() => return Ok(()),
                 LinkEvent::Orphaned => self.orphaned(),
                 LinkEvent::Message(line) => self.follow(&line),
             }
@@ -126,9 +128,8 @@ impl LinkThread {
         let state = Arc::clone(&self.state);
         state.orphaned.store(true, Ordering::SeqCst);
         self.limit_orphan();
-        let (slot, master) = (state.context.slot(), state.context.master_pid());
-        let (pid, event) = (std::process::id(), self.logger.event("orphaned"));
-        event.warn(format_args!("child {slot} (pid {pid}) lost its master {master}"));
+        let (name, master) = (state.name_and_pid(), state.context.master_pid());
+        self.logger.event("orphaned").warn(format_args!("{name} lost its master {master}"));
         if let Some(hook) = &self.hooks.on_master_death {
             hooks::run_and_log("on_master_death", &**hook, &self.logger);
         }
@@ -170,11 +171,10 @@ impl LinkThread {
 
     fn warn_of_io_uring(&self) {
         if self.drain.server_uses_io_uring() {
-            let (slot, pid) = (self.state.context.slot(), std::process::id());
-            let event = self.logger.event("io_uring").child(slot, pid);
-            event.warn(format_args!(
-                "child {slot} (pid {pid}) uses io_uring: a server that accepts with it must cancel its accepts \
-                 when `Shutdown` resolves"
+            self.logger.event("io_uring").warn(format_args!(
+                "{} uses io_uring: a server that accepts with it must cancel its accepts when `Shutdown` \
+                 resolves",
+                self.state.name_and_pid()
             ));
         }
     }
@@ -192,12 +192,10 @@ impl LinkThread {
                 let _ = context.send(ToMaster::RecycleOfSize);
             }
             Health::Hangs => {
-                let (slot, pid) = (context.slot(), std::process::id());
-                let event = self.logger.event("child_hangs");
-                event.error(format_args!("child {slot} (pid {pid}) hangs; its threads:"));
+                let name = self.state.name_and_pid();
+                self.logger.event("child_hangs").error(format_args!("{name} hangs; its threads:"));
                 for thread in sys::threads() {
-                    let event = self.logger.event("child_hangs");
-                    event.error(format_args!("child {slot} (pid {pid}): {thread}"));
+                    self.logger.event("child_hangs").error(format_args!("{name}: {thread}"));
                 }
                 logging::flush();
                 std::process::abort()

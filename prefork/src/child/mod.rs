@@ -10,6 +10,7 @@
 //! - `drain.rs`: the stop of the child: its system calls
 //! - `watchdog.rs`: limits on memory and on unfinished work
 //! - `latch.rs`: an event that happens once
+//! - `host.rs`: the process that the child is: one of its own, or with `workers = 0` its master's
 //!
 //! The serve function has the main thread. The link thread sleeps until the master sends a message. It
 //! alone ends the process, except where the serve function returns by itself.
@@ -17,6 +18,7 @@
 mod adopt;
 mod context;
 mod drain;
+mod host;
 mod latch;
 mod link;
 mod shutdown;
@@ -30,9 +32,10 @@ use std::thread;
 
 use socket2::Socket;
 
-pub(crate) use adopt::{adopt_early, config_file, privileges_on_trial};
+pub(crate) use adopt::{Adopted, adopt_early, adopted, config_file, is_upgrade_trial, privileges_on_trial};
 pub use context::{ChildContext, Shutdown};
 
+pub(crate) use host::Host;
 pub(crate) use latch::Latch;
 use link::LinkThread;
 pub(crate) use start_error::{StartError, report_start_error};
@@ -44,7 +47,7 @@ use crate::error::Error;
 use crate::hooks::Hooks;
 use crate::logging::{self, Logger};
 use crate::protocol::GREETING;
-use crate::sys::{self, AcceptGate, MasterLink, Role};
+use crate::sys::{self, AcceptGate, Role};
 use crate::tls::{PreparedTls, TlsOptions};
 
 /// Whether this process is a child of a prefork master.
@@ -75,22 +78,24 @@ pub(crate) struct ChildOptions<'a> {
     pub(crate) blocking: bool,
 }
 
-/// Prepares this child for its serve function, and starts the link thread. Returns the listeners too.
+/// Prepares the `adopted` child for its serve function, and starts the link thread. Returns the listeners too.
 ///
 /// # Errors
 ///
 /// [`StartError::Fleet`].
 pub(crate) fn start(
+    adopted: Adopted,
     options: ChildOptions<'_>,
     logger: &Logger,
 ) -> Result<(Arc<ServeState>, Vec<Socket>), StartError> {
-    let adopt::Adopted { handshake, listeners, channel, secrets } = adopt::take()?;
+    let Adopted { handshake, listeners, channel, secrets, host } = adopted;
     let broken = |source| Error::Handshake { source };
     let tls = PreparedTls::new(options.tls, secrets.into(), handshake.trial)?;
     let gate = AcceptGate::new(&listeners).map_err(broken)?;
-    let (link, sender) = MasterLink::new(channel).map_err(broken)?;
+    let (link, sender) = host.link(channel).map_err(broken)?;
     let state = Arc::new(ServeState {
         context: ChildContext::new(handshake, sender, options.limits, tls),
+        host,
         blocking: options.blocking,
         drained: Latch::new(),
         called: AtomicBool::new(false),
@@ -109,6 +114,7 @@ pub(crate) fn start(
 #[derive(Debug)]
 pub(crate) struct ServeState {
     pub(crate) context: ChildContext,
+    host: Host,
     blocking: bool,
     /// Set when no connection is left after a stop.
     drained: Latch,
@@ -140,6 +146,19 @@ impl ServeState {
         }
         logging::flush();
         if self.orphaned.load(Ordering::SeqCst) { ExitCode::FAILURE } else { code }
+    }
+
+    /// This child in messages: `child 3`, or `this process`.
+    fn name(&self) -> String {
+        match self.host {
+            Host::Child => format!("child {}", self.context.slot()),
+            Host::Master(_) => "this process".to_owned(),
+        }
+    }
+
+    /// The same with the pid: `child 3 (pid 4711)`.
+    fn name_and_pid(&self) -> String {
+        format!("{} (pid {})", self.name(), std::process::id())
     }
 
     /// Whether the serve function is to return by itself after a stop: it took a [`Shutdown`], and it

@@ -4,8 +4,10 @@ use std::fmt;
 use std::io;
 use std::process::ExitCode;
 
+use super::role;
 use crate::error::{BoxError, Error, chain};
 use crate::logging::{self, Logger, this_process};
+use crate::sys::Role;
 
 /// What went wrong in a child between its handshake and the call of its serve function.
 #[derive(Debug)]
@@ -60,13 +62,16 @@ impl std::error::Error for StartError {
     }
 }
 
-/// Reports on one line that this child cannot start: `child 3 (pid 4711) cannot start: …`. Returns the
+/// Reports on one line that the serve function cannot be called: `child 3 (pid 4711) cannot start: …`. Returns the
 /// status that the process has to end with.
 pub(crate) fn report_start_error(error: &StartError, logger: &Logger) -> ExitCode {
     let pid = std::process::id();
     let event = logger.event("cannot_start");
     match this_process().slot() {
         Some(slot) => event.error(format_args!("child {slot} (pid {pid}) cannot start: {}", chain(error))),
+        None if role() == Role::Master => {
+            event.error(format_args!("this process (pid {pid}) cannot start: {}", chain(error)));
+        }
         // Without a handshake the slot is unknown.
         None => event.error(format_args!("a child (pid {pid}) cannot start: {}", chain(error))),
     }

@@ -27,10 +27,36 @@ pub(crate) const FLUSH_LIMIT: Duration = Duration::from_millis(500);
 
 static QUEUE: Queue = Queue::new();
 
+/// Whether messages wait although the system has threads.
+static HELD: AtomicBool = AtomicBool::new(false);
+
+/// While it lives, no thread is started that writes: a process can give up privileges only while it has one
+/// thread.
+#[derive(Debug)]
+pub(crate) struct HeldMessages;
+
+impl HeldMessages {
+    pub(crate) fn begin() -> Self {
+        HELD.store(true, Ordering::SeqCst);
+        Self
+    }
+}
+
+impl Drop for HeldMessages {
+    fn drop(&mut self) {
+        HELD.store(false, Ordering::SeqCst);
+        if !QUEUE.lock().is_empty() {
+            QUEUE.start_writer();
+        }
+    }
+}
+
 /// Queues a message. Returns at once, whatever the logger does.
 pub(super) fn push(message: Message) {
     QUEUE.push(message);
-    QUEUE.start_writer();
+    if !HELD.load(Ordering::SeqCst) {
+        QUEUE.start_writer();
+    }
 }
 
 /// Waits until every message that was queued is written, or until [`FLUSH_LIMIT`] has passed.

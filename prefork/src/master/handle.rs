@@ -5,7 +5,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use prefork_options as options;
+use prefork_options::{self as options, Kind};
 
 use crate::error::Error;
 use crate::supervisor::{FleetState, FleetStatus, Request, SAME_STOP};
@@ -64,13 +64,14 @@ impl FleetHandle {
     ///
     /// # Errors
     ///
-    /// [`Error::BadOption`] if the option `workers` cannot have this value. Then nothing happens.
+    /// [`Error::BadOption`] for a number that is not from 1 to 4096. Then nothing happens.
     pub fn resize(&self, workers: usize) -> Result<(), Error> {
-        let row = &options::WORKERS;
-        row.kind.check(&workers.into()).map_err(|problem| Error::BadOption {
-            option: row.name.to_owned(),
+        // A fleet with children cannot become a process without, nor the other way round.
+        let sizes = Kind::Count(1, u64::from(options::WORKERS_MAX));
+        sizes.check(&workers.into()).map_err(|problem| Error::BadOption {
+            option: options::WORKERS.name.to_owned(),
             value: workers.to_string(),
-            expected: row.kind.expected(&problem),
+            expected: sizes.expected(&problem),
         })?;
         self.request(Request::Resize(workers));
         Ok(())
@@ -111,7 +112,7 @@ impl FleetHandle {
     }
 
     /// From now on requests end the reactor's wait.
-    pub(super) fn connect<K: Ord + Copy + Send + 'static>(&self, reactor: &mut Reactor<K>) -> io::Result<()> {
+    pub(crate) fn connect<K: Ord + Copy + Send + 'static>(&self, reactor: &mut Reactor<K>) -> io::Result<()> {
         let waker = reactor.waker()?;
         // There may be requests from before the start.
         waker.wake();
@@ -120,7 +121,7 @@ impl FleetHandle {
     }
 
     /// The requests since the last call.
-    pub(super) fn take_requests(&self) -> Vec<Request> {
+    pub(crate) fn take_requests(&self) -> Vec<Request> {
         let mut shared = self.state();
         shared.stop_requested_at = None;
         std::mem::take(&mut shared.requests)
@@ -131,7 +132,7 @@ impl FleetHandle {
         HeldRequests(self.state())
     }
 
-    pub(super) fn post(&self, status: FleetStatus) {
+    pub(crate) fn post(&self, status: FleetStatus) {
         self.state().status = status;
     }
 
@@ -157,7 +158,7 @@ impl HeldRequests<'_> {
 }
 
 /// Tells the handle that the fleet has ended, when it is dropped.
-pub(super) struct EndNotice(pub(super) Option<FleetHandle>);
+pub(crate) struct EndNotice(pub(crate) Option<FleetHandle>);
 
 impl Drop for EndNotice {
     fn drop(&mut self) {

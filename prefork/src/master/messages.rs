@@ -3,10 +3,11 @@
 //!
 //! - `messages.rs`: the fleet
 //! - `one_child.rs`: one child, or one slot
+//! - `any_fleet.rs`: what is also said where the master itself serves (`workers = 0`)
 
+pub(crate) mod any_fleet;
 mod one_child;
 
-use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -14,7 +15,6 @@ use std::time::Duration;
 
 use super::{Change, Master, Plan};
 use crate::error::{Error, chain, plain};
-use crate::hooks::HookFailure;
 use crate::listen::SocketSet;
 use crate::logging::Logger;
 use crate::supervisor::Remark;
@@ -70,20 +70,6 @@ impl Master {
         ));
     }
 
-    pub(super) fn report_hook_failed(&self, hook: &str, failure: &HookFailure) {
-        self.plan.logger.event("hook_failed").error(match failure {
-            HookFailure::Error(error) => format!("hook {hook} failed: {}; stopping", chain(&**error)),
-            HookFailure::Panic(_) => format!("hook {hook} panicked; stopping"),
-        });
-    }
-
-    /// Reports why a reload or an upgrade is refused.
-    pub(super) fn report_refused(&self, reasons: &[String]) {
-        for reason in reasons {
-            self.plan.logger.event("cannot_replace").error(reason);
-        }
-    }
-
     /// Reports what a configuration file that was read again changes.
     pub(super) fn report_changes(&self, changes: &[Change]) {
         for Change { text, is_applied } in changes {
@@ -94,19 +80,6 @@ impl Master {
                 event.warn(format_args!("{text}: only an upgrade applies it; the fleet keeps the old value"));
             }
         }
-    }
-
-    pub(super) fn report_terminal(&self, signal: &str) {
-        let event = self.plan.logger.event("terminal_ignored");
-        event.warn(format_args!(
-            "{signal} is ignored from now on, also as a request: the terminal sent it, because a thread of the \
-             program uses the terminal in its background"
-        ));
-    }
-
-    pub(super) fn report_no_log_hook(&self) {
-        let event = self.plan.logger.event("logs_reopened");
-        event.info("the request to reopen logs has no effect: there is no hook on_log_reopen");
     }
 
     pub(super) fn report_logs_reopened(&self, told: usize) {
@@ -144,9 +117,9 @@ impl Master {
             Remark::LinkClosed(child) => self.report_link_closed(*child),
             Remark::Recycling { child, reason } => self.report_recycling(*child, *reason),
             Remark::RecyclingFailed { slot } => self.report_recycling_failed(*slot),
-            Remark::StoppingIn(delay) => self.report_stop_delay(*delay),
+            Remark::StoppingIn(delay) => any_fleet::report_stop_delay(&self.plan.logger, *delay),
             Remark::Stopping => self.report_stopping(),
-            Remark::NotEmptied => self.report_queue_left(),
+            Remark::NotEmptied => any_fleet::report_queue_left(&self.plan.logger),
             Remark::StoppingAtOnce => self.report_stopping_at_once(),
             Remark::Reloading { generation } => self.report_reloading(*generation),
             Remark::Reloaded { generation } => self.report_reloaded(*generation),
@@ -159,15 +132,8 @@ impl Master {
             Remark::Resized { from, to } => self.report_resized(*from, *to),
             Remark::GrowUndone { slot, from, to } => self.report_grow_undone(*slot, *from, *to),
             Remark::NotResized(size) => self.report_not_resized(*size),
-            Remark::Unexpected(event) => self.report_bug(format_args!("unexpected {event:?}")),
+            Remark::Unexpected(event) => any_fleet::report_unexpected(&self.plan.logger, event),
         }
-    }
-
-    fn report_stop_delay(&self, delay: Duration) {
-        self.plan.logger.event("stop_delayed").info(format_args!(
-            "stopping in {}: accepting until then; ask again to stop at once",
-            readable(delay)
-        ));
     }
 
     fn report_stopping(&self) {
@@ -176,11 +142,6 @@ impl Master {
             children(self.children.len()),
             readable(self.plan.settings.grace)
         ));
-    }
-
-    pub(super) fn report_queue_left(&self) {
-        let event = self.plan.logger.event("queue_left");
-        event.warn("closing with connections still queued; they are reset");
     }
 
     fn report_stopping_at_once(&self) {
@@ -244,10 +205,6 @@ impl Master {
         event.warn(format_args!("not resized: {} is {reason}", children(size)));
     }
 
-    fn report_bug(&self, what: impl fmt::Display) {
-        self.plan.logger.event("bug").error(format_args!("a bug in prefork: {what}"));
-    }
-
     fn path_of(&self, generation: u32) -> String {
         self.programs
             .get(&generation)
@@ -273,16 +230,12 @@ pub(super) fn report_options_not_set(logger: &Logger, error: &Error) {
     logger.event("cannot_set").error(format_args!("{}; the sockets stay as they were", chain(error)));
 }
 
-pub(super) fn report_stopped(logger: &Logger) {
-    logger.event("stopped").info("stopped");
-}
-
 pub(super) fn children(count: usize) -> String {
     if count == 1 { "1 child".to_owned() } else { format!("{count} children") }
 }
 
 /// A duration, rounded down to milliseconds.
-pub(super) fn readable(duration: Duration) -> humantime::FormattedDuration {
+pub(crate) fn readable(duration: Duration) -> humantime::FormattedDuration {
     humantime::format_duration(Duration::from_millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)))
 }
 

@@ -43,9 +43,7 @@ use config::GenerationOptions;
 #[cfg(feature = "config")]
 pub(crate) use config::Reread;
 pub(crate) use config::{Change, Configuration};
-use observers::Observers;
 use socket2::Socket;
-use systemd::Service;
 
 use crate::error::{Error, Failure, chain};
 use crate::hooks::{self, HookFailure, Hooks};
@@ -57,8 +55,11 @@ use crate::supervisor::{Action, ChildId, Event, Hook, RecycleReason, Remark, Set
 use crate::sys::{self, Activated, Inheritance, PidFile, ProcessEvent, Program, Reactor};
 use crate::tls::{self, TlsStore};
 
-use handle::EndNotice;
+pub(crate) use handle::EndNotice;
 pub use handle::FleetHandle;
+pub(crate) use messages::any_fleet;
+pub(crate) use observers::Observers;
+pub(crate) use systemd::Service;
 
 /// The checked options of a fleet.
 #[derive(Debug)]
@@ -106,7 +107,7 @@ pub(crate) fn run(plan: Plan, inheritance: Option<Inheritance>) -> Result<(), Er
 }
 
 /// Refuses a second fleet with the same file, before it opens a socket.
-fn create_pid_file(path: &Path) -> Result<PidFile, Error> {
+pub(crate) fn create_pid_file(path: &Path) -> Result<PidFile, Error> {
     PidFile::create(path).map_err(|source| Error::PidFile { path: path.to_owned(), source })
 }
 
@@ -131,9 +132,19 @@ struct Master {
     cause: Option<Cause>,
 }
 
-enum Cause {
+/// What made a fleet stop, if that was user code or the system.
+pub(crate) enum Cause {
     Error(Error),
     Panic(Box<dyn Any + Send>),
+}
+
+impl Cause {
+    pub(crate) fn of_hook(hook: &'static str, failure: HookFailure) -> Self {
+        match failure {
+            HookFailure::Error(source) => Self::Error(Error::Hook { hook, source }),
+            HookFailure::Panic(payload) => Self::Panic(payload),
+        }
+    }
 }
 
 impl Master {
@@ -328,7 +339,7 @@ impl Master {
             return;
         }
         if self.sockets.have_orphaned_queue(&live) {
-            self.report_queue_left();
+            any_fleet::report_queue_left(&self.plan.logger);
         }
         self.supervisor.handle(Instant::now(), Event::QueuesEmpty);
     }
@@ -355,11 +366,8 @@ impl Master {
             }
         };
         let Some(Err(failure)) = outcome else { return };
-        self.report_hook_failed(name, &failure);
-        self.record_cause(match failure {
-            HookFailure::Error(source) => Cause::Error(Error::Hook { hook: name, source }),
-            HookFailure::Panic(payload) => Cause::Panic(payload),
-        });
+        any_fleet::report_hook_failed(&self.plan.logger, name, &failure);
+        self.record_cause(Cause::of_hook(name, failure));
         self.supervisor.handle(Instant::now(), Event::HookFailed);
     }
 
@@ -377,7 +385,7 @@ impl Master {
                 Err(Error::Spawn { source })
             }
             (_, Verdict::Stopped, _) => {
-                messages::report_stopped(&plan.logger);
+                any_fleet::report_stopped(&plan.logger);
                 Ok(())
             }
             (None, Verdict::HookFailed | Verdict::SpawnFailed, _)

@@ -16,18 +16,18 @@ use crate::sys::Reactor;
 
 /// See the [module](self).
 #[derive(Debug)]
-pub(super) struct Observers {
+pub(crate) struct Observers {
     service: Option<Service>,
     health: Option<HealthServer>,
 }
 
 impl Observers {
-    pub(super) fn new(service: Option<Service>) -> Self {
+    pub(crate) fn new(service: Option<Service>) -> Self {
         Self { service, health: None }
     }
 
     /// Starts the health endpoint on this listener.
-    pub(super) fn start_health(
+    pub(crate) fn start_health(
         &mut self,
         listener: Socket,
         reactor: &mut Reactor<ChildId>,
@@ -48,7 +48,7 @@ impl Observers {
     }
 
     /// Updates the observers. Returns the latest time of the next update.
-    pub(super) fn update(&mut self, supervisor: &Supervisor) -> Option<Instant> {
+    pub(crate) fn update(&mut self, supervisor: &Supervisor) -> Option<Instant> {
         if self.service.is_none() && self.health.is_none() {
             return None;
         }
@@ -63,21 +63,21 @@ impl Observers {
     }
 
     /// See [`Service::reload_begins`].
-    pub(super) fn reload_begins(&mut self) {
+    pub(crate) fn reload_begins(&mut self) {
         if let Some(service) = &mut self.service {
             service.reload_begins();
         }
     }
 
     /// See [`Service::reload_failed`].
-    pub(super) fn reload_failed(&mut self, how: &'static str) {
+    pub(crate) fn reload_failed(&mut self, how: &'static str) {
         if let Some(service) = &mut self.service {
             service.reload_failed(how);
         }
     }
 
     /// Reports the error that ended the fleet.
-    pub(super) fn failed(&mut self, error: &dyn fmt::Display) {
+    pub(crate) fn failed(&mut self, error: &dyn fmt::Display) {
         if let Some(service) = &mut self.service {
             service.failed(error);
         }

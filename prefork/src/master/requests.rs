@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Instant;
 
+use super::messages::any_fleet;
 use super::{FleetHandle, Master};
 use crate::error::{chain, plain};
 use crate::hooks;
@@ -35,7 +36,7 @@ impl Master {
             Signal::Reload => Request::Reload,
             Signal::Upgrade => Request::Upgrade,
             Signal::ReopenLogs => return self.reopen_logs(),
-            Signal::OfTerminal(name) => return self.report_terminal(name),
+            Signal::OfTerminal(name) => return any_fleet::report_terminal(&self.plan.logger, name),
         };
         self.on_request(Instant::now(), request);
     }
@@ -43,7 +44,7 @@ impl Master {
     /// Lets every process of the fleet open its log files again.
     fn reopen_logs(&mut self) {
         let Some(hook) = self.plan.hooks.on_log_reopen.clone() else {
-            return self.report_no_log_hook();
+            return any_fleet::report_no_log_hook(&self.plan.logger);
         };
         let children: Vec<ChildId> = self.children.keys().copied().collect();
         for child in &children {
@@ -68,7 +69,7 @@ impl Master {
         if let Err(reasons) = resolved {
             let upgrade = request == Request::Upgrade;
             self.observers.reload_failed(if upgrade { "upgrade refused" } else { "reload refused" });
-            return self.report_refused(&reasons);
+            return any_fleet::report_refused(&self.plan.logger, &reasons);
         }
         self.supervisor.handle(now, Event::Request(request));
     }

@@ -29,8 +29,10 @@ const MARGIN: Duration = Duration::from_secs(10);
 
 /// A service manager that receives notifications.
 #[derive(Debug)]
-pub(super) struct Service {
+pub(crate) struct Service {
     logger: Logger,
+    /// Whether children serve, and not this process (`workers = 0`).
+    has_children: bool,
     announced: Announced,
     status: String,
     /// When the status may change again.
@@ -66,6 +68,11 @@ impl Service {
         Self::with_state(Announced::Starting, logger)
     }
 
+    /// The same for a process that serves by itself.
+    pub(crate) fn without_children(logger: &Logger) -> Option<Self> {
+        Some(Self { has_children: false, ..Self::new(logger)? })
+    }
+
     /// After an upgrade in place, which the previous program announced as a reload.
     pub(super) fn after_upgrade(logger: &Logger) -> Option<Self> {
         Self::with_state(Announced::Reloading, logger)
@@ -77,6 +84,7 @@ impl Service {
         let watchdog = sys::watchdog().map(|timeout| SystemdWatchdog { interval: timeout / 2, next: now });
         sys::is_managed().then(|| Self {
             logger: logger.clone(),
+            has_children: true,
             announced,
             status: String::new(),
             status_at: now,
@@ -111,6 +119,8 @@ impl Service {
         fleet: &FleetStatus,
         deadline: Option<Instant>,
     ) -> Option<Instant> {
+        // Without children, nothing limits the time of a start: a debugger may hold it.
+        let deadline = deadline.filter(|_| self.has_children || fleet.state != FleetState::Starting);
         let status = self.status_of(fleet);
         let change = self.transition(fleet.state);
         if let Some(change) = change {
@@ -154,6 +164,9 @@ impl Service {
     }
 
     fn status_of(&self, fleet: &FleetStatus) -> String {
+        if !self.has_children {
+            return format!("{}, in one process", fleet.state);
+        }
         let prefix = match (fleet.state, self.reload_failure) {
             (FleetState::Stopping | FleetState::Ended, _) => {
                 return format!("stopping: {} left", children(fleet.children.len()));

@@ -31,7 +31,7 @@ pub use runtime::Runtime;
 pub(crate) use serve_context::ServeContext;
 pub use shapes::Serve;
 
-use crate::child::{self, ChildOptions, Limits, StartError};
+use crate::child::{self, Adopted, ChildOptions, Limits, StartError};
 use crate::hooks::Hooks;
 use crate::logging::Logger;
 use crate::tls;
@@ -59,11 +59,18 @@ pub(crate) struct ServeOptions {
 
 /// Serves in this child. Returns the status that the process has to end with.
 pub(crate) fn run(serve: ServeFn, options: ServeOptions, hooks: Hooks, logger: &Logger) -> ExitCode {
-    start_and_call(serve, options, hooks, logger)
+    child::adopted()
+        .and_then(|adopted| start_and_call(adopted, serve, options, hooks, logger))
         .unwrap_or_else(|error| child::report_start_error(&error, logger))
 }
 
-fn start_and_call(
+/// Serves as the child that was `adopted`. Returns the status that the process has to end with.
+///
+/// # Errors
+///
+/// Why the serve function cannot be called.
+pub(crate) fn start_and_call(
+    adopted: Adopted,
     serve: ServeFn,
     options: ServeOptions,
     hooks: Hooks,
@@ -73,7 +80,7 @@ fn start_and_call(
     let options: &'static ServeOptions = Box::leak(Box::new(options));
     let child_options =
         ChildOptions { tls: &options.tls, limits: options.limits, hooks, blocking: serve.is_blocking() };
-    let (state, listeners) = child::start(child_options, logger)?;
+    let (state, listeners) = child::start(adopted, child_options, logger)?;
     #[cfg(feature = "tracing")]
     let _child = state.context.span().entered();
     let code = serve.call(&ServeContext::new(listeners, options, state.clone()))?;

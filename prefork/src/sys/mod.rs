@@ -12,6 +12,7 @@
 //!
 //! **Event loop.** The master's [`Reactor`] starts, signals and reaps children, and waits for the first of:
 //! a signal, a message from a child, a child's exit, a deadline. It runs in one thread, without timers.
+//! `Reactor::attach` links a part of this process that plays a child.
 //! Dropping it kills and reaps every child. `Reactor::take_requests` looks for signals without waiting.
 //! [`HeldSignals`] keeps those that arrive for the program that is executed next, a [`TerminalGuard`] those of
 //! a terminal from user code, and [`ignores_hangup`] tells whether `nohup` started this process. A [`Waker`]

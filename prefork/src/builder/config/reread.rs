@@ -88,6 +88,8 @@ impl Configuration for FileConfiguration {
         let without_file = fleet.values.without(Source::File);
         let in_effect = (std::mem::replace(&mut fleet.values, without_file), fleet.config.take());
         fleet.apply_config(path, text);
+        let has_children = fleet.check_has_children();
+        fleet.problems.check(has_children);
         let plan = fleet.plan(Vec::new(), &Privileges::default());
         let values = std::mem::replace(&mut fleet.values, in_effect.0);
         let config = std::mem::replace(&mut fleet.config, in_effect.1);

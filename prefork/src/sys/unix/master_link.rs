@@ -17,7 +17,8 @@ use crate::sys::LinkEvent;
 #[derive(Debug)]
 pub(crate) struct MasterLink {
     channel: Channel,
-    signals: Signals,
+    /// `None` in the master's own process.
+    signals: Option<Signals>,
     orphaned: bool,
 }
 
@@ -25,7 +26,13 @@ impl MasterLink {
     /// From now on SIGTERM is an event of this link and does not end the process.
     pub(crate) fn new(channel: Channel) -> io::Result<(Self, MasterSender)> {
         let sender = MasterSender(channel.try_clone_socket()?);
-        Ok((Self { channel, signals: listen_for(&[SIGTERM])?, orphaned: false }, sender))
+        Ok((Self { channel, signals: Some(listen_for(&[SIGTERM])?), orphaned: false }, sender))
+    }
+
+    /// The link of a child that has no process of its own: signals are the master's.
+    pub(crate) fn inside(channel: Channel) -> io::Result<(Self, MasterSender)> {
+        let sender = MasterSender(channel.try_clone_socket()?);
+        Ok((Self { channel, signals: None, orphaned: false }, sender))
     }
 
     /// Waits for an event; at most for `timeout`, if there is one. The master's death is reported once.
@@ -33,16 +40,16 @@ impl MasterLink {
         if let Some(line) = self.channel.next_line() {
             return Ok(LinkEvent::Message(line));
         }
-        let mut descriptors = vec![PollFd::new(self.signals.get_read().as_fd(), PollFlags::POLLIN)];
-        if !self.orphaned {
-            descriptors.push(PollFd::new(self.channel.as_fd(), PollFlags::POLLIN));
-        }
+        let channel = (!self.orphaned).then(|| self.channel.as_fd());
+        let signals = self.signals.as_ref().map(|signals| signals.get_read().as_fd());
+        let mut descriptors: Vec<PollFd<'_>> =
+            channel.into_iter().chain(signals).map(|one| PollFd::new(one, PollFlags::POLLIN)).collect();
         match poll(&mut descriptors, poll_timeout(timeout)) {
             Ok(_) | Err(nix::errno::Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
         }
-        let readable = descriptors.get(1).and_then(PollFd::any).unwrap_or(false);
-        if self.signals.pending().count() > 0 {
+        let readable = !self.orphaned && descriptors.first().and_then(PollFd::any).unwrap_or(false);
+        if self.signals.as_mut().is_some_and(|signals| signals.pending().count() > 0) {
             return Ok(LinkEvent::Signalled);
         }
         if readable && !matches!(self.channel.receive(), Ok(Received::Bytes | Received::Nothing)) {

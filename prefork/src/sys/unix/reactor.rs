@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -76,6 +77,8 @@ enum Handle {
     Started(Child),
     /// Started by the previous program in this process.
     Adopted(Pid),
+    /// No process: a part of this one plays the child.
+    Inside,
 }
 
 impl Handle {
@@ -83,6 +86,7 @@ impl Handle {
         match self {
             Self::Started(child) => pid_of(child.id()),
             Self::Adopted(pid) => Ok(*pid),
+            Self::Inside => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
@@ -104,6 +108,7 @@ impl Handle {
                 Ok(_) => Ok(None),
                 Err(error) => Err(error.into()),
             },
+            Self::Inside => Ok(None),
         };
         match status {
             Err(error) if error.raw_os_error() == Some(Errno::ECHILD as i32) => {
@@ -119,6 +124,7 @@ impl Handle {
         match self {
             Self::Started(child) => drop(child.wait()),
             Self::Adopted(pid) => drop(waitpid(*pid, None)),
+            Self::Inside => {}
         }
     }
 }
@@ -207,6 +213,15 @@ impl<K: Ord + Copy> Reactor<K> {
         self.children
             .insert(key, Process { handle: Handle::Started(child), channel: Some(channel), is_muted: false });
         Ok(pid)
+    }
+
+    /// Lets a part of this process play the child `key`. Returns the child's end of their channel.
+    pub(crate) fn attach(&mut self, key: K) -> io::Result<Channel> {
+        let (channel, theirs) = Channel::pair()?;
+        channel.set_nonblocking()?;
+        self.children
+            .insert(key, Process { handle: Handle::Inside, channel: Some(channel), is_muted: false });
+        Ok(Channel::to_master(UnixStream::from(theirs)))
     }
 
     /// Sends a line to a child. Does nothing if the child has closed its end.

@@ -21,6 +21,8 @@ pub(super) fn is_orphaned() -> bool {
 #[derive(Debug)]
 pub(crate) struct MasterLink {
     channel: Channel,
+    /// Whether the master is this process.
+    is_inside: bool,
 }
 
 impl MasterLink {
@@ -28,7 +30,13 @@ impl MasterLink {
     pub(crate) fn new(channel: Channel) -> io::Result<(Self, MasterSender)> {
         console::ignore()?;
         let sender = MasterSender(channel.sender()?);
-        Ok((Self { channel }, sender))
+        Ok((Self { channel, is_inside: false }, sender))
+    }
+
+    /// The link of a child that has no process of its own: the console's events are the master's.
+    pub(crate) fn inside(channel: Channel) -> io::Result<(Self, MasterSender)> {
+        let sender = MasterSender(channel.sender()?);
+        Ok((Self { channel, is_inside: true }, sender))
     }
 
     /// Waits for an event; at most for `timeout`, if there is one. The master's death is reported once.
@@ -45,7 +53,7 @@ impl MasterLink {
             Ok(Received::Bytes) => Ok(self.channel.next_line().map_or(LinkEvent::None, LinkEvent::Message)),
             Ok(Received::Nothing | Received::Other) => Ok(LinkEvent::None),
             Ok(Received::End) | Err(_) => {
-                ORPHANED.store(true, Ordering::SeqCst);
+                ORPHANED.store(!self.is_inside, Ordering::SeqCst);
                 Ok(LinkEvent::Orphaned)
             }
         }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::os::windows::io::AsHandle;
+use std::os::windows::io::{AsHandle, OwnedHandle};
 use std::process::{Child, Command};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -18,7 +18,7 @@ use super::child_thread::{self, Report};
 use super::controls::Controls;
 use super::job::Job;
 use super::pipe::Pipe;
-use super::{console, role, socket};
+use super::{console, object, role, socket};
 use crate::sys::{ProcessEvent, Producer, Signal};
 
 /// See the [module](self).
@@ -35,12 +35,28 @@ pub(crate) struct Reactor<K: Ord + Copy> {
 
 #[derive(Debug)]
 struct Process {
-    child: Child,
+    handle: Handle,
     /// `None` once the child has closed its end.
     sender: Option<Pipe>,
     /// The listeners, until the child has them.
     listeners: Vec<Socket>,
     handed_over: bool,
+}
+
+#[derive(Debug)]
+enum Handle {
+    Started(Child),
+    /// No process: a part of this one plays the child. The event ends the thread that reads its messages.
+    Inside(OwnedHandle),
+}
+
+impl Handle {
+    fn kill(&mut self) -> io::Result<()> {
+        match self {
+            Self::Started(child) => child.kill(),
+            Self::Inside(_) => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
 }
 
 impl Process {
@@ -63,8 +79,13 @@ impl Process {
 
     /// Kills it and waits for its exit.
     fn destroy(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        match &mut self.handle {
+            Handle::Started(child) => {
+                let _ = child.kill();
+                let _ = child.wait();
+            }
+            Handle::Inside(over) => drop(object::set(over)),
+        }
     }
 }
 
@@ -124,9 +145,11 @@ impl<K: Ord + Copy + Send + 'static> Reactor<K> {
         };
         drop(theirs);
         let pid = child.id();
-        let mut process = Process { child, sender: Some(sender), listeners, handed_over: false };
-        let enclosed = self.job.enclose(process.child.as_handle());
-        let handle = enclosed.and_then(|()| process.child.as_handle().try_clone_to_owned());
+        let enclosed = self.job.enclose(child.as_handle());
+        let handle = enclosed.and_then(|()| child.as_handle().try_clone_to_owned());
+        let handle_of_child = Handle::Started(child);
+        let mut process =
+            Process { handle: handle_of_child, sender: Some(sender), listeners, handed_over: false };
         match handle.and_then(|handle| child_thread::start(key, channel, handle, self.sender.clone())) {
             Ok(()) => {
                 self.children.insert(key, process);
@@ -139,6 +162,17 @@ impl<K: Ord + Copy + Send + 'static> Reactor<K> {
         }
     }
 
+    /// Lets a part of this process play the child `key`. Returns the child's end of their channel.
+    pub(crate) fn attach(&mut self, key: K) -> io::Result<Channel> {
+        let (channel, theirs) = Channel::pair()?;
+        let (sender, over) = (Some(channel.sender()?), object::event()?);
+        child_thread::start(key, channel, over.try_clone()?, self.sender.clone())?;
+        let listeners = Vec::new();
+        self.children
+            .insert(key, Process { handle: Handle::Inside(over), sender, listeners, handed_over: true });
+        Channel::to_master(Pipe::new(theirs))
+    }
+
     /// Sends a line to a child. Does nothing if the child has closed its end.
     pub(crate) fn send(&mut self, key: K, line: &str) -> io::Result<()> {
         self.children.get(&key).map_or(Ok(()), |process| process.send(line))
@@ -147,12 +181,12 @@ impl<K: Ord + Copy + Send + 'static> Reactor<K> {
     /// Ends a child that does not read messages yet: one that has not asked for its listeners.
     pub(crate) fn end_early(&mut self, key: K) -> io::Result<()> {
         let Some(process) = self.children.get_mut(&key) else { return Ok(()) };
-        if process.handed_over { Ok(()) } else { process.child.kill() }
+        if process.handed_over { Ok(()) } else { process.handle.kill() }
     }
 
     /// Kills a child.
     pub(crate) fn kill(&mut self, key: K) -> io::Result<()> {
-        self.children.get_mut(&key).map_or(Ok(()), |process| process.child.kill())
+        self.children.get_mut(&key).map_or(Ok(()), |process| process.handle.kill())
     }
 
     /// Waits until something happens, or for `timeout`. May return nothing.
@@ -205,9 +239,9 @@ impl<K: Ord + Copy + Send + 'static> Reactor<K> {
                 Some(ProcessEvent::HungUp(key))
             }
             Report::BadMessage(key, reason) => Some(ProcessEvent::BadMessage(key, reason)),
-            Report::Exited(key) => match self.children.remove(&key) {
-                Some(mut process) => Some(ProcessEvent::Exited(key, process.child.wait()?)),
-                None => None,
+            Report::Exited(key) => match self.children.remove(&key).map(|process| process.handle) {
+                Some(Handle::Started(mut child)) => Some(ProcessEvent::Exited(key, child.wait()?)),
+                Some(Handle::Inside(_)) | None => None,
             },
         })
     }

@@ -1,0 +1,335 @@
+//! The master's part: the loop, as in `master`, for one child that is this process.
+
+use std::io;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use socket2::Socket;
+
+use super::serving::{Ended, Serving};
+use crate::child::{Adopted, Host};
+use crate::error::{Error, chain};
+use crate::hooks::{self, Hooks};
+use crate::listen::{self, Sharing, SocketSet};
+use crate::logging::{self, Logger};
+use crate::master::{Cause, FleetHandle, Observers, Plan, Service, any_fleet, create_pid_file};
+use crate::protocol::{Handshake, ToChild, ToMaster};
+use crate::supervisor::{Action, ChildId, Event, Hook, Remark, Request, Settings, Supervisor};
+use crate::sys::{self, PidFile, ProcessEvent, Reactor, Signal};
+use crate::tls::TlsStore;
+
+/// The only child of the supervisor, which counts from here.
+const CHILD: ChildId = ChildId(0);
+
+pub(super) struct Master {
+    pub(super) logger: Logger,
+    pub(super) grace: Duration,
+    hooks: Hooks,
+    handle: Option<FleetHandle>,
+    supervisor: Supervisor,
+    pub(super) sockets: SocketSet,
+    reactor: Reactor<ChildId>,
+    store: TlsStore,
+    health: Option<Socket>,
+    pid_file: Option<PidFile>,
+    observers: Observers,
+    serving: Arc<Serving>,
+    /// Whether a request for a replacement was logged.
+    pub(super) recycling_reported: bool,
+    /// Whether the stop is one without grace.
+    at_once: bool,
+    cause: Option<Cause>,
+}
+
+impl Master {
+    /// Opens everything that needs privileges, while the process has one thread. Returns the child's part too.
+    pub(super) fn prepare(mut plan: Plan) -> Result<(Self, Adopted), Error> {
+        let os = |operation| move |source| Error::Os { operation, source };
+        let pid_file = plan.pid_file.as_deref().map(create_pid_file).transpose()?;
+        let mut store = TlsStore::open(plan.tls.clone())?;
+        let activated = std::mem::take(&mut plan.activated);
+        let mut sockets = SocketSet::open(&plan.endpoints, activated, Sharing::Shared, 1, plan.sockets)?;
+        let health = plan.health.as_deref().map(listen::listen_beside).transpose()?;
+        let mut reactor = Reactor::new().map_err(os("send and receive signals"))?;
+        let linked = |source| Error::Handshake { source };
+        let listeners = sockets.for_slot(0).map_err(linked)?.into_iter().map(Socket::try_clone);
+        let waker = reactor.waker().map_err(os("wake the master's thread"))?;
+        let serving = Arc::new(Serving::new(waker));
+        let drained = {
+            let serving = Arc::clone(&serving);
+            move || serving.end(Ended::Drained)
+        };
+        let adopted = Adopted {
+            handshake: handshake(plan.settings.grace),
+            listeners: listeners.collect::<io::Result<_>>().map_err(linked)?,
+            channel: reactor.attach(CHILD).map_err(linked)?,
+            secrets: store.secrets(0),
+            host: Host::Master(Box::new(drained)),
+        };
+        let master = Self {
+            supervisor: Supervisor::new(settings(plan.settings)),
+            observers: Observers::new(Service::without_children(&plan.logger)),
+            logger: plan.logger,
+            grace: plan.settings.grace,
+            hooks: plan.hooks,
+            handle: plan.handle,
+            serving,
+            sockets,
+            reactor,
+            store,
+            health,
+            pid_file,
+            recycling_reported: false,
+            at_once: false,
+            cause: None,
+        };
+        Ok((master, adopted))
+    }
+
+    pub(super) fn serving(&self) -> Arc<Serving> {
+        Arc::clone(&self.serving)
+    }
+
+    /// Begins to log, to answer probes, and to take requests.
+    pub(super) fn begin(&mut self) -> Result<(), Error> {
+        let os = |operation| move |source| Error::Os { operation, source };
+        self.announce_start();
+        if let Some(warning) = self.store.validity_warning(0) {
+            self.warn_of_certificate(&warning);
+        }
+        if let Some(listener) = self.health.take() {
+            let Self { observers, reactor, supervisor, logger, .. } = self;
+            let started = observers.start_health(listener, reactor, supervisor, logger);
+            started.map_err(os("start the health endpoint"))?;
+        }
+        if let Some(handle) = &self.handle {
+            handle.connect(&mut self.reactor).map_err(os("connect the fleet's handle"))?;
+        }
+        Ok(())
+    }
+
+    /// Plays the master's part until the serve function has ended. After an error or a panic in here the process
+    /// could not be stopped any more: it ends.
+    pub(super) fn run(mut self) -> Result<(), Cause> {
+        let logger = self.logger.clone();
+        match panic::catch_unwind(AssertUnwindSafe(|| self.supervise())) {
+            Ok(Ok(ended)) => return self.conclude(ended),
+            Ok(Err(error)) => super::messages::report_lost(&logger, &error),
+            // The panic's own message has been printed.
+            Err(_) => {}
+        }
+        logging::flush();
+        sys::exit_now(1);
+    }
+
+    fn supervise(&mut self) -> io::Result<Ended> {
+        loop {
+            while let Some(action) = self.supervisor.poll_action() {
+                self.perform(action);
+                self.take_requests()?;
+            }
+            let update_at = self.update_observers();
+            if let Some(ended) = self.serving.ended() {
+                return Ok(ended);
+            }
+            let deadline = [self.supervisor.next_deadline(), update_at].into_iter().flatten().min();
+            let timeout = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+            for event in self.reactor.wait(timeout)? {
+                self.on_event(event);
+            }
+            self.take_requests()?;
+            self.supervisor.handle(Instant::now(), Event::DeadlinePassed);
+        }
+    }
+
+    fn update_observers(&mut self) -> Option<Instant> {
+        if let Some(handle) = &self.handle {
+            handle.post(self.supervisor.status(Instant::now()));
+        }
+        self.observers.update(&self.supervisor)
+    }
+
+    fn on_event(&mut self, event: ProcessEvent<ChildId>) {
+        match event {
+            ProcessEvent::Signal(signal) => self.on_signal(signal),
+            ProcessEvent::Message(_, line) => match ToMaster::from_line(&line) {
+                Some(ToMaster::Ready) => self.supervisor.handle(Instant::now(), Event::Ready(CHILD)),
+                Some(ToMaster::Recycle | ToMaster::RecycleOfSize) => self.report_no_replacement(),
+                Some(ToMaster::Received | ToMaster::StopRequested) | None => {}
+            },
+            // The link thread ends the process if it fails.
+            ProcessEvent::HungUp(_) | ProcessEvent::BadMessage(..) | ProcessEvent::Exited(..) => {}
+        }
+    }
+
+    fn take_requests(&mut self) -> io::Result<()> {
+        for signal in self.reactor.take_requests()? {
+            self.on_signal(signal);
+        }
+        for request in self.handle.as_ref().map_or_else(Vec::new, FleetHandle::take_requests) {
+            self.on_request(request);
+        }
+        Ok(())
+    }
+
+    fn on_signal(&mut self, signal: Signal) {
+        self.on_request(match signal {
+            Signal::Stop => Request::Stop,
+            Signal::Quit => Request::Quit,
+            Signal::Grow => Request::Grow,
+            Signal::Shrink => Request::Shrink,
+            Signal::Reload => Request::Reload,
+            Signal::Upgrade => Request::Upgrade,
+            Signal::ReopenLogs => return self.reopen_logs(),
+            Signal::OfTerminal(name) => return any_fleet::report_terminal(&self.logger, name),
+        });
+    }
+
+    fn on_request(&mut self, request: Request) {
+        match request {
+            Request::Stop | Request::Quit => {
+                self.supervisor.handle(Instant::now(), Event::Request(request));
+            }
+            Request::Reload => self.refuse_replacement("reload", "reload refused"),
+            Request::Upgrade => self.refuse_replacement("upgrade", "upgrade refused"),
+            Request::Grow | Request::Shrink | Request::Resize(_) => self.report_not_resized(),
+        }
+    }
+
+    /// The service manager waits for an answer to each request.
+    fn refuse_replacement(&mut self, purpose: &str, how: &'static str) {
+        self.observers.reload_begins();
+        self.observers.reload_failed(how);
+        self.report_refused(purpose);
+    }
+
+    fn reopen_logs(&mut self) {
+        let logger = &self.logger;
+        let Some(hook) = &self.hooks.on_log_reopen else {
+            return any_fleet::report_no_log_hook(logger);
+        };
+        let _guard = sys::TerminalGuard::begin();
+        hooks::run_and_log("on_log_reopen", &**hook, logger);
+        self.report_logs_reopened();
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::Spawn { child, .. } => {
+                let pid = std::process::id();
+                self.supervisor.handle(Instant::now(), Event::Spawned { child, pid });
+            }
+            Action::Terminate(_) | Action::StopAfterQueue(_) => self.send(ToChild::Stop),
+            Action::AnnounceStop(_) => self.send(ToChild::AnnounceStop),
+            Action::Kill(_) | Action::KillFailed(_) => self.end_at_once(),
+            Action::RefuseConnections => self.sockets.refuse_connections(),
+            Action::CheckQueues => {
+                if !self.sockets.have_last_queue(&[true]) {
+                    self.supervisor.handle(Instant::now(), Event::QueuesEmpty);
+                }
+            }
+            Action::CloseListeners => self.sockets.close(),
+            Action::Hook(Hook::MasterReady(pids)) => self.on_ready(&pids),
+            Action::Log(remark) => {
+                self.at_once |= remark == Remark::StoppingAtOnce;
+                self.log(&remark);
+            }
+            // No child is started or replaced.
+            Action::Hook(Hook::ChildSpawn(_) | Hook::ChildRecover { .. })
+            | Action::CloseSlot
+            | Action::Exec
+            | Action::Finish(_) => {}
+        }
+    }
+
+    fn send(&mut self, message: ToChild) {
+        if let Err(error) = self.reactor.send(CHILD, message.to_line()) {
+            self.report_unsent(message, &error);
+        }
+    }
+
+    fn on_ready(&mut self, pids: &[u32]) {
+        const NAME: &str = "on_master_ready";
+        self.announce_ready();
+        let Some(hook) = &self.hooks.on_master_ready else { return };
+        let _guard = sys::TerminalGuard::begin();
+        if let Err(failure) = hooks::run(|| hook(pids)) {
+            any_fleet::report_hook_failed(&self.logger, NAME, &failure);
+            self.cause.get_or_insert(Cause::of_hook(NAME, failure));
+            self.supervisor.handle(Instant::now(), Event::HookFailed);
+        }
+    }
+
+    /// Ends the process where a child would be killed: after its grace, with failure, or on request.
+    fn end_at_once(&mut self) {
+        self.close();
+        logging::flush();
+        sys::exit_now(i32::from(!self.at_once));
+    }
+
+    /// Closes what has to be closed before the end of the process: files are removed.
+    fn close(&mut self) {
+        self.sockets.close();
+        self.pid_file = None;
+        if let Some(Cause::Error(error)) = &self.cause {
+            self.observers.failed(&chain(error));
+        }
+        self.update_observers();
+    }
+
+    fn conclude(mut self, ended: Ended) -> Result<(), Cause> {
+        let was_asked = !self.supervisor.is_active();
+        self.close();
+        match ended {
+            Ended::Panicked => {}
+            Ended::Returned if !was_asked => self.report_returned(),
+            Ended::Returned | Ended::Drained if self.cause.is_none() => {
+                any_fleet::report_stopped(&self.logger);
+            }
+            Ended::Returned | Ended::Drained => {}
+        }
+        let outcome = self.cause.take().map_or(Ok(()), Err);
+        if ended == Ended::Drained {
+            end_process(&outcome);
+        }
+        logging::flush();
+        outcome
+    }
+}
+
+/// Ends a process whose serve function does not return.
+fn end_process(outcome: &Result<(), Cause>) -> ! {
+    /// That of a program that panicked.
+    const PANICKED: i32 = 101;
+    let status = match outcome {
+        Ok(()) => 0,
+        Err(Cause::Error(error)) => {
+            logging::report_end(format_args!("{}", chain(error)));
+            1
+        }
+        Err(Cause::Panic(_)) => PANICKED,
+    };
+    logging::flush();
+    std::process::exit(status)
+}
+
+/// One child, which is not replaced. A debugger may hold it before it is ready.
+fn settings(settings: Settings) -> Settings {
+    Settings { workers: 1, most_workers: 1, max_lifetime: None, start_timeout: Duration::MAX, ..settings }
+}
+
+fn handshake(grace: Duration) -> Handshake {
+    Handshake {
+        slot: 0,
+        fleet: 1,
+        generation: 0,
+        master: std::process::id(),
+        grace,
+        trial: false,
+        upgrade: false,
+        secrets: false,
+        title: String::new(),
+        privileges: crate::privileges::Privileges::default(),
+    }
+}
