@@ -64,3 +64,22 @@ fn fleet_waiting_for_respawn_does_not_wake() {
     proc::wait_until_idle(&[sibling, fleet.master()]);
     fleet.stop();
 }
+
+// It reads `/proc`.
+#[cfg(unix)]
+#[test]
+fn idle_process_without_children_does_not_wake_and_leaks_no_descriptor() {
+    for server in [SERVER, env!("CARGO_BIN_EXE_tokio_server")] {
+        let process = Server::new(server).set("workers", 0).env("PREFORK_HEALTH", "127.0.0.1:0").launch();
+        process.console.wait_for("ready; stop with ");
+        client::serving_pid(process.addr());
+        proc::wait_until_idle(&[process.master()]);
+        let before = proc::handle_count(process.master());
+        for _ in 0..50 {
+            client::serving_pid(process.addr());
+            process.signal(prefork_tests::signal::Signal::SIGHUP);
+        }
+        wait::until("the same number of descriptors", || proc::handle_count(process.master()) == before);
+        process.stop();
+    }
+}
