@@ -15,6 +15,8 @@ use prefork_tests::gate::ResponseGate;
 use prefork_tests::signal::Signal;
 use prefork_tests::tls::{TestCertificate, TlsClient};
 use prefork_tests::{client, wait};
+#[cfg(unix)]
+use prefork_tests::{proc, skip::skipped};
 
 const SERVER: &str = env!("CARGO_BIN_EXE_server");
 const TOKIO_SERVER: &str = env!("CARGO_BIN_EXE_tokio_server");
@@ -23,6 +25,8 @@ const ATTRIBUTE_SERVER: &str = env!("CARGO_BIN_EXE_attribute_server");
 const ENDING_SERVER: &str = env!("CARGO_BIN_EXE_ending_server");
 const FALLIBLE_ARGUMENTS_SERVER: &str = env!("CARGO_BIN_EXE_fallible_arguments_server");
 const FLEET_HANDLE_SERVER: &str = env!("CARGO_BIN_EXE_fleet_handle_server");
+#[cfg(unix)]
+const KEEP_ALIVE_SERVER: &str = env!("CARGO_BIN_EXE_keep_alive_server");
 const HOOKS_SERVER: &str = env!("CARGO_BIN_EXE_hooks_server");
 const RUSTLS_CONFIG_SERVER: &str = env!("CARGO_BIN_EXE_rustls_config_server");
 
@@ -262,6 +266,52 @@ fn status_is_that_of_the_serve_function() {
         assert_eq!(says("the serve function panics on request"), ends == "panic", "{outcome:#?}");
         assert_eq!(says("returned without a request to stop"), ends != "panic", "{outcome:#?}");
     }
+}
+
+// Only Unix has upgrades.
+#[cfg(unix)]
+#[test]
+fn upgrade_of_a_fleet_to_one_process_is_refused_and_the_fleet_stays() {
+    let directory = tempfile::tempdir().unwrap();
+    let overrides = directory.path().join("overrides");
+    let fleet = Server::new(KEEP_ALIVE_SERVER).set("overrides", overrides.display()).start();
+    let children = fleet.first_children();
+    fs::write(&overrides, "127.0.0.1:0 0").unwrap();
+    fleet.signal(Signal::SIGUSR2);
+    fleet
+        .console
+        .wait_for("cannot start: workers cannot be `0`: expected 1 or more: a process without children");
+    fleet.console.wait_for("upgrade aborted: the trial child did not become ready; the fleet is unchanged");
+    assert_eq!(fleet.wait_for_children(2, &[]), children);
+    // What a reload starts is a child, whatever its program says.
+    fleet.operate(Signal::SIGHUP, 1, "reloaded:");
+    fleet.wait_for_children(2, &children);
+    // The last child stays.
+    fleet.operate(Signal::SIGTTOU, 1, "resized from 2 to 1 child");
+    fleet.operate(Signal::SIGTTOU, 1, "not resized: 1 child is the minimum");
+    fleet.stop();
+}
+
+// Privileges are for Unix.
+#[cfg(unix)]
+#[test]
+fn privileges_are_given_up_by_the_whole_process_before_it_serves() {
+    if !nix::unistd::geteuid().is_root() {
+        return skipped("root");
+    }
+    let server = server(SERVER).env("PREFORK_USER", "nobody").env("PREFORK_NO_NEW_PRIVS", "true");
+    // Messages from before the change of user need no thread.
+    let process = start(server.env("PREFORK_HEALTH", "127.0.0.1:0").env("PREFORK_WORKRES", "1"));
+    process.console.wait_for("did you mean PREFORK_WORKERS?");
+    let nobody = nix::unistd::User::from_name("nobody").unwrap().unwrap().uid;
+    for thread in proc::threads(process.master()) {
+        let field = |name| proc::status_field(thread, name).unwrap();
+        let uids = field("Uid").split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(uids, vec![nobody.to_string(); 4]);
+        assert_eq!((field("CapEff").trim(), field("NoNewPrivs").trim()), ("0000000000000000", "1"));
+    }
+    assert_is_alone(&process);
+    process.stop();
 }
 
 #[test]

@@ -365,3 +365,25 @@ fn last_status_arrives_when_full_socket_is_read() {
     manager.receive_until("STATUS=3 of 3 children ready, generation 0\n");
     stop_and_check(&manager, fleet);
 }
+
+#[test]
+fn process_without_children_notifies_and_answers_requests_to_reload() {
+    let manager = NotifySocket::new();
+    let process = manager.connect(Server::new(SERVER).set("workers", 0)).launch();
+    let start = manager.receive_until("READY=1");
+    assert!(start.last().unwrap().contains("STATUS=serving, in one process"), "{start:?}");
+    for message in start.iter().filter(|message| message.contains("EXTEND_TIMEOUT_USEC")) {
+        assert!(
+            number(message, "EXTEND_TIMEOUT_USEC") <= 60_000_000,
+            "the start has the time of the unit: {message}"
+        );
+    }
+    process.signal(Signal::SIGHUP);
+    let answer = manager.receive_until("READY=1");
+    assert_eq!(states(&answer), ["RELOADING=1", "READY=1"]);
+    assert!(answer.last().unwrap().contains("STATUS=reload refused: serving, in one process"), "{answer:?}");
+    process.console.wait_for("cannot reload: there are no children");
+    process.signal(Signal::SIGTERM);
+    assert_eq!(states(&manager.receive_until("STOPPING=1")), ["STOPPING=1"]);
+    process.expect_stopped();
+}

@@ -88,6 +88,22 @@ fn passed_socket_replaces_configured_address() {
 }
 
 #[test]
+fn process_without_children_serves_on_a_passed_socket_and_leaves_it_open() {
+    for program in [SERVER, TOKIO_SERVER] {
+        let (socket, addr) = tcp();
+        let kept = socket.try_clone().unwrap();
+        let mut process = activated(program, vec![socket], "web").set("workers", 0).launch();
+        process.console.wait_for("ready; stop with ");
+        assert_eq!(client::serving_pid(addr), process.master());
+        process.signal(Signal::SIGTERM);
+        assert_eq!(process.wait().code(), Some(0));
+        process.assert_no_process_left();
+        TcpStream::connect(addr).expect("the next start accepts what is queued");
+        drop(kept);
+    }
+}
+
+#[test]
 fn children_and_grandchildren_get_no_listen_variables() {
     let (socket, addr) = tcp();
     let fleet = activated(SERVER, vec![socket], "web").start();

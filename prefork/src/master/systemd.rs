@@ -165,7 +165,9 @@ impl Service {
 
     fn status_of(&self, fleet: &FleetStatus) -> String {
         if !self.has_children {
-            return format!("{}, in one process", fleet.state);
+            let failure = self.reload_failure.filter(|_| fleet.state == FleetState::Serving);
+            let prefix = failure.map(|failure| format!("{failure}: ")).unwrap_or_default();
+            return format!("{prefix}{}, in one process", fleet.state);
         }
         let prefix = match (fleet.state, self.reload_failure) {
             (FleetState::Stopping | FleetState::Ended, _) => {
