@@ -86,8 +86,7 @@ fn address_outside_network_is_refused() {
 
 #[test]
 fn invalid_workers_are_refused() {
-    refused("workers", "0", "workers cannot be `0`: expected a number from 1");
-    refused("workers", "4097", "workers cannot be `4097`");
+    refused("workers", "4097", "workers cannot be `4097`: expected a number from 0 to 4096");
     refused("workers", &usize::MAX.to_string(), "workers cannot be");
 }
 
