@@ -319,3 +319,21 @@ fn file_that_children_cannot_read_serves_them() {
     assert!(fleet.console.lines_with("cannot").is_empty(), "{:#?}", fleet.console.lines());
     fleet.stop();
 }
+
+#[test]
+fn file_starts_one_process_without_children_and_cannot_take_them_from_a_fleet() {
+    let config = Config::new("workers = 0\n");
+    let process = config.server().launch();
+    process.console.wait_for("ready; stop with ");
+    assert_eq!(client::serving_pid(process.addr()), process.master());
+    process.operate(Signal::SIGHUP, 1, "cannot reload: there are no children (workers = 0)");
+    process.stop();
+    config.write("workers = 2\n");
+    let fleet = config.server().start();
+    let children = fleet.first_children();
+    config.write("workers = 0\n");
+    let refused = format!("cannot reload: {} cannot be `0`: expected 1 or more", config.at("1:11: workers"));
+    fleet.operate(Signal::SIGHUP, 1, &refused);
+    assert_eq!(fleet.children(), children);
+    fleet.stop();
+}
