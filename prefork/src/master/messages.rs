@@ -122,6 +122,7 @@ impl Master {
             Remark::NotEmptied => any_fleet::report_queue_left(&self.plan.logger),
             Remark::StoppingAtOnce => self.report_stopping_at_once(),
             Remark::Reloading { generation } => self.report_reloading(*generation),
+            Remark::ReloadResumed { generation } => self.report_reload_resumed(*generation),
             Remark::Reloaded { generation } => self.report_reloaded(*generation),
             Remark::ReloadAborted { slot, replaced, of } => {
                 self.report_reload_aborted(*slot, *replaced, *of);
@@ -155,6 +156,11 @@ impl Master {
             self.path_of(generation),
             children(self.supervisor.fleet_size())
         ));
+    }
+
+    fn report_reload_resumed(&self, generation: u32) {
+        let event = self.plan.logger.event("reload_resumed").generation(generation);
+        event.info(format_args!("reload resumed: to generation {generation}"));
     }
 
     fn report_reloaded(&self, generation: u32) {

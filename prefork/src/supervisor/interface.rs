@@ -137,6 +137,8 @@ pub(crate) enum Remark {
     StoppingAtOnce,
     /// Every child is being replaced.
     Reloading { generation: u32 },
+    /// The reload that an upgrade had interrupted continues.
+    ReloadResumed { generation: u32 },
     /// Every child has been replaced.
     Reloaded { generation: u32 },
     /// A new child failed to become ready; `replaced` of `of` slots have a new child, the others

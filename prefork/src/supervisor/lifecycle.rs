@@ -139,7 +139,7 @@ impl Supervisor {
             _ => return self.unexpected(event),
         };
         self.failures.note_ready();
-        if self.rollout.trial == Some(id) {
+        if self.is_upgrade_trial(id) {
             return;
         }
         if self.slots[slot].successor == Some(id) {

@@ -238,7 +238,7 @@ impl Supervisor {
             Event::LinkClosed(child) => self.on_link_closed(now, event, child),
             Event::LinkAbused(child) => self.on_link_abused(event, child),
             Event::HookFailed => self.stop(now, Verdict::HookFailed),
-            Event::ExecFailed => self.abort_upgrade(now, Remark::UpgradeAborted),
+            Event::ExecFailed => self.upgrade_failed(now, Remark::UpgradeAborted),
             Event::QueuesEmpty => self.finish_draining_queues(now),
             Event::SettingsChanged(settings) => self.change_settings(now, settings),
             Event::Request(request) => self.on_request(now, request),

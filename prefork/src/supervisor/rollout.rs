@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::policy::{SlotFailures, lifetime};
+use super::trial::Upgrade;
 use super::{ChildId, Phase, RecycleReason, Remark, Slot, Supervisor, deadline};
 
 /// The age at which a child is replaced at the earliest, whatever it or its limits ask for, so that replacements do
@@ -22,10 +23,11 @@ pub(super) struct Rollout {
     queue: VecDeque<usize>,
     /// Whether a reload is under way; without one, the queued slots are being recycled.
     reloading: bool,
-    /// Number of reloads that have begun: the newest generation.
+    /// Number of reloads and upgrades that have begun: the newest generation.
     pub(super) newest: u32,
-    /// The trial child of an upgrade.
-    pub(super) trial: Option<ChildId>,
+    /// The generation that the present or the last reload leads to.
+    target: u32,
+    pub(super) upgrade: Option<Upgrade>,
     /// The generation of the last completed reload, and of new slots.
     pub(super) settled: u32,
 }
@@ -35,16 +37,28 @@ impl Rollout {
     pub(super) fn cancel(&mut self) {
         self.queue.clear();
         self.reloading = false;
-        self.trial = None;
+        self.upgrade = None;
     }
 
     pub(super) fn is_reloading(&self) -> bool {
         self.reloading
     }
 
-    /// Begins or continues a reload of these slots.
-    pub(super) fn resume(&mut self, queue: VecDeque<usize>) {
+    /// The newest generation of which children are, or will be.
+    pub(super) fn leads_to(&self) -> u32 {
+        if self.upgrade.is_some() { self.newest } else { self.target }
+    }
+
+    /// The generation of the reload that is under way, or that an upgrade has interrupted.
+    pub(super) fn interrupted(&self) -> Option<u32> {
+        let under_way = self.reloading.then_some(self.target);
+        under_way.or(self.upgrade.and_then(|upgrade| upgrade.interrupted))
+    }
+
+    /// Begins or continues a reload of these slots to the generation `target`.
+    pub(super) fn resume(&mut self, target: u32, queue: VecDeque<usize>) {
         self.queue = queue;
+        self.target = target;
         self.reloading = true;
     }
 }
@@ -55,7 +69,7 @@ impl Supervisor {
         self.withdraw_successors(now);
         self.rollout.cancel();
         self.rollout.newest += 1;
-        self.rollout.resume((0..self.slots.len()).collect());
+        self.rollout.resume(self.rollout.newest, (0..self.slots.len()).collect());
         self.log(Remark::Reloading { generation: self.rollout.newest });
     }
 
@@ -66,9 +80,9 @@ impl Supervisor {
 
     /// Whether a child of this generation may be started later.
     pub(crate) fn needs_generation(&self, generation: u32) -> bool {
-        let under_way = self.rollout.reloading || self.rollout.trial.is_some();
         generation == self.rollout.settled
-            || (under_way && generation == self.rollout.newest)
+            || (self.rollout.upgrade.is_some() && generation == self.rollout.newest)
+            || self.rollout.interrupted() == Some(generation)
             || self.slots.iter().any(|slot| slot.generation == generation)
     }
 
@@ -133,7 +147,7 @@ impl Supervisor {
     /// Starts as many successors as may be under way at a time.
     pub(super) fn advance_rollout(&mut self) {
         // Nothing else is replaced during a trial, so that a failure is the trial's own.
-        if !self.is_active() || self.rollout.trial.is_some() {
+        if !self.is_active() || self.rollout.upgrade.is_some() {
             return;
         }
         while self.successors() < self.settings.reload_parallel && self.draining() < self.slots.len() {
@@ -143,15 +157,15 @@ impl Supervisor {
             let wanted =
                 |slot: &Slot| slot.successor.is_none() && (reloading || slot.recycle_requested.is_some());
             if self.slots.get(slot).is_some_and(wanted) {
-                let generation = if reloading { self.rollout.newest } else { self.slots[slot].generation };
+                let generation = if reloading { self.rollout.target } else { self.slots[slot].generation };
                 let id = self.spawn(slot, generation);
                 self.slots[slot].successor = Some(id);
             }
         }
         if self.rollout.reloading && self.rollout.queue.is_empty() && self.successors() == 0 {
             self.rollout.reloading = false;
-            self.rollout.settled = self.rollout.newest;
-            self.log(Remark::Reloaded { generation: self.rollout.newest });
+            self.rollout.settled = self.rollout.target;
+            self.log(Remark::Reloaded { generation: self.rollout.target });
             self.announce_if_complete();
         }
     }
@@ -175,8 +189,8 @@ impl Supervisor {
 
     /// The successor did not become ready.
     pub(super) fn successor_failed(&mut self, now: Instant, slot: usize) {
-        if self.rollout.trial.is_some() {
-            return self.abort_upgrade(now, Remark::TrialFailed);
+        if self.rollout.upgrade.is_some() {
+            return self.upgrade_failed(now, Remark::TrialFailed);
         }
         if !self.rollout.reloading {
             self.recycle_later(now);
@@ -188,16 +202,24 @@ impl Supervisor {
     /// A child exited within [`STABLE`](super::policy::STABLE) of being ready. If it is a new child of the
     /// reload under way, the new program does not work although it became ready.
     pub(super) fn abort_reload_of(&mut self, now: Instant, slot: usize, generation: u32) {
-        if self.rollout.reloading && generation == self.rollout.newest {
+        if self.rollout.reloading && generation == self.rollout.target {
             self.abort_reload(now, slot);
         }
+    }
+
+    /// Continues a reload that was interrupted.
+    pub(super) fn resume_reload(&mut self, target: u32) {
+        self.rollout.resume(target, VecDeque::new());
+        let left = (0..self.slots.len()).filter(|slot| !self.is_reloaded(&self.slots[*slot]));
+        self.rollout.queue = left.collect();
+        self.log(Remark::ReloadResumed { generation: target });
     }
 
     fn abort_reload(&mut self, now: Instant, slot: usize) {
         self.rollout.cancel();
         self.withdraw_successors(now);
         self.recycle_later(now);
-        let replaced = self.slots.iter().filter(|slot| self.is_newest(slot)).count();
+        let replaced = self.slots.iter().filter(|slot| self.is_reloaded(slot)).count();
         self.log(Remark::ReloadAborted { slot, replaced, of: self.slots.len() });
         self.announce_if_complete();
     }
@@ -211,10 +233,10 @@ impl Supervisor {
         }
     }
 
-    /// Whether the slot's child is of the newest generation.
-    pub(super) fn is_newest(&self, slot: &Slot) -> bool {
+    /// Whether the slot's child is of the generation that the reload leads to.
+    pub(super) fn is_reloaded(&self, slot: &Slot) -> bool {
         let occupant = slot.occupant.and_then(|id| self.children.get(&id));
-        occupant.is_some_and(|child| child.generation == self.rollout.newest)
+        occupant.is_some_and(|child| child.generation == self.rollout.target)
     }
 
     fn successors(&self) -> usize {

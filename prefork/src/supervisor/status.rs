@@ -142,7 +142,7 @@ impl Supervisor {
         FleetStatus {
             state,
             generation: if state == FleetState::Reloading {
-                self.rollout.newest
+                self.rollout.leads_to()
             } else {
                 self.rollout.settled
             },
@@ -160,7 +160,7 @@ impl Supervisor {
             Mode::DrainQueues { .. } | Mode::Stopping { .. } | Mode::Finished => FleetState::Stopping,
             Mode::StopDelay { .. } => FleetState::StopDelay,
             Mode::Running if !self.started => FleetState::Starting,
-            Mode::Running if self.rollout.is_reloading() || self.rollout.trial.is_some() => {
+            Mode::Running if self.rollout.is_reloading() || self.rollout.upgrade.is_some() => {
                 FleetState::Reloading
             }
             Mode::Running => FleetState::Serving,

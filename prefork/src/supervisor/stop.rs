@@ -9,7 +9,7 @@ impl Supervisor {
     /// Goes on serving for the stop delay.
     pub(super) fn begin_stop_delay(&mut self, now: Instant) {
         // The new program would not know of the stop.
-        self.abort_upgrade(now, Remark::UpgradeAborted);
+        self.abort_upgrade(now);
         let delay = self.settings.stop_delay;
         self.mode = Mode::StopDelay { until: deadline(now, delay) };
         self.log(Remark::StoppingIn(delay));

@@ -1,13 +1,23 @@
 //! Upgrade to another program in the master's own process: first a trial child of it, then the exec,
 //! then the other children.
 //!
-//! The trial child is slot 0's successor. If it fails, nothing changes. Once it is ready the driver
-//! executes the new program, which resumes from a [`Snapshot`] of the fleet, promotes the trial child
-//! and reloads the other slots.
+//! The trial child is slot 0's successor. If it fails, nothing changes: a reload that the upgrade has
+//! interrupted continues. Once it is ready the driver executes the new program, which resumes from a
+//! [`Snapshot`] of the fleet, promotes the trial child and reloads the other slots.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::{Child, ChildId, Phase, Remark, Settings, Slot, Supervisor, deadline};
+
+/// An upgrade that is under way.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Upgrade {
+    /// The trial child.
+    pub(super) child: ChildId,
+    /// The generation of the reload that the upgrade has interrupted.
+    pub(super) interrupted: Option<u32>,
+}
 
 /// The state of a fleet in a form that another program can read: ages in place of times.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -48,14 +58,15 @@ pub(crate) enum SlotRole {
 impl Supervisor {
     /// Starts the trial child. Other replacements are cancelled.
     pub(super) fn begin_upgrade(&mut self, now: Instant) {
+        let interrupted = self.rollout.interrupted();
         self.withdraw_successors(now);
         self.rollout.cancel();
         self.rollout.newest += 1;
         let generation = self.rollout.newest;
         self.log(Remark::Upgrading { generation });
-        let trial = self.spawn(0, generation);
-        self.slots[0].successor = Some(trial);
-        self.rollout.trial = Some(trial);
+        let child = self.spawn(0, generation);
+        self.slots[0].successor = Some(child);
+        self.rollout.upgrade = Some(Upgrade { child, interrupted });
     }
 
     /// Whether this child is a successor: the old occupant of its slot stays if it fails.
@@ -65,23 +76,39 @@ impl Supervisor {
 
     /// Whether this child's program is to take the master's place.
     pub(crate) fn is_upgrade_trial(&self, id: ChildId) -> bool {
-        self.rollout.trial == Some(id)
+        self.rollout.upgrade.is_some_and(|upgrade| upgrade.child == id)
     }
 
     /// Whether the trial child is ready, so that the master can execute the new program.
     pub(super) fn trial_is_ready(&self) -> bool {
-        self.rollout.trial.is_some_and(|id| self.is_serving(id))
+        self.rollout.upgrade.is_some_and(|upgrade| self.is_serving(upgrade.child))
     }
 
-    /// Ends an upgrade that is under way, for the reason in `remark`: the fleet stays as it was.
-    pub(super) fn abort_upgrade(&mut self, now: Instant, remark: Remark) {
-        if self.rollout.trial.take().is_some() {
-            self.withdraw_successors(now);
-            self.recycle_later(now);
-            self.log(remark);
+    /// Ends an upgrade that is under way, for the reason in `remark`: the fleet stays as it was, and a reload
+    /// that the upgrade has interrupted continues.
+    pub(super) fn upgrade_failed(&mut self, now: Instant, remark: Remark) {
+        let Some(Upgrade { interrupted, .. }) = self.rollout.upgrade else { return };
+        self.end_upgrade(now, remark);
+        match interrupted {
+            Some(target) => self.resume_reload(target),
+            None => self.announce_if_complete(),
+        }
+    }
+
+    /// Ends an upgrade that is under way, because a stop was requested.
+    pub(super) fn abort_upgrade(&mut self, now: Instant) {
+        if self.rollout.upgrade.is_some() {
+            self.end_upgrade(now, Remark::UpgradeAborted);
             // The upgrade may have cancelled a reload that the hook was waiting for.
             self.announce_if_complete();
         }
+    }
+
+    fn end_upgrade(&mut self, now: Instant, remark: Remark) {
+        self.rollout.upgrade = None;
+        self.withdraw_successors(now);
+        self.recycle_later(now);
+        self.log(remark);
     }
 
     /// The state that the next program resumes from.
@@ -157,9 +184,10 @@ impl Supervisor {
     /// Reloads every slot whose child is not of the newest generation.
     fn finish_upgrade(&mut self, all_slots: bool) {
         let newest = self.rollout.newest;
-        let is_old = |slot: &usize| all_slots || !self.is_newest(&self.slots[*slot]);
+        self.rollout.resume(newest, VecDeque::new());
+        let is_old = |slot: &usize| all_slots || !self.is_reloaded(&self.slots[*slot]);
         let old = (0..self.slots.len()).filter(is_old).collect();
-        self.rollout.resume(old);
+        self.rollout.resume(newest, old);
         self.log(Remark::Reloading { generation: newest });
     }
 }

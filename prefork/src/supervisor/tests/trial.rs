@@ -52,6 +52,53 @@ fn failed_exec_aborts_upgrade_and_keeps_old() {
 }
 
 #[test]
+fn reload_interrupted_by_failed_upgrade_is_resumed_to_its_end() {
+    for (works, nature) in [(true, STILLBORN), (true, NEVER_READY), (true, UNSTARTABLE), (false, WELL)] {
+        let mut fleet = Fleet::serving(settings(3));
+        fleet.exec_works = works;
+        fleet.cast(5, nature);
+        fleet.request(Request::Reload);
+        fleet.run(ms(150));
+        fleet.story();
+        fleet.request(Request::Upgrade);
+        fleet.run(secs(20));
+        let story = fleet.story();
+        let resumed = story.find("ReloadResumed { generation: 1 } start#6@1^1").expect(&story);
+        let over = story.find("Reloaded { generation: 1 }").expect(&story);
+        assert!(story.find("Failed").or(story.find("Aborted")) < Some(resumed) && resumed < over, "{story}");
+        assert_eq!(fleet.occupants(), [Some(3), Some(6), Some(7)]);
+    }
+}
+
+#[test]
+fn second_upgrade_that_fails_resumes_the_reload_before_the_first() {
+    let mut fleet = Fleet::serving(settings(2));
+    fleet.cast(5, STILLBORN);
+    fleet.request(Request::Reload);
+    fleet.run(ms(150));
+    fleet.request(Request::Upgrade);
+    fleet.request(Request::Upgrade);
+    fleet.run(secs(1));
+    assert_eq!(fleet.occupants(), [Some(2), Some(6)]);
+    assert!(fleet.story().ends_with("Reloaded { generation: 1 }"));
+}
+
+#[test]
+fn stop_after_an_interrupted_reload_resumes_nothing() {
+    for stop_delay in [Duration::ZERO, secs(1)] {
+        let mut fleet = Fleet::serving(Settings { stop_delay, ..settings(2) });
+        fleet.request(Request::Reload);
+        fleet.run(ms(50));
+        fleet.request(Request::Upgrade);
+        fleet.story();
+        fleet.happen(&[Event::Request(Request::Stop)]);
+        fleet.run(secs(20));
+        assert!(!fleet.story().contains("ReloadResumed"));
+        assert_eq!(fleet.verdict, Some(Verdict::Stopped));
+    }
+}
+
+#[test]
 fn trial_child_ready_and_exited_in_same_moment_aborts_upgrade() {
     let mut fleet = upgrading(1);
     fleet.story();
@@ -187,7 +234,7 @@ fn master_ready_does_not_wait_for_reload_ended_by_upgrade() {
     assert_eq!(fleet.times("master-ready"), [], "not before the reload is over");
     fleet.request(Request::Upgrade);
     fleet.run(secs(1));
-    assert_eq!(fleet.times("master-ready"), [200]);
+    assert_eq!(fleet.times("master-ready"), [350], "the reload is resumed");
 }
 
 #[test]
