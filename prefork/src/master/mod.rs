@@ -376,7 +376,10 @@ impl Master {
         let Self { plan, reactor, sockets, cause, last_failure, mut observers, .. } = self;
         drop((reactor, sockets));
         let outcome = match (cause, verdict, last_failure) {
-            (Some(Cause::Panic(payload)), ..) => panic::resume_unwind(payload),
+            (Some(Cause::Panic(payload)), ..) => {
+                logging::flush();
+                panic::resume_unwind(payload)
+            }
             (Some(Cause::Error(error)), Verdict::HookFailed | Verdict::SpawnFailed, _) => Err(error),
             (_, Verdict::OverRecovery { failures }, Some(last)) => {
                 Err(Error::OverRecovery { failures, threshold: plan.settings.recover.threshold, last })
