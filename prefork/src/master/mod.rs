@@ -11,6 +11,7 @@
 //! ```
 //!
 //! - `mod.rs`: the loop, and the result of a fleet
+//! - `cause.rs`: what made a fleet stop, if not a request
 //! - `requests.rs`: requests of operators
 //! - `config.rs`: the configuration file, and the options of each generation
 //! - `children.rs`: starting and signalling children
@@ -19,6 +20,7 @@
 //! - `observers.rs`, `systemd.rs`, `health.rs`: who is told the state of the fleet
 //! - `messages.rs`: the log
 
+mod cause;
 mod children;
 mod config;
 mod handle;
@@ -30,7 +32,6 @@ mod requests;
 mod systemd;
 mod upgrade;
 
-use std::any::Any;
 use std::collections::BTreeMap;
 use std::io;
 use std::panic;
@@ -38,6 +39,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::Instant;
 
+pub(crate) use cause::Cause;
 use children::ChildEntry;
 use config::GenerationOptions;
 #[cfg(feature = "config")]
@@ -46,7 +48,7 @@ pub(crate) use config::{Change, Configuration};
 use socket2::Socket;
 
 use crate::error::{Error, Failure, chain};
-use crate::hooks::{self, HookFailure, Hooks};
+use crate::hooks::{self, Hooks};
 use crate::listen::{self, Endpoint, Sharing, SocketOptions, SocketSet};
 use crate::logging::{self, Logger};
 use crate::privileges::Privileges;
@@ -130,21 +132,6 @@ struct Master {
     start_problems: BTreeMap<usize, String>,
     /// What made the fleet stop, if that was user code or the system.
     cause: Option<Cause>,
-}
-
-/// What made a fleet stop, if that was user code or the system.
-pub(crate) enum Cause {
-    Error(Error),
-    Panic(Box<dyn Any + Send>),
-}
-
-impl Cause {
-    pub(crate) fn of_hook(hook: &'static str, failure: HookFailure) -> Self {
-        match failure {
-            HookFailure::Error(source) => Self::Error(Error::Hook { hook, source }),
-            HookFailure::Panic(payload) => Self::Panic(payload),
-        }
-    }
 }
 
 impl Master {
