@@ -80,6 +80,7 @@
 //! - `tokio-rustls`: both; an `async` serve function may take a `tokio_rustls::TlsAcceptor`.
 //! - `tower`: `ConnectionCloseLayer`, for answers of a stopping child.
 //! - `tracing`: messages as events of a `tracing` subscriber; a span around what a child serves.
+//! - `config`: a configuration file in TOML, which a reload reads again.
 //! - `landlock`: `landlock_read` and `landlock_write`, for children that see a part of the file system.
 //!
 //! # Crates in the public API

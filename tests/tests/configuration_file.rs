@@ -4,14 +4,17 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use prefork_tests::fleet::{RunningFleet, Server};
 use prefork_tests::program::{ProgramCopy, public_directory};
 use prefork_tests::signal::{Signal, send};
+use prefork_tests::tls::{TestCertificate, TlsClient};
 use prefork_tests::{client, proc, wait};
 use tempfile::TempDir;
 
 const SERVER: &str = env!("CARGO_BIN_EXE_server");
+const RUSTLS_CONFIG_SERVER: &str = env!("CARGO_BIN_EXE_rustls_config_server");
 const ATTRIBUTE_SERVER: &str = env!("CARGO_BIN_EXE_attribute_server");
 
 /// A configuration file in a directory of its own.
@@ -181,6 +184,31 @@ fn reload_applies_the_changed_file() {
 }
 
 #[test]
+fn options_of_sockets_change_while_they_listen() {
+    if Command::new("ss").arg("-V").output().is_err() {
+        return prefork_tests::skip::skipped("ss");
+    }
+    for reuseport in [false, true] {
+        let config = Config::new("workers = 1\nbacklog = 7\nnodelay = true\n");
+        let fleet = config.server().reuseport(reuseport).start();
+        let backlogs = || {
+            let port = format!("sport = :{}", fleet.addr().port());
+            let output = Command::new("ss").args(["-Hltn", &port]).output().unwrap();
+            let output = String::from_utf8(output.stdout).unwrap();
+            output.lines().map(|line| line.split_whitespace().nth(2).unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(backlogs(), ["7"]);
+        config.write("workers = 2\nbacklog = 9\n");
+        fleet.operate(Signal::SIGHUP, 1, "reloaded:");
+        fleet.console.wait_for("backlog changed from 7 to 9");
+        fleet.console.wait_for("nodelay changed from true to false");
+        assert_eq!(backlogs(), if reuseport { vec!["9"; 2] } else { vec!["9"] });
+        client::serving_pid(fleet.addr());
+        fleet.stop();
+    }
+}
+
+#[test]
 fn removed_lines_have_their_default_again() {
     let config = Config::new("workers = 2\nrlimit_nofile = 300\n");
     let fleet = config.server().env("PREFORK_MAX_WORKERS", "1").start();
@@ -250,6 +278,38 @@ fn limits_that_children_check_themselves_come_with_the_handshake() {
     config.write("workers = 1\n");
     fleet.operate(Signal::SIGHUP, 2, "reloaded:");
     fleet.wait_for_children(1, &[child]);
+    fleet.stop();
+}
+
+#[test]
+fn other_certificates_are_served_by_the_new_children() {
+    let certificates = [TestCertificate::new(), TestCertificate::new(), TestCertificate::new()];
+    let text = |certificate: &TestCertificate| {
+        let (cert, key) = (certificate.cert(), certificate.key());
+        format!("workers = 1\ncert = \"{}\"\nkey = \"{}\"\n", cert.display(), key.display())
+    };
+    let config = Config::new(&text(&certificates[0]));
+    let fleet = config.server_at(Path::new(RUSTLS_CONFIG_SERVER)).start();
+    let client = TlsClient::new(&certificates.iter().collect::<Vec<_>>(), None);
+    let served = || client.get(fleet.addr()).unwrap().cert;
+    assert_eq!(served(), certificates[0].der());
+    config.write(&format!("workers = 1\ncert = \"{}\"\n", certificates[1].cert().display()));
+    fleet.signal(Signal::SIGHUP);
+    let message = "app.toml: key is not set: expected the file of the private key that `cert` goes with";
+    fleet.console.wait_for(message);
+    // The file is as before, and what it names is gone.
+    config.write(&text(&certificates[1]));
+    fs::rename(certificates[1].key(), certificates[1].file("away")).unwrap();
+    fleet.operate(Signal::SIGHUP, 1, "; the fleet keeps its certificate");
+    successor(&fleet, fleet.first_children()[0]);
+    assert_eq!(served(), certificates[0].der());
+    assert!(fleet.console.lines_with("changed from").is_empty());
+    fs::rename(certificates[1].file("away"), certificates[1].key()).unwrap();
+    fleet.operate(Signal::SIGHUP, 1, "reloaded:");
+    wait::until("the second certificate", || served() == certificates[1].der());
+    config.write(&text(&certificates[2]));
+    fleet.operate(Signal::SIGUSR2, 2, "reloaded:");
+    wait::until("the third certificate", || served() == certificates[2].der());
     fleet.stop();
 }
 

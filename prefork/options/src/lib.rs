@@ -41,22 +41,8 @@ pub use value::{FileMode, Value};
 pub const PREFIX: &str = "PREFORK_";
 
 /// See [`OptionRow::needs_upgrade`].
-const NEEDS_UPGRADE: [&str; 14] = [
-    "addr",
-    "network",
-    "reuseport",
-    "nodelay",
-    "keepalive",
-    "defer_accept",
-    "fastopen",
-    "backlog",
-    "unix_mode",
-    "unix_owner",
-    "health",
-    "pidfile",
-    "title",
-    "config",
-];
+const NEEDS_UPGRADE: [&str; 9] =
+    ["addr", "network", "reuseport", "unix_mode", "unix_owner", "health", "pidfile", "title", "config"];
 
 /// One option.
 #[derive(Debug)]
@@ -108,7 +94,7 @@ impl OptionRow {
         self.environment && self.name != CONFIG.name
     }
 
-    /// Whether only a start or an upgrade can change the option: it is about sockets and files that are open, or
+    /// Whether only a start or an upgrade can change the option: it is about which sockets and files are open, or
     /// about the master's own process.
     pub fn needs_upgrade(&self) -> bool {
         NEEDS_UPGRADE.contains(&self.name)

@@ -1,5 +1,6 @@
 //! Properties of every row.
 
+use std::path::Path;
 use std::time::Duration;
 
 use prefork_options::{Kind, OPTIONS, OptionDefault, Problem, Value, find, meant_by};
@@ -33,6 +34,26 @@ fn settings_and_docs_are_complete() {
         assert!(find(row.setting()).is_some(), "{}", row.name);
         assert!(row.doc.ends_with('.') && !row.example.is_empty(), "{}", row.name);
         assert!(!row.environment || row.sets.is_none(), "{}: one variable for one setting", row.name);
+    }
+}
+
+/// The guide's table has each option that a file can set in the row of what a reload does with it.
+#[test]
+fn guide_says_when_a_change_of_the_file_applies() {
+    let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/operations.md");
+    let guide = std::fs::read_to_string(guide).unwrap();
+    let (_, section) = guide.split_once("\n## A configuration file\n").unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let rows: Vec<(&str, &str)> =
+        section.lines().filter_map(|line| line.strip_prefix("| `")?.split_once(" | ")).collect();
+    for row in OPTIONS.iter().filter(|row| row.is_in_file()) {
+        let names = |names: &str| names.split(", ").any(|name| name.trim_matches('`') == row.name);
+        let found: Vec<bool> = rows
+            .iter()
+            .filter(|(options, _)| names(options))
+            .map(|(_, when)| when.starts_with("with the next upgrade"))
+            .collect();
+        assert_eq!(found, [row.needs_upgrade()], "{}: one row of the table", row.name);
     }
 }
 

@@ -252,7 +252,10 @@ impl Prefork {
             let outcome = self.check_has_children();
             self.problems.check(outcome);
         }
-        let checked = child::privileges_on_trial().map(|privileges| self.plan(Vec::new(), &privileges));
+        // Where the master cannot hand the configuration file over, or this program names another one, the child
+        // has tried to read it.
+        let privileges = child::privileges_on_trial().or(self.lacks_config().then(Privileges::default));
+        let checked = privileges.map(|privileges| self.plan(Vec::new(), &privileges));
         match checked {
             Some(Err(problems)) => {
                 let error = problems.into_first(&self.logger);

@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::sys::{self, SocketFileOptions};
 
 /// The options of the fleet's listening sockets.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct SocketOptions {
     /// How many connections may be queued; by default as many as the system allows.
     pub(crate) backlog: Option<i32>,
@@ -27,6 +27,34 @@ pub(crate) struct SocketOptions {
 impl SocketOptions {
     pub(super) fn backlog(&self) -> i32 {
         self.backlog.unwrap_or(i32::MAX)
+    }
+
+    /// Takes back, on a TCP listener, the options that are off in `next`. One that the system does not have was
+    /// never on.
+    pub(super) fn take_back(&self, next: &Self, socket: &Socket) {
+        if self.nodelay && !next.nodelay {
+            let _ = socket.set_tcp_nodelay(false);
+        }
+        if self.keepalive.is_some() && next.keepalive.is_none() {
+            let _ = socket.set_keepalive(false);
+        }
+        if self.defer_accept.is_some() && next.defer_accept.is_none() {
+            let _ = sys::set_defer_accept(socket, Duration::ZERO);
+        }
+        if self.fastopen.is_some() && next.fastopen.is_none() {
+            let _ = sys::set_fast_open(socket, 0);
+        }
+    }
+
+    /// Checks that the system has the options of TCP listeners.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BadOption`].
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        // A system that makes no socket has a better message for that.
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP));
+        socket.map_or(Ok(()), |socket| self.apply(&socket))
     }
 
     /// Sets the options of a TCP listener, whether it is new or inherited.
@@ -135,8 +163,8 @@ pub(crate) fn check(endpoints: &[Endpoint], options: SocketOptions, health: Opti
         let unresolved = resolve_tcp(&addr, Network::Tcp).err();
         problems.extend(unresolved.map(|reason| Error::Resolve { addr, network: Network::Tcp, reason }));
     }
-    if let (true, Ok(socket)) = (has_tcp, Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))) {
-        problems.extend(options.apply(&socket).err());
+    if has_tcp {
+        problems.extend(options.check().err());
     }
     problems
 }
@@ -184,6 +212,25 @@ mod tests {
         assert!(connection.keepalive().unwrap());
         #[cfg(target_os = "linux")]
         assert_eq!(connection.tcp_keepalive_time().unwrap(), Duration::from_secs(90));
+    }
+
+    #[test]
+    fn options_that_are_taken_back_are_off_for_new_connections() {
+        let place = TcpPlace { addr: "127.0.0.1:0".parse().unwrap(), dual_stack: false };
+        let listener = bind_first_possible(place, Sharing::Shared).unwrap();
+        let all = SocketOptions {
+            nodelay: true,
+            keepalive: Some(Duration::from_secs(90)),
+            defer_accept: cfg!(target_os = "linux").then_some(Duration::from_secs(60)),
+            ..SocketOptions::default()
+        };
+        all.apply(&listener).unwrap();
+        listener.listen(1).unwrap();
+        all.take_back(&SocketOptions::default(), &listener);
+        let _silent = TcpStream::connect(listener.local_addr().unwrap().as_socket().unwrap()).unwrap();
+        let (connection, _) = listener.accept().unwrap();
+        assert!(!connection.tcp_nodelay().unwrap());
+        assert!(!connection.keepalive().unwrap());
     }
 
     #[test]

@@ -135,6 +135,26 @@ impl SocketGroup {
         self.sockets.iter().filter(|_| is_tcp).try_for_each(|socket| self.options.apply(socket))
     }
 
+    /// Sets other options, also on the sockets that listen. Those of the service manager keep what its unit says
+    /// where an option is not set any more.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BadOption`] if the system refuses an option, [`Error::Bind`] if it refuses the length of the queue.
+    pub(super) fn change_options(&mut self, options: SocketOptions) -> Result<(), Error> {
+        let old = std::mem::replace(&mut self.options, options);
+        if matches!(self.place, Place::Tcp(_)) {
+            self.sockets.iter().for_each(|socket| old.take_back(&options, socket));
+            self.set_options()?;
+        }
+        if old.backlog == options.backlog || self.endpoint.is_activated() {
+            return Ok(());
+        }
+        let Endpoint { addr, network } = self.endpoint.clone();
+        let listen = |socket: &Socket| socket.listen(options.backlog());
+        self.sockets.iter().try_for_each(listen).map_err(|source| Error::Bind { addr, network, source })
+    }
+
     /// Whether each slot can have a socket of its own.
     pub(super) fn can_be_spread(&self) -> bool {
         matches!(self.place, Place::Tcp(_)) && !self.endpoint.is_activated()

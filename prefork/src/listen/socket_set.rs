@@ -75,6 +75,15 @@ impl SocketSet {
         self.groups.iter().try_for_each(SocketGroup::set_options)
     }
 
+    /// Sets other options, on the sockets that are open and on those that will be.
+    ///
+    /// # Errors
+    ///
+    /// The first that the system refuses. The other sockets have the new options.
+    pub(crate) fn change_options(&mut self, options: SocketOptions) -> Result<(), Error> {
+        self.groups.iter_mut().map(|group| group.change_options(options)).fold(Ok(()), Result::and)
+    }
+
     /// A description for the program that takes over [`all`](Self::all) of them, in that order.
     pub(crate) fn passed(&self) -> Vec<PassedSockets> {
         let mut numbers = 0..;

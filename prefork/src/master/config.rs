@@ -7,8 +7,9 @@
 use std::fmt;
 use std::time::Instant;
 
-use super::{Master, Plan};
+use super::{Master, Plan, messages};
 use crate::error::{Error, chain};
+use crate::listen::SocketOptions;
 use crate::privileges::Privileges;
 use crate::protocol::SecretFile;
 use crate::supervisor::Event;
@@ -132,7 +133,14 @@ impl Master {
         if let Some(config) = &mut self.plan.config {
             config.adopt();
         }
-        let Plan { settings, privileges, cpus, tls, .. } = plan;
+        let Plan { settings, privileges, cpus, tls, sockets, .. } = plan;
+        let sockets = SocketOptions { file: self.plan.sockets.file, ..sockets };
+        if sockets != self.plan.sockets {
+            if let Err(error) = self.sockets.change_options(sockets) {
+                messages::report_options_not_set(&self.plan.logger, &error);
+            }
+            self.plan.sockets = sockets;
+        }
         self.plan.settings = settings;
         self.plan.privileges = privileges;
         self.plan.cpus = cpus;

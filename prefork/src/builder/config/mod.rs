@@ -16,10 +16,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use prefork_options::OptionRow;
+use prefork_options::{self as options, OptionRow};
 
 use super::Prefork;
-use super::environment::variables;
+use super::environment::{has_feature, variables};
 use super::values::Source;
 #[cfg(not(feature = "config"))]
 use crate::protocol::SecretFile;
@@ -74,6 +74,12 @@ fn at(path: &Path, place: Place) -> String {
 }
 
 impl Prefork {
+    /// Whether an option names a configuration file that could not be read. Without its options this process is
+    /// not what it was started as.
+    pub(super) fn lacks_config(&self) -> bool {
+        has_feature(&options::CONFIG) && self.values.get(&options::CONFIG).is_some() && self.config.is_none()
+    }
+
     /// Without the feature `config`, no file is read.
     #[cfg(not(feature = "config"))]
     pub(super) fn with_config(self, _passed: Option<SecretFile>) -> Self {
@@ -100,6 +106,11 @@ impl Prefork {
             if self.values.source(row) == Some(Source::Builder) {
                 self.logger.event("idle_setting").warn(format_args!(
                     "{place}: {setting} has no effect: the program itself sets `{setting}`"
+                ));
+            } else if *row == options::MAX_WORKERS && self.values.source(&options::WORKERS).is_some() {
+                let workers = self.name_of(&options::WORKERS);
+                self.logger.event("idle_setting").warn(format_args!(
+                    "{place}: {setting} has no effect: {workers} is set, and it caps the default alone"
                 ));
             }
             if let Some((ours, theirs)) = self.values.overridden(row, Source::File) {

@@ -6,6 +6,7 @@ use prefork_options::{self as options, OptionDefault, OptionRow};
 
 use super::super::Prefork;
 use super::super::environment::variables;
+use super::super::problems::Problems;
 use super::super::values::{Source, Values};
 use super::ConfigFile;
 use super::load::read;
@@ -88,12 +89,13 @@ impl Configuration for FileConfiguration {
         let without_file = fleet.values.without(Source::File);
         let in_effect = (std::mem::replace(&mut fleet.values, without_file), fleet.config.take());
         fleet.apply_config(path, text);
-        let has_children = fleet.check_has_children();
-        fleet.problems.check(has_children);
-        let plan = fleet.plan(Vec::new(), &Privileges::default());
+        let mut problems = std::mem::take(&mut fleet.problems);
+        problems.check(fleet.check_has_children());
+        let plan = fleet.draft(Vec::new(), &Privileges::default(), &mut problems);
+        problems.check(plan.sockets.check());
         let values = std::mem::replace(&mut fleet.values, in_effect.0);
         let config = std::mem::replace(&mut fleet.config, in_effect.1);
-        let plan = plan.map_err(|problems| problems.into_errors())?;
+        problems.into_result().map_err(Problems::into_errors)?;
         let fresh = Fresh { values, config, workers: plan.settings.workers };
         let changes = self.changes(&fresh, plan.workers_reason.as_ref());
         self.fresh = Some(fresh);

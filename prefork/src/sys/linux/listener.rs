@@ -14,13 +14,14 @@ pub(crate) const JOINS_GROUPS_LATE: bool = true;
 pub(crate) const ADDRESS_DENIED_HINT: &str =
     "ports below 1024 need root or CAP_NET_BIND_SERVICE: choose a higher port";
 
-/// Makes `accept` return a connection only once it has received data, or after `limit`.
+/// Makes `accept` return a connection only once it has received data, or after `limit`; zero takes that back.
 pub(crate) fn set_defer_accept(socket: &Socket, limit: Duration) -> io::Result<()> {
-    let seconds = i32::try_from(limit.as_secs().max(1)).map_err(io::Error::other)?;
+    let seconds = limit.as_secs().max(u64::from(!limit.is_zero()));
+    let seconds = i32::try_from(seconds).map_err(io::Error::other)?;
     set_option(socket, libc::IPPROTO_TCP, libc::TCP_DEFER_ACCEPT, &seconds)
 }
 
-/// Accepts data in the first packet, of up to `queue` connections at a time.
+/// Accepts data in the first packet, of up to `queue` connections at a time; zero takes that back.
 pub(crate) fn set_fast_open(socket: &Socket, queue: u32) -> io::Result<()> {
     let queue = i32::try_from(queue).map_err(io::Error::other)?;
     set_option(socket, libc::IPPROTO_TCP, libc::TCP_FASTOPEN, &queue)
