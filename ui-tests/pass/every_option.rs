@@ -13,6 +13,7 @@ mod literals {
         workers = 4,
         max_workers = 8,
         environment = false,
+        config = "/etc/app/prefork.toml",
         recover = 5u32,
         recover_window = "60s",
         recover_interval = "0s",

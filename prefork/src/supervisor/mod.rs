@@ -31,6 +31,7 @@
 //!
 //! - `interface.rs`: events, actions, settings
 //! - `mod.rs`: the state, and the requests of operators
+//! - `change.rs`: other settings
 //! - `stop.rs`: the stop of the fleet
 //! - `lifecycle.rs`: children, from spawn to exit; how an exit becomes a replacement
 //! - `rollout.rs`: replacement, new before old: reload and recycling
@@ -38,6 +39,7 @@
 //! - `status.rs`: the state that observers see
 //! - `policy.rs`: number of failures, length of delays
 
+mod change;
 mod interface;
 mod lifecycle;
 mod policy;
@@ -252,22 +254,6 @@ impl Supervisor {
             self.finish_draining_queues(now);
         }
         self.finish_if_empty();
-    }
-
-    /// Goes on with other settings. What is under way (a delay, a grace, a start) ends as it was planned.
-    fn change_settings(&mut self, now: Instant, settings: Settings) {
-        if !self.takes_changes() {
-            return;
-        }
-        let old = std::mem::replace(&mut self.settings, settings);
-        self.failures.change_policy(settings.recover);
-        if old.max_lifetime != settings.max_lifetime {
-            (0..self.slots.len()).for_each(|slot| self.change_lifetime(slot));
-        }
-        // A size that an operator has asked for otherwise stays.
-        if old.workers != settings.workers {
-            self.resize(now, settings.workers);
-        }
     }
 
     fn on_request(&mut self, now: Instant, request: Request) {

@@ -132,18 +132,6 @@ impl Supervisor {
         slot.recycle_at = limits.map(|limits| (at(limits), RecycleReason::Lifetime));
     }
 
-    /// Applies another greatest age to the slot's occupant.
-    pub(super) fn change_lifetime(&mut self, slot: usize) {
-        let is_other = |(_, reason): (_, RecycleReason)| reason != RecycleReason::Lifetime;
-        if self.slots[slot].recycle_at.is_some_and(is_other) {
-            return;
-        }
-        let occupant = self.slots[slot].occupant.and_then(|id| self.children.get(&id));
-        if let Some(Phase::Serving { since }) = occupant.map(|child| child.phase) {
-            self.limit_lifetime(since, slot);
-        }
-    }
-
     /// Starts as many successors as may be under way at a time.
     pub(super) fn advance_rollout(&mut self) {
         // Nothing else is replaced during a trial, so that a failure is the trial's own.

@@ -176,3 +176,29 @@ fn rustls_options_without_feature_name_it() {
     assert_eq!(messages.len(), 1);
     assert!(messages[0].contains("feature `rustls`"));
 }
+
+#[test]
+#[cfg(not(feature = "config"))]
+fn configuration_file_without_feature_names_it() {
+    let messages = errors(
+        quote!(config = "/etc/app.toml"),
+        quote!(
+            fn serve(ln: TcpListener) {}
+        ),
+    );
+    assert_eq!(messages.len(), 1);
+    assert!(messages[0].contains("feature `config`"));
+}
+
+#[test]
+#[cfg(feature = "config")]
+fn configuration_file_is_an_option() {
+    let messages = errors(
+        quote!(config = 5),
+        quote!(
+            fn serve(ln: TcpListener) {}
+        ),
+    );
+    let expected = "`config` takes the name of a file in quotes, not a number: write `config = \"/etc/app/prefork.toml\"`";
+    assert_eq!(messages, [expected]);
+}

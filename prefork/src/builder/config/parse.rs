@@ -125,7 +125,9 @@ fn describe(
 
 /// What is wrong with a key that sets nothing. `row` is the option of this name.
 fn unknown(key: &str, row: Option<&OptionRow>) -> String {
-    let shown = cut(key);
+    // A quoted key may contain anything.
+    let escaped = key.escape_debug().to_string();
+    let shown = cut(&escaped);
     match (row, meant_by(key)) {
         (Some(row), _) if !row.environment => format!("`{key}` can only be set by the program itself"),
         (Some(row), _) if !row.is_in_file() => format!("`{key}` names this file, and cannot be set in it"),
@@ -336,6 +338,11 @@ workers = 1
                 "/etc/app.toml:16:2: `server` is no option",
             ]
         );
+    }
+
+    #[test]
+    fn message_about_a_key_is_one_line() {
+        assert_eq!(problems("\"a\\n\\u001b\" = 1"), ["/etc/app.toml:1:1: `a\\n\\u{1b}` is no option"]);
     }
 
     #[test]
