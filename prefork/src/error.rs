@@ -70,6 +70,8 @@ pub enum Error {
         value: String,
         /// Which values are valid.
         expected: String,
+        /// Who set it, where the name does not say so: `attribute` or `builder`.
+        set_by: Option<&'static str>,
     },
     /// More children failed than the recover policy allows.
     #[non_exhaustive]
@@ -203,11 +205,12 @@ impl fmt::Display for Error {
             Self::Resolve { addr, network, reason } => {
                 write!(f, "cannot listen on `{addr}` ({network}): {reason}")
             }
-            Self::BadOption { option, value, expected } if value.is_empty() => {
+            Self::BadOption { option, value, expected, .. } if value.is_empty() => {
                 write!(f, "{option} is not set: expected {expected}")
             }
-            Self::BadOption { option, value, expected } => {
-                write!(f, "{option} cannot be `{value}`: expected {expected}")
+            Self::BadOption { option, value, expected, set_by } => {
+                write!(f, "{option} cannot be `{value}`: expected {expected}")?;
+                set_by.map_or(Ok(()), |set_by| write!(f, " (set by the {set_by})"))
             }
             Self::OverRecovery { failures, threshold, .. } => {
                 let noun = if *failures == 1 { "failure" } else { "failures" };

@@ -141,6 +141,18 @@ fn max_workers_caps_the_automatic_count_and_no_other() {
 }
 
 #[test]
+fn variables_that_fit_nothing_in_the_program_are_reported() {
+    let server = Server::new(SERVER)
+        .env("PREFORK_UNIX_MODE", "0o600")
+        .env("PREFORK_RUNTIME", "multi_thread")
+        .env("PREFORK_NETWORK", "tcp4");
+    let fleet = server.set("network", "tcp4").start();
+    fleet.console.wait_for("PREFORK_UNIX_MODE has no effect: no address is a Unix socket");
+    fleet.console.wait_for("PREFORK_RUNTIME has no effect: the serve function is not `async`");
+    fleet.stop();
+}
+
+#[test]
 fn environment_that_is_off_sets_nothing() {
     let server =
         Server::new(SERVER).unset("workers").set("environment", "no").env("PREFORK_WORKERS", "rubbish");

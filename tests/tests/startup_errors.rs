@@ -86,7 +86,11 @@ fn address_outside_network_is_refused() {
 
 #[test]
 fn invalid_workers_are_refused() {
-    refused("workers", "4097", "workers cannot be `4097`: expected a number from 0 to 4096");
+    refused(
+        "workers",
+        "4097",
+        "workers cannot be `4097`: expected a number from 0 to 4096 (set by the builder)",
+    );
     refused("workers", &usize::MAX.to_string(), "workers cannot be");
 }
 

@@ -8,7 +8,8 @@ use std::env;
 use prefork_options::{self as options, OPTIONS, OptionRow, PREFIX, meant_by};
 
 use super::Prefork;
-use super::values::{Source, bad};
+use super::values::{Source, bad, differ};
+use crate::listen::{Endpoint, Network};
 use crate::sys;
 
 /// Every option that a variable sets in this build.
@@ -61,7 +62,7 @@ impl Prefork {
     /// Logs which variables override the attribute or the file, and which have no effect.
     pub(super) fn report_variables(&self) {
         for row in variables() {
-            if let Some((ours, theirs)) = self.values.overridden(row, Source::Environment) {
+            if let Some((ours, theirs)) = self.values.overridden(row, Source::Environment).filter(differ) {
                 let (variable, theirs) = (row.variable(), theirs.spell());
                 self.logger.event("overridden").info(format_args!(
                     "{variable}={} overrides {} = {theirs}",
@@ -91,15 +92,36 @@ impl Prefork {
             Some(_) if !self.reads_environment() => {
                 Some(format!("{name} has no effect: the program sets `environment = false`"))
             }
-            Some(row) if self.values.source(row) == Some(Source::Builder) => {
-                Some(format!("{name} has no effect: the program itself sets `{}`", row.setting()))
-            }
-            Some(row) if *row == options::MAX_WORKERS && self.values.source(&options::WORKERS).is_some() => {
-                let workers = self.name_of(&options::WORKERS);
-                Some(format!("{name} has no effect: {workers} is set, and it caps the default alone"))
-            }
-            Some(_) => None,
+            Some(row) => Some(format!("{name} has no effect: {}", self.idle_reason(row)?)),
         }
+    }
+
+    /// Why the operator's value of an option has no effect, if it has none.
+    pub(super) fn idle_reason(&self, row: &'static OptionRow) -> Option<String> {
+        if self.values.source(row) == Some(Source::Builder) {
+            return Some(format!("the program itself sets `{}`", row.setting()));
+        }
+        if !self.is_by_operator(row) {
+            // Its value was refused.
+            return None;
+        }
+        if *row == options::MAX_WORKERS && self.values.source(&options::WORKERS).is_some() {
+            let workers = self.name_of(&options::WORKERS);
+            return Some(format!("{workers} is set, and it caps the default alone"));
+        }
+        if (*row == options::UNIX_MODE || *row == options::UNIX_OWNER) && !self.names_unix_socket() {
+            return Some("no address is a Unix socket".to_owned());
+        }
+        if *row == options::RUNTIME && self.serve.is_blocking() {
+            return Some("the serve function is not `async`".to_owned());
+        }
+        None
+    }
+
+    fn names_unix_socket(&self) -> bool {
+        let network = self.get::<Network>(&options::NETWORK);
+        let addrs = self.get::<Vec<String>>(&options::ADDR).unwrap_or_default();
+        addrs.iter().any(|addr| Endpoint::new(addr, network).network == Network::Unix)
     }
 }
 

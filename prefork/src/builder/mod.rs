@@ -211,7 +211,7 @@ impl Prefork {
 
     /// What the attribute has set becomes a default, which environment variables override.
     pub(crate) fn with_attribute_values(self) -> Self {
-        Self { values: self.values.into_attribute(), ..self }
+        Self { values: self.values.into_attribute(), problems: self.problems.into_attribute(), ..self }
     }
 
     /// Runs the master, serves as a child, or checks the configuration.

@@ -52,6 +52,7 @@ impl Prefork {
         if bound.files.is_none() {
             problems.check(self.resolve_unix_owner(&mut sockets));
         }
+        problems.name_setters(|row| self.values.source(row));
         let recover = RecoverPolicy::new(
             self.get(&options::RECOVER),
             self.get(&options::RECOVER_WINDOW),
@@ -111,10 +112,15 @@ impl Prefork {
         let written: Vec<Endpoint> = addrs.iter().map(|addr| Endpoint::new(addr, network)).collect();
         let endpoints = self.or_activated(written, activated);
         endpoints.iter().for_each(|endpoint| problems.check(endpoint.check_form()));
-        problems.check(check_demand(self.serve.demand, &endpoints, activated));
+        let check = check_demand(self.serve.demand, &endpoints, activated);
+        problems.check(check.map_err(|(addr, expected)| bad(self.name_of(&options::ADDR), addr, expected)));
         let is_unix = |endpoint: &&Endpoint| endpoint.network == Network::Unix;
         if let (false, Some(unix)) = (sys::HAS_UNIX_SOCKETS, endpoints.iter().find(is_unix)) {
-            problems.add(bad("addr", &unix.addr, "`host:port`: this system has no Unix sockets"));
+            problems.add(bad(
+                self.name_of(&options::ADDR),
+                &unix.addr,
+                "`host:port`: this system has no Unix sockets",
+            ));
         }
         if self.get_or_default(&options::REUSEPORT) && endpoints.iter().all(|endpoint| is_unix(&endpoint)) {
             let name = self.name_of(&options::REUSEPORT);
@@ -210,14 +216,19 @@ fn default_addr(network: Network) -> Option<&'static str> {
     }
 }
 
-/// Checks that the serve function takes as many listeners as there are addresses, and of their kinds.
-fn check_demand(demand: Demand, endpoints: &[Endpoint], activated: &[Activated]) -> Result<(), Error> {
+/// Checks that the serve function takes as many listeners as there are addresses, and of their kinds. Otherwise
+/// returns the addresses, and which ones it takes.
+fn check_demand(
+    demand: Demand,
+    endpoints: &[Endpoint],
+    activated: &[Activated],
+) -> Result<(), (String, String)> {
     let Demand::Each(kinds) = demand else { return Ok(()) };
     if kinds.len() != endpoints.len() {
         let addrs: Vec<&str> = endpoints.iter().map(|endpoint| endpoint.addr.as_str()).collect();
         let addresses = if kinds.len() == 1 { "1 address" } else { &format!("{} addresses", kinds.len()) };
         let expected = format!("{addresses}, as many as the serve function takes listeners");
-        return Err(bad("addr", addrs.join(", "), expected));
+        return Err((addrs.join(", "), expected));
     }
     let mut left: Vec<&Activated> = activated.iter().collect();
     // `None`: the service manager's socket was not passed to this process.
@@ -229,7 +240,7 @@ fn check_demand(demand: Demand, endpoints: &[Endpoint], activated: &[Activated])
     };
     let mut pairs = kinds.iter().zip(endpoints);
     let wrong = pairs.find(|(kind, endpoint)| network(endpoint).is_some_and(|network| !kind.fits(network)));
-    wrong.map_or(Ok(()), |(kind, endpoint)| Err(bad("addr", &endpoint.addr, kind.describe())))
+    wrong.map_or(Ok(()), |(kind, endpoint)| Err((endpoint.addr.clone(), kind.describe().to_owned())))
 }
 
 /// Checks that the TLS material which the serve function takes is set.

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use prefork_options::OptionRow;
+use prefork_options::{OptionRow, find};
 
+use super::values::Source;
 use crate::error::{Error, chain};
 use crate::logging::{self, Logger};
 
@@ -42,6 +43,24 @@ impl Problems {
         rows.iter().any(|row| self.refused.contains(row.setting()))
     }
 
+    /// Adds who has set the option to those errors that do not say it yet, and name the option as the program does.
+    pub(super) fn name_setters(&mut self, source: impl Fn(&OptionRow) -> Option<Source>) {
+        for error in &mut self.errors {
+            let Error::BadOption { option, set_by: set_by @ None, .. } = error else { continue };
+            *set_by = find(option).and_then(&source).and_then(Source::setter);
+        }
+    }
+
+    /// What the builder has refused so far was the attribute's.
+    pub(super) fn into_attribute(mut self) -> Self {
+        for error in &mut self.errors {
+            if let Error::BadOption { set_by: Some(set_by), .. } = error {
+                *set_by = "attribute";
+            }
+        }
+        self
+    }
+
     /// # Errors
     ///
     /// The problems, if there are any.
@@ -67,5 +86,38 @@ impl Problems {
             operation: "find the error of the options",
             source: std::io::Error::other("a bug in prefork"),
         })
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::super::Prefork;
+    use crate::error::chain;
+    use crate::privileges::Privileges;
+
+    fn serve(_: TcpListener) {}
+
+    fn problems(mut fleet: Prefork) -> Vec<String> {
+        let problems = fleet.plan(Vec::new(), &Privileges::default()).unwrap_err();
+        problems.into_errors().iter().map(|error| chain(error).to_string()).collect()
+    }
+
+    #[test]
+    fn error_of_a_value_names_its_setter() {
+        let fleet = Prefork::new(serve).workers(5000).network("unix").addr("/run/a").with_attribute_values();
+        let found = problems(fleet.backlog(0).reuseport(true));
+        let setters = [
+            ("workers cannot be `5000`", "attribute"),
+            ("backlog cannot be `0`", "builder"),
+            ("addr cannot be `/run/a`", "attribute"),
+            ("reuseport cannot be `true`", "builder"),
+        ];
+        assert_eq!(found.len(), setters.len(), "{found:#?}");
+        for (error, (start, setter)) in found.iter().zip(setters) {
+            assert!(error.starts_with(start), "{found:#?}");
+            assert!(error.ends_with(&format!("(set by the {setter})")), "{found:#?}");
+        }
     }
 }

@@ -22,6 +22,17 @@ pub(super) enum Source {
     Builder,
 }
 
+impl Source {
+    /// Who has set a value that is called by the name of its option.
+    pub(super) fn setter(self) -> Option<&'static str> {
+        match self {
+            Self::Attribute => Some("attribute"),
+            Self::Builder => Some("builder"),
+            _ => None,
+        }
+    }
+}
+
 /// Values of options, by the name of their setting and their source.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Values(BTreeMap<(&'static str, Source), Value>);
@@ -70,6 +81,11 @@ impl Values {
     pub(super) fn into_attribute(self) -> Self {
         Self(self.0.into_iter().map(|((setting, _), value)| ((setting, Source::Attribute), value)).collect())
     }
+}
+
+/// Whether an override changes anything.
+pub(super) fn differ((ours, theirs): &(&Value, &Value)) -> bool {
+    ours != theirs
 }
 
 /// A value that an option takes as `T`, or as the text that stands for one.
@@ -154,7 +170,7 @@ pub(super) fn bad(option: impl Into<String>, value: impl ToString, expected: imp
         text if text.contains(char::is_control) => text.escape_debug().to_string(),
         _ => value,
     };
-    Error::BadOption { option: option.into(), value, expected: expected.into() }
+    Error::BadOption { option: option.into(), value, expected: expected.into(), set_by: None }
 }
 
 /// The error for a value that an option, called `name`, does not take.
@@ -171,7 +187,7 @@ fn refusal(name: &str, row: &OptionRow, value: impl ToString, problem: &Problem)
 
 /// The error for an option that has no value and needs one.
 pub(super) fn missing(option: impl Into<String>, expected: impl Into<String>) -> Error {
-    Error::BadOption { option: option.into(), value: String::new(), expected: expected.into() }
+    Error::BadOption { option: option.into(), value: String::new(), expected: expected.into(), set_by: None }
 }
 
 impl Prefork {
@@ -181,7 +197,7 @@ impl Prefork {
             Input::Value(value) => self.put(row, value),
             Input::Text(text) => match row.kind.parse(&text) {
                 Ok(value) => self.put(row, value),
-                Err(problem) => self.refuse_value(row.name, row, text, &problem),
+                Err(problem) => self.refuse_own_value(row, text, &problem),
             },
         }
     }
@@ -194,7 +210,7 @@ impl Prefork {
                 self.values.insert(row, Source::Builder, value);
                 self
             }
-            Err(problem) => self.refuse_value(row.name, row, value.spell(), &problem),
+            Err(problem) => self.refuse_own_value(row, value.spell(), &problem),
         }
     }
 
@@ -225,6 +241,13 @@ impl Prefork {
     /// Whether an operator has set the option: by a variable, or in the configuration file.
     pub(super) fn is_by_operator(&self, row: &OptionRow) -> bool {
         matches!(self.values.source(row), Some(Source::Environment | Source::File))
+    }
+
+    /// Refuses a value that a method of the builder has got.
+    fn refuse_own_value(self, row: &OptionRow, value: impl ToString, problem: &Problem) -> Self {
+        let mut refused = self.refuse_value(row.name, row, value, problem);
+        refused.problems.name_setters(|_| Some(Source::Builder));
+        refused
     }
 
     pub(super) fn refuse_value(

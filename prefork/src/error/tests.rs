@@ -48,8 +48,9 @@ fn all() -> Vec<(Error, &'static str)> {
                 option: "workers".to_owned(),
                 value: "0".to_owned(),
                 expected: "a number from 1".to_owned(),
+                set_by: Some("builder"),
             },
-            "workers cannot be `0`: expected a number from 1",
+            "workers cannot be `0`: expected a number from 1 (set by the builder)",
         ),
         (
             over(Failure::Exited { slot: 1, pid: 7, ready: false, status: ExitStatus::default() }),

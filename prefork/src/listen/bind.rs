@@ -71,6 +71,7 @@ impl SocketOptions {
                     io::ErrorKind::Unsupported => "no value: this system has no such option".to_owned(),
                     _ => format!("a value that the system takes ({})", crate::error::plain(&error)),
                 },
+                set_by: None,
             })
         };
         if self.nodelay {

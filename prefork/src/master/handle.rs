@@ -72,6 +72,7 @@ impl FleetHandle {
             option: options::WORKERS.name.to_owned(),
             value: workers.to_string(),
             expected: sizes.expected(&problem),
+            set_by: None,
         })?;
         self.request(Request::Resize(workers));
         Ok(())

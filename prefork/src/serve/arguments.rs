@@ -105,6 +105,7 @@ impl FromChild for Arc<rustls::ServerConfig> {
             option: "cert".to_owned(),
             value: String::new(),
             expected: "a certificate, which an argument of the serve function needs".to_owned(),
+            set_by: None,
         })
     }
 }

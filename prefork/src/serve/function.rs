@@ -82,7 +82,7 @@ impl ServeFn {
     }
 
     /// Whether it is a plain function, which accepts in threads.
-    pub(super) fn is_blocking(&self) -> bool {
+    pub(crate) fn is_blocking(&self) -> bool {
         self.blocking
     }
 

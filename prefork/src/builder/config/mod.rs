@@ -20,7 +20,7 @@ use prefork_options::{self as options, OptionRow};
 
 use super::Prefork;
 use super::environment::{has_feature, variables};
-use super::values::Source;
+use super::values::{Source, differ};
 #[cfg(not(feature = "config"))]
 use crate::protocol::SecretFile;
 
@@ -103,17 +103,11 @@ impl Prefork {
         event.info(format_args!("configuration file {}: {count}", file.path.display()));
         for row in variables().filter(|row| file.places.contains_key(row.setting())) {
             let (place, setting) = (file.place_of(row), row.setting());
-            if self.values.source(row) == Some(Source::Builder) {
-                self.logger.event("idle_setting").warn(format_args!(
-                    "{place}: {setting} has no effect: the program itself sets `{setting}`"
-                ));
-            } else if *row == options::MAX_WORKERS && self.values.source(&options::WORKERS).is_some() {
-                let workers = self.name_of(&options::WORKERS);
-                self.logger.event("idle_setting").warn(format_args!(
-                    "{place}: {setting} has no effect: {workers} is set, and it caps the default alone"
-                ));
+            if let Some(reason) = self.idle_reason(row) {
+                let event = self.logger.event("idle_setting");
+                event.warn(format_args!("{place}: {setting} has no effect: {reason}"));
             }
-            if let Some((ours, theirs)) = self.values.overridden(row, Source::File) {
+            if let Some((ours, theirs)) = self.values.overridden(row, Source::File).filter(differ) {
                 let (ours, theirs) = (ours.spell(), theirs.spell());
                 let event = self.logger.event("overridden");
                 event.info(format_args!("{place}: {setting} = {ours} overrides {setting} = {theirs}"));
