@@ -12,7 +12,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
 use prefork_tests::fleet::{RunningFleet, Server};
-use prefork_tests::load::{self, ClientMix, Connection, LoadClient};
+use prefork_tests::load::{self, ClientMix, Connection, LoadClient, with_retry};
 use prefork_tests::signal::Signal;
 use prefork_tests::{client, wait};
 use tokio::runtime::Runtime;
@@ -108,14 +108,6 @@ fn warp_reload_and_stop_lose_no_request() {
 #[test]
 fn poem_reload_and_stop_lose_no_request() {
     check_http_example("poem", MIX, with_retry);
-}
-
-/// Repeats a request whose connection was closed, on Windows only. There a server accepts until it has learnt
-/// of the stop, and may close a new connection.
-fn with_retry(mut client: LoadClient) -> LoadClient {
-    let closed = [io::ErrorKind::ConnectionReset, io::ErrorKind::UnexpectedEof];
-    let was_closed = move |error: &io::Error| cfg!(windows) && closed.contains(&error.kind());
-    Box::new(move || client().or_else(|error| if was_closed(&error) { client() } else { Err(error) }))
 }
 
 #[test]

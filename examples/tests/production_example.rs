@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use prefork_tests::fleet::{RunningFleet, Server};
-use prefork_tests::load::{self, LoadClient};
+use prefork_tests::load::{self, LoadClient, with_retry};
 use prefork_tests::signal::Signal;
 use prefork_tests::tls::{TestCertificate, TlsClient};
 use prefork_tests::wait;
@@ -67,11 +67,12 @@ impl Client {
         Https { client: self.clone(), stream: None }
     }
 
-    /// A WebSocket, and the server's first message: `process PID`.
-    fn websocket(&self) -> (WebSocket<Tls>, String) {
+    /// A WebSocket, and the pid in the server's first message.
+    fn websocket(&self) -> (WebSocket<Tls>, u32) {
         let (mut socket, _) = tungstenite::client("wss://localhost/ws", self.connect().unwrap()).unwrap();
-        let greeting = socket.read().unwrap().into_text().unwrap().to_string();
-        (socket, greeting)
+        let greeting = socket.read().unwrap().into_text().unwrap();
+        let pid = greeting.strip_prefix("process ").and_then(|pid| pid.parse().ok());
+        (socket, pid.unwrap_or_else(|| panic!("{greeting}")))
     }
 
     /// The notes that one event stream brings, until the server ends it or `is_enough`. Panics unless the stream ends
@@ -84,11 +85,10 @@ impl Client {
         assert!(head.contains(&"transfer-encoding: chunked".to_owned()), "{head:?}");
         let mut ids = Vec::new();
         while let Some(chunk) = read_chunk(&mut stream) {
-            for id in chunk.lines().filter_map(|line| line.strip_prefix("id: ")) {
-                ids.push(id.parse().unwrap());
-                if is_enough(ids[ids.len() - 1]) {
-                    return ids;
-                }
+            ids.extend(chunk.lines().filter_map(|line| line.strip_prefix("id: ")?.parse::<i64>().ok()));
+            // Looked at after each chunk: those without an event keep the connection alive.
+            if is_enough(*ids.last().unwrap_or(&after)) {
+                return ids;
             }
         }
         // `StreamOwned` reports a connection that ends without close_notify as an error.
@@ -168,11 +168,10 @@ fn stored(client: &Client) -> Vec<i64> {
     let mut ids = Vec::new();
     loop {
         let page = connection.get(&format!("/notes?after={}", ids.last().unwrap_or(&0))).unwrap();
-        let page = page.as_array().unwrap();
-        if page.is_empty() {
-            return ids;
+        match page.as_array().unwrap().as_slice() {
+            [] => return ids,
+            page => ids.extend(page.iter().map(|note| note["id"].as_i64().unwrap())),
         }
-        ids.extend(page.iter().map(|note| note["id"].as_i64().unwrap()));
     }
 }
 
@@ -183,14 +182,14 @@ type Created = Arc<Mutex<BTreeMap<i64, i64>>>;
 fn writer(client: &Client, keeps: bool, created: &Created) -> LoadClient {
     let (client, created) = (client.clone(), Arc::clone(created));
     let mut connection = client.https();
-    Box::new(move || {
+    with_retry(Box::new(move || {
         if !keeps {
             connection = client.https();
         }
         let note = connection.post("a note")?;
         created.lock().unwrap().insert(note["id"].as_i64().unwrap(), note["slot"].as_i64().unwrap());
         Ok("created".to_owned())
-    })
+    }))
 }
 
 /// Reads a WebSocket until the server closes it; returns the code.
@@ -209,6 +208,18 @@ fn close_code(mut socket: WebSocket<Tls>) -> Option<CloseCode> {
         other => panic!("{other:?}"),
     }
     code
+}
+
+/// Waits for the end of a WebSocket and opens another, until one is at a process that is not among `old`.
+fn reconnect(client: &Client, mut socket: WebSocket<Tls>, old: &[u32]) -> WebSocket<Tls> {
+    loop {
+        assert_eq!(close_code(socket), Some(CloseCode::Away));
+        let pid;
+        (socket, pid) = client.websocket();
+        if !old.contains(&pid) {
+            return socket;
+        }
+    }
 }
 
 fn echo(socket: &mut WebSocket<Tls>, text: &str) {
@@ -256,18 +267,16 @@ fn reload_loses_no_request_no_row_and_no_event_and_says_goodbye_to_websockets() 
     let client = setup.client(&fleet);
     let (created, last) = (Created::default(), LastNote::default());
     let slots = || created.lock().unwrap().values().copied().collect::<BTreeSet<_>>().len();
-    let (mut socket, greeting) = client.websocket();
+    let (mut socket, pid) = client.websocket();
+    assert!(first.contains(&pid), "{pid}: {first:?}");
     echo(&mut socket, "hello");
     thread::scope(|scope| {
         let _end = EndOfTest(last.clone());
         let events = scope.spawn(|| follow(&client, &last));
-        let closed = scope.spawn(|| {
-            let code = close_code(socket);
-            (code, client.websocket())
-        });
+        let reconnected = scope.spawn(|| reconnect(&client, socket, &first));
         let mut clients: Vec<_> = [false, true, true].map(|keeps| writer(&client, keeps, &created)).into();
         let mut reader = client.https();
-        clients.push(Box::new(move || reader.get("/notes").map(|_| "list".to_owned())));
+        clients.push(with_retry(Box::new(move || reader.get("/notes").map(|_| "list".to_owned()))));
         let tally = load::run(clients, || {
             fleet.operate(Signal::SIGHUP, 1, "reloaded:");
             fleet.wait_for_children(2, &first);
@@ -276,10 +285,7 @@ fn reload_loses_no_request_no_row_and_no_event_and_says_goodbye_to_websockets() 
         tally.assert_all_answered();
         assert!(tally.answers.keys().eq(["created", "list"]), "{tally:?}");
 
-        let (code, (mut socket, new_greeting)) = closed.join().unwrap();
-        assert_eq!(code, Some(CloseCode::Away));
-        assert_ne!(new_greeting, greeting);
-        echo(&mut socket, "hello again");
+        echo(&mut reconnected.join().unwrap(), "hello again");
 
         writer(&client, false, &created)().unwrap();
         let created: Vec<_> = created.lock().unwrap().keys().copied().collect();
@@ -304,8 +310,10 @@ fn stop_ends_websocket_and_event_stream_and_answers_the_request_in_progress() {
     thread::scope(|scope| {
         let (client, fleet) = (&client, &fleet);
         let events = scope.spawn(move || {
-            client.events(0, |_| {
-                began.send(()).unwrap();
+            client.events(0, |reached| {
+                if reached == id {
+                    began.send(()).unwrap();
+                }
                 false
             })
         });

@@ -101,6 +101,14 @@ const PAUSE: Duration = Duration::from_millis(if cfg!(windows) { 100 } else { 0 
 /// A client of any protocol. Each call sends one request; the tally counts the returned text.
 pub type LoadClient = Box<dyn FnMut() -> io::Result<String> + Send>;
 
+/// Repeats a request whose connection was closed, on Windows only. There a server accepts until it has learnt
+/// of the stop, and may close a new connection.
+pub fn with_retry(mut client: LoadClient) -> LoadClient {
+    let closed = [io::ErrorKind::ConnectionReset, io::ErrorKind::UnexpectedEof];
+    let was_closed = move |error: &io::Error| cfg!(windows) && closed.contains(&error.kind());
+    Box::new(move || client().or_else(|error| if was_closed(&error) { client() } else { Err(error) }))
+}
+
 /// Runs each client in its own thread while `meanwhile` runs; counts every request.
 pub fn run(clients: Vec<LoadClient>, meanwhile: impl FnOnce()) -> Tally {
     let over = AtomicBool::new(false);
