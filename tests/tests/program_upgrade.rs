@@ -165,8 +165,9 @@ fn upgrade_to_taken_address_keeps_old_address() {
     let addr = taken.local_addr().unwrap().to_string();
     let (fleet, _directory) = with_next_addr(&addr, &ResponseGate::new());
     fleet.signal(Signal::SIGUSR2);
-    fleet.console.wait_for(&format!("cannot bind {addr}: address already in use"));
-    fleet.console.wait_for_nth(1, "reloaded:");
+    let line = fleet.console.wait_for("upgrade aborted");
+    assert!(line.contains(&format!("cannot bind {addr}: address already in use")), "{line}");
+    assert!(line.ends_with("; the fleet is unchanged"), "{line}");
     Connection::to(fleet.addr()).get("/").unwrap();
     fleet.stop();
 }

@@ -39,13 +39,12 @@ use problems::Problems;
 pub use values::OptionValue;
 use values::Values;
 
-use crate::child::{self, Limits};
+use crate::child::{self, Limits, UpgradeCheck};
 use crate::error::Error;
 use crate::hooks::Hooks;
-use crate::logging::Logger;
-use crate::master::{self, FleetHandle};
+use crate::logging::{self, Logger};
+use crate::master::{self, FleetHandle, Predecessor};
 use crate::privileges::Privileges;
-use crate::protocol::UpgradeSnapshot;
 use crate::serve::{self, Serve, ServeFn, ServeOptions};
 use crate::sys::{self, Role};
 use crate::title::{default_title, title_master};
@@ -222,35 +221,35 @@ impl Prefork {
             return Ok(End::Process(fleet.with_config(child::config_file()).serve_as_child()));
         }
         let inheritance = sys::inheritance().map_err(|source| Error::Handshake { source })?;
-        let passed = inheritance.as_ref().and_then(|passed| UpgradeSnapshot::config_file(&passed.text));
-        let mut fleet = fleet.with_config(passed);
+        let predecessor = inheritance.map(Predecessor::read).transpose()?;
+        let mut fleet = fleet.with_config(predecessor.as_ref().and_then(Predecessor::config_file));
         // A program that was executed in place of a master has a fleet to run.
-        if inheritance.is_none() && check::is_requested() {
+        if predecessor.is_none() && check::is_requested() {
             return Ok(End::Process(fleet.check()));
         }
-        if inheritance.is_none() && fleet.has_no_children() {
+        if predecessor.is_none() && fleet.has_no_children() {
             return fleet.serve_without_children();
         }
         // Before the first message: the title can be set while there is one thread.
         title_master(&fleet.process_title());
         fleet.report_config();
         fleet.report_variables();
-        let activated = sys::activated().map_err(Error::activation)?;
+        let activated = predecessor.as_ref().map_or_else(sys::activated, Predecessor::activated);
+        let activated = activated.map_err(Error::activation)?;
         let plan = fleet.plan(activated, &Privileges::default());
         let mut plan = plan.map_err(|problems| problems.into_first(&fleet.logger))?;
-        // The trial child has refused 0, unless the options have changed since.
+        // The check of this program has refused 0, unless the options have changed since.
         plan.settings.workers = plan.settings.workers.max(1);
         let _kept = fleet.watch_config(&mut plan);
-        master::run(plan, inheritance)?;
+        master::run(plan, predecessor)?;
         Ok(End::Fleet)
     }
 
     /// Serves in this child. The result is the status to exit with. A successor first checks all of its
     /// program's options, as a master would.
     fn serve_as_child(mut self) -> ExitCode {
-        if child::is_upgrade_trial() {
-            let outcome = self.check_has_children();
-            self.problems.check(outcome);
+        if let Some(check) = UpgradeCheck::begin() {
+            return self.check_for_upgrade(check);
         }
         // Where the master cannot hand the configuration file over, or this program names another one, the child
         // has tried to read it.
@@ -270,6 +269,22 @@ impl Prefork {
 }
 
 impl Prefork {
+    /// Checks this program's options, and tells the present master what the program needs.
+    fn check_for_upgrade(&mut self, mut check: UpgradeCheck) -> ExitCode {
+        let outcome = self.check_has_children();
+        self.problems.check(outcome);
+        let plan = self.plan(check.take_activated(), check.privileges());
+        let plan = plan.map_err(|problems| problems.into_first(&self.logger));
+        let needs = plan.and_then(|plan| master::needs_of(&plan));
+        match needs.and_then(|needs| check.answer(&needs)) {
+            Ok(()) => {
+                logging::flush();
+                ExitCode::SUCCESS
+            }
+            Err(error) => child::report_start_error(&error.into(), &self.logger),
+        }
+    }
+
     /// The name in the titles of the fleet's processes; empty: none.
     fn process_title(&self) -> String {
         self.get(&options::TITLE).unwrap_or_else(default_title)

@@ -104,11 +104,12 @@ impl Prefork {
             cpu: None,
             files: self.landlock_paths(),
         };
-        if *bound != Privileges::default() {
-            return (privileges, Vec::new());
+        if *bound == Privileges::default() {
+            self.check_means(&privileges, problems);
         }
-        self.check_means(&privileges, problems);
-        let cpus = problems.note(self.cpus()).unwrap_or_default();
+        // A child that is pinned sees only its own CPU.
+        let cpus =
+            if bound.cpu.is_none() { problems.note(self.cpus()).unwrap_or_default() } else { Vec::new() };
         (privileges, cpus)
     }
 

@@ -9,8 +9,8 @@ use super::{Host, StartError, report_start_error, role};
 use crate::error::Error;
 use crate::logging::{self, Logger};
 use crate::privileges::Privileges;
-use crate::protocol::{Handshake, SecretFile, Secrets, ToMaster};
-use crate::sys::{self, Role};
+use crate::protocol::{Handshake, SecretFile, Secrets, ToMaster, UpgradePlan};
+use crate::sys::{self, Activated, Role};
 use crate::title::title_child;
 
 /// A handshake that has been taken.
@@ -59,19 +59,13 @@ pub(crate) fn adopted() -> Result<Adopted, StartError> {
     Ok(adopted.ok_or_else(missing)?)
 }
 
-/// Whether this is the trial child of an upgrade: its program will replace the master's.
-pub(crate) fn is_upgrade_trial() -> bool {
-    let adopted = ADOPTED.lock().unwrap_or_else(PoisonError::into_inner);
-    adopted.as_ref().is_some_and(|adopted| adopted.handshake.upgrade)
-}
-
 /// The privileges of a child on trial, which is to replace another that stays if it fails. There, what
-/// only a master needs has to be in order as well.
+/// only a master needs has to be in order as well. Before an upgrade, another child has checked that.
 pub(crate) fn privileges_on_trial() -> Option<Privileges> {
     let adopted = ADOPTED.lock().unwrap_or_else(PoisonError::into_inner);
     adopted
         .as_ref()
-        .filter(|adopted| adopted.handshake.trial)
+        .filter(|adopted| adopted.handshake.trial && !adopted.handshake.upgrade)
         .map(|adopted| adopted.handshake.privileges.clone())
 }
 
@@ -79,6 +73,41 @@ pub(crate) fn privileges_on_trial() -> Option<Privileges> {
 pub(crate) fn config_file() -> Option<SecretFile> {
     let adopted = ADOPTED.lock().unwrap_or_else(PoisonError::into_inner);
     adopted.as_ref()?.secrets.config.clone()
+}
+
+/// The order of the master to check this program, which is to take the master's place.
+#[derive(Debug)]
+pub(crate) struct UpgradeCheck {
+    channel: sys::Channel,
+    activated: Vec<Activated>,
+    privileges: Privileges,
+}
+
+impl UpgradeCheck {
+    /// `None` in a child that is to serve.
+    pub(crate) fn begin() -> Option<Self> {
+        let mut waiting = ADOPTED.lock().unwrap_or_else(PoisonError::into_inner);
+        let Adopted { handshake, listeners, channel, .. } =
+            waiting.take_if(|adopted| adopted.handshake.check.is_some())?;
+        let names = handshake.check.unwrap_or_default();
+        let activated = names.into_iter().zip(listeners).map(|(name, socket)| Activated { name, socket });
+        Some(Self { channel, activated: activated.collect(), privileges: handshake.privileges })
+    }
+
+    /// What this process runs under.
+    pub(crate) fn privileges(&self) -> &Privileges {
+        &self.privileges
+    }
+
+    /// The sockets that the service manager has passed to the master.
+    pub(crate) fn take_activated(&mut self) -> Vec<Activated> {
+        std::mem::take(&mut self.activated)
+    }
+
+    /// Tells the master what this program needs.
+    pub(crate) fn answer(mut self, plan: &UpgradePlan) -> Result<(), Error> {
+        self.channel.send(&plan.to_line(), &[]).map_err(|source| Error::Handshake { source })
+    }
 }
 
 fn stray() -> Error {
@@ -105,7 +134,9 @@ fn take_handshake() -> io::Result<Adopted> {
     let line = channel.wait_for_line()?;
     let handshake = Handshake::from_line(&line)?;
     channel.send(ToMaster::Received.to_line(), &[])?;
-    let listeners = channel.take_listeners()?;
+    // Without listeners, the next descriptor that comes is that of the secrets.
+    let has_listeners = handshake.check.as_ref().is_none_or(|activated| !activated.is_empty());
+    let listeners = if has_listeners { channel.take_listeners()? } else { Vec::new() };
     let text = if handshake.secrets { channel.take_secrets()? } else { String::new() };
     // Where secrets cannot be handed over, the text is empty, and the child reads the files itself.
     let secrets = if text.is_empty() { Secrets::default() } else { Secrets::from_text(&text)? };

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::ServeState;
 use super::shutdown::{Seen, SeenAccepts, ServerProgress, StopAction, StopEvent, StopSequence};
@@ -10,20 +10,29 @@ use crate::logging::Logger;
 use crate::protocol::ToMaster;
 use crate::sys::AcceptGate;
 
+/// Within the range of the clock.
+const LONGEST_QUEUE_LIMIT: Duration = Duration::from_secs(365 * 86_400);
+
 /// See the [module](self).
 pub(super) struct Drain {
     state: Arc<ServeState>,
     logger: Logger,
     gate: AcceptGate,
+    /// The addresses of the listeners behind the gate, in its order.
+    addrs: Vec<String>,
+    /// Those whose queues the stop waits for, by their places; if there are none, all that no other child has.
+    queues: Vec<usize>,
     sequence: StopSequence,
     /// Whether an attempt to close the gate has failed and was logged.
     failure_reported: bool,
 }
 
 impl Drain {
-    pub(super) fn new(state: Arc<ServeState>, logger: Logger, gate: AcceptGate) -> Self {
-        let sequence = StopSequence::new(state.blocking, gate.stays_open());
-        Self { state, logger, gate, sequence, failure_reported: false }
+    pub(super) fn new(state: Arc<ServeState>, logger: Logger, gate: AcceptGate, addrs: Vec<String>) -> Self {
+        // The rest of the grace is for what was accepted.
+        let queue_limit = (state.context.grace() / 5 * 4).min(LONGEST_QUEUE_LIMIT);
+        let sequence = StopSequence::new(state.blocking, gate.stays_open(), queue_limit);
+        Self { state, logger, gate, addrs, queues: Vec::new(), sequence, failure_reported: false }
     }
 
     /// Whether no stop is under way.
@@ -39,6 +48,12 @@ impl Drain {
     /// Whether the server may let the kernel accept for it.
     pub(super) fn server_uses_io_uring(&self) -> bool {
         self.gate.server_uses_io_uring()
+    }
+
+    /// Stops once the queues of the listeners with these addresses are empty.
+    pub(super) fn stop_after_queues(&mut self, addrs: &[String]) {
+        self.queues = (0..self.addrs.len()).filter(|place| addrs.contains(&self.addrs[*place])).collect();
+        self.handle(StopEvent::OrderedAfterQueue);
     }
 
     pub(super) fn handle(&mut self, event: StopEvent) {
@@ -57,7 +72,7 @@ impl Drain {
             ServerProgress { cooperates: self.state.cooperates(), returned: self.state.has_returned() };
         let mut seen = Seen { server, ..Seen::default() };
         if wanted.queued {
-            seen.queued = self.gate.queue_length().ok();
+            seen.queued = self.gate.queue_length(&self.queues).ok();
         }
         // Threads come before connections: one that leaves `accept` in between is seen in one of them.
         if wanted.accepts {

@@ -39,8 +39,14 @@ pub(super) struct LinkThread {
 }
 
 impl LinkThread {
-    pub(super) fn new(state: Arc<ServeState>, hooks: Hooks, logger: Logger, gate: AcceptGate) -> Self {
-        let drain = Drain::new(Arc::clone(&state), logger.clone(), gate);
+    pub(super) fn new(
+        state: Arc<ServeState>,
+        hooks: Hooks,
+        logger: Logger,
+        gate: AcceptGate,
+        addrs: Vec<String>,
+    ) -> Self {
+        let drain = Drain::new(Arc::clone(&state), logger.clone(), gate, addrs);
         let now = Instant::now();
         let inspect_at = sys::HAS_IO_URING.then(|| now + INSPECT_AFTER);
         let watchdog_timer = state.context.watchdog().timer(now);
@@ -116,7 +122,7 @@ impl LinkThread {
             Some(ToChild::AnnounceStop) => self.state.context.announce_stop(),
             Some(ToChild::ReopenLogs) => self.reopen_logs(),
             Some(ToChild::Stop) => self.drain.handle(StopEvent::Ordered),
-            Some(ToChild::StopAfterQueue) => self.drain.handle(StopEvent::OrderedAfterQueue),
+            Some(ToChild::StopAfterQueue(addrs)) => self.drain.stop_after_queues(&addrs),
             None => self
                 .logger
                 .event("unknown_message")

@@ -32,7 +32,7 @@ use std::thread;
 
 use socket2::Socket;
 
-pub(crate) use adopt::{Adopted, adopt_early, adopted, config_file, is_upgrade_trial, privileges_on_trial};
+pub(crate) use adopt::{Adopted, UpgradeCheck, adopt_early, adopted, config_file, privileges_on_trial};
 pub use context::{ChildContext, Shutdown};
 
 pub(crate) use host::Host;
@@ -45,6 +45,7 @@ pub(crate) use watchdog::Limits;
 
 use crate::error::Error;
 use crate::hooks::Hooks;
+use crate::listen;
 use crate::logging::{self, Logger};
 use crate::protocol::GREETING;
 use crate::sys::{self, AcceptGate, Role};
@@ -92,6 +93,8 @@ pub(crate) fn start(
     let broken = |source| Error::Handshake { source };
     let tls = PreparedTls::new(options.tls, secrets.into(), handshake.trial)?;
     let gate = AcceptGate::new(&listeners).map_err(broken)?;
+    // A listener without a name is waited for by no master.
+    let addrs = listeners.iter().map(|listener| listen::name_of(listener).unwrap_or_default()).collect();
     let (link, sender) = host.link(channel).map_err(broken)?;
     let state = Arc::new(ServeState {
         context: ChildContext::new(handshake, sender, options.limits, tls),
@@ -102,7 +105,7 @@ pub(crate) fn start(
         returned: AtomicBool::new(false),
         orphaned: AtomicBool::new(false),
     });
-    let link_thread = LinkThread::new(Arc::clone(&state), options.hooks, logger.clone(), gate);
+    let link_thread = LinkThread::new(Arc::clone(&state), options.hooks, logger.clone(), gate, addrs);
     thread::Builder::new()
         .name("prefork-link".to_owned())
         .spawn(move || link_thread.run(link))

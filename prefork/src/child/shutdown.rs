@@ -7,7 +7,7 @@
 //!    │                     │ ASK_LIMIT      │
 //!    ├─────────────────────┴────────────────┤
 //!    │ OrderedAfterQueue                    │ Ordered, Orphaned
-//!    ▼        the queue stays empty,        ▼
+//!    ▼        the queues stay empty,        ▼
 //!  Emptying ────────────────────────────▶ Closing ◀─┐ GateNotClosed
 //!               Ordered, Orphaned           │ └─────┘
 //!                                           │ GateClosed
@@ -69,7 +69,7 @@ pub(super) enum StopEvent {
     Noted,
     /// The master orders the stop.
     Ordered,
-    /// The master orders the stop once the queue of this child's own listener is empty.
+    /// The master orders the stop once the queues of certain listeners are empty.
     OrderedAfterQueue,
     /// The master is dead.
     Orphaned,
@@ -111,6 +111,7 @@ enum StopStage {
     /// The child serves on, for as long as its master needs to replace it.
     Noted,
     Emptying {
+        until: Instant,
         empty_looks: u32,
     },
     Closing,
@@ -134,6 +135,8 @@ pub(super) struct StopSequence {
     blocking: bool,
     /// Whether the system has no gate: until the serve function has returned, it can accept.
     gate_stays_open: bool,
+    /// How long the queues may take to become empty.
+    queue_limit: Duration,
     /// Whether `SignalShutdown` was an action.
     shutdown_signalled: bool,
     released: bool,
@@ -149,7 +152,7 @@ pub(super) struct StopSequence {
 }
 
 impl StopSequence {
-    pub(super) fn new(blocking: bool, gate_stays_open: bool) -> Self {
+    pub(super) fn new(blocking: bool, gate_stays_open: bool, queue_limit: Duration) -> Self {
         Self {
             stage: StopStage::Serving,
             actions: VecDeque::new(),
@@ -157,6 +160,7 @@ impl StopSequence {
             pause: FIRST_PAUSE,
             blocking,
             gate_stays_open,
+            queue_limit,
             shutdown_signalled: false,
             released: false,
             can_interrupt: true,
@@ -215,7 +219,7 @@ impl StopSequence {
                 StopEvent::OrderedAfterQueue,
                 StopStage::Serving | StopStage::Asking { .. } | StopStage::Noted,
             ) => {
-                self.enter(now, StopStage::Emptying { empty_looks: 0 });
+                self.enter(now, StopStage::Emptying { until: now + self.queue_limit, empty_looks: 0 });
             }
             (
                 StopEvent::Ordered | StopEvent::Orphaned,
@@ -256,7 +260,7 @@ impl StopSequence {
             StopStage::Serving | StopStage::Noted | StopStage::Drained => self.next_look = None,
             StopStage::Asking { until } if until <= now => self.begin_to_close(),
             StopStage::Asking { .. } => {}
-            StopStage::Emptying { empty_looks } => self.look_at_queue(now, empty_looks, seen),
+            StopStage::Emptying { until, empty_looks } => self.look_at_queue(now, until, empty_looks, seen),
             StopStage::Closing => {
                 self.next_look = None;
                 self.actions.push_back(StopAction::CloseGate);
@@ -266,14 +270,14 @@ impl StopSequence {
         }
     }
 
-    fn look_at_queue(&mut self, now: Instant, empty_looks: u32, seen: Seen) {
+    fn look_at_queue(&mut self, now: Instant, until: Instant, empty_looks: u32, seen: Seen) {
         // Where the system does not tell the queue's length, the queue counts as empty.
         let empty = seen.queued.unwrap_or(0) == 0;
         let empty_looks = if empty { empty_looks + 1 } else { 0 };
-        if empty_looks >= EMPTY_LOOKS {
+        if empty_looks >= EMPTY_LOOKS || until <= now {
             return self.begin_to_close();
         }
-        self.stage = StopStage::Emptying { empty_looks };
+        self.stage = StopStage::Emptying { until, empty_looks };
         self.look_later(now);
     }
 

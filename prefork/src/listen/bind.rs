@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockAddr, Socket, TcpKeepalive, Type};
 
-use super::endpoint::{Endpoint, Place, TcpPlace, resolve_tcp};
-use super::{Network, Sharing};
+use super::Sharing;
+use super::endpoint::{Endpoint, Place, ResolvedEndpoint, TcpPlace};
 use crate::error::Error;
 use crate::sys::{self, SocketFileOptions};
 
@@ -27,6 +27,14 @@ pub(crate) struct SocketOptions {
 impl SocketOptions {
     pub(super) fn backlog(&self) -> i32 {
         self.backlog.unwrap_or(i32::MAX)
+    }
+
+    /// Takes back, on a TCP listener, the options that are off here, whatever another program had set.
+    pub(super) fn take_back_others(&self, socket: &Socket) {
+        let on = Some(Duration::ZERO);
+        let all =
+            Self { nodelay: true, keepalive: on, defer_accept: on, fastopen: Some(0), ..Self::default() };
+        all.take_back(self, socket);
     }
 
     /// Takes back, on a TCP listener, the options that are off in `next`. One that the system does not have was
@@ -112,31 +120,94 @@ fn bind_first(place: TcpPlace, sharing: Sharing) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// The first socket, on an address that this machine has.
-pub(super) fn bind_first_possible(place: TcpPlace, sharing: Sharing) -> io::Result<Socket> {
-    match bind_first(place, sharing) {
+/// Sockets that let another one listen on their address while this lives.
+#[derive(Debug)]
+pub(super) struct Lent<'a> {
+    sockets: Vec<&'a Socket>,
+}
+
+impl<'a> Lent<'a> {
+    /// Those of `sockets` that have this port.
+    ///
+    /// # Errors
+    ///
+    /// The system's; [`io::ErrorKind::AddrInUse`] if there are none, or if this system allows it only before a
+    /// socket is bound.
+    pub(super) fn new(sockets: &[&'a Socket], port: u16) -> io::Result<Self> {
+        let has_port = |socket: &Socket| {
+            let addr = socket.local_addr().ok().and_then(|addr| addr.as_socket());
+            addr.is_some_and(|addr| addr.port() == port)
+        };
+        let mut lent = Self { sockets: Vec::new() };
+        for socket in sockets.iter().filter(|socket| sys::JOINS_GROUPS_LATE && has_port(socket)) {
+            // One that is in a group by itself stays there.
+            if !sys::is_in_reuseport_group(socket)? {
+                sys::join_reuseport_group(socket)?;
+                lent.sockets.push(socket);
+            }
+        }
+        Ok(lent)
+    }
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        for socket in &self.sockets {
+            // It could be set, so that it can be unset.
+            let _ = sys::leave_reuseport_group(socket);
+        }
+    }
+}
+
+/// The first socket, on an address that this machine has. If only sockets of `leaving` have it, it is shared
+/// with them, and they let the new socket listen for as long as the returned value lives.
+pub(super) fn bind_first_possible<'a>(
+    place: TcpPlace,
+    sharing: Sharing,
+    leaving: &[&'a Socket],
+) -> io::Result<(Socket, Option<Lent<'a>>)> {
+    match bind_first_of(place, sharing, leaving) {
         // Without IPv6, "every address" is every IPv4 address.
         Err(error) if place.dual_stack && sys::lacks_ipv6(&error) => {
             let addr = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), place.addr.port());
-            bind_first(TcpPlace { addr, dual_stack: false }, sharing)
+            bind_first_of(TcpPlace { addr, dual_stack: false }, sharing, leaving)
         }
         bound => bound,
     }
 }
 
-/// Opens a listener for the master itself, such as the health endpoint's.
+fn bind_first_of<'a>(
+    place: TcpPlace,
+    sharing: Sharing,
+    leaving: &[&'a Socket],
+) -> io::Result<(Socket, Option<Lent<'a>>)> {
+    match bind_first(place, sharing) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && !leaving.is_empty() => {
+            let lent = Lent::new(leaving, place.addr.port())?;
+            // Another process may have the address as well.
+            let socket = bind_another(place).map_err(|_| error)?;
+            Ok((socket, Some(lent)))
+        }
+        bound => Ok((bound?, None)),
+    }
+}
+
+/// Opens a listener for the master itself, such as the health endpoint's. For `leaving` see
+/// [`SocketSet::arrange`](super::SocketSet::arrange).
 ///
 /// # Errors
 ///
-/// As [`SocketSet::open`](super::SocketSet::open).
-pub(crate) fn listen_beside(addr: &str) -> Result<Socket, Error> {
+/// [`Error::Bind`] if the system refuses it.
+pub(crate) fn listen_beside(resolved: &ResolvedEndpoint, leaving: &[&Socket]) -> Result<Socket, Error> {
     const BACKLOG: i32 = 128;
-    let network = Network::Tcp;
-    let bind_error = |source| Error::Bind { addr: addr.to_owned(), network, source };
-    let resolve_error = |reason| Error::Resolve { addr: addr.to_owned(), network, reason };
-    let place = resolve_tcp(addr, network).map_err(resolve_error)?;
-    let socket = bind_first_possible(place, Sharing::Shared).map_err(bind_error)?;
+    let ResolvedEndpoint { endpoint, place } = resolved;
+    let Some(Place::Tcp(place)) = *place else { return Err(endpoint.not_passed()) };
+    let bind_error = |source| endpoint.bind_error(source);
+    let (socket, lent) = bind_first_possible(place, Sharing::Shared, leaving).map_err(bind_error)?;
     socket.listen(BACKLOG).map_err(bind_error)?;
+    if lent.is_some() {
+        sys::leave_reuseport_group(&socket).map_err(bind_error)?;
+    }
     Ok(socket)
 }
 
@@ -146,24 +217,19 @@ pub(crate) fn check(endpoints: &[Endpoint], options: SocketOptions, health: Opti
     let mut problems = Vec::new();
     let mut has_tcp = false;
     for endpoint in endpoints.iter().filter(|endpoint| !endpoint.is_activated()) {
-        let Endpoint { addr, network } = endpoint.clone();
         match endpoint.resolve() {
             Ok(Place::Path(path)) => {
                 let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
                 let found = directory.map_or(Ok(()), |directory| directory.metadata().map(drop));
-                problems.extend(found.err().map(|source| Error::Bind { addr, network, source }));
+                problems.extend(found.err().map(|source| endpoint.bind_error(source)));
             }
             Ok(Place::Tcp(_)) => has_tcp = true,
             Ok(Place::Abstract(_)) => {}
             Err(_) if endpoint.check_form().is_err() => {}
-            Err(reason) => problems.push(Error::Resolve { addr, network, reason }),
+            Err(error) => problems.push(error),
         }
     }
-    if let Some(addr) = health {
-        let addr = addr.to_owned();
-        let unresolved = resolve_tcp(&addr, Network::Tcp).err();
-        problems.extend(unresolved.map(|reason| Error::Resolve { addr, network: Network::Tcp, reason }));
-    }
+    problems.extend(health.and_then(|addr| ResolvedEndpoint::beside(addr).err()));
     if has_tcp {
         problems.extend(options.check().err());
     }
@@ -203,7 +269,7 @@ mod tests {
     #[test]
     fn connections_inherit_options_of_listener() {
         let place = TcpPlace { addr: "127.0.0.1:0".parse().unwrap(), dual_stack: false };
-        let listener = bind_first_possible(place, Sharing::Shared).unwrap();
+        let listener = bind_first(place, Sharing::Shared).unwrap();
         let keepalive = Some(Duration::from_secs(90));
         SocketOptions { nodelay: true, keepalive, ..SocketOptions::default() }.apply(&listener).unwrap();
         listener.listen(1).unwrap();
@@ -218,7 +284,7 @@ mod tests {
     #[test]
     fn options_that_are_taken_back_are_off_for_new_connections() {
         let place = TcpPlace { addr: "127.0.0.1:0".parse().unwrap(), dual_stack: false };
-        let listener = bind_first_possible(place, Sharing::Shared).unwrap();
+        let listener = bind_first(place, Sharing::Shared).unwrap();
         let all = SocketOptions {
             nodelay: true,
             keepalive: Some(Duration::from_secs(90)),
@@ -239,7 +305,7 @@ mod tests {
         use std::io::Write;
 
         let place = TcpPlace { addr: "127.0.0.1:0".parse().unwrap(), dual_stack: false };
-        let listener = bind_first_possible(place, Sharing::Shared).unwrap();
+        let listener = bind_first(place, Sharing::Shared).unwrap();
         if sys::set_defer_accept(&listener, Duration::from_secs(60)).is_err() {
             return crate::skip::skipped("defer-accept");
         }

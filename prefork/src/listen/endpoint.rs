@@ -55,31 +55,71 @@ impl Endpoint {
     ///
     /// [`Error::Resolve`].
     pub(crate) fn check_form(&self) -> Result<(), Error> {
-        let Self { addr, network } = self;
-        let (addr, network) = (addr.clone(), *network);
-        match address::parse(&addr, Some(network)) {
-            Ok(_) => Ok(()),
-            Err(reason) => Err(Error::Resolve { addr, network, reason }),
-        }
+        let parsed = address::parse(&self.addr, Some(self.network));
+        parsed.map(drop).map_err(|reason| self.resolve_error(reason))
     }
 
-    /// Resolves the address.
-    pub(super) fn resolve(&self) -> Result<Place, String> {
-        resolve(&self.addr, self.network)
+    /// Resolves the address, unless it is a socket of the service manager.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Resolve`].
+    pub(crate) fn resolved(&self) -> Result<ResolvedEndpoint, Error> {
+        let endpoint = self.clone();
+        let place = if self.is_activated() { None } else { Some(self.resolve()?) };
+        Ok(ResolvedEndpoint { endpoint, place })
+    }
+
+    pub(super) fn resolve(&self) -> Result<Place, Error> {
+        resolve(&self.addr, self.network).map_err(|reason| self.resolve_error(reason))
+    }
+
+    /// The error of an address that names a socket which the service manager has not passed.
+    pub(super) fn not_passed(&self) -> Error {
+        self.resolve_error(resolve(&self.addr, self.network).err().unwrap_or_default())
+    }
+
+    fn resolve_error(&self, reason: String) -> Error {
+        Error::Resolve { addr: self.addr.clone(), network: self.network, reason }
+    }
+
+    pub(super) fn bind_error(&self, source: io::Error) -> Error {
+        Error::Bind { addr: self.addr.clone(), network: self.network, source }
+    }
+}
+
+/// An address, and the place where it leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ResolvedEndpoint {
+    pub(crate) endpoint: Endpoint,
+    /// `None` for a socket of the service manager.
+    pub(crate) place: Option<Place>,
+}
+
+impl ResolvedEndpoint {
+    /// The address of a listener of the master's own, such as the health endpoint's.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Resolve`].
+    pub(crate) fn beside(addr: &str) -> Result<Self, Error> {
+        let endpoint = Endpoint { addr: addr.to_owned(), network: Network::Tcp };
+        let place = resolve_tcp(addr, Network::Tcp).map_err(|reason| endpoint.resolve_error(reason))?;
+        Ok(Self { endpoint, place: Some(Place::Tcp(place)) })
     }
 }
 
 /// An IP address and a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct TcpPlace {
-    pub(super) addr: SocketAddr,
+pub(crate) struct TcpPlace {
+    pub(crate) addr: SocketAddr,
     /// Whether an IPv6 socket accepts IPv4 connections too.
-    pub(super) dual_stack: bool,
+    pub(crate) dual_stack: bool,
 }
 
 /// A resolved address.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Place {
+pub(crate) enum Place {
     Tcp(TcpPlace),
     /// A Unix socket in the file system.
     Path(PathBuf),
@@ -111,7 +151,7 @@ fn resolve(addr: &str, network: Network) -> Result<Place, String> {
 }
 
 /// [`resolve`], on one of the networks of TCP.
-pub(super) fn resolve_tcp(addr: &str, network: Network) -> Result<TcpPlace, String> {
+fn resolve_tcp(addr: &str, network: Network) -> Result<TcpPlace, String> {
     look_up(address::parse_tcp(addr)?, network)
 }
 
@@ -162,6 +202,11 @@ pub(super) fn place_of(socket: &Socket) -> io::Result<Place> {
     }
 }
 
+/// The address that a socket listens on, in the form in which the master and its children name it.
+pub(crate) fn name_of(socket: &Socket) -> io::Result<String> {
+    Ok(place_of(socket)?.to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -208,11 +253,11 @@ mod tests {
 
     #[test]
     fn unix_sockets_have_a_path_or_an_abstract_name() {
-        let place = |addr| Endpoint::new(addr, None).resolve();
-        assert_eq!(place("unix:/run/app.sock"), Ok(Place::Path("/run/app.sock".into())));
-        assert_eq!(place("unix:@app"), Ok(Place::Abstract("app".to_owned())));
-        let on_unix = |addr| Endpoint::new(addr, Some(Network::Unix)).resolve();
-        assert_eq!(on_unix("./app.sock"), Ok(Place::Path("./app.sock".into())));
+        let place = |addr| Endpoint::new(addr, None).resolve().unwrap();
+        assert_eq!(place("unix:/run/app.sock"), Place::Path("/run/app.sock".into()));
+        assert_eq!(place("unix:@app"), Place::Abstract("app".to_owned()));
+        let on_unix = |addr| Endpoint::new(addr, Some(Network::Unix)).resolve().unwrap();
+        assert_eq!(on_unix("./app.sock"), Place::Path("./app.sock".into()));
     }
 
     #[test]

@@ -1,12 +1,21 @@
 //! The sockets of one address, and which slot each belongs to.
+//!
+//! - `group.rs`: how they are opened, taken over and closed
+//! - `group/steering.rs`: which of them get new connections
+
+mod steering;
+#[cfg(test)]
+mod tests;
 
 use std::io;
+use std::sync::Arc;
 
 use socket2::Socket;
 
-use super::Sharing;
-use super::bind::{self, SocketOptions};
-use super::endpoint::{Endpoint, Place, TcpPlace, place_of};
+use self::steering::Steering;
+use super::bind::{self, Lent, SocketOptions};
+use super::endpoint::{Endpoint, Place, ResolvedEndpoint, TcpPlace, place_of};
+use super::{Holders, Sharing};
 use crate::error::Error;
 use crate::sys::{self, SocketFile};
 
@@ -17,8 +26,9 @@ pub(super) struct SocketGroup {
     /// The resolved address, with the port that the system chose.
     pub(super) place: Place,
     pub(super) sharing: Sharing,
-    /// In the order in which they joined the group, which is the order of the slots.
-    pub(super) sockets: Vec<Socket>,
+    /// In the order in which they joined the group, which is the order of the slots. In shared mode, those
+    /// after the first were the slots' own until an upgrade; they are closed with the last child of that time.
+    pub(super) sockets: Vec<Arc<Socket>>,
     file: Option<SocketFile>,
     options: SocketOptions,
     steering: Steering,
@@ -28,47 +38,43 @@ pub(super) struct SocketGroup {
     refusal_reported: bool,
     /// Whether new connections are refused.
     refuses: bool,
-}
-
-/// How the kernel spreads new connections over the slots.
-#[derive(Debug, PartialEq, Eq)]
-enum Steering {
-    /// Over all slots.
-    Everywhere,
-    /// Over the slots that this list marks as live.
-    Only(Vec<usize>),
-    /// As the previous program in this process set it, or as it was before a failure.
-    Unknown,
+    /// Whether an upgrade has removed the address: only children that were started before hold the sockets.
+    pub(super) leaves: bool,
 }
 
 impl SocketGroup {
-    /// Binds and listens, for `slots` slots.
+    /// Binds and listens, for `slots` slots. The sockets of `leaving` give up what they have of the address:
+    /// until they are closed, new connections can go to either.
     ///
     /// # Errors
     ///
-    /// [`Error::Resolve`] if the address cannot be resolved, [`Error::Bind`] if the system refuses it,
-    /// [`Error::BadOption`] if the system does not have an option.
+    /// [`Error::Resolve`] if the address is a socket that the service manager has not passed,
+    /// [`Error::Bind`] if the system refuses it, [`Error::BadOption`] if the system does not have an option.
     pub(super) fn open(
-        endpoint: &Endpoint,
+        resolved: &ResolvedEndpoint,
         sharing: Sharing,
         slots: usize,
         options: SocketOptions,
+        leaving: &[&Socket],
     ) -> Result<Self, Error> {
-        let Endpoint { addr, network } = endpoint.clone();
-        let place = endpoint.resolve();
-        let place = place.map_err(|reason| Error::Resolve { addr: addr.clone(), network, reason })?;
-        let bind_error = |source| Error::Bind { addr: addr.clone(), network, source };
-        let (first, place, file) = bind(place, sharing, options).map_err(bind_error)?;
+        let place = resolved.place.clone().ok_or_else(|| resolved.endpoint.not_passed())?;
+        let endpoint = resolved.endpoint.clone();
+        let bind_error = |source| endpoint.bind_error(source);
+        let Bound { socket, place, file, lent } =
+            bind(place, sharing, options, leaving).map_err(bind_error)?;
         let sharing = sharing_at(&place, sharing);
-        let group = Self::holding(endpoint.clone(), place, sharing, vec![first], options);
+        let group = Self::holding(endpoint.clone(), place, sharing, vec![Arc::new(socket)], options);
         let mut group = Self { file, ..group };
         group.set_options()?;
         group.sockets.iter().try_for_each(|first| first.listen(options.backlog())).map_err(bind_error)?;
+        drop(lent);
         if let Some(file) = &mut group.file {
             file.listens();
         }
         if sharing == Sharing::Reuseport {
             group.open_up_to(slots.saturating_sub(1)).map_err(bind_error)?;
+        } else if !leaving.is_empty() {
+            group.leave_kernel_group();
         }
         Ok(group)
     }
@@ -80,29 +86,27 @@ impl SocketGroup {
     ///
     /// [`Error::Bind`] if it cannot be used, [`Error::BadOption`] if the system does not have an option.
     pub(super) fn take(endpoint: Endpoint, socket: Socket, options: SocketOptions) -> Result<Self, Error> {
-        let place = place_of(&socket).map_err(|source| Error::Bind {
-            addr: endpoint.addr.clone(),
-            network: endpoint.network,
-            source,
-        })?;
-        let group = Self::holding(endpoint, place, Sharing::Shared, vec![socket], options);
+        let place = place_of(&socket).map_err(|source| endpoint.bind_error(source))?;
+        let group = Self::holding(endpoint, place, Sharing::Shared, vec![Arc::new(socket)], options);
         group.set_options()?;
         Ok(group)
     }
 
-    /// Takes over sockets that another program opened, in the order of their slots.
+    /// Takes over sockets that another program opened, in the order of their slots. `file` identifies the
+    /// file of a Unix socket.
     pub(super) fn adopt(
         endpoint: Endpoint,
         sharing: Sharing,
-        sockets: Vec<Socket>,
+        sockets: Vec<Arc<Socket>>,
+        file: Option<(u64, u64)>,
         options: SocketOptions,
     ) -> io::Result<Self> {
         let first = sockets.first().ok_or_else(|| io::Error::other("no listener was passed on"))?;
         let place = place_of(first)?;
         let file = match &place {
             // Another process may have removed the file.
-            Place::Path(path) if !endpoint.is_activated() => SocketFile::adopt(path).ok(),
-            Place::Path(_) | Place::Tcp(_) | Place::Abstract(_) => None,
+            Place::Path(path) => file.and_then(|identity| SocketFile::adopt(path, identity).ok()),
+            Place::Tcp(_) | Place::Abstract(_) => None,
         };
         let group = Self::holding(endpoint, place, sharing, sockets, options);
         Ok(Self { file, steering: Steering::Unknown, ..group })
@@ -112,7 +116,7 @@ impl SocketGroup {
         endpoint: Endpoint,
         place: Place,
         sharing: Sharing,
-        sockets: Vec<Socket>,
+        sockets: Vec<Arc<Socket>>,
         options: SocketOptions,
     ) -> Self {
         Self {
@@ -126,7 +130,35 @@ impl SocketGroup {
             in_order: true,
             refusal_reported: false,
             refuses: false,
+            leaves: false,
         }
+    }
+
+    /// What tells the file of a Unix socket from another one at its path.
+    pub(super) fn file_identity(&self) -> Option<(u64, u64)> {
+        self.file.as_ref().map(SocketFile::identity)
+    }
+
+    /// Whether this is the address, written in whatever way, and new connections are taken.
+    pub(super) fn is_at(&self, resolved: &ResolvedEndpoint) -> bool {
+        let is_written = self.endpoint == resolved.endpoint;
+        let activated = self.endpoint.is_activated() || resolved.endpoint.is_activated();
+        let is_place = || !activated && resolved.place.as_ref() == Some(&self.place);
+        !self.refuses && !self.sockets.is_empty() && (is_written || is_place())
+    }
+
+    /// Whether the sockets of this group can be shared in this way from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Bind`] where the system cannot let other sockets listen on an address that one has.
+    pub(super) fn check_sharing(&self, sharing: Sharing) -> Result<(), Error> {
+        let (Place::Tcp(place), Some(first)) = (&self.place, self.sockets.first()) else { return Ok(()) };
+        if sharing == Sharing::Shared || self.sharing == Sharing::Reuseport {
+            return Ok(());
+        }
+        let joined = Lent::new(&[first], place.addr.port()).and_then(|_lent| bind::bind_another(*place));
+        joined.map(drop).map_err(|source| self.endpoint.bind_error(source))
     }
 
     /// Sets the options of TCP sockets, also where another program had set other values.
@@ -150,45 +182,47 @@ impl SocketGroup {
         if old.backlog == options.backlog || self.endpoint.is_activated() {
             return Ok(());
         }
-        let Endpoint { addr, network } = self.endpoint.clone();
-        let listen = |socket: &Socket| socket.listen(options.backlog());
-        self.sockets.iter().try_for_each(listen).map_err(|source| Error::Bind { addr, network, source })
+        let listen = |socket: &Arc<Socket>| socket.listen(options.backlog());
+        self.sockets.iter().try_for_each(listen).map_err(|source| self.endpoint.bind_error(source))
     }
 
-    /// Whether each slot can have a socket of its own.
-    pub(super) fn can_be_spread(&self) -> bool {
-        matches!(self.place, Place::Tcp(_)) && !self.endpoint.is_activated()
-    }
-
-    /// Opens the missing sockets up to this slot's, because the fleet has grown. New connections go to the other
-    /// sockets until the next [`steer`](Self::steer): if the slot's child cannot be started, its socket is closed.
-    pub(super) fn grow_to(&mut self, slot: usize) -> io::Result<()> {
-        let present: Vec<usize> = (0..self.sockets.len()).collect();
-        let grows = self.sharing == Sharing::Reuseport && self.sockets.len() <= slot;
-        let is_steered = self.steering != Steering::Everywhere || !self.in_order;
-        if let Some(first) = self.sockets.first().filter(|_| grows && !is_steered) {
-            // Where the system cannot, the new socket gets its share at once.
-            if sys::steer(first, &present).is_ok() {
-                self.steering = Steering::Only(present);
-            }
+    /// Sets the options on sockets that another program has opened.
+    pub(super) fn replace_options(&self) -> Result<(), Error> {
+        if matches!(self.place, Place::Tcp(_)) && !self.endpoint.is_activated() {
+            self.sockets.iter().for_each(|socket| self.options.take_back_others(socket));
         }
-        self.open_up_to(slot)
+        self.set_options().and(self.set_file_options())
+    }
+
+    /// Sets the mode and the owner of a Unix socket's file, where another program had set others.
+    fn set_file_options(&self) -> Result<(), Error> {
+        let set = |file: &SocketFile| file.set_options(self.options.file);
+        self.file.as_ref().map_or(Ok(()), set).map_err(|source| self.endpoint.bind_error(source))
+    }
+
+    /// The sharing of an address of this kind, if the fleet's is `sharing`.
+    pub(super) fn sharing_for(&self, sharing: Sharing) -> Sharing {
+        if self.endpoint.is_activated() { Sharing::Shared } else { sharing_at(&self.place, sharing) }
     }
 
     /// Opens the missing sockets up to this slot's.
     fn open_up_to(&mut self, slot: usize) -> io::Result<()> {
         let Place::Tcp(place) = self.place else { return Ok(()) };
         while self.sockets.len() <= slot && self.sharing == Sharing::Reuseport {
+            if let Some(first) = self.sockets.first() {
+                // Before an upgrade it may have been the only one.
+                sys::join_reuseport_group(first)?;
+            }
             let socket = bind::bind_another(place)?;
             self.options.apply(&socket).map_err(io::Error::other)?;
             socket.listen(self.options.backlog())?;
-            self.sockets.push(socket);
+            self.sockets.push(Arc::new(socket));
         }
         Ok(())
     }
 
     /// The socket that the slot's child accepts from.
-    pub(super) fn of_slot(&self, slot: usize) -> Option<&Socket> {
+    pub(super) fn of_slot(&self, slot: usize) -> Option<&Arc<Socket>> {
         match self.sharing {
             Sharing::Shared => self.sockets.first(),
             Sharing::Reuseport => self.sockets.get(slot),
@@ -197,14 +231,37 @@ impl SocketGroup {
 
     /// The socket that only this slot's child accepts from.
     pub(super) fn own_of(&self, slot: usize) -> Option<&Socket> {
-        self.sockets.get(slot).filter(|_| self.sharing == Sharing::Reuseport)
+        self.sockets.get(slot).filter(|_| self.sharing == Sharing::Reuseport).map(|socket| &**socket)
     }
 
-    /// Closes the sockets of slots that were removed. In shared mode there are none.
-    pub(super) fn close_from(&mut self, slot: usize) {
-        if self.sharing == Sharing::Reuseport {
-            self.sockets.truncate(slot);
+    /// Whether a child that is started in one of the slots gets this socket.
+    fn is_needed(&self, place: usize, slots: usize) -> bool {
+        !self.leaves && place < if self.sharing == Sharing::Shared { 1 } else { slots }
+    }
+
+    /// Closes the sockets that no slot needs and no child holds, from the last on, so that the order stays.
+    /// Returns whether connections were queued there.
+    pub(super) fn close_unneeded(&mut self, slots: usize, holders: &Holders) -> bool {
+        let mut queued = false;
+        let before = self.sockets.len();
+        while let Some(last) = self.sockets.last() {
+            if self.is_needed(self.sockets.len() - 1, slots) || holders.is_held(last) {
+                break;
+            }
+            queued |= !self.endpoint.is_activated() && sys::has_queue(last);
+            self.sockets.pop();
         }
+        if self.sharing == Sharing::Shared && self.sockets.len() == 1 && before > 1 {
+            self.leave_kernel_group();
+        }
+        queued
+    }
+
+    /// Whether no other child accepts from this socket of the group, now or later.
+    pub(super) fn is_last_on(&self, socket: &Arc<Socket>, slots: usize, holders: &Holders) -> bool {
+        let place = self.sockets.iter().position(|own| Arc::ptr_eq(own, socket));
+        let needed = |place| self.is_needed(place, slots);
+        !self.endpoint.is_activated() && !place.is_none_or(needed) && !holders.is_live(socket)
     }
 
     /// Refuses new connections where the system can do that. Sockets of the service manager stay as they
@@ -223,59 +280,41 @@ impl SocketGroup {
         };
     }
 
+    /// Gives up the address: new connections are refused, or go to another socket there. Returns whether it
+    /// had not been given up.
+    pub(super) fn give_up_address(&mut self) -> bool {
+        if self.refuses || self.endpoint.is_activated() {
+            return false;
+        }
+        let withdraw = |socket: &Arc<Socket>| sys::withdraw_listener(socket).is_ok();
+        let is_tcp = matches!(self.place, Place::Tcp(_));
+        if !is_tcp || !self.sockets.iter().all(withdraw) {
+            self.refuse_connections();
+        }
+        // What could not be refused is not tried again.
+        self.refuses = true;
+        true
+    }
+
     /// Whether connections are queued, no new ones can come, and a child accepts them.
-    pub(super) fn has_last_queue(&self, live: &[bool]) -> bool {
-        self.refuses && self.has_queue(|slot| self.is_served(slot, live))
+    pub(super) fn has_last_queue(&self, holders: &Holders) -> bool {
+        self.refuses && self.has_queue(|socket| holders.is_accepted(socket))
     }
 
     /// Whether connections are queued that no child accepts, and no new ones can come.
-    pub(super) fn has_orphaned_queue(&self, live: &[bool]) -> bool {
-        self.refuses && self.has_queue(|slot| !self.is_served(slot, live))
+    pub(super) fn has_orphaned_queue(&self, holders: &Holders) -> bool {
+        self.refuses && self.has_queue(|socket| !holders.is_accepted(socket))
     }
 
-    fn has_queue(&self, of_slot: impl Fn(usize) -> bool) -> bool {
-        self.sockets.iter().enumerate().any(|(slot, socket)| of_slot(slot) && sys::has_queue(socket))
-    }
-
-    /// A slot beyond the fleet's size has a socket only while its last child empties the queue.
-    fn is_served(&self, slot: usize, live: &[bool]) -> bool {
-        self.sharing == Sharing::Shared || live.get(slot).copied().unwrap_or(true)
+    fn has_queue(&self, of: impl Fn(&Arc<Socket>) -> bool) -> bool {
+        self.sockets.iter().any(|socket| of(socket) && sys::has_queue(socket))
     }
 
     /// Closes the master's descriptors, and removes a socket's file.
     pub(super) fn close(&mut self) {
         self.file = None;
-        self.sockets.drain(..).for_each(sys::close_for_all);
-    }
-
-    /// See [`SocketSet::steer`](super::SocketSet::steer).
-    pub(super) fn steer(&mut self, live: &[bool]) -> io::Result<()> {
-        let Some(first) = self.sockets.first().filter(|_| self.sharing == Sharing::Reuseport) else {
-            return Ok(());
-        };
-        let targets: Vec<usize> = (0..live.len()).filter(|slot| live[*slot]).collect();
-        // Sockets of slots that were removed are left out as well.
-        let everywhere = targets.is_empty() || targets.len() == self.sockets.len() || !self.in_order;
-        let wanted = if everywhere { Steering::Everywhere } else { Steering::Only(targets) };
-        if self.steering == wanted {
-            return Ok(());
-        }
-        let steered = match &wanted {
-            Steering::Only(targets) => sys::steer(first, targets),
-            Steering::Everywhere | Steering::Unknown => sys::unsteer(first),
-        };
-        match steered {
-            Ok(()) => {
-                self.steering = wanted;
-                self.refusal_reported = false;
-                Ok(())
-            }
-            Err(error) => {
-                // The last program would steer to slots that are not live any more. The next call tries again.
-                let detached = sys::unsteer(first).is_ok();
-                self.steering = if detached { Steering::Everywhere } else { Steering::Unknown };
-                if std::mem::replace(&mut self.refusal_reported, true) { Ok(()) } else { Err(error) }
-            }
+        for socket in self.sockets.drain(..) {
+            sys::close_for_all(&socket);
         }
     }
 
@@ -303,137 +342,34 @@ fn sharing_at(place: &Place, sharing: Sharing) -> Sharing {
     }
 }
 
-fn bind(
+/// A socket that does not listen yet.
+struct Bound<'a> {
+    socket: Socket,
+    place: Place,
+    file: Option<SocketFile>,
+    /// What has to last until it listens.
+    lent: Option<Lent<'a>>,
+}
+
+fn bind<'a>(
     place: Place,
     sharing: Sharing,
     options: SocketOptions,
-) -> io::Result<(Socket, Place, Option<SocketFile>)> {
-    match place {
+    leaving: &[&'a Socket],
+) -> io::Result<Bound<'a>> {
+    let (socket, place, file, lent) = match place {
         Place::Tcp(place) => {
-            let socket = bind::bind_first_possible(place, sharing.in_effect())?;
+            let (socket, lent) = bind::bind_first_possible(place, sharing.in_effect(), leaving)?;
             let addr = socket.local_addr()?.as_socket();
             let addr = addr.ok_or_else(|| io::Error::other("the system bound no IP socket"))?;
             let place = TcpPlace { addr, dual_stack: place.dual_stack && addr.is_ipv6() };
-            Ok((socket, Place::Tcp(place), None))
+            (socket, Place::Tcp(place), None, lent)
         }
         Place::Path(path) => {
             let (socket, file) = SocketFile::bind(&path, options.file)?;
-            Ok((socket, Place::Path(path), Some(file)))
+            (socket, Place::Path(path), Some(file), None)
         }
-        Place::Abstract(name) => Ok((bind::bind_abstract(&name)?, Place::Abstract(name), None)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
-
-    use super::*;
-    use crate::listen::Network;
-    use crate::skip::skipped;
-
-    fn open(addr: &str, network: Network, sharing: Sharing, slots: usize) -> Result<SocketGroup, Error> {
-        let options = SocketOptions { backlog: Some(512), ..SocketOptions::default() };
-        SocketGroup::open(&Endpoint::new(addr, Some(network)), sharing, slots, options)
-    }
-
-    fn addr(group: &SocketGroup) -> SocketAddr {
-        group.place.to_string().parse().unwrap()
-    }
-
-    #[test]
-    fn reuseport_group_admits_no_other_group_on_its_port() {
-        if sys::SHARES_ONE_SOCKET {
-            return skipped("reuseport-groups");
-        }
-        let group = |addr: &str| open(addr, Network::Tcp4, Sharing::Reuseport, 3);
-        let first = group("127.0.0.1:0").unwrap();
-        let addr = addr(&first);
-        assert_eq!(first.sockets.len(), 3);
-        let own = |socket: &Socket| socket.local_addr().unwrap().as_socket();
-        assert!(first.sockets.iter().all(|socket| own(socket) == Some(addr)));
-        match group(&addr.to_string()) {
-            Err(Error::Bind { source, .. }) => assert_eq!(source.kind(), io::ErrorKind::AddrInUse),
-            other => panic!("a second group joined the first: {other:?}"),
-        }
-    }
-
-    #[test]
-    fn tcp_without_host_accepts_ipv4_and_ipv6() {
-        let group = open(":0", Network::Tcp, Sharing::Shared, 4).unwrap();
-        let port = addr(&group).port();
-        TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
-        if addr(&group).is_ipv6() {
-            TcpStream::connect((Ipv6Addr::LOCALHOST, port)).unwrap();
-        }
-    }
-
-    /// A group of three sockets that can be steered.
-    fn steerable() -> Option<SocketGroup> {
-        let group = open("127.0.0.1:0", Network::Tcp4, Sharing::Reuseport, 3).unwrap();
-        if sys::SHARES_ONE_SOCKET || sys::steer(&group.sockets[0], &[0]).is_err() {
-            return None;
-        }
-        sys::unsteer(&group.sockets[0]).unwrap();
-        for socket in &group.sockets {
-            socket.set_nonblocking(true).unwrap();
-        }
-        Some(group)
-    }
-
-    /// How many of 150 new connections each socket gets.
-    fn arrivals(group: &SocketGroup) -> Vec<usize> {
-        let clients: Vec<_> = (0..150).map(|_| TcpStream::connect(addr(group)).unwrap()).collect();
-        let counts: Vec<usize> = group.sockets.iter().map(accept_all).collect();
-        drop(clients);
-        counts
-    }
-
-    #[test]
-    fn refused_steering_is_reported_once_undone_and_tried_again() {
-        let Some(mut group) = steerable() else { return skipped("reuseport-groups") };
-        group.steer(&[true, false, false]).unwrap();
-        // The program for so many gaps would be longer than the kernel allows.
-        let many_gaps: Vec<bool> = (0..8192).map(|slot| slot % 2 == 0).collect();
-        group.steer(&many_gaps).unwrap_err();
-        assert!(arrivals(&group).iter().all(|count| *count > 0), "the last program was detached");
-        group.steer(&many_gaps).unwrap();
-        group.steer(&[false, true, false]).unwrap();
-        assert_eq!(arrivals(&group), [0, 150, 0]);
-        group.steer(&many_gaps).unwrap_err();
-    }
-
-    #[test]
-    fn socket_of_a_new_slot_gets_connections_once_its_child_is_live() {
-        let Some(mut group) = steerable() else { return skipped("reuseport-groups") };
-        group.grow_to(3).unwrap();
-        group.sockets[3].set_nonblocking(true).unwrap();
-        let before = arrivals(&group);
-        assert!(before[3] == 0 && before[..3].iter().all(|count| *count > 0), "{before:?}");
-        group.steer(&[true, true, true, true]).unwrap();
-        assert!(arrivals(&group).iter().all(|count| *count > 0));
-        group.steer(&[true, true, true]).unwrap();
-    }
-
-    #[test]
-    fn connections_are_steered_to_live_slots_only() {
-        let Some(mut group) = steerable() else { return skipped("reuseport-groups") };
-        assert!(arrivals(&group).iter().all(|count| *count > 0), "the kernel spreads by itself");
-        group.steer(&[true, false, true]).unwrap();
-        let steered = arrivals(&group);
-        assert_eq!((steered[1], steered[0] + steered[2]), (0, 150));
-        assert!(steered[0] > 0 && steered[2] > 0);
-        group.steer(&[false, true, false]).unwrap();
-        assert_eq!(arrivals(&group), [0, 150, 0]);
-        group.steer(&[true, true, true]).unwrap();
-        assert!(arrivals(&group).iter().all(|count| *count > 0));
-        // Without live slots, connections queue where the kernel puts them.
-        group.steer(&[true, false, false]).unwrap();
-        group.steer(&[false, false, false]).unwrap();
-        assert!(arrivals(&group).iter().all(|count| *count > 0));
-    }
-
-    fn accept_all(socket: &Socket) -> usize {
-        std::iter::from_fn(|| socket.accept().ok()).count()
-    }
+        Place::Abstract(name) => (bind::bind_abstract(&name)?, Place::Abstract(name), None, None),
+    };
+    Ok(Bound { socket, place, file, lent })
 }

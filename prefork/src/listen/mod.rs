@@ -4,10 +4,14 @@
 //! - `bind.rs`: from an address to a socket
 //! - `group.rs`: the sockets of one address, and which slot each belongs to
 //! - `socket_set.rs`: all listening sockets of a fleet
+//! - `holders.rs`: which of them the children hold
+//! - `arrangement.rs`: those of the next program
 
+mod arrangement;
 mod bind;
 mod endpoint;
 mod group;
+mod holders;
 mod socket_set;
 
 use std::io;
@@ -18,9 +22,11 @@ use socket2::{Domain, Socket};
 
 use crate::sys::{self, UnixListener};
 
+pub(crate) use arrangement::{Arrangement, PassedSet, PassedSockets};
 pub(crate) use bind::{SocketOptions, check, listen_beside};
-pub(crate) use endpoint::Endpoint;
-pub(crate) use socket_set::{PassedSockets, SocketSet};
+pub(crate) use endpoint::{Endpoint, Place, ResolvedEndpoint, TcpPlace, name_of};
+pub(crate) use holders::{Holders, Holding};
+pub(crate) use socket_set::SocketSet;
 
 /// Whether a network includes this address.
 fn admits(network: Network, ip: IpAddr) -> bool {

@@ -5,14 +5,17 @@ use std::cell::RefCell;
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::process::{Child, Command};
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use super::{Cause, Master, messages};
+use socket2::Socket;
+
+use super::{Cause, Master, NextProgram, messages};
 use crate::error::{Error, Failure, chain};
 use crate::hooks::CommandProducer;
-use crate::listen::Sharing;
+use crate::listen::Holding;
 use crate::privileges::Privileges;
-use crate::protocol::{Handshake, Secrets, ToChild};
+use crate::protocol::{Handshake, SecretFile, Secrets, ToChild};
 use crate::supervisor::{ChildId, Event};
 use crate::sys::{self, Producer, Reactor};
 
@@ -25,8 +28,28 @@ pub(super) struct ChildEntry {
     /// Whether it took the handshake.
     pub(super) took_handshake: bool,
     pub(super) ready: bool,
-    /// Whether it was asked to stop.
-    pub(super) asked_to_stop: bool,
+    /// The listeners that it was given.
+    pub(super) listeners: Vec<Weak<Socket>>,
+    pub(super) order: StopOrder,
+}
+
+/// The order to stop that a child was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum StopOrder {
+    None,
+    /// First it accepts what is queued on some of its listeners.
+    AfterQueue,
+    Given,
+}
+
+impl ChildEntry {
+    pub(super) fn holding(&self) -> Holding {
+        match self.order {
+            StopOrder::None if self.ready => Holding::Live,
+            StopOrder::AfterQueue => Holding::Emptying,
+            StopOrder::None | StopOrder::Given => Holding::Idle,
+        }
+    }
 }
 
 type Panic = Box<dyn Any + Send>;
@@ -37,7 +60,7 @@ impl Master {
         let started = self.start(child, slot, generation, &panicked);
         let now = Instant::now();
         match started {
-            Ok(pid) => {
+            Ok((pid, listeners)) => {
                 self.start_problems.remove(&slot);
                 let entry = ChildEntry {
                     slot,
@@ -45,7 +68,8 @@ impl Master {
                     generation,
                     took_handshake: false,
                     ready: false,
-                    asked_to_stop: false,
+                    listeners,
+                    order: StopOrder::None,
                 };
                 entry.report_started(&self.plan.logger);
                 self.children.insert(child, entry);
@@ -70,10 +94,25 @@ impl Master {
         slot: usize,
         generation: u32,
         panicked: &RefCell<Option<Panic>>,
-    ) -> io::Result<u32> {
+    ) -> io::Result<(u32, Vec<Weak<Socket>>)> {
+        let Provision { handshake, listeners, secrets } = self.provide(child, slot, generation)?;
+        let program = self.programs.get(&generation).or(self.programs.values().next());
+        let command = program.ok_or_else(|| io::Error::other("no program"))?.command();
+        let producer = self.plan.hooks.command_producer.as_deref();
+        let producer = producer.map(|producer| |command| produce(producer, panicked, command));
+        let producer = producer.as_ref().map(|producer| producer as &Producer<'_>);
+        let sockets: Vec<&Socket> = listeners.iter().map(|listener| &**listener).collect();
+        let pid = self.reactor.spawn(child, command, producer, &handshake.to_line(), &sockets, &secrets)?;
+        if handshake.check.is_some() {
+            self.reactor.expect_long_line(child);
+            return Ok((pid, Vec::new()));
+        }
+        Ok((pid, listeners.iter().map(Arc::downgrade).collect()))
+    }
+
+    /// What the child is given.
+    fn provide(&mut self, child: ChildId, slot: usize, generation: u32) -> io::Result<Provision> {
         let options = self.options_of(generation);
-        let secrets = Secrets { config: options.file.clone(), ..self.store.secrets(generation) };
-        let secrets = if secrets.is_empty() { String::new() } else { secrets.to_text() };
         let handshake = Handshake {
             slot,
             fleet: self.supervisor.fleet_size(),
@@ -81,31 +120,48 @@ impl Master {
             grace: self.plan.settings.grace,
             master: std::process::id(),
             trial: self.supervisor.is_successor(child),
-            upgrade: self.supervisor.is_upgrade_trial(child),
+            upgrade: false,
+            check: None,
             title: self.plan.title.clone(),
             privileges: Privileges { cpu: options.cpu_of(slot), ..options.privileges.clone() },
-            secrets: !secrets.is_empty(),
+            secrets: false,
         };
-        let program = self.programs.get(&generation).or(self.programs.values().next());
-        let command = program.ok_or_else(|| io::Error::other("no program"))?.command();
-        self.hint_cpu(slot, options.cpu_of(slot))?;
+        if self.supervisor.is_upgrade_check(child) {
+            return self.provide_for_check(handshake, options.file);
+        }
+        let secrets = Secrets { config: options.file.clone(), ..self.store.secrets(generation) };
         self.restore_sockets(slot)?;
-        let sockets = self.sockets.for_slot(slot)?;
-        let producer = self.plan.hooks.command_producer.as_deref();
-        let producer = producer.map(|producer| |command| produce(producer, panicked, command));
-        let producer = producer.as_ref().map(|producer| producer as &Producer<'_>);
-        self.reactor.spawn(child, command, producer, &handshake.to_line(), &sockets, &secrets)
+        if self.supervisor.is_upgrade_trial(child) {
+            let next = self.next.as_ref().ok_or_else(NextProgram::lost)?;
+            let handshake = next.handshake(handshake);
+            let listeners = self.sockets.of_first_slot(&next.arrangement)?;
+            return Ok(Provision::new(handshake, listeners, &secrets));
+        }
+        let listeners = self.sockets.for_slot(slot)?;
+        self.hint_cpu(slot, options.cpu_of(slot));
+        Ok(Provision::new(handshake, listeners, &secrets))
+    }
+
+    /// A child that checks the next program serves nothing. It runs as the user of the present children, but
+    /// is not limited to the files and CPUs of this program's options, and sees of the sockets those that the
+    /// service manager has passed.
+    fn provide_for_check(&self, handshake: Handshake, config: Option<SecretFile>) -> io::Result<Provision> {
+        let (names, listeners): (Vec<_>, Vec<_>) = self.sockets.activated().unzip();
+        let names = names.into_iter().map(str::to_owned).collect();
+        let Privileges { identity, no_new_privs, .. } = handshake.privileges;
+        let privileges = Privileges { identity, no_new_privs, ..Privileges::default() };
+        let handshake = Handshake { upgrade: true, check: Some(names), privileges, ..handshake };
+        let secrets = Secrets { config, ..Secrets::default() };
+        Ok(Provision::new(handshake, listeners.into_iter().cloned().collect(), &secrets))
     }
 
     /// Tells the kernel the slot's CPU. A failure is no error: connections are spread as without it.
-    fn hint_cpu(&mut self, slot: usize, cpu: Option<usize>) -> io::Result<()> {
-        self.sockets.for_slot(slot)?;
+    pub(super) fn hint_cpu(&self, slot: usize, cpu: Option<usize>) {
         for socket in self.sockets.own_of(slot) {
             if let Err(error) = sys::prefer_cpu(socket, cpu) {
                 self.report_no_preferred_cpu(slot, &error);
             }
         }
-        Ok(())
     }
 
     /// Undoes what an earlier child may have done to the sockets of a slot.
@@ -139,7 +195,7 @@ impl Master {
     pub(super) fn check_handshake(&mut self, now: Instant, child: ChildId) {
         let Some(entry) = self.children.get(&child) else { return };
         let producer_works = entry.took_handshake || self.supervisor.has_announced_ready();
-        if producer_works || entry.asked_to_stop || self.plan.hooks.command_producer.is_none() {
+        if producer_works || entry.order != StopOrder::None || self.plan.hooks.command_producer.is_none() {
             return;
         }
         let source = io::Error::other(format!(
@@ -165,7 +221,7 @@ impl Master {
         how: impl FnOnce(&mut Reactor<ChildId>) -> io::Result<()>,
     ) {
         if let Some(entry) = self.children.get_mut(&child) {
-            entry.asked_to_stop = true;
+            entry.order = StopOrder::Given;
             self.signal(child, how);
         }
     }
@@ -181,32 +237,50 @@ impl Master {
         }
     }
 
-    /// Asks a child to stop. One that is not ready may not read messages yet, and serves nothing.
+    /// Asks a child to stop; if no other child accepts from one of its listeners, now or later, after it has
+    /// accepted what is queued there. One that is not ready may not read messages yet, and serves nothing.
     pub(super) fn terminate(&mut self, child: ChildId) {
-        let ready = self.children.get(&child).is_some_and(|entry| entry.ready);
-        self.send(child, ToChild::Stop);
-        self.order_stop(child, |reactor| if ready { Ok(()) } else { reactor.end_early(child) });
-    }
-
-    /// Asks a child to stop; with `reuseport`, after it has accepted what is queued on its own socket.
-    pub(super) fn stop_after_queue(&mut self, child: ChildId) {
-        match self.plan.sharing {
-            Sharing::Shared => self.terminate(child),
-            Sharing::Reuseport => {
-                self.reconcile();
-                self.order_stop(child, |reactor| reactor.send(child, ToChild::StopAfterQueue.to_line()));
-            }
+        let Some(entry) = self.children.get_mut(&child) else { return };
+        entry.order = StopOrder::AfterQueue;
+        let (ready, held) = (entry.ready, entry.listeners.clone());
+        let queues = if self.sockets.depend_on_holders() {
+            self.sockets.last_held_by(&held, self.supervisor.fleet_size(), &self.holders())
+        } else {
+            Vec::new()
+        };
+        if queues.is_empty() {
+            self.send(child, &ToChild::Stop);
+            self.order_stop(child, |reactor| if ready { Ok(()) } else { reactor.end_early(child) });
+        } else {
+            // New connections go elsewhere from now on.
+            self.reconcile();
+            self.send(child, &ToChild::StopAfterQueue(queues));
         }
     }
 
-    pub(super) fn send(&mut self, child: ChildId, message: ToChild) {
+    pub(super) fn send(&mut self, child: ChildId, message: &ToChild) {
         let Some(entry) = self.children.get(&child) else { return };
-        match self.reactor.send(child, message.to_line()) {
+        match self.reactor.send(child, &message.to_line()) {
             Ok(()) => {}
             // It has closed its end, which is the next event: it has exited, or that is reported.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
             Err(error) => entry.report_unsent(&self.plan.logger, message, &error),
         }
+    }
+}
+
+/// What a child is given when it is started.
+struct Provision {
+    handshake: Handshake,
+    listeners: Vec<Arc<Socket>>,
+    secrets: String,
+}
+
+impl Provision {
+    fn new(handshake: Handshake, listeners: Vec<Arc<Socket>>, secrets: &Secrets) -> Self {
+        let handshake = Handshake { secrets: !secrets.is_empty(), ..handshake };
+        let secrets = if secrets.is_empty() { String::new() } else { secrets.to_text() };
+        Self { handshake, listeners, secrets }
     }
 }
 

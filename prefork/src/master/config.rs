@@ -13,7 +13,6 @@ use crate::listen::SocketOptions;
 use crate::privileges::Privileges;
 use crate::protocol::SecretFile;
 use crate::supervisor::Event;
-use crate::tls::TlsOptions;
 
 /// The configuration file, and the other sources of options.
 pub(crate) trait Configuration: fmt::Debug {
@@ -59,7 +58,7 @@ pub(crate) struct Change {
 pub(super) struct GenerationOptions {
     pub(super) privileges: Privileges,
     /// The CPUs that the children are pinned to, one each, cyclically; empty pins none.
-    cpus: Vec<usize>,
+    pub(super) cpus: Vec<usize>,
     /// The configuration file that the generation began with.
     pub(super) file: Option<SecretFile>,
 }
@@ -97,7 +96,7 @@ impl Master {
             None => None,
         };
         let tls = reread.as_ref().map_or(&self.plan.tls, |reread| &reread.plan.tls).clone();
-        self.prepare_generation("reload", tls).map_err(|reason| vec![reason])?;
+        self.prepare_generation(tls).map_err(|reason| vec![reason])?;
         if let Some(reread) = reread {
             self.apply(reread);
         }
@@ -105,24 +104,19 @@ impl Master {
         Ok(())
     }
 
-    /// Reads everything that the trial child of the program that is to replace this one needs. The file is that
-    /// program's to judge.
+    /// Reads what the check of the program that is to replace this one needs. The file is that program's to
+    /// judge, and names its certificates.
     ///
     /// # Errors
     ///
     /// Why not.
     pub(super) fn prepare_upgrade(&mut self) -> Result<(), String> {
         let mut options = GenerationOptions::new(&self.plan);
-        let mut tls: Option<TlsOptions> = None;
-        if let Some(config) = &mut self.plan.config {
-            let file = config.read_unchecked();
+        if let Some(config) = &self.plan.config {
             let refuse = |error| format!("cannot upgrade: {}; the fleet is unchanged", chain(&error));
-            options.file = Some(file.map_err(refuse)?);
-            // The child may not be allowed to read the certificates that the file names.
-            tls = config.read_again().ok().map(|reread| reread.plan.tls);
+            options.file = Some(config.read_unchecked().map_err(refuse)?);
         }
-        let tls = tls.unwrap_or_else(|| self.plan.tls.clone());
-        self.prepare_generation("upgrade", tls)?;
+        self.look_up_program("upgrade")?;
         self.options.insert(self.supervisor.next_generation(), options);
         Ok(())
     }

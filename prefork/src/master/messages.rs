@@ -128,6 +128,7 @@ impl Master {
                 self.report_reload_aborted(*slot, *replaced, *of);
             }
             Remark::Upgrading { generation } => self.report_upgrading(*generation),
+            Remark::CheckFailed => self.report_upgrade_aborted("the new program failed its check"),
             Remark::TrialFailed => self.report_upgrade_aborted("the trial child did not become ready"),
             Remark::UpgradeAborted => self.report_upgrade_aborted("the new program is not executed"),
             Remark::Resized { from, to } => self.report_resized(*from, *to),
@@ -143,6 +144,16 @@ impl Master {
             children(self.children.len()),
             readable(self.plan.settings.grace)
         ));
+    }
+
+    pub(super) fn report_given_up(&self, addr: &str) {
+        let event = self.plan.logger.event("address_given_up");
+        event.info(format_args!("no longer listening on {addr}; what is queued there is accepted first"));
+    }
+
+    pub(super) fn report_socket_reset(&self, addr: &str) {
+        let event = self.plan.logger.event("queue_left");
+        event.warn(format_args!("closing a socket on {addr} with connections still queued; they are reset"));
     }
 
     fn report_stopping_at_once(&self) {
@@ -179,10 +190,10 @@ impl Master {
 
     fn report_upgrading(&self, generation: u32) {
         let event = self.plan.logger.event("upgrading").generation(generation);
-        event.info(format_args!("upgrading to {}: starting a trial child first", self.path_of(generation)));
+        event.info(format_args!("upgrading to {}: checking it first", self.path_of(generation)));
     }
 
-    fn report_upgrade_aborted(&mut self, reason: &str) {
+    pub(super) fn report_upgrade_aborted(&mut self, reason: &str) {
         self.observers.reload_failed("upgrade aborted");
         let event = self.plan.logger.event("upgrade_aborted");
         event.error(format_args!("upgrade aborted: {reason}; the fleet is unchanged"));
@@ -227,9 +238,10 @@ pub(super) fn report_not_notified(logger: &Logger, error: &io::Error) {
     event.warn(format_args!("cannot notify the service manager: {}", plain(error)));
 }
 
-/// Reports an upgraded program that cannot listen where its options say.
-pub(super) fn report_not_moved(logger: &Logger, sockets: &SocketSet, error: &Error) {
-    logger.event("cannot_move").error(format_args!("{}; staying on {sockets}", chain(error)));
+/// Reports a program whose options name other addresses than they did when it was checked.
+pub(super) fn report_not_moved(logger: &Logger, sockets: &SocketSet) {
+    let event = logger.event("cannot_move");
+    event.error(format_args!("the addresses have changed during the upgrade; staying on {sockets}"));
 }
 
 pub(super) fn report_options_not_set(logger: &Logger, error: &Error) {

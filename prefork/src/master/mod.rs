@@ -15,7 +15,8 @@
 //! - `requests.rs`: requests of operators
 //! - `config.rs`: the configuration file, and the options of each generation
 //! - `children.rs`: starting and signalling children
-//! - `upgrade.rs`: another program in this process
+//! - `reconcile.rs`: what follows from the state of the fleet
+//! - `upgrade/`: another program in this process
 //! - `handle.rs`: [`FleetHandle`], for the program itself
 //! - `observers.rs`, `systemd.rs`, `health.rs`: who is told the state of the fleet
 //! - `messages.rs`: the log
@@ -28,6 +29,7 @@ mod health;
 mod http;
 mod messages;
 mod observers;
+mod reconcile;
 mod requests;
 mod systemd;
 mod upgrade;
@@ -40,21 +42,22 @@ use std::process::ExitStatus;
 use std::time::Instant;
 
 pub(crate) use cause::Cause;
-use children::ChildEntry;
+use children::{ChildEntry, StopOrder};
 use config::GenerationOptions;
 #[cfg(feature = "config")]
 pub(crate) use config::Reread;
 pub(crate) use config::{Change, Configuration};
 use socket2::Socket;
+use upgrade::NextProgram;
 
 use crate::error::{Error, Failure, chain};
 use crate::hooks::{self, Hooks};
-use crate::listen::{self, Endpoint, Sharing, SocketOptions, SocketSet};
+use crate::listen::{self, Endpoint, ResolvedEndpoint, Sharing, SocketOptions, SocketSet};
 use crate::logging::{self, Logger};
 use crate::privileges::Privileges;
-use crate::protocol::{ToChild, ToMaster};
+use crate::protocol::{ToChild, ToMaster, UpgradePlan};
 use crate::supervisor::{Action, ChildId, Event, Hook, RecycleReason, Remark, Settings, Supervisor, Verdict};
-use crate::sys::{self, Activated, Inheritance, PidFile, ProcessEvent, Program, Reactor};
+use crate::sys::{self, Activated, PidFile, ProcessEvent, Program, Reactor};
 use crate::tls::{self, TlsStore};
 
 pub(crate) use handle::EndNotice;
@@ -62,6 +65,7 @@ pub use handle::FleetHandle;
 pub(crate) use messages::any_fleet;
 pub(crate) use observers::Observers;
 pub(crate) use systemd::Service;
+pub(crate) use upgrade::{Predecessor, needs_of};
 
 /// The checked options of a fleet.
 #[derive(Debug)]
@@ -92,11 +96,11 @@ pub(crate) struct Plan {
     pub(crate) config: Option<Box<dyn Configuration>>,
 }
 
-/// Runs a fleet until it ends. `inheritance` is what the program before this one left in this process.
-pub(crate) fn run(plan: Plan, inheritance: Option<Inheritance>) -> Result<(), Error> {
+/// Runs a fleet until it ends. `predecessor` is the program before this one in this process.
+pub(crate) fn run(plan: Plan, predecessor: Option<Predecessor>) -> Result<(), Error> {
     let _end_notice = EndNotice(plan.handle.clone());
-    let mut master = match inheritance {
-        Some(inheritance) => Master::resume(plan, inheritance)?,
+    let mut master = match predecessor {
+        Some(predecessor) => Master::resume(plan, predecessor)?,
         None => Master::new(plan)?,
     };
     if let Some(handle) = &master.plan.handle {
@@ -124,6 +128,8 @@ struct Master {
     supervisor: Supervisor,
     reactor: Reactor<ChildId>,
     sockets: SocketSet,
+    /// What was opened for the next program, while an upgrade is under way.
+    next: Option<NextProgram>,
     pid_file: Option<PidFile>,
     observers: Observers,
     children: BTreeMap<ChildId, ChildEntry>,
@@ -142,7 +148,8 @@ impl Master {
         let store = TlsStore::open(plan.tls.clone())?;
         let activated = std::mem::take(&mut plan.activated);
         let sockets = SocketSet::open(&plan.endpoints, activated, plan.sharing, workers, plan.sockets)?;
-        let health = plan.health.as_deref().map(listen::listen_beside).transpose()?;
+        let health = plan.health.as_deref().map(ResolvedEndpoint::beside).transpose()?;
+        let health = health.map(|health| listen::listen_beside(&health, &[])).transpose()?;
         let program = Program::current().map_err(os("find this program's own file"))?;
         let reactor = Reactor::new().map_err(os("send and receive signals"))?;
         let mut master = Self {
@@ -154,6 +161,7 @@ impl Master {
             store,
             reactor,
             sockets,
+            next: None,
             pid_file,
             children: BTreeMap::new(),
             last_failure: None,
@@ -216,20 +224,12 @@ impl Master {
         }
     }
 
-    /// Updates what follows from the state of the fleet: programs, certificates, steering.
-    fn reconcile(&mut self) {
-        self.programs.retain(|generation, _| self.supervisor.needs_generation(*generation));
-        self.options.retain(|generation, _| self.supervisor.needs_generation(*generation));
-        self.store.forget(|generation| self.supervisor.needs_generation(generation));
-        self.start_problems.retain(|slot, _| *slot < self.supervisor.fleet_size());
-        let live: Vec<bool> = self.supervisor.live_slots().collect();
-        if let Err(error) = self.sockets.steer(&live) {
-            self.report_unsteered(&error);
-        }
-    }
-
     fn on_message(&mut self, now: Instant, child: ChildId, line: &str) {
         let Some(entry) = self.children.get_mut(&child) else { return };
+        if UpgradePlan::is_one(line) && self.supervisor.is_upgrade_check(child) {
+            // In any other child's mouth it is an unknown message.
+            return self.on_upgrade_plan(child, line);
+        }
         match ToMaster::from_line(line) {
             Some(ToMaster::Received) => entry.took_handshake = true,
             Some(ToMaster::Ready) if !entry.ready => {
@@ -242,7 +242,7 @@ impl Master {
             Some(ToMaster::RecycleOfSize) => self.recycle(now, child, RecycleReason::Size),
             Some(ToMaster::StopRequested) => {
                 // Otherwise the child would stop by itself, maybe before a new one is ready.
-                self.send(child, ToChild::StopNoted);
+                self.send(child, &ToChild::StopNoted);
                 self.recycle(now, child, RecycleReason::Signalled);
             }
             None => entry.report_unknown_message(&self.plan.logger, line),
@@ -269,10 +269,10 @@ impl Master {
 
     fn on_exited(&mut self, now: Instant, child: ChildId, status: ExitStatus) {
         let Some(entry) = self.children.remove(&child) else { return };
-        let ChildEntry { slot, pid, ready, asked_to_stop, .. } = entry;
+        let ChildEntry { slot, pid, ready, order, .. } = entry;
         let was_late =
             matches!(&self.last_failure, Some(Failure::NotReady { pid: late, .. }) if *late == pid);
-        if asked_to_stop {
+        if order != StopOrder::None {
             entry.report_stopped(&self.plan.logger, status);
         } else if !was_late {
             entry.report_exit(&self.plan.logger, status);
@@ -282,21 +282,13 @@ impl Master {
         self.close_vacated_sockets();
     }
 
-    /// Closes the sockets of slots that are gone, once their last child has exited. Until then it accepts
-    /// what is queued there, and a slot that is added again gets its socket back.
-    fn close_vacated_sockets(&mut self) {
-        let used = self.children.values().map(|entry| entry.slot + 1).max().unwrap_or(0);
-        self.sockets.close_from(used.max(self.supervisor.fleet_size()));
-    }
-
     fn perform(&mut self, action: Action) -> Option<Verdict> {
         match action {
             Action::Spawn { child, slot, generation } => self.spawn(child, slot, generation),
-            Action::Terminate(child) => self.terminate(child),
-            Action::StopAfterQueue(child) => self.stop_after_queue(child),
+            Action::Terminate(child) | Action::StopAfterQueue(child) => self.terminate(child),
             Action::Kill(child) => self.order_stop(child, |reactor| reactor.kill(child)),
             Action::KillFailed(child) => self.signal(child, |reactor| reactor.kill(child)),
-            Action::AnnounceStop(child) => self.send(child, ToChild::AnnounceStop),
+            Action::AnnounceStop(child) => self.send(child, &ToChild::AnnounceStop),
             Action::CloseSlot => {
                 self.reconcile();
                 self.close_vacated_sockets();
@@ -316,19 +308,6 @@ impl Master {
             Action::Finish(verdict) => return Some(verdict),
         }
         None
-    }
-
-    /// Waits for the queues that a child accepts from, where the system refuses new connections. What
-    /// queued for a slot without a child is reset when the listeners are closed.
-    fn check_queues(&mut self) {
-        let live: Vec<bool> = self.supervisor.live_slots().collect();
-        if self.sockets.have_last_queue(&live) {
-            return;
-        }
-        if self.sockets.have_orphaned_queue(&live) {
-            any_fleet::report_queue_left(&self.plan.logger);
-        }
-        self.supervisor.handle(Instant::now(), Event::QueuesEmpty);
     }
 
     fn run_hook(&mut self, hook: &Hook) {

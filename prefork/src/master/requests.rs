@@ -48,7 +48,7 @@ impl Master {
         };
         let children: Vec<ChildId> = self.children.keys().copied().collect();
         for child in &children {
-            self.send(*child, ToChild::ReopenLogs);
+            self.send(*child, &ToChild::ReopenLogs);
         }
         let _guard = sys::TerminalGuard::begin();
         hooks::run_and_log("on_log_reopen", &*hook, &self.plan.logger);
@@ -74,18 +74,18 @@ impl Master {
         self.supervisor.handle(now, Event::Request(request));
     }
 
-    /// Reads certificates and looks up the program for the next generation.
-    pub(super) fn prepare_generation(&mut self, purpose: &str, tls: TlsOptions) -> Result<(), String> {
+    /// Reads certificates and looks up the program for a reload.
+    pub(super) fn prepare_generation(&mut self, tls: TlsOptions) -> Result<(), String> {
         let next = self.supervisor.next_generation();
-        self.store.renew(next, tls).map_err(|error| {
-            format!("cannot {purpose}: {}; the fleet keeps its certificate", chain(&error))
-        })?;
+        self.store
+            .renew(next, tls)
+            .map_err(|error| format!("cannot reload: {}; the fleet keeps its certificate", chain(&error)))?;
         self.warn_of_certificate(next);
-        self.look_up_program(purpose)
+        self.look_up_program("reload")
     }
 
     /// Resolves the program's path afresh, for the next generation.
-    fn look_up_program(&mut self, purpose: &str) -> Result<(), String> {
+    pub(super) fn look_up_program(&mut self, purpose: &str) -> Result<(), String> {
         let Some((_, program)) = self.programs.last_key_value() else {
             return Err(format!("cannot {purpose}: a bug in prefork lost the program"));
         };

@@ -57,6 +57,11 @@ impl Record {
         self.line.split(' ').next().unwrap_or_default()
     }
 
+    /// The record by itself as a message.
+    pub(super) fn to_line(&self) -> String {
+        self.line.clone()
+    }
+
     /// Adds a field.
     pub(super) fn with<T: FieldValue>(mut self, key: &str, value: &T) -> Self {
         self.line.extend([" ", key, "="]);

@@ -8,7 +8,7 @@
 //!     title=app no_new_privs=true nice=5 uid=33 gid=33 group=4 group=100 check=0dd4c7b1
 //! ```
 //!
-//! Every later message is a [`ToChild`] or a [`ToMaster`]: a kind, so far without fields. `sys` sends
+//! Every later message is a [`ToChild`] or a [`ToMaster`]: a kind, mostly without fields. `sys` sends
 //! messages of its own over the same channel, which it handles itself: the file with the secrets, and on
 //! Windows a stop and the request for listeners.
 
@@ -41,6 +41,9 @@ pub(crate) struct Handshake {
     /// Whether the child's program will replace the master's, and therefore must be able to read its
     /// snapshot.
     pub(crate) upgrade: bool,
+    /// Whether the child answers with its program's [`UpgradePlan`](super::UpgradePlan), and ends. The
+    /// listeners are then the service manager's, with these names.
+    pub(crate) check: Option<Vec<String>>,
     /// Whether secrets follow the handshake.
     pub(crate) secrets: bool,
     /// The name in process titles; empty: titles are left alone.
@@ -50,8 +53,19 @@ pub(crate) struct Handshake {
 
 impl Handshake {
     pub(crate) fn to_line(&self) -> String {
-        let Self { slot, fleet, generation, master, grace, trial, upgrade, secrets, title, privileges } =
-            self;
+        let Self {
+            slot,
+            fleet,
+            generation,
+            master,
+            grace,
+            trial,
+            upgrade,
+            check,
+            secrets,
+            title,
+            privileges,
+        } = self;
         let record = FORMAT
             .heading()
             .with("slot", slot)
@@ -61,6 +75,8 @@ impl Handshake {
             .with("grace_ms", grace)
             .with("trial", trial)
             .with_each("snapshot", upgrade.then_some(&snapshot::FORMAT.version))
+            .with_each("check_only", check.is_some().then_some(&true))
+            .with_each("activated", check.iter().flatten())
             .with("secrets", secrets)
             .with("title", title);
         Format::write(&[with_privileges(record, privileges)])
@@ -87,6 +103,10 @@ impl Handshake {
             grace: record.get("grace_ms")?,
             trial: record.find("trial")?.unwrap_or_default(),
             upgrade: upgrade.is_some(),
+            check: match record.find("check_only")? {
+                Some(true) => Some(record.all("activated")?),
+                Some(false) | None => None,
+            },
             secrets: record.find("secrets")?.unwrap_or_default(),
             title: record.find("title")?.unwrap_or_default(),
             privileges: privileges_of(&record)?,
@@ -137,7 +157,7 @@ impl ToMaster {
 }
 
 /// What the master tells a child after the handshake.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ToChild {
     /// The master knows of the signal, and orders the stop when a new child is ready.
     StopNoted,
@@ -147,28 +167,41 @@ pub(crate) enum ToChild {
     ReopenLogs,
     /// The child stops.
     Stop,
-    /// The child stops once no connection waits on its listener.
-    StopAfterQueue,
+    /// The child stops once no connection waits on its listeners with these addresses. An older master names
+    /// none: then they are those that no other child has.
+    StopAfterQueue(Vec<String>),
 }
 
 impl ToChild {
-    const ALL: [Self; 5] =
-        [Self::StopNoted, Self::AnnounceStop, Self::ReopenLogs, Self::Stop, Self::StopAfterQueue];
-
-    pub(crate) fn to_line(self) -> &'static str {
+    /// The message without its fields.
+    pub(crate) fn kind(&self) -> &'static str {
         match self {
             Self::StopNoted => "stop-noted",
             Self::AnnounceStop => "announce-stop",
             Self::ReopenLogs => "reopen-logs",
             Self::Stop => "stop",
-            Self::StopAfterQueue => "stop-after-queue",
+            Self::StopAfterQueue(_) => "stop-after-queue",
         }
+    }
+
+    pub(crate) fn to_line(&self) -> String {
+        let record = Record::new(self.kind());
+        record
+            .with_each("queue", if let Self::StopAfterQueue(addrs) = self { addrs } else { &[][..] })
+            .to_line()
     }
 
     /// `None` for a message that this version does not know.
     pub(crate) fn from_line(line: &str) -> Option<Self> {
         let record = Record::parse(line);
-        Self::ALL.into_iter().find(|message| message.to_line() == record.kind())
+        match record.kind() {
+            "stop-noted" => Some(Self::StopNoted),
+            "announce-stop" => Some(Self::AnnounceStop),
+            "reopen-logs" => Some(Self::ReopenLogs),
+            "stop" => Some(Self::Stop),
+            "stop-after-queue" => Some(Self::StopAfterQueue(record.all("queue").unwrap_or_default())),
+            _ => None,
+        }
     }
 }
 
@@ -200,8 +233,10 @@ pub(super) mod tests {
 
     fn handshake() -> impl Strategy<Value = Handshake> {
         let numbers = any::<(usize, usize, u32, u32)>();
-        (numbers, duration(), any::<(bool, bool, bool, String)>(), privileges()).prop_map(
-            |((slot, fleet, generation, master), grace, (trial, upgrade, secrets, title), privileges)| {
+        let kind = any::<(bool, bool, Option<Vec<String>>, bool, String)>();
+        (numbers, duration(), kind, privileges()).prop_map(
+            |((slot, fleet, generation, master), grace, kind, privileges)| {
+                let (trial, upgrade, check, secrets, title) = kind;
                 Handshake {
                     slot,
                     fleet,
@@ -210,6 +245,7 @@ pub(super) mod tests {
                     grace,
                     trial,
                     upgrade,
+                    check,
                     secrets,
                     title,
                     privileges,
@@ -228,6 +264,7 @@ pub(super) mod tests {
             grace: Duration::from_millis(1500),
             trial: true,
             upgrade: true,
+            check: None,
             secrets: true,
             title: "two words".to_owned(),
             privileges: Privileges { identity: Some(identity), nice: Some(5), ..Privileges::default() },
@@ -317,8 +354,16 @@ pub(super) mod tests {
             let newer = format!("{} because=idle", message.to_line());
             assert_eq!(ToMaster::from_line(&newer), Some(message));
         }
-        for message in ToChild::ALL {
-            assert_eq!(ToChild::from_line(message.to_line()), Some(message));
+        let queues = ["127.0.0.1:80".to_owned(), "unix:/with a blank".to_owned()];
+        for message in [
+            ToChild::StopNoted,
+            ToChild::AnnounceStop,
+            ToChild::ReopenLogs,
+            ToChild::Stop,
+            ToChild::StopAfterQueue(Vec::new()),
+            ToChild::StopAfterQueue(queues.into()),
+        ] {
+            assert_eq!(ToChild::from_line(&message.to_line()), Some(message));
         }
         assert_eq!(ToMaster::from_line("news"), None);
         assert_eq!(ToChild::from_line(""), None);

@@ -18,11 +18,12 @@
 //! child ──▶ master   ToMaster::Ready                   the serve function is about to be called
 //! child ──▶ master   ToMaster::Recycle, RecycleOfSize  the child asks to be replaced
 //! child ──▶ master   ToMaster::StopRequested           the child received a signal to stop
+//! child ──▶ master   UpgradePlan                       the answer of a child that checks the next program
 //! master ──▶ child   ToChild::StopNoted                the master knows of that signal
 //! master ──▶ child   ToChild::AnnounceStop             the fleet stops soon
 //! master ──▶ child   ToChild::ReopenLogs               log files were rotated
 //! master ──▶ child   ToChild::Stop                     stop
-//! master ──▶ child   ToChild::StopAfterQueue           stop once the listener's queue is empty
+//! master ──▶ child   ToChild::StopAfterQueue           stop once certain listeners' queues are empty
 //! end of file        either way                        the other process is dead
 //! ```
 //!
@@ -30,6 +31,7 @@
 //! - `handshake.rs`: between master and child
 //! - `privilege_fields.rs`: privileges, in the handshake and in the snapshot
 //! - `secrets.rs`: TLS material and the configuration file, for a child and for the next program
+//! - `upgrade_plan.rs`: from a child that checks the next program to its master
 //! - `snapshot.rs`: from a master to the next program
 //!
 //! The two ends may be different programs: a reload can start a newer or older program as the child of
@@ -42,9 +44,11 @@ mod handshake;
 mod privilege_fields;
 mod secrets;
 mod snapshot;
+mod upgrade_plan;
 
 pub(crate) use handshake::{GREETING, Handshake, ToChild, ToMaster};
 #[cfg(feature = "rustls")]
 pub(crate) use secrets::TicketSecret;
 pub(crate) use secrets::{SecretFile, Secrets};
 pub(crate) use snapshot::{HealthSocket, UpgradeSnapshot};
+pub(crate) use upgrade_plan::UpgradePlan;

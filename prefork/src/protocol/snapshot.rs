@@ -5,13 +5,14 @@
 //! no other record.
 //!
 //! ```text
-//! prefork-snapshot/1
+//! prefork-snapshot/2
 //! fleet workers=4 slots=4 generation=3 failures=1 failure_age_ms=40000
 //! privileges no_new_privs=false uid=33 gid=33 cpu_affinity=0 cpu_affinity=1
 //! sockets addr=:80 network=tcp4 sharing=reuseport listener=0 listener=1 listener=2 listener=3
-//! health addr=127.0.0.1:9090 listener=4
+//! leaving addr=:81 network=tcp4 sharing=shared listener=4
+//! health addr=127.0.0.1:9090 listener=5
 //! pid_file path=/run/app.pid descriptor=9
-//! child id=7 slot=0 generation=3 pid=4711 role=successor ready=true channel=0
+//! child id=7 slot=0 generation=3 pid=4711 role=successor ready=true channel=0 listener=0
 //! file …
 //! tickets … check=7d1102ee
 //! ```
@@ -23,14 +24,14 @@ use std::path::PathBuf;
 
 use super::codec::{FieldValue, Format, Record, displayed, invalid};
 use super::privilege_fields::{privileges_of, with_privileges};
-use super::secrets::{SecretFile, Secrets};
-use crate::listen::{Endpoint, Network, PassedSockets, Sharing};
+use super::secrets::Secrets;
+use crate::listen::{Endpoint, Network, PassedSet, PassedSockets, Sharing};
 use crate::privileges::Privileges;
 use crate::supervisor::{ChildId, ChildSnapshot, SlotRole, Snapshot};
 
-/// A trial child refuses the handshake of a master that writes another version, so that the fleet
-/// stays as it is.
-pub(super) const FORMAT: Format = Format { name: "snapshot", version: 1 };
+/// The child that checks the next program refuses the handshake of a master that writes another version, so
+/// that the fleet stays as it is. In version 1, the next program had to open its sockets itself.
+pub(super) const FORMAT: Format = Format { name: "snapshot", version: 2 };
 
 /// See the [module](self).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -38,10 +39,12 @@ pub(crate) struct UpgradeSnapshot {
     pub(crate) fleet: Snapshot,
     /// The open channels to children, by their number among those that are handed over.
     pub(crate) channels: BTreeMap<ChildId, usize>,
-    pub(crate) sockets: Vec<PassedSockets>,
+    /// The listeners that each child holds, by their number among those that are handed over.
+    pub(crate) held: BTreeMap<ChildId, Vec<usize>>,
+    pub(crate) sockets: PassedSet,
     pub(crate) health: Option<HealthSocket>,
-    /// The pid file, and the number of its descriptor.
-    pub(crate) pid_file: Option<(PathBuf, i32)>,
+    /// The pid files, and the numbers of their descriptors; one of them may be the last program's.
+    pub(crate) pid_files: Vec<(PathBuf, i32)>,
     /// The privileges of the children.
     pub(crate) privileges: Privileges,
     /// The CPUs that the children are pinned to, cyclically.
@@ -60,7 +63,7 @@ pub(crate) struct HealthSocket {
 
 impl UpgradeSnapshot {
     pub(crate) fn to_text(&self) -> String {
-        let Self { fleet, channels, sockets, health, pid_file, privileges, cpus, secrets } = self;
+        let Self { fleet, channels, held, sockets, health, pid_files, privileges, cpus, secrets } = self;
         let privileges = with_privileges(Record::new("privileges"), privileges);
         let mut records = vec![
             FORMAT.heading(),
@@ -72,21 +75,20 @@ impl UpgradeSnapshot {
                 .with_each("failure_age_ms", &fleet.failure_ages),
             privileges.with_each("cpu_affinity", cpus),
         ];
-        records.extend(sockets.iter().map(sockets_to_record));
+        records.extend(sockets.sockets.iter().map(|passed| sockets_to_record("sockets", passed)));
+        records.extend(sockets.leaving.iter().map(|passed| sockets_to_record("leaving", passed)));
         records.extend(health.iter().map(|HealthSocket { addr, listener }| {
             Record::new("health").with("addr", addr).with("listener", listener)
         }));
-        records.extend(pid_file.iter().map(|(path, descriptor)| {
+        records.extend(pid_files.iter().map(|(path, descriptor)| {
             Record::new("pid_file").with("path", path).with("descriptor", descriptor)
         }));
-        records.extend(fleet.children.iter().map(|child| child_to_record(child, channels.get(&child.id))));
+        records.extend(fleet.children.iter().map(|child| {
+            let listeners = held.get(&child.id).into_iter().flatten();
+            child_to_record(child, channels.get(&child.id)).with_each("listener", listeners)
+        }));
         records.extend(secrets.to_records());
         Format::write(&records)
-    }
-
-    /// The configuration file in a snapshot that can be read: it is needed before the rest.
-    pub(crate) fn config_file(text: &str) -> Option<SecretFile> {
-        Self::from_text(text).ok()?.secrets.config
     }
 
     /// # Errors
@@ -103,18 +105,20 @@ impl UpgradeSnapshot {
                     snapshot.privileges = privileges_of(record)?;
                     snapshot.cpus = record.all("cpu_affinity")?;
                 }
-                "sockets" => snapshot.sockets.push(sockets_from_record(record)?),
+                "sockets" => snapshot.sockets.sockets.push(sockets_from_record(record)?),
+                "leaving" => snapshot.sockets.leaving.push(sockets_from_record(record)?),
                 "health" => {
                     let (addr, listener) = (record.get("addr")?, record.get("listener")?);
                     snapshot.health = Some(HealthSocket { addr, listener });
                 }
                 "pid_file" => {
-                    snapshot.pid_file = Some((record.get("path")?, record.get("descriptor")?));
+                    snapshot.pid_files.push((record.get("path")?, record.get("descriptor")?));
                 }
                 "child" => {
                     let child = child_from_record(record)?;
                     let channel = record.find("channel")?.map(|channel| (child.id, channel));
                     snapshot.channels.extend(channel);
+                    snapshot.held.insert(child.id, record.all("listener")?);
                     snapshot.fleet.children.push(child);
                 }
                 _ => {}
@@ -137,17 +141,20 @@ fn fleet_from_record(record: &Record) -> io::Result<Snapshot> {
     })
 }
 
-fn sockets_to_record(PassedSockets { endpoint, sharing, listeners }: &PassedSockets) -> Record {
-    Record::new("sockets")
+fn sockets_to_record(kind: &str, passed: &PassedSockets) -> Record {
+    let PassedSockets { endpoint, sharing, listeners, file } = passed;
+    let record = Record::new(kind)
         .with("addr", &endpoint.addr)
         .with("network", &endpoint.network)
         .with("sharing", sharing)
-        .with_each("listener", listeners)
+        .with_each("listener", listeners);
+    file.iter().fold(record, |record, (device, inode)| record.with("device", device).with("inode", inode))
 }
 
 fn sockets_from_record(record: &Record) -> io::Result<PassedSockets> {
     let endpoint = Endpoint { addr: record.get("addr")?, network: record.get("network")? };
-    Ok(PassedSockets { endpoint, sharing: record.get("sharing")?, listeners: record.all("listener")? })
+    let file = record.find("device")?.zip(record.find("inode")?);
+    Ok(PassedSockets { endpoint, sharing: record.get("sharing")?, listeners: record.all("listener")?, file })
 }
 
 fn child_to_record(child: &ChildSnapshot, channel: Option<&usize>) -> Record {
@@ -203,7 +210,7 @@ impl FieldValue for SlotRole {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::super::codec::testing::{damaged, duration, newer, path, places};
@@ -211,7 +218,7 @@ mod tests {
     use super::super::secrets::tests::secrets;
     use super::*;
 
-    fn child() -> impl Strategy<Value = (ChildSnapshot, Option<usize>)> {
+    fn child() -> impl Strategy<Value = (ChildSnapshot, Option<usize>, Vec<usize>)> {
         let role = prop::sample::select(vec![SlotRole::Occupant, SlotRole::Successor, SlotRole::Leftover]);
         let child = (any::<(u64, usize, u32, u32, bool)>(), role).prop_map(
             |((id, slot, generation, pid, ready), role)| ChildSnapshot {
@@ -223,7 +230,7 @@ mod tests {
                 ready,
             },
         );
-        (child, any::<Option<usize>>())
+        (child, any::<Option<usize>>(), any::<Vec<usize>>())
     }
 
     fn fleet() -> impl Strategy<Value = Snapshot> {
@@ -240,29 +247,40 @@ mod tests {
         )
     }
 
-    fn sockets() -> impl Strategy<Value = PassedSockets> {
-        let network = prop::sample::select(vec![Network::Tcp, Network::Tcp4, Network::Tcp6, Network::Unix]);
-        let sharing = prop::sample::select(vec![Sharing::Shared, Sharing::Reuseport]);
-        (any::<(String, Vec<usize>)>(), network, sharing).prop_map(|((addr, listeners), network, sharing)| {
-            PassedSockets { endpoint: Endpoint { addr, network }, sharing, listeners }
-        })
+    pub(in crate::protocol) fn network() -> impl Strategy<Value = Network> {
+        prop::sample::select(vec![Network::Tcp, Network::Tcp4, Network::Tcp6, Network::Unix])
+    }
+
+    pub(in crate::protocol) fn sharing() -> impl Strategy<Value = Sharing> {
+        prop::sample::select(vec![Sharing::Shared, Sharing::Reuseport])
+    }
+
+    fn passed() -> impl Strategy<Value = Vec<PassedSockets>> {
+        let fields = any::<(String, Vec<usize>, Option<(u64, u64)>)>();
+        let sockets =
+            (fields, network(), sharing()).prop_map(|((addr, listeners, file), network, sharing)| {
+                PassedSockets { endpoint: Endpoint { addr, network }, sharing, listeners, file }
+            });
+        prop::collection::vec(sockets, 0..3)
     }
 
     fn snapshot() -> impl Strategy<Value = UpgradeSnapshot> {
         let health = any::<Option<(String, usize)>>()
             .prop_map(|health| health.map(|(addr, listener)| HealthSocket { addr, listener }));
-        let lists = (prop::collection::vec(child(), 0..4), prop::collection::vec(sockets(), 0..3));
-        let files = (health, prop::option::of((path(), any::<i32>())));
+        let sockets = (passed(), passed()).prop_map(|(sockets, leaving)| PassedSet { sockets, leaving });
+        let lists = (prop::collection::vec(child(), 0..4), sockets);
+        let files = (health, prop::collection::vec((path(), any::<i32>()), 0..3));
         (fleet(), lists, files, privileges(), any::<Vec<usize>>(), secrets()).prop_map(
-            |(fleet, (children, sockets), (health, pid_file), privileges, cpus, secrets)| UpgradeSnapshot {
+            |(fleet, (children, sockets), (health, pid_files), privileges, cpus, secrets)| UpgradeSnapshot {
                 channels: children
                     .iter()
-                    .filter_map(|(child, channel)| Some((child.id, (*channel)?)))
+                    .filter_map(|(child, channel, _)| Some((child.id, (*channel)?)))
                     .collect(),
-                fleet: Snapshot { children: children.into_iter().map(|(child, _)| child).collect(), ..fleet },
+                held: children.iter().map(|(child, _, held)| (child.id, held.clone())).collect(),
+                fleet: Snapshot { children: children.into_iter().map(|child| child.0).collect(), ..fleet },
                 sockets,
                 health,
-                pid_file,
+                pid_files,
                 privileges,
                 cpus,
                 secrets,
@@ -283,7 +301,7 @@ mod tests {
 
         #[test]
         fn any_records_are_read_without_panic(text: String) {
-            let kinds = ["fleet", "privileges", "sockets", "health", "child", "file", "tickets"];
+            let kinds = ["fleet", "privileges", "sockets", "leaving", "health", "child", "file", "tickets"];
             let records = kinds.map(|kind| Record::parse(&format!("{kind} {}", text.replace('\n', " "))));
             let _ = UpgradeSnapshot::from_text(&Format::write(&[&[FORMAT.heading()], &records[..]].concat()));
         }
@@ -302,9 +320,9 @@ mod tests {
 
     #[test]
     fn snapshot_of_other_version_is_refused() {
-        let text = example().to_text().replace("/1", "/2");
+        let text = example().to_text().replace("/2", "/1");
         let error = UpgradeSnapshot::from_text(&text).unwrap_err();
-        assert_eq!(error.to_string(), "the snapshot is of version 2, this program reads version 1");
+        assert_eq!(error.to_string(), "the snapshot is of version 1, this program reads version 2");
     }
 
     #[test]

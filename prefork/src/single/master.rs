@@ -2,7 +2,7 @@
 
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use socket2::Socket;
@@ -11,7 +11,7 @@ use super::serving::{Ended, Serving};
 use crate::child::{Adopted, Host};
 use crate::error::{Error, chain};
 use crate::hooks::{self, Hooks};
-use crate::listen::{self, Sharing, SocketSet};
+use crate::listen::{self, Holders, Holding, ResolvedEndpoint, Sharing, SocketSet};
 use crate::logging::{self, Logger};
 use crate::master::{Cause, FleetHandle, Observers, Plan, Service, any_fleet, create_pid_file};
 use crate::protocol::{Handshake, ToChild, ToMaster};
@@ -29,6 +29,8 @@ pub(super) struct Master {
     handle: Option<FleetHandle>,
     supervisor: Supervisor,
     pub(super) sockets: SocketSet,
+    /// The listeners of the serve function.
+    held: Vec<Weak<Socket>>,
     reactor: Reactor<ChildId>,
     store: TlsStore,
     health: Option<Socket>,
@@ -50,10 +52,13 @@ impl Master {
         let mut store = TlsStore::open(plan.tls.clone())?;
         let activated = std::mem::take(&mut plan.activated);
         let mut sockets = SocketSet::open(&plan.endpoints, activated, Sharing::Shared, 1, plan.sockets)?;
-        let health = plan.health.as_deref().map(listen::listen_beside).transpose()?;
+        let health = plan.health.as_deref().map(ResolvedEndpoint::beside).transpose()?;
+        let health = health.map(|health| listen::listen_beside(&health, &[])).transpose()?;
         let mut reactor = Reactor::new().map_err(os("send and receive signals"))?;
         let linked = |source| Error::Handshake { source };
-        let listeners = sockets.for_slot(0).map_err(linked)?.into_iter().map(Socket::try_clone);
+        let sockets_of_child = sockets.for_slot(0).map_err(linked)?;
+        let held = sockets_of_child.iter().map(Arc::downgrade).collect();
+        let listeners = sockets_of_child.iter().map(|socket| socket.try_clone());
         let waker = reactor.waker().map_err(os("wake the master's thread"))?;
         let serving = Arc::new(Serving::new(waker));
         let drained = {
@@ -76,6 +81,7 @@ impl Master {
             handle: plan.handle,
             serving,
             sockets,
+            held,
             reactor,
             store,
             health,
@@ -220,12 +226,14 @@ impl Master {
                 let pid = std::process::id();
                 self.supervisor.handle(Instant::now(), Event::Spawned { child, pid });
             }
-            Action::Terminate(_) | Action::StopAfterQueue(_) => self.send(ToChild::Stop),
-            Action::AnnounceStop(_) => self.send(ToChild::AnnounceStop),
+            Action::Terminate(_) | Action::StopAfterQueue(_) => self.send(&ToChild::Stop),
+            Action::AnnounceStop(_) => self.send(&ToChild::AnnounceStop),
             Action::Kill(_) | Action::KillFailed(_) => self.end_at_once(),
             Action::RefuseConnections => self.sockets.refuse_connections(),
             Action::CheckQueues => {
-                if !self.sockets.have_last_queue(&[true]) {
+                let mut holders = Holders::default();
+                holders.add(&self.held, Holding::Live);
+                if !self.sockets.have_last_queue(&holders) {
                     self.supervisor.handle(Instant::now(), Event::QueuesEmpty);
                 }
             }
@@ -243,8 +251,8 @@ impl Master {
         }
     }
 
-    fn send(&mut self, message: ToChild) {
-        if let Err(error) = self.reactor.send(CHILD, message.to_line()) {
+    fn send(&mut self, message: &ToChild) {
+        if let Err(error) = self.reactor.send(CHILD, &message.to_line()) {
             self.report_unsent(message, &error);
         }
     }
@@ -328,6 +336,7 @@ fn handshake(grace: Duration) -> Handshake {
         grace,
         trial: false,
         upgrade: false,
+        check: None,
         secrets: false,
         title: String::new(),
         privileges: crate::privileges::Privileges::default(),

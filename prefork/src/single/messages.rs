@@ -51,9 +51,9 @@ impl Master {
         self.logger.event("logs_reopened").info("logs reopened");
     }
 
-    pub(super) fn report_unsent(&self, message: ToChild, error: &io::Error) {
+    pub(super) fn report_unsent(&self, message: &ToChild, error: &io::Error) {
         let event = self.logger.event("cannot_send");
-        event.warn(format_args!("the server could not be sent `{}`: {error}", message.to_line()));
+        event.warn(format_args!("the server could not be sent `{}`: {error}", message.kind()));
     }
 
     pub(super) fn report_returned(&self) {

@@ -40,6 +40,10 @@ pub(crate) enum Event {
     LinkClosed(ChildId),
     /// The child sent what no prefork process sends.
     LinkAbused(ChildId),
+    /// The child that checks the new program has answered, and what the program needs is prepared.
+    Checked(ChildId),
+    /// What the new program needs could not be prepared, for a reason that is logged.
+    UpgradeRefused,
     /// A hook returned an error or panicked.
     HookFailed,
     /// An `Exec` action could not be carried out.
@@ -80,7 +84,7 @@ pub(crate) enum Action {
     Spawn { child: ChildId, slot: usize, generation: u32 },
     /// Ask the child to stop.
     Terminate(ChildId),
-    /// Ask the child to stop once the queue of its slot's own socket is empty.
+    /// Ask the child to stop: its slot is gone.
     StopAfterQueue(ChildId),
     /// Kill the child.
     Kill(ChildId),
@@ -144,9 +148,11 @@ pub(crate) enum Remark {
     /// A new child failed to become ready; `replaced` of `of` slots have a new child, the others
     /// keep the old one.
     ReloadAborted { slot: usize, replaced: usize, of: usize },
-    /// A trial child of a new program is started.
+    /// A child that checks a new program is started.
     Upgrading { generation: u32 },
-    /// It did not become ready.
+    /// It did not answer.
+    CheckFailed,
+    /// The trial child did not become ready.
     TrialFailed,
     /// The exec failed, or a stop was requested before it.
     UpgradeAborted,

@@ -23,7 +23,9 @@ impl Supervisor {
         }
         match self.mode {
             Mode::Running | Mode::StopDelay { .. } if self.role_in_slot(id, slot) != SlotRole::Leftover => {
-                self.actions.push_back(Action::Hook(Hook::ChildSpawn(pid)));
+                if !self.is_upgrade_check(id) {
+                    self.actions.push_back(Action::Hook(Hook::ChildSpawn(pid)));
+                }
                 let slot = &mut self.slots[slot];
                 if let Some(old) = slot.predecessor.take_if(|_| slot.occupant == Some(id)) {
                     self.actions.push_back(Action::Hook(Hook::ChildRecover { old, new: pid }));
@@ -129,6 +131,10 @@ impl Supervisor {
     }
 
     pub(super) fn on_ready(&mut self, now: Instant, event: Event, id: ChildId) {
+        if self.is_upgrade_check(id) {
+            // It serves nothing: it answers, or it has failed.
+            return;
+        }
         let slot = match self.children.get_mut(&id) {
             Some(child) if matches!(child.phase, Phase::Booting { .. }) => {
                 child.phase = Phase::Serving { since: now };

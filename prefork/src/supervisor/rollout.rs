@@ -178,7 +178,7 @@ impl Supervisor {
     /// The successor did not become ready.
     pub(super) fn successor_failed(&mut self, now: Instant, slot: usize) {
         if self.rollout.upgrade.is_some() {
-            return self.upgrade_failed(now, Remark::TrialFailed);
+            return self.upgrade_child_failed(now);
         }
         if !self.rollout.reloading {
             self.recycle_later(now);

@@ -1,9 +1,11 @@
-//! Upgrade to another program in the master's own process: first a trial child of it, then the exec,
-//! then the other children.
+//! Upgrade to another program in the master's own process: first a child that checks it, then a trial child,
+//! then the exec, then the other children.
 //!
-//! The trial child is slot 0's successor. If it fails, nothing changes: a reload that the upgrade has
-//! interrupted continues. Once it is ready the driver executes the new program, which resumes from a
-//! [`Snapshot`] of the fleet, promotes the trial child and reloads the other slots.
+//! The child that checks answers with what the new program needs, and ends; the driver prepares that. Then the
+//! trial child is started as the new program's children are. Each of the two is slot 0's successor. If one of
+//! them fails, nothing changes: a reload that the upgrade has interrupted continues. Once the trial child is
+//! ready the driver executes the new program, which resumes from a [`Snapshot`] of the fleet, promotes the
+//! trial child and reloads the other slots.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -13,10 +15,17 @@ use super::{Child, ChildId, Phase, Remark, Settings, Slot, Supervisor, deadline}
 /// An upgrade that is under way.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Upgrade {
-    /// The trial child.
+    /// The child that checks the new program, and then the trial child.
     pub(super) child: ChildId,
+    pub(super) stage: Stage,
     /// The generation of the reload that the upgrade has interrupted.
     pub(super) interrupted: Option<u32>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stage {
+    Check,
+    Trial,
 }
 
 /// The state of a fleet in a form that another program can read: ages in place of times.
@@ -56,7 +65,7 @@ pub(crate) enum SlotRole {
 }
 
 impl Supervisor {
-    /// Starts the trial child. Other replacements are cancelled.
+    /// Starts the child that checks the new program. Other replacements are cancelled.
     pub(super) fn begin_upgrade(&mut self, now: Instant) {
         let interrupted = self.rollout.interrupted();
         self.withdraw_successors(now);
@@ -64,9 +73,23 @@ impl Supervisor {
         self.rollout.newest += 1;
         let generation = self.rollout.newest;
         self.log(Remark::Upgrading { generation });
-        let child = self.spawn(0, generation);
+        self.start_for_upgrade(Stage::Check, interrupted);
+    }
+
+    fn start_for_upgrade(&mut self, stage: Stage, interrupted: Option<u32>) {
+        let child = self.spawn(0, self.rollout.newest);
         self.slots[0].successor = Some(child);
-        self.rollout.upgrade = Some(Upgrade { child, interrupted });
+        self.rollout.upgrade = Some(Upgrade { child, stage, interrupted });
+    }
+
+    /// The new program was checked, and what it needs is prepared: starts the trial child.
+    pub(super) fn on_checked(&mut self, now: Instant, id: ChildId) {
+        // The upgrade may have ended meanwhile.
+        if let Some(Upgrade { interrupted, .. }) = self.rollout.upgrade.filter(|_| self.is_upgrade_check(id))
+        {
+            self.withdraw_successors(now);
+            self.start_for_upgrade(Stage::Trial, interrupted);
+        }
     }
 
     /// Whether this child is a successor: the old occupant of its slot stays if it fails.
@@ -74,19 +97,42 @@ impl Supervisor {
         self.slots.iter().any(|slot| slot.successor == Some(id))
     }
 
-    /// Whether this child's program is to take the master's place.
+    /// The generation that an upgrade leads to, if one is under way.
+    pub(crate) fn upgrade_generation(&self) -> Option<u32> {
+        self.rollout.upgrade.map(|_| self.rollout.newest)
+    }
+
+    /// Whether this child is to check the program that is to take the master's place.
+    pub(crate) fn is_upgrade_check(&self, id: ChildId) -> bool {
+        self.is_in_stage(id, Stage::Check)
+    }
+
+    /// Whether this child is the trial child of the program that is to take the master's place.
     pub(crate) fn is_upgrade_trial(&self, id: ChildId) -> bool {
-        self.rollout.upgrade.is_some_and(|upgrade| upgrade.child == id)
+        self.is_in_stage(id, Stage::Trial)
+    }
+
+    fn is_in_stage(&self, id: ChildId, stage: Stage) -> bool {
+        self.rollout.upgrade.is_some_and(|upgrade| upgrade.child == id && upgrade.stage == stage)
     }
 
     /// Whether the trial child is ready, so that the master can execute the new program.
     pub(super) fn trial_is_ready(&self) -> bool {
-        self.rollout.upgrade.is_some_and(|upgrade| self.is_serving(upgrade.child))
+        let trial = self.rollout.upgrade.filter(|upgrade| upgrade.stage == Stage::Trial);
+        trial.is_some_and(|upgrade| self.is_serving(upgrade.child))
     }
 
-    /// Ends an upgrade that is under way, for the reason in `remark`: the fleet stays as it was, and a reload
-    /// that the upgrade has interrupted continues.
-    pub(super) fn upgrade_failed(&mut self, now: Instant, remark: Remark) {
+    /// The child that the upgrade depends on has failed.
+    pub(super) fn upgrade_child_failed(&mut self, now: Instant) {
+        match self.rollout.upgrade {
+            Some(Upgrade { stage: Stage::Check, .. }) => self.upgrade_failed(now, Some(Remark::CheckFailed)),
+            _ => self.upgrade_failed(now, Some(Remark::TrialFailed)),
+        }
+    }
+
+    /// Ends an upgrade that is under way, for the reason in `remark` unless it is logged: the fleet stays as
+    /// it was, and a reload that the upgrade has interrupted continues.
+    pub(super) fn upgrade_failed(&mut self, now: Instant, remark: Option<Remark>) {
         let Some(Upgrade { interrupted, .. }) = self.rollout.upgrade else { return };
         self.end_upgrade(now, remark);
         match interrupted {
@@ -98,17 +144,17 @@ impl Supervisor {
     /// Ends an upgrade that is under way, because a stop was requested.
     pub(super) fn abort_upgrade(&mut self, now: Instant) {
         if self.rollout.upgrade.is_some() {
-            self.end_upgrade(now, Remark::UpgradeAborted);
+            self.end_upgrade(now, Some(Remark::UpgradeAborted));
             // The upgrade may have cancelled a reload that the hook was waiting for.
             self.announce_if_complete();
         }
     }
 
-    fn end_upgrade(&mut self, now: Instant, remark: Remark) {
+    fn end_upgrade(&mut self, now: Instant, remark: Option<Remark>) {
         self.rollout.upgrade = None;
         self.withdraw_successors(now);
         self.recycle_later(now);
-        self.log(remark);
+        remark.into_iter().for_each(|remark| self.log(remark));
     }
 
     /// The state that the next program resumes from.

@@ -24,11 +24,11 @@
 //! it: it waits for a [`LinkEvent`]. [`MasterSender`] is its sending half.
 //!
 //! **Listeners.** [`NEEDS_REUSEPORT`], [`SHARES_ONE_SOCKET`] and [`JOINS_GROUPS_LATE`] describe how processes
-//! can share an address; [`join_reuseport_group`], [`allow_quick_restart`], [`set_defer_accept`],
-//! [`set_fast_open`] and [`prefer_cpu`] set options; [`restore_listener`] undoes what a child has done to a
+//! can share an address; [`join_reuseport_group`], [`leave_reuseport_group`], [`is_in_reuseport_group`],
+//! [`allow_quick_restart`], [`set_defer_accept`], [`set_fast_open`] and [`prefer_cpu`] set options; [`restore_listener`] undoes what a child has done to a
 //! socket that it shares. [`steer`] and [`unsteer`] choose the sockets of a group
-//! that get new connections; [`refuse_connections`] stops new ones, [`has_queue`] tells whether any are
-//! queued, and [`close_for_all`] closes a listener in every process. [`HAS_UNIX_SOCKETS`], [`SocketFile`],
+//! that get new connections; [`refuse_connections`] stops new ones, and [`withdraw_listener`] leaves them to
+//! other sockets on the address; [`has_queue`] tells whether any are queued, and [`close_for_all`] closes a listener in every process. [`HAS_UNIX_SOCKETS`], [`SocketFile`],
 //! [`UnixListener`], `TokioUnixListener`, [`into_unix_listener`] and [`unix_name`] are for Unix sockets;
 //! [`activated`] returns the sockets that the service manager opened.
 //!

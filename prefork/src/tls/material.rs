@@ -40,19 +40,22 @@ impl TlsFiles {
     ///
     /// [`Error::Tls`], naming the file that cannot be read.
     pub(crate) fn complete(&mut self, options: &TlsOptions) -> Result<(), Error> {
-        options.sources().try_for_each(|source| self.add_file(source))
+        options.files().try_for_each(|path| self.add_file(path))
     }
 
     /// [`complete`](Self::complete), which goes on after an error.
     pub(super) fn complete_all(&mut self, options: &TlsOptions) -> Vec<Error> {
-        options.sources().filter_map(|source| self.add_file(source).err()).collect()
+        options.files().filter_map(|path| self.add_file(path).err()).collect()
     }
 
-    fn add_file(&mut self, source: &PemSource) -> Result<(), Error> {
-        if let PemSource::File(path) = source {
-            if let Entry::Vacant(absent) = self.contents.entry(name_of(path)) {
-                absent.insert(read(path)?);
-            }
+    /// Reads the file, unless it was read.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Tls`].
+    pub(super) fn add_file(&mut self, path: &Path) -> Result<(), Error> {
+        if let Entry::Vacant(absent) = self.contents.entry(name_of(path)) {
+            absent.insert(read(path)?);
         }
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! The TLS options.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// See the [module](self).
 #[derive(Debug, Clone, Default)]
@@ -19,6 +19,14 @@ pub(crate) struct TlsOptions {
 }
 
 impl TlsOptions {
+    /// The files that the options name.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
+        self.sources().filter_map(|source| match source {
+            PemSource::File(path) => Some(path.as_path()),
+            PemSource::Embedded(_) => None,
+        })
+    }
+
     pub(super) fn sources(&self) -> impl Iterator<Item = &PemSource> {
         [&self.cert, &self.key, &self.client_ca].into_iter().flatten()
     }

@@ -4,6 +4,7 @@
 //! Children and the next program get it as [`Secrets`].
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use super::material::TlsFiles;
 use super::options::TlsOptions;
@@ -92,6 +93,23 @@ impl TlsStore {
             self.tickets = Some(new_ratchet()?);
         }
         self.put(generation, options, TlsFiles::default())
+    }
+
+    /// Reads these files, which the next program names, for the children of its generation. The trial child
+    /// checks them.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Tls`], naming the file that cannot be read.
+    pub(crate) fn read(&mut self, generation: u32, paths: &[PathBuf]) -> Result<(), Error> {
+        let mut files = TlsFiles::default();
+        paths.iter().try_for_each(|path| files.add_file(path))?;
+        #[cfg(feature = "rustls")]
+        if self.tickets.is_none() && !paths.is_empty() {
+            self.tickets = Some(new_ratchet()?);
+        }
+        self.generations.insert(generation, Generation { options: TlsOptions::default(), files });
+        Ok(())
     }
 
     fn put(&mut self, generation: u32, options: TlsOptions, mut files: TlsFiles) -> Result<(), Error> {

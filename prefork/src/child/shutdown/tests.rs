@@ -14,6 +14,7 @@ struct Stop {
     gate_closes: bool,
 }
 
+const QUEUE_LIMIT: Duration = Duration::from_secs(60);
 const QUIET: SeenAccepts = SeenAccepts { waiting: 0, unfinished: false };
 const COOPERATES: ServerProgress = ServerProgress { cooperates: true, returned: false };
 
@@ -31,11 +32,11 @@ impl Stop {
     }
 
     fn of_async_server() -> Self {
-        Self::of(StopSequence::new(false, false))
+        Self::of(StopSequence::new(false, false, QUEUE_LIMIT))
     }
 
     fn of_accepting_threads() -> Self {
-        Self::of(StopSequence::new(true, false))
+        Self::of(StopSequence::new(true, false, QUEUE_LIMIT))
     }
 
     fn handle(&mut self, event: StopEvent) {
@@ -156,6 +157,16 @@ fn queue_is_accepted_before_the_gate_is_closed() {
     stop.seen.queued = Some(0);
     stop.look_for(Duration::from_secs(1));
     assert!(stop.did(StopAction::CloseGate));
+}
+
+#[test]
+fn queue_that_is_never_empty_is_left_after_its_limit() {
+    let mut stop = Stop::of_async_server();
+    stop.seen.queued = Some(1);
+    stop.handle(StopEvent::OrderedAfterQueue);
+    stop.look_for(2 * QUEUE_LIMIT);
+    let closed = stop.actions.iter().find(|(_, action)| *action == StopAction::CloseGate).unwrap().0;
+    assert!(closed >= QUEUE_LIMIT && closed < QUEUE_LIMIT + Duration::from_secs(1), "{closed:?}");
 }
 
 #[test]
@@ -296,7 +307,7 @@ fn gate_that_does_not_close_is_tried_again() {
 
 #[test]
 fn open_gate_drains_only_once_the_server_has_returned() {
-    let mut stop = Stop::of(StopSequence::new(false, true));
+    let mut stop = Stop::of(StopSequence::new(false, true, QUEUE_LIMIT));
     stop.seen.server = COOPERATES;
     stop.handle(StopEvent::Ordered);
     stop.look_for(Duration::from_secs(10));
@@ -364,7 +375,7 @@ proptest! {
         gate_holds: bool,
         steps in prop::collection::vec(step(), 0..40),
     ) {
-        let mut stop = Stop::of(StopSequence::new(blocking, gate_stays_open));
+        let mut stop = Stop::of(StopSequence::new(blocking, gate_stays_open, QUEUE_LIMIT));
         stop.gate_holds = gate_holds;
         for step in steps {
             match step {

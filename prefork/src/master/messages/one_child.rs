@@ -44,9 +44,9 @@ impl ChildEntry {
         event.warn(format_args!("{self} could not be signalled: {error}"));
     }
 
-    pub(in crate::master) fn report_unsent(&self, logger: &Logger, message: ToChild, error: &io::Error) {
+    pub(in crate::master) fn report_unsent(&self, logger: &Logger, message: &ToChild, error: &io::Error) {
         let event = self.event("cannot_send", logger);
-        event.warn(format_args!("{self} could not be sent `{}`: {error}", message.to_line()));
+        event.warn(format_args!("{self} could not be sent `{}`: {error}", message.kind()));
     }
 
     /// Reports the exit of a child that was asked to stop.

@@ -1,23 +1,23 @@
-//! Upgrades: the trial child, the exec, and the new program.
+//! Upgrades: the check, the trial child, the exec, and the new program.
 
 use super::*;
 
 fn upgrading(workers: usize) -> Fleet {
     let mut fleet = Fleet::serving(settings(workers));
     fleet.exec_works = true;
-    fleet.request(Request::Upgrade);
+    fleet.upgrade();
     fleet
 }
 
 #[test]
 fn upgrade_starts_trial_child_then_execs_then_replaces_the_rest() {
     let mut fleet = upgrading(2);
-    assert_eq!(fleet.story(), "Upgrading { generation: 1 } start#2@0^1 started#2");
+    assert_eq!(fleet.story(), "Upgrading { generation: 1 } start#2@0^1 stop#2 start#3@0^1 started#3");
     fleet.run(ms(100));
-    assert_eq!(fleet.story(), "exec stop#0 Reloading { generation: 1 } start#3@1^1 started#3");
+    assert_eq!(fleet.story(), "exec stop#0 Reloading { generation: 1 } start#4@1^1 started#4");
     fleet.run(secs(1));
     assert!(fleet.story().starts_with("stop#1"));
-    assert_eq!(fleet.occupants(), [Some(2), Some(3)]);
+    assert_eq!(fleet.occupants(), [Some(3), Some(4)]);
     assert!(fleet.is_complete());
 }
 
@@ -29,16 +29,53 @@ fn new_program_calls_master_ready() {
 }
 
 #[test]
-fn failed_trial_child_aborts_upgrade_and_keeps_old() {
+fn failed_check_or_trial_child_aborts_upgrade_and_keeps_old() {
     for nature in [STILLBORN, NEVER_READY, UNSTARTABLE, Nature { start: Start::FailsForGood, ..WELL }] {
-        let mut fleet = Fleet::serving(settings(2));
-        fleet.exec_works = true;
-        fleet.cast(2, nature);
-        fleet.request(Request::Upgrade);
-        fleet.run(secs(20));
-        assert!(fleet.story().ends_with("TrialFailed"));
-        assert_eq!((fleet.times("exec"), fleet.occupants()), (vec![], vec![Some(0), Some(1)]));
+        for (child, remark) in [(2, "CheckFailed"), (3, "TrialFailed")] {
+            let mut fleet = Fleet::serving(settings(2));
+            fleet.exec_works = true;
+            fleet.cast(child, nature);
+            fleet.request(Request::Upgrade);
+            fleet.run(secs(20));
+            assert!(fleet.story().ends_with(remark));
+            assert_eq!((fleet.times("exec"), fleet.occupants()), (vec![], vec![Some(0), Some(1)]));
+        }
     }
+}
+
+#[test]
+fn program_whose_needs_cannot_be_met_is_not_tried() {
+    let mut fleet = Fleet::serving(settings(2));
+    fleet.exec_works = true;
+    fleet.cast(2, NEVER_READY);
+    fleet.request(Request::Upgrade);
+    fleet.happen(&[Event::UpgradeRefused]);
+    assert_eq!(fleet.story(), "Upgrading { generation: 1 } start#2@0^1 stop#2");
+    fleet.run(secs(20));
+    assert_eq!((fleet.times("exec"), fleet.occupants()), (vec![], vec![Some(0), Some(1)]));
+}
+
+#[test]
+fn child_that_checks_and_claims_to_be_ready_replaces_nothing() {
+    let mut fleet = Fleet::serving(settings(1));
+    fleet.exec_works = true;
+    fleet.cast(1, NEVER_READY);
+    fleet.request(Request::Upgrade);
+    fleet.happen(&[Event::Ready(ChildId(1))]);
+    fleet.run(secs(20));
+    assert!(fleet.story().ends_with("CheckFailed"));
+    assert_eq!(fleet.occupants(), [Some(0)]);
+}
+
+#[test]
+fn answer_of_a_child_that_does_not_check_has_no_effect() {
+    let mut fleet = Fleet::serving(settings(2));
+    fleet.exec_works = true;
+    fleet.happen(&[Event::Checked(ChildId(0))]);
+    fleet.upgrade();
+    fleet.story();
+    fleet.happen(&[Event::Checked(ChildId(1)), Event::Checked(ChildId(2)), Event::Checked(ChildId(3))]);
+    assert_eq!(fleet.story(), "");
 }
 
 #[test]
@@ -47,7 +84,7 @@ fn failed_exec_aborts_upgrade_and_keeps_old() {
     fleet.exec_works = false;
     fleet.story();
     fleet.run(secs(1));
-    assert_eq!(fleet.story(), "exec stop#2 UpgradeAborted");
+    assert_eq!(fleet.story(), "exec stop#3 UpgradeAborted");
     assert_eq!(fleet.occupants(), [Some(0), Some(1)]);
 }
 
@@ -56,30 +93,30 @@ fn reload_interrupted_by_failed_upgrade_is_resumed_to_its_end() {
     for (works, nature) in [(true, STILLBORN), (true, NEVER_READY), (true, UNSTARTABLE), (false, WELL)] {
         let mut fleet = Fleet::serving(settings(3));
         fleet.exec_works = works;
-        fleet.cast(5, nature);
+        fleet.cast(6, nature);
         fleet.request(Request::Reload);
         fleet.run(ms(150));
         fleet.story();
         fleet.request(Request::Upgrade);
         fleet.run(secs(20));
         let story = fleet.story();
-        let resumed = story.find("ReloadResumed { generation: 1 } start#6@1^1").expect(&story);
+        let resumed = story.find("ReloadResumed { generation: 1 } start#7@1^1").expect(&story);
         let over = story.find("Reloaded { generation: 1 }").expect(&story);
         assert!(story.find("Failed").or(story.find("Aborted")) < Some(resumed) && resumed < over, "{story}");
-        assert_eq!(fleet.occupants(), [Some(3), Some(6), Some(7)]);
+        assert_eq!(fleet.occupants(), [Some(3), Some(7), Some(8)]);
     }
 }
 
 #[test]
 fn second_upgrade_that_fails_resumes_the_reload_before_the_first() {
     let mut fleet = Fleet::serving(settings(2));
-    fleet.cast(5, STILLBORN);
+    fleet.cast(7, STILLBORN);
     fleet.request(Request::Reload);
     fleet.run(ms(150));
-    fleet.request(Request::Upgrade);
+    fleet.upgrade();
     fleet.request(Request::Upgrade);
     fleet.run(secs(1));
-    assert_eq!(fleet.occupants(), [Some(2), Some(6)]);
+    assert_eq!(fleet.occupants(), [Some(2), Some(8)]);
     assert!(fleet.story().ends_with("Reloaded { generation: 1 }"));
 }
 
@@ -102,7 +139,7 @@ fn stop_after_an_interrupted_reload_resumes_nothing() {
 fn trial_child_ready_and_exited_in_same_moment_aborts_upgrade() {
     let mut fleet = upgrading(1);
     fleet.story();
-    fleet.happen(&[Event::Ready(ChildId(1)), Event::Exited { child: ChildId(1), clean: false }]);
+    fleet.happen(&[Event::Ready(ChildId(2)), Event::Exited { child: ChildId(2), clean: false }]);
     assert_eq!(fleet.story(), "TrialFailed");
 }
 
@@ -112,8 +149,8 @@ fn stop_or_reload_at_moment_of_exec_prevents_it() {
         for request in [Request::Stop, Request::Quit, Request::Reload] {
             let mut fleet = Fleet::serving(Settings { stop_delay, ..settings(1) });
             fleet.exec_works = true;
-            fleet.request(Request::Upgrade);
-            fleet.happen(&[Event::Ready(ChildId(1)), Event::Request(request)]);
+            fleet.upgrade();
+            fleet.happen(&[Event::Ready(ChildId(2)), Event::Request(request)]);
             fleet.run(secs(5));
             assert_eq!(fleet.times("exec"), [], "{request:?} with a delay of {stop_delay:?}");
             assert_eq!(fleet.verdict.is_some(), request != Request::Reload);
@@ -125,10 +162,10 @@ fn stop_or_reload_at_moment_of_exec_prevents_it() {
 fn stop_delay_aborts_upgrade() {
     let mut fleet = Fleet::serving(Settings { stop_delay: secs(10), ..settings(1) });
     fleet.exec_works = true;
-    fleet.request(Request::Upgrade);
+    fleet.upgrade();
     fleet.story();
     fleet.request(Request::Stop);
-    assert_eq!(fleet.story(), "stop#1 UpgradeAborted StoppingIn(10s) announce-stop#0");
+    assert_eq!(fleet.story(), "stop#2 UpgradeAborted StoppingIn(10s) announce-stop#0");
     fleet.run(secs(20));
     assert_eq!(fleet.verdict, Some(Verdict::Stopped));
 }
@@ -137,7 +174,7 @@ fn stop_delay_aborts_upgrade() {
 fn pending_actions_are_performed_before_exec() {
     let mut fleet = upgrading(2);
     fleet.story();
-    fleet.happen(&[Event::Ready(ChildId(2)), Event::Request(Request::Shrink)]);
+    fleet.happen(&[Event::Ready(ChildId(3)), Event::Request(Request::Shrink)]);
     assert!(
         fleet.story().starts_with("Resized { from: 2, to: 1 } stop-after-queue#1 close-slot exec stop#0")
     );
@@ -150,14 +187,14 @@ fn second_upgrade_restarts_with_new_trial_child() {
     fleet.request(Request::Upgrade);
     fleet.run(secs(1));
     assert_eq!(fleet.times("exec"), [1150]);
-    assert_eq!(fleet.occupants(), [Some(2)]);
+    assert_eq!(fleet.occupants(), [Some(4)]);
 }
 
 #[test]
 fn upgrade_delays_recycling() {
     let mut fleet = Fleet::serving(Settings { reload_parallel: 2, ..settings(2) });
     fleet.exec_works = true;
-    fleet.cast(3, STILLBORN);
+    fleet.cast(4, STILLBORN);
     fleet.request(Request::Upgrade);
     fleet.happen(&[Event::RecycleRequested(ChildId(1), RecycleReason::Size)]);
     fleet.run(ms(100));
@@ -168,10 +205,10 @@ fn upgrade_delays_recycling() {
 fn recycling_interrupted_by_aborted_upgrade_resumes() {
     let mut fleet = Fleet::serving(settings(2));
     fleet.happen(&[Event::RecycleRequested(ChildId(1), RecycleReason::Size)]);
-    fleet.cast(3, STILLBORN);
+    fleet.cast(4, STILLBORN);
     fleet.request(Request::Upgrade);
     fleet.run(secs(90));
-    assert_eq!(fleet.occupants(), [Some(0), Some(4)]);
+    assert_eq!(fleet.occupants(), [Some(0), Some(5)]);
 }
 
 #[test]
@@ -183,14 +220,14 @@ fn failures_before_exec_count_after_it() {
     fleet.run(secs(1));
     fleet.request(Request::Upgrade);
     fleet.run(secs(1));
-    fleet.exit(2, false);
+    fleet.exit(3, false);
     assert_eq!(fleet.verdict, Some(Verdict::OverRecovery { failures: 2 }));
 }
 
 #[test]
 fn aborted_reload_after_exec_reports_progress() {
     let mut fleet = upgrading(2);
-    fleet.cast(3, STILLBORN);
+    fleet.cast(4, STILLBORN);
     fleet.run(secs(1));
     assert!(fleet.story().contains("ReloadAborted { slot: 1, replaced: 1, of: 2 }"));
 }
@@ -201,7 +238,7 @@ fn trial_child_is_recycled_after_max_lifetime() {
     fleet.exec_works = true;
     fleet.request(Request::Upgrade);
     fleet.run(secs(101));
-    assert_eq!(fleet.occupants(), [Some(2)]);
+    assert_eq!(fleet.occupants(), [Some(3)]);
 }
 
 #[test]
@@ -216,11 +253,11 @@ fn new_program_applies_its_own_fleet_size() {
 }
 
 #[test]
-fn new_program_with_other_address_replaces_trial_child() {
+fn new_program_with_other_privileges_replaces_trial_child() {
     let mut fleet = upgrading(2);
     fleet.moved = true;
     fleet.run(secs(2));
-    assert_eq!(fleet.occupants(), [Some(3), Some(4)]);
+    assert_eq!(fleet.occupants(), [Some(4), Some(5)]);
 }
 
 #[test]
@@ -243,10 +280,11 @@ fn new_program_kills_old_children_after_grace() {
     fleet.nature = STUBBORN;
     fleet.run(secs(1));
     fleet.exec_works = true;
+    fleet.cast(2, WELL);
     fleet.request(Request::Shrink);
     fleet.request(Request::Upgrade);
     fleet.run(secs(20));
     assert_eq!(fleet.times("kill#"), [6100, 6100], "the grace period restarts in the new program");
-    assert_eq!(fleet.occupants(), [Some(2)]);
+    assert_eq!(fleet.occupants(), [Some(3)]);
     assert!(fleet.is_complete());
 }

@@ -83,7 +83,7 @@ pub(super) struct Fleet {
     pub(super) emptied_at: Instant,
     /// Whether a new program can be executed.
     pub(super) exec_works: bool,
-    /// Whether the new program listens on another address.
+    /// Whether the new program's children have other privileges.
     pub(super) moved: bool,
     /// All performed actions, with their time.
     pub(super) history: Vec<(Instant, Action)>,
@@ -180,6 +180,7 @@ impl Fleet {
 
     pub(super) fn deliver(&mut self, event: Event) {
         if let Event::Ready(child)
+        | Event::Checked(child)
         | Event::RecycleRequested(child, _)
         | Event::HandshakeRefused(child)
         | Event::LinkClosed(child)
@@ -264,8 +265,13 @@ impl Fleet {
         let known = self.processes.insert(child, Process { slot, nature, terminated: false, killed: false });
         assert!(known.is_none(), "{child:?} is started twice");
         let now = self.now;
+        let ready = if self.supervisor.is_upgrade_check(child) {
+            nature.ready.map(|_| (Duration::ZERO, Event::Checked(child)))
+        } else {
+            nature.ready.map(|after| (after, Event::Ready(child)))
+        };
         let events = [
-            nature.ready.map(|after| (after, Event::Ready(child))),
+            ready,
             nature
                 .recycle_requested
                 .map(|after| (after, Event::RecycleRequested(child, RecycleReason::Size))),
@@ -316,6 +322,12 @@ impl Fleet {
 
     pub(super) fn request(&mut self, request: Request) {
         self.happen(&[Event::Request(request)]);
+    }
+
+    /// Requests an upgrade, and lets the child that checks the new program answer.
+    pub(super) fn upgrade(&mut self) {
+        self.request(Request::Upgrade);
+        self.run(Duration::ZERO);
     }
 
     /// A child exits now.

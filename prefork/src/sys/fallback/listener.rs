@@ -24,6 +24,10 @@ pub(crate) fn set_fast_open(_socket: &Socket, _queue: u32) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+pub(crate) fn withdraw_listener(_socket: &Socket) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// Does nothing: it is a hint.
 pub(crate) fn prefer_cpu(_socket: &Socket, _cpu: Option<usize>) -> io::Result<()> {
     Ok(())

@@ -34,6 +34,13 @@ pub(crate) fn prefer_cpu(socket: &Socket, cpu: Option<usize>) -> io::Result<()> 
     set_option(socket, libc::SOL_SOCKET, libc::SO_INCOMING_CPU, &cpu)
 }
 
+/// Withdraws a listener from its address, by binding it to a network interface that does not exist: new
+/// connections are refused at once, or go to another socket on the address. Queued ones can be accepted. Needs
+/// no privilege, but only `CAP_NET_RAW` can undo it.
+pub(crate) fn withdraw_listener(socket: &Socket) -> io::Result<()> {
+    set_option(socket, libc::SOL_SOCKET, libc::SO_BINDTOIFINDEX, &libc::c_int::MAX)
+}
+
 /// Undoes what a child can do to a listening TCP socket that it shares: a packet filter, a shorter queue, and
 /// `shutdown`, after which the socket listens in no process. Returns whether it was shut down.
 pub(crate) fn restore_listener(socket: &Socket, addr: &SockAddr, backlog: i32) -> io::Result<bool> {

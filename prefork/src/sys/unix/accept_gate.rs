@@ -22,6 +22,7 @@ use socket2::{SockAddr, SockRef, Socket};
 use super::connections::AcceptedConnections;
 use super::decoy::Decoy;
 use super::descriptors::{FileId, open_descriptors};
+use super::listener::has_queue;
 use super::platform::{accept_calls::AcceptCalls, epoll, io_uring, tcp_info};
 
 /// The signal that interrupts `accept`. It is ignored by default, so a stray one is harmless.
@@ -127,14 +128,17 @@ impl AcceptGate {
         self.connections.any_active()
     }
 
-    /// How many connections are queued at the open gate for this child alone; an error means that this
-    /// system cannot tell.
-    pub(crate) fn queue_length(&self) -> io::Result<u32> {
+    /// How many connections are queued at the open gate: on the listeners at these places, or if there are
+    /// none, on those that this child alone has. An error means that this system cannot tell.
+    pub(crate) fn queue_length(&self, places: &[usize]) -> io::Result<u32> {
         let descriptors = open_descriptors();
         let mut queued = 0;
-        for listener in &self.listeners {
+        for (place, listener) in self.listeners.iter().enumerate() {
             let held = listener.held_among(&descriptors);
-            if let Some(own) = held.first().filter(|number| is_of_one_slot(**number)) {
+            let Some(own) = held.first() else { continue };
+            if places.contains(&place) {
+                queued += tcp_info::queue_length(*own).unwrap_or_else(|_| u32::from(has_queue_at(*own)));
+            } else if places.is_empty() && is_of_one_slot(*own) {
                 queued += tcp_info::queue_length(*own)?;
             }
         }
@@ -182,6 +186,12 @@ fn is_of_one_slot(number: RawFd) -> bool {
     // SAFETY: borrowed for one call that leaves it open; if it is gone, the call fails.
     let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
     SockRef::from(&descriptor).reuse_port().unwrap_or(false)
+}
+
+/// Whether `accept` would return a connection at once.
+fn has_queue_at(number: RawFd) -> bool {
+    // SAFETY: as above.
+    has_queue(unsafe { BorrowedFd::borrow_raw(number) })
 }
 
 fn is_nonblocking(number: RawFd) -> io::Result<bool> {

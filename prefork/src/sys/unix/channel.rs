@@ -87,10 +87,15 @@ impl Channel {
         self.socket.set_nonblocking(true)
     }
 
+    /// Lets the child at the other end send one long line, in addition to what any child may send.
+    pub(super) fn expect_long_line(&mut self) {
+        self.inbox.allow_long_line(MAX_LINE);
+    }
+
     /// Sends one line, and the listeners with it.
     pub(crate) fn send(&mut self, line: &str, sockets: &[&Socket]) -> io::Result<()> {
         if line.len() > MAX_LINE {
-            return Err(io::Error::other(format!("the handshake is longer than {MAX_LINE} bytes")));
+            return Err(io::Error::other(format!("a message is longer than {MAX_LINE} bytes")));
         }
         if sockets.is_empty() {
             return self.socket.write_all(format!("{line}\n").as_bytes());

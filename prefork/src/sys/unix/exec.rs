@@ -18,7 +18,7 @@ use crate::sys::{Inheritance, STATE_VARIABLE};
 
 impl Program {
     /// Executes this program in this process, and passes `text`, `listeners` and `channels` on; `text` names
-    /// the descriptor of `pid_file`. Returns only if that fails; everything is then as before.
+    /// the descriptors of `pid_files`. Returns only if that fails; everything is then as before.
     ///
     /// The signals that are held wait until the new program unblocks them.
     pub(crate) fn exec(
@@ -27,16 +27,16 @@ impl Program {
         text: &str,
         listeners: &[&Socket],
         channels: &[&Channel],
-        pid_file: Option<&PidFile>,
+        pid_files: &[&PidFile],
     ) -> io::Error {
         let kept: Vec<BorrowedFd<'_>> = listeners
             .iter()
             .map(|listener| listener.as_fd())
             .chain(channels.iter().map(|channel| channel.as_fd()))
             .collect();
-        let pid_file = pid_file.map(PidFile::as_fd);
-        let outcome = self.try_exec(text, listeners.len(), &kept, pid_file);
-        for descriptor in kept.into_iter().chain(pid_file) {
+        let pid_files: Vec<BorrowedFd<'_>> = pid_files.iter().map(|file| file.as_fd()).collect();
+        let outcome = self.try_exec(text, listeners.len(), &kept, &pid_files);
+        for descriptor in kept.into_iter().chain(pid_files) {
             let _ = fcntl(descriptor, F_SETFD(FdFlag::FD_CLOEXEC));
         }
         match outcome {
@@ -50,7 +50,7 @@ impl Program {
         text: &str,
         listeners: usize,
         kept: &[BorrowedFd<'_>],
-        pid_file: Option<BorrowedFd<'_>>,
+        pid_files: &[BorrowedFd<'_>],
     ) -> io::Result<std::convert::Infallible> {
         let numbers: Vec<String> = kept.iter().map(|descriptor| descriptor.as_raw_fd().to_string()).collect();
         let (listeners, channels) = numbers.split_at(listeners);
@@ -67,7 +67,7 @@ impl Program {
         let arguments =
             self.argv().map(|argument| c_string(argument.to_owned())).collect::<io::Result<Vec<_>>>()?;
         let executable = CString::new(self.executable().as_os_str().as_bytes())?;
-        for descriptor in kept.iter().copied().chain(pid_file).chain([state.as_fd()]) {
+        for descriptor in kept.iter().chain(pid_files).copied().chain([state.as_fd()]) {
             fcntl(descriptor, F_SETFD(FdFlag::empty()))?;
         }
         Ok(nix::unistd::execve(&executable, &arguments, &environment)?)

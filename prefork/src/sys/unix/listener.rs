@@ -36,18 +36,26 @@ pub(crate) fn join_reuseport_group(socket: &Socket) -> io::Result<()> {
     socket.set_reuse_port(true)
 }
 
+/// Lets no other socket listen on the socket's address, unless one does already.
+pub(crate) fn leave_reuseport_group(socket: &Socket) -> io::Result<()> {
+    socket.set_reuse_port(false)
+}
+
+/// Whether other sockets can listen on the socket's address.
+pub(crate) fn is_in_reuseport_group(socket: &Socket) -> io::Result<bool> {
+    socket.reuse_port()
+}
+
 /// Allows the socket an address on which connections of the last run are in TIME_WAIT.
 pub(crate) fn allow_quick_restart(socket: &Socket) -> io::Result<()> {
     socket.set_reuse_address(true)
 }
 
 /// Whether connections are queued: `accept` would return one at once.
-pub(crate) fn has_queue(listener: &Socket) -> bool {
+pub(crate) fn has_queue(listener: impl AsFd) -> bool {
     let mut listener = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
     poll(&mut listener, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
 }
 
-/// Closes a listener for good: the master's descriptor only, because each child closes its own accept gate.
-pub(crate) fn close_for_all(listener: Socket) {
-    drop(listener);
-}
+/// Does nothing before a listener is closed for good: each child closes its own accept gate.
+pub(crate) fn close_for_all(_listener: &Socket) {}

@@ -9,8 +9,8 @@ use nix::poll::{PollFd, PollFlags, poll};
 use signal_hook::consts::SIGTERM;
 
 use super::channel::{Channel, Received};
-use super::reactor::poll_timeout;
 use super::signals::{Signals, listen_for};
+use super::waker::poll_timeout;
 use crate::sys::LinkEvent;
 
 /// Waits for messages and for SIGTERM, in a thread of its own. Sleeps while nothing happens.

@@ -45,7 +45,8 @@ pub(crate) use identity_apple::{change_user, groups_of};
 pub(crate) use listener::TokioUnixListener;
 pub(crate) use listener::{
     HAS_UNIX_SOCKETS, NEEDS_REUSEPORT, SHARES_ONE_SOCKET, UnixListener, allow_quick_restart, close_for_all,
-    has_queue, into_unix_listener, join_reuseport_group, unix_name,
+    has_queue, into_unix_listener, is_in_reuseport_group, join_reuseport_group, leave_reuseport_group,
+    unix_name,
 };
 pub(crate) use master_link::{MasterLink, MasterSender};
 pub(crate) use pid_file::PidFile;
@@ -53,6 +54,7 @@ pub(crate) use platform::io_uring::HAS_IO_URING;
 pub(crate) use platform::landlock::{check_landlock, confine_to};
 pub(crate) use platform::listener::{
     ADDRESS_DENIED_HINT, JOINS_GROUPS_LATE, prefer_cpu, restore_listener, set_defer_accept, set_fast_open,
+    withdraw_listener,
 };
 pub(crate) use platform::privileges::{allowed_cpus, check_no_new_privs, pin_to_cpu, set_no_new_privs};
 pub(crate) use platform::process::{other_threads, resident_bytes, threads};

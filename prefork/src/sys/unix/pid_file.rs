@@ -98,6 +98,11 @@ impl PidFile {
         Ok(Self { path, file })
     }
 
+    /// Whether it is the file at `path`, which may be another spelling.
+    pub(crate) fn is_at(&self, path: &Path) -> bool {
+        std::path::absolute(path).is_ok_and(|path| is_at(&self.file, &path))
+    }
+
     /// This file, if it is the one at `path`, which may be another spelling.
     pub(crate) fn at(mut self, path: &Path) -> Option<Self> {
         let path = std::path::absolute(path).ok().filter(|path| is_at(&self.file, path))?;

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::{SigSet, Signal as Number, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
@@ -28,7 +28,7 @@ use super::signals::{
     SignalFlag, Signals, block_for_child, is_left_alone, listen_for, spawn_thread, survive_alarms,
     take_signal_of_terminal, tell_signals_of_terminals_apart,
 };
-use super::waker::{SelfPipe, Waker};
+use super::waker::{SelfPipe, Waker, poll_timeout};
 use crate::sys::{ProcessEvent, Producer, Signal};
 
 /// The signals that a master handles, in the order in which those of one moment are returned: after a stop
@@ -224,6 +224,12 @@ impl<K: Ord + Copy> Reactor<K> {
         Ok(Channel::to_master(UnixStream::from(theirs)))
     }
 
+    /// Lets a child send one long line.
+    pub(crate) fn expect_long_line(&mut self, key: K) {
+        let channel = self.children.get_mut(&key).and_then(|process| process.channel.as_mut());
+        channel.into_iter().for_each(Channel::expect_long_line);
+    }
+
     /// Sends a line to a child. Does nothing if the child has closed its end.
     pub(crate) fn send(&mut self, key: K, line: &str) -> io::Result<()> {
         match self.children.get_mut(&key).and_then(|process| process.channel.as_mut()) {
@@ -390,11 +396,4 @@ fn with_stdin<T>(handshake: OwnedFd, start: impl FnOnce(OwnedFd) -> io::Result<T
     let started = start(handshake);
     nix::unistd::dup2_stdin(before)?;
     started
-}
-
-/// `None` waits for ever. Rounds up: waking too early means waking twice.
-pub(super) fn poll_timeout(timeout: Option<Duration>) -> PollTimeout {
-    let Some(timeout) = timeout else { return PollTimeout::NONE };
-    let millis = timeout.as_nanos().div_ceil(1_000_000);
-    PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)
 }

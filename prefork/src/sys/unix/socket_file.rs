@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, Flock, FlockArg};
 use nix::libc;
-use nix::sys::stat::{Mode, umask};
+use nix::sys::stat::{FchmodatFlags, Mode, fchmodat, umask};
 use nix::unistd::{Gid, Uid, fchownat};
 use socket2::{Domain, SockAddr, Socket, Type};
 
@@ -40,17 +40,34 @@ impl SocketFile {
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         bind_with_mode(&socket, &SockAddr::unix(&path)?, options.mode)?;
         let file = Self { identity: identity(&path)?, path, directory };
-        if options.user.is_some() || options.group.is_some() {
-            let (user, group) = (options.user.map(Uid::from_raw), options.group.map(Gid::from_raw));
-            change_owner(&file.path, user, group)?;
-        }
+        change_owner(&file.path, options)?;
         Ok((socket, file))
     }
 
-    /// The file of a socket that the previous program in this process has bound.
-    pub(crate) fn adopt(path: &Path) -> io::Result<Self> {
-        let path = std::path::absolute(path)?;
-        Ok(Self { identity: identity(&path)?, path, directory: None })
+    /// The file of a socket that the previous program in this process has bound, if it is still there.
+    pub(crate) fn adopt(path: &Path, identity: (u64, u64)) -> io::Result<Self> {
+        let file = Self { path: std::path::absolute(path)?, identity, directory: None };
+        if file.is_in_place() { Ok(file) } else { Err(io::ErrorKind::NotFound.into()) }
+    }
+
+    /// Device and inode.
+    pub(crate) fn identity(&self) -> (u64, u64) {
+        self.identity
+    }
+
+    /// Sets mode and owner, unless another file has taken its place.
+    pub(crate) fn set_options(&self, options: SocketFileOptions) -> io::Result<()> {
+        if !self.is_in_place() {
+            return Ok(());
+        }
+        if let Some(mode) = options.mode {
+            #[allow(clippy::useless_conversion, reason = "the type is narrower on some systems")]
+            let mode = libc::mode_t::try_from(mode).map_err(io::Error::other)?;
+            // The owner of the directory can replace the file by a link at any time: a link is not followed.
+            let flags = FchmodatFlags::NoFollowSymlink;
+            fchmodat(AT_FDCWD, &self.path, Mode::from_bits_truncate(mode), flags)?;
+        }
+        change_owner(&self.path, options)
     }
 
     /// From now on others can see that the socket is in use.
@@ -75,7 +92,11 @@ impl Drop for SocketFile {
 
 /// Changes the owner of the socket's own file. The owner of the directory can replace the file by a link at
 /// any time: a link is never followed.
-fn change_owner(path: &Path, user: Option<Uid>, group: Option<Gid>) -> io::Result<()> {
+fn change_owner(path: &Path, options: SocketFileOptions) -> io::Result<()> {
+    let (user, group) = (options.user.map(Uid::from_raw), options.group.map(Gid::from_raw));
+    if user.is_none() && group.is_none() {
+        return Ok(());
+    }
     Ok(fchownat(AT_FDCWD, path, user, group, AtFlags::AT_SYMLINK_NOFOLLOW)?)
 }
 
@@ -201,7 +222,7 @@ mod tests {
         let (target, link) = (directory.join("target"), directory.join("link"));
         fs::write(&target, "").unwrap();
         std::os::unix::fs::symlink(&target, &link).unwrap();
-        change_owner(&link, Some(Uid::from_raw(1)), None).unwrap();
+        change_owner(&link, SocketFileOptions { user: Some(1), ..ANY }).unwrap();
         assert_eq!(fs::metadata(&target).unwrap().uid(), 0);
         assert_eq!(fs::symlink_metadata(&link).unwrap().uid(), 1);
         fs::remove_dir_all(directory).unwrap();

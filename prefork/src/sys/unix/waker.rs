@@ -1,9 +1,12 @@
-//! A self-pipe: ends the reactor's wait from another thread.
+//! A self-pipe: ends the reactor's wait from another thread. And how long such a wait is.
 
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::time::Duration;
+
+use nix::poll::PollTimeout;
 
 /// The end that the reactor polls, and the end that others write to.
 #[derive(Debug)]
@@ -50,9 +53,16 @@ impl Waker {
     }
 }
 
+/// `None` waits for ever. Rounds up: waking too early means waking twice.
+pub(super) fn poll_timeout(timeout: Option<Duration>) -> PollTimeout {
+    let Some(timeout) = timeout else { return PollTimeout::NONE };
+    let millis = timeout.as_nanos().div_ceil(1_000_000);
+    PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)
+}
+
 #[cfg(test)]
 mod tests {
-    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use nix::poll::{PollFd, PollFlags, poll};
 
     use super::*;
 

@@ -77,7 +77,7 @@ impl AcceptGate {
     }
 
     /// The length of a queue is unknown here.
-    pub(crate) fn queue_length(&self) -> io::Result<u32> {
+    pub(crate) fn queue_length(&self, _places: &[usize]) -> io::Result<u32> {
         Err(io::ErrorKind::Unsupported.into())
     }
 }

@@ -27,6 +27,20 @@ pub(crate) fn join_reuseport_group(_socket: &Socket) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// Not called: see [`SHARES_ONE_SOCKET`].
+pub(crate) fn leave_reuseport_group(_socket: &Socket) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(crate) fn is_in_reuseport_group(_socket: &Socket) -> io::Result<bool> {
+    Ok(false)
+}
+
+/// Not called: an address is given up by an upgrade only.
+pub(crate) fn withdraw_listener(_socket: &Socket) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// Does nothing: Windows allows it by itself. The option with this effect elsewhere would let other programs
 /// take the address.
 pub(crate) fn allow_quick_restart(_socket: &Socket) -> io::Result<()> {

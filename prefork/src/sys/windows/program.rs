@@ -58,7 +58,7 @@ impl Program {
         _text: &str,
         _listeners: &[&Socket],
         _channels: &[&Channel],
-        _pid_file: Option<&PidFile>,
+        _pid_files: &[&PidFile],
     ) -> io::Error {
         io::Error::new(
             io::ErrorKind::Unsupported,

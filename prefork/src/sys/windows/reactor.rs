@@ -123,6 +123,10 @@ impl<K: Ord + Copy + Send + 'static> Reactor<K> {
         None
     }
 
+    /// Does nothing: no child here has a long line to send.
+    #[expect(clippy::unused_self, reason = "elsewhere it has an effect")]
+    pub(crate) fn expect_long_line(&mut self, _key: K) {}
+
     /// Starts a child with `handshake` waiting on its standard input, and `listeners` ready for when it asks.
     /// A `producer` turns the finished command into a process. Secrets are not passed. Returns its pid.
     pub(crate) fn spawn(

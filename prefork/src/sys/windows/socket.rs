@@ -60,10 +60,10 @@ fn from_hex(text: &str) -> Option<Vec<u8>> {
     text.as_bytes().chunks(2).map(byte).collect()
 }
 
-/// Closes a listener that no process is to accept from any more. Other processes still have it open, so the
-/// socket itself is made to refuse connections; connections already queued are served.
-pub(crate) fn close_for_all(listener: Socket) {
-    refuse(&listener);
+/// Before a listener is closed for good: other processes still have it open, so the socket itself is made to
+/// refuse connections; connections already queued are served.
+pub(crate) fn close_for_all(listener: &Socket) {
+    refuse(listener);
 }
 
 /// Makes the socket refuse new connections, in every process. A system without the option goes on as

@@ -20,8 +20,16 @@ impl SocketFile {
         match *self {}
     }
 
-    pub(crate) fn adopt(_path: &Path) -> io::Result<Self> {
+    pub(crate) fn adopt(_path: &Path, _identity: (u64, u64)) -> io::Result<Self> {
         Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub(crate) fn identity(&self) -> (u64, u64) {
+        match *self {}
+    }
+
+    pub(crate) fn set_options(&self, _options: SocketFileOptions) -> io::Result<()> {
+        match *self {}
     }
 }
 
