@@ -8,7 +8,10 @@
 //! - `environment`: if set, `PREFORK_` variables set nothing;
 //! - `reuseport`: `0` is false, any other value is true; the default is the platform's;
 //! - `boot`: the behaviour of a child before it serves: `exit0`, `exit1`, `panic`, `hang`, `late_hang`
-//!   (only children after the first `workers` hang), or `thread` (the child starts a thread and serves);
+//!   (only children after the first `hang_after`, or `workers`, hang), or `thread` (the child starts a thread and serves);
+//! - `next`: a file with lines `name=value`, which replace these options, as in a rebuilt program; an empty
+//!   value unsets one;
+//! - `health`, `pidfile`, `user`, `unix_mode`: as the builder's methods;
 //! - `log_file`: a file that the fleet's own logger writes to;
 //! - `early_helper`: the master starts a process before the fleet, and prints its pid;
 //! - `gate`: requests for `/gate` are answered once this file exists;
@@ -37,9 +40,12 @@ pub use answers::{answer, answer_or, gate_is_open, head, path_of, print_error, r
 pub use loggers::FileLogger;
 use loggers::PanickingLogger;
 
-/// The value of an option, if it is set.
+/// The value of an option, if it is set: in the file `next`, or in the environment.
 pub fn option(name: &str) -> Option<String> {
-    env::var(format!("TEST_{}", name.to_uppercase())).ok()
+    let variable = |name: &str| env::var(format!("TEST_{}", name.to_uppercase())).ok();
+    let next = variable("next").and_then(|path| fs::read_to_string(path).ok()).unwrap_or_default();
+    let line = next.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+    line.map(str::to_owned).or_else(|| variable(name)).filter(|value| !value.is_empty())
 }
 
 /// The value of an option, as a number.
@@ -66,6 +72,18 @@ pub fn builder<Args>(serve: impl Serve<Args>) -> Prefork {
     }
     if option("environment").is_some() {
         fleet = fleet.environment(false);
+    }
+    if let Some(addr) = option("health") {
+        fleet = fleet.health(addr);
+    }
+    if let Some(path) = option("pidfile") {
+        fleet = fleet.pidfile(path);
+    }
+    if let Some(user) = option("user") {
+        fleet = fleet.user(user);
+    }
+    if let Some(mode) = option("unix_mode") {
+        fleet = fleet.unix_mode(mode);
     }
     if let Some(failures) = number("recover") {
         fleet = fleet.recover(failures);
@@ -155,7 +173,7 @@ fn boot() {
         Some("panic") => panic!("panic at boot, as the option says"),
         Some("thread") => drop(thread::spawn(thread::park)),
         Some("hang") => hang(),
-        Some("late_hang") if Some(started) > number("workers") => hang(),
+        Some("late_hang") if Some(started) > number("hang_after").or(number("workers")) => hang(),
         _ => {}
     }
 }

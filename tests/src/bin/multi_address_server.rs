@@ -2,7 +2,7 @@
 //! connection.
 //!
 //! Further options: `addrs`, separated by commas; `socket_options`: any value sets every option of TCP
-//! listeners; `unix_mode`, `unix_owner`; `takes`: the argument of the serve function, `tcp`, `pair` (two
+//! listeners; `unix_owner`; `takes`: the argument of the serve function, `tcp`, `pair` (two
 //! TCP listeners), `unix`, `mixed` (one of each), `tokio` (an async Unix listener), by default
 //! `Vec<Listener>`; `overrides`: a file with addresses that replace the others, as in a rebuilt program.
 
@@ -47,9 +47,6 @@ async fn serve_unix(ln: tokio::net::UnixListener) -> io::Result<()> {
 
 fn start<Args>(serve: impl Serve<Args>) -> ExitCode {
     let mut fleet = app::builder(serve);
-    if let Some(mode) = app::option("unix_mode") {
-        fleet = fleet.unix_mode(mode);
-    }
     if let Some(owner) = app::option("unix_owner") {
         fleet = fleet.unix_owner(owner);
     }
