@@ -15,6 +15,7 @@ use prefork_tests::{client, proc, wait};
 use tempfile::TempDir;
 
 const KEEP_ALIVE_SERVER: &str = env!("CARGO_BIN_EXE_keep_alive_server");
+const MULTI_ADDRESS_SERVER: &str = env!("CARGO_BIN_EXE_multi_address_server");
 const SERVER: &str = env!("CARGO_BIN_EXE_server");
 const TOKIO_SERVER: &str = env!("CARGO_BIN_EXE_tokio_server");
 
@@ -235,5 +236,77 @@ fn process_that_a_new_program_starts_before_its_fleet_inherits_nothing() {
         send(*helper, Signal::SIGKILL);
     }
     assert!(inherited.iter().all(|(number, _)| *number <= 2), "{inherited:?}");
+    fleet.stop();
+}
+
+/// A fleet in a reload, whose first new child is ready once the gate is open.
+fn in_reload(program: &ProgramCopy, gate: &ResponseGate) -> (RunningFleet, Vec<u32>) {
+    gate.open();
+    let fleet = Server::new(program.path()).set("workers", 3).set("ready", "manual").gate(gate).start();
+    gate.close();
+    fleet.signal(Signal::SIGHUP);
+    wait::until("first new child", || fleet.children().len() == 4);
+    let first = fleet.first_children();
+    (fleet, first)
+}
+
+#[test]
+fn reload_that_a_failed_upgrade_interrupts_is_resumed_to_its_end() {
+    let (program, gate) = (ProgramCopy::new(KEEP_ALIVE_SERVER), ResponseGate::new());
+    let (fleet, first) = in_reload(&program, &gate);
+    program.replace_with("/bin/false");
+    fleet.operate(Signal::SIGUSR2, 1, "upgrade aborted: the new program failed its check");
+    fleet.console.wait_for("reload resumed: to generation 1");
+    gate.open();
+    fleet.console.wait_for("reloaded: every child is of generation 1");
+    let children = fleet.wait_for_children(3, &first);
+    let old = proc::executable(fleet.master());
+    assert!(children.iter().all(|child| proc::executable(*child) == old), "not the program of the upgrade");
+    fleet.stop();
+}
+
+#[test]
+fn term_after_a_failed_upgrade_ends_the_resumed_reload() {
+    let (program, gate) = (ProgramCopy::new(KEEP_ALIVE_SERVER), ResponseGate::new());
+    let (fleet, _) = in_reload(&program, &gate);
+    program.replace_with("/bin/false");
+    fleet.operate(Signal::SIGUSR2, 1, "upgrade aborted");
+    fleet.signal(Signal::SIGTERM);
+    let lines = fleet.expect_stopped();
+    assert!(lines.iter().any(|line| line.contains("stopping:")), "{lines:#?}");
+}
+
+/// Without `memfd_create` the state cannot be handed over.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn exec_that_fails_closes_what_was_opened_and_resumes_the_reload() {
+    let directory = tempfile::tempdir().unwrap();
+    let next = directory.path().join("next");
+    let path = directory.path().join("new.sock");
+    let server = Server::through(&[env!("CARGO_BIN_EXE_forbid"), "memfd_create"], MULTI_ADDRESS_SERVER);
+    let fleet = server.set("next", next.display()).start();
+    let first = fleet.first_children();
+    fs::write(&next, format!("addrs=127.0.0.1:0,unix:{}", path.display())).unwrap();
+    fleet.operate(Signal::SIGUSR2, 1, "upgrade aborted: the new program is not executed");
+    assert!(!path.exists());
+    wait::until("end of the trial child", || fleet.children() == first);
+    fs::remove_file(&next).unwrap();
+    fleet.operate(Signal::SIGHUP, 1, "reloaded:");
+    client::serving_pid(fleet.addr());
+    fleet.stop();
+}
+
+/// Only the child that the master has started for that may tell what a program needs.
+#[test]
+fn plan_of_a_child_that_serves_has_no_effect() {
+    let fleet = Server::new(env!("CARGO_BIN_EXE_hostile_server")).start();
+    let before = fleet.master_descriptors();
+    let children = fleet.first_children();
+    client::get(fleet.addr(), "/plan");
+    fleet.operate(Signal::SIGTTIN, 1, "child 2");
+    fleet.operate(Signal::SIGTTOU, 1, "resized from 3 to 2");
+    assert!(client::is_refused("127.0.0.1:1".parse().unwrap()));
+    wait::until("end of the third child", || fleet.children() == children);
+    assert_eq!(fleet.master_descriptors().1, before.1);
     fleet.stop();
 }

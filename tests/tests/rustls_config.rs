@@ -14,8 +14,15 @@ use std::io;
 use prefork_tests::fleet::{RunningFleet, Server};
 use prefork_tests::signal::{RELOAD_AND_UPGRADE, Signal};
 use prefork_tests::tls::{TestCertificate, TlsClient, TlsResponse};
+#[cfg(unix)]
+use prefork_tests::{
+    client,
+    program::{ProgramCopy, public_directory},
+};
 use prefork_tests::{load, wait};
 
+#[cfg(unix)]
+const SERVER: &str = env!("CARGO_BIN_EXE_server");
 const RUSTLS_CONFIG_SERVER: &str = env!("CARGO_BIN_EXE_rustls_config_server");
 const FORMS: [&str; 2] = ["blocking", "async"];
 /// The number of clients. On Windows a stopping child waits for a moment without connections.
@@ -181,6 +188,52 @@ fn upgrade_with_bad_certificate_keeps_old() {
     assert_eq!(fleet.children(), children);
     let client = TlsClient::new(&[&certificate], None);
     assert_eq!(client.get(fleet.addr()).unwrap().cert, certificate.der());
+    fleet.stop();
+}
+
+/// The master reads the files, which only root can read.
+#[cfg(unix)]
+#[test]
+fn upgrade_turns_tls_on_and_off_and_changes_the_certificate() {
+    let (one, other) = (TestCertificate::new(), TestCertificate::new());
+    let directory = public_directory();
+    let next = directory.path().join("next");
+    let as_user = if nix::unistd::geteuid().is_root() { "nobody" } else { "" };
+    let write = |form: &str, certificate: Option<&TestCertificate>| {
+        let paths =
+            certificate.map(|one| (one.cert().display().to_string(), one.key().display().to_string()));
+        let (cert, key) = paths.unwrap_or_default();
+        fs::write(&next, format!("form={form}\ncert={cert}\nkey={key}\nuser={as_user}\n")).unwrap();
+    };
+    write("", None);
+    let program = ProgramCopy::new(SERVER);
+    let server = Server::new(program.path()).set("next", next.display());
+    let fleet = server.set("shutdown_grace", "30s").start();
+    let addr = fleet.addr();
+    client::get(addr, "/");
+    let mut gone = fleet.first_children();
+    for (time, (form, certificate)) in
+        [("blocking", Some(&one)), ("blocking", Some(&other)), ("", None)].into_iter().enumerate()
+    {
+        program.replace_with(if certificate.is_some() { RUSTLS_CONFIG_SERVER } else { SERVER });
+        write(form, certificate);
+        fleet.operate(Signal::SIGUSR2, time + 1, "reloaded:");
+        let children = fleet.wait_for_children(2, &gone);
+        gone.extend(&children);
+        // What the children have is the master's: the files can be gone.
+        match certificate {
+            Some(certificate) => {
+                fs::remove_file(certificate.key()).unwrap();
+                let client = TlsClient::new(&[certificate], None);
+                assert_eq!(client.get(addr).unwrap().cert, certificate.der());
+                gone.extend(fleet.replace(&children[..1]));
+                assert_eq!(client.get(addr).unwrap().cert, certificate.der());
+                gone.retain(|child| !fleet.children().contains(child));
+                gone.extend(fleet.children());
+            }
+            None => drop(client::get(addr, "/")),
+        }
+    }
     fleet.stop();
 }
 

@@ -1,6 +1,6 @@
 //! A server whose children do, on request, what the master and the other children must withstand.
 //!
-//! A request for `/flood`, `/half-line`, `/rubbish`, `/descriptors`, `/close` or `/exec` attacks the link to the
+//! A request for `/flood`, `/half-line`, `/rubbish`, `/descriptors`, `/plan`, `/close` or `/exec` attacks the link to the
 //! master, `/kill-master` its process, and `/shutdown`, `/nonblocking`, `/short-queue`, `/filter`, `/capture`
 //! and `/steal` the listening socket. With the option `block_term` no thread of a child receives SIGTERM.
 #![allow(clippy::expect_used, reason = "a panic fails the test")]
@@ -73,6 +73,7 @@ mod attack {
             "/half-line" => link_attack::send_half_line(),
             "/rubbish" => link_attack::send_rubbish(),
             "/descriptors" => link_attack::send_descriptors(),
+            "/plan" => link_attack::send_plan(),
             "/close" => {
                 link_attack::close()?;
                 // The child takes its master for dead, and waits for this request.
