@@ -42,15 +42,15 @@ pub fn send_rubbish() -> io::Result<()> {
     link(|link| send_text(link, b"\xff\0 rubbish\nready\nready=\n\nreceived twice=1\n"))
 }
 
-/// Sends what a child that checks a program for an upgrade would send: port 1 of the loopback interface is to be
-/// opened.
+/// Sends what a child that checks a program for an upgrade would send. What the program needs cannot be opened,
+/// which an upgrade reports.
 ///
 /// # Errors
 ///
 /// The link is closed.
 pub fn send_plan() -> io::Result<()> {
     let plan =
-        "prefork-plan/1 workers=1 grace_ms=1 sharing=shared addr=127.0.0.1:1 network=tcp4 at=tcp:127.0.0.1:1";
+        "prefork-plan/1 workers=1 grace_ms=1 sharing=shared addr=x network=unix at=unix:/no/such/file";
     // FNV-1a.
     let hash = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
     let check = plan.bytes().fold(0x811c_9dc5, hash);

@@ -300,13 +300,9 @@ fn exec_that_fails_closes_what_was_opened_and_resumes_the_reload() {
 #[test]
 fn plan_of_a_child_that_serves_has_no_effect() {
     let fleet = Server::new(env!("CARGO_BIN_EXE_hostile_server")).start();
-    let before = fleet.master_descriptors();
-    let children = fleet.first_children();
     client::get(fleet.addr(), "/plan");
+    // The master has read the message once it has answered a later request.
     fleet.operate(Signal::SIGTTIN, 1, "child 2");
-    fleet.operate(Signal::SIGTTOU, 1, "resized from 3 to 2");
-    assert!(client::is_refused("127.0.0.1:1".parse().unwrap()));
-    wait::until("end of the third child", || fleet.children() == children);
-    assert_eq!(fleet.master_descriptors().1, before.1);
-    fleet.stop();
+    let lines = fleet.stop();
+    assert!(!lines.iter().any(|line| line.contains("upgrade")), "{lines:#?}");
 }
