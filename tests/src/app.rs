@@ -44,8 +44,10 @@ use loggers::PanickingLogger;
 pub fn option(name: &str) -> Option<String> {
     let variable = |name: &str| env::var(format!("TEST_{}", name.to_uppercase())).ok();
     let next = variable("next").and_then(|path| fs::read_to_string(path).ok()).unwrap_or_default();
-    let line = next.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
-    line.map(str::to_owned).or_else(|| variable(name)).filter(|value| !value.is_empty())
+    match next.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=')) {
+        Some(value) => Some(value.to_owned()).filter(|value| !value.is_empty()),
+        None => variable(name),
+    }
 }
 
 /// The value of an option, as a number.

@@ -49,8 +49,7 @@ pub fn send_rubbish() -> io::Result<()> {
 ///
 /// The link is closed.
 pub fn send_plan() -> io::Result<()> {
-    let plan =
-        "prefork-plan/1 workers=1 grace_ms=1 sharing=shared addr=x network=unix at=unix:/no/such/file";
+    let plan = "prefork-plan/1 workers=1 grace_ms=1 sharing=shared addr=x network=unix at=unix:/no/such/file";
     // FNV-1a.
     let hash = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193);
     let check = plan.bytes().fold(0x811c_9dc5, hash);

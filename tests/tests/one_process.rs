@@ -281,7 +281,7 @@ fn upgrade_of_a_fleet_to_one_process_is_refused_and_the_fleet_stays() {
     fleet
         .console
         .wait_for("cannot start: workers cannot be `0`: expected 1 or more, because a fleet that runs");
-    fleet.console.wait_for("upgrade aborted: the trial child did not become ready; the fleet is unchanged");
+    fleet.console.wait_for("upgrade aborted: the new program failed its check; the fleet is unchanged");
     assert_eq!(fleet.wait_for_children(2, &[]), children);
     // What a reload starts is a child, whatever its program says.
     fleet.operate(Signal::SIGHUP, 1, "reloaded:");

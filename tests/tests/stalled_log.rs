@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
-use prefork_tests::fleet::{RunningFleet, Server, wait_until_serving};
+use prefork_tests::fleet::{RunningFleet, Server};
 use prefork_tests::signal::{Signal, send};
 use prefork_tests::{client, proc, wait};
 use tempfile::TempDir;
@@ -115,9 +115,9 @@ fn term_while_upgrade_waits_for_blocked_log_stops_fleet() {
     let first = fleet.wait_for_children(2, &[]);
     pipe.fill();
     fleet.signal(Signal::SIGUSR2);
-    let trial =
-        wait::for_value("trial child", || fleet.children().into_iter().find(|child| !first.contains(child)));
-    wait_until_serving(trial);
+    // The child that checks the new program has one thread.
+    let is_trial = |child: &u32| !first.contains(child) && proc::thread_count(*child) >= 2;
+    wait::for_value("trial child", || fleet.children().into_iter().find(is_trial));
     // Before the exec the master waits half a second for its log: most likely this is in the middle.
     thread::sleep(Duration::from_millis(150));
     fleet.signal(Signal::SIGTERM);

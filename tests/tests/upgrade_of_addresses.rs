@@ -412,7 +412,8 @@ fn new_program_runs_under_its_own_user_from_its_trial_on() {
     tally.assert_all_answered();
     let console = &fleet.fleet.console;
     console.wait_for_nth(4, "ready (pids ");
-    let trials = console.lines_with("child 0 (pid ").into_iter().map(|line| pid_in(&line, "(pid "));
+    let trials = console.lines_with(") is ready").into_iter().filter(|line| line.contains("child 0 "));
+    let trials = trials.map(|line| pid_in(&line, "(pid "));
     let first = console.lines_with("ready (pids ").into_iter().skip(1).map(|line| pid_in(&line, "(pids "));
     assert!(trials.eq(first), "the trial child stays: {:#?}", console.lines());
     fleet.stop();
