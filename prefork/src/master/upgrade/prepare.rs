@@ -8,7 +8,7 @@ use socket2::Socket;
 
 use crate::error::{Error, chain};
 use crate::listen::{self, Arrangement, Endpoint, ResolvedEndpoint};
-use crate::master::{GenerationOptions, Master, Plan, create_pid_file};
+use crate::master::{GenerationOptions, Master, Plan, StopOrder, create_pid_file};
 use crate::protocol::{Handshake, UpgradePlan};
 use crate::supervisor::{ChildId, Event};
 use crate::sys::PidFile;
@@ -63,6 +63,8 @@ pub(crate) fn needs_of(plan: &Plan) -> Result<UpgradePlan, Error> {
 impl Master {
     /// Handles the answer of the child that checks the next program.
     pub(in crate::master) fn on_upgrade_plan(&mut self, child: ChildId, line: &str) {
+        // It ends by itself, maybe in this very turn.
+        self.children.get_mut(&child).into_iter().for_each(|entry| entry.order = StopOrder::Given);
         // What was opened for an earlier attempt may be in the way.
         self.reconcile();
         let event = match self.prepare(line) {
