@@ -17,10 +17,15 @@ use prefork_tests::{client, proc, wait};
 
 const SERVER: &str = env!("CARGO_BIN_EXE_hostile_server");
 
-/// Lets some child attack as `path` says; returns its pid.
+/// Lets some child attack as `path` says; returns its pid after the attack, which the child must survive.
 fn attack(fleet: &RunningFleet, path: &str) -> u32 {
     let answer = client::get(fleet.addr(), path);
     answer.parse().unwrap_or_else(|_| panic!("{answer}"))
+}
+
+/// Lets some child begin an attack that may end it before it has answered; returns its pid.
+fn begin_attack(fleet: &RunningFleet, path: &str) -> u32 {
+    client::begin(fleet.addr(), path).pid()
 }
 
 /// Checks that the child is killed and replaced with this message, and that the fleet serves.
@@ -54,7 +59,7 @@ fn memory_kib(pid: u32) -> u64 {
 fn child_that_floods_its_master_with_lines_is_killed_and_replaced() {
     let fleet = Server::new(SERVER).start();
     let before = memory_kib(fleet.master());
-    let hostile = attack(&fleet, "/flood");
+    let hostile = begin_attack(&fleet, "/flood");
     wait::until("end of the child", || !proc::is_alive(hostile));
     assert!(memory_kib(fleet.master()) < before + 8 * 1024, "the master kept what was sent");
     let lines = expect_replaced(fleet, hostile, "sent its master more than 64 messages within 10s");
@@ -64,7 +69,7 @@ fn child_that_floods_its_master_with_lines_is_killed_and_replaced() {
 #[test]
 fn child_that_sends_half_a_line_without_end_is_killed_and_replaced() {
     let fleet = Server::new(SERVER).start();
-    let hostile = attack(&fleet, "/half-line");
+    let hostile = begin_attack(&fleet, "/half-line");
     let lines = expect_replaced(fleet, hostile, "sent its master a line of more than 256 bytes");
     assert_not_orphaned(&lines);
 }
@@ -165,7 +170,7 @@ fn thief_takes_connections_of_a_shared_socket_and_with_reuseport_those_of_its_sl
 fn nonblocking_shared_socket_costs_a_server_that_does_not_expect_it_a_restart() {
     let fleet = Server::new(SERVER).set("recover", 10).start();
     fleet.wait_until_ready_for_a_second();
-    attack(&fleet, "/nonblocking");
+    begin_attack(&fleet, "/nonblocking");
     // A child finds out when it accepts again. Its replacement may have set the socket back before another does.
     wait::until("a replacement", || {
         let _ = client::try_get(fleet.addr(), "/");
@@ -181,7 +186,7 @@ fn shutdown_of_a_shared_socket_stops_every_child_until_the_next_start() {
     for reuseport in [false, true] {
         let fleet = Server::new(SERVER).reuseport(reuseport).set("recover", 10).start();
         fleet.wait_until_ready_for_a_second();
-        let hostile = attack(&fleet, "/shutdown");
+        let hostile = begin_attack(&fleet, "/shutdown");
         wait::until("end of the child", || !proc::is_alive(hostile));
         fleet.console.wait_for(&format!("a child shut down the socket on {}", fleet.addr()));
         fleet.wait_for_children(2, &[hostile]);
