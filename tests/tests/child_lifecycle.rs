@@ -1,6 +1,8 @@
 //! Readiness, stop delay, recycling, hang detection, and slots that wait for their next child.
 #![cfg(any(target_os = "linux", windows))]
-#![allow(clippy::unwrap_used, reason = "a panic in a test helper fails the test")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a panic in a test helper fails the test")]
+
+use std::time::Duration;
 
 use prefork_tests::fleet::{RunningFleet, Server};
 use prefork_tests::gate::ResponseGate;
@@ -119,16 +121,22 @@ fn hanging_child_logs_its_threads_and_is_replaced() {
 
 #[test]
 fn idle_and_suspended_children_are_not_hanging() {
-    let fleet = Server::new(KEEP_ALIVE_SERVER).set("hang_timeout", "400ms").start();
+    let gate = ResponseGate::new();
+    let fleet = Server::new(KEEP_ALIVE_SERVER).gate(&gate).set("hang_timeout", "3s").start();
     let first = fleet.first_children();
-    // Like a suspended machine: longer than the limit, with a request in progress.
+    // One child works, and the other is idle.
     let addr = fleet.addr();
-    let slow = std::thread::spawn(move || Connection::to(addr).get("/"));
+    let work = std::thread::spawn(move || Connection::to(addr).get("/work"));
+    fleet.console.wait_for("has begun");
+    // Like a suspended machine.
     first.iter().for_each(|child| send(*child, Signal::SIGSTOP));
-    // The length of the suspension is the condition.
-    std::thread::sleep(std::time::Duration::from_millis(1500));
+    wait::until("stopped children", || first.iter().all(|child| proc::is_stopped(*child)));
+    // The length of the suspension is the condition: longer than the limit.
+    std::thread::sleep(Duration::from_secs(4));
+    gate.open();
     first.iter().for_each(|child| send(*child, Signal::SIGCONT));
-    slow.join().unwrap().unwrap();
+    let worker = work.join().unwrap().unwrap_or_else(|error| panic!("{error}; {:#?}", fleet.console.lines()));
+    assert!(first.contains(&worker.parse().unwrap()), "{worker}");
     first.iter().for_each(|child| assert!(proc::is_alive(*child), "{:#?}", fleet.console.lines()));
     fleet.stop();
 }

@@ -92,18 +92,7 @@ fn serve(ln: TcpListener, child: ChildContext, shutdown: Shutdown) -> io::Result
 /// Answers requests until the client closes the connection or the child stops.
 fn serve_connection(mut stream: TcpStream, child: &ChildContext, shutdown: &Shutdown) -> io::Result<()> {
     stream.set_read_timeout(Some(POLL_INTERVAL))?;
-    let mut idle_polls = 0;
-    loop {
-        let request = match next_request(&mut stream) {
-            Ok(Some(request)) => request,
-            Ok(None) => return Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock && idle_polls < POLLS_AFTER_STOP => {
-                idle_polls += u32::from(shutdown.is_requested());
-                continue;
-            }
-            Err(error) => return Err(error),
-        };
-        idle_polls = 0;
+    while let Some(request) = next_request(&mut stream, shutdown)? {
         let body = body(&app::path_of(&request), child);
         let last = shutdown.is_requested();
         let connection = if last { "close" } else { "keep-alive" };
@@ -114,15 +103,23 @@ fn serve_connection(mut stream: TcpStream, child: &ChildContext, shutdown: &Shut
             return Ok(());
         }
     }
+    Ok(())
 }
 
-fn next_request(stream: &mut TcpStream) -> io::Result<Option<Vec<u8>>> {
+fn next_request(stream: &mut TcpStream, shutdown: &Shutdown) -> io::Result<Option<Vec<u8>>> {
     let mut request = Vec::new();
+    let mut idle_polls = 0;
     while !request.ends_with(b"\r\n\r\n") {
         let mut bytes = [0; 1024];
-        match stream.read(&mut bytes)? {
-            0 => return Ok(None),
-            length => request.extend(&bytes[..length]),
+        match stream.read(&mut bytes) {
+            Ok(0) => return Ok(None),
+            Ok(length) => request.extend(&bytes[..length]),
+            // Linux ends a read that has a timeout when the process is stopped and continued.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && idle_polls < POLLS_AFTER_STOP => {
+                idle_polls += u32::from(shutdown.is_requested());
+            }
+            Err(error) => return Err(error),
         }
     }
     Ok(Some(request))
@@ -136,6 +133,12 @@ fn body(path: &str, child: &ChildContext) -> String {
             std::process::id().to_string()
         }
         "/gate" => {
+            app::wait_at_gate();
+            std::process::id().to_string()
+        }
+        "/work" => {
+            let _busy = child.busy();
+            app::print_error(&format!("work of {} has begun", std::process::id()));
             app::wait_at_gate();
             std::process::id().to_string()
         }
