@@ -89,8 +89,7 @@ fn fleet_with_unused_handle_recovers() {
 fn reload_and_resize_by_handle_have_the_effect_that_status_tells() {
     let commands = Commands::new();
     let fleet = commands.server().start();
-    // On a slow machine the status would be that of a fleet that is still starting.
-    fleet.first_children();
+    fleet.console.wait_for("status in on_master_ready: serving");
     commands.give("status");
     fleet.console.wait_for("status: serving generation 0 ready 2 of 2, 2 children");
     commands.give("reload");

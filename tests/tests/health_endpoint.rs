@@ -116,6 +116,24 @@ fn fleet_is_ready_once_children_are_ready() {
 }
 
 #[test]
+fn fleet_is_ready_when_the_log_and_the_hook_say_so() {
+    let gate = ResponseGate::new();
+    for workers in [2, 0] {
+        let server = with_health(HOOKS_SERVER).set("waits", "on_master_ready").set("workers", workers);
+        let fleet = server.gate(&gate).launch();
+        fleet.console.wait_for("; stop with ");
+        // The hook runs until the gate opens, and the master's loop does not turn meanwhile.
+        let addr = health_addr(&fleet);
+        assert_eq!(ask(addr, "/readyz"), (200, "ok\n".to_owned()));
+        assert!(ask(addr, "/status").1.starts_with("{\"state\":\"serving\","));
+        gate.open();
+        wait_for(addr, "/livez", 200);
+        fleet.stop();
+        gate.close();
+    }
+}
+
+#[test]
 fn fleet_without_live_child_is_not_ready() {
     let server = with_health(SERVER).set("workers", 1).set("recover_interval", "1h");
     let fleet = server.start();

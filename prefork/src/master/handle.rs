@@ -78,7 +78,8 @@ impl FleetHandle {
         Ok(())
     }
 
-    /// The state of the fleet after the last turn of the master's loop. Before the start it is
+    /// The state of the fleet after the last turn of the master's loop; a new [`FleetState`] is told before the log
+    /// and hooks tell of it. Before the start it is
     /// [`FleetState::NotStarted`], after the end [`FleetState::Ended`].
     #[must_use]
     pub fn status(&self) -> FleetStatus {

@@ -1,6 +1,7 @@
 //! The health endpoint: what the HTTP server answers to Kubernetes, a load balancer or another supervisor.
 //!
-//! It answers from the overview that the supervisor's loop posts after each turn:
+//! It answers from the overview that the supervisor's loop posts after each turn, and before the log tells of a
+//! new state:
 //!
 //! - `/livez` is 200 if the loop turns within a second of being woken, otherwise 503;
 //! - `/readyz` is 200 if the fleet has started, a child serves and no stop was requested, otherwise 503;
@@ -62,8 +63,13 @@ impl HealthServer {
         &self.listener
     }
 
-    /// Posts the fleet's state, once for each turn of the supervisor's loop.
+    /// Posts the fleet's state during a turn.
     pub(super) fn post(&self, fleet: FleetStatus) {
+        self.board.posted().fleet = fleet;
+    }
+
+    /// Posts the fleet's state at the end of a turn of the supervisor's loop.
+    pub(super) fn end_turn(&self, fleet: FleetStatus) {
         let mut posted = self.board.posted();
         posted.turns = posted.turns.wrapping_add(1);
         posted.fleet = fleet;

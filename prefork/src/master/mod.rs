@@ -153,7 +153,7 @@ impl Master {
         let program = Program::current().map_err(os("find this program's own file"))?;
         let reactor = Reactor::new().map_err(os("send and receive signals"))?;
         let mut master = Self {
-            observers: Observers::new(Service::new(&plan.logger)),
+            observers: Observers::new(Service::new(&plan.logger), plan.handle.clone()),
             supervisor: Supervisor::new(plan.settings),
             options: BTreeMap::from([(0, GenerationOptions::new(&plan))]),
             plan,
@@ -186,14 +186,14 @@ impl Master {
         loop {
             while let Some(action) = self.supervisor.poll_action() {
                 if let Some(verdict) = self.perform(action) {
-                    self.update_observers();
+                    self.observers.update(&self.supervisor);
                     return Ok(verdict);
                 }
                 // A stop must not wait for starts and hooks that it cancels.
                 self.take_requests()?;
             }
             self.reconcile();
-            let update_at = self.update_observers();
+            let update_at = self.observers.update(&self.supervisor);
             let deadline = [self.supervisor.next_deadline(), update_at].into_iter().flatten().min();
             let timeout = deadline.map(|at| at.saturating_duration_since(Instant::now()));
             for event in self.reactor.wait(timeout)? {
@@ -202,14 +202,6 @@ impl Master {
             self.take_requests()?;
             self.supervisor.handle(Instant::now(), Event::DeadlinePassed);
         }
-    }
-
-    /// Tells observers the state of the fleet. Returns when to tell them again at the latest.
-    fn update_observers(&mut self) -> Option<Instant> {
-        if let Some(handle) = &self.plan.handle {
-            handle.post(self.supervisor.status(Instant::now()));
-        }
-        self.observers.update(&self.supervisor)
     }
 
     /// Translates an event of the reactor into an event of the supervisor.
@@ -283,6 +275,7 @@ impl Master {
     }
 
     fn perform(&mut self, action: Action) -> Option<Verdict> {
+        self.observers.post_change(&self.supervisor);
         match action {
             Action::Spawn { child, slot, generation } => self.spawn(child, slot, generation),
             Action::Terminate(child) | Action::StopAfterQueue(child) => self.terminate(child),

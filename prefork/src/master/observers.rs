@@ -1,5 +1,5 @@
-//! The observers of the fleet's state, updated after each turn of the loop: service manager and health
-//! endpoint.
+//! The observers of the fleet's state, updated after each turn of the loop: service manager, health endpoint,
+//! and the program's own handle.
 
 use std::fmt;
 use std::io;
@@ -8,10 +8,10 @@ use std::time::Instant;
 use socket2::Socket;
 
 use super::health::HealthServer;
-use super::messages;
 use super::systemd::Service;
+use super::{FleetHandle, messages};
 use crate::logging::Logger;
-use crate::supervisor::{ChildId, Supervisor};
+use crate::supervisor::{ChildId, FleetState, Supervisor};
 use crate::sys::Reactor;
 
 /// See the [module](self).
@@ -19,11 +19,14 @@ use crate::sys::Reactor;
 pub(crate) struct Observers {
     service: Option<Service>,
     health: Option<HealthServer>,
+    handle: Option<FleetHandle>,
+    /// The state that the health endpoint and the handle tell.
+    posted: Option<FleetState>,
 }
 
 impl Observers {
-    pub(crate) fn new(service: Option<Service>) -> Self {
-        Self { service, health: None }
+    pub(crate) fn new(service: Option<Service>, handle: Option<FleetHandle>) -> Self {
+        Self { service, health: None, handle, posted: None }
     }
 
     /// Starts the health endpoint on this listener.
@@ -49,17 +52,38 @@ impl Observers {
 
     /// Updates the observers. Returns the latest time of the next update.
     pub(crate) fn update(&mut self, supervisor: &Supervisor) -> Option<Instant> {
-        if self.service.is_none() && self.health.is_none() {
+        if self.service.is_none() && self.health.is_none() && self.handle.is_none() {
             return None;
         }
         let now = Instant::now();
         let fleet = supervisor.status(now);
         let deadline = supervisor.next_deadline();
         let next = self.service.as_mut().and_then(|service| service.update(now, &fleet, deadline));
+        self.posted = Some(fleet.state);
+        if let Some(handle) = &self.handle {
+            handle.post(fleet.clone());
+        }
+        if let Some(health) = &self.health {
+            health.end_turn(fleet);
+        }
+        next
+    }
+
+    /// Posts a new state of the fleet during a turn, before the log and hooks tell of it. The service manager
+    /// waits for the end of the turn: a hook may end the fleet that has just started.
+    pub(crate) fn post_change(&mut self, supervisor: &Supervisor) {
+        let is_observed = self.health.is_some() || self.handle.is_some();
+        if !is_observed || self.posted == Some(supervisor.state()) {
+            return;
+        }
+        let fleet = supervisor.status(Instant::now());
+        self.posted = Some(fleet.state);
+        if let Some(handle) = &self.handle {
+            handle.post(fleet.clone());
+        }
         if let Some(health) = &self.health {
             health.post(fleet);
         }
-        next
     }
 
     /// See [`Service::reload_begins`].

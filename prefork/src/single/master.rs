@@ -74,7 +74,7 @@ impl Master {
         };
         let master = Self {
             supervisor: Supervisor::new(settings(plan.settings)),
-            observers: Observers::new(Service::without_children(&plan.logger)),
+            observers: Observers::new(Service::without_children(&plan.logger), plan.handle.clone()),
             logger: plan.logger,
             grace: plan.settings.grace,
             hooks: plan.hooks,
@@ -135,7 +135,7 @@ impl Master {
                 self.perform(action);
                 self.take_requests()?;
             }
-            let update_at = self.update_observers();
+            let update_at = self.observers.update(&self.supervisor);
             if let Some(ended) = self.serving.ended() {
                 return Ok(ended);
             }
@@ -147,13 +147,6 @@ impl Master {
             self.take_requests()?;
             self.supervisor.handle(Instant::now(), Event::DeadlinePassed);
         }
-    }
-
-    fn update_observers(&mut self) -> Option<Instant> {
-        if let Some(handle) = &self.handle {
-            handle.post(self.supervisor.status(Instant::now()));
-        }
-        self.observers.update(&self.supervisor)
     }
 
     fn on_event(&mut self, event: ProcessEvent<ChildId>) {
@@ -221,6 +214,7 @@ impl Master {
     }
 
     fn perform(&mut self, action: Action) {
+        self.observers.post_change(&self.supervisor);
         match action {
             Action::Spawn { child, .. } => {
                 let pid = std::process::id();
@@ -283,7 +277,7 @@ impl Master {
         if let Some(Cause::Error(error)) = &self.cause {
             self.observers.failed(&chain(error));
         }
-        self.update_observers();
+        self.observers.update(&self.supervisor);
     }
 
     fn conclude(mut self, ended: Ended) -> Result<(), Cause> {

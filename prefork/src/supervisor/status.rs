@@ -155,7 +155,8 @@ impl Supervisor {
         }
     }
 
-    fn state(&self) -> FleetState {
+    /// The state of the fleet as a whole.
+    pub(crate) fn state(&self) -> FleetState {
         match self.mode {
             Mode::DrainQueues { .. } | Mode::Stopping { .. } | Mode::Finished => FleetState::Stopping,
             Mode::StopDelay { .. } => FleetState::StopDelay,

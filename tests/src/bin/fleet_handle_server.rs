@@ -1,6 +1,7 @@
 //! A server that is operated through its `FleetHandle`: by each line of the file that the option
 //! `commands` names, which is `stop`, `reload`, `resize N` or `status`. The option `early` says how often
-//! it is stopped before it starts; with `max_requests` a child retires after so many.
+//! it is stopped before it starts; with `max_requests` a child retires after so many. `on_master_ready` and the
+//! end of the program print the status.
 
 use std::fs;
 use std::io;
@@ -23,7 +24,10 @@ fn main() -> ExitCode {
         thread::spawn(move || follow(&path, &handle));
     }
     assert_eq!(observer.status().state, FleetState::NotStarted);
-    let code = app::start(fleet);
+    let ready = observer.clone();
+    let code = app::start(fleet.on_master_ready(move |_: &[u32]| {
+        app::print_error(&format!("status in on_master_ready: {}", ready.status().state));
+    }));
     app::print_error(&format!("status at the end: {}", observer.status().state));
     code
 }

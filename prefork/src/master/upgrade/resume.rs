@@ -100,7 +100,7 @@ impl Master {
         let everyone = snapshot.privileges != plan.privileges || snapshot.cpus != plan.cpus;
         let supervisor = Supervisor::resume(plan.settings, &snapshot.fleet, everyone, Instant::now());
         let mut master = Self {
-            observers: Observers::new(Service::after_upgrade(&plan.logger)),
+            observers: Observers::new(Service::after_upgrade(&plan.logger), plan.handle.clone()),
             supervisor,
             plan,
             programs: [(generation, program)].into(),
