@@ -40,11 +40,8 @@ fn main() -> ExitCode {
         .on_master_death(|| run("on_master_death", &std::process::id().to_string()));
     let fleet = match app::option("reopens") {
         Some(file) => fleet.on_log_reopen(move || {
-            #[cfg(unix)]
             if file.starts_with('/') {
-                let log =
-                    OpenOptions::new().create(true).append(true).open(&file).expect("the file can be opened");
-                nix::unistd::dup2_stderr(log).expect("standard error can be replaced");
+                replace_stderr(&file);
             }
             run("on_log_reopen", &std::process::id().to_string())
         }),
@@ -55,6 +52,15 @@ fn main() -> ExitCode {
         None => fleet,
     })
 }
+
+#[cfg(unix)]
+fn replace_stderr(path: &str) {
+    let log = OpenOptions::new().create(true).append(true).open(path);
+    nix::unistd::dup2_stderr(log.expect("the file can be opened")).expect("standard error can be replaced");
+}
+
+#[cfg(not(unix))]
+fn replace_stderr(_path: &str) {}
 
 /// The body of a hook: records the run, and then does what the options say.
 fn run(hook: &str, arguments: &str) -> Result<(), String> {
