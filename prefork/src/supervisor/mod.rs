@@ -350,6 +350,10 @@ impl Supervisor {
     /// The first child of a new slot could not be started: removes all slots that were added with it.
     fn undo_grow(&mut self, now: Instant, slot: usize, size: usize) {
         self.log(Remark::GrowUndone { slot, from: self.slots.len(), to: size });
+        if self.slots.len() == self.settings.workers {
+            // The next reload or upgrade, whose options ask for as many as before, tries again.
+            self.settings.workers = size;
+        }
         while self.slots.len() > size {
             self.remove_slot(now);
         }

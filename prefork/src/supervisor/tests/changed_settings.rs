@@ -36,6 +36,21 @@ fn size_that_was_requested_stays_while_workers_are_the_same() {
 }
 
 #[test]
+fn reload_repeats_a_resize_that_was_undone() {
+    let mut fleet = Fleet::serving(settings(1));
+    fleet.cast(1, UNSTARTABLE);
+    fleet.reload_with(settings(3));
+    fleet.run(secs(10));
+    assert_eq!(fleet.supervisor.fleet_size(), 1);
+    fleet.reload_with(settings(3));
+    fleet.run(secs(10));
+    assert_eq!(fleet.supervisor.fleet_size(), 3);
+    fleet.story();
+    fleet.reload_with(settings(3));
+    assert!(fleet.story().starts_with("Reloading"), "it has that size");
+}
+
+#[test]
 fn stop_uses_the_new_grace_and_stop_delay() {
     let mut fleet = Fleet::serving(settings(1));
     fleet.happen(&[Event::SettingsChanged(Settings { grace: ms(500), stop_delay: secs(2), ..settings(1) })]);
