@@ -136,6 +136,17 @@ fn warnings_do_not_fail_the_check() {
 
 #[cfg(target_os = "linux")]
 #[test]
+fn output_that_cannot_be_written_fails() {
+    let mut server = Server::new(SERVER).env("PREFORK_CHECK", "1");
+    server.command.stdout(File::options().write(true).open("/dev/full").unwrap());
+    let outcome = server.run();
+    assert_eq!(outcome.status.code(), Some(1), "{outcome:#?}");
+    let expected = "prefork: error: cannot print the effective options: no space left on device";
+    assert_eq!(outcome.stderr, [expected]);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
 fn socket_of_the_service_manager_is_not_needed() {
     let (outcome, output) = assert_valid(Server::new(SERVER).set("addr", "systemd:http"));
     assert!(outcome.stderr[0].contains("`http` was not passed to this check"), "{outcome:#?}");

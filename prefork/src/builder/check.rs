@@ -12,7 +12,7 @@ use super::Prefork;
 use super::problems::Problems;
 use super::values::bad;
 use crate::child;
-use crate::error::{Error, chain};
+use crate::error::{Error, chain, plain};
 use crate::listen;
 use crate::logging::{self, Logger};
 use crate::master::Plan;
@@ -49,11 +49,7 @@ impl Prefork {
         // Warnings come first.
         logging::flush();
         match problems.into_result() {
-            Ok(()) => {
-                // Without a reader, the status is the answer.
-                let _ = io::stdout().write_all(self.effective_options(&plan).as_bytes());
-                ExitCode::SUCCESS
-            }
+            Ok(()) => print(&self.effective_options(&plan)),
             Err(problems) => {
                 for problem in problems.into_errors() {
                     logging::report_problem(&chain(&problem));
@@ -85,6 +81,19 @@ impl Prefork {
             let checked = PidFile::check(path);
             problems.check(checked.map_err(|source| Error::PidFile { path: path.clone(), source }));
         }
+    }
+}
+
+/// Prints the effective options. Without a reader, the status is the answer; but a file that lacks a part must not
+/// be taken for a complete one.
+fn print(options: &str) -> ExitCode {
+    match io::stdout().write_all(options.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            let problem = format!("cannot print the effective options: {}", plain(&error));
+            logging::report_problem(&problem);
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::SUCCESS,
     }
 }
 
