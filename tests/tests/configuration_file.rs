@@ -154,6 +154,26 @@ fn check_shows_the_file_as_source_and_its_output_is_a_file() {
 }
 
 #[test]
+fn setting_without_effect_is_named_by_a_check_and_once_by_reloads() {
+    let config = Config::new("workers = 1\nruntime = \"multi_thread\"\n");
+    let outcome = config.server().env("PREFORK_CHECK", "1").run();
+    assert_eq!(outcome.status.code(), Some(0), "{outcome:#?}");
+    let idle = config.at("2:11: runtime has no effect: the serve function is not `async`");
+    assert_eq!(outcome.stderr, [format!("prefork: warning: {idle}")]);
+    config.write("workers = 1\n");
+    let fleet = config.server().start();
+    config.write("workers = 1\nruntime = \"multi_thread\"\n");
+    for generation in 1..=2 {
+        fleet.signal(Signal::SIGHUP);
+        fleet.console.wait_for(&format!("reloaded: every child is of generation {generation}"));
+    }
+    let lines = fleet.console.lines();
+    assert_eq!(lines.iter().filter(|line| line.contains(&idle)).count(), 1, "{lines:#?}");
+    assert!(!lines.iter().any(|line| line.contains("runtime changed")), "{lines:#?}");
+    fleet.stop();
+}
+
+#[test]
 fn reload_applies_the_changed_file() {
     let config = Config::new("workers = 2\nshutdown_grace = \"50s\"\nrlimit_nofile = 300\n");
     let fleet = config.server().start();

@@ -41,6 +41,7 @@ impl Prefork {
         self.logger = Logger::for_check();
         let mut problems = std::mem::take(&mut self.problems);
         problems.check(check_request());
+        self.report_idle_settings();
         self.report_idle_variables();
         let activated = sys::activated().map_err(Error::activation);
         let activated = problems.note(activated).unwrap_or_default();

@@ -44,7 +44,9 @@ impl Prefork {
                 Err(rule) => return Some(format!("# {name}: {rule}")),
             },
         };
-        let comment = if row.is_in_file() && !is_pem { "" } else { "# " };
+        // As a setting of a file it would have no effect.
+        let is_idle = *row == options::RUNTIME && found.is_none() && self.serve.is_blocking();
+        let comment = if row.is_in_file() && !is_pem && !is_idle { "" } else { "# " };
         Some(format!("{comment}{name} = {}  # {source}", toml(&value)))
     }
 

@@ -101,17 +101,32 @@ impl Prefork {
         };
         let event = self.logger.event("configured");
         event.info(format_args!("configuration file {}: {count}", file.path.display()));
+        self.report_idle_settings();
         for row in variables().filter(|row| file.places.contains_key(row.setting())) {
             let (place, setting) = (file.place_of(row), row.setting());
-            if let Some(reason) = self.idle_reason(row) {
-                let event = self.logger.event("idle_setting");
-                event.warn(format_args!("{place}: {setting} has no effect: {reason}"));
-            }
             if let Some((ours, theirs)) = self.values.overridden(row, Source::File).filter(differ) {
                 let (ours, theirs) = (ours.spell(), theirs.spell());
                 let event = self.logger.event("overridden");
                 event.info(format_args!("{place}: {setting} = {ours} overrides {setting} = {theirs}"));
             }
         }
+    }
+
+    /// Warns of the settings of the file that have no effect.
+    pub(super) fn report_idle_settings(&self) {
+        self.idle_settings().into_iter().for_each(|(row, reason)| self.report_idle_setting(row, &reason));
+    }
+
+    fn report_idle_setting(&self, row: &OptionRow, reason: &str) {
+        let Some(file) = &self.config else { return };
+        let (place, setting) = (file.place_of(row), row.setting());
+        self.logger.event("idle_setting").warn(format_args!("{place}: {setting} has no effect: {reason}"));
+    }
+
+    /// The settings of the file that have no effect, and why.
+    fn idle_settings(&self) -> Vec<(&'static OptionRow, String)> {
+        let Some(file) = &self.config else { return Vec::new() };
+        let rows = variables().filter(|row| file.places.contains_key(row.setting()));
+        rows.filter_map(|row| Some((row, self.idle_reason(row)?))).collect()
     }
 }

@@ -32,6 +32,8 @@ struct Fresh {
     values: Values,
     config: Option<ConfigFile>,
     workers: usize,
+    /// The settings of the file that have no effect.
+    idle: Vec<&'static OptionRow>,
 }
 
 impl Prefork {
@@ -60,6 +62,7 @@ impl FileConfiguration {
     fn changes(&self, fresh: &Fresh, workers_reason: Option<&String>) -> Vec<Change> {
         let rows = variables().filter(|row| row.is_in_file() && **row != options::WORKERS);
         let mut changes: Vec<Change> = rows
+            .filter(|row| !fresh.idle.contains(row))
             .filter_map(|row| {
                 let (old, new) = (shown(&self.fleet.values, row), shown(&fresh.values, row));
                 let is_applied = !row.needs_upgrade();
@@ -86,6 +89,7 @@ impl Configuration for FileConfiguration {
         let path = self.path();
         let text = read(&path).map_err(|error| vec![error])?;
         let fleet = &mut self.fleet;
+        let idle_before = fleet.idle_settings();
         let without_file = fleet.values.without(Source::File);
         let in_effect = (std::mem::replace(&mut fleet.values, without_file), fleet.config.take());
         fleet.apply_config(path, text);
@@ -93,10 +97,18 @@ impl Configuration for FileConfiguration {
         problems.check(fleet.check_has_children());
         let plan = fleet.draft(Vec::new(), &Privileges::default(), &mut problems);
         problems.check(plan.sockets.check());
+        let idle = fleet.idle_settings();
+        let problems = problems.into_result().map_err(Problems::into_errors);
+        if problems.is_ok() {
+            // Those of before have been reported.
+            let others = idle.iter().filter(|setting| !idle_before.contains(setting));
+            others.for_each(|(row, reason)| fleet.report_idle_setting(row, reason));
+        }
         let values = std::mem::replace(&mut fleet.values, in_effect.0);
         let config = std::mem::replace(&mut fleet.config, in_effect.1);
-        problems.into_result().map_err(Problems::into_errors)?;
-        let fresh = Fresh { values, config, workers: plan.settings.workers };
+        problems?;
+        let idle = idle.into_iter().map(|(row, _)| row).collect();
+        let fresh = Fresh { values, config, workers: plan.settings.workers, idle };
         let changes = self.changes(&fresh, plan.workers_reason.as_ref());
         self.fresh = Some(fresh);
         Ok(Reread { plan, changes })
@@ -108,7 +120,7 @@ impl Configuration for FileConfiguration {
     }
 
     fn adopt(&mut self) {
-        let Some(Fresh { mut values, config, workers }) = self.fresh.take() else { return };
+        let Some(Fresh { mut values, config, workers, .. }) = self.fresh.take() else { return };
         for row in variables().filter(|row| row.needs_upgrade()) {
             values.copy(row, Source::File, &self.fleet.values);
         }
