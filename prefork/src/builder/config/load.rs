@@ -99,10 +99,8 @@ mod tests {
         let path = directory.join("app.toml");
         let reason = || chain(&read(&path).unwrap_err()).to_string();
         let name = path.display();
-        assert_eq!(
-            reason(),
-            format!("cannot use the configuration file {name}: it cannot be read: no such file or directory")
-        );
+        let missing = format!("cannot use the configuration file {name}: it cannot be read: ");
+        assert!(reason().starts_with(&missing), "{}", reason());
         fs::write(&path, b"workers = 1\nuser = \"\xff\"").unwrap();
         assert_eq!(reason(), format!("{name}:2:9: the text is not UTF-8 here"));
         fs::write(&path, vec![b'#'; (1 << 20) + 1]).unwrap();
