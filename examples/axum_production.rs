@@ -6,6 +6,7 @@
 //! $ curl --cacert cert.pem https://localhost:8080/notes --json '{"text": "hello"}'
 //! $ curl --cacert cert.pem https://localhost:8080/notes
 //! $ curl --cacert cert.pem --no-buffer https://localhost:8080/events
+//! $ curl --cacert cert.pem https://localhost:8080/metrics
 //! ```
 //!
 //! With HUP every child is replaced: requests go on, event streams and WebSockets end and are opened again by their
@@ -23,6 +24,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
 use axum::extract::{Json, Query, State};
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -125,6 +127,7 @@ fn routes(app: App) -> Router {
         .route("/notes", get(list).post(create))
         .route("/events", get(events))
         .route("/ws", get(websocket))
+        .route("/metrics", get(metrics))
         // Tells clients that keep their connection not to use it again once this child stops.
         .layer(ConnectionCloseLayer::new(&app.child))
         .with_state(app)
@@ -334,6 +337,20 @@ async fn echo(mut socket: WebSocket, child: ChildContext) {
         // Until the client's answer. A close with bytes that were not read would be a reset.
         let _ = timeout(CLOSE, async { while let Some(Ok(_)) = socket.recv().await {} }).await;
     }
+}
+
+/// For Prometheus. What one child counts is a part of the truth, and a scrape reaches any of them; so the numbers are
+/// those of the database, which are the same in every child and outlive all of them.
+async fn metrics(State(app): State<App>) -> Result<impl IntoResponse, Failure> {
+    let select = "SELECT slot, count(*) FROM notes GROUP BY slot ORDER BY slot";
+    let created: Vec<(i64, i64)> = sqlx::query_as(select).fetch_all(&app.database.0).await?;
+    let mut text = String::from(
+        "# HELP notes_created_total Notes created, by the slot of the child.\n# TYPE notes_created_total counter\n",
+    );
+    for (slot, count) in created {
+        text += &format!("notes_created_total{{slot=\"{slot}\"}} {count}\n");
+    }
+    Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text))
 }
 
 /// An error of the database. The client learns no details.

@@ -131,7 +131,8 @@ struct Https {
 
 impl Https {
     fn get(&mut self, path: &str) -> io::Result<Value> {
-        self.request(&format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n"), 200)
+        let answer = self.request(&format!("GET {path} HTTP/1.1\r\nHost: test\r\n\r\n"), 200)?;
+        Ok(serde_json::from_slice(&answer)?)
     }
 
     /// Stores a note; returns it as the server has stored it.
@@ -139,10 +140,12 @@ impl Https {
         let body = format!("{{\"text\": \"{text}\"}}");
         let length = body.len();
         let head = "POST /notes HTTP/1.1\r\nHost: test\r\nContent-Type: application/json";
-        self.request(&format!("{head}\r\nContent-Length: {length}\r\n\r\n{body}"), 201)
+        let answer = self.request(&format!("{head}\r\nContent-Length: {length}\r\n\r\n{body}"), 201)?;
+        Ok(serde_json::from_slice(&answer)?)
     }
 
-    fn request(&mut self, request: &str, status: u16) -> io::Result<Value> {
+    /// Returns the body of the answer.
+    fn request(&mut self, request: &str, status: u16) -> io::Result<Vec<u8>> {
         let mut stream = match self.stream.take() {
             Some(stream) => stream,
             None => BufReader::new(self.client.connect()?),
@@ -158,7 +161,7 @@ impl Https {
         if !head.iter().any(|line| line == "connection: close") {
             self.stream = Some(stream);
         }
-        Ok(serde_json::from_slice(&body)?)
+        Ok(body)
     }
 }
 
@@ -177,6 +180,14 @@ fn stored(client: &Client) -> Vec<i64> {
 
 /// The id and the slot of each note that was created.
 type Created = Arc<Mutex<BTreeMap<i64, i64>>>;
+
+/// The number of notes that `/metrics` tells.
+fn counted(client: &Client) -> usize {
+    let request = "GET /metrics HTTP/1.1\r\nHost: test\r\n\r\n";
+    let metrics = String::from_utf8(client.https().request(request, 200).unwrap()).unwrap();
+    let samples = metrics.lines().filter(|line| line.starts_with("notes_created_total{slot="));
+    samples.map(|line| line.rsplit(' ').next().unwrap().parse::<usize>().unwrap()).sum()
+}
 
 /// A client that stores notes, and adds them to `created`.
 fn writer(client: &Client, keeps: bool, created: &Created) -> LoadClient {
@@ -291,6 +302,7 @@ fn reload_loses_no_request_no_row_and_no_event_and_says_goodbye_to_websockets() 
         let created: Vec<_> = created.lock().unwrap().keys().copied().collect();
         last.set(created[created.len() - 1]);
         assert_eq!(stored(&client), created);
+        assert_eq!(counted(&client), created.len());
         let (seen, connections) = events.join().unwrap();
         assert_eq!(seen, created, "over {connections} connections");
         assert!(connections > 1);

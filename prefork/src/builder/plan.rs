@@ -112,15 +112,14 @@ impl Prefork {
         let written: Vec<Endpoint> = addrs.iter().map(|addr| Endpoint::new(addr, network)).collect();
         let endpoints = self.or_activated(written, activated);
         endpoints.iter().for_each(|endpoint| problems.check(endpoint.check_form()));
-        let check = check_demand(self.serve.demand, &endpoints, activated);
-        problems.check(check.map_err(|(addr, expected)| bad(self.name_of(&options::ADDR), addr, expected)));
         let is_unix = |endpoint: &&Endpoint| endpoint.network == Network::Unix;
-        if let (false, Some(unix)) = (sys::HAS_UNIX_SOCKETS, endpoints.iter().find(is_unix)) {
-            problems.add(bad(
-                self.name_of(&options::ADDR),
-                &unix.addr,
-                "`host:port`: this system has no Unix sockets",
-            ));
+        let unsupported = || endpoints.iter().find(is_unix).filter(|_| !sys::HAS_UNIX_SOCKETS);
+        let unfit = check_demand(self.serve.demand, &endpoints, activated).err().or_else(|| {
+            let expected = "`host:port`: this system has no Unix sockets";
+            Some((unsupported()?.addr.clone(), expected.to_owned()))
+        });
+        if let Some((addr, expected)) = unfit {
+            problems.add(bad(self.name_of(&options::ADDR), addr, expected));
         }
         if self.get_or_default(&options::REUSEPORT) && endpoints.iter().all(|endpoint| is_unix(&endpoint)) {
             let name = self.name_of(&options::REUSEPORT);
