@@ -179,11 +179,7 @@ impl SocketGroup {
             self.sockets.iter().for_each(|socket| old.take_back(&options, socket));
             self.set_options()?;
         }
-        if old.backlog == options.backlog || self.endpoint.is_activated() {
-            return Ok(());
-        }
-        let listen = |socket: &Arc<Socket>| socket.listen(options.backlog());
-        self.sockets.iter().try_for_each(listen).map_err(|source| self.endpoint.bind_error(source))
+        if old.backlog == options.backlog { Ok(()) } else { self.set_queue_length() }
     }
 
     /// Sets the options on sockets that another program has opened.
@@ -191,7 +187,16 @@ impl SocketGroup {
         if matches!(self.place, Place::Tcp(_)) && !self.endpoint.is_activated() {
             self.sockets.iter().for_each(|socket| self.options.take_back_others(socket));
         }
-        self.set_options().and(self.set_file_options())
+        self.set_options().and(self.set_file_options()).and(self.set_queue_length())
+    }
+
+    /// Sets the length of the queue, where another program had set another one.
+    fn set_queue_length(&self) -> Result<(), Error> {
+        if self.endpoint.is_activated() || self.refuses {
+            return Ok(());
+        }
+        let listen = |socket: &Arc<Socket>| socket.listen(self.options.backlog());
+        self.sockets.iter().try_for_each(listen).map_err(|source| self.endpoint.bind_error(source))
     }
 
     /// Sets the mode and the owner of a Unix socket's file, where another program had set others.
