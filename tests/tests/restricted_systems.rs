@@ -84,21 +84,26 @@ mod system_calls {
 
     #[test]
     fn fleet_works_without_calls_that_it_can_do_without() {
-        let calls = [
-            "close_range",
-            "getsockopt",
-            "memfd_create",
-            "prctl",
-            "prlimit64",
-            "sched_getaffinity",
-            "statx",
-            "tgkill",
-        ];
-        for call in calls {
+        for call in
+            ["close_range", "getsockopt", "memfd_create", "prctl", "prlimit64", "sched_getaffinity", "statx"]
+        {
             eprintln!("without {call}");
             let gate = ResponseGate::new();
             check_operations(without(call), &gate);
         }
+    }
+
+    /// A thread that waits in `accept` stays there then, and the port is open until the process ends.
+    #[test]
+    fn stop_that_cannot_interrupt_threads_finishes_requests() {
+        let gate = ResponseGate::new();
+        let fleet = without("tgkill").gate(&gate).set("shutdown_grace", "30s").start();
+        let request = client::begin(fleet.addr(), "/gate");
+        fleet.signal(Signal::SIGTERM);
+        fleet.console.wait_for("stopping");
+        gate.open();
+        request.finish().expect("the request under way is answered");
+        fleet.expect_stopped();
     }
 
     /// A thread that waits in `accept` cannot be found then. On a runtime there is none.

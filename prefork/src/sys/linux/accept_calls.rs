@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::libc;
 use nix::sys::signal::Signal;
 
@@ -50,7 +51,7 @@ impl AcceptCalls {
             let before = self.unfinished.get(&thread).copied();
             if accepts_on(&call, listeners) {
                 waiting += 1;
-                interrupt_thread(thread, signal);
+                interrupt_thread(thread, signal)?;
                 // One that was interrupted before has come back, to the decoy.
                 let came_back = !self.interrupted.insert(thread);
                 unfinished.extend(before.filter(|_| !came_back).map(|before| (thread, before)));
@@ -64,9 +65,14 @@ impl AcceptCalls {
     }
 }
 
-fn interrupt_thread(thread: libc::pid_t, signal: Signal) {
-    // SAFETY: the call takes plain numbers; a thread that has ended meanwhile is an error.
-    unsafe { libc::syscall(libc::SYS_tgkill, std::process::id(), thread, signal as libc::c_int) };
+/// A thread that has ended meanwhile needs no signal. Where a sandbox forbids the call, that is an error.
+fn interrupt_thread(thread: libc::pid_t, signal: Signal) -> io::Result<()> {
+    // SAFETY: the call takes plain numbers.
+    let sent = unsafe { libc::syscall(libc::SYS_tgkill, std::process::id(), thread, signal as libc::c_int) };
+    match Errno::result(sent) {
+        Ok(_) | Err(Errno::ESRCH) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Every thread of this process but the calling one, and its directory.
