@@ -15,6 +15,8 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use prefork_tests::fleet::{RunningFleet, Server};
 use prefork_tests::load::{self, LoadClient};
@@ -24,6 +26,8 @@ use prefork_tests::{client, proc, wait};
 use tempfile::TempDir;
 
 const SERVER: &str = env!("CARGO_BIN_EXE_multi_address_server");
+/// Between two requests of a client.
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// A fleet, and the file with the options of its next program.
 struct Upgradable {
@@ -85,22 +89,31 @@ fn write_options(directory: &Path, options: &str) {
 
 /// Clients of an address that stays: every request is answered.
 fn staying(addr: SocketAddr) -> impl Iterator<Item = LoadClient> {
-    (0..3).map(move |_| -> LoadClient {
-        Box::new(move || client::try_get(addr, "/").map(|_| "tcp".to_owned()))
-    })
+    clients(move || client::try_get(addr, "/").map(|_| "tcp".to_owned()))
 }
 
 /// Clients of an address that leaves: requests are answered, or the connection is refused.
 fn leaving(addr: SocketAddr) -> impl Iterator<Item = LoadClient> {
-    (0..3).map(move |_| -> LoadClient { Box::new(move || unless_refused(client::try_get(addr, "/"), "tcp")) })
+    clients(move || unless_refused(client::try_get(addr, "/"), "tcp"))
 }
 
 /// Clients of a Unix socket that leaves.
 fn leaving_unix(path: &Path) -> impl Iterator<Item = LoadClient> + use<> {
     let path = path.to_owned();
+    clients(move || unless_refused(ask(&path), "unix"))
+}
+
+/// Three clients. They pause, because a list of the machine's sockets takes long once there are very many closed
+/// connections.
+fn clients(
+    request: impl Fn() -> io::Result<String> + Clone + Send + 'static,
+) -> impl Iterator<Item = LoadClient> {
     (0..3).map(move |_| -> LoadClient {
-        let path = path.clone();
-        Box::new(move || unless_refused(ask(&path), "unix"))
+        let request = request.clone();
+        Box::new(move || {
+            thread::sleep(PAUSE);
+            request()
+        })
     })
 }
 

@@ -124,6 +124,8 @@ impl Master {
         for event in master.reactor.catch_up().map_err(os("wait for children"))? {
             master.on_event(event);
         }
+        // The last child that held a removed address may have ended before the exec.
+        master.close_vacated_sockets();
         // The last program may have been about to kill such a child.
         let unlinked = master.children.keys().filter(|child| master.reactor.channel(**child).is_none());
         for child in unlinked.copied().collect::<Vec<_>>() {
