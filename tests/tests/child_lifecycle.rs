@@ -64,6 +64,15 @@ fn stop_delay_over_stops_gracefully() {
     assert!(lines.iter().any(|line| line.contains("stopping: 2 children")), "{lines:#?}");
 }
 
+/// The loop comes back to `accept` long after every thread there was woken.
+#[test]
+fn stop_waits_for_accept_loop_that_is_busy() {
+    let server = Server::new(KEEP_ALIVE_SERVER).set("loop_pause", 2000).set("workers", 1);
+    let fleet = server.set("shutdown_grace", "30s").start();
+    get(&fleet, "/");
+    fleet.stop();
+}
+
 #[test]
 fn second_term_during_stop_delay_stops_at_once() {
     let mut fleet = Server::new(KEEP_ALIVE_SERVER).set("stop_delay", "1h").start();

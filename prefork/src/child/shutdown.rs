@@ -50,8 +50,12 @@ const EMPTY_LOOKS: u32 = 12;
 const INTERRUPTING_LOOKS: u32 = 10;
 /// After this many looks every accepted connection has been seen at least once.
 const SETTLED_LOOKS: u32 = 3;
-/// How often threads that wait in `accept` behind the closed gate are woken to look at their stop flag.
+/// How often threads that wait in `accept` behind the closed gate are woken in a row to look at their stop
+/// flag.
 const WAKES: u32 = 5;
+/// After that, the looks from one for threads that have come to `accept` late to the next: 1 s. Such a thread
+/// had other work, or no CPU.
+const LOOKS_BETWEEN_WAKES: u32 = 20;
 /// How long `Shutdown` waits for connections to become quiet: a client that has sent nothing for this long
 /// after it connected is idle, and one that sends more all the time is not told in a better moment.
 const ACTIVE_LIMIT: Duration = Duration::from_secs(1);
@@ -197,7 +201,8 @@ impl StopSequence {
             StopStage::Emptying { .. } => Wanted { queued: true, ..Wanted::default() },
             StopStage::Settling { .. } => Wanted { accepts: true, active: true, ..Wanted::default() },
             StopStage::Draining { .. } => {
-                Wanted { accepts: !self.is_settled(), connected: true, ..Wanted::default() }
+                let accepts = !self.is_settled() || self.looks_for_late_threads();
+                Wanted { accepts, connected: true, ..Wanted::default() }
             }
         }
     }
@@ -311,11 +316,12 @@ impl StopSequence {
 
     fn drain(&mut self, now: Instant, since: Instant, seen: Seen) {
         let was_settled = self.is_settled();
+        let wakes = self.wanted().accepts && seen.server.cooperates;
         self.looks = self.looks.saturating_add(1);
         self.draining_looks = self.draining_looks.saturating_add(1);
         let waiting = seen.accepts.map_or(0, |accepts| accepts.waiting);
-        if seen.server.cooperates && waiting > 0 && !was_settled {
-            self.wakes += 1;
+        if wakes && waiting > 0 {
+            self.wakes = self.wakes.saturating_add(1);
             self.actions.push_back(StopAction::WakeAcceptors(waiting));
         }
         if was_settled && !seen.connected && self.blocking && !self.wakes_again {
@@ -346,7 +352,9 @@ impl StopSequence {
         if !returns {
             self.actions.push_back(StopAction::Exit);
         }
-        if self.released && (!returns || returned || self.is_settled()) {
+        // A loop that is not seen in `accept` yet has to be woken there.
+        let is_awaited = self.blocking && !self.gate_stays_open;
+        if self.released && (!returns || returned || (self.is_settled() && !is_awaited)) {
             self.stage = StopStage::Drained;
             self.next_look = None;
         }
@@ -356,6 +364,11 @@ impl StopSequence {
     /// queued until a thread takes it; at an open gate a client's connection can take its place.
     fn is_settled(&self) -> bool {
         !self.gate_stays_open && (self.draining_looks >= INTERRUPTING_LOOKS || self.wakes >= WAKES)
+    }
+
+    /// Whether this look is for threads that have come to `accept` since the others were woken.
+    fn looks_for_late_threads(&self) -> bool {
+        self.blocking && self.draining_looks % LOOKS_BETWEEN_WAKES == 0
     }
 
     fn signal_shutdown(&mut self) {

@@ -2,6 +2,7 @@
 //! on its connection.
 //!
 //! Further options: `ready`, `stop_delay`, `reload_parallel`, `max_lifetime`, `max_rss`, `hang_timeout`;
+//! `loop_pause`: milliseconds that the accept loop is busy after each connection;
 //! `broken`: while this file exists, a child exits before it is ready; `overrides`: a file with an address, a
 //! number of workers and optionally a user. They replace the options, as in a rebuilt program.
 
@@ -70,6 +71,7 @@ fn serve(ln: TcpListener, child: ChildContext, shutdown: Shutdown) -> io::Result
             child.ready();
         });
     }
+    let pause = app::option("loop_pause").map_or(0, |millis| millis.parse().expect("a number"));
     thread::scope(|scope| {
         for stream in app::incoming(&ln) {
             match stream {
@@ -84,6 +86,7 @@ fn serve(ln: TcpListener, child: ChildContext, shutdown: Shutdown) -> io::Result
             if shutdown.is_requested() {
                 break;
             }
+            thread::sleep(Duration::from_millis(pause));
         }
         Ok(())
     })
