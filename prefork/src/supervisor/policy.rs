@@ -116,13 +116,17 @@ pub(super) fn lifetime(limit: Duration, id: u64) -> Duration {
     limit - limit / 10 * spread / 65_536
 }
 
+/// Failures whose times are kept when they count no more.
+const KEPT: usize = 256;
+
 /// The failures that still count.
 #[derive(Debug)]
 pub(super) struct FailureLog {
     policy: RecoverPolicy,
-    /// Times of the failures in the window; unused without one.
+    /// Times of the failures in the window, and of the last [`KEPT`] before it: a reload can change the window.
     recent: VecDeque<Instant>,
-    count: u32,
+    /// The number of failures in the master's life.
+    total: u32,
     /// Those that [`Counted::NoneReady`] counts.
     none_ready: VecDeque<Instant>,
     /// Whether a child was ever ready. From then on all slots' attempts of one round count as one failure: what
@@ -146,39 +150,40 @@ impl FailureLog {
         Self {
             policy,
             recent: VecDeque::new(),
-            count: 0,
+            total: 0,
             none_ready: VecDeque::new(),
             has_served: false,
             round: 0,
         }
     }
 
-    /// What has failed so far counts as it did, as far as the new window reaches.
+    /// What has failed so far counts as it would have with the new policy from the start, as far back as it is
+    /// kept.
     pub(super) fn change_policy(&mut self, policy: RecoverPolicy) {
         self.policy = policy;
     }
 
-    /// The count over the master's life, and the ages of the failures in the window.
+    /// The number over the master's life, and the ages of the last failures.
     pub(super) fn snapshot(&self, now: Instant) -> (u32, Vec<Duration>) {
-        (self.count, self.recent.iter().map(|at| now.duration_since(*at)).collect())
+        (self.total, self.recent.iter().map(|at| now.duration_since(*at)).collect())
     }
 
     /// Goes on after an upgrade, which only a fleet that serves makes.
-    pub(super) fn resume(&mut self, now: Instant, count: u32, ages: &[Duration]) {
+    pub(super) fn resume(&mut self, now: Instant, total: u32, ages: &[Duration]) {
         self.has_served = true;
-        self.count = count;
+        self.total = total;
         self.recent = ages.iter().filter_map(|age| now.checked_sub(*age)).collect();
     }
 
     /// Number of failures that count at `now`, and when the oldest stops counting.
     pub(super) fn current(&self, now: Instant) -> (u32, Option<Instant>) {
-        let Some(window) = self.policy.window else { return (self.count, None) };
-        let counts = |at: &&Instant| now.duration_since(**at) <= window;
-        let oldest = self.recent.iter().find(counts);
-        let count = self.recent.iter().filter(counts).count();
+        let Some(window) = self.policy.window else { return (self.total, None) };
+        let in_window = self.recent.partition_point(|at| now.duration_since(*at) > window)..;
+        let counting = self.recent.range(in_window);
+        let count = u32::try_from(counting.len()).unwrap_or(u32::MAX);
         // A failure still counts at the very end of the window.
-        let failure_expires_at = oldest.and_then(|at| at.checked_add(window + Duration::from_millis(1)));
-        (u32::try_from(count).unwrap_or(u32::MAX), failure_expires_at)
+        let expires_at = |at: &Instant| at.checked_add(window + Duration::from_millis(1));
+        (count, counting.clone().next().and_then(expires_at))
     }
 
     /// A child is ready.
@@ -190,12 +195,11 @@ impl FailureLog {
 
     /// Counts one failure; returns the count, and whether it exceeds the threshold.
     pub(super) fn record(&mut self, now: Instant, failure: FailureKind) -> (u32, bool) {
-        self.count = match self.policy.window {
-            None => self.count.saturating_add(1),
-            Some(window) => push_recent(&mut self.recent, now, window),
-        };
+        self.total = self.total.saturating_add(1);
+        self.recent.push_back(now);
+        self.forget_old(now);
         let count = match (self.policy.counted, failure) {
-            (Counted::All, _) => self.count,
+            (Counted::All, _) => self.current(now).0,
             (Counted::NoneReady, FailureKind::NoneReady { in_a_row })
                 if !self.has_served || in_a_row > self.round =>
             {
@@ -205,6 +209,14 @@ impl FailureLog {
             (Counted::NoneReady, _) => 0,
         };
         (count, count > self.policy.threshold)
+    }
+
+    fn forget_old(&mut self, now: Instant) {
+        let counts =
+            |at: &Instant| self.policy.window.is_some_and(|window| now.duration_since(*at) <= window);
+        while self.recent.len() > KEPT && !self.recent.front().is_some_and(counts) {
+            self.recent.pop_front();
+        }
     }
 }
 
@@ -265,6 +277,36 @@ mod tests {
         let (count, last) = log.current(failure_expires_at.unwrap());
         assert_eq!(count, 1);
         assert_eq!(log.current(last.unwrap()), (0, None));
+    }
+
+    #[test]
+    fn window_that_a_reload_adds_or_removes_counts_earlier_failures() {
+        let start = Instant::now();
+        let at = |second| start + Duration::from_secs(second);
+        let mut log = FailureLog::new(policy(Some(9), None));
+        for second in [0, 30, 40] {
+            log.record(at(second), OUTLIVED);
+        }
+        log.change_policy(policy(Some(2), Some(20)));
+        assert_eq!(log.current(at(45)), (2, Some(at(50) + Duration::from_millis(1))));
+        assert_eq!(log.record(at(45), OUTLIVED), (3, true));
+        log.change_policy(policy(Some(9), None));
+        assert_eq!(log.record(at(90), OUTLIVED), (5, false));
+    }
+
+    #[test]
+    fn failures_that_are_kept_are_bounded() {
+        let mut log = FailureLog::new(policy(Some(1000), None));
+        let start = Instant::now();
+        for second in 0..1000 {
+            log.record(start + Duration::from_secs(second), OUTLIVED);
+        }
+        assert_eq!(log.snapshot(start + Duration::from_secs(1000)).1.len(), KEPT);
+        log.change_policy(policy(Some(1000), Some(1000)));
+        for _ in 0..500 {
+            log.record(start + Duration::from_secs(1000), OUTLIVED);
+        }
+        assert_eq!(log.current(start + Duration::from_secs(1000)).0, 500 + KEPT as u32);
     }
 
     #[test]

@@ -36,9 +36,9 @@ pub(crate) struct Snapshot {
     pub(crate) slots: usize,
     /// The generation of the trial child.
     pub(crate) generation: u32,
-    /// Failures over the master's life, if they are counted without a window.
+    /// The number of failures over the master's life.
     pub(crate) failures: u32,
-    /// The age of each failure in the window.
+    /// The ages of the last failures.
     pub(crate) failure_ages: Vec<Duration>,
     pub(crate) children: Vec<ChildSnapshot>,
 }
