@@ -151,6 +151,7 @@ impl SocketSet {
         Ok(Self {
             groups: passed.sockets.iter().map(adopt).collect::<io::Result<_>>()?,
             leaving: passed.leaving.iter().map(leave).collect::<io::Result<_>>()?,
+            options_refused: false,
         })
     }
 }

@@ -179,7 +179,11 @@ impl SocketGroup {
             self.sockets.iter().for_each(|socket| old.take_back(&options, socket));
             self.set_options()?;
         }
-        if old.backlog == options.backlog { Ok(()) } else { self.set_queue_length() }
+        if old.backlog == options.backlog {
+            return Ok(());
+        }
+        // What is refused is another length the next time as well.
+        self.set_queue_length().inspect_err(|_| self.options.backlog = old.backlog)
     }
 
     /// Sets the options on sockets that another program has opened.

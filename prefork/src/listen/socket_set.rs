@@ -17,6 +17,8 @@ pub(crate) struct SocketSet {
     pub(super) groups: Vec<SocketGroup>,
     /// The addresses that upgrades have removed, until no child is left that holds their sockets.
     pub(super) leaving: Vec<SocketGroup>,
+    /// See [`options_refused`](Self::options_refused).
+    pub(super) options_refused: bool,
 }
 
 impl SocketSet {
@@ -41,7 +43,8 @@ impl SocketSet {
                 None => SocketGroup::open(&endpoint.resolved()?, sharing, slots, options, &[]),
             }
         };
-        Ok(Self { groups: endpoints.iter().map(&mut open).collect::<Result<_, _>>()?, leaving: Vec::new() })
+        let groups = endpoints.iter().map(&mut open).collect::<Result<_, _>>()?;
+        Ok(Self { groups, leaving: Vec::new(), options_refused: false })
     }
 
     /// The service manager's sockets among them, with their names.
@@ -62,7 +65,15 @@ impl SocketSet {
     ///
     /// The first that the system refuses. The other sockets have the new options.
     pub(crate) fn change_options(&mut self, options: SocketOptions) -> Result<(), Error> {
-        self.groups.iter_mut().map(|group| group.change_options(options)).fold(Ok(()), Result::and)
+        let changed =
+            self.groups.iter_mut().map(|group| group.change_options(options)).fold(Ok(()), Result::and);
+        self.options_refused = changed.is_err();
+        changed
+    }
+
+    /// Whether some sockets do not have the options that they were last given.
+    pub(crate) fn options_refused(&self) -> bool {
+        self.options_refused
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = &SocketGroup> {

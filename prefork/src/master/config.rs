@@ -129,7 +129,7 @@ impl Master {
         }
         let Plan { settings, privileges, cpus, tls, sockets, .. } = plan;
         let sockets = SocketOptions { file: self.plan.sockets.file, ..sockets };
-        if sockets != self.plan.sockets {
+        if sockets != self.plan.sockets || self.sockets.options_refused() {
             if let Err(error) = self.sockets.change_options(sockets) {
                 messages::report_options_not_set(&self.plan.logger, &error);
             }

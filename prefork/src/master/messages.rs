@@ -245,7 +245,8 @@ pub(super) fn report_not_moved(logger: &Logger, sockets: &SocketSet) {
 }
 
 pub(super) fn report_options_not_set(logger: &Logger, error: &Error) {
-    logger.event("cannot_set").error(format_args!("{}; the sockets stay as they were", chain(error)));
+    let outcome = "some sockets keep their options, and the next reload tries again";
+    logger.event("cannot_set").error(format_args!("{}; {outcome}", chain(error)));
 }
 
 pub(super) fn children(count: usize) -> String {
