@@ -15,7 +15,7 @@ impl ProgramCopy {
     /// Copies the file `program`.
     pub fn new(program: impl AsRef<Path>) -> Self {
         let copy = Self { directory: public_directory() };
-        fs::copy(program, copy.path()).expect("the program can be copied");
+        copy_program(program.as_ref(), &copy.path());
         copy
     }
 
@@ -27,9 +27,22 @@ impl ProgramCopy {
     /// Puts a copy of another program in the place of this one. A running process keeps the old file.
     pub fn replace_with(&self, program: impl AsRef<Path>) {
         let new = self.directory.path().join("new");
-        fs::copy(program, &new).expect("the program can be copied");
+        copy_program(program.as_ref(), &new);
         fs::rename(&new, self.path()).expect("the copy can be replaced");
     }
+}
+
+/// In another process: a file that this one writes is open in a child that another test forks meanwhile, and cannot
+/// be executed until that child is executed itself.
+#[cfg(unix)]
+fn copy_program(program: &Path, copy: &Path) {
+    let status = std::process::Command::new("cp").args([program, copy]).status();
+    assert!(status.expect("cp can be executed").success(), "the program cannot be copied");
+}
+
+#[cfg(not(unix))]
+fn copy_program(program: &Path, copy: &Path) {
+    fs::copy(program, copy).expect("the program can be copied");
 }
 
 /// A temporary directory that every user can read.
