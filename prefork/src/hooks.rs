@@ -123,15 +123,18 @@ pub(crate) fn run(hook: impl FnOnce() -> HookOutcome) -> Result<(), HookFailure>
     }
 }
 
-/// Runs a hook whose failure is logged, and changes nothing else.
-pub(crate) fn run_and_log(name: &str, hook: &BareHook, logger: &Logger) {
-    match run(hook) {
+/// Runs a hook whose failure is logged, and changes nothing else. Returns whether it did its work.
+pub(crate) fn run_and_log(name: &str, hook: &BareHook, logger: &Logger) -> bool {
+    let outcome = run(hook);
+    let done = outcome.is_ok();
+    match outcome {
         Ok(()) => {}
         Err(HookFailure::Error(error)) => {
             logger.event("hook_failed").error(format_args!("hook {name} failed: {}", chain(&*error)));
         }
         Err(HookFailure::Panic(_)) => logger.event("hook_failed").error(format_args!("hook {name} panicked")),
     }
+    done
 }
 
 /// Runs of a hook in a thread of their own, one after the other. One run answers every request from before it.

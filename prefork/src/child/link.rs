@@ -150,7 +150,11 @@ impl LinkThread {
             return;
         }
         let (logger, reopens) = (self.logger.clone(), self.reopens.clone());
-        let run = move || reopens.make(|| hooks::run_and_log("on_log_reopen", &*hook, &logger));
+        let run = move || {
+            reopens.make(|| {
+                hooks::run_and_log("on_log_reopen", &*hook, &logger);
+            });
+        };
         if let Err(error) = thread::Builder::new().name("prefork-reopen".to_owned()).spawn(run) {
             self.reopens.forget();
             let event = self.logger.event("hook_failed");

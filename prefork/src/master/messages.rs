@@ -131,6 +131,7 @@ impl Master {
             Remark::CheckFailed => self.report_upgrade_aborted("the new program failed its check"),
             Remark::TrialFailed => self.report_upgrade_aborted("the trial child did not become ready"),
             Remark::UpgradeAborted => self.report_upgrade_aborted("the new program is not executed"),
+            Remark::UpgradeReplaced => report_upgrade_replaced(&self.plan.logger),
             Remark::Resized { from, to } => self.report_resized(*from, *to),
             Remark::GrowUndone { slot, from, to } => self.report_grow_undone(*slot, *from, *to),
             Remark::NotResized(size) => self.report_not_resized(*size),
@@ -236,6 +237,10 @@ pub(super) fn announce_health(logger: &Logger, addr: SocketAddr) {
 pub(super) fn report_not_notified(logger: &Logger, error: &io::Error) {
     let event = logger.event("cannot_notify");
     event.warn(format_args!("cannot notify the service manager: {}", plain(error)));
+}
+
+fn report_upgrade_replaced(logger: &Logger) {
+    logger.event("upgrade_aborted").warn("upgrade aborted: a later request takes its place");
 }
 
 /// Reports a program whose options name other addresses than they did when it was checked.

@@ -292,9 +292,13 @@ impl Master {
             Action::Exec => self.exec(),
             Action::Hook(hook) => self.run_hook(&hook),
             Action::Log(remark) => {
-                if matches!(remark, Remark::RespawnIn { .. } | Remark::TrialFailed | Remark::UpgradeAborted) {
-                    // Once this is logged, no new connection goes to that slot, and what was opened for the
-                    // upgrade is closed.
+                // Once this is logged, no new connection goes to that slot, and what was opened for the upgrade is
+                // closed.
+                if let Remark::RespawnIn { .. }
+                | Remark::TrialFailed
+                | Remark::UpgradeAborted
+                | Remark::UpgradeReplaced = remark
+                {
                     self.reconcile();
                 }
                 self.log(&remark);

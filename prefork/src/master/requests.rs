@@ -51,8 +51,9 @@ impl Master {
             self.send(*child, &ToChild::ReopenLogs);
         }
         let _guard = sys::TerminalGuard::begin();
-        hooks::run_and_log("on_log_reopen", &*hook, &self.plan.logger);
-        self.report_logs_reopened(children.len());
+        if hooks::run_and_log("on_log_reopen", &*hook, &self.plan.logger) {
+            self.report_logs_reopened(children.len());
+        }
     }
 
     pub(super) fn on_request(&mut self, now: Instant, request: Request) {

@@ -209,8 +209,9 @@ impl Master {
             return any_fleet::report_no_log_hook(logger);
         };
         let _guard = sys::TerminalGuard::begin();
-        hooks::run_and_log("on_log_reopen", &**hook, logger);
-        self.report_logs_reopened();
+        if hooks::run_and_log("on_log_reopen", &**hook, logger) {
+            self.report_logs_reopened();
+        }
     }
 
     fn perform(&mut self, action: Action) {

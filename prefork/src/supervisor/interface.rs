@@ -156,6 +156,8 @@ pub(crate) enum Remark {
     TrialFailed,
     /// The exec failed, or a stop was requested before it.
     UpgradeAborted,
+    /// A reload or an upgrade was requested, which takes the place of the upgrade under way.
+    UpgradeReplaced,
     /// A child is being replaced.
     Recycling { child: ChildId, reason: RecycleReason },
     /// Its replacement failed to become ready; it stays.

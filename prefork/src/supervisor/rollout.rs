@@ -66,6 +66,7 @@ impl Rollout {
 impl Supervisor {
     /// Replaces every child. A reload that is under way starts over.
     pub(super) fn reload(&mut self, now: Instant) {
+        self.report_replaced_upgrade();
         self.withdraw_successors(now);
         self.rollout.cancel();
         self.rollout.newest += 1;

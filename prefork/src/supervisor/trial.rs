@@ -68,12 +68,19 @@ impl Supervisor {
     /// Starts the child that checks the new program. Other replacements are cancelled.
     pub(super) fn begin_upgrade(&mut self, now: Instant) {
         let interrupted = self.rollout.interrupted();
+        self.report_replaced_upgrade();
         self.withdraw_successors(now);
         self.rollout.cancel();
         self.rollout.newest += 1;
         let generation = self.rollout.newest;
         self.log(Remark::Upgrading { generation });
         self.start_for_upgrade(Stage::Check, interrupted);
+    }
+
+    pub(super) fn report_replaced_upgrade(&mut self) {
+        if self.rollout.upgrade.is_some() {
+            self.log(Remark::UpgradeReplaced);
+        }
     }
 
     fn start_for_upgrade(&mut self, stage: Stage, interrupted: Option<u32>) {

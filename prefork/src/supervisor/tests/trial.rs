@@ -89,6 +89,19 @@ fn failed_exec_aborts_upgrade_and_keeps_old() {
 }
 
 #[test]
+fn later_request_takes_the_place_of_an_upgrade() {
+    for request in [Request::Reload, Request::Upgrade] {
+        let mut fleet = upgrading(2);
+        fleet.story();
+        fleet.request(request);
+        assert!(fleet.story().contains("UpgradeReplaced"));
+        fleet.exec_works = true;
+        fleet.run(secs(10));
+        assert!(!fleet.story().contains("UpgradeReplaced"));
+    }
+}
+
+#[test]
 fn reload_interrupted_by_failed_upgrade_is_resumed_to_its_end() {
     for (works, nature) in [(true, STILLBORN), (true, NEVER_READY), (true, UNSTARTABLE), (false, WELL)] {
         let mut fleet = Fleet::serving(settings(3));
