@@ -117,7 +117,7 @@ pub enum Error {
         /// The operating system's answer, or a sentence in place of it.
         source: io::Error,
     },
-    /// The configuration file cannot be read, or holds what is no option. An invalid value in it is a
+    /// The configuration file cannot be read, or has an unknown option. An invalid value in it is a
     /// [`BadOption`](Self::BadOption) whose name has the place.
     #[non_exhaustive]
     ConfigFile {

@@ -128,8 +128,7 @@ fn certificates_and_keys_are_read_and_every_problem_of_them_is_printed() {
 fn warnings_do_not_fail_the_check() {
     let server = Server::new(SERVER).env("PREFORK_WORKER", "3").set("workers", 1);
     let (outcome, _) = assert_valid(server);
-    let expected =
-        "prefork: warning: PREFORK_WORKER is no variable of prefork's: did you mean PREFORK_WORKERS?";
+    let expected = "prefork: warning: unknown variable PREFORK_WORKER: did you mean PREFORK_WORKERS?";
     assert_eq!(outcome.stderr, [expected]);
 }
 

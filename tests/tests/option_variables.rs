@@ -167,8 +167,8 @@ fn variables_without_effect_are_logged() {
     let server = Server::new(SERVER).set("workers", 1).env("PREFORK_WORKERS", "3");
     let fleet = server.env("PREFORK_RECOVERY", "1").env("PREFORK_COLOUR", "blue").start();
     fleet.console.wait_for("PREFORK_WORKERS has no effect: the program itself sets `workers`");
-    fleet.console.wait_for("PREFORK_RECOVERY is no variable of prefork's: did you mean PREFORK_RECOVER?");
-    fleet.console.wait_for("PREFORK_COLOUR is no variable of prefork's, and has no effect");
+    fleet.console.wait_for("unknown variable PREFORK_RECOVERY: did you mean PREFORK_RECOVER?");
+    fleet.console.wait_for("unknown variable PREFORK_COLOUR has no effect");
     fleet.stop();
 }
 
@@ -177,6 +177,6 @@ fn variables_without_effect_are_logged() {
 fn control_characters_of_variables_do_not_reach_the_log() {
     let server = Server::new(SERVER).env("PREFORK_X\n<0>y", "\u{1b}[31m");
     let fleet = server.start();
-    fleet.console.wait_for(r"PREFORK_X\n<0>y is no variable of prefork's, and has no effect");
+    fleet.console.wait_for(r"unknown variable PREFORK_X\n<0>y has no effect");
     fleet.stop();
 }

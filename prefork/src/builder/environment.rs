@@ -137,9 +137,9 @@ fn unknown(name: &str) -> String {
             None => format!("{name} has no effect: only the program itself can set `{}`", row.name),
         },
         Some(row) if variables().any(|known| known == row) => {
-            format!("{name} is no variable of prefork's: did you mean {}?", row.variable())
+            format!("unknown variable {name}: did you mean {}?", row.variable())
         }
-        _ => format!("{name} is no variable of prefork's, and has no effect"),
+        _ => format!("unknown variable {name} has no effect"),
     }
 }
 
