@@ -190,6 +190,9 @@ impl Error {
             Self::PidFile { source, .. } if source.kind() == ErrorKind::PermissionDenied => {
                 "the master must be allowed to write to its directory"
             }
+            Self::PidFile { source, .. } if source.kind() == ErrorKind::NotFound => {
+                "its directory must exist"
+            }
             Self::Os { source, .. } | Self::PidFile { source, .. } => return sys::shortage_hint(source),
             Self::OverRecovery { last, .. } => return last.hint(),
             _ => return None,

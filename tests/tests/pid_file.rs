@@ -87,12 +87,27 @@ fn file_that_is_no_pid_file_is_left_alone() {
     }
     let missing = directory.0.path().join("missing/app.pid");
     let server = Server::new(SERVER).env("PREFORK_PIDFILE", &missing.display().to_string());
-    server.run().assert_refused("cannot use the pid file");
+    server.run().assert_refused("; its directory must exist");
 }
 
 #[cfg(unix)]
 #[test]
-fn file_of_another_is_not_removed() {
+fn symbolic_link_is_refused_and_left_alone() {
+    let directory = Directory::new();
+    let target = directory.0.path().join("target");
+    std::os::unix::fs::symlink(&target, directory.path()).unwrap();
+    for is_there in [false, true] {
+        let expected = "it is a symbolic link, which is not followed; name the file that it leads to";
+        directory.server().run().assert_refused(expected);
+        assert_eq!(target.exists(), is_there);
+        fs::write(&target, "").unwrap();
+    }
+    assert_eq!(fs::read_link(directory.path()).unwrap(), target);
+}
+
+#[cfg(unix)]
+#[test]
+fn file_that_has_taken_the_place_of_the_masters_is_not_removed() {
     let directory = Directory::new();
     let fleet = directory.server().start();
     fs::remove_file(directory.path()).unwrap();

@@ -23,11 +23,23 @@ pub(super) fn pid_in(file: &File) -> io::Result<String> {
     }
 }
 
-/// The error for a file that the process with this pid holds.
+/// The error for a file that the process with this pid holds; empty: a process that has not written its pid.
 pub(super) fn held(pid: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::ResourceBusy, format!("process {} holds it", pid.trim()))
+    let holder = if pid.is_empty() { "another process".to_owned() } else { format!("process {pid}") };
+    io::Error::new(io::ErrorKind::ResourceBusy, format!("{holder} holds it"))
 }
 
 pub(super) fn no_pid_file() -> io::Error {
     io::Error::other("the file there is no pid file; remove it, or choose another path")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::held;
+
+    #[test]
+    fn holder_without_a_pid_is_another_process() {
+        assert_eq!(held("4711").to_string(), "process 4711 holds it");
+        assert_eq!(held("").to_string(), "another process holds it");
+    }
 }

@@ -74,8 +74,10 @@ impl PidFile {
             }
         }
         // A process in another container, maybe.
-        Err(holder
-            .map_or_else(|| io::Error::other("other processes replace it all the time"), |pid| held(&pid)))
+        Err(holder.map_or_else(
+            || io::Error::other("other processes keep replacing it; stop them, or choose another path"),
+            |pid| held(&pid),
+        ))
     }
 
     /// Checks, without a change, whether [`create`](Self::create) may work once no other process holds the
@@ -135,6 +137,10 @@ fn open(path: &Path) -> io::Result<Option<File>> {
         Ok(file) if file.metadata()?.is_file() => Ok(Some(file)),
         Ok(_) => Err(no_pid_file()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        // The system's error for it speaks of too many links.
+        Err(_) if path.is_symlink() => Err(io::Error::other(
+            "it is a symbolic link, which is not followed; name the file that it leads to",
+        )),
         Err(error) => Err(error),
     }
 }

@@ -32,7 +32,8 @@ impl PidFile {
         let mut file = match options.open(&path) {
             Ok(file) => file,
             Err(error) if error.raw_os_error() == i32::try_from(ERROR_SHARING_VIOLATION).ok() => {
-                return Err(held(&fs::read_to_string(&path).unwrap_or_default()));
+                let pid = File::open(&path).and_then(|file| pid_in(&file));
+                return Err(held(&pid.unwrap_or_default()));
             }
             Err(error) => return Err(error),
         };
