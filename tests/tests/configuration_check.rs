@@ -147,7 +147,10 @@ fn output_that_cannot_be_written_fails() {
 #[test]
 fn socket_of_the_service_manager_is_not_needed() {
     let (outcome, output) = assert_valid(Server::new(SERVER).set("addr", "systemd:http"));
-    assert!(outcome.stderr[0].contains("`http` was not passed to this check"), "{outcome:#?}");
+    assert!(
+        outcome.stderr[0].contains("the socket `http` of the service manager is not part of this check"),
+        "{outcome:#?}"
+    );
     assert!(output.contains(&r#"addr = ["systemd:http"]  # builder"#.to_owned()), "{output:#?}");
 }
 

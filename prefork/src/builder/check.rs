@@ -69,7 +69,7 @@ impl Prefork {
             let Some(name) = endpoint.activated_name() else { continue };
             if !plan.activated.iter().any(|passed| passed.name == name) {
                 self.logger.event("idle_socket").warn(format_args!(
-                    "the service manager's socket `{name}` was not passed to this check, which says nothing of it"
+                    "the socket `{name}` of the service manager is not part of this check"
                 ));
             }
         }

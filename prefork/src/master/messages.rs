@@ -214,11 +214,7 @@ impl Master {
     }
 
     fn report_not_resized(&self, size: usize) {
-        let reason = match size {
-            0 | 1 => "the minimum",
-            size if size >= self.plan.settings.most_workers => "the maximum",
-            _ => "as close as its limits allow",
-        };
+        let reason = if size <= 1 { "the minimum" } else { "the maximum" };
         let event = self.plan.logger.event("not_resized");
         event.warn(format_args!("not resized: {} is {reason}", children(size)));
     }

@@ -43,7 +43,7 @@ impl Master {
     pub(super) fn report_no_replacement(&mut self) {
         if !std::mem::replace(&mut self.recycling_reported, true) {
             let event = self.logger.event("child_retires");
-            event.info(format_args!("the server asked to be replaced, and serves on: {NO_CHILDREN}"));
+            event.info(format_args!("this process asked to be replaced, and serves on: {NO_CHILDREN}"));
         }
     }
 
@@ -53,14 +53,14 @@ impl Master {
 
     pub(super) fn report_unsent(&self, message: &ToChild, error: &io::Error) {
         let event = self.logger.event("cannot_send");
-        event.warn(format_args!("the server could not be sent `{}`: {error}", message.kind()));
+        event.warn(format_args!("this process could not be sent `{}`: {error}", message.kind()));
     }
 
     pub(super) fn report_returned(&self) {
         self.logger.event("returned").info("the serve function returned without a request to stop");
     }
 
-    /// Logs what the supervisor has to say. The rest is about starts and replacements.
+    /// Logs what the supervisor has to say.
     pub(super) fn log(&self, remark: &Remark) {
         let logger = &self.logger;
         let grace = readable(self.grace);
@@ -78,7 +78,25 @@ impl Master {
                 event.warn(format_args!("this process did not stop within {grace}; ending it"));
             }
             Remark::Unexpected(event) => any_fleet::report_unexpected(logger, event),
-            _ => {}
+            // No child is started again, replaced, or killed for another reason than the end of its grace.
+            Remark::RespawnIn { .. }
+            | Remark::StartRetried { .. }
+            | Remark::BootTimeout(_)
+            | Remark::LinkClosed(_)
+            | Remark::Reloading { .. }
+            | Remark::ReloadResumed { .. }
+            | Remark::Reloaded { .. }
+            | Remark::ReloadAborted { .. }
+            | Remark::Upgrading { .. }
+            | Remark::CheckFailed
+            | Remark::TrialFailed
+            | Remark::UpgradeAborted
+            | Remark::UpgradeReplaced
+            | Remark::Recycling { .. }
+            | Remark::RecyclingFailed { .. }
+            | Remark::Resized { .. }
+            | Remark::GrowUndone { .. }
+            | Remark::NotResized(_) => {}
         }
     }
 }
