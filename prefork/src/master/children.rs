@@ -96,8 +96,7 @@ impl Master {
         panicked: &RefCell<Option<Panic>>,
     ) -> io::Result<(u32, Vec<Weak<Socket>>)> {
         let Provision { handshake, listeners, secrets } = self.provide(child, slot, generation)?;
-        let program = self.programs.get(&generation).or(self.programs.values().next());
-        let command = program.ok_or_else(|| io::Error::other("no program"))?.command();
+        let command = self.program_of(generation)?.command();
         let producer = self.plan.hooks.command_producer.as_deref();
         let producer = producer.map(|producer| |command| produce(producer, panicked, command));
         let producer = producer.as_ref().map(|producer| producer as &Producer<'_>);
@@ -112,7 +111,7 @@ impl Master {
 
     /// What the child is given.
     fn provide(&mut self, child: ChildId, slot: usize, generation: u32) -> io::Result<Provision> {
-        let options = self.options_of(generation);
+        let options = self.options_of(generation)?;
         let handshake = Handshake {
             slot,
             fleet: self.supervisor.fleet_size(),

@@ -5,6 +5,7 @@
 //! that generation, whatever has become of the file: it gets the text of it from the master.
 
 use std::fmt;
+use std::io;
 use std::time::Instant;
 
 use super::{Master, Plan, messages};
@@ -13,6 +14,7 @@ use crate::listen::SocketOptions;
 use crate::privileges::Privileges;
 use crate::protocol::SecretFile;
 use crate::supervisor::Event;
+use crate::sys::Program;
 
 /// The configuration file, and the other sources of options.
 pub(crate) trait Configuration: fmt::Debug {
@@ -76,10 +78,14 @@ impl GenerationOptions {
 }
 
 impl Master {
-    /// The options for a child of this generation.
-    pub(super) fn options_of(&self, generation: u32) -> GenerationOptions {
-        let options = self.options.get(&generation).or(self.options.values().next());
-        options.cloned().unwrap_or_else(|| GenerationOptions::new(&self.plan))
+    /// The options for a child of this generation. Those that are needed are kept: see `reconcile`.
+    pub(super) fn options_of(&self, generation: u32) -> io::Result<GenerationOptions> {
+        self.options.get(&generation).cloned().ok_or_else(|| lost("options", generation))
+    }
+
+    /// The program of children of this generation, likewise.
+    pub(super) fn program_of(&self, generation: u32) -> io::Result<&Program> {
+        self.programs.get(&generation).ok_or_else(|| lost("program", generation))
     }
 
     /// Reads everything that the next generation of this program needs, and applies it.
@@ -122,7 +128,7 @@ impl Master {
     }
 
     fn apply(&mut self, reread: Reread) {
-        let Reread { plan, changes, .. } = reread;
+        let Reread { plan, changes } = reread;
         self.report_changes(&changes);
         if let Some(config) = &mut self.plan.config {
             config.adopt();
@@ -141,4 +147,8 @@ impl Master {
         self.plan.tls = tls;
         self.supervisor.handle(Instant::now(), Event::SettingsChanged(settings));
     }
+}
+
+fn lost(what: &str, generation: u32) -> io::Error {
+    io::Error::other(format!("the {what} of generation {generation} was lost, which is a bug in prefork"))
 }

@@ -66,9 +66,9 @@ impl Master {
         if requests.as_ref().is_some_and(|requests| !requests.is_empty()) {
             return Ok(Interrupted);
         }
-        let secrets = Secrets { config: self.options_of(newest).file, ..self.store.secrets(newest) };
+        let secrets = Secrets { config: self.options_of(newest)?.file, ..self.store.secrets(newest) };
         let next = self.next.as_ref().ok_or_else(NextProgram::lost)?;
-        let program = self.programs.get(&newest).ok_or_else(NextProgram::lost)?;
+        let program = self.program_of(newest)?;
         let fleet = self.supervisor.snapshot(Instant::now());
         let snapshot = UpgradeSnapshot {
             fleet,

@@ -84,10 +84,9 @@ impl Master {
     fn prepare(&mut self, line: &str) -> Result<NextProgram, String> {
         let text = |error: &Error| chain(error).to_string();
         let plan = UpgradePlan::from_line(line).map_err(|error| error.to_string())?;
-        let generation = self.supervisor.upgrade_generation().unwrap_or_default();
-        if plan.workers == 0 {
-            return Err("the new program has `workers = 0`, which serves without children".to_owned());
-        }
+        let generation = self.supervisor.upgrade_generation();
+        let generation = generation.ok_or_else(|| NextProgram::lost().to_string())?;
+        let options = self.options_of(generation).map_err(|error| error.to_string())?;
         self.store.read(generation, &plan.secret_files).map_err(|error| text(&error))?;
         let present = self.observers.health_listener();
         let wanted = plan.health.as_ref();
@@ -102,11 +101,8 @@ impl Master {
         let is_other = |path: &&Path| !self.pid_file.as_ref().is_some_and(|present| present.is_at(path));
         let pid_file = plan.pid_file.as_deref().filter(is_other).map(create_pid_file);
         let pid_file = pid_file.transpose().map_err(|error| text(&error))?;
-        let options = GenerationOptions {
-            privileges: plan.privileges.clone(),
-            cpus: plan.cpus.clone(),
-            ..self.options_of(generation)
-        };
+        let options =
+            GenerationOptions { privileges: plan.privileges.clone(), cpus: plan.cpus.clone(), ..options };
         self.options.insert(generation, options);
         Ok(NextProgram { generation, plan, arrangement, health, pid_file })
     }

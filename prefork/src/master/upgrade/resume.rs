@@ -95,7 +95,8 @@ impl Master {
             last.snapshot.fleet.children.push(child);
         }
         let Predecessor { snapshot, listeners, .. } = last;
-        let options = [(generation, GenerationOptions::new(&plan))].into();
+        let options = GenerationOptions::new(&plan);
+        let first_cpu = options.cpu_of(0);
         // The trial child was started as this program's children are, unless its options have changed since.
         let everyone = snapshot.privileges != plan.privileges || snapshot.cpus != plan.cpus;
         let supervisor = Supervisor::resume(plan.settings, &snapshot.fleet, everyone, Instant::now());
@@ -105,7 +106,7 @@ impl Master {
             plan,
             programs: [(generation, program)].into(),
             store,
-            options,
+            options: [(generation, options)].into(),
             reactor,
             sockets,
             next: None,
@@ -118,7 +119,7 @@ impl Master {
         master.announce_upgraded(generation);
         master.warn_of_certificate(generation);
         // The last program started the child in slot 0.
-        master.hint_cpu(0, master.options_of(generation).cpu_of(0));
+        master.hint_cpu(0, first_cpu);
         master.resume_health(snapshot.health, listeners);
         master.resume_pid_file(snapshot.pid_files);
         for event in master.reactor.catch_up().map_err(os("wait for children"))? {
