@@ -51,7 +51,7 @@
 //! the system's text from bytes, [`how_to_stop`] the operator's way to stop the master, and [`descriptor_limit`] how
 //! many descriptors it may have. A [`PidFile`] tells others the pid of the master.
 //!
-//! **Errors.** [`is_transient`] and [`lacks_ipv6`] interpret an error; [`shortage_hint`] and
+//! **Errors.** [`is_transient`], [`is_shortage`] and [`lacks_ipv6`] interpret an error; [`shortage_hint`] and
 //! [`ADDRESS_DENIED_HINT`] say what to do about it.
 
 use std::io;

@@ -32,9 +32,9 @@ use crate::sys;
 
 /// The most clients at a time.
 const CLIENTS_MAX: usize = 256;
-/// The part of the process's descriptors that clients may have. The master needs the others for children: two for
+/// Clients may have one in so many of the process's descriptors. The master needs the others for children: two for
 /// each with `reuseport`, and as many again for a moment while it replaces them.
-const DESCRIPTORS_FRACTION: usize = 4;
+const DESCRIPTORS_DIVISOR: usize = 4;
 /// The most clients that are accepted before others have their turn.
 const ACCEPTS_PER_TURN: usize = 64;
 /// How long to wait after `accept` failed: the cause, such as a lack of descriptors, lasts a while.
@@ -88,7 +88,7 @@ impl HttpServer {
             poll,
             listener,
             service,
-            most: CLIENTS_MAX.min(sys::descriptor_limit() / DESCRIPTORS_FRACTION).max(1),
+            most: CLIENTS_MAX.min(sys::descriptor_limit() / DESCRIPTORS_DIVISOR).max(1),
             accept_at: None,
             table: BTreeMap::new(),
             next: FIRST_CLIENT,
@@ -184,8 +184,11 @@ impl<S: Service> Clients<S> {
                 // A client that has gone.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) if is_interruption(&error) => {}
-                Err(_) => {
-                    self.evict();
+                Err(error) => {
+                    if sys::is_shortage(&error) {
+                        // The next client gets what this one gives back.
+                        self.evict();
+                    }
                     self.accept_at = Some(now + ACCEPT_DELAY);
                     return accepted;
                 }

@@ -24,6 +24,11 @@ pub(crate) fn is_transient(error: &io::Error) -> bool {
     is_out_of_descriptors(error) || shortages.iter().any(|errno| is(error, *errno))
 }
 
+/// Whether the process or the system lacks descriptors or memory.
+pub(crate) fn is_shortage(error: &io::Error) -> bool {
+    is_out_of_descriptors(error) || is(error, Errno::ENOBUFS) || is(error, Errno::ENOMEM)
+}
+
 /// Whether the error means that this machine has no IPv6.
 pub(crate) fn lacks_ipv6(error: &io::Error) -> bool {
     is(error, Errno::EAFNOSUPPORT) || is(error, Errno::EADDRNOTAVAIL)

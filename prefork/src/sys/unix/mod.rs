@@ -35,7 +35,7 @@ pub(crate) use accept_gate::AcceptGate;
 pub(crate) use activation::activated;
 pub(crate) use channel::Channel;
 pub(crate) use descriptors::descriptor_limit;
-pub(crate) use errors::{is_transient, lacks_ipv6, shortage_hint};
+pub(crate) use errors::{is_shortage, is_transient, lacks_ipv6, shortage_hint};
 pub(crate) use exec::{guard_inheritance, inheritance};
 #[cfg(not(target_vendor = "apple"))]
 pub(crate) use identity::{change_user, groups_of};

@@ -30,8 +30,12 @@ pub(crate) fn is_transient(error: &io::Error) -> bool {
         ERROR_NOT_ENOUGH_QUOTA,
         ERROR_SHARING_VIOLATION,
     ];
-    let is_shortage = code_of(error).is_some_and(|code| SHORTAGES.contains(&code));
-    is_shortage || is_out_of_descriptors(error) || error.raw_os_error() == Some(WSAENOBUFS)
+    code_of(error).is_some_and(|code| SHORTAGES.contains(&code)) || is_shortage(error)
+}
+
+/// Whether the process or the system lacks handles, or memory for sockets.
+pub(crate) fn is_shortage(error: &io::Error) -> bool {
+    is_out_of_descriptors(error) || error.raw_os_error() == Some(WSAENOBUFS)
 }
 
 /// Whether the error means that this machine has no IPv6.

@@ -70,7 +70,7 @@ mod socket_file;
 
 pub(crate) use accept_gate::{AcceptGate, HAS_IO_URING};
 pub(crate) use channel::Channel;
-pub(crate) use errors::{is_transient, lacks_ipv6, shortage_hint};
+pub(crate) use errors::{is_shortage, is_transient, lacks_ipv6, shortage_hint};
 pub(crate) use listener::{
     ADDRESS_DENIED_HINT, HAS_UNIX_SOCKETS, JOINS_GROUPS_LATE, NEEDS_REUSEPORT, SHARES_ONE_SOCKET,
     allow_quick_restart, has_queue, is_in_reuseport_group, join_reuseport_group, leave_reuseport_group,
