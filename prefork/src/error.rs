@@ -161,6 +161,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// For `map_err`: the system refused this operation.
+    pub(crate) fn os(operation: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Os { operation, source }
+    }
+
     /// The error for sockets of the service manager that cannot be taken.
     pub(crate) fn activation(source: io::Error) -> Self {
         Self::Os { operation: "take the sockets of the service manager", source }

@@ -104,11 +104,9 @@ pub(crate) fn run(plan: Plan, predecessor: Option<Predecessor>) -> Result<(), Er
         None => Master::new(plan)?,
     };
     if let Some(handle) = &master.plan.handle {
-        let refused = |source| Error::Os { operation: "connect the fleet's handle", source };
-        handle.connect(&mut master.reactor).map_err(refused)?;
+        handle.connect(&mut master.reactor).map_err(Error::os("connect the fleet's handle"))?;
     }
-    let verdict =
-        master.supervise().map_err(|source| Error::Os { operation: "wait for children", source })?;
+    let verdict = master.supervise().map_err(Error::os("wait for children"))?;
     master.conclude(verdict)
 }
 
@@ -142,7 +140,6 @@ struct Master {
 
 impl Master {
     fn new(mut plan: Plan) -> Result<Self, Error> {
-        let os = |operation| move |source| Error::Os { operation, source };
         let workers = plan.settings.workers;
         let pid_file = plan.pid_file.as_deref().map(create_pid_file).transpose()?;
         let store = TlsStore::open(plan.tls.clone())?;
@@ -150,8 +147,8 @@ impl Master {
         let sockets = SocketSet::open(&plan.endpoints, activated, plan.sharing, workers, plan.sockets)?;
         let health = plan.health.as_deref().map(ResolvedEndpoint::beside).transpose()?;
         let health = health.map(|health| listen::listen_beside(&health, &[])).transpose()?;
-        let program = Program::current().map_err(os("find this program's own file"))?;
-        let reactor = Reactor::new().map_err(os("send and receive signals"))?;
+        let program = Program::current().map_err(Error::os("find this program's own file"))?;
+        let reactor = Reactor::new().map_err(Error::os("send and receive signals"))?;
         let mut master = Self {
             observers: Observers::new(Service::new(&plan.logger), plan.handle.clone()),
             supervisor: Supervisor::new(plan.settings),
@@ -170,7 +167,7 @@ impl Master {
         };
         master.announce_start();
         if let Some(listener) = health {
-            master.start_health(listener).map_err(os("start the health endpoint"))?;
+            master.start_health(listener).map_err(Error::os("start the health endpoint"))?;
         }
         master.warn_of_certificate(0);
         Ok(master)
@@ -219,7 +216,7 @@ impl Master {
     fn on_message(&mut self, now: Instant, child: ChildId, line: &str) {
         let Some(entry) = self.children.get_mut(&child) else { return };
         if UpgradePlan::is_one(line) && self.supervisor.is_upgrade_check(child) {
-            // In any other child's mouth it is an unknown message.
+            // From any other child it is an unknown message.
             return self.on_upgrade_plan(child, line);
         }
         match ToMaster::from_line(line) {

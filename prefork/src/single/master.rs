@@ -1,4 +1,4 @@
-//! The master's part: the loop, as in `master`, for one child that is this process.
+//! The master's loop, as in `master`, for one child that is this process.
 
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
@@ -47,19 +47,18 @@ pub(super) struct Master {
 impl Master {
     /// Opens everything that needs privileges, while the process has one thread. Returns the child's part too.
     pub(super) fn prepare(mut plan: Plan) -> Result<(Self, Adopted), Error> {
-        let os = |operation| move |source| Error::Os { operation, source };
         let pid_file = plan.pid_file.as_deref().map(create_pid_file).transpose()?;
         let mut store = TlsStore::open(plan.tls.clone())?;
         let activated = std::mem::take(&mut plan.activated);
         let mut sockets = SocketSet::open(&plan.endpoints, activated, Sharing::Shared, 1, plan.sockets)?;
         let health = plan.health.as_deref().map(ResolvedEndpoint::beside).transpose()?;
         let health = health.map(|health| listen::listen_beside(&health, &[])).transpose()?;
-        let mut reactor = Reactor::new().map_err(os("send and receive signals"))?;
+        let mut reactor = Reactor::new().map_err(Error::os("send and receive signals"))?;
         let linked = |source| Error::Handshake { source };
         let sockets_of_child = sockets.for_slot(0).map_err(linked)?;
         let held = sockets_of_child.iter().map(Arc::downgrade).collect();
         let listeners = sockets_of_child.iter().map(|socket| socket.try_clone());
-        let waker = reactor.waker().map_err(os("wake the master's thread"))?;
+        let waker = reactor.waker().map_err(Error::os("wake the master's thread"))?;
         let serving = Arc::new(Serving::new(waker));
         let drained = {
             let serving = Arc::clone(&serving);
@@ -99,7 +98,6 @@ impl Master {
 
     /// Begins to log, to answer probes, and to take requests.
     pub(super) fn begin(&mut self) -> Result<(), Error> {
-        let os = |operation| move |source| Error::Os { operation, source };
         self.announce_start();
         if let Some(warning) = self.store.validity_warning(0) {
             self.warn_of_certificate(&warning);
@@ -107,15 +105,15 @@ impl Master {
         if let Some(listener) = self.health.take() {
             let Self { observers, reactor, supervisor, logger, .. } = self;
             let started = observers.start_health(listener, reactor, supervisor, logger);
-            started.map_err(os("start the health endpoint"))?;
+            started.map_err(Error::os("start the health endpoint"))?;
         }
         if let Some(handle) = &self.handle {
-            handle.connect(&mut self.reactor).map_err(os("connect the fleet's handle"))?;
+            handle.connect(&mut self.reactor).map_err(Error::os("connect the fleet's handle"))?;
         }
         Ok(())
     }
 
-    /// Plays the master's part until the serve function has ended. After an error or a panic in here the process
+    /// Runs the master's loop until the serve function has ended. After an error or a panic in here the process
     /// could not be stopped any more: it ends.
     pub(super) fn run(mut self) -> Result<(), Cause> {
         let logger = self.logger.clone();

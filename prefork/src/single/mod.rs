@@ -16,7 +16,7 @@
 //! the process ends.
 //!
 //! - `mod.rs`: the caller's thread
-//! - `master.rs`: the master's part
+//! - `master.rs`: the master's loop
 //! - `serving.rs`: what one thread tells the other
 //! - `messages.rs`: the log
 
@@ -88,7 +88,7 @@ impl MasterPart {
         let serving = master.serving();
         // In this thread no signal is blocked, so that it receives those that are for the process.
         let thread = thread::Builder::new().name("prefork-master".to_owned()).spawn(move || master.run());
-        let thread = thread.map_err(|source| Error::Os { operation: "start the master's thread", source })?;
+        let thread = thread.map_err(Error::os("start the master's thread"))?;
         Ok(Self { serving, thread: Some(thread) })
     }
 

@@ -33,7 +33,7 @@ use crate::protocol::{HealthSocket, Secrets, UpgradeSnapshot};
 use crate::supervisor::Event;
 use crate::sys::{Channel, HeldSignals, PidFile};
 
-/// Why there was no exec, and no error.
+/// A request has arrived before the exec.
 struct Interrupted;
 
 impl Master {

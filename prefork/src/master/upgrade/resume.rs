@@ -81,13 +81,12 @@ impl Master {
     /// Takes over from the program that this process ran before.
     pub(in crate::master) fn resume(plan: Plan, mut last: Predecessor) -> Result<Self, Error> {
         let broken = |source| Error::Handshake { source };
-        let os = |operation| move |source| Error::Os { operation, source };
         let generation = last.snapshot.fleet.generation;
         let secrets = TlsSecrets::from(std::mem::take(&mut last.snapshot.secrets));
         let store = TlsStore::inherit(plan.tls.clone(), generation, secrets)?;
         let sockets = take_sockets(&plan, &last)?;
-        let program = Program::current().map_err(os("find this program's own file"))?;
-        let mut reactor = Reactor::new().map_err(os("send and receive signals"))?;
+        let program = Program::current().map_err(Error::os("find this program's own file"))?;
+        let mut reactor = Reactor::new().map_err(Error::os("send and receive signals"))?;
         let mut children = BTreeMap::new();
         for child in std::mem::take(&mut last.snapshot.fleet.children) {
             reactor.adopt(child.id, child.pid, last.channel_of(&child)).map_err(broken)?;
@@ -122,7 +121,7 @@ impl Master {
         master.hint_cpu(0, first_cpu);
         master.resume_health(snapshot.health, listeners);
         master.resume_pid_file(snapshot.pid_files);
-        for event in master.reactor.catch_up().map_err(os("wait for children"))? {
+        for event in master.reactor.catch_up().map_err(Error::os("wait for children"))? {
             master.on_event(event);
         }
         // The last child that held a removed address may have ended before the exec.
