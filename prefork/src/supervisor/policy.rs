@@ -1,4 +1,5 @@
-//! Number of failures that a fleet survives, and delays before replacements.
+//! Numbers that decide about children: failures that a fleet survives, delays before replacements, the time for
+//! queues at a stop, the spread of lifetimes, and the limits of what counts as one request or as a closed link.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -22,6 +23,12 @@ const GROWTH_IN_HALVES: u32 = 3;
 /// signal twice within milliseconds, to the process and to its group. An operator who asks again waits
 /// longer.
 pub(crate) const SAME_STOP: Duration = Duration::from_millis(250);
+
+/// With neither option set: failures without a ready child that are recovered. A program that cannot start ends
+/// soon, and one that fails to start by chance gets further attempts.
+const DEFAULT_NONE_READY_THRESHOLD: u32 = 4;
+/// With a window alone: failures that are recovered within it, as the table of options says.
+const DEFAULT_THRESHOLD: u32 = 5;
 
 /// How long failures before ready count where the options do not say so, and how long a fleet without a
 /// ready child tries to start one.
@@ -62,8 +69,8 @@ impl RecoverPolicy {
     /// nothing set, the fleet ends with the fifth failure within a minute if no child is ready meanwhile.
     pub(crate) fn new(threshold: Option<u32>, window: Option<Duration>, interval: Duration) -> Self {
         let (counted, threshold, window) = match (threshold, window) {
-            (None, None) => (Counted::NoneReady, 4, Some(DEFAULT_WINDOW)),
-            (threshold, window) => (Counted::All, threshold.unwrap_or(5), window),
+            (None, None) => (Counted::NoneReady, DEFAULT_NONE_READY_THRESHOLD, Some(DEFAULT_WINDOW)),
+            (threshold, window) => (Counted::All, threshold.unwrap_or(DEFAULT_THRESHOLD), window),
         };
         Self { counted, threshold, window, interval }
     }
@@ -331,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_fleet_that_has_served_a_round_of_attempts_counts_once() {
+    fn round_of_attempts_counts_once_after_a_child_was_ready() {
         let mut log = FailureLog::new(policy(None, None));
         log.note_ready();
         let start = Instant::now();
