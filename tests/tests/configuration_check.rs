@@ -176,7 +176,8 @@ fn check_is_a_command_and_no_option() {
     assert!(output.contains(&"# environment = false  # builder".to_owned()), "{output:#?}");
     let outcome = Server::new(SERVER).env("PREFORK_CHECK", "perhaps").run();
     assert_eq!((outcome.status.code(), outcome.children), (Some(2), 0));
-    assert!(outcome.stderr[0].contains("PREFORK_CHECK cannot be `perhaps`: expected `1`"), "{outcome:#?}");
+    let expected = "PREFORK_CHECK cannot be `perhaps`: expected `1` or `true` to check the configuration, or `0` or `false`";
+    assert!(outcome.stderr[0].contains(expected), "{outcome:#?}");
     for value in ["0", "false", ""] {
         Server::new(SERVER).env("PREFORK_CHECK", value).start().stop();
     }

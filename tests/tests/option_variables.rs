@@ -135,7 +135,9 @@ fn max_workers_caps_the_automatic_count_and_no_other() {
     fleet.console.wait_for(&format!("starting 1 child ({reason}); master pid"));
     fleet.stop();
     let fleet = Server::new(SERVER).set("workers", 3).env("PREFORK_MAX_WORKERS", "1").start();
-    fleet.console.wait_for("PREFORK_MAX_WORKERS has no effect: workers is set");
+    fleet
+        .console
+        .wait_for("PREFORK_MAX_WORKERS has no effect: `workers` is set (builder); `max_workers` limits only");
     fleet.console.wait_for("starting 3 children; master pid");
     fleet.stop();
 }

@@ -40,7 +40,7 @@ impl Prefork {
     pub(super) fn check(mut self) -> ExitCode {
         self.logger = Logger::for_check();
         let mut problems = std::mem::take(&mut self.problems);
-        problems.check(check_request());
+        problems.add_error_of(check_request());
         self.report_idle_settings();
         self.report_idle_variables();
         let activated = sys::activated().map_err(Error::activation);
@@ -80,7 +80,7 @@ impl Prefork {
         }
         if let Some(path) = &plan.pid_file {
             let checked = PidFile::check(path);
-            problems.check(checked.map_err(|source| Error::PidFile { path: path.clone(), source }));
+            problems.add_error_of(checked.map_err(|source| Error::PidFile { path: path.clone(), source }));
         }
     }
 }
@@ -104,5 +104,9 @@ fn check_request() -> Result<(), Error> {
     if value == "1" || value == "true" {
         return Ok(());
     }
-    Err(bad(CHECK_VARIABLE, value.to_string_lossy(), "`1`, to check the configuration, or `0`"))
+    Err(bad(
+        CHECK_VARIABLE,
+        value.to_string_lossy(),
+        "`1` or `true` to check the configuration, or `0` or `false`",
+    ))
 }

@@ -50,7 +50,8 @@ impl Prefork {
         Some(format!("{comment}{name} = {}  # {source}", toml(&value)))
     }
 
-    fn describe(&self, row: &OptionRow, source: Source) -> String {
+    /// The source of a value, in the words of the check.
+    pub(super) fn describe(&self, row: &OptionRow, source: Source) -> String {
         match source {
             Source::Attribute => "attribute".to_owned(),
             Source::File => match &self.config {

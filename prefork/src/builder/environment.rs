@@ -105,9 +105,11 @@ impl Prefork {
             // Its value was refused.
             return None;
         }
-        if *row == options::MAX_WORKERS && self.values.source(&options::WORKERS).is_some() {
-            let workers = self.name_of(&options::WORKERS);
-            return Some(format!("{workers} is set, and it caps the default alone"));
+        if let Some(source) = self.values.source(&options::WORKERS).filter(|_| *row == options::MAX_WORKERS) {
+            let source = self.describe(&options::WORKERS, source);
+            return Some(format!(
+                "`workers` is set ({source}); `max_workers` limits only the automatic number"
+            ));
         }
         if (*row == options::UNIX_MODE || *row == options::UNIX_OWNER) && !self.names_unix_socket() {
             return Some("no address is a Unix socket".to_owned());

@@ -272,7 +272,7 @@ impl Prefork {
     /// Checks this program's options, and tells the present master what the program needs.
     fn check_for_upgrade(&mut self, mut check: UpgradeCheck) -> ExitCode {
         let outcome = self.check_has_children();
-        self.problems.check(outcome);
+        self.problems.add_error_of(outcome);
         let plan = self.plan(check.take_activated(), check.privileges());
         let plan = plan.map_err(|problems| problems.into_first(&self.logger));
         let needs = plan.and_then(|plan| master::needs_of(&plan));

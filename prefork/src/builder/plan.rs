@@ -50,7 +50,7 @@ impl Prefork {
         let (privileges, cpus) = self.privileges(bound, problems);
         let mut sockets = self.socket_options();
         if bound.files.is_none() {
-            problems.check(self.resolve_unix_owner(&mut sockets));
+            problems.add_error_of(self.resolve_unix_owner(&mut sockets));
         }
         problems.name_setters(|row| self.values.source(row));
         let recover = RecoverPolicy::new(
@@ -111,7 +111,7 @@ impl Prefork {
         };
         let written: Vec<Endpoint> = addrs.iter().map(|addr| Endpoint::new(addr, network)).collect();
         let endpoints = self.or_activated(written, activated);
-        endpoints.iter().for_each(|endpoint| problems.check(endpoint.check_form()));
+        endpoints.iter().for_each(|endpoint| problems.add_error_of(endpoint.check_form()));
         let is_unix = |endpoint: &&Endpoint| endpoint.network == Network::Unix;
         let unsupported = || endpoints.iter().find(is_unix).filter(|_| !sys::HAS_UNIX_SOCKETS);
         let unfit = check_demand(self.serve.demand, &endpoints, activated).err().or_else(|| {
@@ -151,7 +151,7 @@ impl Prefork {
                 "a certificate, which the serve function needs: set `cert` and `key`, or PREFORK_CERT and \
                  PREFORK_KEY",
             )),
-            _ => problems.check(check_form(self.serve.form, tls)),
+            _ => problems.add_error_of(check_form(self.serve.form, tls)),
         }
         match client_ca {
             Some(origin) if !self.serve.needs_tls || cert.is_none() => problems.add(bad(

@@ -174,7 +174,7 @@ impl Prefork {
     /// Checks that this process may apply the privileges.
     fn check_means(&self, privileges: &Privileges, problems: &mut Problems) {
         let mut check = |outcome: io::Result<()>, attempt: String| {
-            problems.check(outcome.map_err(|source| Error::Privileges { attempt, source }));
+            problems.add_error_of(outcome.map_err(|source| Error::Privileges { attempt, source }));
         };
         if let Some(value) = self.get::<String>(&options::USER) {
             check(sys::check_may_change_user(), format!("run children as {value}"));

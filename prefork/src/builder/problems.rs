@@ -33,7 +33,7 @@ impl Problems {
     }
 
     /// Adds the error of a check, if it found one.
-    pub(super) fn check(&mut self, outcome: Result<(), Error>) {
+    pub(super) fn add_error_of(&mut self, outcome: Result<(), Error>) {
         self.errors.extend(outcome.err());
     }
 
@@ -43,7 +43,8 @@ impl Problems {
         rows.iter().any(|row| self.refused.contains(row.setting()))
     }
 
-    /// Adds who has set the option to those errors that do not say it yet, and name the option as the program does.
+    /// Adds to the errors of the program's own values what has set them, if it is missing: the attribute or the
+    /// builder. The errors of other values name a variable or a place in the file, and no option.
     pub(super) fn name_setters(&mut self, source: impl Fn(&OptionRow) -> Option<Source>) {
         for error in &mut self.errors {
             let Error::BadOption { option, set_by: set_by @ None, .. } = error else { continue };

@@ -23,7 +23,8 @@ pub(super) enum Source {
 }
 
 impl Source {
-    /// Who has set a value that is called by the name of its option.
+    /// What in the program has set the value; `None` for an operator's value, whose messages name the variable or
+    /// the place in the file.
     pub(super) fn setter(self) -> Option<&'static str> {
         match self {
             Self::Attribute => Some("attribute"),

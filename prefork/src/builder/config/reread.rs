@@ -94,9 +94,9 @@ impl Configuration for FileConfiguration {
         let in_effect = (std::mem::replace(&mut fleet.values, without_file), fleet.config.take());
         fleet.apply_config(path, text);
         let mut problems = std::mem::take(&mut fleet.problems);
-        problems.check(fleet.check_has_children());
+        problems.add_error_of(fleet.check_has_children());
         let plan = fleet.draft(Vec::new(), &Privileges::default(), &mut problems);
-        problems.check(plan.sockets.check());
+        problems.add_error_of(plan.sockets.check());
         let idle = fleet.idle_settings();
         let problems = problems.into_result().map_err(Problems::into_errors);
         if problems.is_ok() {
