@@ -21,6 +21,11 @@
 //! test of the effect. Then `UPDATE_DOCS=1 cargo test -p prefork-options` writes the reference anew. The
 //! attribute's argument, its error messages, the environment variable and its errors follow from the
 //! row.
+//!
+//! An option that the environment can set also takes a place in the guide's table of what a reload applies
+//! (`operations.md`), and in `NEEDS_UPGRADE` below if a running fleet cannot change it. One that is about children
+//! is added to `IDLE` in `builder/without_children.rs` and to the table of `workers = 0` in `serving.md`. Tests
+//! compare both.
 
 #![forbid(unsafe_code)]
 
@@ -82,6 +87,19 @@ impl OptionRow {
     /// The name of the setting: `cert` for `cert` and for `cert_pem`, which set one thing.
     pub fn setting(&self) -> &'static str {
         self.sets.unwrap_or(self.name)
+    }
+
+    /// The value that applies where nothing sets the option.
+    ///
+    /// # Errors
+    ///
+    /// The rule that applies in its place.
+    pub fn default_value(&self) -> Result<Value, &'static str> {
+        match self.default {
+            // Tests parse those of all rows.
+            OptionDefault::Value(text) => self.kind.parse(text).map_err(|_| text),
+            OptionDefault::Rule(rule) => Err(rule),
+        }
     }
 
     /// The name of the environment variable: `PREFORK_WORKERS`.

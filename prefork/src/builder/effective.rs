@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use prefork_options::{self as options, FileMode, Kind, OPTIONS, OptionDefault, OptionRow, Value};
+use prefork_options::{self as options, FileMode, Kind, OPTIONS, OptionRow, Value};
 
 use super::Prefork;
 use super::environment::has_feature;
@@ -69,22 +69,21 @@ impl Prefork {
             Some(reason) => format!("default: {reason}"),
             None => "default".to_owned(),
         };
-        let value = match row.default {
-            OptionDefault::Value(text) => row.kind.parse(text).map_err(|_| text)?,
-            _ if *row == options::WORKERS => {
+        let value = match row.default_value() {
+            Ok(value) => value,
+            Err(_) if *row == options::WORKERS => {
                 return Ok((plan.settings.workers.into(), by(plan.workers_reason.as_ref())));
             }
-            _ if *row == options::ADDR => {
+            Err(_) if *row == options::ADDR => {
                 let addrs: Vec<String> =
                     plan.endpoints.iter().map(|endpoint| endpoint.addr.clone()).collect();
                 let is_activated = plan.endpoints.iter().all(Endpoint::is_activated);
                 let source = if is_activated { "service manager".to_owned() } else { by(None) };
                 return Ok((addrs.into(), source));
             }
-            _ if *row == options::REUSEPORT => (plan.sharing == Sharing::Reuseport).into(),
-            _ if *row == options::TITLE => plan.title.clone().into(),
-            OptionDefault::Rule(rule) => return Err(rule),
-            _ => return Err("unknown"),
+            Err(_) if *row == options::REUSEPORT => (plan.sharing == Sharing::Reuseport).into(),
+            Err(_) if *row == options::TITLE => plan.title.clone().into(),
+            Err(rule) => return Err(rule),
         };
         Ok((value, by(None)))
     }

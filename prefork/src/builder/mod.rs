@@ -240,6 +240,7 @@ impl Prefork {
         let mut plan = plan.map_err(|problems| problems.into_first(&fleet.logger))?;
         // The check of this program has refused 0, unless the options have changed since.
         plan.settings.workers = plan.settings.workers.max(1);
+        // Without a file, what user code has given to the builder is dropped after the fleet has ended.
         let _kept = fleet.watch_config(&mut plan);
         master::run(plan, predecessor)?;
         Ok(End::Fleet)

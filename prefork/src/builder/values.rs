@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use prefork_options::{self as options, FileMode, OptionDefault, OptionRow, Problem, Value};
+use prefork_options::{self as options, FileMode, OptionRow, Problem, Value};
 
 use super::Prefork;
 use crate::error::Error;
@@ -218,11 +218,7 @@ impl Prefork {
     /// The value of an option: the one that is set, else the default, if that is a value.
     pub(super) fn get<T: TryFrom<Value>>(&self, row: &OptionRow) -> Option<T> {
         let set = self.values.get(row).map(|(_, value)| value.clone());
-        let default = || match row.default {
-            OptionDefault::Value(text) => row.kind.parse(text).ok(),
-            _ => None,
-        };
-        set.or_else(default).and_then(|value| T::try_from(value).ok())
+        set.or_else(|| row.default_value().ok()).and_then(|value| T::try_from(value).ok())
     }
 
     /// [`get`](Self::get), for an option whose default is a value.

@@ -75,3 +75,20 @@ impl Prefork {
         Err(bad(self.name_of(&options::WORKERS), 0, expected))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::IDLE;
+
+    #[test]
+    fn guide_names_the_options_without_effect() {
+        let guide = include_str!("../../docs/serving.md");
+        let (_, section) = guide.split_once("\n| | with `workers = 0` |\n").unwrap();
+        let mut rows = section.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" | "));
+        let (named, _) = rows.find(|(_, effect)| effect.starts_with("no effect:")).unwrap();
+        let named: BTreeSet<&str> = named.split(", ").map(|name| name.trim_matches('`')).collect();
+        assert_eq!(named, IDLE.iter().map(|row| row.name).collect());
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use prefork_options::{self as options, OptionDefault, OptionRow};
+use prefork_options::{self as options, OptionRow};
 
 use super::super::Prefork;
 use super::super::environment::variables;
@@ -137,12 +137,8 @@ fn handed_over(path: &Path, text: String) -> SecretFile {
 
 /// The value of an option, or the rule that applies without one.
 fn shown(values: &Values, row: &OptionRow) -> String {
-    match (values.get(row), row.default) {
-        (Some((_, value)), _) => value.spell(),
-        (None, OptionDefault::Value(text)) => {
-            row.kind.parse(text).map_or_else(|_| text.to_owned(), |value| value.spell())
-        }
-        (None, OptionDefault::Rule(rule)) => rule.to_owned(),
-        (None, _) => String::new(),
+    match values.get(row) {
+        Some((_, value)) => value.spell(),
+        None => row.default_value().map_or_else(str::to_owned, |value| value.spell()),
     }
 }
