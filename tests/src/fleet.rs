@@ -47,6 +47,17 @@ impl RunningFleet {
         listening_addrs(&self.console.wait_for("listening on "))
     }
 
+    /// The address of its health endpoint.
+    pub fn health_addr(&self) -> SocketAddr {
+        self.nth_health_addr(1)
+    }
+
+    /// The address in the `n`th message about a health endpoint: each program that takes over has one.
+    pub fn nth_health_addr(&self, n: usize) -> SocketAddr {
+        let line = self.console.wait_for_nth(n, "health endpoint on ");
+        line.rsplit(' ').next().and_then(|addr| addr.parse().ok()).expect("an address")
+    }
+
     /// The master's children, zombies included.
     pub fn children(&self) -> Vec<u32> {
         proc::children(self.master())

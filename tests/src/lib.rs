@@ -7,6 +7,7 @@
 //! - [`client`]: sends single requests.
 //! - `link_attack`: what a hostile child sends to its master (Linux).
 //! - [`load`]: sends requests all the time, and counts the outcomes.
+//! - [`config_file`]: a configuration file, and servers that are started with it.
 //! - [`console`]: collects the standard error of a server.
 //! - [`proc`]: reads the state of processes.
 //! - [`program`]: a copy of a program that a test can replace.
@@ -14,6 +15,7 @@
 //! - [`signal`]: sends signals.
 //! - [`skip`]: reports tests that the machine cannot run.
 //! - [`terminal`]: runs a server in a terminal of its own, for Ctrl-C.
+//! - `upgradable`: a fleet that is upgraded to a program with other options (Linux).
 //! - [`wait`]: waits for conditions.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a panic fails the test")]
@@ -22,6 +24,7 @@
 pub mod accepts;
 pub mod app;
 pub mod client;
+pub mod config_file;
 pub mod console;
 pub mod fleet;
 pub mod gate;
@@ -35,4 +38,6 @@ pub mod signal;
 pub mod skip;
 pub mod terminal;
 pub mod tls;
+#[cfg(target_os = "linux")]
+pub mod upgradable;
 pub mod wait;

@@ -59,7 +59,7 @@ fn effective_options_are_printed_with_their_sources() {
 }
 
 #[test]
-fn live_fleet_with_the_same_configuration_is_left_alone() {
+fn live_fleet_with_the_same_configuration_is_left_alone_by_a_check() {
     let directory = tempfile::tempdir().unwrap();
     let pid_file = directory.path().join("app.pid");
     let server = || Server::new(SERVER).env("PREFORK_PIDFILE", &pid_file.display().to_string());

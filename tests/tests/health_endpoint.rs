@@ -29,13 +29,6 @@ fn with_health(executable: &str) -> Server {
     Server::new(executable).env("PREFORK_HEALTH", "127.0.0.1:0")
 }
 
-/// The address of the health listener.
-fn health_addr(fleet: &RunningFleet) -> SocketAddr {
-    let line = fleet.console.wait_for("health endpoint on ");
-    let (_, rest) = line.split_once("health endpoint on ").unwrap();
-    rest.parse().unwrap()
-}
-
 /// Sends `request` unchanged; returns the complete answer.
 fn exchange(addr: SocketAddr, request: &str) -> io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&addr, wait::LIMIT)?;
@@ -61,7 +54,7 @@ fn wait_for(addr: SocketAddr, path: &str, status: u16) {
 #[test]
 fn serving_fleet_is_live_and_ready() {
     let fleet = with_health(SERVER).start();
-    let addr = health_addr(&fleet);
+    let addr = fleet.health_addr();
     assert_eq!(ask(addr, "/livez"), (200, "ok\n".to_owned()));
     assert_eq!(ask(addr, "/readyz?verbose"), (200, "ok\n".to_owned()));
     let pids = fleet.first_children();
@@ -82,7 +75,7 @@ fn serving_fleet_is_live_and_ready() {
 #[test]
 fn invalid_requests_get_error_status() {
     let fleet = with_health(SERVER).start();
-    let addr = health_addr(&fleet);
+    let addr = fleet.health_addr();
     let head = exchange(addr, "HEAD /livez HTTP/1.1\r\nConnection: close\r\n\r\n").unwrap();
     assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && head.ends_with("\r\n\r\n"), "{head:?}");
     assert!(head.contains("Content-Length: 3\r\n"), "{head:?}");
@@ -107,7 +100,7 @@ fn invalid_requests_get_error_status() {
 fn fleet_is_ready_once_children_are_ready() {
     let gate = ResponseGate::new();
     let fleet = with_health(KEEP_ALIVE_SERVER).set("ready", "manual").gate(&gate).launch();
-    let addr = health_addr(&fleet);
+    let addr = fleet.health_addr();
     assert_eq!(ask(addr, "/readyz"), (503, "starting: 0 of 2 ready\n".to_owned()));
     assert_eq!(ask(addr, "/livez").0, 200);
     gate.open();
@@ -123,7 +116,7 @@ fn fleet_is_ready_when_the_log_and_the_hook_say_so() {
         let fleet = server.gate(&gate).launch();
         fleet.console.wait_for("; stop with ");
         // The hook runs until the gate opens, and the master's loop does not turn meanwhile.
-        let addr = health_addr(&fleet);
+        let addr = fleet.health_addr();
         assert_eq!(ask(addr, "/readyz"), (200, "ok\n".to_owned()));
         assert!(ask(addr, "/status").1.starts_with("{\"state\":\"serving\","));
         gate.open();
@@ -137,7 +130,7 @@ fn fleet_is_ready_when_the_log_and_the_hook_say_so() {
 fn fleet_without_live_child_is_not_ready() {
     let server = with_health(SERVER).set("workers", 1).set("recover_interval", "1h");
     let fleet = server.start();
-    let addr = health_addr(&fleet);
+    let addr = fleet.health_addr();
     wait_for(addr, "/readyz", 200);
     send(fleet.first_children()[0], Signal::SIGKILL);
     wait_for(addr, "/readyz", 503);
@@ -153,7 +146,7 @@ fn fleet_without_live_child_is_not_ready() {
 #[test]
 fn stop_delay_makes_serving_fleet_not_ready() {
     let fleet = with_health(SERVER).env("PREFORK_STOP_DELAY", "60s").start();
-    let addr = health_addr(&fleet);
+    let addr = fleet.health_addr();
     fleet.signal(Signal::SIGTERM);
     wait_for(addr, "/readyz", 503);
     client::serving_pid(fleet.addr());
@@ -167,7 +160,7 @@ fn stop_delay_makes_serving_fleet_not_ready() {
 /// A fleet with a request in flight until `gate` opens, its health address, and the request.
 fn busy_until(gate: &ResponseGate) -> (RunningFleet, SocketAddr, client::PendingRequest) {
     let fleet = with_health(SERVER).gate(gate).start();
-    let addr = health_addr(&fleet);
+    let addr = fleet.health_addr();
     let request = client::begin(fleet.addr(), "/gate");
     (fleet, addr, request)
 }
@@ -195,7 +188,7 @@ fn draining_fleet_is_live_and_not_ready() {
 #[test]
 fn reload_and_upgrade_keep_health_socket() {
     let fleet = with_health(SERVER).start();
-    let addr = health_addr(&fleet);
+    let addr = fleet.health_addr();
     #[cfg(unix)]
     let inodes = proc::listening_inodes(addr.port());
     let renewals = [RELOAD_AND_UPGRADE, RELOAD_AND_UPGRADE].concat();
@@ -219,7 +212,7 @@ fn reload_and_upgrade_keep_health_socket() {
 #[test]
 fn children_do_not_inherit_health_listener() {
     let fleet = with_health(SERVER).start();
-    let addr = health_addr(&fleet);
+    let addr = fleet.health_addr();
     fleet.replace(&fleet.first_children()[..1]);
     fleet.signal(Signal::SIGUSR2);
     fleet.console.wait_for("reloaded:");
@@ -246,7 +239,7 @@ fn killed_master_with_draining_children_closes_health_listener() {
 fn blocked_supervisor_is_not_live() {
     let gate = ResponseGate::new();
     let fleet = with_health(HOOKS_SERVER).set("waits", "on_child_recover").gate(&gate).start();
-    let addr = health_addr(&fleet);
+    let addr = fleet.health_addr();
     assert_eq!(ask(addr, "/livez").0, 200);
     send(fleet.first_children()[0], Signal::SIGKILL);
     fleet.console.wait_for("in place of pid");
@@ -261,7 +254,7 @@ fn blocked_supervisor_is_not_live() {
 #[test]
 fn idle_and_slow_clients_delay_neither_probes_nor_supervision() {
     let fleet = with_health(SERVER).start();
-    let addr = health_addr(&fleet);
+    let addr = fleet.health_addr();
     let connect = || TcpStream::connect_timeout(&addr, wait::LIMIT).unwrap();
     let idle: Vec<TcpStream> = (0..IDLE_CLIENTS).map(|_| connect()).collect();
     let mut slow: Vec<TcpStream> = (0..SLOW_CLIENTS).map(|_| connect()).collect();
@@ -290,7 +283,7 @@ fn idle_and_slow_clients_delay_neither_probes_nor_supervision() {
 fn idle_clients_leave_descriptors_for_children() {
     let limited = ["sh", "-c", r#"ulimit -n 64; exec "$0""#];
     let fleet = Server::through(&limited, SERVER).env("PREFORK_HEALTH", "127.0.0.1:0").start();
-    let addr = health_addr(&fleet);
+    let addr = fleet.health_addr();
     let clients: Vec<TcpStream> = (0..100).map(|_| TcpStream::connect(addr).unwrap()).collect();
     // It is answered after the others have been accepted.
     assert_eq!(ask(addr, "/livez").0, 200);
@@ -303,7 +296,7 @@ fn idle_clients_leave_descriptors_for_children() {
 #[test]
 fn kept_connection_gets_an_answer_for_each_request() {
     let fleet = with_health(SERVER).start();
-    let addr = health_addr(&fleet);
+    let addr = fleet.health_addr();
     let requests = "GET /livez HTTP/1.1\r\n\r\nGET /nothing HTTP/1.1\r\n\r\nBREW / HTTP/1.1\r\n\r\n\
                     GET /readyz HTTP/1.1\r\nConnection: close\r\n\r\n";
     let answers = exchange(addr, requests).unwrap();
@@ -318,7 +311,7 @@ fn kept_connection_gets_an_answer_for_each_request() {
 #[test]
 fn idle_master_with_health_listener_does_not_wake() {
     let fleet = with_health(SERVER).start();
-    let addr = health_addr(&fleet);
+    let addr = fleet.health_addr();
     ask(addr, "/livez");
     proc::wait_until_idle(&[fleet.master()]);
     fleet.stop();
@@ -339,7 +332,7 @@ fn unusable_health_address_is_refused_before_start() {
 #[test]
 fn health_threads_block_signals_of_supervisor() {
     let fleet = with_health(SERVER).start();
-    health_addr(&fleet);
+    fleet.health_addr();
     let others = || proc::threads(fleet.master()).into_iter().filter(|thread| *thread != fleet.master());
     // The other one writes the log.
     wait::until("two further threads", || others().count() == 2);

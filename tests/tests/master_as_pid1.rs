@@ -98,8 +98,7 @@ fn stop_in_container_is_not_ready_while_serving() {
     let [master] = proc::children(fleet.master())[..] else { panic!("unshare has one child") };
     assert_eq!(proc::status_field(master, "Uid").as_deref(), Some("65532\t65532\t65532\t65532"));
     assert_eq!(proc::status_field(master, "CapBnd").as_deref(), Some("0000000000000000"));
-    let line = fleet.console.wait_for("health endpoint on ");
-    let health = line.split_once(" on ").unwrap().1.parse().unwrap();
+    let health = fleet.health_addr();
     let status = |path| client::status(health, path).unwrap();
     assert_eq!((status("/livez"), status("/readyz")), (200, 200));
     send(master, Signal::SIGTERM);

@@ -8,7 +8,6 @@
 )]
 
 use std::fs;
-use std::net::SocketAddr;
 
 use prefork_tests::fleet::{RunningFleet, Server};
 use prefork_tests::gate::ResponseGate;
@@ -40,11 +39,6 @@ fn start(server: Server) -> RunningFleet {
     process
 }
 
-fn health_addr(process: &RunningFleet) -> SocketAddr {
-    let line = process.console.wait_for("health endpoint on ");
-    line.rsplit(' ').next().unwrap().parse().unwrap()
-}
-
 /// The process serves by itself, and no other one exists.
 fn assert_is_alone(process: &RunningFleet) {
     assert_eq!(client::serving_pid(process.addr()), process.master());
@@ -72,7 +66,7 @@ fn stop_finishes_what_is_in_flight_and_probes_fail_meanwhile() {
     for executable in [SERVER, TOKIO_SERVER] {
         let gate = ResponseGate::new();
         let process = start(server(executable).gate(&gate).env("PREFORK_HEALTH", "127.0.0.1:0"));
-        let (addr, health) = (process.addr(), health_addr(&process));
+        let (addr, health) = (process.addr(), process.health_addr());
         wait::until("/readyz to be 200", || client::status(health, "/readyz").unwrap() == 200);
         let pid = process.master();
         let status = client::get(health, "/status");

@@ -8,88 +8,23 @@
     reason = "a panic in a test helper fails the test"
 )]
 
-use std::cell::Cell;
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::Duration;
+use std::path::Path;
 
-use prefork_tests::fleet::{RunningFleet, Server};
+use prefork_tests::fleet::Server;
 use prefork_tests::load::{self, LoadClient};
-use prefork_tests::program::public_directory;
 use prefork_tests::signal::{Signal, send};
+use prefork_tests::upgradable::{Upgradable, clients, staying};
 use prefork_tests::{client, proc, wait};
-use tempfile::TempDir;
 
 const SERVER: &str = env!("CARGO_BIN_EXE_multi_address_server");
-/// Between two requests of a client.
-const PAUSE: Duration = Duration::from_millis(2);
 
-/// A fleet, and the file with the options of its next program.
-struct Upgradable {
-    fleet: RunningFleet,
-    directory: TempDir,
-    upgrades: Cell<usize>,
-}
-
-impl Upgradable {
-    /// `options` are lines `name=value`; in them, `DIR` is the fleet's directory.
-    fn start(options: &str) -> Self {
-        let directory = public_directory();
-        write_options(directory.path(), options);
-        let next = directory.path().join("next");
-        let server = Server::new(SERVER).unset("addr").set("next", next.display());
-        Self { fleet: server.set("shutdown_grace", "30s").start(), directory, upgrades: Cell::new(0) }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    /// Upgrades to a program with these options; returns its TCP addresses.
-    fn upgrade(&self, options: &str) -> Vec<SocketAddr> {
-        write_options(self.directory.path(), options);
-        self.upgrades.set(self.upgrades.get() + 1);
-        self.fleet.operate(Signal::SIGUSR2, self.upgrades.get(), "reloaded:");
-        let line = self.fleet.console.lines_with("upgraded:")[self.upgrades.get() - 1].clone();
-        let addrs = line.split_once(", on ").and_then(|(_, rest)| rest.split_once(';')).expect("addresses").0;
-        addrs.split(", ").filter_map(|addr| addr.parse().ok()).collect()
-    }
-
-    /// Requests an upgrade to a program with these options, and waits for the reason why it is aborted.
-    fn refuse(&self, options: &str, reason: &str) {
-        write_options(self.directory.path(), options);
-        let before = self.fleet.console.lines_with("upgrade aborted: ").len();
-        self.fleet.operate(Signal::SIGUSR2, before + 1, "upgrade aborted: ");
-        let line = self.fleet.console.lines_with("upgrade aborted: ")[before].clone();
-        assert!(line.contains(reason) && line.ends_with("; the fleet is unchanged"), "{line}");
-    }
-
-    /// Ends the fleet, which may listen on other addresses than at its start.
-    fn stop(mut self) {
-        self.fleet.signal(Signal::SIGTERM);
-        assert_eq!(self.fleet.wait().code(), Some(0));
-        self.fleet.assert_no_process_left();
-        let lines = self.fleet.console.wait_for_end();
-        assert!(!lines.iter().any(|line| line.contains("killing")), "{lines:#?}");
-        assert!(!lines.iter().any(|line| line.contains("still queued")), "{lines:#?}");
-    }
-}
-
-fn write_options(directory: &Path, options: &str) {
-    let options = options.replace("DIR", directory.to_str().unwrap()).replace(' ', "\n");
-    let new = directory.join("new");
-    fs::write(&new, options).unwrap();
-    fs::rename(new, directory.join("next")).unwrap();
-}
-
-/// Clients of an address that stays: every request is answered.
-fn staying(addr: SocketAddr) -> impl Iterator<Item = LoadClient> {
-    clients(move || client::try_get(addr, "/").map(|_| "tcp".to_owned()))
+fn start(options: &str) -> Upgradable {
+    Upgradable::start(SERVER, options)
 }
 
 /// Clients of an address that leaves: requests are answered, or the connection is refused.
@@ -101,20 +36,6 @@ fn leaving(addr: SocketAddr) -> impl Iterator<Item = LoadClient> {
 fn leaving_unix(path: &Path) -> impl Iterator<Item = LoadClient> + use<> {
     let path = path.to_owned();
     clients(move || unless_refused(ask(&path), "unix"))
-}
-
-/// Three clients. They pause, because a list of the machine's sockets takes long once there are very many closed
-/// connections.
-fn clients(
-    request: impl Fn() -> io::Result<String> + Clone + Send + 'static,
-) -> impl Iterator<Item = LoadClient> {
-    (0..3).map(move |_| -> LoadClient {
-        let request = request.clone();
-        Box::new(move || {
-            thread::sleep(PAUSE);
-            request()
-        })
-    })
 }
 
 fn unless_refused(outcome: io::Result<String>, kind: &str) -> io::Result<String> {
@@ -136,7 +57,7 @@ fn ask(path: &Path) -> io::Result<String> {
 #[test]
 fn address_that_is_added_or_removed_affects_no_other() {
     for reuseport in ["0", "1"] {
-        let fleet = Upgradable::start(&format!("addrs=127.0.0.1:0 reuseport={reuseport}"));
+        let fleet = start(&format!("addrs=127.0.0.1:0 reuseport={reuseport}"));
         let first = fleet.fleet.addr();
         let mut second = None;
         let tally = load::run(staying(first).collect(), || {
@@ -161,9 +82,9 @@ fn address_that_is_added_or_removed_affects_no_other() {
 }
 
 #[test]
-fn port_changes() {
+fn changed_port_is_served_and_the_old_one_is_closed() {
     for reuseport in ["0", "1"] {
-        let fleet = Upgradable::start(&format!("addrs=127.0.0.1:0 reuseport={reuseport}"));
+        let fleet = start(&format!("addrs=127.0.0.1:0 reuseport={reuseport}"));
         let old = fleet.fleet.addr();
         let tally = load::run(leaving(old).collect(), || {
             let new = fleet.upgrade(&format!("addrs=localhost:0 reuseport={reuseport}"))[0];
@@ -178,7 +99,7 @@ fn port_changes() {
 
 #[test]
 fn tcp_becomes_unix_and_unix_becomes_tcp_and_unix() {
-    let fleet = Upgradable::start("addrs=127.0.0.1:0 takes=tcp");
+    let fleet = start("addrs=127.0.0.1:0 takes=tcp");
     let (old, path) = (fleet.fleet.addr(), fleet.path("app.sock"));
     let tally = load::run(leaving(old).collect(), || {
         fleet.upgrade("addrs=unix:DIR/app.sock takes=unix unix_mode=600");
@@ -205,7 +126,7 @@ fn tcp_becomes_unix_and_unix_becomes_tcp_and_unix() {
 
 #[test]
 fn shared_socket_becomes_one_for_each_slot_and_back() {
-    let fleet = Upgradable::start("addrs=127.0.0.1:0 workers=3");
+    let fleet = start("addrs=127.0.0.1:0 workers=3");
     let addr = fleet.fleet.addr();
     let sockets = || proc::listening_inodes(addr.port());
     let first = sockets();
@@ -219,7 +140,7 @@ fn shared_socket_becomes_one_for_each_slot_and_back() {
         }
     });
     tally.assert_all_answered();
-    // Nobody else can join now.
+    // No other process can join the group.
     Server::new(SERVER).set("addr", addr).run().assert_refused("address already in use");
     fleet.stop();
 }
@@ -227,7 +148,7 @@ fn shared_socket_becomes_one_for_each_slot_and_back() {
 #[test]
 fn network_and_host_of_an_address_change_without_a_refused_connection() {
     for reuseport in ["0", "1"] {
-        let fleet = Upgradable::start(&format!("addrs=:0 network=tcp4 reuseport={reuseport}"));
+        let fleet = start(&format!("addrs=:0 network=tcp4 reuseport={reuseport}"));
         let port = fleet.fleet.addr().port();
         let addr = SocketAddr::from(([127, 0, 0, 1], port));
         let tally = load::run(staying(addr).collect(), || {
@@ -252,9 +173,9 @@ fn network_and_host_of_an_address_change_without_a_refused_connection() {
 }
 
 #[test]
-fn number_of_children_changes() {
+fn changed_number_of_children_loses_no_request() {
     for reuseport in ["0", "1"] {
-        let fleet = Upgradable::start(&format!("addrs=127.0.0.1:0 workers=2 reuseport={reuseport}"));
+        let fleet = start(&format!("addrs=127.0.0.1:0 workers=2 reuseport={reuseport}"));
         let addr = fleet.fleet.addr();
         let tally = load::run(staying(addr).collect(), || {
             for workers in [4, 1, 3] {
@@ -284,15 +205,15 @@ fn queued(fleet: &Upgradable) -> (u32, Vec<client::PendingRequest>, Vec<UnixStre
 fn queue_of_a_removed_address_is_accepted_by_its_last_child() {
     for reuseport in ["0", "1"] {
         let options = format!("addrs=127.0.0.1:0,unix:DIR/app.sock workers=1 reuseport={reuseport}");
-        let fleet = Upgradable::start(&options);
+        let fleet = start(&options);
         let addr = fleet.fleet.addr();
         let (old, tcp, unix) = queued(&fleet);
-        write_options(fleet.directory.path(), &format!("addrs=localhost:0 workers=1 reuseport={reuseport}"));
+        fleet.set_next(&format!("addrs=localhost:0 workers=1 reuseport={reuseport}"));
         fleet.fleet.signal(Signal::SIGUSR2);
         fleet.fleet.console.wait_for(&format!("no longer listening on {addr}"));
         fleet.fleet.console.wait_for("no longer listening on unix:");
         assert!(client::is_refused(addr) && !fleet.path("app.sock").exists());
-        assert!(proc::is_alive(old), "the queue is its");
+        assert!(proc::is_alive(old), "a child is left that accepts the queue");
         send(old, Signal::SIGCONT);
         for request in tcp {
             assert_eq!(request.finish().unwrap(), old.to_string());
@@ -307,7 +228,7 @@ fn queue_of_a_removed_address_is_accepted_by_its_last_child() {
 
 #[test]
 fn queue_of_a_removed_address_without_a_child_is_reported() {
-    let fleet = Upgradable::start("addrs=127.0.0.1:0,unix:DIR/app.sock workers=1");
+    let fleet = start("addrs=127.0.0.1:0,unix:DIR/app.sock workers=1");
     let addr = fleet.fleet.addr();
     let (old, tcp, _unix) = queued(&fleet);
     fleet.upgrade("addrs=localhost:0 workers=1");
@@ -320,7 +241,7 @@ fn queue_of_a_removed_address_without_a_child_is_reported() {
 
 #[test]
 fn upgrade_whose_sockets_cannot_be_opened_changes_nothing() {
-    let fleet = Upgradable::start("addrs=127.0.0.1:0,unix:DIR/app.sock");
+    let fleet = start("addrs=127.0.0.1:0,unix:DIR/app.sock");
     let (addr, children) = (fleet.fleet.addr(), fleet.fleet.first_children());
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap();
@@ -355,7 +276,7 @@ fn upgrade_whose_sockets_cannot_be_opened_changes_nothing() {
 
 #[test]
 fn trial_child_that_fails_closes_what_was_opened_for_it() {
-    let fleet = Upgradable::start("addrs=127.0.0.1:0 start_timeout=5s");
+    let fleet = start("addrs=127.0.0.1:0 start_timeout=5s");
     let children = fleet.fleet.first_children();
     // The child that checks exits before it would hang: the trial child is the fourth one.
     fleet.refuse(
@@ -366,96 +287,25 @@ fn trial_child_that_fails_closes_what_was_opened_for_it() {
     wait::until("end of the trial child", || fleet.fleet.children() == children);
     assert_eq!(proc::held_listeners(fleet.fleet.master(), fleet.fleet.addr().port()), 1);
     client::serving_pid(fleet.fleet.addr());
-    // The trial child was killed: the fleet's end would be none without that.
+    // The killing of the trial child is in the log, where `stop` expects none.
     fleet.fleet.signal(Signal::SIGTERM);
-}
-
-#[test]
-fn health_endpoint_and_pid_file_appear_move_and_disappear() {
-    let fleet = Upgradable::start("addrs=127.0.0.1:0");
-    let addr = fleet.fleet.addr();
-    let health = |n: usize| -> SocketAddr {
-        let line = fleet.fleet.console.lines_with("health endpoint on ")[n].clone();
-        line.rsplit(' ').next().unwrap().parse().unwrap()
-    };
-    let is_live = |addr| client::status(addr, "/livez").unwrap() == 200;
-    let pid = |name: &str| fs::read_to_string(fleet.path(name)).ok();
-    let own = Some(format!("{}\n", fleet.fleet.master()));
-    let tally = load::run(staying(addr).collect(), || {
-        fleet.upgrade("addrs=127.0.0.1:0 health=127.0.0.1:0 pidfile=DIR/one");
-        let first = health(0);
-        assert!(is_live(first) && pid("one") == own);
-        // A kept endpoint, and a pid file with another name.
-        fleet.upgrade("addrs=127.0.0.1:0 health=127.0.0.1:0 pidfile=DIR/two");
-        assert_eq!(health(1), first);
-        assert!(is_live(first) && pid("one").is_none() && pid("two") == own);
-        // The port stays, and its host changes.
-        fleet.upgrade(&format!("addrs=127.0.0.1:0 health=:{} pidfile=DIR/../{}", first.port(), two(&fleet)));
-        assert!(is_live(first) && pid("two") == own);
-        fleet.upgrade("addrs=127.0.0.1:0");
-        assert!(client::is_refused(first) && pid("two").is_none());
-    });
-    tally.assert_all_answered();
-    fleet.stop();
-}
-
-/// Another spelling of the path.
-fn two(fleet: &Upgradable) -> String {
-    format!("{}/two", fleet.directory.path().file_name().unwrap().to_str().unwrap())
-}
-
-#[test]
-fn new_program_runs_under_its_own_user_from_its_trial_on() {
-    if !nix::unistd::geteuid().is_root() {
-        return prefork_tests::skip::skipped("root");
-    }
-    let fleet = Upgradable::start("addrs=127.0.0.1:0");
-    let addr = fleet.fleet.addr();
-    let users = || {
-        let uid = |child: &u32| proc::status_field(*child, "Uid").unwrap_or_default();
-        fleet.fleet.children().iter().map(uid).collect::<Vec<_>>()
-    };
-    let tally = load::run(staying(addr).collect(), || {
-        for (user, uid) in [("nobody", "65534"), ("daemon", "1"), ("", "0")] {
-            fleet.upgrade(&format!("addrs=127.0.0.1:0 user={user}"));
-            let all = || users().iter().all(|found| found.split_whitespace().next() == Some(uid));
-            wait::until("the new user", || fleet.fleet.children().len() == 2 && all());
-        }
-    });
-    tally.assert_all_answered();
-    let console = &fleet.fleet.console;
-    console.wait_for_nth(4, "ready (pids ");
-    let trials = console.lines_with(") is ready").into_iter().filter(|line| line.contains("child 0 "));
-    let trials = trials.map(|line| pid_in(&line, "(pid "));
-    let first = console.lines_with("ready (pids ").into_iter().skip(1).map(|line| pid_in(&line, "(pids "));
-    assert!(trials.eq(first), "the trial child stays: {:#?}", console.lines());
-    fleet.stop();
-}
-
-/// The first number after `before`.
-fn pid_in(line: &str, before: &str) -> String {
-    let rest = line.split_once(before).unwrap().1;
-    rest.chars().take_while(char::is_ascii_digit).collect()
 }
 
 #[test]
 fn removed_address_is_served_while_an_old_child_is_left_and_stays_if_the_next_program_has_it() {
     for reuseport in ["0", "1"] {
-        let fleet = Upgradable::start(&format!("addrs=127.0.0.1:0 workers=2 reuseport={reuseport}"));
+        let fleet = start(&format!("addrs=127.0.0.1:0 workers=2 reuseport={reuseport}"));
         let (old, first) = (fleet.fleet.addr(), fleet.fleet.first_children());
         let tally = load::run(staying(old).collect(), || {
             // Five processes have started when the new child of the second slot hangs, which ends the reload.
             let options = "addrs=localhost:0 workers=2 boot=late_hang hang_after=4 start_timeout=2s";
-            write_options(fleet.directory.path(), &format!("{options} reuseport={reuseport}"));
+            fleet.set_next(&format!("{options} reuseport={reuseport}"));
             fleet.fleet.operate(Signal::SIGUSR2, 1, "reload aborted: new child 1 failed");
             wait::until("end of the others", || fleet.fleet.children().len() == 2);
             for _ in 0..10 {
                 assert_eq!(client::serving_pid(old), first[1], "reuseport: {reuseport}");
             }
-            write_options(
-                fleet.directory.path(),
-                &format!("addrs=127.0.0.1:0 workers=2 reuseport={reuseport}"),
-            );
+            fleet.set_next(&format!("addrs=127.0.0.1:0 workers=2 reuseport={reuseport}"));
             fleet.fleet.operate(Signal::SIGUSR2, 1, "reloaded:");
         });
         tally.assert_all_answered();
