@@ -111,6 +111,7 @@ mod master;
 mod privileges;
 mod protocol;
 mod serve;
+pub mod shared;
 mod single;
 #[cfg(test)]
 mod skip;

@@ -10,6 +10,7 @@ use crate::error::Error;
 use crate::logging::{self, Logger};
 use crate::privileges::Privileges;
 use crate::protocol::{Handshake, SecretFile, Secrets, ToMaster, UpgradePlan};
+use crate::shared;
 use crate::sys::{self, Activated, Role};
 use crate::title::title_child;
 
@@ -138,6 +139,9 @@ fn take_handshake() -> io::Result<Adopted> {
     let has_listeners = handshake.check.as_ref().is_none_or(|activated| !activated.is_empty());
     let listeners = if has_listeners { channel.take_listeners()? } else { Vec::new() };
     let text = if handshake.secrets { channel.take_secrets()? } else { String::new() };
+    if let Some(place) = handshake.lane {
+        shared::join(place, |size| channel.take_memory(size));
+    }
     // Where secrets cannot be handed over, the text is empty, and the child reads the files itself.
     let secrets = if text.is_empty() { Secrets::default() } else { Secrets::from_text(&text)? };
     Ok(Adopted { handshake, listeners, channel, secrets, host: Host::Child })

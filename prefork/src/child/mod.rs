@@ -48,6 +48,7 @@ use crate::hooks::Hooks;
 use crate::listen;
 use crate::logging::{self, Logger};
 use crate::protocol::GREETING;
+use crate::shared;
 use crate::sys::{self, AcceptGate, Role};
 use crate::tls::{PreparedTls, TlsOptions};
 
@@ -89,6 +90,7 @@ pub(crate) fn start(
     options: ChildOptions<'_>,
     logger: &Logger,
 ) -> Result<(Arc<ServeState>, Vec<Socket>), StartError> {
+    shared::use_logger(logger);
     let Adopted { handshake, listeners, channel, secrets, host } = adopted;
     let broken = |source| Error::Handshake { source };
     let tls = PreparedTls::new(options.tls, secrets.into(), handshake.trial)?;

@@ -16,8 +16,9 @@ use crate::hooks::CommandProducer;
 use crate::listen::Holding;
 use crate::privileges::Privileges;
 use crate::protocol::{Handshake, SecretFile, Secrets, ToChild};
+use crate::shared::LanePlace;
 use crate::supervisor::{ChildId, Event};
-use crate::sys::{self, Producer, Reactor};
+use crate::sys::{self, Handover, Producer, Reactor};
 
 /// A child's entry in the master.
 #[derive(Debug)]
@@ -31,6 +32,8 @@ pub(super) struct ChildEntry {
     /// The listeners that it was given.
     pub(super) listeners: Vec<Weak<Socket>>,
     pub(super) order: StopOrder,
+    /// Its lane in the region of shared values.
+    pub(super) lane: Option<LanePlace>,
 }
 
 /// The order to stop that a child was given.
@@ -57,7 +60,8 @@ type Panic = Box<dyn Any + Send>;
 impl Master {
     pub(super) fn spawn(&mut self, child: ChildId, slot: usize, generation: u32) {
         let panicked = RefCell::new(None);
-        let started = self.start(child, slot, generation, &panicked);
+        let lane = self.values.lease();
+        let started = self.start(child, slot, generation, lane, &panicked);
         let now = Instant::now();
         match started {
             Ok((pid, listeners)) => {
@@ -70,12 +74,14 @@ impl Master {
                     ready: false,
                     listeners,
                     order: StopOrder::None,
+                    lane,
                 };
                 entry.report_started(&self.plan.logger);
                 self.children.insert(child, entry);
                 self.supervisor.handle(now, Event::Spawned { child, pid });
             }
             Err(source) => {
+                lane.iter().for_each(|lane| self.values.release(*lane));
                 let transient = sys::is_transient(&source);
                 if self.supervisor.is_successor(child) {
                     // The reason that a reload is aborted is always logged.
@@ -93,15 +99,23 @@ impl Master {
         child: ChildId,
         slot: usize,
         generation: u32,
+        lane: Option<LanePlace>,
         panicked: &RefCell<Option<Panic>>,
     ) -> io::Result<(u32, Vec<Weak<Socket>>)> {
         let Provision { handshake, listeners, secrets } = self.provide(child, slot, generation)?;
+        let handshake = Handshake { lane: lane.filter(|_| handshake.check.is_none()), ..handshake };
         let command = self.program_of(generation)?.command();
         let producer = self.plan.hooks.command_producer.as_deref();
         let producer = producer.map(|producer| |command| produce(producer, panicked, command));
         let producer = producer.as_ref().map(|producer| producer as &Producer<'_>);
         let sockets: Vec<&Socket> = listeners.iter().map(|listener| &**listener).collect();
-        let pid = self.reactor.spawn(child, command, producer, &handshake.to_line(), &sockets, &secrets)?;
+        let handover = Handover {
+            handshake: &handshake.to_line(),
+            listeners: &sockets,
+            secrets: &secrets,
+            memory: self.values.memory().filter(|_| handshake.lane.is_some()),
+        };
+        let pid = self.reactor.spawn(child, command, producer, &handover)?;
         if handshake.check.is_some() {
             self.reactor.expect_long_line(child);
             return Ok((pid, Vec::new()));
@@ -124,6 +138,7 @@ impl Master {
             title: self.plan.title.clone(),
             privileges: Privileges { cpu: options.cpu_of(slot), ..options.privileges.clone() },
             secrets: false,
+            lane: None,
         };
         if self.supervisor.is_upgrade_check(child) {
             return self.provide_for_check(handshake, options.file);

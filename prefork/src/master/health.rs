@@ -5,7 +5,8 @@
 //!
 //! - `/livez` is 200 if the loop turns within a second of being woken, otherwise 503;
 //! - `/readyz` is 200 if the fleet has started, a child serves and no stop was requested, otherwise 503;
-//! - `/` and `/status` describe the fleet in JSON.
+//! - `/` and `/status` describe the fleet in JSON;
+//! - `/metrics` has the shared values in the text format of Prometheus.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 use socket2::Socket;
 
 use super::http::{Answer, HttpRequest, HttpServer, Reply, Service};
+use crate::shared;
 use crate::supervisor::{ChildStatus, FleetStatus};
 use crate::sys::Waker;
 
@@ -87,7 +89,8 @@ impl Service for Board {
             ("GET" | "HEAD", "/livez") => return self.await_turn(now),
             ("GET" | "HEAD", "/readyz") => self.readiness(),
             ("GET" | "HEAD", "/" | "/status") => Answer::json(status(&self.posted().fleet)),
-            ("GET" | "HEAD", _) => Answer::text(404, "not found: try /livez, /readyz or /status\n"),
+            ("GET" | "HEAD", "/metrics") => Answer::metrics(metrics()),
+            ("GET" | "HEAD", _) => Answer::text(404, "not found: try /livez, /readyz, /status or /metrics\n"),
             _ => Answer::text(405, "method not allowed: use GET or HEAD\n"),
         })
     }
@@ -124,6 +127,13 @@ impl Board {
         let FleetStatus { state, ready, slots, .. } = &posted.fleet;
         Answer::text(503, &format!("{}: {ready} of {slots} ready\n", state.name()))
     }
+}
+
+/// The values that the processes of the fleet share.
+fn metrics() -> String {
+    let mut text = String::new();
+    shared::collect().write_to(&mut text);
+    text
 }
 
 /// The fleet in JSON. It contains numbers and fixed words only, so nothing needs escaping.

@@ -56,6 +56,7 @@ use crate::listen::{self, Endpoint, ResolvedEndpoint, Sharing, SocketOptions, So
 use crate::logging::{self, Logger};
 use crate::privileges::Privileges;
 use crate::protocol::{ToChild, ToMaster, UpgradePlan};
+use crate::shared::FleetValues;
 use crate::supervisor::{Action, ChildId, Event, Hook, RecycleReason, Remark, Settings, Supervisor, Verdict};
 use crate::sys::{self, Activated, PidFile, ProcessEvent, Program, Reactor};
 use crate::tls::{self, TlsStore};
@@ -130,6 +131,7 @@ struct Master {
     next: Option<NextProgram>,
     pid_file: Option<PidFile>,
     observers: Observers,
+    values: FleetValues,
     children: BTreeMap<ChildId, ChildEntry>,
     last_failure: Option<Failure>,
     /// Why the last attempt to start a child for a slot failed.
@@ -151,6 +153,7 @@ impl Master {
         let reactor = Reactor::new().map_err(Error::os("send and receive signals"))?;
         let mut master = Self {
             observers: Observers::new(Service::new(&plan.logger), plan.handle.clone()),
+            values: FleetValues::create(&plan.logger),
             supervisor: Supervisor::new(plan.settings),
             options: BTreeMap::from([(0, GenerationOptions::new(&plan))]),
             plan,
@@ -258,7 +261,8 @@ impl Master {
 
     fn on_exited(&mut self, now: Instant, child: ChildId, status: ExitStatus) {
         let Some(entry) = self.children.remove(&child) else { return };
-        let ChildEntry { slot, pid, ready, order, .. } = entry;
+        let ChildEntry { slot, pid, ready, order, lane, .. } = entry;
+        lane.iter().for_each(|lane| self.values.release(*lane));
         let was_late =
             matches!(&self.last_failure, Some(Failure::NotReady { pid: late, .. }) if *late == pid);
         if order != StopOrder::None {

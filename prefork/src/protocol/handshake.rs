@@ -19,6 +19,7 @@ use super::codec::{Format, Record, invalid};
 use super::privilege_fields::{privileges_of, with_privileges};
 use super::snapshot;
 use crate::privileges::Privileges;
+use crate::shared::LanePlace;
 
 const FORMAT: Format = Format { name: "handshake", version: 1 };
 
@@ -49,6 +50,8 @@ pub(crate) struct Handshake {
     /// The name in process titles; empty: titles are left alone.
     pub(crate) title: String,
     pub(crate) privileges: Privileges,
+    /// The child's lane in the region of shared values, which follows as a descriptor.
+    pub(crate) lane: Option<LanePlace>,
 }
 
 impl Handshake {
@@ -65,6 +68,7 @@ impl Handshake {
             secrets,
             title,
             privileges,
+            lane,
         } = self;
         let record = FORMAT
             .heading()
@@ -78,7 +82,9 @@ impl Handshake {
             .with_each("check_only", check.is_some().then_some(&true))
             .with_each("activated", check.iter().flatten())
             .with("secrets", secrets)
-            .with("title", title);
+            .with("title", title)
+            .with_each("layout", lane.as_ref().map(|place| &place.layout))
+            .with_each("lane", lane.as_ref().map(|place| &place.lane));
         Format::write(&[with_privileges(record, privileges)])
     }
 
@@ -110,6 +116,10 @@ impl Handshake {
             secrets: record.find("secrets")?.unwrap_or_default(),
             title: record.find("title")?.unwrap_or_default(),
             privileges: privileges_of(&record)?,
+            lane: record
+                .find("layout")?
+                .zip(record.find("lane")?)
+                .map(|(layout, lane)| LanePlace { layout, lane }),
         })
     }
 }
@@ -232,12 +242,13 @@ pub(super) mod tests {
     }
 
     fn handshake() -> impl Strategy<Value = Handshake> {
-        let numbers = any::<(usize, usize, u32, u32)>();
+        let numbers = any::<(usize, usize, u32, u32, Option<(u32, usize)>)>();
         let kind = any::<(bool, bool, Option<Vec<String>>, bool, String)>();
         (numbers, duration(), kind, privileges()).prop_map(
-            |((slot, fleet, generation, master), grace, kind, privileges)| {
+            |((slot, fleet, generation, master, lane), grace, kind, privileges)| {
                 let (trial, upgrade, check, secrets, title) = kind;
                 Handshake {
+                    lane: lane.map(|(layout, lane)| LanePlace { layout, lane }),
                     slot,
                     fleet,
                     generation,
@@ -267,6 +278,7 @@ pub(super) mod tests {
             check: None,
             secrets: true,
             title: "two words".to_owned(),
+            lane: Some(LanePlace { layout: 1, lane: 7 }),
             privileges: Privileges { identity: Some(identity), nice: Some(5), ..Privileges::default() },
         }
     }
@@ -319,7 +331,8 @@ pub(super) mod tests {
         let handshake = Handshake::from_line(&with_fields(OLDEST)).unwrap();
         let (title, privileges) = (String::new(), Privileges::default());
         let (trial, upgrade, secrets) = (false, false, false);
-        assert_eq!(handshake, Handshake { trial, upgrade, secrets, title, privileges, ..example() });
+        let lane = None;
+        assert_eq!(handshake, Handshake { trial, upgrade, secrets, title, privileges, lane, ..example() });
         let error = Handshake::from_line(&with_fields("slot=3 fleet=8")).unwrap_err();
         assert_eq!(error.to_string(), "`prefork-handshake/1` has no field `generation`");
     }

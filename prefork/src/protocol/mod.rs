@@ -14,6 +14,7 @@
 //! ```text
 //! master ──▶ child   Handshake, with the listeners     before the child runs
 //! master ──▶ child   Secrets                           if the handshake announces them; not on Windows
+//! master ──▶ child   the region of shared values       if the handshake names a lane of it
 //! child ──▶ master   ToMaster::Received                the handshake is read
 //! child ──▶ master   ToMaster::Ready                   the serve function is about to be called
 //! child ──▶ master   ToMaster::Recycle, RecycleOfSize  the child asks to be replaced

@@ -12,7 +12,9 @@
 //! leaving addr=:81 network=tcp4 sharing=shared listener=4
 //! health addr=127.0.0.1:9090 listener=5
 //! pid_file path=/run/app.pid descriptor=9
-//! child id=7 slot=0 generation=3 pid=4711 role=successor ready=true channel=0 listener=0
+//! values layout=1 descriptor=10
+//! total series=%01%12… cell=4711
+//! child id=7 slot=0 generation=3 pid=4711 role=successor ready=true channel=0 listener=0 lane=1
 //! file …
 //! tickets … check=7d1102ee
 //! ```
@@ -27,6 +29,7 @@ use super::privilege_fields::{privileges_of, with_privileges};
 use super::secrets::Secrets;
 use crate::listen::{Endpoint, Network, PassedSet, PassedSockets, Sharing};
 use crate::privileges::Privileges;
+use crate::shared::PassedValues;
 use crate::supervisor::{ChildId, ChildSnapshot, SlotRole, Snapshot};
 
 /// The child that checks the next program refuses the handshake of a master that writes another version, so
@@ -50,6 +53,9 @@ pub(crate) struct UpgradeSnapshot {
     /// The CPUs that the children are pinned to, cyclically.
     pub(crate) cpus: Vec<usize>,
     pub(crate) secrets: Secrets,
+    pub(crate) values: Option<PassedValues>,
+    /// The lanes of the children.
+    pub(crate) lanes: BTreeMap<ChildId, usize>,
 }
 
 /// The health endpoint.
@@ -63,7 +69,8 @@ pub(crate) struct HealthSocket {
 
 impl UpgradeSnapshot {
     pub(crate) fn to_text(&self) -> String {
-        let Self { fleet, channels, held, sockets, health, pid_files, privileges, cpus, secrets } = self;
+        let Self { fleet, channels, held, sockets, health, pid_files, privileges, cpus, .. } = self;
+        let Self { secrets, values, lanes, .. } = self;
         let privileges = with_privileges(Record::new("privileges"), privileges);
         let mut records = vec![
             FORMAT.heading(),
@@ -83,9 +90,11 @@ impl UpgradeSnapshot {
         records.extend(pid_files.iter().map(|(path, descriptor)| {
             Record::new("pid_file").with("path", path).with("descriptor", descriptor)
         }));
+        records.extend(values.iter().flat_map(values_to_records));
         records.extend(fleet.children.iter().map(|child| {
             let listeners = held.get(&child.id).into_iter().flatten();
-            child_to_record(child, channels.get(&child.id)).with_each("listener", listeners)
+            let record = child_to_record(child, channels.get(&child.id)).with_each("listener", listeners);
+            record.with_each("lane", lanes.get(&child.id))
         }));
         records.extend(secrets.to_records());
         Format::write(&records)
@@ -114,11 +123,20 @@ impl UpgradeSnapshot {
                 "pid_file" => {
                     snapshot.pid_files.push((record.get("path")?, record.get("descriptor")?));
                 }
+                "values" => {
+                    let (layout, descriptor) = (record.get("layout")?, record.get("descriptor")?);
+                    snapshot.values = Some(PassedValues { layout, descriptor, totals: Vec::new() });
+                }
+                "total" => {
+                    let total = (record.get("series")?, record.all("cell")?);
+                    snapshot.values.iter_mut().for_each(|values| values.totals.push(total.clone()));
+                }
                 "child" => {
                     let child = child_from_record(record)?;
                     let channel = record.find("channel")?.map(|channel| (child.id, channel));
                     snapshot.channels.extend(channel);
                     snapshot.held.insert(child.id, record.all("listener")?);
+                    snapshot.lanes.extend(record.find("lane")?.map(|lane| (child.id, lane)));
                     snapshot.fleet.children.push(child);
                 }
                 _ => {}
@@ -155,6 +173,14 @@ fn sockets_from_record(record: &Record) -> io::Result<PassedSockets> {
     let endpoint = Endpoint { addr: record.get("addr")?, network: record.get("network")? };
     let file = record.find("device")?.zip(record.find("inode")?);
     Ok(PassedSockets { endpoint, sharing: record.get("sharing")?, listeners: record.all("listener")?, file })
+}
+
+fn values_to_records(PassedValues { layout, descriptor, totals }: &PassedValues) -> Vec<Record> {
+    let values = Record::new("values").with("layout", layout).with("descriptor", descriptor);
+    let total = |(series, cells): &(Vec<u8>, Vec<u64>)| {
+        Record::new("total").with("series", series).with_each("cell", cells)
+    };
+    [values].into_iter().chain(totals.iter().map(total)).collect()
 }
 
 fn child_to_record(child: &ChildSnapshot, channel: Option<&usize>) -> Record {
@@ -269,21 +295,35 @@ pub(super) mod tests {
             .prop_map(|health| health.map(|(addr, listener)| HealthSocket { addr, listener }));
         let sockets = (passed(), passed()).prop_map(|(sockets, leaving)| PassedSet { sockets, leaving });
         let lists = (prop::collection::vec(child(), 0..4), sockets);
-        let files = (health, prop::collection::vec((path(), any::<i32>()), 0..3));
+        let values = any::<Option<(u32, i32, Vec<(Vec<u8>, Vec<u64>)>)>>().prop_map(|values| {
+            values.map(|(layout, descriptor, totals)| PassedValues { layout, descriptor, totals })
+        });
+        let files = (health, prop::collection::vec((path(), any::<i32>()), 0..3), values);
         (fleet(), lists, files, privileges(), any::<Vec<usize>>(), secrets()).prop_map(
-            |(fleet, (children, sockets), (health, pid_files), privileges, cpus, secrets)| UpgradeSnapshot {
-                channels: children
-                    .iter()
-                    .filter_map(|(child, channel, _)| Some((child.id, (*channel)?)))
-                    .collect(),
-                held: children.iter().map(|(child, _, held)| (child.id, held.clone())).collect(),
-                fleet: Snapshot { children: children.into_iter().map(|child| child.0).collect(), ..fleet },
-                sockets,
-                health,
-                pid_files,
-                privileges,
-                cpus,
-                secrets,
+            |(fleet, (children, sockets), (health, pid_files, values), privileges, cpus, secrets)| {
+                UpgradeSnapshot {
+                    // Some have a lane.
+                    lanes: children
+                        .iter()
+                        .filter_map(|(child, channel, _)| Some((child.id, (*channel)? / 2)))
+                        .collect(),
+                    values,
+                    channels: children
+                        .iter()
+                        .filter_map(|(child, channel, _)| Some((child.id, (*channel)?)))
+                        .collect(),
+                    held: children.iter().map(|(child, _, held)| (child.id, held.clone())).collect(),
+                    fleet: Snapshot {
+                        children: children.into_iter().map(|child| child.0).collect(),
+                        ..fleet
+                    },
+                    sockets,
+                    health,
+                    pid_files,
+                    privileges,
+                    cpus,
+                    secrets,
+                }
             },
         )
     }
@@ -301,7 +341,7 @@ pub(super) mod tests {
 
         #[test]
         fn any_records_are_read_without_panic(text: String) {
-            let kinds = ["fleet", "privileges", "sockets", "leaving", "health", "child", "file", "tickets"];
+            let kinds = ["fleet", "privileges", "sockets", "leaving", "health", "values", "total", "child", "file", "tickets"];
             let records = kinds.map(|kind| Record::parse(&format!("{kind} {}", text.replace('\n', " "))));
             let _ = UpgradeSnapshot::from_text(&Format::write(&[&[FORMAT.heading()], &records[..]].concat()));
         }

@@ -333,5 +333,7 @@ fn handshake(grace: Duration) -> Handshake {
         secrets: false,
         title: String::new(),
         privileges: crate::privileges::Privileges::default(),
+        // Values are shared with no other process.
+        lane: None,
     }
 }

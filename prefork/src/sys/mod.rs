@@ -42,6 +42,10 @@
 //! them for the rest of its life with [`change_user`], [`limit_open_files`], [`set_nice`], [`pin_to_cpu`],
 //! [`set_no_new_privs`] and [`confine_to`].
 //!
+//! **Shared memory.** [`SharedMemory`] is memory for every process of a fleet, of a size that never changes; a
+//! [`Mapping`] is a part of it as atomic words. `reserve` and `release` take memory for a part, and give it back.
+//! [`monotonic_nanos`] is a time that all processes of a system agree on.
+//!
 //! **Service manager.** [`is_managed`] tells whether there is one, [`notify`] sends it [`Notice`]s, and
 //! [`watchdog`] is the interval that it expects; [`stderr_is_journal`] tells whether its log has levels.
 //!
@@ -116,6 +120,13 @@ pub(crate) struct LandlockPaths {
     pub(crate) read: Vec<PathBuf>,
     /// To read and to write.
     pub(crate) write: Vec<PathBuf>,
+}
+
+/// What a process may do with a part of shared memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum MemoryAccess {
+    Read,
+    Write,
 }
 
 /// A request of an operator to the master.
@@ -194,6 +205,16 @@ pub(crate) enum LinkEvent {
     Orphaned,
     /// Nothing happened within the timeout.
     None,
+}
+
+/// What a child is started with.
+#[derive(Debug)]
+pub(crate) struct Handover<'a> {
+    pub(crate) handshake: &'a str,
+    pub(crate) listeners: &'a [&'a Socket],
+    /// May be empty.
+    pub(crate) secrets: &'a str,
+    pub(crate) memory: Option<&'a SharedMemory>,
 }
 
 /// What the previous program in this process passed to this one; see `Program::exec`.

@@ -78,6 +78,11 @@ impl Answer {
         Self { code, kind: "text/plain; charset=utf-8", body: body.to_owned() }
     }
 
+    /// Metrics in the text format of Prometheus.
+    pub(in crate::master) fn metrics(body: String) -> Self {
+        Self { code: 200, kind: "text/plain; version=0.0.4; charset=utf-8", body }
+    }
+
     pub(in crate::master) fn json(body: String) -> Self {
         Self { code: 200, kind: "application/json", body }
     }

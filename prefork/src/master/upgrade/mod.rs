@@ -75,10 +75,13 @@ impl Master {
             secrets,
             privileges: next.plan.privileges.clone(),
             cpus: next.plan.cpus.clone(),
+            values: self.values.passed(),
+            lanes: self.children.iter().filter_map(|(id, entry)| Some((*id, entry.lane?.lane))).collect(),
             ..UpgradeSnapshot::default()
         };
         let (snapshot, listeners, channels, pid_files) = self.hand_over(next, snapshot);
-        Err(program.exec(&held, &snapshot.to_text(), &listeners, &channels, &pid_files))
+        let memory = self.values.memory();
+        Err(program.exec(&held, &snapshot.to_text(), &listeners, &channels, &pid_files, memory))
     }
 
     /// Adds to the snapshot what is handed over with it: the listeners, the channels and the pid files.

@@ -15,6 +15,7 @@ use crate::master::observers::Observers;
 use crate::master::systemd::Service;
 use crate::master::{GenerationOptions, Master, Plan, create_pid_file, messages};
 use crate::protocol::{HealthSocket, SecretFile, UpgradeSnapshot};
+use crate::shared::FleetValues;
 use crate::supervisor::{ChildSnapshot, Event, SlotRole, Supervisor};
 use crate::sys::{Activated, Channel, Inheritance, PidFile, Program, Reactor};
 use crate::tls::{TlsSecrets, TlsStore};
@@ -62,7 +63,7 @@ impl Predecessor {
         self.channels.get_mut(*number)?.take()
     }
 
-    fn entry_of(&self, child: &ChildSnapshot) -> ChildEntry {
+    fn entry_of(&self, child: &ChildSnapshot, values: &FleetValues) -> ChildEntry {
         let held = self.snapshot.held.get(&child.id).into_iter().flatten();
         let listeners = held.filter_map(|number| self.listeners.get(*number)).map(Arc::downgrade);
         ChildEntry {
@@ -73,6 +74,7 @@ impl Predecessor {
             took_handshake: true,
             ready: child.ready,
             order: if child.role == SlotRole::Leftover { StopOrder::Given } else { StopOrder::None },
+            lane: self.snapshot.lanes.get(&child.id).and_then(|lane| values.adopted(*lane)),
         }
     }
 }
@@ -87,10 +89,12 @@ impl Master {
         let sockets = take_sockets(&plan, &last)?;
         let program = Program::current().map_err(Error::os("find this program's own file"))?;
         let mut reactor = Reactor::new().map_err(Error::os("send and receive signals"))?;
+        let passed = last.snapshot.values.take();
+        let values = FleetValues::resume(&plan.logger, passed, last.snapshot.lanes.values().copied());
         let mut children = BTreeMap::new();
         for child in std::mem::take(&mut last.snapshot.fleet.children) {
             reactor.adopt(child.id, child.pid, last.channel_of(&child)).map_err(broken)?;
-            children.insert(child.id, last.entry_of(&child));
+            children.insert(child.id, last.entry_of(&child, &values));
             last.snapshot.fleet.children.push(child);
         }
         let Predecessor { snapshot, listeners, .. } = last;
@@ -101,6 +105,7 @@ impl Master {
         let supervisor = Supervisor::resume(plan.settings, &snapshot.fleet, everyone, Instant::now());
         let mut master = Self {
             observers: Observers::new(Service::after_upgrade(&plan.logger), plan.handle.clone()),
+            values,
             supervisor,
             plan,
             programs: [(generation, program)].into(),

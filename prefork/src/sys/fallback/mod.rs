@@ -12,6 +12,7 @@ pub(in crate::sys) mod privileges;
 pub(in crate::sys) mod process;
 pub(in crate::sys) mod program;
 pub(in crate::sys) mod reactor;
+pub(in crate::sys) mod shared_memory;
 pub(in crate::sys) mod steering;
 pub(in crate::sys) mod tcp_info;
 pub(in crate::sys) mod title;

@@ -14,6 +14,7 @@ use nix::errno::Errno;
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recv, recvmsg, sendmsg};
 use socket2::Socket;
 
+use super::SharedMemory;
 use super::platform::descriptors::anonymous_file;
 use crate::sys::inbox::Inbox;
 
@@ -25,6 +26,8 @@ const MAX_SOCKETS: usize = 253;
 const MAX_LINE: usize = 65_536;
 /// The line that comes with the file of secrets, which may be larger than any socket's buffer.
 const SECRETS: &str = "secrets";
+/// The line that comes with shared memory. A program that knows of none ignores it.
+const MEMORY: &str = "memory";
 
 /// The outcome of one attempt to receive.
 #[derive(Debug, PartialEq, Eq)]
@@ -124,6 +127,18 @@ impl Channel {
         let mut text = String::new();
         File::from(file).read_to_string(&mut text)?;
         Ok(text)
+    }
+
+    /// Sends shared memory.
+    pub(super) fn send_memory(&mut self, memory: &SharedMemory) -> io::Result<()> {
+        self.send_with(MEMORY, &[memory.as_fd().as_raw_fd()])
+    }
+
+    /// Takes shared memory of this size, which follows the handshake and the secrets.
+    pub(crate) fn take_memory(&mut self, size: usize) -> io::Result<SharedMemory> {
+        let line = self.wait_for_line()?;
+        let file = self.next_descriptors().pop().filter(|_| line == MEMORY);
+        SharedMemory::adopt(file.ok_or_else(|| io::Error::other("the master sent no shared memory"))?, size)
     }
 
     fn send_with(&self, line: &str, raw: &[RawFd]) -> io::Result<()> {

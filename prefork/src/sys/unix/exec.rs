@@ -13,12 +13,12 @@ use socket2::Socket;
 
 use super::descriptors::{close_on_exec_from_3, take};
 use super::signals::HeldSignals;
-use super::{Channel, PidFile, Program, platform};
+use super::{Channel, PidFile, Program, SharedMemory, platform};
 use crate::sys::{Inheritance, STATE_VARIABLE};
 
 impl Program {
     /// Executes this program in this process, and passes `text`, `listeners` and `channels` on; `text` names
-    /// the descriptors of `pid_files`. Returns only if that fails; everything is then as before.
+    /// the descriptors of `pid_files` and `memory`. Returns only if that fails; everything is then as before.
     ///
     /// The signals that are held wait until the new program unblocks them.
     pub(crate) fn exec(
@@ -28,15 +28,17 @@ impl Program {
         listeners: &[&Socket],
         channels: &[&Channel],
         pid_files: &[&PidFile],
+        memory: Option<&SharedMemory>,
     ) -> io::Error {
         let kept: Vec<BorrowedFd<'_>> = listeners
             .iter()
             .map(|listener| listener.as_fd())
             .chain(channels.iter().map(|channel| channel.as_fd()))
             .collect();
-        let pid_files: Vec<BorrowedFd<'_>> = pid_files.iter().map(|file| file.as_fd()).collect();
-        let outcome = self.try_exec(text, listeners.len(), &kept, &pid_files);
-        for descriptor in kept.into_iter().chain(pid_files) {
+        let named = pid_files.iter().map(|file| file.as_fd()).chain(memory.map(SharedMemory::as_fd));
+        let named: Vec<BorrowedFd<'_>> = named.collect();
+        let outcome = self.try_exec(text, listeners.len(), &kept, &named);
+        for descriptor in kept.into_iter().chain(named) {
             let _ = fcntl(descriptor, F_SETFD(FdFlag::FD_CLOEXEC));
         }
         match outcome {
@@ -50,7 +52,7 @@ impl Program {
         text: &str,
         listeners: usize,
         kept: &[BorrowedFd<'_>],
-        pid_files: &[BorrowedFd<'_>],
+        named: &[BorrowedFd<'_>],
     ) -> io::Result<std::convert::Infallible> {
         let numbers: Vec<String> = kept.iter().map(|descriptor| descriptor.as_raw_fd().to_string()).collect();
         let (listeners, channels) = numbers.split_at(listeners);
@@ -67,7 +69,7 @@ impl Program {
         let arguments =
             self.argv().map(|argument| c_string(argument.to_owned())).collect::<io::Result<Vec<_>>>()?;
         let executable = CString::new(self.executable().as_os_str().as_bytes())?;
-        for descriptor in kept.iter().chain(pid_files).copied().chain([state.as_fd()]) {
+        for descriptor in kept.iter().chain(named).copied().chain([state.as_fd()]) {
             fcntl(descriptor, F_SETFD(FdFlag::empty()))?;
         }
         Ok(nix::unistd::execve(&executable, &arguments, &environment)?)

@@ -22,6 +22,7 @@ mod program;
 mod reactor;
 mod role;
 mod service;
+mod shared_memory;
 mod signals;
 mod socket_file;
 mod waker;
@@ -63,11 +64,12 @@ pub(crate) use platform::title::set_title;
 pub(crate) use privileges::{
     check_may_change_user, check_nice, check_open_files, find_group, find_user, limit_open_files, set_nice,
 };
-pub(crate) use process::{exit_now, how_to_stop, open_regular, os_string};
+pub(crate) use process::{exit_now, how_to_stop, monotonic_nanos, open_regular, os_string};
 pub(crate) use program::Program;
 pub(crate) use reactor::Reactor;
 pub(crate) use role::{handshake_is_waiting, take_handshake};
 pub(crate) use service::{is_managed, notify, stderr_is_journal, watchdog};
+pub(crate) use shared_memory::{Mapping, SharedMemory};
 pub(crate) use signals::{HeldSignals, TerminalGuard, ignores_hangup, raise_stop_signal, spawn_thread};
 pub(crate) use socket_file::SocketFile;
 pub(crate) use waker::Waker;

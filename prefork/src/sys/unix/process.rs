@@ -36,3 +36,15 @@ pub(super) fn pid_of(id: u32) -> io::Result<Pid> {
     let raw = libc::pid_t::try_from(id).map_err(io::Error::other)?;
     Ok(Pid::from_raw(raw))
 }
+
+/// Nanoseconds since some moment before the start of any process, by a clock that never goes back and is the
+/// same in every process of the system.
+pub(crate) fn monotonic_nanos() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel fills the value, which outlives the call. The clock exists on every system.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    let number = |value: i64| u64::try_from(value).unwrap_or_default();
+    #[allow(clippy::useless_conversion, clippy::unnecessary_cast, reason = "the types differ by system")]
+    let (seconds, nanos) = (number(time.tv_sec as i64), number(time.tv_nsec as i64));
+    seconds.wrapping_mul(1_000_000_000).wrapping_add(nanos)
+}

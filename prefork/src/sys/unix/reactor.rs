@@ -17,7 +17,6 @@ use nix::sys::signal::{SigSet, Signal as Number, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2};
-use socket2::Socket;
 
 use super::channel::{Channel, Received};
 use super::descriptors::close_on_exec_from_3;
@@ -29,7 +28,7 @@ use super::signals::{
     take_signal_of_terminal, tell_signals_of_terminals_apart,
 };
 use super::waker::{SelfPipe, Waker, poll_timeout};
-use crate::sys::{ProcessEvent, Producer, Signal};
+use crate::sys::{Handover, ProcessEvent, Producer, Signal};
 
 /// The signals that a master handles, in the order in which those of one moment are returned: after a stop
 /// the others have no effect.
@@ -182,22 +181,23 @@ impl<K: Ord + Copy> Reactor<K> {
         self.children.get(&key)?.channel.as_ref()
     }
 
-    /// Starts a child with `handshake`, `listeners` and, unless they are empty, `secrets` waiting on its
-    /// standard input. A `producer` turns the finished command into a process. Returns its pid.
+    /// Starts a child with what is handed over waiting on its standard input. A `producer` turns the finished
+    /// command into a process. Returns its pid.
     pub(crate) fn spawn(
         &mut self,
         key: K,
         mut command: Command,
         producer: Option<&Producer<'_>>,
-        handshake: &str,
-        listeners: &[&Socket],
-        secrets: &str,
+        Handover { handshake, listeners, secrets, memory }: &Handover<'_>,
     ) -> io::Result<u32> {
         let (mut channel, theirs) = Channel::pair()?;
         channel.set_nonblocking()?;
         channel.send(handshake, listeners)?;
         if !secrets.is_empty() {
             channel.send_secrets(secrets)?;
+        }
+        if let Some(memory) = memory {
+            channel.send_memory(memory)?;
         }
         close_on_exec_from_3();
         let name = command.get_program().to_owned();

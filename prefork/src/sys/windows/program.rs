@@ -10,7 +10,7 @@ use std::process::Command;
 use socket2::Socket;
 use windows_sys::Win32::System::Threading::CREATE_NEW_PROCESS_GROUP;
 
-use super::{Channel, HeldSignals, PidFile};
+use super::{Channel, HeldSignals, PidFile, SharedMemory};
 use crate::sys::{Inheritance, MARKER};
 
 /// The executable that children run, and its arguments. Windows allows no process to write to or delete a
@@ -59,6 +59,7 @@ impl Program {
         _listeners: &[&Socket],
         _channels: &[&Channel],
         _pid_files: &[&PidFile],
+        _memory: Option<&SharedMemory>,
     ) -> io::Error {
         io::Error::new(
             io::ErrorKind::Unsupported,

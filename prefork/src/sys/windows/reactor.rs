@@ -134,9 +134,7 @@ impl<K: Ord + Copy + Send + 'static> Reactor<K> {
         key: K,
         mut command: Command,
         producer: Option<&Producer<'_>>,
-        handshake: &str,
-        listeners: &[&Socket],
-        _secrets: &str,
+        Handover { handshake, listeners, memory: _, secrets: _ }: &Handover<'_>,
     ) -> io::Result<u32> {
         let (channel, theirs) = Channel::pair()?;
         let sender = channel.sender()?;

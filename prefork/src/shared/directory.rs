@@ -1,0 +1,382 @@
+//! The directory of the region: which series there are, and where their cells are.
+//!
+//! Any process adds an entry, without a lock and at any moment in danger of being killed. So an entry has no owner
+//! who has to finish it. Its first word is the identity of its series, and is set once; whoever needs the series
+//! completes what is missing of it, with the same text as anybody else would. Entries fill the places in order: two
+//! processes that add one series at once agree on the first empty place.
+//!
+//! A reader checks everything that it reads, because a child may have written anything there.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::entry::{Entry, Lengths};
+use super::layout::{
+    CELLS, INDEX_AT, INDEX_WORDS, SERIES, STRIDE, TEXT_WORDS, TEXTS_AT, TOTALS_AT, WORD, WORDS, WORDS_AT,
+};
+use super::series::Kind;
+
+/// Places of words in the control area. The two that processes race for have cache lines of their own.
+const SEQUENCE: usize = 8;
+const LANES_IN_USE: usize = 9;
+const NEXT_CELL: usize = 32;
+const NEXT_WORD: usize = 48;
+
+/// The first cells of every lane are not of any series; see [`UNPLACED`].
+const FIRST_CELL: usize = 1;
+/// The cell in which a process counts its series that found no place.
+pub(super) const UNPLACED: usize = 0;
+
+/// How often other processes may win the race for a cell.
+const TRIES: u32 = 10_000;
+
+/// Takes memory for words of the region before they are touched; false if there is none.
+pub(super) type Reserve<'a> = dyn Fn(usize, usize) -> bool + 'a;
+
+/// Where the cells of a series are: in every lane, or among the words that the fleet shares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Placement {
+    kind: Kind,
+    pub(super) first: usize,
+    pub(super) cells: usize,
+}
+
+impl Placement {
+    fn to_word(self) -> u64 {
+        // Both are checked, and fit into 32 and 16 bits.
+        let number = |value: usize| u64::try_from(value).unwrap_or_default();
+        number(self.first) | number(self.cells) << 32 | u64::from(self.kind as u8) << 48
+    }
+
+    /// `None` if that is outside the region, or none was written.
+    fn from_word(word: u64) -> Option<Self> {
+        let number = |value: u64| usize::try_from(value).ok();
+        let placement = Self {
+            kind: Kind::from_number(u8::try_from(word >> 48).ok()?)?,
+            first: number(word & 0xffff_ffff)?,
+            cells: number(word >> 32 & 0xffff)?,
+        };
+        let limit = if placement.kind.is_fleet_wide() { WORDS } else { CELLS };
+        let is_inside = placement.cells > 0 && placement.first + placement.cells <= limit;
+        (is_inside && placement.to_word() == word).then_some(placement)
+    }
+
+    /// Whether it is the place of such an entry.
+    fn fits(self, entry: &Entry) -> bool {
+        self.kind == entry.kind && self.cells == entry.cells()
+    }
+}
+
+/// Why a series has no place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unplaced {
+    /// The region is full, or the system has no memory for it.
+    Full,
+    /// The family has as many series as it may have.
+    FamilyFull,
+}
+
+/// The place of a series.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) placement: Placement,
+    /// Whether another series has its name, and another kind or other bounds.
+    pub(super) conflicts: bool,
+}
+
+/// See the [module](self). The words are those before the lanes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Directory<'a> {
+    words: &'a [AtomicU64],
+}
+
+impl<'a> Directory<'a> {
+    /// `words` are as many as [`COMMON`](super::layout::COMMON).
+    pub(super) fn new(words: &'a [AtomicU64]) -> Self {
+        Self { words }
+    }
+
+    fn index(self, slot: usize) -> &'a [AtomicU64] {
+        &self.words[INDEX_AT + slot * INDEX_WORDS..][..INDEX_WORDS]
+    }
+
+    /// The word of a cell's total, which the master writes.
+    pub(super) fn total(self, cell: usize) -> &'a AtomicU64 {
+        &self.words[TOTALS_AT..TOTALS_AT + CELLS][cell]
+    }
+
+    /// Where the totals of these cells are, in words.
+    pub(super) fn total_words(self, cells: Range<usize>) -> Range<usize> {
+        TOTALS_AT + cells.start..TOTALS_AT + cells.end
+    }
+
+    /// A word that all processes share.
+    pub(super) fn word(self, place: usize) -> &'a AtomicU64 {
+        &self.words[WORDS_AT + place * STRIDE]
+    }
+
+    /// Odd while the master moves values from a lane to the totals.
+    pub(super) fn sequence(self) -> &'a AtomicU64 {
+        &self.words[SEQUENCE]
+    }
+
+    /// The number of lanes up to the last one in use, which the master writes.
+    pub(super) fn lanes_in_use(self) -> &'a AtomicU64 {
+        &self.words[LANES_IN_USE]
+    }
+
+    /// Where a slot's index is, in words.
+    pub(super) fn index_words(self, slot: usize) -> Range<usize> {
+        INDEX_AT + slot * INDEX_WORDS..INDEX_AT + (slot + 1) * INDEX_WORDS
+    }
+
+    /// Whether there is an entry in this slot, complete or not. Entries fill the slots in order.
+    pub(super) fn is_used(self, slot: usize) -> bool {
+        self.index(slot)[0].load(Ordering::Acquire) != 0
+    }
+
+    /// The entry in a slot, if it is complete and in order.
+    pub(super) fn read(self, slot: usize) -> Option<(Entry, Placement)> {
+        let [identity, _, placement, lengths] = self.index(slot) else { return None };
+        let lengths = Lengths::from_word(lengths.load(Ordering::Acquire))?;
+        let placement = Placement::from_word(placement.load(Ordering::Acquire))?;
+        let entry = Entry::decode(placement.kind, &self.text(slot, lengths), &lengths)?;
+        let is_whole = placement.fits(&entry) && identity.load(Ordering::Relaxed) == entry.identity();
+        is_whole.then_some((entry, placement))
+    }
+
+    fn text(self, slot: usize, lengths: Lengths) -> Vec<u8> {
+        let words = &self.words[TEXTS_AT + slot * TEXT_WORDS..][..lengths.total().div_ceil(WORD)];
+        words.iter().flat_map(|word| word.load(Ordering::Relaxed).to_le_bytes()).collect()
+    }
+
+    /// The place of a series, which is added if it has none, unless its family has `most` series.
+    pub(super) fn place(self, entry: &Entry, most: usize, reserve: &Reserve<'_>) -> Result<Found, Unplaced> {
+        let (identity, family) = (entry.identity(), entry.family());
+        let (text, lengths) = entry.encode().ok_or(Unplaced::FamilyFull)?;
+        let (mut relatives, mut conflicts) = (0, false);
+        for slot in 0..SERIES {
+            let index = self.index(slot);
+            if !reserve(INDEX_AT + slot * INDEX_WORDS, INDEX_WORDS) {
+                return Err(Unplaced::Full);
+            }
+            let mut found = index[0].load(Ordering::Acquire);
+            if found == 0 {
+                if relatives >= most {
+                    return Err(Unplaced::FamilyFull);
+                }
+                let claimed = index[0].compare_exchange(0, identity, Ordering::AcqRel, Ordering::Acquire);
+                found = claimed.map_or_else(|other| other, |_| identity);
+            }
+            if found == identity {
+                self.complete(slot, entry, (&text, lengths), reserve)?;
+                if let Some(placement) = self.read_as(slot, entry) {
+                    return Ok(Found { placement, conflicts });
+                }
+                // Another series has the same number, or the entry is spoilt.
+                continue;
+            }
+            let relative = index[1].load(Ordering::Relaxed);
+            relatives += usize::from(relative == family);
+            conflicts |= relative >> 32 == family >> 32 && relative != family;
+        }
+        Err(Unplaced::Full)
+    }
+
+    fn read_as(self, slot: usize, entry: &Entry) -> Option<Placement> {
+        self.read(slot).filter(|(found, _)| found == entry).map(|(_, placement)| placement)
+    }
+
+    /// Writes what is missing of an entry. Several processes may do so at once.
+    fn complete(
+        self,
+        slot: usize,
+        entry: &Entry,
+        (text, lengths): (&[u8], Lengths),
+        reserve: &Reserve<'_>,
+    ) -> Result<(), Unplaced> {
+        let [_, family, placement, written] = self.index(slot) else { return Ok(()) };
+        if written.load(Ordering::Acquire) != 0 {
+            return Ok(());
+        }
+        family.store(entry.family(), Ordering::Relaxed);
+        if placement.load(Ordering::Acquire) == 0 {
+            let own = self.allocate(entry, reserve)?;
+            // Cells that lose this race stay unused.
+            let _ = placement.compare_exchange(0, own.to_word(), Ordering::AcqRel, Ordering::Acquire);
+        }
+        let at = TEXTS_AT + slot * TEXT_WORDS;
+        if !reserve(at, text.len().div_ceil(WORD)) {
+            return Err(Unplaced::Full);
+        }
+        for (word, bytes) in self.words[at..].iter().zip(text.chunks(WORD)) {
+            let mut whole = [0; WORD];
+            whole[..bytes.len()].copy_from_slice(bytes);
+            word.store(u64::from_le_bytes(whole), Ordering::Relaxed);
+        }
+        written.store(lengths.to_word(), Ordering::Release);
+        Ok(())
+    }
+
+    /// Takes cells that no series has.
+    fn allocate(self, entry: &Entry, reserve: &Reserve<'_>) -> Result<Placement, Unplaced> {
+        let cells = entry.cells();
+        let (next, offset, limit) = if entry.kind.is_fleet_wide() {
+            (&self.words[NEXT_WORD], 0, WORDS)
+        } else {
+            (&self.words[NEXT_CELL], FIRST_CELL, CELLS)
+        };
+        for _ in 0..TRIES {
+            let taken = next.load(Ordering::Relaxed);
+            let first = usize::try_from(taken).ok().and_then(|taken| taken.checked_add(offset));
+            let first = first.filter(|first| *first <= limit - cells).ok_or(Unplaced::Full)?;
+            let after = taken + u64::try_from(cells).unwrap_or_default();
+            if next.compare_exchange_weak(taken, after, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+                if entry.kind.is_fleet_wide() && !reserve(WORDS_AT + first * STRIDE, 1) {
+                    return Err(Unplaced::Full);
+                }
+                return Ok(Placement { kind: entry.kind, first, cells });
+            }
+        }
+        Err(Unplaced::Full)
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::sync::Barrier;
+    use std::thread;
+
+    use proptest::prelude::*;
+
+    use super::super::entry::tests::entry;
+    use super::super::layout::COMMON;
+    use super::*;
+
+    /// Words of no process but this one.
+    pub(in crate::shared) fn words() -> Vec<AtomicU64> {
+        (0..COMMON).map(|_| AtomicU64::new(0)).collect()
+    }
+
+    fn place(directory: Directory<'_>, entry: &Entry) -> Result<Found, Unplaced> {
+        directory.place(entry, usize::MAX, &|_, _| true)
+    }
+
+    fn counter(name: &str) -> Entry {
+        let (help, labels, bounds) = ("help".to_owned(), Vec::new(), Vec::new());
+        Entry { kind: Kind::Counter, name: name.to_owned(), help, labels, bounds }
+    }
+
+    fn labelled(value: usize) -> Entry {
+        Entry { labels: vec![("value".to_owned(), value.to_string())], ..counter("family") }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+        #[test]
+        fn every_series_keeps_its_place_and_no_two_share_a_cell(
+            entries in prop::collection::vec(entry(), 1..40)
+        ) {
+            let words = words();
+            let directory = Directory::new(&words);
+            let placed: Vec<Found> = entries.iter().map(|entry| place(directory, entry).unwrap()).collect();
+            for (entry, found) in entries.iter().zip(&placed) {
+                prop_assert_eq!(place(directory, entry).unwrap().placement, found.placement);
+            }
+            let mut cells = std::collections::BTreeMap::new();
+            for slot in (0..SERIES).take_while(|slot| directory.is_used(*slot)) {
+                let (entry, placement) = directory.read(slot).unwrap();
+                prop_assert!(entries.contains(&entry));
+                for cell in placement.first..placement.first + placement.cells {
+                    prop_assert!(cells.insert((placement.kind.is_fleet_wide(), cell), slot).is_none());
+                }
+            }
+        }
+
+        #[test]
+        fn directory_of_random_words_is_read_without_panic(
+            noise in prop::collection::vec((0..COMMON, any::<u64>()), 0..200),
+            index in prop::collection::vec((0..SERIES * INDEX_WORDS, any::<u64>()), 0..200),
+            entry in entry(),
+        ) {
+            let words = words();
+            let directory = Directory::new(&words);
+            let _ = place(directory, &entry);
+            for (place, word) in noise.into_iter().chain(index.into_iter().map(|(at, word)| (INDEX_AT + at, word))) {
+                words[place].store(word, Ordering::Relaxed);
+            }
+            for (read, placement) in (0..SERIES).filter_map(|slot| directory.read(slot)) {
+                let limit = if placement.kind.is_fleet_wide() { WORDS } else { CELLS };
+                prop_assert!(placement.first + placement.cells <= limit);
+                prop_assert_eq!(placement.cells, read.cells());
+            }
+            if let Ok(Found { placement, .. }) = place(directory, &entry) {
+                prop_assert!(placement.fits(&entry));
+            }
+        }
+    }
+
+    #[test]
+    fn threads_that_add_the_same_series_at_once_agree() {
+        let words = words();
+        let directory = Directory::new(&words);
+        let start = Barrier::new(4);
+        let place_all = || {
+            start.wait();
+            (0..200).map(|value| place(directory, &labelled(value)).unwrap().placement).collect::<Vec<_>>()
+        };
+        let placed: Vec<Vec<Placement>> = thread::scope(|scope| {
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(place_all)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert!(placed.iter().all(|places| *places == placed[0]));
+        assert_eq!((0..SERIES).filter(|slot| directory.is_used(*slot)).count(), 200);
+    }
+
+    #[test]
+    fn entry_that_was_only_claimed_is_completed_by_the_next_process() {
+        let words = words();
+        let directory = Directory::new(&words);
+        let entry = counter("a");
+        directory.index(0)[0].store(entry.identity(), Ordering::Relaxed);
+        assert!(directory.is_used(0) && directory.read(0).is_none());
+        place(directory, &counter("b")).unwrap();
+        let found = place(directory, &entry).unwrap();
+        assert_eq!(directory.read(0), Some((entry, found.placement)));
+        assert!(!directory.is_used(2));
+    }
+
+    #[test]
+    fn full_directory_full_lanes_full_family_and_lack_of_memory_are_told() {
+        let words = words();
+        let directory = Directory::new(&words);
+        assert_eq!(directory.place(&counter("a"), usize::MAX, &|_, _| false), Err(Unplaced::Full));
+        for value in 0..3 {
+            directory.place(&labelled(value), 3, &|_, _| true).unwrap();
+        }
+        assert_eq!(directory.place(&labelled(3), 3, &|_, _| true), Err(Unplaced::FamilyFull));
+        directory.place(&labelled(2), 3, &|_, _| true).unwrap();
+        let histogram = |value: usize| Entry {
+            kind: Kind::Histogram,
+            bounds: (0..64_u8).map(f64::from).collect(),
+            name: format!("histogram_{value}"),
+            ..labelled(value)
+        };
+        let placed = (0..).take_while(|value| place(directory, &histogram(*value)).is_ok()).count();
+        assert_eq!(placed, (CELLS - 1 - 3) / 67);
+        let placed = (0..).take_while(|value| place(directory, &labelled(100 + value)).is_ok()).count();
+        assert!(placed > 0, "what is left of the cells is used");
+        place(directory, &labelled(0)).unwrap();
+    }
+
+    #[test]
+    fn series_of_one_name_and_two_kinds_are_apart_and_told() {
+        let words = words();
+        let directory = Directory::new(&words);
+        let first = place(directory, &counter("a")).unwrap();
+        let gauge = place(directory, &Entry { kind: Kind::Gauge, ..counter("a") }).unwrap();
+        assert_ne!(first.placement.first, gauge.placement.first);
+        assert!(!first.conflicts && gauge.conflicts);
+        assert!(!place(directory, &labelled(1)).unwrap().conflicts);
+    }
+}

@@ -1,0 +1,166 @@
+//! The region over the life of a fleet: the master makes it, gives lanes to children, and passes it to the next
+//! program in its process; a child joins.
+
+use std::io;
+use std::sync::Arc;
+
+use super::entry::Entry;
+use super::lane::Lane;
+use super::layout::{SIZE, VERSION};
+use super::ledger::{Ledger, MASTER};
+use super::process::PROCESS;
+use super::region::Region;
+use super::snapshot::{Sample, Snapshot};
+use crate::error::plain;
+use crate::logging::Logger;
+use crate::sys::SharedMemory;
+
+/// The lane of a child, as its handshake names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LanePlace {
+    /// The version of the region's layout.
+    pub(crate) layout: u32,
+    pub(crate) lane: usize,
+}
+
+/// What passes to the next program in this process.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PassedValues {
+    /// The version of the region's layout.
+    pub(crate) layout: u32,
+    /// The number of the region's descriptor.
+    pub(crate) descriptor: i32,
+    /// Each series, and the cells of its total.
+    pub(crate) totals: Vec<(Vec<u8>, Vec<u64>)>,
+}
+
+/// The shared values as the master has them. Without a region, every process counts for itself.
+#[derive(Debug)]
+pub(crate) struct FleetValues {
+    ledger: Option<(Ledger, Arc<Region>)>,
+}
+
+impl FleetValues {
+    /// Makes the region. If that cannot be done, it is logged, and the fleet serves without one.
+    pub(crate) fn create(logger: &Logger) -> Self {
+        PROCESS.use_logger(logger);
+        // A second fleet of this process goes on with the values of the first.
+        let ledger = PROCESS.ledger().or_else(|| {
+            let region = Region::create().map_err(|error| report_no_region(logger, &plain(&error))).ok()?;
+            Some(Ledger::new(Arc::new(region)))
+        });
+        Self::with(ledger)
+    }
+
+    /// Goes on with the values of the previous program in this process, whose children have these lanes.
+    pub(crate) fn resume(
+        logger: &Logger,
+        passed: Option<PassedValues>,
+        lanes: impl Iterator<Item = usize>,
+    ) -> Self {
+        let Some(PassedValues { layout, descriptor, totals }) = passed else { return Self::create(logger) };
+        let memory = SharedMemory::inherit(descriptor, SIZE);
+        let totals =
+            totals.iter().filter_map(|(entry, total)| Some((Entry::from_bytes(entry)?, total.clone())));
+        let values = match memory {
+            Ok(memory) if layout == VERSION => {
+                PROCESS.use_logger(logger);
+                let ledger = Ledger::new(Arc::new(Region::of(memory)));
+                lanes.for_each(|lane| ledger.note_lease(lane));
+                ledger.inherit(totals.collect());
+                // What the previous program had in gauges is gone with it.
+                ledger.fold_own();
+                return Self::with(Some(ledger));
+            }
+            // The children of the previous program count in its region until they are replaced.
+            _ => Self::create(logger),
+        };
+        if let Some((ledger, _)) = &values.ledger {
+            ledger.inherit(totals.collect());
+        }
+        values
+    }
+
+    fn with(ledger: Option<Ledger>) -> Self {
+        let ledger = ledger.map(|ledger| {
+            let region = ledger.region();
+            if PROCESS.ledger().is_none() {
+                PROCESS.attach(Lane::of_master(Arc::clone(&region), MASTER, ledger.clone()));
+            }
+            (ledger, region)
+        });
+        Self { ledger }
+    }
+
+    /// A lane for a new child.
+    pub(crate) fn lease(&self) -> Option<LanePlace> {
+        let lane = self.ledger.as_ref()?.0.lease()?;
+        Some(LanePlace { layout: VERSION, lane })
+    }
+
+    /// The lane of a child that the previous program in this process has started.
+    pub(crate) fn adopted(&self, lane: usize) -> Option<LanePlace> {
+        let (ledger, _) = self.ledger.as_ref()?;
+        ledger.is_leased(lane).then_some(LanePlace { layout: VERSION, lane })
+    }
+
+    /// Takes back the lane of a child that has ended.
+    pub(crate) fn release(&self, place: LanePlace) {
+        if let Some((ledger, _)) = &self.ledger {
+            ledger.release(place.lane);
+        }
+    }
+
+    /// The region, for a child or for the next program.
+    pub(crate) fn memory(&self) -> Option<&SharedMemory> {
+        self.ledger.as_ref().map(|(_, region)| region.memory())
+    }
+
+    /// What passes to the next program in this process.
+    pub(crate) fn passed(&self) -> Option<PassedValues> {
+        let (ledger, region) = self.ledger.as_ref()?;
+        let totals = ledger.totals().into_iter();
+        let totals = totals.filter_map(|(entry, total)| Some((entry.to_bytes()?, total)));
+        let descriptor = region.memory().number();
+        Some(PassedValues { layout: VERSION, descriptor, totals: totals.collect() })
+    }
+}
+
+/// Joins the fleet's values, in a child that was given a lane. What cannot be joined is logged, and this process
+/// counts for itself.
+pub(crate) fn join(place: LanePlace, take: impl FnOnce(usize) -> io::Result<SharedMemory>) {
+    let logger = Logger::default();
+    match take(SIZE) {
+        Ok(memory) if place.layout == VERSION => match Lane::new(Arc::new(Region::of(memory)), place.lane) {
+            Ok(lane) => PROCESS.attach(lane),
+            Err(error) => report_no_region(&logger, &error),
+        },
+        Ok(_) => report_no_region(
+            &logger,
+            &format_args!(
+                "the master has version {} of the region and this program version {VERSION}, until an upgrade",
+                place.layout
+            ),
+        ),
+        Err(error) => report_no_region(&logger, &plain(&error)),
+    }
+}
+
+/// The logger for warnings of this process.
+pub(crate) fn use_logger(logger: &Logger) {
+    PROCESS.use_logger(logger);
+}
+
+/// Every value of the fleet, in its master. In a process without a region, its own.
+pub(crate) fn collect() -> Snapshot {
+    if let Some(ledger) = PROCESS.ledger() {
+        return ledger.collect();
+    }
+    let (values, unplaced) = PROCESS.own_values();
+    let sample = |(entry, cells): (Entry, Vec<u64>)| Sample::new(&Arc::new(entry), &cells);
+    Snapshot::new(values.into_iter().map(sample).collect(), unplaced)
+}
+
+fn report_no_region(logger: &Logger, reason: &dyn std::fmt::Display) {
+    logger.event("not_shared").warn(format_args!("shared values count in each process alone: {reason}"));
+}

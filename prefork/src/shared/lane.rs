@@ -1,0 +1,138 @@
+//! The lane of this process: its cells in the region, and the fleet's values as this process can read them.
+
+use std::hint;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+
+use super::directory::{Directory, Found, Placement, UNPLACED, Unplaced};
+use super::entry::Entry;
+use super::fold;
+use super::layout::{CELLS, LANES};
+use super::ledger::Ledger;
+use super::region::Region;
+use crate::sys::{Mapping, MemoryAccess};
+
+/// How often the master may move values while they are read.
+const TRIES: u32 = 1000;
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(crate) struct Lane {
+    region: Arc<Region>,
+    number: usize,
+    /// Mapped at the first use.
+    cells: Option<&'static [AtomicU64]>,
+    /// The lanes of all processes, to be read.
+    all: Option<Mapping>,
+    /// The master's, in the master.
+    ledger: Option<Ledger>,
+}
+
+/// Where a value counts in this process.
+pub(super) struct Placed {
+    pub(super) cells: &'static [AtomicU64],
+    pub(super) conflicts: bool,
+}
+
+impl Lane {
+    /// A lane that the master has given this process.
+    ///
+    /// # Errors
+    ///
+    /// There is no such lane.
+    pub(crate) fn new(region: Arc<Region>, number: usize) -> io::Result<Self> {
+        if number >= LANES {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "there is no such lane"));
+        }
+        Ok(Self { region, number, cells: None, all: None, ledger: None })
+    }
+
+    /// The master's own lane.
+    pub(super) fn of_master(region: Arc<Region>, number: usize, ledger: Ledger) -> Self {
+        Self { region, number, cells: None, all: None, ledger: Some(ledger) }
+    }
+
+    pub(super) fn ledger(&self) -> Option<Ledger> {
+        self.ledger.clone()
+    }
+
+    /// The cells of a series, which is added to the directory if it is new.
+    pub(super) fn place(&mut self, entry: &Entry, most: usize) -> Result<Placed, Unplaced> {
+        let full = |_| Unplaced::Full;
+        let (directory, Found { placement, conflicts }) = self.find(entry, most)?;
+        let Placement { first, cells, .. } = placement;
+        if entry.kind.is_fleet_wide() {
+            return Ok(Placed { cells: std::slice::from_ref(directory.word(first)), conflicts });
+        }
+        self.region.reserve_lane(self.number, first..first + cells).map_err(full)?;
+        let lane = self.cells().map_err(full)?;
+        Ok(Placed { cells: &lane[first..first + cells], conflicts })
+    }
+
+    fn find(&self, entry: &Entry, most: usize) -> Result<(Directory<'static>, Found), Unplaced> {
+        let directory = self.region.directory().map_err(|_| Unplaced::Full)?;
+        let reserve = |at, length| self.region.reserve(at..at + length).is_ok();
+        Ok((directory, directory.place(entry, most, &reserve)?))
+    }
+
+    fn cells(&mut self) -> io::Result<&'static [AtomicU64]> {
+        match self.cells {
+            Some(cells) => Ok(cells),
+            None => {
+                let mapped = self.region.own_lane(self.number)?;
+                Ok(*self.cells.insert(mapped))
+            }
+        }
+    }
+
+    /// Counts a series of this process that found no place.
+    pub(super) fn count_unplaced(&mut self) {
+        if self.region.reserve_lane(self.number, UNPLACED..UNPLACED + 1).is_ok() {
+            if let Ok(cells) = self.cells() {
+                cells[UNPLACED].fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// The cells of the fleet's value; `None` if that cannot be read.
+    pub(super) fn total(&mut self, entry: &Entry) -> Option<Vec<u64>> {
+        let (directory, Found { placement, .. }) = self.find(entry, usize::MAX).ok()?;
+        let Placement { first, cells, .. } = placement;
+        if entry.kind.is_fleet_wide() {
+            return Some(vec![directory.word(first).load(Ordering::Relaxed)]);
+        }
+        let read = || {
+            let totals = (first..first + cells).map(|cell| directory.total(cell).load(Ordering::Relaxed));
+            totals.collect::<Vec<u64>>()
+        };
+        self.region.reserve(directory.total_words(first..first + cells)).ok()?;
+        self.map_all(directory)?;
+        let lanes = self.all.as_deref()?;
+        let mut total = Vec::new();
+        for _ in 0..TRIES {
+            let sequence = directory.sequence().load(Ordering::Acquire);
+            total = read();
+            for lane in lanes.chunks_exact(CELLS) {
+                fold::add(entry.kind, &mut total, &lane[first..first + cells]);
+            }
+            fence(Ordering::Acquire);
+            // Otherwise what the master has just moved may be missing, or there twice.
+            if sequence % 2 == 0 && directory.sequence().load(Ordering::Relaxed) == sequence {
+                break;
+            }
+            hint::spin_loop();
+        }
+        Some(total)
+    }
+
+    /// Maps every lane that is in use.
+    fn map_all(&mut self, directory: Directory<'_>) -> Option<()> {
+        let in_use = usize::try_from(directory.lanes_in_use().load(Ordering::Acquire)).ok()?;
+        let in_use = in_use.clamp(self.number + 1, LANES);
+        if self.all.as_ref().is_none_or(|all| all.len() != in_use * CELLS) {
+            self.all = Some(self.region.map_lanes(0..in_use, MemoryAccess::Read).ok()?);
+        }
+        Some(())
+    }
+}

@@ -1,0 +1,63 @@
+//! Where everything is in the region. All of it is in words of 64 bits.
+//!
+//! ```text
+//! control    4 KiB     sequence of folds, number of lanes, next free cell, next free word
+//! index      32 KiB    1,024 entries of 4 words: identity, family, placement, lengths
+//! texts      2 MiB     1,024 times 2 KiB: name, help, labels, bounds
+//! totals     64 KiB    a word for each cell: what ended processes have left, for children to read
+//! words      32 KiB    256 words, each on cache lines of its own, that all processes share
+//! lanes      512 MiB   8,192 times 64 KiB: the cells of one process
+//! ```
+//!
+//! The file is sparse: what is never touched takes no memory. The numbers are constants, and a version stands for
+//! them in the handshake: nothing that a child can change is asked where something is.
+
+/// Names these numbers. A process that knows another version shares no values.
+pub(crate) const VERSION: u32 = 1;
+
+pub(super) const MAX_NAME: usize = 128;
+pub(super) const MAX_HELP: usize = 512;
+/// The number of labels.
+pub(super) const MAX_LABELS: usize = 8;
+/// The bytes of all labels of one series, with a length before each text.
+pub(super) const MAX_LABEL_BYTES: usize = 640;
+pub(super) const MAX_BOUNDS: usize = 64;
+
+/// The number of series, each set of label values counted.
+pub(super) const SERIES: usize = 1024;
+/// The number of cells in a lane.
+pub(super) const CELLS: usize = 8192;
+/// The number of words that the whole fleet shares.
+pub(super) const WORDS: usize = 256;
+/// The number of lanes: one of the master, and one for each child that is alive, twice over because of reloads.
+pub(super) const LANES: usize = 8192;
+
+pub(super) const WORD: usize = size_of::<u64>();
+
+/// In words.
+pub(super) const CONTROL: usize = 512;
+/// Words of an entry's index.
+pub(super) const INDEX_WORDS: usize = 4;
+/// Words of an entry's text.
+pub(super) const TEXT_WORDS: usize = 256;
+/// Two cache lines: processors fetch lines in pairs.
+pub(super) const STRIDE: usize = 16;
+
+/// Places in words.
+pub(super) const INDEX_AT: usize = CONTROL;
+pub(super) const TEXTS_AT: usize = INDEX_AT + SERIES * INDEX_WORDS;
+pub(super) const TOTALS_AT: usize = TEXTS_AT + SERIES * TEXT_WORDS;
+pub(super) const WORDS_AT: usize = TOTALS_AT + CELLS;
+/// Everything before the lanes, rounded up to what every system can map.
+pub(super) const COMMON: usize = (WORDS_AT + WORDS * STRIDE).next_multiple_of(CELLS);
+
+/// The size of the region in bytes.
+pub(super) const SIZE: usize = (COMMON + LANES * CELLS) * WORD;
+
+/// The place of a lane in bytes.
+pub(super) const fn lane_at(lane: usize) -> usize {
+    (COMMON + lane * CELLS) * WORD
+}
+
+const _: () = assert!(MAX_NAME + MAX_HELP + MAX_LABEL_BYTES + MAX_BOUNDS * WORD <= TEXT_WORDS * WORD);
+const _: () = assert!(lane_at(1) - lane_at(0) == 64 * 1024 && lane_at(0) % (64 * 1024) == 0);

@@ -1,0 +1,377 @@
+//! The master's account of the region: which lanes are in use, the series that it has checked, and the totals of
+//! what ended processes have left.
+//!
+//! It is in memory of the master's own. An entry of the directory is checked once, and then the copy counts; totals
+//! are written to the region for children to read, and never read from there. So a child that writes anywhere can
+//! spoil what has not been read yet, and nothing else. Every loop here has a bound that no child can move.
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::directory::{Directory, Placement, UNPLACED};
+use super::entry::Entry;
+use super::fold;
+use super::layout::{CELLS, LANES, SERIES};
+use super::region::Region;
+use super::snapshot::{Sample, Snapshot};
+use crate::sys::{Mapping, MemoryAccess};
+
+/// The lane of the master itself.
+pub(super) const MASTER: usize = 0;
+/// The most series that are kept: those of the region, and as many of earlier programs.
+const MOST: usize = 2 * SERIES;
+
+/// See the [module](self). Cheap to clone; for every thread of the master.
+#[derive(Debug, Clone)]
+pub(crate) struct Ledger(Arc<Mutex<Account>>);
+
+#[derive(Debug)]
+struct Account {
+    region: Arc<Region>,
+    known: Vec<Known>,
+    /// The slots of the directory that were read.
+    read: Vec<bool>,
+    /// The lanes in use.
+    lanes: BTreeSet<usize>,
+    /// Those before the last one that ever was in use.
+    free: BTreeSet<usize>,
+    /// The first lanes, as far as they were needed so far.
+    view: Option<Mapping>,
+    /// How many cells of each of these lanes memory was taken for.
+    reserved: Vec<usize>,
+    sequence: u64,
+}
+
+/// A series that was checked.
+#[derive(Debug)]
+struct Known {
+    entry: Arc<Entry>,
+    identity: u64,
+    /// Usually one. A second one if an entry of the directory was overwritten, and then added again.
+    placements: Vec<Placement>,
+    /// What ended processes have left.
+    total: Vec<u64>,
+}
+
+impl Ledger {
+    pub(super) fn new(region: Arc<Region>) -> Self {
+        let (known, read, reserved) = (Vec::new(), vec![false; SERIES], Vec::new());
+        let lanes = BTreeSet::from([MASTER]);
+        // The next numbers after those of the previous program in this process.
+        let sequence = region.directory().map_or(0, |directory| directory.sequence().load(Ordering::Relaxed));
+        let (free, view) = (BTreeSet::new(), None);
+        Self(Arc::new(Mutex::new(Account { region, known, read, lanes, free, view, reserved, sequence })))
+    }
+
+    fn account(&self) -> MutexGuard<'_, Account> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn region(&self) -> Arc<Region> {
+        Arc::clone(&self.account().region)
+    }
+
+    /// A lane for a new child; `None` if each is in use.
+    pub(crate) fn lease(&self) -> Option<usize> {
+        let mut account = self.account();
+        // All lanes are in use or free up to the number of both.
+        let unused = account.lanes.len() + account.free.len();
+        let lane = account.free.pop_first().or_else(|| (unused < LANES).then_some(unused))?;
+        account.lanes.insert(lane);
+        account.publish_lanes();
+        Some(lane)
+    }
+
+    /// Notes a lane that a child of the previous program in this process has.
+    pub(super) fn note_lease(&self, lane: usize) {
+        let mut account = self.account();
+        if lane < LANES {
+            let known = account.lanes.len() + account.free.len();
+            account.free.extend(known..lane);
+            account.free.remove(&lane);
+            account.lanes.insert(lane);
+            account.publish_lanes();
+        }
+    }
+
+    pub(super) fn is_leased(&self, lane: usize) -> bool {
+        self.account().lanes.contains(&lane)
+    }
+
+    /// Takes back the lane of a child that has ended: what it has counted joins the totals.
+    pub(crate) fn release(&self, lane: usize) {
+        let mut account = self.account();
+        if account.lanes.contains(&lane) {
+            account.fold(lane);
+            account.lanes.remove(&lane);
+            account.free.insert(lane);
+            account.publish_lanes();
+        }
+    }
+
+    /// The same for the master's own lane, in which the previous program in this process has counted.
+    pub(super) fn fold_own(&self) {
+        self.account().fold(MASTER);
+    }
+
+    /// The cells of the fleet's value; `None` if no process has used it yet.
+    pub(super) fn total(&self, entry: &Entry) -> Option<Vec<u64>> {
+        let mut account = self.account();
+        account.refresh();
+        let identity = entry.identity();
+        let known = account.known.iter().position(|known| known.is(identity, entry))?;
+        account.view_lanes();
+        Some(account.live_total(known))
+    }
+
+    /// Every value of the fleet as it is now.
+    pub(super) fn collect(&self) -> Snapshot {
+        let mut account = self.account();
+        account.refresh();
+        account.view_lanes();
+        account.snapshot()
+    }
+
+    /// The series and their totals, for the next program in this process.
+    pub(super) fn totals(&self) -> Vec<(Arc<Entry>, Vec<u64>)> {
+        let mut account = self.account();
+        account.refresh();
+        account.known.iter().map(|known| (Arc::clone(&known.entry), known.total.clone())).collect()
+    }
+
+    /// Takes over the totals of the previous program in this process. The directory gets those series that it
+    /// does not have, so that children can read them.
+    pub(super) fn inherit(&self, totals: Vec<(Entry, Vec<u64>)>) {
+        let mut account = self.account();
+        for (entry, total) in totals.into_iter().filter(|(entry, total)| entry.cells() == total.len()) {
+            let region = Arc::clone(&account.region);
+            let reserve = |at, length| region.reserve(at..at + length).is_ok();
+            let place = |directory: Directory<'_>| directory.place(&entry, usize::MAX, &reserve).ok();
+            let placement = region.directory().ok().and_then(place).map(|found| found.placement);
+            if let Some(known) = account.admit(entry, placement) {
+                account.known[known].total = total;
+                account.publish(known);
+            }
+        }
+    }
+}
+
+impl Known {
+    fn is(&self, identity: u64, entry: &Entry) -> bool {
+        self.identity == identity && *self.entry == *entry
+    }
+}
+
+impl Account {
+    /// Reads the entries of the directory that were added since.
+    fn refresh(&mut self) {
+        let region = Arc::clone(&self.region);
+        let Ok(directory) = region.directory() else { return };
+        for slot in 0..SERIES {
+            if self.read[slot] {
+                continue;
+            }
+            if region.reserve(directory.index_words(slot)).is_err() || !directory.is_used(slot) {
+                break;
+            }
+            if let Some((entry, placement)) = directory.read(slot) {
+                self.read[slot] = true;
+                self.admit(entry, Some(placement));
+            }
+        }
+    }
+
+    /// The place of a series among those that are known, to which it is added. `None` if there are too many.
+    fn admit(&mut self, entry: Entry, placement: Option<Placement>) -> Option<usize> {
+        let identity = entry.identity();
+        let known = self.known.iter().position(|known| known.is(identity, &entry));
+        let place = match known {
+            Some(place) => place,
+            None if self.known.len() == MOST => return None,
+            None => {
+                let total = vec![0; entry.cells()];
+                self.known.push(Known { entry: Arc::new(entry), identity, placements: Vec::new(), total });
+                self.known.len() - 1
+            }
+        };
+        let placements = &mut self.known[place].placements;
+        placements.extend(placement.filter(|placement| !placements.contains(placement)));
+        Some(place)
+    }
+
+    /// One more than the last cell of any series.
+    fn cells(&self) -> usize {
+        let per_process = self.known.iter().filter(|known| !known.entry.kind.is_fleet_wide());
+        let ends = per_process.flat_map(|known| &known.placements).map(|place| place.first + place.cells);
+        ends.max().unwrap_or(UNPLACED + 1)
+    }
+
+    /// Moves what an ended process has left in its lane to the totals, and clears the lane.
+    fn fold(&mut self, lane: usize) {
+        self.refresh();
+        let cells = self.cells();
+        let Ok(directory) = self.region.directory() else { return };
+        if !self.known.is_empty() && self.region.reserve_lane(lane, 0..cells).is_ok() {
+            if let Ok(mapped) = self.region.map_lanes(lane..lane + 1, MemoryAccess::Write) {
+                self.begin_change(directory);
+                for place in 0..self.known.len() {
+                    self.take(place, &mapped);
+                }
+                self.end_change(directory);
+            }
+        }
+        // What a child has written beyond its series must not become a number of the next child.
+        let _ = self.region.clear_lane(lane);
+        if let Some(reserved) = self.reserved.get_mut(lane) {
+            *reserved = 0;
+        }
+    }
+
+    fn take(&mut self, place: usize, lane: &[AtomicU64]) {
+        let Known { entry, placements, total, .. } = &mut self.known[place];
+        if entry.kind.is_fleet_wide() {
+            return;
+        }
+        for placement in placements.iter() {
+            fold::take(entry.kind, total, &lane[placement.first..][..placement.cells]);
+        }
+        self.publish(place);
+    }
+
+    /// Writes a total to the region.
+    fn publish(&self, place: usize) {
+        let Known { entry, placements, total, .. } = &self.known[place];
+        let Ok(directory) = self.region.directory() else { return };
+        if entry.kind.is_fleet_wide() {
+            return;
+        }
+        // Each process reads one of the places; with zeros at the others nothing is there twice.
+        for placement in placements {
+            let words = directory.total_words(placement.first..placement.first + placement.cells);
+            if self.region.reserve(words).is_ok() {
+                for (cell, total) in (placement.first..).zip(total) {
+                    directory.total(cell).store(*total, Ordering::Relaxed);
+                }
+            }
+        }
+    }
+
+    /// From here to [`end_change`](Self::end_change), children read again what they have read.
+    fn begin_change(&mut self, directory: Directory<'_>) {
+        // Not what is in the region: a child may have written there.
+        self.sequence = (self.sequence | 1).wrapping_add(2);
+        directory.sequence().store(self.sequence, Ordering::Relaxed);
+        fence(Ordering::Release);
+    }
+
+    fn end_change(&mut self, directory: Directory<'_>) {
+        self.sequence = self.sequence.wrapping_add(1);
+        directory.sequence().store(self.sequence, Ordering::Release);
+    }
+
+    fn publish_lanes(&self) {
+        if let Ok(directory) = self.region.directory() {
+            let in_use = self.lanes.last().map_or(0, |last| last + 1);
+            directory.lanes_in_use().store(u64::try_from(in_use).unwrap_or(u64::MAX), Ordering::Release);
+        }
+    }
+
+    /// Maps every lane in use, and takes memory for what is to be read.
+    fn view_lanes(&mut self) {
+        let end = self.lanes.last().map_or(1, |last| last + 1);
+        if self.view.as_ref().is_none_or(|view| view.len() < end * CELLS) {
+            let lanes = end.next_power_of_two().min(LANES);
+            self.view = self.region.map_lanes(0..lanes, MemoryAccess::Write).ok();
+        }
+        let cells = self.cells();
+        self.reserved.resize(self.reserved.len().max(end), 0);
+        for lane in &self.lanes {
+            let reserved = &mut self.reserved[*lane];
+            if *reserved < cells && self.region.reserve_lane(*lane, *reserved..cells).is_ok() {
+                *reserved = cells;
+            }
+        }
+    }
+
+    /// The lanes in use that can be read.
+    fn live_lanes(&self) -> impl Iterator<Item = &[AtomicU64]> {
+        let cells = self.cells();
+        let readable = self.lanes.iter().filter(move |lane| self.reserved.get(**lane) >= Some(&cells));
+        readable.filter_map(|lane| self.view.as_ref()?.get(lane * CELLS..(lane + 1) * CELLS))
+    }
+
+    /// The cells of a series: those of every process, and what ended ones have left.
+    fn live_total(&self, place: usize) -> Vec<u64> {
+        let mut total = self.known[place].total.clone();
+        self.live_lanes().for_each(|lane| self.add(place, &mut total, lane));
+        total
+    }
+
+    /// Adds the cells that a process has of a series.
+    fn add(&self, place: usize, total: &mut [u64], lane: &[AtomicU64]) {
+        let Known { entry, placements, .. } = &self.known[place];
+        for Placement { first, cells, .. } in placements {
+            match self.region.directory() {
+                Ok(directory) if entry.kind.is_fleet_wide() => {
+                    fold::add(entry.kind, total, std::slice::from_ref(directory.word(*first)));
+                }
+                _ => fold::add(entry.kind, total, &lane[*first..*first + *cells]),
+            }
+        }
+    }
+
+    /// The ranges of cells that are simply added, joined where they touch.
+    fn sums(&self) -> Vec<Range<usize>> {
+        let added = self.known.iter().filter(|known| fold::is_sum(known.entry.kind));
+        let mut ranges: Vec<Range<usize>> = added
+            .flat_map(|known| &known.placements)
+            .map(|placement| placement.first..placement.first + placement.cells)
+            .collect();
+        ranges.sort_unstable_by_key(|range| range.start);
+        ranges.dedup_by(|next, last| {
+            let touches = next.start <= last.end;
+            if touches {
+                last.end = last.end.max(next.end);
+            }
+            touches
+        });
+        ranges
+    }
+
+    /// Reads lane by lane, because that is the order of the memory.
+    fn snapshot(&self) -> Snapshot {
+        let ranges = self.sums();
+        let mut sums = vec![0_u64; CELLS];
+        let mut unplaced = 0_u64;
+        let others = self.known.iter().enumerate();
+        let others = others.filter(|(_, known)| !fold::is_sum(known.entry.kind));
+        let mut totals: Vec<(usize, Vec<u64>)> =
+            others.map(|(place, known)| (place, known.total.clone())).collect();
+        for lane in self.live_lanes() {
+            unplaced = unplaced.wrapping_add(lane[UNPLACED].load(Ordering::Relaxed));
+            for range in &ranges {
+                for (sum, cell) in sums[range.clone()].iter_mut().zip(&lane[range.clone()]) {
+                    *sum = sum.wrapping_add(cell.load(Ordering::Relaxed));
+                }
+            }
+            totals.iter_mut().for_each(|(place, total)| self.add(*place, total, lane));
+        }
+        let mut totals = totals.into_iter().map(|(_, total)| total);
+        let samples = self.known.iter().map(|Known { entry, placements, total, .. }| {
+            let cells = if fold::is_sum(entry.kind) {
+                let live = placements.iter().map(|placement| sums[placement.first]);
+                vec![live.fold(total.first().copied().unwrap_or(0), u64::wrapping_add)]
+            } else {
+                // In the same order.
+                totals.next().unwrap_or_default()
+            };
+            Sample::new(entry, &cells)
+        });
+        Snapshot::new(samples.collect(), unplaced)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,205 @@
+use std::sync::atomic::AtomicBool;
+use std::thread;
+
+use proptest::prelude::*;
+
+use super::super::lane::Lane;
+use super::super::layout::{COMMON, CONTROL};
+use super::super::series::Kind;
+use super::super::snapshot::Value;
+use super::*;
+
+fn open() -> Ledger {
+    Ledger::new(Arc::new(Region::create().unwrap()))
+}
+
+fn entry(kind: Kind, name: &str) -> Entry {
+    let bounds = if kind == Kind::Histogram { vec![1.0, 2.0] } else { Vec::new() };
+    Entry { kind, name: name.to_owned(), help: "help".to_owned(), labels: Vec::new(), bounds }
+}
+
+/// A child of the fleet: its lane, in this process.
+fn child(ledger: &Ledger) -> (usize, Lane) {
+    let number = ledger.lease().unwrap();
+    (number, Lane::new(ledger.region(), number).unwrap())
+}
+
+fn cells(lane: &mut Lane, entry: &Entry) -> &'static [AtomicU64] {
+    lane.place(entry, usize::MAX).ok().unwrap().cells
+}
+
+fn add(lane: &mut Lane, entry: &Entry, value: u64) {
+    cells(lane, entry)[0].fetch_add(value, Ordering::Relaxed);
+}
+
+fn value(ledger: &Ledger, name: &str) -> Value {
+    let samples = ledger.collect().samples;
+    samples.into_iter().find(|sample| sample.entry.name == name).unwrap().value
+}
+
+#[test]
+fn what_an_ended_child_has_counted_stays_and_what_it_held_goes() {
+    let ledger = open();
+    let [counter, gauge, max] =
+        [(Kind::Counter, "c"), (Kind::Gauge, "g"), (Kind::Max, "m")].map(|(kind, name)| entry(kind, name));
+    let (_, mut one) = child(&ledger);
+    for time in 1..=3 {
+        let (number, mut other) = child(&ledger);
+        assert_eq!(number, 2, "the least free lane");
+        for (lane, value) in [(&mut one, 1), (&mut other, 10)] {
+            add(lane, &counter, value);
+            add(lane, &gauge, value);
+            cells(lane, &max)[0].fetch_max(value, Ordering::Relaxed);
+        }
+        assert_eq!(value(&ledger, "c"), Value::Counter(11 * time));
+        assert_eq!(ledger.total(&gauge), Some(vec![10 + time]));
+        ledger.release(number);
+        assert_eq!(value(&ledger, "c"), Value::Counter(11 * time));
+        assert_eq!(value(&ledger, "g"), Value::Gauge(i64::try_from(time).unwrap()));
+        assert_eq!(ledger.total(&max), Some(vec![10]));
+        assert_eq!(one.total(&counter), Some(vec![11 * time]), "as the other child reads it");
+        assert_eq!(one.total(&max), Some(vec![10]));
+    }
+}
+
+#[test]
+fn histogram_of_ended_and_live_children_is_one() {
+    let ledger = open();
+    let histogram = entry(Kind::Histogram, "h");
+    let bits = |value: f64| value.to_bits();
+    let (_, mut one) = child(&ledger);
+    for _ in 0..2 {
+        let (number, mut other) = child(&ledger);
+        for (cell, value) in cells(&mut other, &histogram).iter().zip([1, 2, 0, bits(9.0), bits(4.5)]) {
+            cell.store(value, Ordering::Relaxed);
+        }
+        ledger.release(number);
+    }
+    for (cell, value) in cells(&mut one, &histogram).iter().zip([0, 1, 1, bits(5.5), bits(1.0)]) {
+        cell.store(value, Ordering::Relaxed);
+    }
+    let expected = vec![2, 5, 1, bits(14.5), bits(14.5)];
+    assert_eq!(value(&ledger, "h"), Value::Histogram { buckets: vec![2, 5, 1], sum: 14.5 });
+    assert_eq!(ledger.total(&histogram).as_ref(), Some(&expected));
+    assert_eq!(one.total(&histogram), Some(expected));
+}
+
+#[test]
+fn flag_is_read_and_rate_limiter_is_not_shown() {
+    let ledger = open();
+    let (number, mut lane) = child(&ledger);
+    cells(&mut lane, &entry(Kind::Flag, "f"))[0].store(2, Ordering::Relaxed);
+    cells(&mut lane, &entry(Kind::RateLimiter, "r"))[0].store(4711, Ordering::Relaxed);
+    ledger.release(number);
+    assert_eq!(value(&ledger, "f"), Value::Flag(true));
+    assert_eq!(ledger.collect().samples.len(), 1);
+}
+
+#[test]
+fn cells_without_a_series_are_zero_for_the_next_child() {
+    let ledger = open();
+    let (number, mut lane) = child(&ledger);
+    add(&mut lane, &entry(Kind::Counter, "c"), 1);
+    let cells = ledger.region().own_lane(number).unwrap();
+    cells.iter().for_each(|cell| cell.store(7, Ordering::Relaxed));
+    ledger.release(number);
+    assert_eq!(child(&ledger).0, number);
+    assert!(cells.iter().all(|cell| cell.load(Ordering::Relaxed) == 0));
+    assert_eq!(ledger.collect().unplaced, 0);
+}
+
+#[test]
+fn totals_pass_to_the_next_program_with_its_region_or_with_a_new_one() {
+    let ledger = open();
+    let counter = entry(Kind::Counter, "c");
+    let (number, mut lane) = child(&ledger);
+    add(&mut lane, &counter, 5);
+    ledger.release(number);
+    let (live, mut lane) = child(&ledger);
+    add(&mut lane, &counter, 3);
+    let owned = |(entry, total): (Arc<Entry>, Vec<u64>)| ((*entry).clone(), total);
+    let totals: Vec<(Entry, Vec<u64>)> = ledger.totals().into_iter().map(owned).collect();
+    let same = Ledger::new(ledger.region());
+    same.note_lease(live);
+    same.inherit(totals.clone());
+    assert_eq!(value(&same, "c"), Value::Counter(8));
+    let new = open();
+    new.inherit(totals);
+    assert_eq!(value(&new, "c"), Value::Counter(5));
+    let (_, mut lane) = child(&new);
+    assert_eq!(lane.total(&counter), Some(vec![5]));
+}
+
+#[test]
+fn reader_sees_no_value_twice_or_not_at_all_while_children_come_and_go() {
+    let ledger = open();
+    let counter = entry(Kind::Counter, "c");
+    let (_, mut reader) = child(&ledger);
+    add(&mut reader, &counter, 1);
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for _ in 0..300 {
+                let (number, mut lane) = child(&ledger);
+                add(&mut lane, &counter, 1);
+                ledger.release(number);
+            }
+            is_over.store(true, Ordering::SeqCst);
+        });
+        let mut last = 1;
+        while !is_over.load(Ordering::SeqCst) {
+            let total = reader.total(&counter).unwrap()[0];
+            assert!((last..=last + 300).contains(&total) && total <= 301, "{last} {total}");
+            last = total;
+        }
+    });
+    assert_eq!(reader.total(&counter), Some(vec![301]));
+    assert_eq!(value(&ledger, "c"), Value::Counter(301));
+}
+
+#[test]
+fn lanes_that_were_passed_are_in_use_and_those_between_are_free() {
+    let ledger = open();
+    [5, 2, 5, LANES].iter().for_each(|lane| ledger.note_lease(*lane));
+    let next: Vec<usize> = (0..5).filter_map(|_| ledger.lease()).collect();
+    assert_eq!(next, [1, 3, 4, 6, 7]);
+}
+
+#[test]
+fn lanes_run_out_and_come_back() {
+    let ledger = open();
+    let all: Vec<usize> = std::iter::from_fn(|| ledger.lease()).collect();
+    assert_eq!(all.len(), LANES - 1);
+    ledger.release(17);
+    ledger.release(17);
+    assert_eq!((ledger.lease(), ledger.lease()), (Some(17), None));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    #[test]
+    fn random_words_anywhere_harm_no_total_that_was_taken(
+        noise in prop::collection::vec((0..COMMON, any::<u64>()), 1..100),
+        low in prop::collection::vec((0..COMMON, 0..300_u64), 1..100),
+        index in prop::collection::vec((CONTROL..CONTROL + 64, any::<u64>()), 1..50),
+        cell in any::<u64>(),
+    ) {
+        let ledger = open();
+        let (counter, histogram) = (entry(Kind::Counter, "c"), entry(Kind::Histogram, "h"));
+        let (number, mut lane) = child(&ledger);
+        add(&mut lane, &counter, 5);
+        ledger.release(number);
+        let (number, mut lane) = child(&ledger);
+        cells(&mut lane, &histogram).iter().for_each(|place| place.store(cell, Ordering::Relaxed));
+        let words = ledger.region().memory().map(0, COMMON * 8, MemoryAccess::Write).unwrap();
+        for (place, word) in noise.into_iter().chain(low).chain(index) {
+            words[place].store(word, Ordering::Relaxed);
+        }
+        ledger.collect().write_to(&mut String::new());
+        let _ = (lane.total(&counter), lane.place(&histogram, usize::MAX), lane.place(&counter, 1));
+        ledger.release(number);
+        prop_assert_eq!(value(&ledger, "c"), Value::Counter(5));
+        prop_assert!(ledger.totals().iter().any(|(known, total)| **known == counter && *total == [5]));
+        prop_assert_eq!(ledger.lease(), Some(number));
+    }
+}

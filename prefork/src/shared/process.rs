@@ -1,0 +1,303 @@
+//! The values of this process: where each of them counts.
+//!
+//! At first that is memory of the process's own, because a value can be used before there is a region, and in
+//! processes that have none. Once the process has a lane, its values move there: [`Process::attach`] announces the
+//! lane and then takes what each private cell holds. A thread that counts in a private cell looks for the
+//! announcement afterwards; so either the cell is taken after its increment, or the thread sees the announcement,
+//! and moves the increment itself. None is lost, and none counts twice.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::directory::Unplaced;
+use super::entry::Entry;
+use super::fold;
+use super::histogram_cells::HistogramCells;
+use super::lane::Lane;
+use super::ledger::Ledger;
+use super::region::Target;
+use super::series::{Kind, Series};
+use crate::logging::Logger;
+
+/// The values of this process.
+pub(super) static PROCESS: Process = Process::new();
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(super) struct Process {
+    /// Whether values move to a lane.
+    attached: AtomicBool,
+    registry: Mutex<Registry>,
+}
+
+#[derive(Debug)]
+struct Registry {
+    logger: Option<Logger>,
+    lane: Option<Lane>,
+    /// By their identity's number.
+    values: BTreeMap<u64, Vec<Value>>,
+    /// How many of them found no place in the region.
+    unplaced: u64,
+    warnings: Vec<Warning>,
+}
+
+/// One value of this process.
+#[derive(Debug)]
+struct Value {
+    entry: Entry,
+    cells: Cells,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Cells {
+    One {
+        /// The cell in memory of this process, if it was used.
+        private: Option<&'static AtomicU64>,
+        /// Where the value stays; the private cell if it found no place.
+        home: Option<&'static AtomicU64>,
+    },
+    Histogram(&'static HistogramCells),
+}
+
+/// What is logged after the registry is unlocked.
+#[derive(Debug)]
+enum Warning {
+    Full { name: String },
+    FamilyFull { name: String, most: usize },
+    Conflict { name: String, kind: Kind },
+}
+
+impl Process {
+    const fn new() -> Self {
+        let registry =
+            Registry { logger: None, lane: None, values: BTreeMap::new(), unplaced: 0, warnings: Vec::new() };
+        Self { attached: AtomicBool::new(false), registry: Mutex::new(registry) }
+    }
+
+    fn registry(&self) -> MutexGuard<'_, Registry> {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Calls `act` under the lock, and logs afterwards: a logger may use shared values.
+    fn with<T>(&self, act: impl FnOnce(&mut Registry) -> T) -> T {
+        let mut registry = self.registry();
+        let result = act(&mut registry);
+        let warnings = std::mem::take(&mut registry.warnings);
+        let logger = if warnings.is_empty() { None } else { registry.logger.clone() };
+        drop(registry);
+        let logger = logger.unwrap_or_default();
+        warnings.iter().for_each(|warning| warning.log(&logger));
+        result
+    }
+
+    /// The logger for warnings, from here on.
+    pub(super) fn use_logger(&self, logger: &Logger) {
+        self.registry().logger = Some(logger.clone());
+    }
+
+    /// Moves every value to the lane, as those that are used later.
+    pub(super) fn attach(&self, lane: Lane) {
+        self.with(|registry| {
+            registry.lane = Some(lane);
+            self.attached.store(true, Ordering::SeqCst);
+            for mut value in std::mem::take(&mut registry.values).into_values().flatten() {
+                // Which series may exist was decided when they were made.
+                let _ = registry.place(&mut value, usize::MAX);
+                registry.values.entry(value.entry.identity()).or_default().push(value);
+            }
+        });
+    }
+
+    /// Whether values in private cells have to move.
+    #[inline]
+    pub(super) fn is_attached(&self) -> bool {
+        self.attached.load(Ordering::SeqCst)
+    }
+
+    /// Where a value of one cell counts.
+    pub(super) fn resolve(&self, series: &Series) -> Target {
+        // Without a limit, there is a place in this process at least.
+        self.resolve_within(series, usize::MAX).unwrap_or(Target::Unknown)
+    }
+
+    /// The same for a series of a family that has at most `most`.
+    pub(super) fn resolve_within(&self, series: &Series, most: usize) -> Result<Target, Unplaced> {
+        self.with(|registry| match registry.value(series, most)?.cells {
+            Cells::One { home: Some(home), .. } => Ok(Target::Home(home)),
+            Cells::One { private: Some(private), .. } => Ok(Target::Private(private)),
+            Cells::One { .. } | Cells::Histogram(_) => Ok(Target::Unknown),
+        })
+    }
+
+    /// Where a histogram counts.
+    pub(super) fn resolve_histogram(
+        &self,
+        series: &Series,
+        most: usize,
+    ) -> Result<&'static HistogramCells, Unplaced> {
+        self.with(|registry| match registry.value(series, most)?.cells {
+            Cells::Histogram(cells) => Ok(cells),
+            Cells::One { .. } => Err(Unplaced::Full),
+        })
+    }
+
+    /// Reports a family that has as many series as it may have.
+    pub(super) fn report_full_family(&self, name: &str, most: usize) {
+        self.with(|registry| {
+            registry.lane.iter_mut().for_each(Lane::count_unplaced);
+            registry.warnings.push(Warning::FamilyFull { name: name.to_owned(), most });
+        });
+    }
+
+    /// Moves what a private cell has counted since the values were moved.
+    pub(super) fn settle(&self, series: &Series) -> Target {
+        self.with(|registry| {
+            let Ok(value) = registry.value(series, usize::MAX) else { return Target::Unknown };
+            match value.cells {
+                Cells::One { private, home: Some(home) } => {
+                    move_home(value.entry.kind, private, home);
+                    Target::Home(home)
+                }
+                _ => Target::Unknown,
+            }
+        })
+    }
+
+    /// The master's account, in the master.
+    pub(super) fn ledger(&self) -> Option<Ledger> {
+        self.registry().lane.as_ref().and_then(Lane::ledger)
+    }
+
+    /// The cells of the fleet's value: those of every process joined. In a process without a lane, its own.
+    pub(super) fn total(&self, series: &Series) -> Vec<u64> {
+        let entry = Entry::from(series);
+        // The ledger has a lock of its own, and is not asked under this one.
+        if let Some(total) = self.ledger().and_then(|ledger| ledger.total(&entry)) {
+            return total;
+        }
+        self.with(|registry| {
+            let total = registry.lane.as_mut().and_then(|lane| lane.total(&entry));
+            total.unwrap_or_else(|| registry.own(&entry))
+        })
+    }
+
+    /// The values that only this process knows, as a process without a lane has them; and how many found no
+    /// place elsewhere.
+    pub(super) fn own_values(&self) -> (Vec<(Entry, Vec<u64>)>, u64) {
+        let registry = self.registry();
+        let all = registry.values.values().flatten();
+        (all.map(|value| (value.entry.clone(), value.own())).collect(), registry.unplaced)
+    }
+}
+
+impl Registry {
+    /// The value of a series, which is made if it is new. An error only if its family is full.
+    fn value(&mut self, series: &Series, most: usize) -> Result<&mut Value, Unplaced> {
+        let entry = Entry::from(series);
+        let identity = entry.identity();
+        let known = self.values.get(&identity);
+        let place = known.and_then(|values| values.iter().position(|value| value.entry == entry));
+        if place.is_none() {
+            let mut value = Value::new(entry, series.bounds);
+            if self.lane.is_some() {
+                self.place(&mut value, most)?;
+            }
+            self.values.entry(identity).or_default().push(value);
+        }
+        let values = self.values.entry(identity).or_default();
+        let last = values.len().wrapping_sub(1);
+        values.get_mut(place.unwrap_or(last)).ok_or(Unplaced::Full)
+    }
+
+    /// Gives a value its place in the region; without room there, it stays in this process.
+    fn place(&mut self, value: &mut Value, most: usize) -> Result<(), Unplaced> {
+        let Some(lane) = &mut self.lane else { return Ok(()) };
+        let name = || value.entry.name.clone();
+        match lane.place(&value.entry, most) {
+            Ok(placed) => {
+                if placed.conflicts {
+                    self.warnings.push(Warning::Conflict { name: name(), kind: value.entry.kind });
+                }
+                value.move_to(placed.cells);
+            }
+            Err(Unplaced::FamilyFull) => return Err(Unplaced::FamilyFull),
+            Err(Unplaced::Full) => {
+                lane.count_unplaced();
+                self.unplaced += 1;
+                if self.unplaced == 1 {
+                    self.warnings.push(Warning::Full { name: name() });
+                }
+                value.stay();
+            }
+        }
+        Ok(())
+    }
+
+    fn own(&self, entry: &Entry) -> Vec<u64> {
+        let mut values = self.values.get(&entry.identity()).into_iter().flatten();
+        values.find(|value| value.entry == *entry).map_or_else(|| vec![0; entry.cells()], Value::own)
+    }
+}
+
+impl Value {
+    fn new(entry: Entry, bounds: &'static [f64]) -> Self {
+        let cells = match entry.kind {
+            Kind::Histogram => Cells::Histogram(Box::leak(Box::new(HistogramCells::new(bounds)))),
+            _ => Cells::One { private: Some(Box::leak(Box::new(AtomicU64::new(0)))), home: None },
+        };
+        Self { entry, cells }
+    }
+
+    fn move_to(&mut self, cells: &'static [AtomicU64]) {
+        match &mut self.cells {
+            Cells::Histogram(histogram) => histogram.move_to(cells),
+            Cells::One { private, home } => {
+                *home = cells.first().or(*private);
+                home.iter().for_each(|home| move_home(self.entry.kind, *private, home));
+            }
+        }
+    }
+
+    fn stay(&mut self) {
+        if let Cells::One { private, home } = &mut self.cells {
+            *home = *private;
+        }
+    }
+
+    /// What this process has counted.
+    fn own(&self) -> Vec<u64> {
+        match self.cells {
+            Cells::Histogram(histogram) => histogram.read(),
+            Cells::One { private, home } => {
+                let cells = home.or(private);
+                cells.iter().map(|cell| cell.load(Ordering::Relaxed)).collect()
+            }
+        }
+    }
+}
+
+fn move_home(kind: Kind, private: Option<&'static AtomicU64>, home: &'static AtomicU64) {
+    if let Some(private) = private.filter(|private| !std::ptr::eq(*private, home)) {
+        fold::move_into(kind, home, private);
+    }
+}
+
+impl Warning {
+    fn log(&self, logger: &Logger) {
+        match self {
+            Self::Full { name } => logger.event("shared_full").warn(format_args!(
+                "no room for the shared value {name}: it counts in this process alone, as others may that \
+                 follow"
+            )),
+            Self::FamilyFull { name, most } => logger.event("shared_family_full").warn(format_args!(
+                "the shared value {name} has {most} sets of labels: further ones count as `other`"
+            )),
+            Self::Conflict { name, kind } => logger.event("shared_conflict").warn(format_args!(
+                "the shared value {name} is a {} here, and of another kind or with other bounds elsewhere: \
+                 the two are apart",
+                kind.name()
+            )),
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! Shared memory that no holder can resize. A file that can be shrunk would do for no trusting process: touching
+//! what is gone ends it.
+
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{F_ADD_SEALS, SealFlag, fcntl};
+use nix::libc::{self, off_t};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::unistd::ftruncate;
+
+pub(in crate::sys) fn create(size: off_t) -> nix::Result<OwnedFd> {
+    let file = open()?;
+    ftruncate(&file, size)?;
+    let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
+    fcntl(&file, F_ADD_SEALS(seals))?;
+    Ok(file)
+}
+
+/// A system may refuse a file that can be executed (`vm.memfd_noexec`); before Linux 6.3 there is no other.
+fn open() -> nix::Result<OwnedFd> {
+    /// `MFD_NOEXEC_SEAL` of linux/memfd.h.
+    const NOEXEC_SEAL: libc::c_uint = 8;
+    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+    match memfd_create(c"prefork-shared", flags | MFdFlags::from_bits_retain(NOEXEC_SEAL)) {
+        Err(Errno::EINVAL) => memfd_create(c"prefork-shared", flags),
+        opened => opened,
+    }
+}
+
+pub(in crate::sys) fn reserve(file: BorrowedFd<'_>, at: off_t, length: off_t) -> nix::Result<()> {
+    allocate(file, libc::FALLOC_FL_KEEP_SIZE, at, length)
+}
+
+pub(in crate::sys) fn release(file: BorrowedFd<'_>, at: off_t, length: off_t) -> nix::Result<()> {
+    allocate(file, libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE, at, length)
+}
+
+fn allocate(file: BorrowedFd<'_>, mode: libc::c_int, at: off_t, length: off_t) -> nix::Result<()> {
+    // SAFETY: the descriptor is open for as long as it is borrowed, and the rest are plain numbers.
+    Errno::result(unsafe { libc::fallocate(file.as_raw_fd(), mode, at, length) }).map(drop)
+}
