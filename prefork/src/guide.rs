@@ -3,6 +3,7 @@
 //! - [`serving`]: the serve function, sockets, TLS, frameworks, hooks, the builder
 //! - [`options`]: every option, its values, default and environment variable
 //! - [`operations`]: start, signals, failures, reload, upgrade, stop, health, deployment, limits
+//! - [`shared_values`]: counters, gauges, histograms, flags and rate limiters of the fleet; metrics
 //! - [`logging`]: every log message; loggers and `tracing`
 //! - [`platforms`]: what differs on macOS, FreeBSD and Windows
 //! - [`from_fasthttp`]: a migration table for users of fasthttp's prefork
@@ -18,14 +19,18 @@ pub mod options {}
 #[cfg_attr(any(not(doctest), all(feature = "tokio", feature = "rustls")), doc = include_str!("../docs/serving.md"))]
 pub mod serving {}
 
-#[doc = "[options]: crate::guide::options\n[logging]: crate::guide::logging\n[platforms]: crate::guide::platforms\n[log files]: crate::guide::logging#log-files\n"]
+#[doc = "[options]: crate::guide::options\n[logging]: crate::guide::logging\n[platforms]: crate::guide::platforms\n[log files]: crate::guide::logging#log-files\n[shared values]: crate::guide::shared_values\n"]
 #[doc = include_str!("../docs/operations.md")]
 pub mod operations {}
+
+#[doc = include_str!("../docs/shared-values.md")]
+pub mod shared_values {}
 
 #[doc = include_str!("../docs/logging.md")]
 pub mod logging {}
 
 #[doc = "[operations]: crate::guide::operations#privileges-and-placement"]
+#[doc = "[shared values]: crate::guide::shared_values"]
 #[doc = "[serving]: crate::guide::serving#operating-the-fleet-from-inside\n"]
 #[doc = include_str!("../docs/platforms.md")]
 pub mod platforms {}

@@ -62,13 +62,12 @@
 //! - A **dead master**: each child sees the end of file at once, runs `on_master_death`, drains and exits
 //!   with status 1. No orphan keeps the port.
 //!
-//! Each child has its own memory: a counter, a cache or a rate limiter in a `static` counts for its child
-//! only.
+//! Each child has its own memory. Counters, metrics and rate limiters of the whole fleet are in [`shared`].
 //!
 //! # Documentation
 //!
 //! The [guide] has a page for each subject: [serving](guide::serving), [options](guide::options),
-//! [operations](guide::operations), [logging](guide::logging), [platforms](guide::platforms) and
+//! [operations](guide::operations), [shared values](guide::shared_values), [logging](guide::logging), [platforms](guide::platforms) and
 //! [migration from fasthttp's prefork](guide::from_fasthttp). In the reference, begin with
 //! [`main`](macro@main) for the attribute, [`Prefork`] for the builder without the macro, [`Serve`] for
 //! the serve function's arguments, and [`hooks`].

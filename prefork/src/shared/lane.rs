@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 use super::directory::{Directory, Found, Placement, UNPLACED, Unplaced};
 use super::entry::Entry;
 use super::fold;
-use super::layout::{CELLS, LANES};
+use super::layout::LANES;
 use super::ledger::Ledger;
 use super::region::Region;
-use crate::sys::{Mapping, MemoryAccess};
+use super::view::LaneView;
 
 /// How often the master may move values while they are read.
 const TRIES: u32 = 1000;
@@ -23,8 +23,7 @@ pub(crate) struct Lane {
     number: usize,
     /// Mapped at the first use.
     cells: Option<&'static [AtomicU64]>,
-    /// The lanes of all processes, to be read.
-    all: Option<Mapping>,
+    all: LaneView,
     /// The master's, in the master.
     ledger: Option<Ledger>,
 }
@@ -45,12 +44,12 @@ impl Lane {
         if number >= LANES {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "there is no such lane"));
         }
-        Ok(Self { region, number, cells: None, all: None, ledger: None })
+        Ok(Self { region, number, cells: None, all: LaneView::default(), ledger: None })
     }
 
     /// The master's own lane.
     pub(super) fn of_master(region: Arc<Region>, number: usize, ledger: Ledger) -> Self {
-        Self { region, number, cells: None, all: None, ledger: Some(ledger) }
+        Self { region, number, cells: None, all: LaneView::default(), ledger: Some(ledger) }
     }
 
     pub(super) fn ledger(&self) -> Option<Ledger> {
@@ -107,14 +106,17 @@ impl Lane {
             totals.collect::<Vec<u64>>()
         };
         self.region.reserve(directory.total_words(first..first + cells)).ok()?;
-        self.map_all(directory)?;
-        let lanes = self.all.as_deref()?;
+        let in_use = usize::try_from(directory.lanes_in_use().load(Ordering::Acquire)).ok()?;
+        let in_use = in_use.clamp(self.number + 1, LANES);
+        self.all.cover(&self.region, in_use);
         let mut total = Vec::new();
         for _ in 0..TRIES {
             let sequence = directory.sequence().load(Ordering::Acquire);
             total = read();
-            for lane in lanes.chunks_exact(CELLS) {
-                fold::add(entry.kind, &mut total, &lane[first..first + cells]);
+            for lane in 0..in_use {
+                if let Some(lane) = self.all.lane(&self.region, lane, first + cells) {
+                    fold::add(entry.kind, &mut total, &lane[first..]);
+                }
             }
             fence(Ordering::Acquire);
             // Otherwise what the master has just moved may be missing, or there twice.
@@ -124,15 +126,5 @@ impl Lane {
             hint::spin_loop();
         }
         Some(total)
-    }
-
-    /// Maps every lane that is in use.
-    fn map_all(&mut self, directory: Directory<'_>) -> Option<()> {
-        let in_use = usize::try_from(directory.lanes_in_use().load(Ordering::Acquire)).ok()?;
-        let in_use = in_use.clamp(self.number + 1, LANES);
-        if self.all.as_ref().is_none_or(|all| all.len() != in_use * CELLS) {
-            self.all = Some(self.region.map_lanes(0..in_use, MemoryAccess::Read).ok()?);
-        }
-        Some(())
     }
 }

@@ -16,7 +16,8 @@ use super::fold;
 use super::layout::{CELLS, LANES, SERIES};
 use super::region::Region;
 use super::snapshot::{Sample, Snapshot};
-use crate::sys::{Mapping, MemoryAccess};
+use super::view::LaneView;
+use crate::sys::MemoryAccess;
 
 /// The lane of the master itself.
 pub(super) const MASTER: usize = 0;
@@ -37,10 +38,7 @@ struct Account {
     lanes: BTreeSet<usize>,
     /// Those before the last one that ever was in use.
     free: BTreeSet<usize>,
-    /// The first lanes, as far as they were needed so far.
-    view: Option<Mapping>,
-    /// How many cells of each of these lanes memory was taken for.
-    reserved: Vec<usize>,
+    view: LaneView,
     sequence: u64,
 }
 
@@ -57,12 +55,12 @@ struct Known {
 
 impl Ledger {
     pub(super) fn new(region: Arc<Region>) -> Self {
-        let (known, read, reserved) = (Vec::new(), vec![false; SERIES], Vec::new());
+        let (known, read) = (Vec::new(), vec![false; SERIES]);
         let lanes = BTreeSet::from([MASTER]);
         // The next numbers after those of the previous program in this process.
         let sequence = region.directory().map_or(0, |directory| directory.sequence().load(Ordering::Relaxed));
-        let (free, view) = (BTreeSet::new(), None);
-        Self(Arc::new(Mutex::new(Account { region, known, read, lanes, free, view, reserved, sequence })))
+        let (free, view) = (BTreeSet::new(), LaneView::default());
+        Self(Arc::new(Mutex::new(Account { region, known, read, lanes, free, view, sequence })))
     }
 
     fn account(&self) -> MutexGuard<'_, Account> {
@@ -122,15 +120,15 @@ impl Ledger {
         account.refresh();
         let identity = entry.identity();
         let known = account.known.iter().position(|known| known.is(identity, entry))?;
-        account.view_lanes();
-        Some(account.live_total(known))
+        let mut total = account.known[known].total.clone();
+        account.read_lanes(|account, lane| account.add(known, &mut total, lane));
+        Some(total)
     }
 
     /// Every value of the fleet as it is now.
     pub(super) fn collect(&self) -> Snapshot {
         let mut account = self.account();
         account.refresh();
-        account.view_lanes();
         account.snapshot()
     }
 
@@ -224,9 +222,7 @@ impl Account {
         }
         // What a child has written beyond its series must not become a number of the next child.
         let _ = self.region.clear_lane(lane);
-        if let Some(reserved) = self.reserved.get_mut(lane) {
-            *reserved = 0;
-        }
+        self.view.forget(lane);
     }
 
     fn take(&mut self, place: usize, lane: &[AtomicU64]) {
@@ -278,35 +274,17 @@ impl Account {
         }
     }
 
-    /// Maps every lane in use, and takes memory for what is to be read.
-    fn view_lanes(&mut self) {
-        let end = self.lanes.last().map_or(1, |last| last + 1);
-        if self.view.as_ref().is_none_or(|view| view.len() < end * CELLS) {
-            let lanes = end.next_power_of_two().min(LANES);
-            self.view = self.region.map_lanes(0..lanes, MemoryAccess::Write).ok();
-        }
+    /// Calls `read` with every lane in use that can be read.
+    fn read_lanes(&mut self, mut read: impl FnMut(&Self, &[AtomicU64])) {
         let cells = self.cells();
-        self.reserved.resize(self.reserved.len().max(end), 0);
+        let mut view = std::mem::take(&mut self.view);
+        view.cover(&self.region, self.lanes.last().map_or(1, |last| last + 1));
         for lane in &self.lanes {
-            let reserved = &mut self.reserved[*lane];
-            if *reserved < cells && self.region.reserve_lane(*lane, *reserved..cells).is_ok() {
-                *reserved = cells;
+            if let Some(lane) = view.lane(&self.region, *lane, cells) {
+                read(self, lane);
             }
         }
-    }
-
-    /// The lanes in use that can be read.
-    fn live_lanes(&self) -> impl Iterator<Item = &[AtomicU64]> {
-        let cells = self.cells();
-        let readable = self.lanes.iter().filter(move |lane| self.reserved.get(**lane) >= Some(&cells));
-        readable.filter_map(|lane| self.view.as_ref()?.get(lane * CELLS..(lane + 1) * CELLS))
-    }
-
-    /// The cells of a series: those of every process, and what ended ones have left.
-    fn live_total(&self, place: usize) -> Vec<u64> {
-        let mut total = self.known[place].total.clone();
-        self.live_lanes().for_each(|lane| self.add(place, &mut total, lane));
-        total
+        self.view = view;
     }
 
     /// Adds the cells that a process has of a series.
@@ -341,7 +319,7 @@ impl Account {
     }
 
     /// Reads lane by lane, because that is the order of the memory.
-    fn snapshot(&self) -> Snapshot {
+    fn snapshot(&mut self) -> Snapshot {
         let ranges = self.sums();
         let mut sums = vec![0_u64; CELLS];
         let mut unplaced = 0_u64;
@@ -349,15 +327,15 @@ impl Account {
         let others = others.filter(|(_, known)| !fold::is_sum(known.entry.kind));
         let mut totals: Vec<(usize, Vec<u64>)> =
             others.map(|(place, known)| (place, known.total.clone())).collect();
-        for lane in self.live_lanes() {
+        self.read_lanes(|account, lane| {
             unplaced = unplaced.wrapping_add(lane[UNPLACED].load(Ordering::Relaxed));
             for range in &ranges {
                 for (sum, cell) in sums[range.clone()].iter_mut().zip(&lane[range.clone()]) {
                     *sum = sum.wrapping_add(cell.load(Ordering::Relaxed));
                 }
             }
-            totals.iter_mut().for_each(|(place, total)| self.add(*place, total, lane));
-        }
+            totals.iter_mut().for_each(|(place, total)| account.add(*place, total, lane));
+        });
         let mut totals = totals.into_iter().map(|(_, total)| total);
         let samples = self.known.iter().map(|Known { entry, placements, total, .. }| {
             let cells = if fold::is_sum(entry.kind) {

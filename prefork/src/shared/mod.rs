@@ -82,6 +82,7 @@ mod region;
 mod series;
 mod snapshot;
 mod text;
+mod view;
 
 pub use counter::Counter;
 pub use extremes::{Max, Min};

@@ -69,7 +69,7 @@ enum Warning {
 }
 
 impl Process {
-    const fn new() -> Self {
+    pub(super) const fn new() -> Self {
         let registry =
             Registry { logger: None, lane: None, values: BTreeMap::new(), unplaced: 0, warnings: Vec::new() };
         Self { attached: AtomicBool::new(false), registry: Mutex::new(registry) }

@@ -87,6 +87,7 @@ impl Region {
     /// Sets every cell of a lane to zero.
     pub(super) fn clear_lane(&self, lane: usize) -> io::Result<()> {
         if self.memory.release(lane_at(lane), CELLS * WORD).is_err() {
+            self.reserve_lane(lane, 0..CELLS)?;
             let cells = self.map_lanes(lane..lane + 1, MemoryAccess::Write)?;
             cells.iter().for_each(|cell| cell.store(0, Ordering::Relaxed));
         }

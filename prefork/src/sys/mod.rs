@@ -213,6 +213,7 @@ pub(crate) struct Handover<'a> {
     pub(crate) handshake: &'a str,
     pub(crate) listeners: &'a [&'a Socket],
     /// May be empty.
+    #[cfg_attr(windows, expect(dead_code, reason = "not every system hands them over"))]
     pub(crate) secrets: &'a str,
     pub(crate) memory: Option<&'a SharedMemory>,
 }

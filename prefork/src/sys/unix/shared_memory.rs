@@ -9,6 +9,7 @@ use std::slice;
 use std::sync::atomic::AtomicU64;
 
 use nix::errno::Errno;
+use nix::fcntl::{F_SETFD, FdFlag, fcntl};
 use nix::libc::off_t;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
 use nix::sys::resource::{Resource, getrlimit};
@@ -33,7 +34,7 @@ impl SharedMemory {
     pub(crate) fn create(size: usize) -> io::Result<Self> {
         // Beyond the limit the kernel would not only refuse, but send SIGXFSZ as well.
         let (limit, _) = getrlimit(Resource::RLIMIT_FSIZE)?;
-        if u64::try_from(size).map_err(io::Error::other)? > limit {
+        if limit.try_into().is_ok_and(|limit: usize| size > limit) {
             let reason = format!("the limit on the size of files is {limit} bytes (`ulimit -f`)");
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, reason));
         }
@@ -42,6 +43,8 @@ impl SharedMemory {
 
     /// What another process has made with that size.
     pub(crate) fn adopt(file: OwnedFd, size: usize) -> io::Result<Self> {
+        // For systems without MSG_CMSG_CLOEXEC.
+        fcntl(&file, F_SETFD(FdFlag::FD_CLOEXEC))?;
         if fstat(&file)?.st_size < offset(size)? {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "the shared memory is too short"));
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use socket2::Socket;
 
 use super::pipe::{Pipe, Reader};
-use super::{object, socket};
+use super::{SharedMemory, object, socket};
 use crate::sys::inbox::Inbox;
 
 /// The longest line of a master.
@@ -20,6 +20,10 @@ pub(super) const WANTED: &str = "listeners-for ";
 pub(super) const HANDED: &str = "listeners";
 /// Or this, and an error.
 pub(super) const REFUSED: &str = "no-listeners";
+
+/// What follows the listeners: this and a handle of the child's, as a number. A program that knows of no shared
+/// memory ignores it.
+pub(super) const MEMORY: &str = "memory ";
 
 /// A master asks a child to stop with this.
 const STOP: &str = "stop";
@@ -117,26 +121,32 @@ impl Channel {
         Ok(String::new())
     }
 
+    /// Takes shared memory of this size, which follows the listeners.
+    pub(crate) fn take_memory(&mut self, size: usize) -> io::Result<SharedMemory> {
+        let answer = self.wait_for_answer(&[MEMORY])?;
+        SharedMemory::import(answer.strip_prefix(MEMORY).unwrap_or_default(), size)
+    }
+
     /// Asks the master for the listeners, and takes them.
     pub(crate) fn take_listeners(&mut self) -> io::Result<Vec<Socket>> {
         self.send(&format!("{WANTED}{}", std::process::id()), &[])?;
-        let answer = self.wait_for_answer()?;
+        let answer = self.wait_for_answer(&[HANDED, REFUSED])?;
         match answer.strip_prefix(HANDED) {
             Some(sockets) => sockets.split_whitespace().map(socket::import).collect(),
             None => Err(io::Error::other(format!("the master could not hand over its listener: {answer}"))),
         }
     }
 
-    /// Waits for the answer to a request. Messages that come before it are kept for later, except a stop: a
+    /// Waits for a line that begins with one of `answers`. Messages that come before it are kept for later, except a stop: a
     /// child that serves no connection yet ends at once, as by a signal on Unix.
-    fn wait_for_answer(&mut self) -> io::Result<String> {
+    fn wait_for_answer(&mut self, answers: &[&str]) -> io::Result<String> {
         let mut earlier = Vec::new();
         loop {
             let line = self.wait_for_line()?;
             if line == STOP {
                 super::exit_now(0);
             }
-            if [HANDED, REFUSED].iter().any(|answer| line.starts_with(answer)) {
+            if answers.iter().any(|answer| line.starts_with(answer)) {
                 earlier.iter().rev().for_each(|line: &String| self.inbox.put_back(line));
                 return Ok(line);
             }

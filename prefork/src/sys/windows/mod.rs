@@ -65,6 +65,7 @@ mod program;
 mod reactor;
 mod role;
 mod service;
+mod shared_memory;
 mod socket;
 mod socket_file;
 
@@ -85,8 +86,8 @@ pub(crate) use privileges::{
     set_no_new_privs,
 };
 pub(crate) use process::{
-    descriptor_limit, exit_now, how_to_stop, open_regular, os_string, other_threads, resident_bytes,
-    set_title, threads,
+    descriptor_limit, exit_now, how_to_stop, monotonic_nanos, open_regular, os_string, other_threads,
+    resident_bytes, set_title, threads,
 };
 pub(crate) use program::{Program, guard_inheritance, inheritance};
 pub(crate) use reactor::{
@@ -94,6 +95,7 @@ pub(crate) use reactor::{
 };
 pub(crate) use role::{handshake_is_waiting, take_handshake};
 pub(crate) use service::{activated, is_managed, notify, stderr_is_journal, watchdog};
+pub(crate) use shared_memory::{Mapping, SharedMemory};
 pub(crate) use socket::close_for_all;
 #[cfg(feature = "tokio")]
 pub(crate) use socket_file::TokioUnixListener;

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 
+use windows_sys::Win32::System::Performance::{QueryPerformanceCounter, QueryPerformanceFrequency};
 use windows_sys::Win32::System::ProcessStatus::{K32GetProcessMemoryInfo, PROCESS_MEMORY_COUNTERS};
 use windows_sys::Win32::System::Threading::{GetCurrentProcess, TerminateProcess};
 
@@ -34,6 +35,21 @@ pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
 /// The operator's way to stop the master with this pid.
 pub(crate) fn how_to_stop(master: u32) -> String {
     format!("Ctrl-C or the event {}", controls::name(master, "stop"))
+}
+
+/// Nanoseconds since some moment before the start of any process, by a clock that never goes back and is the
+/// same in every process of the system.
+pub(crate) fn monotonic_nanos() -> u64 {
+    let (mut ticks, mut per_second) = (0, 0);
+    // SAFETY: the system fills the numbers, which outlive the calls. Neither call fails since Windows XP.
+    unsafe {
+        QueryPerformanceCounter(&raw mut ticks);
+        QueryPerformanceFrequency(&raw mut per_second);
+    }
+    let number = |value: i64| u64::try_from(value).unwrap_or_default();
+    let (ticks, per_second) = (number(ticks), number(per_second).max(1));
+    let (seconds, rest) = (ticks / per_second, ticks % per_second);
+    seconds.wrapping_mul(1_000_000_000).wrapping_add(rest.wrapping_mul(1_000_000_000) / per_second)
 }
 
 /// Does nothing: the system shows the name of the process's file.

@@ -13,13 +13,13 @@ use std::time::Duration;
 
 use socket2::Socket;
 
-use super::channel::{Channel, HANDED, REFUSED, WANTED};
+use super::channel::{Channel, HANDED, MEMORY, REFUSED, WANTED};
 use super::child_thread::{self, Report};
 use super::controls::Controls;
 use super::job::Job;
 use super::pipe::Pipe;
 use super::{console, object, role, socket};
-use crate::sys::{ProcessEvent, Producer, Signal};
+use crate::sys::{Handover, ProcessEvent, Producer, SharedMemory, Signal};
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -40,6 +40,7 @@ struct Process {
     sender: Option<Pipe>,
     /// The listeners, until the child has them.
     listeners: Vec<Socket>,
+    memory: Option<SharedMemory>,
     handed_over: bool,
 }
 
@@ -65,7 +66,8 @@ impl Process {
         self.sender.as_ref().map_or(Ok(()), |sender| sender.send(line))
     }
 
-    /// Gives the child its listeners, and a handle to the job; `pid` is the one that it has sent.
+    /// Gives the child its listeners, the shared memory, and a handle to the job; `pid` is the one that it has
+    /// sent.
     fn hand_over(&self, pid: &str, job: &Job) -> io::Result<()> {
         let pid = pid.parse().map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "not a pid"))?;
         job.entrust_to(pid)?;
@@ -74,7 +76,10 @@ impl Process {
             line.push(' ');
             line.push_str(&socket::export(listener, pid)?);
         }
-        self.send(&line)
+        self.send(&line)?;
+        // No handle has the number 0. The child then goes on without the memory.
+        let export = |memory: &SharedMemory| memory.export(pid).unwrap_or_else(|_| "0".to_owned());
+        self.memory.as_ref().map_or(Ok(()), |memory| self.send(&format!("{MEMORY}{}", export(memory))))
     }
 
     /// Kills it and waits for its exit.
@@ -134,12 +139,13 @@ impl<K: Ord + Copy + Send + 'static> Reactor<K> {
         key: K,
         mut command: Command,
         producer: Option<&Producer<'_>>,
-        Handover { handshake, listeners, memory: _, secrets: _ }: &Handover<'_>,
+        Handover { handshake, listeners, memory, secrets: _ }: &Handover<'_>,
     ) -> io::Result<u32> {
         let (channel, theirs) = Channel::pair()?;
         let sender = channel.sender()?;
         sender.send(handshake)?;
         let listeners = listeners.iter().map(|listener| listener.try_clone()).collect::<io::Result<_>>()?;
+        let memory = memory.map(SharedMemory::try_clone).transpose()?;
         command.stdin(theirs.try_clone()?);
         let child = match producer {
             Some(produce) => role::with_stdin(&theirs, || produce(command))?,
@@ -151,7 +157,7 @@ impl<K: Ord + Copy + Send + 'static> Reactor<K> {
         let handle = enclosed.and_then(|()| child.as_handle().try_clone_to_owned());
         let handle_of_child = Handle::Started(child);
         let mut process =
-            Process { handle: handle_of_child, sender: Some(sender), listeners, handed_over: false };
+            Process { handle: handle_of_child, sender: Some(sender), listeners, memory, handed_over: false };
         match handle.and_then(|handle| child_thread::start(key, channel, handle, self.sender.clone())) {
             Ok(()) => {
                 self.children.insert(key, process);
@@ -170,8 +176,10 @@ impl<K: Ord + Copy + Send + 'static> Reactor<K> {
         let (sender, over) = (Some(channel.sender()?), object::event()?);
         child_thread::start(key, channel, over.try_clone()?, self.sender.clone())?;
         let listeners = Vec::new();
-        self.children
-            .insert(key, Process { handle: Handle::Inside(over), sender, listeners, handed_over: true });
+        self.children.insert(
+            key,
+            Process { handle: Handle::Inside(over), sender, listeners, memory: None, handed_over: true },
+        );
         Channel::to_master(Pipe::new(theirs))
     }
 
