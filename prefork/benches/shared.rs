@@ -1,0 +1,222 @@
+//! The cost of shared values: of each operation, of counting in several processes at once, and of a scrape.
+//!
+//! `cargo bench -p prefork --bench shared`. It asserts nothing.
+
+use std::error::Error;
+use std::hint::black_box;
+use std::io::{BufRead, BufReader, Lines, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use std::{env, thread};
+
+use prefork::Prefork;
+use prefork::shared::{Counter, CounterFamily, Flag, Gauge, Histogram, Max, RateLimiter};
+
+type BenchResult<T> = Result<T, Box<dyn Error>>;
+
+/// The turns of one run: a run of a millisecond is rarely interrupted.
+const TURNS: u32 = 50_000;
+const RUNS: u32 = 300;
+/// The values that each child of a large fleet uses.
+const VALUES: usize = 500;
+const SCRAPES: u32 = 200;
+
+static PLAIN: AtomicU64 = AtomicU64::new(0);
+static COUNTER: Counter = Counter::new("bench_total", "Turns");
+static GAUGE: Gauge = Gauge::new("bench_gauge", "Turns");
+static HISTOGRAM: Histogram = Histogram::new("bench_seconds", "Turns");
+static MAX: Max = Max::new("bench_max_seconds", "Turns");
+static FAMILY: CounterFamily<2> = CounterFamily::new("bench_family_total", "Turns", ["method", "status"]);
+static MANY: CounterFamily<1> = CounterFamily::new("bench_many_total", "Values", ["value"]).limit(VALUES);
+static LIMITER: RateLimiter = RateLimiter::per_second("bench_limit", "Turns", 1_000_000);
+static FLAG: Flag = Flag::new("bench_flag", "A word that all processes write");
+
+fn main() -> BenchResult<()> {
+    let mut arguments = env::args().skip_while(|argument| argument != "fleet").skip(1);
+    if let Some(workers) = arguments.next() {
+        let serve = if arguments.next().is_some() { serve_after_use } else { serve };
+        let fleet = Prefork::new(serve).addr("127.0.0.1:0").health("127.0.0.1:0");
+        return Ok(fleet.workers(workers.parse::<usize>()?).run()?);
+    }
+    println!("outside a fleet:\n{}", operations());
+    println!("in a child of a fleet:\n{}", Fleet::start(1, false)?.ask("operations")?);
+    for processes in [2, 8] {
+        let fleet = Fleet::start(processes, false)?;
+        let (own, shared) = (fleet.at_once("counter", processes)?, fleet.at_once("flag", processes)?);
+        println!(
+            "{processes} processes at once: Counter::inc {own:.1} ns, a word that all write {shared:.1} ns"
+        );
+    }
+    for processes in [10, 100, 1000] {
+        Fleet::start(processes, true)?.scrape(processes)?;
+    }
+    Ok(())
+}
+
+/// The time of each operation, a line for each.
+fn operations() -> String {
+    let plain = each(|| {
+        PLAIN.fetch_add(1, Ordering::Relaxed);
+    });
+    let lines = [
+        ("static AtomicU64", plain),
+        ("Counter::inc", each(|| COUNTER.inc())),
+        ("Gauge::inc", each(|| GAUGE.inc())),
+        ("Max::record, no new maximum", each(|| MAX.record(1.0))),
+        ("Histogram::observe", each(|| HISTOGRAM.observe(black_box(0.01)))),
+        ("CounterFamily::with and inc", each(|| FAMILY.with(black_box(["GET", "200"])).inc())),
+        (
+            "RateLimiter::allow",
+            each(|| {
+                black_box(LIMITER.allow());
+            }),
+        ),
+    ];
+    lines
+        .map(|(name, nanos)| format!("  {name}: {nanos:.2} ns, {:.2} of the first\n", nanos / plain))
+        .concat()
+}
+
+/// Nanoseconds of one turn: the least of many runs.
+fn each(mut turn: impl FnMut()) -> f64 {
+    let mut run = || {
+        let start = Instant::now();
+        (0..TURNS).for_each(|_| turn());
+        start.elapsed().as_secs_f64() * 1e9 / f64::from(TURNS)
+    };
+    (0..RUNS).map(|_| run()).fold(f64::INFINITY, f64::min)
+}
+
+/// Nanoseconds of one turn, while other processes do the same: of the processor's time, where the system tells it.
+fn each_at_once(mut turn: impl FnMut()) -> f64 {
+    let (start, before) = (Instant::now(), thread_nanos());
+    (0..TURNS * RUNS).for_each(|_| turn());
+    let wall = start.elapsed().as_secs_f64() * 1e9;
+    thread_nanos().zip(before).map_or(wall, |(after, before)| after - before) / f64::from(TURNS * RUNS)
+}
+
+/// What this thread has run.
+fn thread_nanos() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    text.split(' ').next()?.parse().ok()
+}
+
+fn serve(listener: TcpListener) {
+    for stream in listener.incoming() {
+        thread::spawn(|| stream.and_then(answer));
+    }
+}
+
+fn serve_after_use(listener: TcpListener) {
+    (0..VALUES).for_each(|value| MANY.with([&value.to_string()]).inc());
+    serve(listener);
+}
+
+/// Answers one line with one text.
+fn answer(mut stream: TcpStream) -> std::io::Result<()> {
+    let mut line = String::new();
+    BufReader::new(&stream).read_line(&mut line)?;
+    let text = match line.trim_end() {
+        "operations" => operations(),
+        "counter" => each_at_once(|| COUNTER.inc()).to_string(),
+        "flag" => each_at_once(|| FLAG.set(true)).to_string(),
+        _ => std::process::id().to_string(),
+    };
+    stream.write_all(text.as_bytes())
+}
+
+fn ask(addr: SocketAddr, line: &str) -> BenchResult<String> {
+    let mut stream = TcpStream::connect(addr)?;
+    stream.write_all(format!("{line}\n").as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
+/// A running fleet. Its drop kills the master; the children then end.
+struct Fleet {
+    process: Child,
+    addr: SocketAddr,
+    health: SocketAddr,
+    _lines: Lines<BufReader<ChildStderr>>,
+}
+
+impl Fleet {
+    fn start(workers: usize, uses_values: bool) -> BenchResult<Self> {
+        let mut command = Command::new(env::current_exe()?);
+        command.args(["fleet", &workers.to_string()]).args(uses_values.then_some("values"));
+        let mut process = command.stderr(Stdio::piped()).spawn()?;
+        let mut lines = BufReader::new(process.stderr.take().ok_or("no standard error")?).lines();
+        let mut wait_for = |text: &str| -> BenchResult<String> {
+            loop {
+                let line = lines.next().ok_or("the master ended")??;
+                if let Some((_, rest)) = line.split_once(text) {
+                    return Ok(rest.split(' ').next().unwrap_or_default().to_owned());
+                }
+            }
+        };
+        let addr = wait_for("listening on ")?.parse()?;
+        let health = wait_for("health endpoint on ")?.parse()?;
+        wait_for("ready (pids")?;
+        Ok(Self { process, addr, health, _lines: lines })
+    }
+
+    fn ask(&self, line: &str) -> BenchResult<String> {
+        ask(self.addr, line)
+    }
+
+    /// The mean of what that many connections measure at once. They are spread over the children.
+    fn at_once(&self, line: &'static str, count: usize) -> BenchResult<f64> {
+        let addr = self.addr;
+        let ask_all: Vec<_> = (0..count)
+            .map(|_| thread::spawn(move || ask(addr, line).map_err(|error| error.to_string())))
+            .collect();
+        let mut total = 0.0;
+        for thread in ask_all {
+            total += thread.join().map_err(|_| "a thread panicked")??.parse::<f64>()?;
+        }
+        Ok(total / f64::from(u32::try_from(count)?))
+    }
+
+    fn scrape(&self, processes: usize) -> BenchResult<()> {
+        let mut times = Vec::new();
+        let mut size = 0;
+        let before = cpu_seconds(self.process.id());
+        for _ in 0..SCRAPES {
+            let start = Instant::now();
+            let mut stream = TcpStream::connect(self.health)?;
+            stream.write_all(b"GET /metrics HTTP/1.1\r\nConnection: close\r\n\r\n")?;
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer)?;
+            times.push(start.elapsed());
+            size = answer.len();
+        }
+        times.sort();
+        let median = times.get(times.len() / 2).copied().unwrap_or_default();
+        let cpu = cpu_seconds(self.process.id()).zip(before).map(|(after, before)| after - before);
+        let cpu = cpu.map_or(Duration::ZERO, Duration::from_secs_f64) / SCRAPES;
+        println!(
+            "{processes} children with {VALUES} values: /metrics of {size} bytes in {median:.2?}, CPU of the \
+             master {cpu:.2?}"
+        );
+        Ok(())
+    }
+}
+
+/// What a process has used, where `/proc` tells.
+fn cpu_seconds(pid: u32) -> Option<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let fields: Vec<&str> = stat.rsplit_once(") ")?.1.split(' ').collect();
+    let ticks = |field: usize| fields.get(field)?.parse::<f64>().ok();
+    // In hundredths of a second on every system that has the file.
+    Some((ticks(11)? + ticks(12)?) / 100.0)
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
