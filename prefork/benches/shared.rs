@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use std::{env, thread};
 
 use prefork::Prefork;
-use prefork::shared::{Counter, CounterFamily, Flag, Gauge, Histogram, Max, RateLimiter};
+use prefork::shared::{Counter, CounterFamily, Flag, Gauge, Histogram, KeyedRateLimiter, Max, RateLimiter};
 
 type BenchResult<T> = Result<T, Box<dyn Error>>;
 
@@ -22,6 +22,9 @@ const RUNS: u32 = 300;
 /// The values that each child of a large fleet uses.
 const VALUES: usize = 500;
 const SCRAPES: u32 = 200;
+/// What is allowed in a second.
+const LIMIT: u32 = 1000;
+const LIMITED_FOR: Duration = Duration::from_secs(10);
 
 static PLAIN: AtomicU64 = AtomicU64::new(0);
 static COUNTER: Counter = Counter::new("bench_total", "Turns");
@@ -31,6 +34,10 @@ static MAX: Max = Max::new("bench_max_seconds", "Turns");
 static FAMILY: CounterFamily<2> = CounterFamily::new("bench_family_total", "Turns", ["method", "status"]);
 static MANY: CounterFamily<1> = CounterFamily::new("bench_many_total", "Values", ["value"]).limit(VALUES);
 static LIMITER: RateLimiter = RateLimiter::per_second("bench_limit", "Turns", 1_000_000);
+static SLOW_LIMITER: RateLimiter = RateLimiter::per_second("bench_slow_limit", "A limit", LIMIT).burst(20);
+static CLIENTS: KeyedRateLimiter =
+    KeyedRateLimiter::per_second("bench_clients", "A limit for each key", 1000);
+static ALLOWED: Counter = Counter::new("bench_allowed_total", "What the limit has allowed");
 static FLAG: Flag = Flag::new("bench_flag", "A word that all processes write");
 
 fn main() -> BenchResult<()> {
@@ -49,6 +56,7 @@ fn main() -> BenchResult<()> {
             "{processes} processes at once: Counter::inc {own:.1} ns, a word that all write {shared:.1} ns"
         );
     }
+    Fleet::start(8, false)?.limit(8)?;
     for processes in [10, 100, 1000] {
         Fleet::start(processes, true)?.scrape(processes)?;
     }
@@ -67,16 +75,16 @@ fn operations() -> String {
         ("Max::record, no new maximum", each(|| MAX.record(1.0))),
         ("Histogram::observe", each(|| HISTOGRAM.observe(black_box(0.01)))),
         ("CounterFamily::with and inc", each(|| FAMILY.with(black_box(["GET", "200"])).inc())),
-        (
-            "RateLimiter::allow",
-            each(|| {
-                black_box(LIMITER.allow());
-            }),
-        ),
+        ("RateLimiter::allow", each(|| use_up(LIMITER.allow()))),
+        ("KeyedRateLimiter::allow", each(|| use_up(CLIENTS.allow(black_box(&4711))))),
     ];
     lines
         .map(|(name, nanos)| format!("  {name}: {nanos:.2} ns, {:.2} of the first\n", nanos / plain))
         .concat()
+}
+
+fn use_up(answer: bool) {
+    black_box(answer);
 }
 
 /// Nanoseconds of one turn: the least of many runs.
@@ -122,6 +130,13 @@ fn answer(mut stream: TcpStream) -> std::io::Result<()> {
         "operations" => operations(),
         "counter" => each_at_once(|| COUNTER.inc()).to_string(),
         "flag" => each_at_once(|| FLAG.set(true)).to_string(),
+        "limit" => {
+            let end = Instant::now() + LIMITED_FOR;
+            while Instant::now() < end {
+                ALLOWED.add(u64::from(SLOW_LIMITER.allow()));
+            }
+            ALLOWED.total().to_string()
+        }
         _ => std::process::id().to_string(),
     };
     stream.write_all(text.as_bytes())
@@ -178,6 +193,24 @@ impl Fleet {
             total += thread.join().map_err(|_| "a thread panicked")??.parse::<f64>()?;
         }
         Ok(total / f64::from(u32::try_from(count)?))
+    }
+
+    /// How much a limit allows that all children use as fast as they can.
+    fn limit(&self, processes: usize) -> BenchResult<()> {
+        let (addr, start) = (self.addr, Instant::now());
+        let ask_all: Vec<_> = (0..processes)
+            .map(|_| thread::spawn(move || ask(addr, "limit").map_err(|error| error.to_string())))
+            .collect();
+        let mut allowed = 0_u32;
+        for thread in ask_all {
+            allowed = allowed.max(thread.join().map_err(|_| "a thread panicked")??.parse()?);
+        }
+        let expected = start.elapsed().as_secs_f64() * f64::from(LIMIT) + 20.0;
+        println!(
+            "{processes} processes, {LIMIT} per second and a burst of 20: {allowed} allowed of {expected:.0}, {:.2}%",
+            f64::from(allowed) / expected * 100.0
+        );
+        Ok(())
     }
 
     fn scrape(&self, processes: usize) -> BenchResult<()> {

@@ -27,6 +27,17 @@ fn handles_are_shareable_and_cheap_to_clone() {
 }
 
 #[test]
+fn shared_values_are_shareable() {
+    use prefork::shared::*;
+    is_shareable::<(Counter, Gauge, Histogram, Max, Min)>();
+    is_shareable::<(Flag, RateLimiter, KeyedRateLimiter)>();
+    is_shareable::<(CounterFamily<1>, GaugeFamily<2>, HistogramFamily<3>)>();
+    is_shareable::<(Held<'static>, Timer<'static>, Observations)>();
+    is_value::<Limited>();
+    is_error::<Limited>();
+}
+
+#[test]
 fn shutdown_is_a_future_that_can_be_spawned() {
     fn is_future<T: Future<Output = ()> + Send + Unpin + 'static>() {}
     is_future::<Shutdown>();

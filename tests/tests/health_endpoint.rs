@@ -79,7 +79,7 @@ fn invalid_requests_get_error_status() {
     let head = exchange(addr, "HEAD /livez HTTP/1.1\r\nConnection: close\r\n\r\n").unwrap();
     assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && head.ends_with("\r\n\r\n"), "{head:?}");
     assert!(head.contains("Content-Length: 3\r\n"), "{head:?}");
-    assert_eq!(ask(addr, "/metrics").0, 404);
+    assert_eq!(ask(addr, "/metric").0, 404);
     assert_eq!(ask(addr, "/livez/").0, 404);
     let post = exchange(addr, "POST /livez HTTP/1.1\r\nContent-Length: 4\r\n\r\nbody").unwrap();
     assert!(post.starts_with("HTTP/1.1 405 ") && post.contains("Allow: GET, HEAD\r\n"), "{post:?}");
@@ -148,7 +148,8 @@ fn stop_delay_makes_serving_fleet_not_ready() {
     let fleet = with_health(SERVER).env("PREFORK_STOP_DELAY", "60s").start();
     let addr = fleet.health_addr();
     fleet.signal(Signal::SIGTERM);
-    wait_for(addr, "/readyz", 503);
+    // Before, it may answer that the fleet starts.
+    wait::until("announced stop", || ask(addr, "/readyz").1.starts_with("stop-delay"));
     client::serving_pid(fleet.addr());
     assert_eq!(ask(addr, "/readyz"), (503, "stop-delay: 2 of 2 ready\n".to_owned()));
     assert_eq!(ask(addr, "/livez").0, 200);

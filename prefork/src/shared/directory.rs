@@ -12,15 +12,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::entry::{Entry, Lengths};
 use super::layout::{
-    CELLS, INDEX_AT, INDEX_WORDS, SERIES, STRIDE, TEXT_WORDS, TEXTS_AT, TOTALS_AT, WORD, WORDS, WORDS_AT,
+    CELLS, INDEX_AT, INDEX_WORDS, SERIES, STRIDE, TABLES, TEXT_WORDS, TEXTS_AT, TOTALS_AT, WORD, WORDS,
+    WORDS_AT,
 };
-use super::series::Kind;
+use super::series::{Kind, Space};
 
 /// Places of words in the control area. The two that processes race for have cache lines of their own.
 const SEQUENCE: usize = 8;
 const LANES_IN_USE: usize = 9;
 const NEXT_CELL: usize = 32;
 const NEXT_WORD: usize = 48;
+const NEXT_TABLE: usize = 49;
+const SEED: usize = 64;
 
 /// The first cells of every lane are not of any series; see [`UNPLACED`].
 const FIRST_CELL: usize = 1;
@@ -56,14 +59,23 @@ impl Placement {
             first: number(word & 0xffff_ffff)?,
             cells: number(word >> 32 & 0xffff)?,
         };
-        let limit = if placement.kind.is_fleet_wide() { WORDS } else { CELLS };
-        let is_inside = placement.cells > 0 && placement.first + placement.cells <= limit;
+        let is_inside =
+            placement.cells > 0 && placement.first + placement.cells <= limit(placement.kind.space());
         (is_inside && placement.to_word() == word).then_some(placement)
     }
 
     /// Whether it is the place of such an entry.
     fn fits(self, entry: &Entry) -> bool {
         self.kind == entry.kind && self.cells == entry.cells()
+    }
+}
+
+/// The number of cells in a space.
+fn limit(space: Space) -> usize {
+    match space {
+        Space::Lanes => CELLS,
+        Space::Words => WORDS,
+        Space::Tables => TABLES,
     }
 }
 
@@ -118,6 +130,11 @@ impl<'a> Directory<'a> {
     /// Odd while the master moves values from a lane to the totals.
     pub(super) fn sequence(self) -> &'a AtomicU64 {
         &self.words[SEQUENCE]
+    }
+
+    /// A random number of the fleet, by which keys find their place. The master writes it once.
+    pub(super) fn seed(self) -> &'a AtomicU64 {
+        &self.words[SEED]
     }
 
     /// The number of lanes up to the last one in use, which the master writes.
@@ -220,19 +237,20 @@ impl<'a> Directory<'a> {
 
     /// Takes cells that no series has.
     fn allocate(self, entry: &Entry, reserve: &Reserve<'_>) -> Result<Placement, Unplaced> {
-        let cells = entry.cells();
-        let (next, offset, limit) = if entry.kind.is_fleet_wide() {
-            (&self.words[NEXT_WORD], 0, WORDS)
-        } else {
-            (&self.words[NEXT_CELL], FIRST_CELL, CELLS)
+        let (space, cells) = (entry.kind.space(), entry.cells());
+        let (next, offset) = match space {
+            Space::Lanes => (NEXT_CELL, FIRST_CELL),
+            Space::Words => (NEXT_WORD, 0),
+            Space::Tables => (NEXT_TABLE, 0),
         };
+        let next = &self.words[next];
         for _ in 0..TRIES {
             let taken = next.load(Ordering::Relaxed);
             let first = usize::try_from(taken).ok().and_then(|taken| taken.checked_add(offset));
-            let first = first.filter(|first| *first <= limit - cells).ok_or(Unplaced::Full)?;
+            let first = first.filter(|first| *first <= limit(space) - cells).ok_or(Unplaced::Full)?;
             let after = taken + u64::try_from(cells).unwrap_or_default();
             if next.compare_exchange_weak(taken, after, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-                if entry.kind.is_fleet_wide() && !reserve(WORDS_AT + first * STRIDE, 1) {
+                if space == Space::Words && !reserve(WORDS_AT + first * STRIDE, 1) {
                     return Err(Unplaced::Full);
                 }
                 return Ok(Placement { kind: entry.kind, first, cells });
@@ -279,16 +297,18 @@ pub(super) mod tests {
         ) {
             let words = words();
             let directory = Directory::new(&words);
-            let placed: Vec<Found> = entries.iter().map(|entry| place(directory, entry).unwrap()).collect();
-            for (entry, found) in entries.iter().zip(&placed) {
-                prop_assert_eq!(place(directory, entry).unwrap().placement, found.placement);
+            let placed: Vec<_> = entries.iter().map(|entry| (entry, place(directory, entry))).collect();
+            for (entry, found) in placed {
+                prop_assert_eq!(place(directory, entry), found);
+                // Of these there are no more.
+                prop_assert!(found.is_ok() || entry.kind == Kind::KeyedRateLimiter);
             }
             let mut cells = std::collections::BTreeMap::new();
             for slot in (0..SERIES).take_while(|slot| directory.is_used(*slot)) {
-                let (entry, placement) = directory.read(slot).unwrap();
+                let Some((entry, placement)) = directory.read(slot) else { continue };
                 prop_assert!(entries.contains(&entry));
                 for cell in placement.first..placement.first + placement.cells {
-                    prop_assert!(cells.insert((placement.kind.is_fleet_wide(), cell), slot).is_none());
+                    prop_assert!(cells.insert((placement.kind.space() as u8, cell), slot).is_none());
                 }
             }
         }
@@ -306,8 +326,7 @@ pub(super) mod tests {
                 words[place].store(word, Ordering::Relaxed);
             }
             for (read, placement) in (0..SERIES).filter_map(|slot| directory.read(slot)) {
-                let limit = if placement.kind.is_fleet_wide() { WORDS } else { CELLS };
-                prop_assert!(placement.first + placement.cells <= limit);
+                prop_assert!(placement.first + placement.cells <= limit(placement.kind.space()));
                 prop_assert_eq!(placement.cells, read.cells());
             }
             if let Ok(Found { placement, .. }) = place(directory, &entry) {

@@ -46,8 +46,7 @@ impl FleetValues {
         PROCESS.use_logger(logger);
         // A second fleet of this process goes on with the values of the first.
         let ledger = PROCESS.ledger().or_else(|| {
-            let region = Region::create().and_then(|region| region.directory().map(|_| region));
-            let region = region.map_err(|error| report_no_region(logger, &plain(&error))).ok()?;
+            let region = Region::create().map_err(|error| report_no_region(logger, &plain(&error))).ok()?;
             Some(Ledger::new(Arc::new(region)))
         });
         Self::with(ledger)

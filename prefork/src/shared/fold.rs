@@ -50,7 +50,7 @@ fn join(kind: Kind, total: &mut [u64], values: impl Iterator<Item = u64>) {
     for (total, value) in total.iter_mut().zip(values) {
         *total = match kind {
             Kind::Max | Kind::Min | Kind::RateLimiter => value.max(*total),
-            Kind::Flag => value,
+            Kind::Flag | Kind::KeyedRateLimiter => value,
             Kind::Counter | Kind::Gauge | Kind::Histogram => total.wrapping_add(value),
         };
     }
@@ -64,7 +64,7 @@ pub(super) fn move_into(kind: Kind, home: &AtomicU64, private: &AtomicU64) {
     }
     match kind {
         Kind::Max | Kind::Min | Kind::RateLimiter => drop(home.fetch_max(value, Ordering::Relaxed)),
-        Kind::Flag => home.store(value, Ordering::Relaxed),
+        Kind::Flag | Kind::KeyedRateLimiter => home.store(value, Ordering::Relaxed),
         Kind::Counter | Kind::Gauge | Kind::Histogram => drop(home.fetch_add(value, Ordering::Relaxed)),
     }
 }

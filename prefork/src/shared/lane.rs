@@ -11,6 +11,7 @@ use super::fold;
 use super::layout::LANES;
 use super::ledger::Ledger;
 use super::region::Region;
+use super::series::Space;
 use super::view::LaneView;
 
 /// How often the master may move values while they are read.
@@ -61,12 +62,15 @@ impl Lane {
         let full = |_| Unplaced::Full;
         let (directory, Found { placement, conflicts }) = self.find(entry, most)?;
         let Placement { first, cells, .. } = placement;
-        if entry.kind.is_fleet_wide() {
-            return Ok(Placed { cells: std::slice::from_ref(directory.word(first)), conflicts });
-        }
-        self.region.reserve_lane(self.number, first..first + cells).map_err(full)?;
-        let lane = self.cells().map_err(full)?;
-        Ok(Placed { cells: &lane[first..first + cells], conflicts })
+        let cells = match entry.kind.space() {
+            Space::Words => std::slice::from_ref(directory.word(first)),
+            Space::Tables => self.region.table(first).map_err(full)?,
+            Space::Lanes => {
+                self.region.reserve_lane(self.number, first..first + cells).map_err(full)?;
+                &self.cells().map_err(full)?[first..first + cells]
+            }
+        };
+        Ok(Placed { cells, conflicts })
     }
 
     fn find(&self, entry: &Entry, most: usize) -> Result<(Directory<'static>, Found), Unplaced> {
@@ -85,6 +89,11 @@ impl Lane {
         }
     }
 
+    /// The random number of the fleet.
+    pub(super) fn seed(&self) -> Option<u64> {
+        Some(self.region.directory().ok()?.seed().load(Ordering::Relaxed))
+    }
+
     /// Counts a series of this process that found no place.
     pub(super) fn count_unplaced(&mut self) {
         if self.region.reserve_lane(self.number, UNPLACED..UNPLACED + 1).is_ok() {
@@ -98,7 +107,7 @@ impl Lane {
     pub(super) fn total(&mut self, entry: &Entry) -> Option<Vec<u64>> {
         let (directory, Found { placement, .. }) = self.find(entry, usize::MAX).ok()?;
         let Placement { first, cells, .. } = placement;
-        if entry.kind.is_fleet_wide() {
+        if entry.kind.space() != Space::Lanes {
             return Some(vec![directory.word(first).load(Ordering::Relaxed)]);
         }
         let read = || {

@@ -1,11 +1,12 @@
 //! Where everything is in the region. All of it is in words of 64 bits.
 //!
 //! ```text
-//! control    4 KiB     sequence of folds, number of lanes, next free cell, next free word
+//! control    4 KiB     sequence of folds, number of lanes, next free cell, word and table, a random number
 //! index      32 KiB    1,024 entries of 4 words: identity, family, placement, lengths
 //! texts      2 MiB     1,024 times 2 KiB: name, help, labels, bounds
 //! totals     64 KiB    a word for each cell: what ended processes have left, for children to read
 //! words      32 KiB    256 words, each on cache lines of its own, that all processes share
+//! tables     8 MiB     16 times 512 KiB: the keys of rate limiters
 //! lanes      512 MiB   8,192 times 64 KiB: the cells of one process
 //! ```
 //!
@@ -29,6 +30,9 @@ pub(super) const SERIES: usize = 1024;
 pub(super) const CELLS: usize = 8192;
 /// The number of words that the whole fleet shares.
 pub(super) const WORDS: usize = 256;
+/// The number of tables of keys, and their words.
+pub(super) const TABLES: usize = 16;
+pub(super) const TABLE_WORDS: usize = 65_536;
 /// The number of lanes: one of the master, and one for each child that is alive, twice over because of reloads.
 pub(super) const LANES: usize = 8192;
 
@@ -48,15 +52,20 @@ pub(super) const INDEX_AT: usize = CONTROL;
 pub(super) const TEXTS_AT: usize = INDEX_AT + SERIES * INDEX_WORDS;
 pub(super) const TOTALS_AT: usize = TEXTS_AT + SERIES * TEXT_WORDS;
 pub(super) const WORDS_AT: usize = TOTALS_AT + CELLS;
-/// Everything before the lanes, rounded up to what every system can map.
+/// Everything before the tables, rounded up to what every system can map.
 pub(super) const COMMON: usize = (WORDS_AT + WORDS * STRIDE).next_multiple_of(CELLS);
 
 /// The size of the region in bytes.
-pub(super) const SIZE: usize = (COMMON + LANES * CELLS) * WORD;
+pub(super) const SIZE: usize = lane_at(LANES);
+
+/// The place of a table in bytes.
+pub(super) const fn table_at(table: usize) -> usize {
+    (COMMON + table * TABLE_WORDS) * WORD
+}
 
 /// The place of a lane in bytes.
 pub(super) const fn lane_at(lane: usize) -> usize {
-    (COMMON + lane * CELLS) * WORD
+    table_at(TABLES) + lane * CELLS * WORD
 }
 
 const _: () = assert!(MAX_NAME + MAX_HELP + MAX_LABEL_BYTES + MAX_BOUNDS * WORD <= TEXT_WORDS * WORD);

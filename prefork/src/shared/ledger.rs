@@ -15,6 +15,7 @@ use super::entry::Entry;
 use super::fold;
 use super::layout::{CELLS, LANES, SERIES};
 use super::region::Region;
+use super::series::Space;
 use super::snapshot::{Sample, Snapshot};
 use super::view::LaneView;
 use crate::sys::MemoryAccess;
@@ -201,7 +202,7 @@ impl Account {
 
     /// One more than the last cell of any series.
     fn cells(&self) -> usize {
-        let per_process = self.known.iter().filter(|known| !known.entry.kind.is_fleet_wide());
+        let per_process = self.known.iter().filter(|known| known.entry.kind.space() == Space::Lanes);
         let ends = per_process.flat_map(|known| &known.placements).map(|place| place.first + place.cells);
         ends.max().unwrap_or(UNPLACED + 1)
     }
@@ -227,7 +228,7 @@ impl Account {
 
     fn take(&mut self, place: usize, lane: &[AtomicU64]) {
         let Known { entry, placements, total, .. } = &mut self.known[place];
-        if entry.kind.is_fleet_wide() {
+        if entry.kind.space() != Space::Lanes {
             return;
         }
         for placement in placements.iter() {
@@ -240,7 +241,7 @@ impl Account {
     fn publish(&self, place: usize) {
         let Known { entry, placements, total, .. } = &self.known[place];
         let Ok(directory) = self.region.directory() else { return };
-        if entry.kind.is_fleet_wide() {
+        if entry.kind.space() != Space::Lanes {
             return;
         }
         // Each process reads one of the places; with zeros at the others nothing is there twice.
@@ -292,10 +293,13 @@ impl Account {
         let Known { entry, placements, .. } = &self.known[place];
         for Placement { first, cells, .. } in placements {
             match self.region.directory() {
-                Ok(directory) if entry.kind.is_fleet_wide() => {
+                Ok(directory) if entry.kind.space() == Space::Words => {
                     fold::add(entry.kind, total, std::slice::from_ref(directory.word(*first)));
                 }
-                _ => fold::add(entry.kind, total, &lane[*first..*first + *cells]),
+                _ if entry.kind.space() == Space::Lanes => {
+                    fold::add(entry.kind, total, &lane[*first..*first + *cells]);
+                }
+                _ => {}
             }
         }
     }

@@ -79,6 +79,14 @@ impl Limit {
         Self { horizon, ..self }
     }
 
+    pub(super) const fn interval(self) -> u64 {
+        self.interval
+    }
+
+    pub(super) const fn horizon(self) -> u64 {
+        self.horizon
+    }
+
     /// The next word if one more is allowed now; or the time until then.
     pub(super) fn next(self, word: u64, now: u64) -> Result<u64, u64> {
         let next = word.max(now).saturating_add(self.interval);
@@ -112,10 +120,14 @@ impl Limit {
 }
 
 /// It is too early; see [`RateLimiter::check`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Limited(u64);
 
 impl Limited {
+    pub(super) fn after(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
     /// The time until one would be allowed, if nothing else came meanwhile.
     #[must_use]
     pub fn retry_after(self) -> Duration {

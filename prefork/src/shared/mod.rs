@@ -30,6 +30,7 @@
 //! | [`Max`], [`Min`] | the slowest, the largest | the greatest, the least since the fleet's start |
 //! | [`Flag`] | maintenance, read-only | what was set last |
 //! | [`RateLimiter`] | logins, calls of a service | one limit for all processes |
+//! | [`KeyedRateLimiter`] | requests of a client | a limit for each key, for all processes |
 //!
 //! [`CounterFamily`], [`GaugeFamily`] and [`HistogramFamily`] are for values with labels.
 //!
@@ -51,7 +52,7 @@
 //! # Limits
 //!
 //! There is room for 1,024 series (each set of label values is one), 8,191 cells (a histogram takes one for each
-//! bucket, and two) and 256 flags and rate limiters. What finds no room counts in its own process: a warning says so,
+//! bucket, and two), 256 flags and rate limiters, and 16 keyed rate limiters. What finds no room counts in its own process: a warning says so,
 //! and so does the metric `prefork_shared_full`. The same is true of everything where the region cannot be made.
 //!
 //! The first use of a handle in a process allocates memory and takes a lock. So use none in a signal handler or in a
@@ -72,6 +73,8 @@ mod fold;
 mod gauge;
 mod histogram;
 mod histogram_cells;
+mod key_table;
+mod keyed_limiter;
 mod lane;
 mod layout;
 mod ledger;
@@ -91,4 +94,5 @@ pub use flag::Flag;
 pub(crate) use fleet::{FleetValues, LanePlace, PassedValues, collect, join, use_logger};
 pub use gauge::{Gauge, Held};
 pub use histogram::{Histogram, Observations, Timer};
+pub use keyed_limiter::KeyedRateLimiter;
 pub use limiter::{Limited, RateLimiter};

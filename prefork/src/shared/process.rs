@@ -14,6 +14,7 @@ use super::directory::Unplaced;
 use super::entry::Entry;
 use super::fold;
 use super::histogram_cells::HistogramCells;
+use super::key_table::KeyTable;
 use super::lane::Lane;
 use super::ledger::Ledger;
 use super::region::Target;
@@ -58,6 +59,7 @@ enum Cells {
         home: Option<&'static AtomicU64>,
     },
     Histogram(&'static HistogramCells),
+    Keys(&'static KeyTable),
 }
 
 /// What is logged after the registry is unlocked.
@@ -126,7 +128,7 @@ impl Process {
         self.with(|registry| match registry.value(series, most)?.cells {
             Cells::One { home: Some(home), .. } => Ok(Target::Home(home)),
             Cells::One { private: Some(private), .. } => Ok(Target::Private(private)),
-            Cells::One { .. } | Cells::Histogram(_) => Ok(Target::Unknown),
+            Cells::One { .. } | Cells::Histogram(_) | Cells::Keys(_) => Ok(Target::Unknown),
         })
     }
 
@@ -138,7 +140,15 @@ impl Process {
     ) -> Result<&'static HistogramCells, Unplaced> {
         self.with(|registry| match registry.value(series, most)?.cells {
             Cells::Histogram(cells) => Ok(cells),
-            Cells::One { .. } => Err(Unplaced::Full),
+            Cells::One { .. } | Cells::Keys(_) => Err(Unplaced::Full),
+        })
+    }
+
+    /// Where a keyed rate limiter has its keys.
+    pub(super) fn resolve_keys(&self, series: &Series) -> Option<&'static KeyTable> {
+        self.with(|registry| match registry.value(series, usize::MAX).ok()?.cells {
+            Cells::Keys(table) => Some(table),
+            Cells::One { .. } | Cells::Histogram(_) => None,
         })
     }
 
@@ -219,7 +229,7 @@ impl Registry {
                 if placed.conflicts {
                     self.warnings.push(Warning::Conflict { name: name(), kind: value.entry.kind });
                 }
-                value.move_to(placed.cells);
+                value.move_to(placed.cells, lane.seed());
             }
             Err(Unplaced::FamilyFull) => return Err(Unplaced::FamilyFull),
             Err(Unplaced::Full) => {
@@ -244,13 +254,15 @@ impl Value {
     fn new(entry: Entry, bounds: &'static [f64]) -> Self {
         let cells = match entry.kind {
             Kind::Histogram => Cells::Histogram(Box::leak(Box::new(HistogramCells::new(bounds)))),
+            Kind::KeyedRateLimiter => Cells::Keys(Box::leak(Box::default())),
             _ => Cells::One { private: Some(Box::leak(Box::new(AtomicU64::new(0)))), home: None },
         };
         Self { entry, cells }
     }
 
-    fn move_to(&mut self, cells: &'static [AtomicU64]) {
+    fn move_to(&mut self, cells: &'static [AtomicU64], seed: Option<u64>) {
         match &mut self.cells {
+            Cells::Keys(table) => table.move_to(cells, seed.unwrap_or_default()),
             Cells::Histogram(histogram) => histogram.move_to(cells),
             Cells::One { private, home } => {
                 *home = cells.first().or(*private);
@@ -269,6 +281,7 @@ impl Value {
     fn own(&self) -> Vec<u64> {
         match self.cells {
             Cells::Histogram(histogram) => histogram.read(),
+            Cells::Keys(_) => Vec::new(),
             Cells::One { private, home } => {
                 let cells = home.or(private);
                 cells.iter().map(|cell| cell.load(Ordering::Relaxed)).collect()

@@ -4,6 +4,7 @@
 //! A process maps its own lane only, so that stray writes of a broken child reach no other. The code of `unsafe`
 //! blocks is here and in `sys`: whatever else reads or writes shared memory does so by atomic words in slices.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io;
 use std::ops::Range;
 use std::ptr;
@@ -11,7 +12,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use super::directory::Directory;
-use super::layout::{CELLS, COMMON, CONTROL, LANES, SIZE, WORD, lane_at};
+use super::layout::{CELLS, COMMON, CONTROL, LANES, SIZE, TABLE_WORDS, TABLES, WORD, lane_at, table_at};
 use crate::sys::{Mapping, MemoryAccess, SharedMemory};
 
 /// See the [module](self).
@@ -28,7 +29,9 @@ const PAGE: usize = 512;
 
 impl Region {
     pub(crate) fn create() -> io::Result<Self> {
-        SharedMemory::create(SIZE).map(Self::of)
+        let region = Self::of(SharedMemory::create(SIZE)?);
+        region.directory()?.seed().store(random(), Ordering::Relaxed);
+        Ok(region)
     }
 
     pub(crate) fn of(memory: SharedMemory) -> Self {
@@ -57,6 +60,16 @@ impl Region {
     /// The cells of this process's lane, for the rest of its life.
     pub(super) fn own_lane(&self, lane: usize) -> io::Result<&'static [AtomicU64]> {
         Ok(self.map_lanes(lane..lane + 1, MemoryAccess::Write)?.leak())
+    }
+
+    /// The words of a table, for the rest of this process's life.
+    pub(super) fn table(&self, table: usize) -> io::Result<&'static [AtomicU64]> {
+        if table >= TABLES {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        let (at, size) = (table_at(table), TABLE_WORDS * WORD);
+        self.memory.reserve(at, size)?;
+        Ok(self.memory.map(at, size, MemoryAccess::Write)?.leak())
     }
 
     /// The cells of several lanes.
@@ -93,6 +106,11 @@ impl Region {
         }
         Ok(())
     }
+}
+
+/// A number that no client can guess.
+pub(super) fn random() -> u64 {
+    RandomState::new().build_hasher().finish()
 }
 
 /// What a handle remembers: nothing yet; a cell in memory of this process, which may have to move to the region;

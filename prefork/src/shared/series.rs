@@ -23,22 +23,46 @@ pub(crate) enum Kind {
     Flag = 6,
     /// One word for the fleet: a time; see [`limiter`](super::limiter).
     RateLimiter = 7,
+    /// One table for the fleet; see [`keyed_limiter`](super::keyed_limiter).
+    KeyedRateLimiter = 8,
+}
+
+/// Where the cells of a value are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Space {
+    /// In the lane of each process.
+    Lanes,
+    /// Among the words that the fleet shares.
+    Words,
+    /// Among its tables, each of which counts as one cell.
+    Tables,
 }
 
 impl Kind {
-    const ALL: [Self; 7] =
-        [Self::Counter, Self::Gauge, Self::Histogram, Self::Max, Self::Min, Self::Flag, Self::RateLimiter];
+    const ALL: [Self; 8] = [
+        Self::Counter,
+        Self::Gauge,
+        Self::Histogram,
+        Self::Max,
+        Self::Min,
+        Self::Flag,
+        Self::RateLimiter,
+        Self::KeyedRateLimiter,
+    ];
 
     pub(super) fn from_number(number: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| *kind as u8 == number)
     }
 
-    /// Whether the fleet has one word for the value, and not a cell in each lane.
-    pub(super) fn is_fleet_wide(self) -> bool {
-        matches!(self, Self::Flag | Self::RateLimiter)
+    pub(super) fn space(self) -> Space {
+        match self {
+            Self::Flag | Self::RateLimiter => Space::Words,
+            Self::KeyedRateLimiter => Space::Tables,
+            _ => Space::Lanes,
+        }
     }
 
-    /// The number of cells in each lane, or of words for the fleet.
+    /// The number of cells, in its space.
     pub(super) fn cells(self, bounds: usize) -> usize {
         match self {
             // One bucket more than bounds, and two cells for the sum.
@@ -56,6 +80,7 @@ impl Kind {
             Self::Min => "minimum",
             Self::Flag => "flag",
             Self::RateLimiter => "rate limiter",
+            Self::KeyedRateLimiter => "keyed rate limiter",
         }
     }
 }

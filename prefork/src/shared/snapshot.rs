@@ -73,7 +73,7 @@ impl Sample {
             Kind::Max => Value::Extreme(extremes::decode_max(first)),
             Kind::Min => Value::Extreme(extremes::decode_min(first)),
             Kind::Flag => Value::Flag(flag::decode(first)),
-            Kind::RateLimiter => return None,
+            Kind::RateLimiter | Kind::KeyedRateLimiter => return None,
             Kind::Histogram => {
                 let (buckets, sums) = fold::split(cells);
                 let sum = sums.first().copied().map_or(0.0, f64::from_bits);

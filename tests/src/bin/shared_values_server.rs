@@ -2,7 +2,7 @@
 //!
 //! `/count` counts the request before it is answered; `/values` returns every value as this child reads it. `/wait`
 //! holds the gauge until the gate opens. `/observe/N`, `/record/N`, `/gauge/N`, `/flag/B` and `/label/A/B` use the
-//! value of that kind, `/limited` the rate limiter. `/spin` counts in a tight loop until the child is killed.
+//! value of that kind, `/limited` and `/client/KEY` the rate limiters. `/spin` counts in a tight loop until the child is killed.
 //! `/scribble` fills the region with random bytes for as long as the child lives (Linux).
 //!
 //! The master prints the values when logs are reopened, and at its end.
@@ -12,7 +12,7 @@ use std::net::TcpListener;
 use std::process::{self, ExitCode};
 use std::thread;
 
-use prefork::shared::{Counter, Flag, Gauge, Histogram, Max, Min, RateLimiter};
+use prefork::shared::{Counter, Flag, Gauge, Histogram, KeyedRateLimiter, Max, Min, RateLimiter};
 use prefork_tests::app;
 
 static REQUESTS: Counter = Counter::new("test_requests_total", "Requests answered");
@@ -23,6 +23,8 @@ static LARGEST: Max = Max::new("test_largest_bytes", "The largest size");
 static SMALLEST: Min = Min::new("test_smallest_bytes", "The smallest size");
 static SWITCH: Flag = Flag::new("test_switch", "A switch");
 static LIMIT: RateLimiter = RateLimiter::per_second("test_limit", "A limit", 100).burst(10);
+static CLIENTS: KeyedRateLimiter =
+    KeyedRateLimiter::per_minute("test_clients", "A limit for each key", 6).burst(5);
 static SPINS: Counter = Counter::new("test_spins_total", "Turns of a loop");
 static SPIN_SIZES: Histogram =
     Histogram::with_bounds("test_spin_sizes_bytes", "Sizes in a loop", &[1.0, 10.0]);
@@ -90,6 +92,7 @@ fn answer(path: &str) -> String {
         }
         "flag" => SWITCH.set(argument == "true"),
         "limited" => return LIMIT.allow().to_string(),
+        "client" => return CLIENTS.allow(&argument).to_string(),
         "spin" => drop(thread::spawn(spin)),
         "scribble" => drop(thread::spawn(scribble)),
         _ => return format!("unknown path: {path}"),
