@@ -39,7 +39,7 @@ pub(super) type Reserve<'a> = dyn Fn(usize, usize) -> bool + 'a;
 /// Where the cells of a series are: in every lane, or among the words that the fleet shares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Placement {
-    kind: Kind,
+    pub(super) kind: Kind,
     pub(super) first: usize,
     pub(super) cells: usize,
 }
@@ -76,6 +76,15 @@ fn limit(space: Space) -> usize {
         Space::Lanes => CELLS,
         Space::Words => WORDS,
         Space::Tables => TABLES,
+    }
+}
+
+/// The place of the word that counts the cells taken of a space, and the first cell that can be taken.
+fn next_of(space: Space) -> (usize, usize) {
+    match space {
+        Space::Lanes => (NEXT_CELL, FIRST_CELL),
+        Space::Words => (NEXT_WORD, 0),
+        Space::Tables => (NEXT_TABLE, 0),
     }
 }
 
@@ -226,23 +235,60 @@ impl<'a> Directory<'a> {
         if !reserve(at, text.len().div_ceil(WORD)) {
             return Err(Unplaced::Full);
         }
-        for (word, bytes) in self.words[at..].iter().zip(text.chunks(WORD)) {
+        self.write_text(slot, text);
+        written.store(lengths.to_word(), Ordering::Release);
+        Ok(())
+    }
+
+    fn write_text(self, slot: usize, text: &[u8]) {
+        let words = &self.words[TEXTS_AT + slot * TEXT_WORDS..][..TEXT_WORDS];
+        for (word, bytes) in words.iter().zip(text.chunks(WORD)) {
             let mut whole = [0; WORD];
             whole[..bytes.len()].copy_from_slice(bytes);
             word.store(u64::from_le_bytes(whole), Ordering::Relaxed);
         }
+    }
+
+    /// Whether a slot holds this entry, whole.
+    pub(super) fn holds(self, slot: usize, entry: &Entry, placement: Placement) -> bool {
+        let family = self.index(slot)[1].load(Ordering::Relaxed);
+        family == entry.family() && self.read(slot).is_some_and(|found| found == (entry.clone(), placement))
+    }
+
+    /// Writes an entry over whatever a slot holds.
+    pub(super) fn restore(self, slot: usize, entry: &Entry, placement: Placement) {
+        let [identity, family, place, written] = self.index(slot) else { return };
+        let Some((text, lengths)) = entry.encode() else { return };
+        // Until it is whole, nobody reads it.
+        written.store(0, Ordering::Release);
+        self.write_text(slot, &text);
+        family.store(entry.family(), Ordering::Relaxed);
+        place.store(placement.to_word(), Ordering::Relaxed);
+        identity.store(entry.identity(), Ordering::Relaxed);
         written.store(lengths.to_word(), Ordering::Release);
-        Ok(())
+    }
+
+    /// Empties a slot.
+    pub(super) fn wipe(self, slot: usize) {
+        self.index(slot).iter().rev().for_each(|word| word.store(0, Ordering::Release));
+    }
+
+    /// Corrects the next free place of a space, where the first `used` cells are taken, if it cannot be right.
+    pub(super) fn correct_next(self, space: Space, used: usize) {
+        let (next, first) = next_of(space);
+        let next = &self.words[next];
+        let used = used.saturating_sub(first);
+        let is_possible = usize::try_from(next.load(Ordering::Relaxed))
+            .is_ok_and(|next| (used..=limit(space) - first).contains(&next));
+        if !is_possible {
+            next.store(u64::try_from(used).unwrap_or_default(), Ordering::Relaxed);
+        }
     }
 
     /// Takes cells that no series has.
     fn allocate(self, entry: &Entry, reserve: &Reserve<'_>) -> Result<Placement, Unplaced> {
         let (space, cells) = (entry.kind.space(), entry.cells());
-        let (next, offset) = match space {
-            Space::Lanes => (NEXT_CELL, FIRST_CELL),
-            Space::Words => (NEXT_WORD, 0),
-            Space::Tables => (NEXT_TABLE, 0),
-        };
+        let (next, offset) = next_of(space);
         let next = &self.words[next];
         for _ in 0..TRIES {
             let taken = next.load(Ordering::Relaxed);
@@ -261,141 +307,4 @@ impl<'a> Directory<'a> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use std::sync::Barrier;
-    use std::thread;
-
-    use proptest::prelude::*;
-
-    use super::super::entry::tests::entry;
-    use super::super::layout::COMMON;
-    use super::*;
-
-    /// Words of no process but this one.
-    pub(in crate::shared) fn words() -> Vec<AtomicU64> {
-        (0..COMMON).map(|_| AtomicU64::new(0)).collect()
-    }
-
-    fn place(directory: Directory<'_>, entry: &Entry) -> Result<Found, Unplaced> {
-        directory.place(entry, usize::MAX, &|_, _| true)
-    }
-
-    fn counter(name: &str) -> Entry {
-        let (help, labels, bounds) = ("help".to_owned(), Vec::new(), Vec::new());
-        Entry { kind: Kind::Counter, name: name.to_owned(), help, labels, bounds }
-    }
-
-    fn labelled(value: usize) -> Entry {
-        Entry { labels: vec![("value".to_owned(), value.to_string())], ..counter("family") }
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(32))]
-        #[test]
-        fn every_series_keeps_its_place_and_no_two_share_a_cell(
-            entries in prop::collection::vec(entry(), 1..40)
-        ) {
-            let words = words();
-            let directory = Directory::new(&words);
-            let placed: Vec<_> = entries.iter().map(|entry| (entry, place(directory, entry))).collect();
-            for (entry, found) in placed {
-                prop_assert_eq!(place(directory, entry), found);
-                // Of these there are no more.
-                prop_assert!(found.is_ok() || entry.kind == Kind::KeyedRateLimiter);
-            }
-            let mut cells = std::collections::BTreeMap::new();
-            for slot in (0..SERIES).take_while(|slot| directory.is_used(*slot)) {
-                let Some((entry, placement)) = directory.read(slot) else { continue };
-                prop_assert!(entries.contains(&entry));
-                for cell in placement.first..placement.first + placement.cells {
-                    prop_assert!(cells.insert((placement.kind.space() as u8, cell), slot).is_none());
-                }
-            }
-        }
-
-        #[test]
-        fn directory_of_random_words_is_read_without_panic(
-            noise in prop::collection::vec((0..COMMON, any::<u64>()), 0..200),
-            index in prop::collection::vec((0..SERIES * INDEX_WORDS, any::<u64>()), 0..200),
-            entry in entry(),
-        ) {
-            let words = words();
-            let directory = Directory::new(&words);
-            let _ = place(directory, &entry);
-            for (place, word) in noise.into_iter().chain(index.into_iter().map(|(at, word)| (INDEX_AT + at, word))) {
-                words[place].store(word, Ordering::Relaxed);
-            }
-            for (read, placement) in (0..SERIES).filter_map(|slot| directory.read(slot)) {
-                prop_assert!(placement.first + placement.cells <= limit(placement.kind.space()));
-                prop_assert_eq!(placement.cells, read.cells());
-            }
-            if let Ok(Found { placement, .. }) = place(directory, &entry) {
-                prop_assert!(placement.fits(&entry));
-            }
-        }
-    }
-
-    #[test]
-    fn threads_that_add_the_same_series_at_once_agree() {
-        let words = words();
-        let directory = Directory::new(&words);
-        let start = Barrier::new(4);
-        let place_all = || {
-            start.wait();
-            (0..200).map(|value| place(directory, &labelled(value)).unwrap().placement).collect::<Vec<_>>()
-        };
-        let placed: Vec<Vec<Placement>> = thread::scope(|scope| {
-            let threads: Vec<_> = (0..4).map(|_| scope.spawn(place_all)).collect();
-            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
-        });
-        assert!(placed.iter().all(|places| *places == placed[0]));
-        assert_eq!((0..SERIES).filter(|slot| directory.is_used(*slot)).count(), 200);
-    }
-
-    #[test]
-    fn entry_that_was_only_claimed_is_completed_by_the_next_process() {
-        let words = words();
-        let directory = Directory::new(&words);
-        let entry = counter("a");
-        directory.index(0)[0].store(entry.identity(), Ordering::Relaxed);
-        assert!(directory.is_used(0) && directory.read(0).is_none());
-        place(directory, &counter("b")).unwrap();
-        let found = place(directory, &entry).unwrap();
-        assert_eq!(directory.read(0), Some((entry, found.placement)));
-        assert!(!directory.is_used(2));
-    }
-
-    #[test]
-    fn full_directory_full_lanes_full_family_and_lack_of_memory_are_told() {
-        let words = words();
-        let directory = Directory::new(&words);
-        assert_eq!(directory.place(&counter("a"), usize::MAX, &|_, _| false), Err(Unplaced::Full));
-        for value in 0..3 {
-            directory.place(&labelled(value), 3, &|_, _| true).unwrap();
-        }
-        assert_eq!(directory.place(&labelled(3), 3, &|_, _| true), Err(Unplaced::FamilyFull));
-        directory.place(&labelled(2), 3, &|_, _| true).unwrap();
-        let histogram = |value: usize| Entry {
-            kind: Kind::Histogram,
-            bounds: (0..64_u8).map(f64::from).collect(),
-            name: format!("histogram_{value}"),
-            ..labelled(value)
-        };
-        let placed = (0..).take_while(|value| place(directory, &histogram(*value)).is_ok()).count();
-        assert_eq!(placed, (CELLS - 1 - 3) / 67);
-        let placed = (0..).take_while(|value| place(directory, &labelled(100 + value)).is_ok()).count();
-        assert!(placed > 0, "what is left of the cells is used");
-        place(directory, &labelled(0)).unwrap();
-    }
-
-    #[test]
-    fn series_of_one_name_and_two_kinds_are_apart_and_told() {
-        let words = words();
-        let directory = Directory::new(&words);
-        let first = place(directory, &counter("a")).unwrap();
-        let gauge = place(directory, &Entry { kind: Kind::Gauge, ..counter("a") }).unwrap();
-        assert_ne!(first.placement.first, gauge.placement.first);
-        assert!(!first.conflicts && gauge.conflicts);
-        assert!(!place(directory, &labelled(1)).unwrap().conflicts);
-    }
-}
+mod tests;

@@ -33,8 +33,12 @@ pub(crate) struct Ledger(Arc<Mutex<Account>>);
 struct Account {
     region: Arc<Region>,
     known: Vec<Known>,
-    /// The slots of the directory that were read.
-    read: Vec<bool>,
+    /// For each slot of the directory that was read, which series it holds and where.
+    read: Vec<Option<(usize, Placement)>>,
+    /// Slots that held nothing whole when a child ended.
+    suspects: Vec<usize>,
+    /// The random number of the fleet.
+    seed: u64,
     /// The lanes in use.
     lanes: BTreeSet<usize>,
     /// Those before the last one that ever was in use.
@@ -56,12 +60,25 @@ struct Known {
 
 impl Ledger {
     pub(super) fn new(region: Arc<Region>) -> Self {
-        let (known, read) = (Vec::new(), vec![false; SERIES]);
+        let (known, read, suspects) = (Vec::new(), vec![None; SERIES], Vec::new());
         let lanes = BTreeSet::from([MASTER]);
         // The next numbers after those of the previous program in this process.
-        let sequence = region.directory().map_or(0, |directory| directory.sequence().load(Ordering::Relaxed));
+        let directory = region.directory();
+        let number = |word: Option<&AtomicU64>| word.map_or(0, |word| word.load(Ordering::Relaxed));
+        let sequence = number(directory.as_ref().ok().map(|directory| directory.sequence()));
+        let seed = number(directory.as_ref().ok().map(|directory| directory.seed()));
         let (free, view) = (BTreeSet::new(), LaneView::default());
-        Self(Arc::new(Mutex::new(Account { region, known, read, lanes, free, view, sequence })))
+        Self(Arc::new(Mutex::new(Account {
+            region,
+            known,
+            read,
+            suspects,
+            seed,
+            lanes,
+            free,
+            view,
+            sequence,
+        })))
     }
 
     fn account(&self) -> MutexGuard<'_, Account> {
@@ -169,15 +186,14 @@ impl Account {
         let region = Arc::clone(&self.region);
         let Ok(directory) = region.directory() else { return };
         for slot in 0..SERIES {
-            if self.read[slot] {
+            if self.read[slot].is_some() {
                 continue;
             }
             if region.reserve(directory.index_words(slot)).is_err() || !directory.is_used(slot) {
                 break;
             }
             if let Some((entry, placement)) = directory.read(slot) {
-                self.read[slot] = true;
-                self.admit(entry, Some(placement));
+                self.read[slot] = self.admit(entry, Some(placement)).map(|known| (known, placement));
             }
         }
     }
@@ -200,11 +216,16 @@ impl Account {
         Some(place)
     }
 
-    /// One more than the last cell of any series.
+    /// One more than the last cell of any series in a space.
+    fn used(&self, space: Space) -> usize {
+        let in_space = self.known.iter().filter(|known| known.entry.kind.space() == space);
+        let ends = in_space.flat_map(|known| &known.placements).map(|place| place.first + place.cells);
+        ends.max().unwrap_or(0)
+    }
+
+    /// How many cells of a lane are read.
     fn cells(&self) -> usize {
-        let per_process = self.known.iter().filter(|known| known.entry.kind.space() == Space::Lanes);
-        let ends = per_process.flat_map(|known| &known.placements).map(|place| place.first + place.cells);
-        ends.max().unwrap_or(UNPLACED + 1)
+        self.used(Space::Lanes).max(UNPLACED + 1)
     }
 
     /// Moves what an ended process has left in its lane to the totals, and clears the lane.
@@ -221,6 +242,7 @@ impl Account {
                 self.end_change(directory);
             }
         }
+        self.repair();
         // What a child has written beyond its series must not become a number of the next child.
         let _ = self.region.clear_lane(lane);
         self.view.forget(lane);
@@ -355,5 +377,6 @@ impl Account {
     }
 }
 
+mod repair;
 #[cfg(test)]
 mod tests;

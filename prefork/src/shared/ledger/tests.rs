@@ -158,6 +158,33 @@ fn reader_sees_no_value_twice_or_not_at_all_while_children_come_and_go() {
 }
 
 #[test]
+fn directory_that_a_child_has_filled_with_rubbish_is_there_again_for_the_next() {
+    let ledger = open();
+    let (number, mut lane) = child(&ledger);
+    let limiter = entry(Kind::KeyedRateLimiter, "k");
+    let names = ["a", "b", "c"].map(|name| entry(Kind::Counter, name));
+    names.iter().for_each(|entry| add(&mut lane, entry, 1));
+    let keys = cells(&mut lane, &limiter);
+    ledger.release(number);
+    let words = ledger.region().memory().map(0, COMMON * 8, MemoryAccess::Write).unwrap();
+    for rubbish in [0, 1, u64::MAX, 0x5555_5555_5555_5555] {
+        // The last one to end is taken for the one that may have been adding a series.
+        for _ in 0..2 {
+            let (number, _) = child(&ledger);
+            words.iter().for_each(|word| word.store(rubbish, Ordering::Relaxed));
+            ledger.release(number);
+        }
+        let (number, mut lane) = child(&ledger);
+        names.iter().for_each(|entry| add(&mut lane, entry, 1));
+        cells(&mut lane, &limiter)[0].fetch_add(1, Ordering::Relaxed);
+        ledger.release(number);
+    }
+    assert_eq!(keys[0].load(Ordering::Relaxed), 4, "the same table");
+    let totals = names.map(|entry| ledger.total(&entry));
+    assert_eq!(totals, [Some(vec![5]), Some(vec![5]), Some(vec![5])]);
+}
+
+#[test]
 fn lanes_that_were_passed_are_in_use_and_those_between_are_free() {
     let ledger = open();
     [5, 2, 5, LANES].iter().for_each(|lane| ledger.note_lease(*lane));
@@ -201,5 +228,12 @@ proptest! {
         prop_assert_eq!(value(&ledger, "c"), Value::Counter(5));
         prop_assert!(ledger.totals().iter().any(|(known, total)| **known == counter && *total == [5]));
         prop_assert_eq!(ledger.lease(), Some(number));
+        // A later child finds everything, and there is room.
+        ledger.release(number);
+        let (_, mut lane) = child(&ledger);
+        add(&mut lane, &counter, 1);
+        prop_assert_eq!(ledger.total(&counter), Some(vec![6]));
+        add(&mut lane, &entry(Kind::Counter, "d"), 1);
+        prop_assert_eq!(value(&ledger, "d"), Value::Counter(1));
     }
 }
