@@ -207,6 +207,8 @@ impl LinkThread {
                 for thread in sys::threads() {
                     self.logger.event("child_hangs").error(format_args!("{name}: {thread}"));
                 }
+                // The exit alone would not tell it from a crash.
+                let _ = context.send(ToMaster::Hangs);
                 logging::flush();
                 std::process::abort()
             }

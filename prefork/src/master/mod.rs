@@ -57,7 +57,9 @@ use crate::logging::{self, Logger};
 use crate::privileges::Privileges;
 use crate::protocol::{ToChild, ToMaster, UpgradePlan};
 use crate::shared::FleetValues;
-use crate::supervisor::{Action, ChildId, Event, Hook, RecycleReason, Remark, Settings, Supervisor, Verdict};
+use crate::supervisor::{
+    Action, ChildId, Event, Exit, Hook, RecycleReason, Remark, Settings, Supervisor, Verdict,
+};
 use crate::sys::{self, Activated, PidFile, ProcessEvent, Program, Reactor};
 use crate::tls::{self, TlsStore};
 
@@ -138,6 +140,15 @@ struct Master {
     start_problems: BTreeMap<usize, String>,
     /// What made the fleet stop, if that was user code or the system.
     cause: Option<Cause>,
+}
+
+fn exit_of(status: ExitStatus) -> Exit {
+    match status.code() {
+        Some(0) => Exit::Clean,
+        Some(_) => Exit::Failed,
+        // On Windows there is always a code.
+        None => Exit::Signalled,
+    }
 }
 
 impl Master {
@@ -232,6 +243,7 @@ impl Master {
             Some(ToMaster::Ready) => {}
             Some(ToMaster::Recycle) => self.recycle(now, child, RecycleReason::Retired),
             Some(ToMaster::RecycleOfSize) => self.recycle(now, child, RecycleReason::Size),
+            Some(ToMaster::Hangs) => self.supervisor.handle(now, Event::Hangs(child)),
             Some(ToMaster::StopRequested) => {
                 // Otherwise the child would stop by itself, maybe before a new one is ready.
                 self.send(child, &ToChild::StopNoted);
@@ -271,7 +283,7 @@ impl Master {
             entry.report_exit(&self.plan.logger, status);
             self.last_failure = Some(Failure::Exited { slot, pid, ready, status });
         }
-        self.supervisor.handle(now, Event::Exited { child, clean: status.success() });
+        self.supervisor.handle(now, Event::Exited { child, exit: exit_of(status) });
         self.close_vacated_sockets();
     }
 

@@ -70,6 +70,7 @@ impl Master {
         if let Err(reasons) = resolved {
             let upgrade = request == Request::Upgrade;
             self.observers.reload_failed(if upgrade { "upgrade refused" } else { "reload refused" });
+            self.supervisor.handle(now, Event::Refused(request));
             return any_fleet::report_refused(&self.plan.logger, &reasons);
         }
         self.supervisor.handle(now, Event::Request(request));

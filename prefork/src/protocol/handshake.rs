@@ -135,6 +135,8 @@ pub(crate) enum ToMaster {
     Recycle,
     /// The same, because it has grown beyond its limit.
     RecycleOfSize,
+    /// Work in the child takes longer than `hang_timeout`: it is about to end itself.
+    Hangs,
     /// The child received a signal to stop. It asks to be replaced, and for the order to stop.
     StopRequested,
 }
@@ -146,6 +148,7 @@ impl ToMaster {
             Self::Ready => "ready",
             Self::Recycle => "recycle",
             Self::RecycleOfSize => "recycle because=size",
+            Self::Hangs => "hangs",
             Self::StopRequested => "stop-requested",
         }
     }
@@ -160,6 +163,7 @@ impl ToMaster {
             "ready" => Some(Self::Ready),
             "recycle" if because_of_size => Some(Self::RecycleOfSize),
             "recycle" => Some(Self::Recycle),
+            "hangs" => Some(Self::Hangs),
             "stop-requested" => Some(Self::StopRequested),
             _ => None,
         }

@@ -18,6 +18,7 @@
 //! child ──▶ master   ToMaster::Received                the handshake is read
 //! child ──▶ master   ToMaster::Ready                   the serve function is about to be called
 //! child ──▶ master   ToMaster::Recycle, RecycleOfSize  the child asks to be replaced
+//! child ──▶ master   ToMaster::Hangs                   the child is about to end itself
 //! child ──▶ master   ToMaster::StopRequested           the child received a signal to stop
 //! child ──▶ master   UpgradePlan                       the answer of a child that checks the next program
 //! master ──▶ child   ToChild::StopNoted                the master knows of that signal
@@ -34,6 +35,7 @@
 //! - `secrets.rs`: TLS material and the configuration file, for a child and for the next program
 //! - `upgrade_plan.rs`: from a child that checks the next program to its master
 //! - `snapshot.rs`: from a master to the next program
+//! - `totals.rs`: what was counted, in the snapshot
 //!
 //! The two ends may be different programs: a reload can start a newer or older program as the child of
 //! this master, and an upgrade hands this master's fleet to it. So unknown records and fields are
@@ -45,6 +47,7 @@ mod handshake;
 mod privilege_fields;
 mod secrets;
 mod snapshot;
+mod totals;
 mod upgrade_plan;
 
 pub(crate) use handshake::{GREETING, Handshake, ToChild, ToMaster};
@@ -52,4 +55,5 @@ pub(crate) use handshake::{GREETING, Handshake, ToChild, ToMaster};
 pub(crate) use secrets::TicketSecret;
 pub(crate) use secrets::{SecretFile, Secrets};
 pub(crate) use snapshot::{HealthSocket, UpgradeSnapshot};
+pub(crate) use totals::MasterTotals;
 pub(crate) use upgrade_plan::UpgradePlan;

@@ -7,6 +7,7 @@
 //! ```text
 //! prefork-snapshot/2
 //! fleet workers=4 slots=4 generation=3 failures=1 failure_age_ms=40000
+//! counted start_start=4 start_reload=4 reload_done=1 started_at_ms=1764343437512 log_dropped=0
 //! privileges no_new_privs=false uid=33 gid=33 cpu_affinity=0 cpu_affinity=1
 //! sockets addr=:80 network=tcp4 sharing=reuseport listener=0 listener=1 listener=2 listener=3
 //! leaving addr=:81 network=tcp4 sharing=shared listener=4
@@ -27,10 +28,11 @@ use std::path::PathBuf;
 use super::codec::{FieldValue, Format, Record, displayed, invalid};
 use super::privilege_fields::{privileges_of, with_privileges};
 use super::secrets::Secrets;
+use super::totals::{self, MasterTotals, totals_from_record, totals_to_record};
 use crate::listen::{Endpoint, Network, PassedSet, PassedSockets, Sharing};
 use crate::privileges::Privileges;
 use crate::shared::PassedValues;
-use crate::supervisor::{ChildId, ChildSnapshot, SlotRole, Snapshot};
+use crate::supervisor::{ChildId, ChildSnapshot, FleetTotals, SlotRole, Snapshot};
 
 /// The child that checks the next program refuses the handshake of a master that writes another version, so
 /// that the fleet stays as it is. In version 1, the next program had to open its sockets itself.
@@ -40,6 +42,8 @@ pub(super) const FORMAT: Format = Format { name: "snapshot", version: 2 };
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct UpgradeSnapshot {
     pub(crate) fleet: Snapshot,
+    /// What the master has counted beside its supervisor.
+    pub(crate) totals: MasterTotals,
     /// The open channels to children, by their number among those that are handed over.
     pub(crate) channels: BTreeMap<ChildId, usize>,
     /// The listeners that each child holds, by their number among those that are handed over.
@@ -69,7 +73,7 @@ pub(crate) struct HealthSocket {
 
 impl UpgradeSnapshot {
     pub(crate) fn to_text(&self) -> String {
-        let Self { fleet, channels, held, sockets, health, pid_files, privileges, cpus, .. } = self;
+        let Self { fleet, totals, channels, held, sockets, health, pid_files, privileges, cpus, .. } = self;
         let Self { secrets, values, lanes, .. } = self;
         let privileges = with_privileges(Record::new("privileges"), privileges);
         let mut records = vec![
@@ -80,6 +84,7 @@ impl UpgradeSnapshot {
                 .with("generation", &fleet.generation)
                 .with("failures", &fleet.failures)
                 .with_each("failure_age_ms", &fleet.failure_ages),
+            totals_to_record(&fleet.totals, totals),
             privileges.with_each("cpu_affinity", cpus),
         ];
         records.extend(sockets.sockets.iter().map(|passed| sockets_to_record("sockets", passed)));
@@ -107,9 +112,11 @@ impl UpgradeSnapshot {
         let (_, records) = FORMAT.read(text)?;
         let mut snapshot = Self { secrets: Secrets::from_records(&records)?, ..Self::default() };
         let mut fleet = None;
+        let mut counted = FleetTotals::default();
         for record in &records {
             match record.kind() {
                 "fleet" => fleet = Some(fleet_from_record(record)?),
+                totals::KIND => (counted, snapshot.totals) = totals_from_record(record)?,
                 "privileges" => {
                     snapshot.privileges = privileges_of(record)?;
                     snapshot.cpus = record.all("cpu_affinity")?;
@@ -143,7 +150,7 @@ impl UpgradeSnapshot {
             }
         }
         let fleet = fleet.ok_or_else(|| invalid("the snapshot has no `fleet`".to_owned()))?;
-        snapshot.fleet = Snapshot { children: snapshot.fleet.children, ..fleet };
+        snapshot.fleet = Snapshot { children: snapshot.fleet.children, totals: counted, ..fleet };
         Ok(snapshot)
     }
 }
@@ -155,6 +162,7 @@ fn fleet_from_record(record: &Record) -> io::Result<Snapshot> {
         generation: record.get("generation")?,
         failures: record.find("failures")?.unwrap_or_default(),
         failure_ages: record.all("failure_age_ms")?,
+        totals: FleetTotals::default(),
         children: Vec::new(),
     })
 }
@@ -242,6 +250,7 @@ pub(super) mod tests {
     use super::super::codec::testing::{damaged, duration, newer, path, places};
     use super::super::handshake::tests::privileges;
     use super::super::secrets::tests::secrets;
+    use super::super::totals::tests::{fleet_totals, master_totals};
     use super::*;
 
     fn child() -> impl Strategy<Value = (ChildSnapshot, Option<usize>, Vec<usize>)> {
@@ -261,13 +270,14 @@ pub(super) mod tests {
 
     fn fleet() -> impl Strategy<Value = Snapshot> {
         let numbers = any::<(usize, usize, u32, u32)>();
-        (numbers, prop::collection::vec(duration(), 0..4)).prop_map(
-            |((workers, slots, generation, failures), failure_ages)| Snapshot {
+        (numbers, prop::collection::vec(duration(), 0..4), fleet_totals()).prop_map(
+            |((workers, slots, generation, failures), failure_ages, totals)| Snapshot {
                 workers,
                 slots,
                 generation,
                 failures,
                 failure_ages,
+                totals,
                 children: Vec::new(),
             },
         )
@@ -299,9 +309,10 @@ pub(super) mod tests {
             values.map(|(layout, descriptor, totals)| PassedValues { layout, descriptor, totals })
         });
         let files = (health, prop::collection::vec((path(), any::<i32>()), 0..3), values);
-        (fleet(), lists, files, privileges(), any::<Vec<usize>>(), secrets()).prop_map(
-            |(fleet, (children, sockets), (health, pid_files, values), privileges, cpus, secrets)| {
+        (fleet(), master_totals(), lists, files, privileges(), any::<Vec<usize>>(), secrets()).prop_map(
+            |(fleet, totals, (children, sockets), (health, pid_files, values), privileges, cpus, secrets)| {
                 UpgradeSnapshot {
+                    totals,
                     // Some have a lane.
                     lanes: children
                         .iter()
@@ -341,7 +352,10 @@ pub(super) mod tests {
 
         #[test]
         fn any_records_are_read_without_panic(text: String) {
-            let kinds = ["fleet", "privileges", "sockets", "leaving", "health", "values", "total", "child", "file", "tickets"];
+            let kinds = [
+                "fleet", "counted", "privileges", "sockets", "leaving", "health", "values", "total", "child", "file",
+                "tickets",
+            ];
             let records = kinds.map(|kind| Record::parse(&format!("{kind} {}", text.replace('\n', " "))));
             let _ = UpgradeSnapshot::from_text(&Format::write(&[&[FORMAT.heading()], &records[..]].concat()));
         }

@@ -153,7 +153,7 @@ impl Master {
             ProcessEvent::Message(_, line) => match ToMaster::from_line(&line) {
                 Some(ToMaster::Ready) => self.supervisor.handle(Instant::now(), Event::Ready(CHILD)),
                 Some(ToMaster::Recycle | ToMaster::RecycleOfSize) => self.report_no_replacement(),
-                Some(ToMaster::Received | ToMaster::StopRequested) | None => {}
+                Some(ToMaster::Received | ToMaster::StopRequested | ToMaster::Hangs) | None => {}
             },
             // The link thread ends the process if it fails.
             ProcessEvent::HungUp(_) | ProcessEvent::BadMessage(..) | ProcessEvent::Exited(..) => {}
@@ -188,14 +188,15 @@ impl Master {
             Request::Stop | Request::Quit => {
                 self.supervisor.handle(Instant::now(), Event::Request(request));
             }
-            Request::Reload => self.refuse_replacement("reload", "reload refused"),
-            Request::Upgrade => self.refuse_replacement("upgrade", "upgrade refused"),
+            Request::Reload => self.refuse_replacement(request, "reload", "reload refused"),
+            Request::Upgrade => self.refuse_replacement(request, "upgrade", "upgrade refused"),
             Request::Grow | Request::Shrink | Request::Resize(_) => self.report_not_resized(),
         }
     }
 
     /// The service manager waits for an answer to each request.
-    fn refuse_replacement(&mut self, purpose: &str, how: &'static str) {
+    fn refuse_replacement(&mut self, request: Request, purpose: &str, how: &'static str) {
+        self.supervisor.handle(Instant::now(), Event::Refused(request));
         self.observers.reload_begins();
         self.observers.reload_failed(how);
         self.report_refused(purpose);

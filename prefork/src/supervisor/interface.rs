@@ -21,6 +21,17 @@ pub(crate) enum RecycleReason {
     Signalled,
 }
 
+/// How a child exited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// With status 0.
+    Clean,
+    /// With another status.
+    Failed,
+    /// A signal ended it.
+    Signalled,
+}
+
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Event {
@@ -32,14 +43,16 @@ pub(crate) enum Event {
     Ready(ChildId),
     /// The child asked to be replaced.
     RecycleRequested(ChildId, RecycleReason),
-    /// The child is gone; `clean` if its status was 0.
-    Exited { child: ChildId, clean: bool },
+    /// The child is gone.
+    Exited { child: ChildId, exit: Exit },
     /// The process that was started as a child did not take the handshake, and cannot any more.
     HandshakeRefused(ChildId),
     /// The child has closed its end of the link. It may be about to exit.
     LinkClosed(ChildId),
     /// The child sent what no prefork process sends.
     LinkAbused(ChildId),
+    /// The child's watchdog is about to end it.
+    Hangs(ChildId),
     /// The child that checks the new program has answered, and what the program needs is prepared.
     Checked(ChildId),
     /// What the new program needs could not be prepared, for a reason that is logged.
@@ -54,6 +67,8 @@ pub(crate) enum Event {
     SettingsChanged(Settings),
     /// A request from outside the fleet.
     Request(Request),
+    /// A request to reload or to upgrade, for which the driver lacks what it needs.
+    Refused(Request),
     /// The time of [`Supervisor::next_deadline`] has passed.
     DeadlinePassed,
 }

@@ -6,7 +6,10 @@ use super::policy::{
     FailureKind, LINK_CLOSED_LIMIT, LONGEST_DELAY, QUEUE_CHECK_INTERVAL, STABLE, SlotFailures,
 };
 use super::trial::SlotRole;
-use super::{Action, Child, ChildId, Event, Hook, Mode, Phase, Remark, Supervisor, Verdict, deadline};
+use super::{
+    Action, Child, ChildId, Event, Exit, FailureCause, Hook, Mode, Phase, Remark, StartReason, Supervisor,
+    Tally, Verdict, deadline,
+};
 
 impl Supervisor {
     pub(super) fn on_spawned(&mut self, now: Instant, event: Event, id: ChildId, pid: u32) {
@@ -16,6 +19,7 @@ impl Supervisor {
         };
         child.pid = Some(pid);
         child.phase = Phase::Booting { until };
+        self.totals.count(Tally::Start(child.reason));
         let slot = child.slot;
         if let Some(slot) = self.slots.get_mut(slot).filter(|slot| slot.occupant == Some(id)) {
             slot.size_before = None;
@@ -49,6 +53,7 @@ impl Supervisor {
             return self.unexpected(event);
         }
         let Some((child, role)) = self.remove(id) else { return };
+        self.totals.count(Tally::Failure { kind: FailureCause::Spawn, ready: false });
         match role {
             _ if !self.is_active() => {}
             SlotRole::Successor => self.successor_failed(now, child.slot),
@@ -98,10 +103,14 @@ impl Supervisor {
         match child.phase {
             // A killed child missed the start timeout because it never took the handshake.
             Phase::Booting { .. } | Phase::Killed { unready: true } if is_occupant && !self.started => {
+                self.note_failing(id, FailureCause::Link);
                 self.stop(now, Verdict::SpawnFailed);
             }
             // It fails like any other child: the others serve on.
-            Phase::Booting { .. } => self.kill(id, true),
+            Phase::Booting { .. } => {
+                self.note_failing(id, FailureCause::Link);
+                self.kill(id, true);
+            }
             // The event crossed the order to stop.
             Phase::Stopping { .. } | Phase::Killed { .. } => {}
             Phase::Starting | Phase::Serving { .. } => self.unexpected(event),
@@ -121,6 +130,7 @@ impl Supervisor {
         match child.phase {
             Phase::Booting { .. } | Phase::Serving { .. } => {
                 child.link_until = None;
+                child.failing.get_or_insert(FailureCause::Link);
                 self.actions.push_back(Action::KillFailed(id));
             }
             // The link is not read any more, and cannot carry an order to stop.
@@ -166,11 +176,36 @@ impl Supervisor {
         }
     }
 
-    pub(super) fn on_exited(&mut self, now: Instant, event: Event, id: ChildId, clean: bool) {
+    /// Notes how a child fails whose exit will not tell.
+    pub(super) fn note_failing(&mut self, id: ChildId, kind: FailureCause) {
+        if let Some(child) = self.children.get_mut(&id) {
+            child.failing.get_or_insert(kind);
+        }
+    }
+
+    /// Counts the exit of a child, if it is a failure.
+    fn count_failure(&mut self, now: Instant, child: &Child, exit: Exit) {
+        let (ready, since) = match child.phase {
+            Phase::Booting { .. } | Phase::Killed { unready: true } => (false, None),
+            Phase::Serving { since } => (true, Some(since)),
+            Phase::Starting | Phase::Stopping { .. } | Phase::Killed { unready: false } => return,
+        };
+        let kind = match (child.failing, exit) {
+            (Some(kind), _) => kind,
+            (None, Exit::Clean) if since.is_some_and(|since| now.duration_since(since) >= STABLE) => return,
+            (None, Exit::Clean) => FailureCause::EarlyExit,
+            (None, Exit::Failed) => FailureCause::Status,
+            (None, Exit::Signalled) => FailureCause::Signal,
+        };
+        self.totals.count(Tally::Failure { kind, ready });
+    }
+
+    pub(super) fn on_exited(&mut self, now: Instant, event: Event, id: ChildId, exit: Exit) {
         if self.children.get(&id).is_none_or(|child| child.phase == Phase::Starting) {
             return self.unexpected(event);
         }
         let Some((child, role)) = self.remove(id) else { return };
+        self.count_failure(now, &child, exit);
         if !self.is_active() {
             return;
         }
@@ -186,7 +221,7 @@ impl Supervisor {
                 if !stable {
                     self.abort_reload_of(now, child.slot, child.generation);
                 }
-                if clean && stable {
+                if exit == Exit::Clean && stable {
                     self.respawn(now, child.slot);
                 } else {
                     self.fail(now, child.slot, FailureKind::Outlived);
@@ -215,7 +250,7 @@ impl Supervisor {
         for slot in 0..self.slots.len() {
             if self.slots[slot].respawn_at.is_some_and(|at| at <= now) {
                 self.slots[slot].respawn_at = None;
-                self.spawn_occupant(slot);
+                self.spawn_occupant(slot, StartReason::Recover);
             }
             if let Some((_, reason)) = self.slots[slot].recycle_at.take_if(|(at, _)| *at <= now) {
                 self.queue_recycling(slot, reason);
@@ -225,15 +260,18 @@ impl Supervisor {
             let Some(child) = self.children.get_mut(&id).filter(|child| child.is_due(now)) else { continue };
             match child.phase {
                 Phase::Booting { until } if until <= now => {
+                    child.failing.get_or_insert(FailureCause::StartTimeout);
                     self.log(Remark::BootTimeout(id));
                     self.kill(id, true);
                 }
                 Phase::Stopping { .. } => {
                     self.log(Remark::GraceOver(id));
+                    self.totals.count(Tally::StopTimeout);
                     self.kill(id, false);
                 }
                 Phase::Booting { .. } | Phase::Serving { .. } => {
                     child.link_until = None;
+                    child.failing.get_or_insert(FailureCause::Link);
                     self.log(Remark::LinkClosed(id));
                     self.actions.push_back(Action::KillFailed(id));
                 }
@@ -269,23 +307,26 @@ impl Supervisor {
         self.slots[slot].recycle_at = None;
         self.slots[slot].recycle_requested = None;
         if delay.is_zero() {
-            return self.spawn_occupant(slot);
+            return self.spawn_occupant(slot, StartReason::Recover);
         }
         self.slots[slot].respawn_at = Some(deadline(now, delay));
         self.log(Remark::RespawnIn { slot, delay });
     }
 
-    pub(super) fn spawn_occupant(&mut self, slot: usize) {
-        let id = self.spawn(slot, self.slots[slot].generation);
+    pub(super) fn spawn_occupant(&mut self, slot: usize, reason: StartReason) {
+        let id = self.spawn(slot, self.slots[slot].generation, reason);
         self.slots[slot].occupant = Some(id);
     }
 
     /// Starts a child: the first of a slot, a replacement or a successor.
-    pub(super) fn spawn(&mut self, slot: usize, generation: u32) -> ChildId {
+    pub(super) fn spawn(&mut self, slot: usize, generation: u32, reason: StartReason) -> ChildId {
         let child = ChildId(self.next_id);
         self.next_id += 1;
-        self.children
-            .insert(child, Child { slot, generation, pid: None, phase: Phase::Starting, link_until: None });
+        let phase = Phase::Starting;
+        self.children.insert(
+            child,
+            Child { slot, generation, pid: None, reason, phase, failing: None, link_until: None },
+        );
         self.actions.push_back(Action::Spawn { child, slot, generation });
         child
     }

@@ -37,6 +37,7 @@
 //! - `rollout.rs`: replacement, new before old: reload and recycling
 //! - `trial.rs`: upgrade: another program in the master's own process
 //! - `status.rs`: the state that observers see
+//! - `totals.rs`: what was counted
 //! - `policy.rs`: number of failures, length of delays
 
 mod change;
@@ -48,16 +49,20 @@ mod status;
 mod stop;
 #[cfg(test)]
 mod tests;
+mod totals;
 mod trial;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-pub(crate) use interface::{Action, ChildId, Event, Hook, RecycleReason, Remark, Request, Settings, Verdict};
+pub(crate) use interface::{
+    Action, ChildId, Event, Exit, Hook, RecycleReason, Remark, Request, Settings, Verdict,
+};
 use policy::{FailureLog, SlotFailures};
 pub(crate) use policy::{RecoverPolicy, SAME_STOP};
 use rollout::Rollout;
 pub use status::{ChildState, ChildStatus, FleetState, FleetStatus};
+pub(crate) use totals::{ChangeResult, FailureCause, FleetTotals, StartReason, Tally};
 pub(crate) use trial::{ChildSnapshot, SlotRole, Snapshot};
 
 #[derive(Debug)]
@@ -65,7 +70,11 @@ struct Child {
     slot: usize,
     generation: u32,
     pid: Option<u32>,
+    /// Why it was started.
+    reason: StartReason,
     phase: Phase,
+    /// How it fails, if that was known before its exit.
+    failing: Option<FailureCause>,
     /// When the child is killed because it has closed its link.
     link_until: Option<Instant>,
 }
@@ -143,6 +152,7 @@ pub(crate) struct Supervisor {
     slots: Vec<Slot>,
     children: BTreeMap<ChildId, Child>,
     failures: FailureLog,
+    totals: FleetTotals,
     rollout: Rollout,
     actions: VecDeque<Action>,
     mode: Mode,
@@ -173,6 +183,7 @@ impl Supervisor {
             slots: Vec::new(),
             children: BTreeMap::new(),
             failures: FailureLog::new(settings.recover),
+            totals: FleetTotals::default(),
             rollout: Rollout::default(),
             actions: VecDeque::new(),
             mode: Mode::Running,
@@ -209,6 +220,11 @@ impl Supervisor {
         self.ready_announced
     }
 
+    /// What was counted so far.
+    pub(crate) fn totals(&self) -> &FleetTotals {
+        &self.totals
+    }
+
     /// Number of slots.
     pub(crate) fn fleet_size(&self) -> usize {
         self.slots.len()
@@ -235,10 +251,11 @@ impl Supervisor {
             Event::SpawnFailed { child, transient } => self.on_spawn_failed(now, event, child, transient),
             Event::Ready(child) => self.on_ready(now, event, child),
             Event::RecycleRequested(child, reason) => self.recycle(now, child, reason),
-            Event::Exited { child, clean } => self.on_exited(now, event, child, clean),
+            Event::Exited { child, exit } => self.on_exited(now, event, child, exit),
             Event::HandshakeRefused(child) => self.on_handshake_refused(now, event, child),
             Event::LinkClosed(child) => self.on_link_closed(now, event, child),
             Event::LinkAbused(child) => self.on_link_abused(event, child),
+            Event::Hangs(child) => self.note_failing(child, FailureCause::Hang),
             Event::HookFailed => self.stop(now, Verdict::HookFailed),
             Event::Checked(child) => self.on_checked(now, child),
             Event::UpgradeRefused => self.upgrade_failed(now, None),
@@ -246,6 +263,7 @@ impl Supervisor {
             Event::QueuesEmpty => self.finish_draining_queues(now),
             Event::SettingsChanged(settings) => self.change_settings(now, settings),
             Event::Request(request) => self.on_request(now, request),
+            Event::Refused(request) => self.on_refused(request),
             Event::DeadlinePassed => self.on_deadline(now),
         }
         self.advance_rollout();
@@ -300,6 +318,14 @@ impl Supervisor {
         }
     }
 
+    fn on_refused(&mut self, request: Request) {
+        match request {
+            Request::Reload => self.totals.count(Tally::Reload(ChangeResult::Refused)),
+            Request::Upgrade => self.totals.count(Tally::Upgrade(ChangeResult::Refused)),
+            Request::Stop | Request::Quit | Request::Grow | Request::Shrink | Request::Resize(_) => {}
+        }
+    }
+
     fn has_serving_child(&self) -> bool {
         self.children.keys().any(|id| self.is_serving(*id))
     }
@@ -331,7 +357,8 @@ impl Supervisor {
     fn add_slot(&mut self, size_before: Option<usize>) {
         let slot = self.slots.len();
         self.slots.push(Slot { generation: self.rollout.settled, size_before, ..Slot::default() });
-        self.spawn_occupant(slot);
+        let reason = if size_before.is_some() { StartReason::Scale } else { StartReason::Start };
+        self.spawn_occupant(slot, reason);
         self.add_to_reload(slot);
     }
 

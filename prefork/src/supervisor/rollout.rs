@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use super::policy::{SlotFailures, lifetime};
 use super::trial::Upgrade;
-use super::{ChildId, Phase, RecycleReason, Remark, Slot, Supervisor, deadline};
+use super::{
+    ChangeResult, ChildId, Phase, RecycleReason, Remark, Slot, StartReason, Supervisor, Tally, deadline,
+};
 
 /// The age at which a child is replaced at the earliest, whatever it or its limits ask for, so that replacements do
 /// not keep the machine busy.
@@ -68,10 +70,21 @@ impl Supervisor {
     pub(super) fn reload(&mut self, now: Instant) {
         self.report_replaced_upgrade();
         self.withdraw_successors(now);
-        self.rollout.cancel();
+        self.cancel_rollout(ChangeResult::Superseded);
         self.rollout.newest += 1;
         self.rollout.resume(self.rollout.newest, (0..self.slots.len()).collect());
         self.log(Remark::Reloading { generation: self.rollout.newest });
+    }
+
+    /// Cancels all replacements. A reload or an upgrade that is under way ends with this result.
+    pub(super) fn cancel_rollout(&mut self, result: ChangeResult) {
+        if self.rollout.interrupted().is_some() {
+            self.totals.count(Tally::Reload(result));
+        }
+        if self.rollout.upgrade.is_some() {
+            self.totals.count(Tally::Upgrade(result));
+        }
+        self.rollout.cancel();
     }
 
     /// The generation of the next reload.
@@ -112,6 +125,7 @@ impl Supervisor {
         let Some(child) = self.slots[slot].occupant else { return };
         if self.is_active() && !self.rollout.queue.contains(&slot) && self.slots[slot].successor.is_none() {
             self.log(Remark::Recycling { child, reason });
+            self.totals.count(Tally::Recycle(reason));
             self.rollout.queue.push_back(slot);
         }
     }
@@ -146,13 +160,17 @@ impl Supervisor {
             let wanted =
                 |slot: &Slot| slot.successor.is_none() && (reloading || slot.recycle_requested.is_some());
             if self.slots.get(slot).is_some_and(wanted) {
-                let generation = if reloading { self.rollout.target } else { self.slots[slot].generation };
-                let id = self.spawn(slot, generation);
+                let (generation, reason) = if reloading {
+                    (self.rollout.target, StartReason::Reload)
+                } else {
+                    (self.slots[slot].generation, StartReason::Recycle)
+                };
+                let id = self.spawn(slot, generation, reason);
                 self.slots[slot].successor = Some(id);
             }
         }
         if self.rollout.reloading && self.rollout.queue.is_empty() && self.successors() == 0 {
-            self.rollout.reloading = false;
+            self.cancel_rollout(ChangeResult::Done);
             self.rollout.settled = self.rollout.target;
             self.log(Remark::Reloaded { generation: self.rollout.target });
             self.announce_if_complete();
@@ -205,7 +223,7 @@ impl Supervisor {
     }
 
     fn abort_reload(&mut self, now: Instant, slot: usize) {
-        self.rollout.cancel();
+        self.cancel_rollout(ChangeResult::Aborted);
         self.withdraw_successors(now);
         self.recycle_later(now);
         let replaced = self.slots.iter().filter(|slot| self.is_reloaded(slot)).count();

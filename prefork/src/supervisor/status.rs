@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use super::{ChildId, Mode, Phase, Supervisor};
+use super::{ChildId, FleetTotals, Mode, Phase, Supervisor};
 
 /// The state of a fleet as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -65,6 +65,8 @@ pub struct FleetStatus {
     pub failure_window: Option<Duration>,
     /// Every child that has not ended, in the order of their start.
     pub children: Vec<ChildStatus>,
+    /// What was counted so far.
+    pub(crate) totals: FleetTotals,
     /// When one of the failures counts no more.
     pub(crate) failure_expires_at: Option<Instant>,
 }
@@ -80,6 +82,7 @@ impl FleetStatus {
             failures: 0,
             failure_window: None,
             children: Vec::new(),
+            totals: FleetTotals::default(),
             failure_expires_at: None,
         }
     }
@@ -151,6 +154,7 @@ impl Supervisor {
             failures,
             failure_window: self.settings.recover.window,
             failure_expires_at,
+            totals: self.totals,
             children: self.children.keys().filter_map(|id| self.view(*id)).collect(),
         }
     }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::policy::{QUEUE_CHECK_INTERVAL, queue_wait};
-use super::{Action, Mode, Phase, Remark, Supervisor, Verdict, deadline};
+use super::{Action, ChangeResult, Mode, Phase, Remark, Supervisor, Verdict, deadline};
 
 impl Supervisor {
     /// Goes on serving for the stop delay.
@@ -32,7 +32,7 @@ impl Supervisor {
             until: deadline(now, queue_wait),
             check_at: deadline(now, QUEUE_CHECK_INTERVAL),
         };
-        self.rollout.cancel();
+        self.cancel_rollout(ChangeResult::Cancelled);
         self.withdraw_plans();
         self.actions.push_back(Action::RefuseConnections);
         self.actions.push_back(Action::CheckQueues);
@@ -62,7 +62,7 @@ impl Supervisor {
     /// Asks every child to stop. The grace starts at `since`.
     pub(super) fn end(&mut self, since: Instant, verdict: Verdict) {
         self.mode = Mode::Stopping { verdict, at_once: false };
-        self.rollout.cancel();
+        self.cancel_rollout(ChangeResult::Cancelled);
         self.withdraw_plans();
         self.actions.push_back(Action::CloseListeners);
         for id in self.ids() {

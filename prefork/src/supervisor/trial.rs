@@ -10,7 +10,10 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::{Child, ChildId, Phase, Remark, Settings, Slot, Supervisor, deadline};
+use super::{
+    ChangeResult, Child, ChildId, FleetTotals, Phase, Remark, Settings, Slot, StartReason, Supervisor, Tally,
+    deadline,
+};
 
 /// An upgrade that is under way.
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +43,7 @@ pub(crate) struct Snapshot {
     pub(crate) failures: u32,
     /// The ages of the last failures.
     pub(crate) failure_ages: Vec<Duration>,
+    pub(crate) totals: FleetTotals,
     pub(crate) children: Vec<ChildSnapshot>,
 }
 
@@ -70,6 +74,10 @@ impl Supervisor {
         let interrupted = self.rollout.interrupted();
         self.report_replaced_upgrade();
         self.withdraw_successors(now);
+        if self.rollout.upgrade.is_some() {
+            self.totals.count(Tally::Upgrade(ChangeResult::Superseded));
+        }
+        // A reload has its result when the upgrade has.
         self.rollout.cancel();
         self.rollout.newest += 1;
         let generation = self.rollout.newest;
@@ -84,7 +92,7 @@ impl Supervisor {
     }
 
     fn start_for_upgrade(&mut self, stage: Stage, interrupted: Option<u32>) {
-        let child = self.spawn(0, self.rollout.newest);
+        let child = self.spawn(0, self.rollout.newest, StartReason::Upgrade);
         self.slots[0].successor = Some(child);
         self.rollout.upgrade = Some(Upgrade { child, stage, interrupted });
     }
@@ -141,7 +149,7 @@ impl Supervisor {
     /// it was, and a reload that the upgrade has interrupted continues.
     pub(super) fn upgrade_failed(&mut self, now: Instant, remark: Option<Remark>) {
         let Some(Upgrade { interrupted, .. }) = self.rollout.upgrade else { return };
-        self.end_upgrade(now, remark);
+        self.end_upgrade(now, remark, ChangeResult::Aborted);
         match interrupted {
             Some(target) => self.resume_reload(target),
             None => self.announce_if_complete(),
@@ -151,13 +159,17 @@ impl Supervisor {
     /// Ends an upgrade that is under way, because a stop was requested.
     pub(super) fn abort_upgrade(&mut self, now: Instant) {
         if self.rollout.upgrade.is_some() {
-            self.end_upgrade(now, Some(Remark::UpgradeAborted));
+            if self.rollout.interrupted().is_some() {
+                self.totals.count(Tally::Reload(ChangeResult::Cancelled));
+            }
+            self.end_upgrade(now, Some(Remark::UpgradeAborted), ChangeResult::Cancelled);
             // The upgrade may have cancelled a reload that the hook was waiting for.
             self.announce_if_complete();
         }
     }
 
-    fn end_upgrade(&mut self, now: Instant, remark: Option<Remark>) {
+    fn end_upgrade(&mut self, now: Instant, remark: Option<Remark>, result: ChangeResult) {
+        self.totals.count(Tally::Upgrade(result));
         self.rollout.upgrade = None;
         self.withdraw_successors(now);
         self.recycle_later(now);
@@ -167,6 +179,10 @@ impl Supervisor {
     /// The state that the next program resumes from.
     pub(crate) fn snapshot(&self, now: Instant) -> Snapshot {
         let (failures, failure_ages) = self.failures.snapshot(now);
+        let mut totals = self.totals;
+        if self.rollout.interrupted().is_some() {
+            totals.count(Tally::Reload(ChangeResult::Superseded));
+        }
         let children = self.children.iter().filter_map(|(id, child)| {
             let ready = matches!(child.phase, Phase::Serving { .. });
             let is_stopping = matches!(child.phase, Phase::Stopping { .. } | Phase::Killed { .. });
@@ -180,6 +196,7 @@ impl Supervisor {
             generation: self.rollout.newest,
             failures,
             failure_ages,
+            totals,
             children: children.collect(),
         }
     }
@@ -192,6 +209,8 @@ impl Supervisor {
         supervisor.rollout.newest = newest;
         supervisor.rollout.settled = newest;
         supervisor.started = true;
+        supervisor.totals = snapshot.totals;
+        supervisor.totals.count(Tally::Upgrade(ChangeResult::Done));
         supervisor.failures.resume(now, snapshot.failures, &snapshot.failure_ages);
         // A child that fails from here on is replaced by one of this program.
         supervisor.slots =
@@ -202,7 +221,9 @@ impl Supervisor {
         for slot in 0..supervisor.slots.len() {
             match supervisor.slots[slot].successor {
                 Some(trial) => supervisor.promote(now, slot, trial),
-                None if supervisor.slots[slot].occupant.is_none() => supervisor.spawn_occupant(slot),
+                None if supervisor.slots[slot].occupant.is_none() => {
+                    supervisor.spawn_occupant(slot, StartReason::Upgrade);
+                }
                 None => {}
             }
             supervisor.limit_lifetime(now, slot);
@@ -224,7 +245,12 @@ impl Supervisor {
         self.next_id = self.next_id.max(found.id.0 + 1);
         let (slot, generation) = (found.slot, found.generation);
         let pid = Some(found.pid);
-        self.children.insert(found.id, Child { slot, generation, pid, phase, link_until: None });
+        // Its start was counted.
+        let reason = StartReason::Upgrade;
+        self.children.insert(
+            found.id,
+            Child { slot, generation, pid, reason, phase, failing: None, link_until: None },
+        );
         if let Some(slot) = self.slots.get_mut(slot) {
             match found.role {
                 SlotRole::Occupant => slot.occupant = Some(found.id),

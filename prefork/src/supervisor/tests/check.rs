@@ -2,13 +2,14 @@
 
 use std::fmt;
 
-use super::super::{ChildId, Mode, Phase};
-use super::Fleet;
+use super::super::{ChangeResult, ChildId, Mode, Phase};
+use super::{Action, Fleet, Remark, Tally};
 
 impl Fleet {
     pub(super) fn check(&self) {
         self.check_children();
         self.check_slots();
+        self.check_totals();
         assert_eq!(self.supervisor.next_deadline().filter(|at| *at < self.now), None, "{self:?}");
         match self.supervisor.mode {
             Mode::Running | Mode::StopDelay { .. } => assert!(!self.closed, "{self:?}"),
@@ -59,6 +60,37 @@ impl Fleet {
         }
         let parallel = self.supervisor.slots.iter().filter(|slot| slot.successor.is_some()).count();
         assert!(parallel <= self.settings.reload_parallel, "{self:?}");
+    }
+
+    /// Every start, reload and upgrade is counted once, and has at most one result.
+    fn check_totals(&self) {
+        let totals = self.supervisor.totals;
+        let sum = |wanted: fn(Tally) -> bool| -> u64 {
+            totals.each().filter(|(tally, _)| wanted(*tally)).map(|(_, count)| count).sum()
+        };
+        let happened = |wanted: fn(&Remark) -> bool| {
+            let remarks = self.history.iter().filter_map(|(_, action)| match action {
+                Action::Log(remark) => Some(remark),
+                _ => None,
+            });
+            remarks.filter(|remark| wanted(remark)).count() as u64
+        };
+        let reloads = sum(|tally| matches!(tally, Tally::Reload(result) if result != ChangeResult::Refused));
+        let under_way = u64::from(self.supervisor.rollout.interrupted().is_some());
+        assert_eq!(
+            reloads + under_way,
+            happened(|remark| matches!(remark, Remark::Reloading { .. })),
+            "{self:?}"
+        );
+        let upgrades =
+            sum(|tally| matches!(tally, Tally::Upgrade(result) if result != ChangeResult::Refused));
+        let under_way = u64::from(self.supervisor.rollout.upgrade.is_some());
+        assert_eq!(
+            upgrades + under_way,
+            happened(|remark| matches!(remark, Remark::Upgrading { .. })),
+            "{self:?}"
+        );
+        assert_eq!(sum(|tally| matches!(tally, Tally::Start(_))), self.spawned, "{self:?}");
     }
 
     /// The receiver of an action is alive, or its end was reported in the same batch.

@@ -75,7 +75,7 @@ fn fleet_without_ready_child_gives_up_after_a_minute_without_program() {
 #[test]
 fn slot_that_becomes_ready_within_the_minute_keeps_fleet() {
     let mut fleet = without_program(settings(2), Start::FailsForGood);
-    fleet.happen(&[0, 1].map(|id| Event::Exited { child: ChildId(id), clean: false }));
+    fleet.happen(&[0, 1].map(|id| Event::Exited { child: ChildId(id), exit: Exit::Failed }));
     fleet.run(ms(59_900));
     fleet.nature = WELL;
     fleet.run(secs(60));
@@ -86,7 +86,7 @@ fn slot_that_becomes_ready_within_the_minute_keeps_fleet() {
 fn booting_child_is_waited_for_after_the_minute() {
     let mut fleet = without_program(Settings { start_timeout: secs(90), ..settings(2) }, Start::FailsForNow);
     fleet.cast(2, Nature { ready: Some(secs(80)), ..WELL });
-    fleet.happen(&[0, 1].map(|id| Event::Exited { child: ChildId(id), clean: false }));
+    fleet.happen(&[0, 1].map(|id| Event::Exited { child: ChildId(id), exit: Exit::Failed }));
     fleet.run(secs(100));
     assert_eq!((fleet.verdict, fleet.occupants()), (None, vec![Some(2), None]));
 }

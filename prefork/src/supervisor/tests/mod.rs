@@ -14,6 +14,7 @@ mod resizing;
 mod rollout;
 mod status;
 mod stopping;
+mod totals;
 mod trial;
 mod virtual_fleet;
 
@@ -22,8 +23,8 @@ use std::time::{Duration, Instant};
 use virtual_fleet::{Fleet, NEVER_READY, Nature, STILLBORN, STUBBORN, Start, UNSTARTABLE, WELL};
 
 use super::{
-    Action, ChildId, Event, Hook, RecoverPolicy, RecycleReason, Remark, Request, Settings, Supervisor,
-    Verdict,
+    Action, ChildId, Event, Exit, Hook, RecoverPolicy, RecycleReason, Remark, Request, Settings, Supervisor,
+    Tally, Verdict,
 };
 
 const fn ms(millis: u64) -> Duration {

@@ -245,7 +245,7 @@ proptest! {
             fleet.plan(fleet.now + at, Event::Request(request));
         }
         for child in 1..fleet.settings.workers {
-            fleet.plan(fleet.now, Event::Exited { child: ChildId(child as u64), clean: true });
+            fleet.plan(fleet.now, Event::Exited { child: ChildId(child as u64), exit: Exit::Clean });
         }
         fleet.run(PEACE);
         prop_assert_eq!(fleet.verdict, None, "{:?}", fleet);

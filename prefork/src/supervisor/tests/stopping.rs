@@ -244,7 +244,7 @@ fn stop_between_two_actions_cancels_starts_and_hooks() {
 #[test]
 fn stop_cancels_respawn_of_same_moment() {
     let mut fleet = Fleet::serving(settings(2));
-    let crash = Event::Exited { child: ChildId(0), clean: false };
+    let crash = Event::Exited { child: ChildId(0), exit: Exit::Failed };
     fleet.supervisor.handle(fleet.now, crash);
     fleet.processes.remove(&ChildId(0));
     fleet.request(Request::Stop);

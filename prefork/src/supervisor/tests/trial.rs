@@ -152,7 +152,7 @@ fn stop_after_an_interrupted_reload_resumes_nothing() {
 fn trial_child_ready_and_exited_in_same_moment_aborts_upgrade() {
     let mut fleet = upgrading(1);
     fleet.story();
-    fleet.happen(&[Event::Ready(ChildId(2)), Event::Exited { child: ChildId(2), clean: false }]);
+    fleet.happen(&[Event::Ready(ChildId(2)), Event::Exited { child: ChildId(2), exit: Exit::Failed }]);
     assert_eq!(fleet.story(), "TrialFailed");
 }
 

@@ -78,6 +78,8 @@ pub(super) struct Fleet {
     /// The number of the hook call that fails.
     pub(super) failing_hook: Option<usize>,
     pub(super) hooks: usize,
+    /// The number of processes that were started.
+    pub(super) spawned: u64,
     /// The time that the children need to accept the queue when the fleet stops.
     pub(super) queue: Duration,
     pub(super) emptied_at: Instant,
@@ -112,6 +114,7 @@ impl Fleet {
             interruptions: BTreeMap::new(),
             failing_hook: None,
             hooks: 0,
+            spawned: 0,
             queue: Duration::ZERO,
             emptied_at: start,
             exec_works: false,
@@ -234,7 +237,7 @@ impl Fleet {
             Action::Kill(child) => self.kill(child),
             Action::KillFailed(child) => {
                 self.assert_known(child);
-                self.plan(self.now, Event::Exited { child, clean: false });
+                self.plan(self.now, Event::Exited { child, exit: Exit::Failed });
             }
             Action::AnnounceStop(child) => self.assert_known(child),
             Action::CloseSlot => {}
@@ -264,6 +267,7 @@ impl Fleet {
         }
         let known = self.processes.insert(child, Process { slot, nature, terminated: false, killed: false });
         assert!(known.is_none(), "{child:?} is started twice");
+        self.spawned += 1;
         let now = self.now;
         let ready = if self.supervisor.is_upgrade_check(child) {
             nature.ready.map(|_| (Duration::ZERO, Event::Checked(child)))
@@ -277,7 +281,7 @@ impl Fleet {
                 .map(|after| (after, Event::RecycleRequested(child, RecycleReason::Size))),
             nature.refuses.map(|after| (after, Event::HandshakeRefused(child))),
             nature.unlinks.map(|after| (after, Event::LinkClosed(child))),
-            nature.exit.map(|(after, clean)| (after, Event::Exited { child, clean })),
+            nature.exit.map(|(after, clean)| (after, Event::Exited { child, exit: exit(clean) })),
         ];
         for (after, event) in events.into_iter().flatten() {
             self.plan(now + after, event);
@@ -292,7 +296,7 @@ impl Fleet {
         process.terminated = true;
         if let Some(after) = process.nature.stop {
             let at = self.now + after;
-            self.plan(at, Event::Exited { child, clean: true });
+            self.plan(at, Event::Exited { child, exit: Exit::Clean });
         }
     }
 
@@ -302,7 +306,7 @@ impl Fleet {
         assert!(!process.killed, "{child:?} is killed twice");
         process.killed = true;
         let at = self.now + DEATH;
-        self.plan(at, Event::Exited { child, clean: false });
+        self.plan(at, Event::Exited { child, exit: Exit::Failed });
     }
 
     pub(super) fn exec(&mut self) {
@@ -332,7 +336,7 @@ impl Fleet {
 
     /// A child exits now.
     pub(super) fn exit(&mut self, child: u64, clean: bool) {
-        self.happen(&[Event::Exited { child: ChildId(child), clean }]);
+        self.happen(&[Event::Exited { child: ChildId(child), exit: exit(clean) }]);
     }
 
     /// Delivers several events in one batch.
@@ -366,6 +370,10 @@ impl Fleet {
         let of_kind = self.history.iter().filter(|(_, action)| describe(action).starts_with(kind));
         of_kind.map(|(at, _)| at.duration_since(self.start).as_millis()).collect()
     }
+}
+
+fn exit(clean: bool) -> Exit {
+    if clean { Exit::Clean } else { Exit::Failed }
 }
 
 fn pid(child: ChildId) -> u32 {
