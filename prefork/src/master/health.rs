@@ -89,7 +89,7 @@ impl Service for Board {
             ("GET" | "HEAD", "/livez") => return self.await_turn(now),
             ("GET" | "HEAD", "/readyz") => self.readiness(),
             ("GET" | "HEAD", "/" | "/status") => Answer::json(status(&self.posted().fleet)),
-            ("GET" | "HEAD", "/metrics") => Answer::metrics(metrics()),
+            ("GET" | "HEAD", "/metrics") => Answer::metrics(metrics().into()),
             ("GET" | "HEAD", _) => Answer::text(404, "not found: try /livez, /readyz, /status or /metrics\n"),
             _ => Answer::text(405, "method not allowed: use GET or HEAD\n"),
         })

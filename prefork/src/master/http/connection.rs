@@ -1,7 +1,8 @@
 //! A connection of the HTTP server: requests in, answers out, in their order.
 
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, Read, Write};
 use std::net::Shutdown;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::message::{Answer, HEAD_LIMIT, HttpRequest};
@@ -11,8 +12,12 @@ use super::{Reply, Service, is_interruption};
 const REQUEST_LIMIT: Duration = Duration::from_secs(5);
 /// How long a connection may be idle after an answer.
 const IDLE_LIMIT: Duration = Duration::from_secs(60);
-/// How long a client may take to receive an answer.
+/// How long a client may take to receive a short answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
+/// A client of a long answer has a second more for so many bytes.
+const ANSWER_RATE: usize = 64 * 1024;
+/// A longer answer is the last of its turn.
+const LONG_ANSWER: usize = 64 * 1024;
 /// How long to wait for a client to close the connection after the last answer.
 const LINGER_LIMIT: Duration = Duration::from_secs(1);
 /// The answers of one turn. The other connections have theirs before the next.
@@ -59,13 +64,11 @@ enum Stage<P> {
     /// A request is incomplete.
     Reading,
     /// The answer to a request waits for something.
-    Waiting {
-        pending: P,
-        is_head: bool,
-        keeps_alive: bool,
-    },
+    Waiting { pending: P, is_head: bool, keeps_alive: bool },
     Writing {
-        answer: Vec<u8>,
+        head: String,
+        /// Empty for HEAD.
+        body: Arc<str>,
         written: usize,
         keeps_alive: bool,
     },
@@ -74,9 +77,11 @@ enum Stage<P> {
     Lingering,
 }
 
-/// Why a turn cannot go on.
+/// Why a turn does not go on.
 enum Stop {
     Blocked,
+    /// The other connections have their turn.
+    HasMore,
     Ended,
 }
 
@@ -124,6 +129,7 @@ impl<S: HttpStream, P> Connection<S, P> {
             match self.take_step(now, service) {
                 Ok(()) => {}
                 Err(Stop::Blocked) => return Progress::Waits,
+                Err(Stop::HasMore) => return Progress::HasMore,
                 Err(Stop::Ended) => return Progress::Ended,
             }
         }
@@ -189,15 +195,19 @@ impl<S: HttpStream, P> Connection<S, P> {
     }
 
     fn begin_to_write(&mut self, now: Instant, answer: &Answer, is_head: bool, keeps_alive: bool) {
-        let answer = answer.to_http(is_head, keeps_alive).into_bytes();
-        self.stage = Stage::Writing { answer, written: 0, keeps_alive };
-        self.deadline = now + ANSWER_LIMIT;
+        let body = if is_head { "".into() } else { Arc::clone(answer.body()) };
+        self.deadline = now + answer_limit(body.len());
+        self.stage = Stage::Writing { head: answer.head(keeps_alive), body, written: 0, keeps_alive };
     }
 
     fn write(&mut self, now: Instant) -> Result<(), Stop> {
-        let Stage::Writing { answer, written, keeps_alive } = &mut self.stage else { return Ok(()) };
-        while *written < answer.len() {
-            match self.stream.write(&answer[*written..]) {
+        let Stage::Writing { head, body, written, keeps_alive } = &mut self.stage else { return Ok(()) };
+        let (keeps_alive, is_long) = (*keeps_alive, body.len() > LONG_ANSWER);
+        while *written < head.len() + body.len() {
+            let rest_of_head = head.as_bytes().get(*written..).unwrap_or_default();
+            let rest_of_body = &body.as_bytes()[written.saturating_sub(head.len())..];
+            // One call: a client that delays acknowledgements would wait for the body.
+            match self.stream.write_vectored(&[IoSlice::new(rest_of_head), IoSlice::new(rest_of_body)]) {
                 Ok(0) => return Err(Stop::Ended),
                 Ok(length) => *written += length,
                 Err(error) if is_interruption(&error) => {}
@@ -205,7 +215,7 @@ impl<S: HttpStream, P> Connection<S, P> {
             }
         }
         self.idle_since = now;
-        if *keeps_alive {
+        if keeps_alive {
             self.stage = Stage::Reading;
             self.deadline = now + if self.input.is_empty() { IDLE_LIMIT } else { REQUEST_LIMIT };
         } else {
@@ -214,7 +224,7 @@ impl<S: HttpStream, P> Connection<S, P> {
             self.stage = Stage::Lingering;
             self.deadline = now + LINGER_LIMIT;
         }
-        Ok(())
+        if is_long { Err(Stop::HasMore) } else { Ok(()) }
     }
 
     fn linger(&mut self) -> Result<(), Stop> {
@@ -229,6 +239,12 @@ impl<S: HttpStream, P> Connection<S, P> {
         }
         Ok(())
     }
+}
+
+/// How long a client may take to receive an answer of this length.
+fn answer_limit(length: usize) -> Duration {
+    let more = u64::try_from(length / ANSWER_RATE).unwrap_or(u64::MAX);
+    ANSWER_LIMIT.saturating_add(Duration::from_secs(more))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Requests and answers of HTTP/1.
 
-use std::fmt::Write as _;
+use std::sync::Arc;
 
 /// The largest head of a request, in bytes: what browsers and proxies send with many cookies fits.
 pub(super) const HEAD_LIMIT: usize = 8192;
@@ -70,25 +70,30 @@ fn says_close(request: &httparse::Request<'_, '_>) -> bool {
 pub(in crate::master) struct Answer {
     code: u16,
     kind: &'static str,
-    body: String,
+    /// Clients can share a large one.
+    body: Arc<str>,
 }
 
 impl Answer {
     pub(in crate::master) fn text(code: u16, body: &str) -> Self {
-        Self { code, kind: "text/plain; charset=utf-8", body: body.to_owned() }
-    }
-
-    /// Metrics in the text format of Prometheus.
-    pub(in crate::master) fn metrics(body: String) -> Self {
-        Self { code: 200, kind: "text/plain; version=0.0.4; charset=utf-8", body }
+        Self { code, kind: "text/plain; charset=utf-8", body: body.into() }
     }
 
     pub(in crate::master) fn json(body: String) -> Self {
-        Self { code: 200, kind: "application/json", body }
+        Self { code: 200, kind: "application/json", body: body.into() }
     }
 
-    /// The answer as bytes, to HEAD without its body. Without `keeps_alive` it says that the connection is closed.
-    pub(super) fn to_http(&self, is_head: bool, keeps_alive: bool) -> String {
+    /// Metrics in the Prometheus text format.
+    pub(in crate::master) fn metrics(body: Arc<str>) -> Self {
+        Self { code: 200, kind: "text/plain; version=0.0.4; charset=utf-8", body }
+    }
+
+    pub(super) fn body(&self) -> &Arc<str> {
+        &self.body
+    }
+
+    /// What precedes the body. Without `keeps_alive` it says that the connection is closed.
+    pub(super) fn head(&self, keeps_alive: bool) -> String {
         let Self { code, kind, body } = self;
         let reason = match code {
             200 => "OK",
@@ -108,8 +113,7 @@ impl Answer {
         if !keeps_alive {
             text += "Connection: close\r\n";
         }
-        // `write!` to a String cannot fail.
-        let _ = write!(text, "\r\n{}", if is_head { "" } else { body });
+        text += "\r\n";
         text
     }
 }
@@ -194,15 +198,11 @@ mod tests {
     }
 
     #[test]
-    fn answer_to_head_has_the_length_and_not_the_body() {
+    fn head_of_an_answer_has_its_length_and_ends_with_an_empty_line() {
         let answer = Answer::text(200, "ok\n");
-        let get = answer.to_http(false, true);
-        assert!(get.contains("Content-Length: 3\r\n") && get.ends_with("\r\n\r\nok\n"), "{get:?}");
-        assert!(!get.contains("Connection"), "{get:?}");
-        let head = answer.to_http(true, false);
-        assert!(
-            head.contains("Content-Length: 3\r\n") && head.ends_with("Connection: close\r\n\r\n"),
-            "{head:?}"
-        );
+        let head = answer.head(true);
+        assert!(head.contains("Content-Length: 3\r\n") && head.ends_with("\r\n\r\n"), "{head:?}");
+        assert!(!head.contains("Connection"), "{head:?}");
+        assert!(answer.head(false).ends_with("Connection: close\r\n\r\n"));
     }
 }

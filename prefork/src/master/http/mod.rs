@@ -53,6 +53,9 @@ pub(super) trait Service: Send + Sync + 'static {
 
     /// The answer that has waited, if it is known now. It is known at the end of its time.
     fn resume(&self, now: Instant, pending: &Self::Pending) -> Option<Answer>;
+
+    /// Notes how many connections are open.
+    fn note_connections(&self, _count: usize) {}
 }
 
 /// The answer to a request, or what it waits for.
@@ -148,6 +151,7 @@ impl<S: Service> Clients<S> {
             if self.accept_at.is_some_and(|at| at <= now) {
                 ready.extend(self.accept(now));
             }
+            self.service.note_connections(self.table.len());
             ready.sort_unstable();
             ready.dedup();
             unfinished = ready.into_iter().filter(|client| self.advance(*client, now)).collect();

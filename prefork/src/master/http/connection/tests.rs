@@ -68,6 +68,7 @@ impl Service for Echo {
     fn answer(&self, now: Instant, request: &HttpRequest<'_>) -> Reply<()> {
         match request.path {
             "/later" => Reply::Later { pending: (), until: now + Duration::from_secs(1) },
+            "/long" => Reply::Now(Answer::text(200, &long())),
             path => Reply::Now(Answer::text(200, path)),
         }
     }
@@ -75,6 +76,11 @@ impl Service for Echo {
     fn resume(&self, _now: Instant, _pending: &()) -> Option<Answer> {
         self.known.load(Ordering::SeqCst).then(|| Answer::text(200, "known"))
     }
+}
+
+/// Half a megabyte, of which no two lines are the same.
+fn long() -> String {
+    (100_000..175_000).map(|line| format!("{line}\n")).collect()
 }
 
 type Tested = Connection<Pipe, ()>;
@@ -155,6 +161,35 @@ fn client_that_does_not_take_its_answer_is_closed() {
     assert_eq!(connection.advance(now, &Echo::default()), Progress::Waits);
     assert_eq!(connection.deadline(), now + ANSWER_LIMIT);
     assert_eq!(connection.advance(now + ANSWER_LIMIT, &Echo::default()), Progress::Ended);
+}
+
+#[test]
+fn long_answer_arrives_at_any_pace_and_has_more_time() {
+    let now = Instant::now();
+    let mut connection = connection(now);
+    connection.stream.room = 0;
+    arrives(&mut connection, "GET /long HTTP/1.1\r\n\r\nGET /a HTTP/1.1\r\n\r\n");
+    assert_eq!(connection.advance(now, &Echo::default()), Progress::Waits);
+    assert_eq!(connection.deadline(), now + ANSWER_LIMIT + Duration::from_secs(8));
+    let mut progress = Progress::Waits;
+    while progress == Progress::Waits {
+        connection.stream.room = 1009;
+        progress = connection.advance(now, &Echo::default());
+    }
+    assert_eq!(progress, Progress::HasMore, "others have their turn before the next answer");
+    connection.stream.room = usize::MAX;
+    connection.advance(now, &Echo::default());
+    assert_eq!(bodies(&connection), [long().as_str(), "/a"]);
+}
+
+#[test]
+fn answer_to_head_has_no_body() {
+    let now = Instant::now();
+    let mut connection = connection(now);
+    arrives(&mut connection, "HEAD /long HTTP/1.1\r\n\r\n");
+    connection.advance(now, &Echo::default());
+    assert_eq!(bodies(&connection), [""]);
+    assert_eq!(connection.deadline(), now + IDLE_LIMIT);
 }
 
 #[test]
