@@ -4,6 +4,7 @@
 //! - [`options`]: every option, its values, default and environment variable
 //! - [`operations`]: start, signals, failures, reload, upgrade, stop, health, deployment, limits
 //! - [`shared_values`]: counters, gauges, histograms, flags and rate limiters of the fleet; metrics
+//! - [`metrics`]: what Prometheus scrapes, alerts, a dashboard
 //! - [`logging`]: every log message; loggers and `tracing`
 //! - [`platforms`]: what differs on macOS, FreeBSD and Windows
 //! - [`from_fasthttp`]: a migration table for users of fasthttp's prefork
@@ -19,16 +20,21 @@ pub mod options {}
 #[cfg_attr(any(not(doctest), all(feature = "tokio", feature = "rustls")), doc = include_str!("../docs/serving.md"))]
 pub mod serving {}
 
-#[doc = "[options]: crate::guide::options\n[logging]: crate::guide::logging\n[platforms]: crate::guide::platforms\n[log files]: crate::guide::logging#log-files\n[shared values]: crate::guide::shared_values\n"]
+#[doc = "[options]: crate::guide::options\n[logging]: crate::guide::logging\n[platforms]: crate::guide::platforms\n[log files]: crate::guide::logging#log-files\n[metrics]: crate::guide::metrics\n[shared values]: crate::guide::shared_values\n"]
 #[doc = include_str!("../docs/operations.md")]
 pub mod operations {}
 
 #[doc = include_str!("../docs/shared-values.md")]
 pub mod shared_values {}
 
+#[doc = "[health]: crate::guide::operations#health\n[failures]: crate::guide::operations#failures\n"]
+#[doc = include_str!("../docs/metrics.md")]
+pub mod metrics {}
+
 #[doc = include_str!("../docs/logging.md")]
 pub mod logging {}
 
+#[doc = "[metrics]: crate::guide::metrics\n"]
 #[doc = "[operations]: crate::guide::operations#privileges-and-placement"]
 #[doc = "[shared values]: crate::guide::shared_values"]
 #[doc = "[serving]: crate::guide::serving#operating-the-fleet-from-inside\n"]

@@ -58,7 +58,7 @@
 //!   the same sockets, pid and children.
 //! - **Scaling** (TTIN, TTOU): one slot more, one fewer.
 //! - **Health**: systemd is notified and can pass sockets; with [`health`](Prefork::health) the master
-//!   answers probes over HTTP.
+//!   answers probes over HTTP, and tells Prometheus the fleet's metrics.
 //! - A **dead master**: each child sees the end of file at once, runs `on_master_death`, drains and exits
 //!   with status 1. No orphan keeps the port.
 //!
@@ -67,7 +67,8 @@
 //! # Documentation
 //!
 //! The [guide] has a page for each subject: [serving](guide::serving), [options](guide::options),
-//! [operations](guide::operations), [shared values](guide::shared_values), [logging](guide::logging), [platforms](guide::platforms) and
+//! [operations](guide::operations), [shared values](guide::shared_values), [metrics](guide::metrics),
+//! [logging](guide::logging), [platforms](guide::platforms) and
 //! [migration from fasthttp's prefork](guide::from_fasthttp). In the reference, begin with
 //! [`main`](macro@main) for the attribute, [`Prefork`] for the builder without the macro, [`Serve`] for
 //! the serve function's arguments, and [`hooks`].

@@ -8,7 +8,7 @@ use std::panic::Location;
 use std::{env, thread};
 
 /// What a machine may lack: the name, as in `CI_MAY_SKIP`, and a description.
-const REASONS: [(&str, &str); 12] = [
+const REASONS: [(&str, &str); 13] = [
     ("root", "only root can change users and the owners of files"),
     ("two-cpus", "the CPUs 0 and 1 are not available"),
     ("ipv6", "the machine has no IPv6"),
@@ -20,13 +20,18 @@ const REASONS: [(&str, &str); 12] = [
     ("defer-accept", "the system cannot defer accepting"),
     ("systemd", "systemd's tools are not installed"),
     ("ss", "ss (iproute2) is not installed"),
+    ("promtool", "promtool (Debian: prometheus) is not installed"),
     ("io-uring", "the system has no io_uring"),
 ];
+
+/// What no machine needs: other tests check the same without it.
+const OPTIONAL: [&str; 1] = ["promtool"];
 
 /// Reports that a test cannot run here, or not all of it: `return skipped("ipv6")`.
 ///
 /// Appends a line to the file that `CI_SKIPPED` names, if it is set. Root on Linux can have all that
-/// `REASONS` lists, so there the test fails unless `CI_MAY_SKIP` (names, separated by commas) has `name`.
+/// `REASONS` lists, so there the test fails unless `CI_MAY_SKIP` (names, separated by commas) has `name`, or
+/// `OPTIONAL` does.
 ///
 /// # Panics
 ///
@@ -47,7 +52,8 @@ pub fn skipped(name: &str) {
         // One write: tests run side by side.
         file.write_all(format!("{test}: {reason} ({name})\n").as_bytes()).expect("a line in CI_SKIPPED");
     }
-    let allowed = env::var("CI_MAY_SKIP").is_ok_and(|names| names.split(',').any(|allowed| allowed == name));
+    let allowed = OPTIONAL.contains(&name)
+        || env::var("CI_MAY_SKIP").is_ok_and(|names| names.split(',').any(|allowed| allowed == name));
     assert!(
         allowed || !is_root_on_linux(),
         "{reason}: root on Linux may not skip this test; set CI_MAY_SKIP={name} if the machine cannot have it"

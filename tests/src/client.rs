@@ -98,6 +98,20 @@ pub fn get_over(mut stream: impl Read + Write, path: &str) -> io::Result<String>
     body.filter(|body| !body.is_empty()).ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
 }
 
+/// Sends `request` unchanged; returns the complete answer.
+///
+/// # Errors
+///
+/// Errors of the connection.
+pub fn exchange(addr: SocketAddr, request: &str) -> io::Result<String> {
+    let mut stream = TcpStream::connect_timeout(&addr, wait::LIMIT)?;
+    stream.set_read_timeout(Some(wait::LIMIT))?;
+    stream.write_all(request.as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
+}
+
 /// The status of the answer to `GET path`.
 ///
 /// # Errors

@@ -9,6 +9,7 @@
 //! - [`load`]: sends requests all the time, and counts the outcomes.
 //! - [`config_file`]: a configuration file, and servers that are started with it.
 //! - [`console`]: collects the standard error of a server.
+//! - [`metrics`]: scrapes metrics, and reads them strictly.
 //! - [`proc`]: reads the state of processes.
 //! - [`program`]: a copy of a program that a test can replace.
 //! - [`tls`]: certificates, and a client that reports the result of its handshake.
@@ -31,6 +32,7 @@ pub mod gate;
 #[cfg(target_os = "linux")]
 pub mod link_attack;
 pub mod load;
+pub mod metrics;
 pub mod proc;
 pub mod program;
 pub mod signal;

@@ -7,7 +7,7 @@
     reason = "a panic in a test helper fails the test"
 )]
 
-use std::io::{self, Read, Write};
+use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 
 use prefork_tests::fleet::{RunningFleet, Server};
@@ -29,20 +29,10 @@ fn with_health(executable: &str) -> Server {
     Server::new(executable).env("PREFORK_HEALTH", "127.0.0.1:0")
 }
 
-/// Sends `request` unchanged; returns the complete answer.
-fn exchange(addr: SocketAddr, request: &str) -> io::Result<String> {
-    let mut stream = TcpStream::connect_timeout(&addr, wait::LIMIT)?;
-    stream.set_read_timeout(Some(wait::LIMIT))?;
-    stream.write_all(request.as_bytes())?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    Ok(answer)
-}
-
 /// Sends `GET path`; returns status and body.
 fn ask(addr: SocketAddr, path: &str) -> (u16, String) {
     let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
-    let answer = exchange(addr, &request).unwrap();
+    let answer = client::exchange(addr, &request).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("{answer:?}"));
     (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
 }
@@ -76,21 +66,21 @@ fn serving_fleet_is_live_and_ready() {
 fn invalid_requests_get_error_status() {
     let fleet = with_health(SERVER).start();
     let addr = fleet.health_addr();
-    let head = exchange(addr, "HEAD /livez HTTP/1.1\r\nConnection: close\r\n\r\n").unwrap();
+    let head = client::exchange(addr, "HEAD /livez HTTP/1.1\r\nConnection: close\r\n\r\n").unwrap();
     assert!(head.starts_with("HTTP/1.1 200 OK\r\n") && head.ends_with("\r\n\r\n"), "{head:?}");
     assert!(head.contains("Content-Length: 3\r\n"), "{head:?}");
     assert_eq!(ask(addr, "/metric").0, 404);
     assert_eq!(ask(addr, "/livez/").0, 404);
-    let post = exchange(addr, "POST /livez HTTP/1.1\r\nContent-Length: 4\r\n\r\nbody").unwrap();
+    let post = client::exchange(addr, "POST /livez HTTP/1.1\r\nContent-Length: 4\r\n\r\nbody").unwrap();
     assert!(post.starts_with("HTTP/1.1 405 ") && post.contains("Allow: GET, HEAD\r\n"), "{post:?}");
-    let rubbish = exchange(addr, "\0\u{ff}\r\n\r\n").unwrap();
+    let rubbish = client::exchange(addr, "\0\u{ff}\r\n\r\n").unwrap();
     assert!(rubbish.starts_with("HTTP/1.1 400 "), "{rubbish:?}");
     // A client that speaks TLS sends no empty line.
-    let hello = exchange(addr, "\u{16}\u{3}\u{1}").unwrap();
+    let hello = client::exchange(addr, "\u{16}\u{3}\u{1}").unwrap();
     assert!(hello.starts_with("HTTP/1.1 400 "), "{hello:?}");
     let cookies = |size| format!("GET /livez HTTP/1.0\r\nCookie: {}\r\n\r\n", "x".repeat(size));
-    assert!(exchange(addr, &cookies(8000)).unwrap().starts_with("HTTP/1.1 200 "));
-    let long = exchange(addr, &cookies(9000)).unwrap();
+    assert!(client::exchange(addr, &cookies(8000)).unwrap().starts_with("HTTP/1.1 200 "));
+    let long = client::exchange(addr, &cookies(9000)).unwrap();
     assert!(long.starts_with("HTTP/1.1 431 "), "{long:?}");
     assert_eq!(ask(addr, "/livez").0, 200);
     fleet.stop();
@@ -300,7 +290,7 @@ fn kept_connection_gets_an_answer_for_each_request() {
     let addr = fleet.health_addr();
     let requests = "GET /livez HTTP/1.1\r\n\r\nGET /nothing HTTP/1.1\r\n\r\nBREW / HTTP/1.1\r\n\r\n\
                     GET /readyz HTTP/1.1\r\nConnection: close\r\n\r\n";
-    let answers = exchange(addr, requests).unwrap();
+    let answers = client::exchange(addr, requests).unwrap();
     let codes: Vec<&str> = answers.split("HTTP/1.1 ").skip(1).map(|answer| &answer[..3]).collect();
     assert_eq!(codes, ["200", "404", "405", "200"], "{answers:?}");
     assert_eq!(answers.matches("Connection: close").count(), 1, "{answers:?}");

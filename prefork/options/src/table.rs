@@ -271,7 +271,7 @@ rows! {
         example: r#""127.0.0.1:9090""#,
         environment: true,
         aliases: &["healthaddr", "healthcheck", "livez", "readyz", "probe"],
-        doc: "Address of the health endpoint, served by the master over HTTP: `/livez`, `/readyz` and `/status`.",
+        doc: "Address of the health endpoint, served by the master over HTTP: `/livez`, `/readyz`, `/status` and `/metrics`.",
         ..PLAIN
     };
     PIDFILE = OptionRow {

@@ -104,8 +104,8 @@ impl Prefork {
 
     /// Address of the health endpoint, which the master serves over HTTP: `/livez`, whether the
     /// supervisor's loop runs; `/readyz`, whether the fleet has started, serves, and was not asked to
-    /// stop; `/status`, the state of the fleet in JSON. Every client that can connect is answered: there
-    /// is no authentication. Default: no endpoint.
+    /// stop; `/status`, the state of the fleet in JSON; `/metrics`, its metrics for Prometheus. Every client
+    /// that can connect is answered: there is no authentication. Default: no endpoint.
     pub fn health(self, addr: impl AsRef<str>) -> Self {
         self.put(&options::HEALTH, addr.as_ref().to_owned())
     }

@@ -238,6 +238,14 @@ impl SocketGroup {
         }
     }
 
+    /// The sockets that have a place of their own: of each slot, or the one that all share.
+    pub(super) fn told(&self) -> &[Arc<Socket>] {
+        match self.sharing {
+            Sharing::Shared => self.sockets.get(..1).unwrap_or_default(),
+            Sharing::Reuseport => &self.sockets,
+        }
+    }
+
     /// The socket that only this slot's child accepts from.
     pub(super) fn own_of(&self, slot: usize) -> Option<&Socket> {
         self.sockets.get(slot).filter(|_| self.sharing == Sharing::Reuseport).map(|socket| &**socket)

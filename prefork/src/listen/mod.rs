@@ -26,7 +26,7 @@ pub(crate) use arrangement::{Arrangement, PassedSet, PassedSockets};
 pub(crate) use bind::{SocketOptions, check, listen_beside};
 pub(crate) use endpoint::{Endpoint, Place, ResolvedEndpoint, TcpPlace, name_of};
 pub(crate) use holders::{Holders, Holding};
-pub(crate) use socket_set::SocketSet;
+pub(crate) use socket_set::{ListenerQueues, SocketSet, WatchedListeners};
 
 /// Whether a network includes this address.
 fn admits(network: Network, ip: IpAddr) -> bool {

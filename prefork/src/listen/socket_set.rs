@@ -9,7 +9,7 @@ use socket2::Socket;
 use super::group::SocketGroup;
 use super::{Endpoint, Holders, Sharing, SocketOptions, name_of};
 use crate::error::Error;
-use crate::sys::Activated;
+use crate::sys::{self, Activated, ListenQueue};
 
 /// Every listening socket of the fleet; owned by the master.
 #[derive(Debug)]
@@ -19,6 +19,37 @@ pub(crate) struct SocketSet {
     pub(super) leaving: Vec<SocketGroup>,
     /// See [`options_refused`](Self::options_refused).
     pub(super) options_refused: bool,
+}
+
+/// The listeners of one address, for a thread that looks at their queues. It keeps none of them open, except in the
+/// moment in which it looks.
+#[derive(Debug, Clone)]
+pub(crate) struct WatchedListeners {
+    listener: String,
+    per_slot: bool,
+    sockets: Vec<Weak<Socket>>,
+}
+
+impl WatchedListeners {
+    /// What waits to be accepted.
+    pub(crate) fn queues(&self) -> ListenerQueues {
+        let queue = |socket: &Weak<Socket>| sys::listen_queue(&*socket.upgrade()?);
+        ListenerQueues {
+            listener: self.listener.clone(),
+            per_slot: self.per_slot,
+            queues: self.sockets.iter().map(queue).collect(),
+        }
+    }
+}
+
+/// The queues of one address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ListenerQueues {
+    pub(crate) listener: String,
+    /// Whether each slot has a queue of its own.
+    pub(crate) per_slot: bool,
+    /// In the order of the slots; `None` where the system does not tell.
+    pub(crate) queues: Vec<Option<ListenQueue>>,
 }
 
 impl SocketSet {
@@ -156,6 +187,28 @@ impl SocketSet {
     /// Whether connections are queued that no child accepts, and no new ones can come.
     pub(crate) fn have_orphaned_queue(&self, holders: &Holders) -> bool {
         self.all().any(|group| group.has_orphaned_queue(holders))
+    }
+
+    /// The listeners, for another thread. Of addresses that leave there is nothing to tell.
+    pub(crate) fn watched(&self) -> Vec<WatchedListeners> {
+        let watched = |group: &SocketGroup| WatchedListeners {
+            listener: group.place.to_string(),
+            per_slot: group.sharing == Sharing::Reuseport,
+            sockets: group.told().iter().map(Arc::downgrade).collect(),
+        };
+        self.groups.iter().map(watched).collect()
+    }
+
+    /// Whether [`watched`](Self::watched) would return these.
+    pub(crate) fn are_watched(&self, watched: &[WatchedListeners]) -> bool {
+        let is_same =
+            |socket: &Arc<Socket>, other: &Weak<Socket>| std::ptr::eq(Arc::as_ptr(socket), other.as_ptr());
+        let are_same = |(group, watched): (&SocketGroup, &WatchedListeners)| {
+            let sockets = group.told();
+            let mut pairs = sockets.iter().zip(&watched.sockets);
+            sockets.len() == watched.sockets.len() && pairs.all(|(socket, other)| is_same(socket, other))
+        };
+        self.groups.len() == watched.len() && self.groups.iter().zip(watched).all(are_same)
     }
 
     /// Closes the master's descriptors, because the fleet stops. Children keep theirs.

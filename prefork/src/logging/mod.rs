@@ -17,7 +17,7 @@ use std::sync::Arc;
 use log::kv::Value;
 use log::{Level, LevelFilter, Log, Metadata, MetadataBuilder, Record};
 
-pub(crate) use queue::{HeldMessages, flush};
+pub(crate) use queue::{HeldMessages, dropped, flush};
 pub(crate) use this_process::note_child;
 pub use this_process::{ThisProcess, this_process};
 

@@ -66,6 +66,11 @@ pub(crate) fn flush() {
     QUEUE.wait_until_empty(Instant::now() + FLUSH_LIMIT);
 }
 
+/// The number of messages that this process has dropped.
+pub(crate) fn dropped() -> u64 {
+    QUEUE.lock().dropped_total
+}
+
 struct Queue {
     state: Mutex<State>,
     /// Signalled when a message was queued, and when the queue has become empty.
@@ -76,6 +81,8 @@ struct State {
     waiting: VecDeque<Message>,
     /// The number of messages that were dropped since the last one that was queued, and the first of them.
     dropped: Option<(u64, Message)>,
+    /// The number of messages that were dropped in the life of the process.
+    dropped_total: u64,
     /// Whether a message has left the queue and is not written yet.
     writing: bool,
     has_writer: bool,
@@ -83,7 +90,13 @@ struct State {
 
 impl Queue {
     const fn new() -> Self {
-        let state = State { waiting: VecDeque::new(), dropped: None, writing: false, has_writer: false };
+        let state = State {
+            waiting: VecDeque::new(),
+            dropped: None,
+            dropped_total: 0,
+            writing: false,
+            has_writer: false,
+        };
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
 
@@ -141,6 +154,7 @@ impl State {
         if self.waiting.len() >= CAPACITY {
             let (count, first) = self.dropped.take().unwrap_or((0, message));
             self.dropped = Some((count.saturating_add(1), first));
+            self.dropped_total = self.dropped_total.saturating_add(1);
             return;
         }
         let dropped = self.take_dropped();
@@ -213,6 +227,7 @@ mod tests {
         let rest = texts(&mut queue.lock());
         assert_eq!(rest.len(), CAPACITY);
         assert_eq!(rest[CAPACITY - 3..], ["1023", "12 messages dropped", "later"]);
+        assert_eq!(queue.lock().dropped_total, 12);
     }
 
     #[test]

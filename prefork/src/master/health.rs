@@ -6,16 +6,18 @@
 //! - `/livez` is 200 if the loop turns within a second of being woken, otherwise 503;
 //! - `/readyz` is 200 if the fleet has started, a child serves and no stop was requested, otherwise 503;
 //! - `/` and `/status` describe the fleet in JSON;
-//! - `/metrics` has the shared values in the text format of Prometheus.
+//! - `/metrics` has its metrics.
 
 use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use socket2::Socket;
 
 use super::http::{Answer, HttpRequest, HttpServer, Reply, Service};
-use crate::shared;
+use super::metrics::{History, MetricsPage};
+use crate::listen::WatchedListeners;
 use crate::supervisor::{ChildStatus, FleetStatus};
 use crate::sys::Waker;
 
@@ -35,6 +37,9 @@ pub(super) struct HealthServer {
 struct Board {
     posted: Mutex<Posted>,
     supervisor: Waker,
+    /// The server's alone.
+    page: Mutex<MetricsPage>,
+    connections: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -44,6 +49,7 @@ struct Posted {
     /// Whether an answer waits for the next turn.
     awaited: bool,
     fleet: FleetStatus,
+    listeners: Arc<[WatchedListeners]>,
 }
 
 /// The number of turns when a request came that asks for another one.
@@ -54,15 +60,27 @@ struct AwaitedTurn {
 }
 
 impl HealthServer {
-    pub(super) fn start(listener: Socket, supervisor: Waker, fleet: FleetStatus) -> io::Result<Self> {
-        let posted = Mutex::new(Posted { turns: 0, awaited: false, fleet });
-        let board = Arc::new(Board { posted, supervisor });
+    pub(super) fn start(
+        listener: Socket,
+        supervisor: Waker,
+        fleet: FleetStatus,
+        listeners: Vec<WatchedListeners>,
+        history: History,
+    ) -> io::Result<Self> {
+        let posted = Mutex::new(Posted { turns: 0, awaited: false, fleet, listeners: listeners.into() });
+        let (page, connections) = (Mutex::new(MetricsPage::new(history)), AtomicUsize::new(0));
+        let board = Arc::new(Board { posted, supervisor, page, connections });
         let server = HttpServer::start("prefork-health", &listener, Arc::clone(&board))?;
         Ok(Self { listener, board, server })
     }
 
     pub(super) fn listener(&self) -> &Socket {
         &self.listener
+    }
+
+    /// Posts the listeners whose queues are told, when they have changed.
+    pub(super) fn watch(&self, listeners: Vec<WatchedListeners>) {
+        self.board.posted().listeners = listeners.into();
     }
 
     /// Posts the fleet's state during a turn.
@@ -87,9 +105,9 @@ impl Service for Board {
     fn answer(&self, now: Instant, request: &HttpRequest<'_>) -> Reply<AwaitedTurn> {
         Reply::Now(match (request.method, request.path) {
             ("GET" | "HEAD", "/livez") => return self.await_turn(now),
+            ("GET" | "HEAD", "/metrics") => self.metrics(now),
             ("GET" | "HEAD", "/readyz") => self.readiness(),
             ("GET" | "HEAD", "/" | "/status") => Answer::json(status(&self.posted().fleet)),
-            ("GET" | "HEAD", "/metrics") => Answer::metrics(metrics().into()),
             ("GET" | "HEAD", _) => Answer::text(404, "not found: try /livez, /readyz, /status or /metrics\n"),
             _ => Answer::text(405, "method not allowed: use GET or HEAD\n"),
         })
@@ -100,6 +118,10 @@ impl Service for Board {
             return Some(Answer::text(200, "ok\n"));
         }
         (now >= pending.until).then(|| Answer::text(503, "supervisor loop is blocked\n"))
+    }
+
+    fn note_connections(&self, count: usize) {
+        self.connections.store(count, Ordering::Relaxed);
     }
 }
 
@@ -119,6 +141,16 @@ impl Board {
         Reply::Later { pending: AwaitedTurn { before, until }, until }
     }
 
+    fn metrics(&self, now: Instant) -> Answer {
+        let mut page = self.page.lock().unwrap_or_else(PoisonError::into_inner);
+        Answer::metrics(page.recent(now).unwrap_or_else(|| {
+            let posted = self.posted();
+            let (fleet, listeners) = (posted.fleet.clone(), Arc::clone(&posted.listeners));
+            drop(posted);
+            page.make(&fleet, &listeners, self.connections.load(Ordering::Relaxed))
+        }))
+    }
+
     fn readiness(&self) -> Answer {
         let posted = self.posted();
         if posted.fleet.is_ready() {
@@ -127,13 +159,6 @@ impl Board {
         let FleetStatus { state, ready, slots, .. } = &posted.fleet;
         Answer::text(503, &format!("{}: {ready} of {slots} ready\n", state.name()))
     }
-}
-
-/// The values that the processes of the fleet share.
-fn metrics() -> String {
-    let mut text = String::new();
-    shared::collect().write_to(&mut text);
-    text
 }
 
 /// The fleet in JSON. It contains numbers and fixed words only, so nothing needs escaping.

@@ -19,6 +19,7 @@
 //! - `upgrade/`: another program in this process
 //! - `handle.rs`: [`FleetHandle`], for the program itself
 //! - `observers.rs`, `systemd.rs`, `health.rs`: who is told the state of the fleet
+//! - `metrics/`: what Prometheus is told
 //! - `messages.rs`: the log
 
 mod cause;
@@ -28,6 +29,7 @@ mod handle;
 mod health;
 mod http;
 mod messages;
+mod metrics;
 mod observers;
 mod reconcile;
 mod requests;
@@ -39,7 +41,7 @@ use std::io;
 use std::panic;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 pub(crate) use cause::Cause;
 use children::{ChildEntry, StopOrder};
@@ -188,8 +190,8 @@ impl Master {
     }
 
     fn start_health(&mut self, listener: Socket) -> io::Result<()> {
-        let Self { observers, reactor, supervisor, plan, .. } = self;
-        observers.start_health(listener, reactor, supervisor, &plan.logger)
+        let Self { observers, reactor, supervisor, sockets, plan, .. } = self;
+        observers.start_health(listener, reactor, supervisor, sockets, &plan.logger)
     }
 
     /// Handles events until the fleet has ended.
@@ -197,14 +199,14 @@ impl Master {
         loop {
             while let Some(action) = self.supervisor.poll_action() {
                 if let Some(verdict) = self.perform(action) {
-                    self.observers.update(&self.supervisor);
+                    self.observers.update(&self.supervisor, &self.sockets);
                     return Ok(verdict);
                 }
                 // A stop must not wait for starts and hooks that it cancels.
                 self.take_requests()?;
             }
             self.reconcile();
-            let update_at = self.observers.update(&self.supervisor);
+            let update_at = self.observers.update(&self.supervisor, &self.sockets);
             let deadline = [self.supervisor.next_deadline(), update_at].into_iter().flatten().min();
             let timeout = deadline.map(|at| at.saturating_duration_since(Instant::now()));
             for event in self.reactor.wait(timeout)? {
@@ -223,7 +225,7 @@ impl Master {
             ProcessEvent::Message(child, line) => self.on_message(now, child, &line),
             ProcessEvent::HungUp(child) => self.on_link_closed(now, child),
             ProcessEvent::BadMessage(child, reason) => self.on_link_abused(now, child, &reason),
-            ProcessEvent::Exited(child, status) => self.on_exited(now, child, status),
+            ProcessEvent::Exited(child, status, cpu) => self.on_exited(now, child, status, cpu),
         }
     }
 
@@ -271,10 +273,11 @@ impl Master {
         self.supervisor.handle(now, Event::LinkAbused(child));
     }
 
-    fn on_exited(&mut self, now: Instant, child: ChildId, status: ExitStatus) {
+    fn on_exited(&mut self, now: Instant, child: ChildId, status: ExitStatus, cpu: Duration) {
         let Some(entry) = self.children.remove(&child) else { return };
         let ChildEntry { slot, pid, ready, order, lane, .. } = entry;
         lane.iter().for_each(|lane| self.values.release(*lane));
+        self.observers.child_ended(slot, cpu);
         let was_late =
             matches!(&self.last_failure, Some(Failure::NotReady { pid: late, .. }) if *late == pid);
         if order != StopOrder::None {

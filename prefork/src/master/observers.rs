@@ -3,13 +3,15 @@
 
 use std::fmt;
 use std::io;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use socket2::Socket;
 
 use super::health::HealthServer;
+use super::metrics::History;
 use super::systemd::Service;
 use super::{FleetHandle, messages};
+use crate::listen::{SocketSet, WatchedListeners};
 use crate::logging::Logger;
 use crate::supervisor::{ChildId, FleetState, Supervisor};
 use crate::sys::Reactor;
@@ -22,11 +24,24 @@ pub(crate) struct Observers {
     handle: Option<FleetHandle>,
     /// The state that the health endpoint and the handle tell.
     posted: Option<FleetState>,
+    /// The listeners that the health endpoint knows of.
+    watched: Vec<WatchedListeners>,
+    history: History,
 }
 
 impl Observers {
     pub(crate) fn new(service: Option<Service>, handle: Option<FleetHandle>) -> Self {
-        Self { service, health: None, handle, posted: None }
+        Self { service, health: None, handle, posted: None, watched: Vec::new(), history: History::new() }
+    }
+
+    /// Goes on with what the last program has noted.
+    pub(super) fn with_history(self, history: History) -> Self {
+        Self { history, ..self }
+    }
+
+    /// What metrics need beside the state of the fleet.
+    pub(super) fn history(&self) -> &History {
+        &self.history
     }
 
     /// Starts the health endpoint on this listener.
@@ -35,14 +50,22 @@ impl Observers {
         listener: Socket,
         reactor: &mut Reactor<ChildId>,
         supervisor: &Supervisor,
+        sockets: &SocketSet,
         logger: &Logger,
     ) -> io::Result<()> {
         let addr = listener.local_addr()?.as_socket();
         let addr = addr.ok_or_else(|| io::Error::other("not a TCP address"))?;
         let fleet = supervisor.status(Instant::now());
-        self.health = Some(HealthServer::start(listener, reactor.waker()?, fleet)?);
+        self.watched = sockets.watched();
+        let (listeners, history) = (self.watched.clone(), self.history.clone());
+        self.health = Some(HealthServer::start(listener, reactor.waker()?, fleet, listeners, history)?);
         messages::announce_health(logger, addr);
         Ok(())
+    }
+
+    /// Notes that a child of the slot has ended, which had used so much CPU time.
+    pub(super) fn child_ended(&self, slot: usize, cpu: Duration) {
+        self.history.child_ended(slot, cpu);
     }
 
     /// The listener that an upgraded program keeps.
@@ -51,7 +74,8 @@ impl Observers {
     }
 
     /// Updates the observers. Returns the latest time of the next update.
-    pub(crate) fn update(&mut self, supervisor: &Supervisor) -> Option<Instant> {
+    pub(crate) fn update(&mut self, supervisor: &Supervisor, sockets: &SocketSet) -> Option<Instant> {
+        self.history.note_changes(supervisor.totals());
         if self.service.is_none() && self.health.is_none() && self.handle.is_none() {
             return None;
         }
@@ -64,6 +88,10 @@ impl Observers {
             handle.post(fleet.clone());
         }
         if let Some(health) = &self.health {
+            if !sockets.are_watched(&self.watched) {
+                self.watched = sockets.watched();
+                health.watch(self.watched.clone());
+            }
             health.end_turn(fleet);
         }
         next
@@ -76,6 +104,7 @@ impl Observers {
         if !is_observed || self.posted == Some(supervisor.state()) {
             return;
         }
+        self.history.note_changes(supervisor.totals());
         let fleet = supervisor.status(Instant::now());
         self.posted = Some(fleet.state);
         if let Some(handle) = &self.handle {

@@ -103,8 +103,8 @@ impl Master {
             self.warn_of_certificate(&warning);
         }
         if let Some(listener) = self.health.take() {
-            let Self { observers, reactor, supervisor, logger, .. } = self;
-            let started = observers.start_health(listener, reactor, supervisor, logger);
+            let Self { observers, reactor, supervisor, sockets, logger, .. } = self;
+            let started = observers.start_health(listener, reactor, supervisor, sockets, logger);
             started.map_err(Error::os("start the health endpoint"))?;
         }
         if let Some(handle) = &self.handle {
@@ -133,7 +133,7 @@ impl Master {
                 self.perform(action);
                 self.take_requests()?;
             }
-            let update_at = self.observers.update(&self.supervisor);
+            let update_at = self.observers.update(&self.supervisor, &self.sockets);
             if let Some(ended) = self.serving.ended() {
                 return Ok(ended);
             }
@@ -277,7 +277,7 @@ impl Master {
         if let Some(Cause::Error(error)) = &self.cause {
             self.observers.failed(&chain(error));
         }
-        self.observers.update(&self.supervisor);
+        self.observers.update(&self.supervisor, &self.sockets);
     }
 
     fn conclude(mut self, ended: Ended) -> Result<(), Cause> {

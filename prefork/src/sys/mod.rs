@@ -49,6 +49,10 @@
 //! **Service manager.** [`is_managed`] tells whether there is one, [`notify`] sends it [`Notice`]s, and
 //! [`watchdog`] is the interval that it expects; [`stderr_is_journal`] tells whether its log has levels.
 //!
+//! **Metrics.** A [`UsageReader`] reads the [`ProcessUsage`] of children and of this process, `listen_queue` the
+//! [`ListenQueue`] of a listener, and [`dropped_connections`] what the system has dropped. Each tells `None` where
+//! the system does not.
+//!
 //! **Process.** [`set_title`] sets what `ps` shows; [`resident_bytes`], [`threads`] and [`other_threads`]
 //! describe this process; [`exit_now`] ends it at once, and [`raise_stop_signal`] sends it the signal for
 //! which a program may have a handler of its own; [`open_regular`] opens a file and nothing else, [`os_string`] is
@@ -61,7 +65,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use socket2::Socket;
 
@@ -152,6 +156,36 @@ pub(crate) enum Signal {
     OfTerminal(&'static str),
 }
 
+/// What a process uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ProcessUsage {
+    /// Of a child: with that of the processes that it has started and waited for, except on Windows.
+    pub(crate) cpu: Duration,
+    /// Bytes of resident memory.
+    pub(crate) resident: u64,
+    pub(crate) started_at: SystemTime,
+    /// Descriptors, or handles on Windows.
+    pub(crate) open_files: Option<u64>,
+}
+
+/// The connections that wait to be accepted from a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ListenQueue {
+    pub(crate) length: u32,
+    pub(crate) limit: u32,
+    /// Packets for it that were dropped so far: those of new connections, while the queue is full.
+    pub(crate) drops: Option<u32>,
+}
+
+/// The connections that the kernel has dropped, of every listener in a network namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DroppedConnections {
+    /// Because the queue of the listener was full.
+    pub(crate) overflows: u64,
+    /// For any reason.
+    pub(crate) drops: u64,
+}
+
 /// What a [`Reactor`] waits for. `K` is the caller's key of a child.
 #[derive(Debug)]
 pub(crate) enum ProcessEvent<K> {
@@ -164,8 +198,8 @@ pub(crate) enum ProcessEvent<K> {
     /// A child has sent what no prefork process sends, described by the text. Its channel is not read
     /// any more.
     BadMessage(K, String),
-    /// A child has exited and is reaped; its key is free.
-    Exited(K, ExitStatus),
+    /// A child has exited and is reaped; its key is free. With the CPU time that it used.
+    Exited(K, ExitStatus, Duration),
 }
 
 /// A listening socket that the service manager opened for this program.

@@ -73,6 +73,7 @@ impl Master {
         let snapshot = UpgradeSnapshot {
             fleet,
             secrets,
+            totals: self.observers.history().passed(),
             privileges: next.plan.privileges.clone(),
             cpus: next.plan.cpus.clone(),
             values: self.values.passed(),

@@ -11,6 +11,7 @@ use socket2::Socket;
 use crate::error::{Error, chain};
 use crate::listen::{self, ResolvedEndpoint, SocketSet};
 use crate::master::children::{ChildEntry, StopOrder};
+use crate::master::metrics::History;
 use crate::master::observers::Observers;
 use crate::master::systemd::Service;
 use crate::master::{GenerationOptions, Master, Plan, create_pid_file, messages};
@@ -104,7 +105,8 @@ impl Master {
         let everyone = snapshot.privileges != plan.privileges || snapshot.cpus != plan.cpus;
         let supervisor = Supervisor::resume(plan.settings, &snapshot.fleet, everyone, Instant::now());
         let mut master = Self {
-            observers: Observers::new(Service::after_upgrade(&plan.logger), plan.handle.clone()),
+            observers: Observers::new(Service::after_upgrade(&plan.logger), plan.handle.clone())
+                .with_history(History::resume(snapshot.totals, &snapshot.fleet.totals)),
             values,
             supervisor,
             plan,

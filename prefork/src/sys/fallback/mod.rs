@@ -16,3 +16,4 @@ pub(in crate::sys) mod shared_memory;
 pub(in crate::sys) mod steering;
 pub(in crate::sys) mod tcp_info;
 pub(in crate::sys) mod title;
+pub(in crate::sys) mod usage;

@@ -5,6 +5,8 @@ use std::os::fd::RawFd;
 
 use socket2::SockRef;
 
+use crate::sys::ListenQueue;
+
 /// Whether the client of a connection is about to send, or has just sent.
 #[allow(dead_code, reason = "the same type as on Linux")]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +17,11 @@ pub(in crate::sys) enum Activity {
 
 /// Unknown.
 pub(in crate::sys) fn queue_length(_listener: RawFd) -> io::Result<u32> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Unknown.
+pub(in crate::sys) fn listen_queue(_listener: RawFd) -> io::Result<ListenQueue> {
     Err(io::ErrorKind::Unsupported.into())
 }
 

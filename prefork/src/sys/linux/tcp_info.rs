@@ -7,6 +7,8 @@ use std::os::fd::{AsRawFd, RawFd};
 use nix::libc;
 use socket2::SockRef;
 
+use crate::sys::ListenQueue;
+
 /// Whether the client of a connection is about to send, or has just sent or received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::sys) enum Activity {
@@ -28,7 +30,8 @@ struct TcpInfo {
     bytes: [u8; 8],
     rto_to_rcv_mss: [u32; 4],
     unacked: u32,
-    sacked_to_fackets: [u32; 4],
+    sacked: u32,
+    lost_to_fackets: [u32; 3],
     last_data_sent: u32,
     last_ack_sent: u32,
     last_data_recv: u32,
@@ -41,26 +44,41 @@ struct TcpInfo {
 
 fn tcp_info(socket: RawFd) -> io::Result<TcpInfo> {
     let mut info = MaybeUninit::<TcpInfo>::zeroed();
-    let mut size = libc::socklen_t::try_from(size_of::<TcpInfo>()).map_err(io::Error::other)?;
-    // SAFETY: the kernel writes at most `size` bytes into `info`.
-    let result = unsafe {
-        libc::getsockopt(
-            socket,
-            libc::IPPROTO_TCP,
-            libc::TCP_INFO,
-            info.as_mut_ptr().cast(),
-            std::ptr::from_mut(&mut size),
-        )
-    };
-    if result != 0 {
-        return Err(io::Error::last_os_error());
-    }
+    option(socket, (libc::IPPROTO_TCP, libc::TCP_INFO), &mut info)?;
     // SAFETY: plain numbers, of which all zeroes is a value.
     Ok(unsafe { info.assume_init() })
 }
 
-/// How many connections are queued. (For a listening socket, the kernel reports its queue where other
-/// sockets have their unacknowledged segments.)
+/// The value of a socket option, which is what the kernel has for `value` or the beginning of it.
+fn option<T>(
+    socket: RawFd,
+    (level, name): (libc::c_int, libc::c_int),
+    value: &mut MaybeUninit<T>,
+) -> io::Result<()> {
+    let mut size = libc::socklen_t::try_from(size_of::<T>()).map_err(io::Error::other)?;
+    // SAFETY: the kernel writes at most `size` bytes into `value`.
+    let result = unsafe {
+        libc::getsockopt(socket, level, name, value.as_mut_ptr().cast(), std::ptr::from_mut(&mut size))
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// The kernel's array of `SO_MEMINFO` (linux/sock_diag.h). The last number is the packets dropped for the socket.
+type MemInfo = [u32; 9];
+
+/// What waits to be accepted. (For a listening socket, the kernel reports its queue where other sockets have their
+/// unacknowledged segments, and the limit next to it.)
+pub(in crate::sys) fn listen_queue(listener: RawFd) -> io::Result<ListenQueue> {
+    let TcpInfo { unacked: length, sacked: limit, .. } = tcp_info(listener)?;
+    let mut memory = MaybeUninit::<MemInfo>::zeroed();
+    let dropped = option(listener, (libc::SOL_SOCKET, libc::SO_MEMINFO), &mut memory);
+    // SAFETY: plain numbers, of which all zeroes is a value.
+    let memory: MemInfo = unsafe { memory.assume_init() };
+    let drops = dropped.is_ok().then_some(memory[8]);
+    Ok(ListenQueue { length, limit, drops })
+}
+
+/// How many connections are queued; see [`listen_queue`].
 pub(in crate::sys) fn queue_length(listener: RawFd) -> io::Result<u32> {
     Ok(tcp_info(listener)?.unacked)
 }
@@ -117,6 +135,29 @@ mod tests {
         }
         accepted.write_all(b"answer").unwrap();
         assert_eq!(activity(&SockRef::from(&accepted)).unwrap(), Activity::Active);
+    }
+
+    #[test]
+    fn full_queue_has_its_limit_and_drops() {
+        use socket2::{Domain, SockAddr, Socket, Type};
+
+        let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        listener.bind(&SockAddr::from(std::net::SocketAddr::from(([127, 0, 0, 1], 0)))).unwrap();
+        listener.listen(2).unwrap();
+        let empty = ListenQueue { length: 0, limit: 2, drops: Some(0) };
+        assert_eq!(listen_queue(listener.as_raw_fd()).unwrap(), empty);
+        let addr = listener.local_addr().unwrap();
+        // The kernel admits one more than the limit, and drops the others.
+        let _clients = [0; 5].map(|_| {
+            let client = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            client.set_nonblocking(true).unwrap();
+            let _ = client.connect(&addr);
+            client
+        });
+        let full = listen_queue(listener.as_raw_fd()).unwrap();
+        assert!(full.length == 3 && full.limit == 2 && full.drops >= Some(2), "{full:?}");
+        let unix = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        listen_queue(unix.as_raw_fd()).unwrap_err();
     }
 
     #[test]

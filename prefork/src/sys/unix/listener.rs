@@ -1,13 +1,16 @@
 //! Listening sockets: kinds, sharing, options, and whether connections are queued.
 
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 pub(crate) use std::os::unix::net::UnixListener;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::Socket;
 #[cfg(feature = "tokio")]
 pub(crate) use tokio::net::UnixListener as TokioUnixListener;
+
+use super::platform;
+use crate::sys::ListenQueue;
 
 /// Whether an address can be that of a Unix socket.
 pub(crate) const HAS_UNIX_SOCKETS: bool = true;
@@ -55,6 +58,11 @@ pub(crate) fn allow_quick_restart(socket: &Socket) -> io::Result<()> {
 pub(crate) fn has_queue(listener: impl AsFd) -> bool {
     let mut listener = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
     poll(&mut listener, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+}
+
+/// The queue of a listener, if the system tells. It tells nothing of Unix sockets.
+pub(crate) fn listen_queue(listener: &Socket) -> Option<ListenQueue> {
+    platform::tcp_info::listen_queue(listener.as_raw_fd()).ok()
 }
 
 /// Does nothing before a listener is closed for good: each child closes its own accept gate.

@@ -47,7 +47,7 @@ pub(crate) use listener::TokioUnixListener;
 pub(crate) use listener::{
     HAS_UNIX_SOCKETS, NEEDS_REUSEPORT, SHARES_ONE_SOCKET, UnixListener, allow_quick_restart, close_for_all,
     has_queue, into_unix_listener, is_in_reuseport_group, join_reuseport_group, leave_reuseport_group,
-    unix_name,
+    listen_queue, unix_name,
 };
 pub(crate) use master_link::{MasterLink, MasterSender};
 pub(crate) use pid_file::PidFile;
@@ -61,6 +61,7 @@ pub(crate) use platform::privileges::{allowed_cpus, check_no_new_privs, pin_to_c
 pub(crate) use platform::process::{other_threads, resident_bytes, threads};
 pub(crate) use platform::steering::{refuse_connections, steer, unsteer};
 pub(crate) use platform::title::set_title;
+pub(crate) use platform::usage::{UsageReader, dropped_connections};
 pub(crate) use privileges::{
     check_may_change_user, check_nice, check_open_files, find_group, find_user, limit_open_files, set_nice,
 };

@@ -14,14 +14,14 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::{SigSet, Signal as Number, kill};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2};
 
 use super::channel::{Channel, Received};
 use super::descriptors::close_on_exec_from_3;
 use super::platform;
-use super::process::pid_of;
+use super::process::{is_reaped, pid_of, wait_for_exit};
 use super::program::with_pin;
 use super::signals::{
     SignalFlag, Signals, block_for_child, is_left_alone, listen_for, spawn_thread, survive_alarms,
@@ -93,28 +93,22 @@ impl Handle {
         Ok(kill(self.id()?, signal)?)
     }
 
-    /// The status, if it has exited. User code may have reaped it (a hook that waits for any child): the
-    /// status is then unknown.
-    fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
+    /// The status and the CPU time, if it has exited. User code may have reaped it (a hook that waits for any
+    /// child): both are then unknown, except for the status that user code has left in the handle.
+    fn try_wait(&mut self) -> io::Result<Option<(ExitStatus, Duration)>> {
         const UNKNOWN: i32 = 127 << 8;
-        let status = match self {
-            Self::Started(child) => child.try_wait(),
-            Self::Adopted(pid) => match waitpid(*pid, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::Exited(_, code)) => Ok(Some(ExitStatus::from_raw(code << 8))),
-                Ok(WaitStatus::Signaled(_, signal, core)) => {
-                    Ok(Some(ExitStatus::from_raw(signal as i32 | if core { 0x80 } else { 0 })))
-                }
-                Ok(_) => Ok(None),
-                Err(error) => Err(error.into()),
-            },
-            Self::Inside => Ok(None),
-        };
-        match status {
-            Err(error) if error.raw_os_error() == Some(Errno::ECHILD as i32) => {
-                Ok(Some(ExitStatus::from_raw(UNKNOWN)))
-            }
-            status => status,
+        if matches!(self, Self::Inside) {
+            return Ok(None);
         }
+        match wait_for_exit(self.id()?) {
+            Err(error) if is_reaped(&error) => {}
+            ended => return ended,
+        }
+        let known = match self {
+            Self::Started(child) => child.try_wait().ok().flatten(),
+            Self::Adopted(_) | Self::Inside => None,
+        };
+        Ok(Some((known.unwrap_or(ExitStatus::from_raw(UNKNOWN)), Duration::ZERO)))
     }
 
     /// Kills it and reaps it.
@@ -344,15 +338,15 @@ impl<K: Ord + Copy> Reactor<K> {
     fn reap(&mut self, events: &mut Vec<ProcessEvent<K>>) -> io::Result<()> {
         let mut ended = Vec::new();
         for (key, process) in &mut self.children {
-            if let Some(status) = process.handle.try_wait()? {
-                ended.push((*key, status));
+            if let Some((status, cpu)) = process.handle.try_wait()? {
+                ended.push((*key, status, cpu));
             }
         }
-        for (key, status) in ended {
+        for (key, status, cpu) in ended {
             // Its last messages, if there are any. Its quota bounds them.
             while self.receive(key, events) {}
             self.children.remove(&key);
-            events.push(ProcessEvent::Exited(key, status));
+            events.push(ProcessEvent::Exited(key, status, cpu));
         }
         if std::process::id() == 1 {
             let known: Vec<Pid> =

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use socket2::{SockAddr, Socket};
 
+use crate::sys::ListenQueue;
+
 /// Whether an address can be that of a Unix socket. Windows has some, but neither the standard library nor
 /// tokio supports them.
 pub(crate) const HAS_UNIX_SOCKETS: bool = false;
@@ -63,6 +65,11 @@ pub(crate) fn set_fast_open(_socket: &Socket, _queue: u32) -> io::Result<()> {
 /// Does nothing: no slot has a socket of its own.
 pub(crate) fn prefer_cpu(_socket: &Socket, _cpu: Option<usize>) -> io::Result<()> {
     Ok(())
+}
+
+/// Unknown.
+pub(crate) fn listen_queue(_socket: &Socket) -> Option<ListenQueue> {
+    None
 }
 
 /// There is no group of sockets.

@@ -68,6 +68,7 @@ mod service;
 mod shared_memory;
 mod socket;
 mod socket_file;
+mod usage;
 
 pub(crate) use accept_gate::{AcceptGate, HAS_IO_URING};
 pub(crate) use channel::Channel;
@@ -75,8 +76,8 @@ pub(crate) use errors::{is_shortage, is_transient, lacks_ipv6, shortage_hint};
 pub(crate) use listener::{
     ADDRESS_DENIED_HINT, HAS_UNIX_SOCKETS, JOINS_GROUPS_LATE, NEEDS_REUSEPORT, SHARES_ONE_SOCKET,
     allow_quick_restart, has_queue, is_in_reuseport_group, join_reuseport_group, leave_reuseport_group,
-    prefer_cpu, refuse_connections, restore_listener, set_defer_accept, set_fast_open, steer, unsteer,
-    withdraw_listener,
+    listen_queue, prefer_cpu, refuse_connections, restore_listener, set_defer_accept, set_fast_open, steer,
+    unsteer, withdraw_listener,
 };
 pub(crate) use master_link::{MasterLink, MasterSender};
 pub(crate) use pid_file::PidFile;
@@ -100,3 +101,4 @@ pub(crate) use socket::close_for_all;
 #[cfg(feature = "tokio")]
 pub(crate) use socket_file::TokioUnixListener;
 pub(crate) use socket_file::{SocketFile, UnixListener, into_unix_listener, unix_name};
+pub(crate) use usage::{UsageReader, dropped_connections};

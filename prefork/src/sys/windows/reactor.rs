@@ -18,7 +18,7 @@ use super::child_thread::{self, Report};
 use super::controls::Controls;
 use super::job::Job;
 use super::pipe::Pipe;
-use super::{console, object, role, socket};
+use super::{console, object, role, socket, usage};
 use crate::sys::{Handover, ProcessEvent, Producer, SharedMemory, Signal};
 
 /// See the [module](self).
@@ -250,7 +250,11 @@ impl<K: Ord + Copy + Send + 'static> Reactor<K> {
             }
             Report::BadMessage(key, reason) => Some(ProcessEvent::BadMessage(key, reason)),
             Report::Exited(key) => match self.children.remove(&key).map(|process| process.handle) {
-                Some(Handle::Started(mut child)) => Some(ProcessEvent::Exited(key, child.wait()?)),
+                Some(Handle::Started(mut child)) => {
+                    let status = child.wait()?;
+                    let cpu = usage::cpu_time(child.as_handle()).unwrap_or_default();
+                    Some(ProcessEvent::Exited(key, status, cpu))
+                }
                 Some(Handle::Inside(_)) | None => None,
             },
         })

@@ -1,0 +1,198 @@
+//! `/metrics`: the fleet's metrics, as Prometheus reads them.
+//!
+//! All of it runs in the thread of the health endpoint. The master's loop posts the fleet's state after each turn anyway;
+//! a scrape wakes it not even once. Without a scrape nothing is read and no text is made.
+//!
+//! - `mod.rs`: the text, and how long it is used
+//! - `fleet.rs`: the fleet's own metrics
+//! - `history.rs`: what the master notes for them
+//! - `exposition.rs`: the format
+
+mod exposition;
+mod fleet;
+mod history;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use exposition::Exposition;
+use fleet::{LivingUsage, SlotUsage, Sources};
+
+use crate::listen::WatchedListeners;
+use crate::supervisor::FleetStatus;
+use crate::sys::{self, UsageReader};
+
+pub(crate) use history::History;
+
+/// A text is used again for this many times the time that it took, so that scrapes take at most a tenth of the thread,
+/// however many clients there are.
+const REUSE: u32 = 9;
+
+/// The text of `/metrics`, and what it is made with.
+#[derive(Debug)]
+pub(super) struct MetricsPage {
+    history: History,
+    /// `None` where the system tells nothing of processes.
+    reader: Option<UsageReader>,
+    /// The CPU time that was told of each slot.
+    told_cpu: Vec<Duration>,
+    made: Option<Made>,
+}
+
+#[derive(Debug)]
+struct Made {
+    text: Arc<str>,
+    usable_until: Instant,
+}
+
+impl MetricsPage {
+    pub(super) fn new(history: History) -> Self {
+        Self { history, reader: UsageReader::new().ok(), told_cpu: Vec::new(), made: None }
+    }
+
+    /// The text, if it is recent enough.
+    pub(super) fn recent(&self, now: Instant) -> Option<Arc<str>> {
+        let recent = self.made.as_ref().filter(|made| now < made.usable_until);
+        recent.map(|made| Arc::clone(&made.text))
+    }
+
+    /// Makes the text.
+    pub(super) fn make(
+        &mut self,
+        fleet: &FleetStatus,
+        listeners: &[WatchedListeners],
+        health_connections: usize,
+    ) -> Arc<str> {
+        let start = Instant::now();
+        let history = self.history.view();
+        let slots = self.read_slots(fleet, &history.ended_cpu);
+        let queues: Vec<_> = listeners.iter().map(WatchedListeners::queues).collect();
+        let last_size = self.made.as_ref().map_or(0, |made| made.text.len());
+        let mut out = Exposition::with_capacity(last_size + 1024);
+        let sources = Sources {
+            fleet,
+            history: &history,
+            queues: &queues,
+            slots: &slots,
+            master: self.reader.as_mut().and_then(UsageReader::of_this_process),
+            dropped: sys::dropped_connections(),
+            health_connections,
+        };
+        fleet::write_fleet(&mut out, &sources);
+        let text: Arc<str> = out.into_text().into();
+        let end = Instant::now();
+        let usable_until = end + (end - start) * REUSE;
+        self.made = Some(Made { text: Arc::clone(&text), usable_until });
+        text
+    }
+
+    /// The usage of each slot. A slot that is being replaced has two children, whose usage is added: the one that
+    /// drains uses what it uses.
+    fn read_slots(&mut self, fleet: &FleetStatus, ended_cpu: &[Duration]) -> Vec<SlotUsage> {
+        let Some(reader) = &mut self.reader else { return Vec::new() };
+        let count = fleet.children.iter().map(|child| child.slot + 1).max().unwrap_or(0).max(fleet.slots);
+        let mut slots: Vec<SlotUsage> = (0..count)
+            .map(|slot| SlotUsage {
+                slot,
+                cpu: ended_cpu.get(slot).copied().unwrap_or_default(),
+                living: None,
+            })
+            .collect();
+        // In the order of their start: the last one is the newest.
+        for child in &fleet.children {
+            // Without children, the serve function runs in this process.
+            let is_here = child.pid == std::process::id();
+            let usage = if is_here { reader.of_this_process() } else { reader.of_child(child.pid) };
+            let Some(usage) = usage else { continue };
+            let slot = &mut slots[child.slot];
+            slot.cpu += usage.cpu;
+            let before = slot.living;
+            slot.living = Some(LivingUsage {
+                resident: before.map_or(0, |living| living.resident) + usage.resident,
+                open_files: add(before.map(|living| living.open_files), usage.open_files),
+                started_at: usage.started_at,
+            });
+        }
+        slots.retain(|usage| usage.slot < fleet.slots || usage.living.is_some());
+        self.keep_cpu_from_shrinking(&mut slots);
+        slots
+    }
+
+    /// A child that was reaped a moment ago may not be in the history yet. A counter that shrinks would count as
+    /// started anew.
+    fn keep_cpu_from_shrinking(&mut self, slots: &mut [SlotUsage]) {
+        for usage in slots {
+            if self.told_cpu.len() <= usage.slot {
+                self.told_cpu.resize(usage.slot + 1, Duration::ZERO);
+            }
+            let told = &mut self.told_cpu[usage.slot];
+            usage.cpu = usage.cpu.max(*told);
+            *told = usage.cpu;
+        }
+    }
+}
+
+/// The sum, if all of it is known.
+fn add(before: Option<Option<u64>>, more: Option<u64>) -> Option<u64> {
+    Some(before.unwrap_or(Some(0))? + more?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::supervisor::{ChildState, ChildStatus, FleetState};
+
+    pub(super) fn child(slot: usize, state: ChildState) -> ChildStatus {
+        ChildStatus { slot, pid: u32::MAX, generation: 0, state }
+    }
+
+    /// A fleet with two slots.
+    pub(super) fn status(children: &[ChildStatus]) -> FleetStatus {
+        FleetStatus {
+            state: FleetState::Serving,
+            slots: 2,
+            ready: children.iter().filter(|child| child.state == ChildState::Ready).count(),
+            children: children.to_vec(),
+            ..FleetStatus::without_children(FleetState::Serving)
+        }
+    }
+
+    #[test]
+    fn cpu_time_of_a_slot_never_shrinks() {
+        let mut page = MetricsPage::new(History::new());
+        let fleet = status(&[child(0, ChildState::Ready)]);
+        let seconds = |numbers: &[u64]| -> Vec<Duration> {
+            numbers.iter().map(|number| Duration::from_secs(*number)).collect()
+        };
+        let mut told = |ended: &[u64]| {
+            let slots = page.read_slots(&fleet, &seconds(ended));
+            slots.iter().map(|usage| usage.cpu.as_secs()).collect::<Vec<u64>>()
+        };
+        if UsageReader::new().is_err() {
+            return;
+        }
+        assert_eq!(told(&[3, 4]), [3, 4]);
+        assert_eq!(told(&[2, 5, 9]), [3, 5]);
+        assert_eq!(told(&[4, 5]), [4, 5]);
+    }
+
+    #[test]
+    fn text_is_used_again_for_a_while() {
+        let mut page = MetricsPage::new(History::new());
+        assert!(page.recent(Instant::now()).is_none());
+        let text = page.make(&status(&[]), &[], 0);
+        let made = page.made.as_ref().unwrap();
+        let (last, end) =
+            (made.usable_until.checked_sub(Duration::from_nanos(1)).unwrap(), made.usable_until);
+        assert!(page.recent(last).is_some_and(|recent| Arc::ptr_eq(&recent, &text)));
+        assert!(page.recent(end).is_none());
+    }
+
+    #[test]
+    fn sum_with_something_unknown_is_unknown() {
+        assert_eq!(add(None, Some(2)), Some(2));
+        assert_eq!(add(Some(Some(1)), Some(2)), Some(3));
+        assert_eq!(add(Some(None), Some(2)), None);
+        assert_eq!(add(Some(Some(1)), None), None);
+    }
+}
