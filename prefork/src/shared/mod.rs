@@ -84,7 +84,6 @@ mod process;
 mod region;
 mod series;
 mod snapshot;
-mod text;
 mod view;
 
 pub use counter::Counter;
@@ -96,3 +95,6 @@ pub use gauge::{Gauge, Held};
 pub use histogram::{Histogram, Observations, Timer};
 pub use keyed_limiter::KeyedRateLimiter;
 pub use limiter::{Limited, RateLimiter};
+pub(crate) use snapshot::{Sample, Snapshot, Value};
+#[cfg(test)]
+pub(crate) use {entry::Entry, series::Kind};

@@ -43,7 +43,7 @@ pub(crate) enum Value {
 impl Snapshot {
     /// Of several series with one name, but another kind or other bounds, the last one stays: it is of the newest
     /// program. One that has nothing to show is left out, and one whose name is a part of a histogram.
-    pub(super) fn new(samples: Vec<Option<Sample>>, unplaced: u64) -> Self {
+    pub(crate) fn new(samples: Vec<Option<Sample>>, unplaced: u64) -> Self {
         let mut samples: Vec<Sample> = samples.into_iter().flatten().collect();
         // Stable: series of one name stay in the order of the directory.
         samples.sort_by(|one, other| one.entry.name.cmp(&other.entry.name));
@@ -65,7 +65,7 @@ impl Snapshot {
 
 impl Sample {
     /// `None` for a kind that is not shown.
-    pub(super) fn new(entry: &Arc<Entry>, cells: &[u64]) -> Option<Self> {
+    pub(crate) fn new(entry: &Arc<Entry>, cells: &[u64]) -> Option<Self> {
         let first = cells.first().copied().unwrap_or(0);
         let value = match entry.kind {
             Kind::Counter => Value::Counter(first),

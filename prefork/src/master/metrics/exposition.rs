@@ -26,6 +26,7 @@ impl MetricKind {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Number {
     Whole(u64),
+    Signed(i64),
     Real(f64),
 }
 
@@ -122,10 +123,18 @@ fn escape(text: &str, quotes: bool, out: &mut String) {
     }
 }
 
+/// A number alone, for the bound of a bucket.
+pub(crate) fn number_text(number: Number) -> String {
+    let mut text = String::new();
+    write_number(number, &mut text);
+    text
+}
+
 fn write_number(number: Number, out: &mut String) {
     // `write!` to a String cannot fail.
     let _ = match number {
         Number::Whole(number) => write!(out, "{number}"),
+        Number::Signed(number) => write!(out, "{number}"),
         Number::Real(number) if number == f64::INFINITY => out.write_str("+Inf"),
         Number::Real(number) if number == f64::NEG_INFINITY => out.write_str("-Inf"),
         Number::Real(number) => write!(out, "{number}"),

@@ -19,6 +19,8 @@ pub(super) struct Sources<'a> {
     pub(super) slots: &'a [SlotUsage],
     pub(super) master: Option<ProcessUsage>,
     pub(super) dropped: Option<DroppedConnections>,
+    /// Shared values without a place.
+    pub(super) unshared: u64,
     pub(super) health_connections: usize,
 }
 
@@ -88,6 +90,7 @@ families! {
     OVERFLOWS Counter "prefork_namespace_listen_overflows_total" [] "Connections dropped because a queue was full, of all listeners in the network namespace";
     DROPS Counter "prefork_namespace_listen_drops_total" [] "Connections dropped for any reason, of all listeners in the network namespace";
     LOG_DROPPED Counter "prefork_log_messages_dropped_total" [] "Log messages of the master that were dropped because the logger was slow";
+    SHARED_FULL Gauge "prefork_shared_full" [] "Shared values that a process counts for itself alone, for lack of room";
     HEALTH Gauge "prefork_health_connections" [] "Open connections to the health endpoint";
 }
 
@@ -121,7 +124,7 @@ impl Family {
 }
 
 pub(super) fn write_fleet(out: &mut Exposition, sources: &Sources<'_>) {
-    let Sources { fleet, history, queues, slots, master, dropped, health_connections } = *sources;
+    let Sources { fleet, history, queues, slots, master, dropped, unshared, health_connections } = *sources;
     write_state(out, fleet, history);
     write_counts(out, fleet, history);
     write_slots(out, slots);
@@ -132,6 +135,7 @@ pub(super) fn write_fleet(out: &mut Exposition, sources: &Sources<'_>) {
         DROPS.write_one(out, drops);
     }
     LOG_DROPPED.write_one(out, history.log_dropped);
+    SHARED_FULL.write_one(out, unshared);
     HEALTH.write_one(out, whole(health_connections));
 }
 

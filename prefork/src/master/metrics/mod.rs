@@ -5,12 +5,14 @@
 //!
 //! - `mod.rs`: the text, and how long it is used
 //! - `fleet.rs`: the fleet's own metrics
+//! - `program.rs`: those of the program, which are shared values
 //! - `history.rs`: what the master notes for them
 //! - `exposition.rs`: the format
 
 mod exposition;
 mod fleet;
 mod history;
+mod program;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,6 +21,7 @@ use exposition::Exposition;
 use fleet::{LivingUsage, SlotUsage, Sources};
 
 use crate::listen::WatchedListeners;
+use crate::shared;
 use crate::supervisor::FleetStatus;
 use crate::sys::{self, UsageReader};
 
@@ -66,6 +69,7 @@ impl MetricsPage {
         let start = Instant::now();
         let history = self.history.view();
         let slots = self.read_slots(fleet, &history.ended_cpu);
+        let values = shared::collect();
         let queues: Vec<_> = listeners.iter().map(WatchedListeners::queues).collect();
         let last_size = self.made.as_ref().map_or(0, |made| made.text.len());
         let mut out = Exposition::with_capacity(last_size + 1024);
@@ -76,9 +80,11 @@ impl MetricsPage {
             slots: &slots,
             master: self.reader.as_mut().and_then(UsageReader::of_this_process),
             dropped: sys::dropped_connections(),
+            unshared: values.unplaced,
             health_connections,
         };
         fleet::write_fleet(&mut out, &sources);
+        program::write_program(&mut out, &values);
         let text: Arc<str> = out.into_text().into();
         let end = Instant::now();
         let usable_until = end + (end - start) * REUSE;

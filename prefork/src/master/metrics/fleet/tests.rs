@@ -55,6 +55,7 @@ fn text() -> String {
             slots: &slots,
             master: Some(usage(8192, 5)),
             dropped: Some(DroppedConnections { overflows: 7, drops: 8 }),
+            unshared: 4,
             health_connections: 3,
         },
     );
@@ -109,6 +110,7 @@ fn values_are_those_of_the_sources() {
         "prefork_listener_queue_limit{listener=\"[::1]:80\",slot=\"0\"} 128",
         "prefork_namespace_listen_overflows_total 7",
         "prefork_log_messages_dropped_total 12",
+        "prefork_shared_full 4",
         "prefork_health_connections 3",
     ] {
         assert!(text.lines().any(|other| other == line), "{line} is missing:\n{text}");
@@ -127,6 +129,7 @@ fn what_the_system_does_not_tell_is_absent() {
         slots: &[],
         master: None,
         dropped: None,
+        unshared: 0,
         health_connections: 0,
     };
     write_fleet(&mut out, &sources);
