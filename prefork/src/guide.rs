@@ -27,6 +27,7 @@ pub mod operations {}
 #[doc = include_str!("../docs/shared-values.md")]
 pub mod shared_values {}
 
+#[cfg_attr(feature = "metrics", doc = "[recorder]: crate::shared::Recorder\n")]
 #[doc = "[health]: crate::guide::operations#health\n[failures]: crate::guide::operations#failures\n[shared values]: crate::guide::shared_values\n"]
 #[doc = include_str!("../docs/metrics.md")]
 pub mod metrics {}

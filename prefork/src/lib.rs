@@ -81,11 +81,12 @@
 //! - `tower`: `ConnectionCloseLayer`, for answers of a stopping child.
 //! - `tracing`: messages as events of a `tracing` subscriber; a span around what a child serves.
 //! - `config`: a configuration file in TOML, which a reload reads again.
+//! - `metrics`: `shared::Recorder`, for what libraries count with the `metrics` facade.
 //! - `landlock`: `landlock_read` and `landlock_write`, for children that see a part of the file system.
 //!
 //! # Crates in the public API
 //!
-//! Types of `log`, and with their features of `http` 1, `rustls` 0.23, `tokio` 1, `tokio-rustls` 0.26,
+//! Types of `log`, and with their features of `http` 1, `metrics` 0.24, `rustls` 0.23, `tokio` 1, `tokio-rustls` 0.26,
 //! `tower-layer` 0.3, `tower-service` 0.3 and `tracing` 0.1, are part of this crate's API. An incompatible
 //! version of one of them comes with an incompatible version of `prefork` only: when rustls 0.24 comes,
 //! `prefork` moves to it in a minor release while it is at 0.x, and in a major release afterwards. Name the

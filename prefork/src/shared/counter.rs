@@ -48,6 +48,12 @@ impl Counter {
         Self { cell: Cell::at(series, target) }
     }
 
+    /// Raises what this process has counted to `count`, if it is less.
+    #[cfg(feature = "metrics")]
+    pub(super) fn raise(&self, count: u64) {
+        self.cell.update(|cell, order| cell.fetch_max(count, order));
+    }
+
     /// Adds 1.
     #[inline]
     pub fn inc(&self) {

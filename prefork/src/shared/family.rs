@@ -22,7 +22,7 @@ const MOST: usize = 100;
 const OTHER: &str = "other";
 
 /// A handle of one label set.
-trait Member: Sized {
+pub(super) trait Member: Sized {
     /// The handle of a series whose family may have `most`.
     fn find(series: Series, most: usize) -> Result<Self, Unplaced>;
 }
@@ -35,6 +35,14 @@ impl Member for Counter {
 }
 
 impl Member for Gauge {
+    fn find(series: Series, most: usize) -> Result<Self, Unplaced> {
+        let target = PROCESS.resolve_within(&series, most)?;
+        Ok(Self::at(series, target))
+    }
+}
+
+#[cfg(feature = "metrics")]
+impl Member for super::real_gauge::RealGauge {
     fn find(series: Series, most: usize) -> Result<Self, Unplaced> {
         let target = PROCESS.resolve_within(&series, most)?;
         Ok(Self::at(series, target))

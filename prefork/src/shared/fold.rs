@@ -3,7 +3,7 @@
 //! | kind | while its process lives | when it has ended |
 //! |---|---|---|
 //! | counter, histogram | added | added for ever |
-//! | gauge | added | dropped |
+//! | gauge, also of real numbers | added | dropped |
 //! | maximum, minimum | the greater, the smaller | the greater, the smaller of all time |
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -35,7 +35,7 @@ pub(super) fn add(kind: Kind, total: &mut [u64], cells: &[AtomicU64]) {
 pub(super) fn take(kind: Kind, total: &mut [u64], cells: &[AtomicU64]) {
     let values = cells.iter().map(|cell| cell.swap(0, Ordering::AcqRel));
     match kind {
-        Kind::Gauge => values.for_each(drop),
+        Kind::Gauge | Kind::RealGauge => values.for_each(drop),
         Kind::Histogram => {
             let values: Vec<u64> = values.collect();
             let (buckets, sums) = split(&values);
@@ -51,6 +51,7 @@ fn join(kind: Kind, total: &mut [u64], values: impl Iterator<Item = u64>) {
         *total = match kind {
             Kind::Max | Kind::Min | Kind::RateLimiter => value.max(*total),
             Kind::Flag | Kind::KeyedRateLimiter => value,
+            Kind::RealGauge => add_real(*total, value),
             Kind::Counter | Kind::Gauge | Kind::Histogram => total.wrapping_add(value),
         };
     }
@@ -65,8 +66,18 @@ pub(super) fn move_into(kind: Kind, home: &AtomicU64, private: &AtomicU64) {
     match kind {
         Kind::Max | Kind::Min | Kind::RateLimiter => drop(home.fetch_max(value, Ordering::Relaxed)),
         Kind::Flag | Kind::KeyedRateLimiter => home.store(value, Ordering::Relaxed),
+        Kind::RealGauge => {
+            let added = |home| Some(add_real(home, value));
+            // It always has a value.
+            let _ = home.fetch_update(Ordering::Relaxed, Ordering::Relaxed, added);
+        }
         Kind::Counter | Kind::Gauge | Kind::Histogram => drop(home.fetch_add(value, Ordering::Relaxed)),
     }
+}
+
+/// The sum of two real numbers, as cells have them.
+fn add_real(one: u64, other: u64) -> u64 {
+    (f64::from_bits(one) + f64::from_bits(other)).to_bits()
 }
 
 /// The cells of a histogram: its buckets, and the two cells of its sum.
@@ -148,6 +159,20 @@ mod tests {
             take(kind, &mut total, &lane);
             assert_eq!(total, [ended], "{kind:?}: taken once");
         }
+    }
+
+    #[test]
+    fn real_numbers_are_added_and_go_with_their_process() {
+        let mut total = [0];
+        for value in [0.5, 1.25, -3.0] {
+            add(Kind::RealGauge, &mut total, &cells(&[bits(value)]));
+        }
+        assert_eq!(total, [bits(-1.25)]);
+        take(Kind::RealGauge, &mut total, &cells(&[bits(7.0)]));
+        assert_eq!(total, [bits(-1.25)]);
+        let (home, private) = (AtomicU64::new(bits(0.25)), AtomicU64::new(bits(0.5)));
+        move_into(Kind::RealGauge, &home, &private);
+        assert_eq!((home.into_inner(), private.into_inner()), (bits(0.75), 0));
     }
 
     #[test]

@@ -80,6 +80,10 @@ mod layout;
 mod ledger;
 mod limiter;
 mod process;
+#[cfg(feature = "metrics")]
+mod real_gauge;
+#[cfg(feature = "metrics")]
+mod recorder;
 #[allow(unsafe_code)]
 mod region;
 mod series;
@@ -95,6 +99,9 @@ pub use gauge::{Gauge, Held};
 pub use histogram::{Histogram, Observations, Timer};
 pub use keyed_limiter::KeyedRateLimiter;
 pub use limiter::{Limited, RateLimiter};
+#[cfg(feature = "metrics")]
+#[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
+pub use recorder::Recorder;
 pub(crate) use snapshot::{Sample, Snapshot, Value};
 #[cfg(test)]
 pub(crate) use {entry::Entry, series::Kind};

@@ -25,6 +25,8 @@ pub(crate) enum Kind {
     RateLimiter = 7,
     /// One table for the fleet; see [`keyed_limiter`](super::keyed_limiter).
     KeyedRateLimiter = 8,
+    /// As `Gauge`, of real numbers.
+    RealGauge = 9,
 }
 
 /// Where the cells of a value are.
@@ -39,7 +41,7 @@ pub(super) enum Space {
 }
 
 impl Kind {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Counter,
         Self::Gauge,
         Self::Histogram,
@@ -48,6 +50,7 @@ impl Kind {
         Self::Flag,
         Self::RateLimiter,
         Self::KeyedRateLimiter,
+        Self::RealGauge,
     ];
 
     pub(super) fn from_number(number: u8) -> Option<Self> {
@@ -74,7 +77,7 @@ impl Kind {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Counter => "counter",
-            Self::Gauge => "gauge",
+            Self::Gauge | Self::RealGauge => "gauge",
             Self::Histogram => "histogram",
             Self::Max => "maximum",
             Self::Min => "minimum",

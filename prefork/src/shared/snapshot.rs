@@ -30,6 +30,7 @@ pub(crate) struct Sample {
 pub(crate) enum Value {
     Counter(u64),
     Gauge(i64),
+    Real(f64),
     /// `None` while nothing was recorded.
     Extreme(Option<f64>),
     Flag(bool),
@@ -70,6 +71,7 @@ impl Sample {
         let value = match entry.kind {
             Kind::Counter => Value::Counter(first),
             Kind::Gauge => Value::Gauge(gauge::from_cell(first)),
+            Kind::RealGauge => Value::Real(f64::from_bits(first)),
             Kind::Max => Value::Extreme(extremes::decode_max(first)),
             Kind::Min => Value::Extreme(extremes::decode_min(first)),
             Kind::Flag => Value::Flag(flag::decode(first)),

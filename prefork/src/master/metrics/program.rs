@@ -10,7 +10,7 @@ pub(super) fn write_program(out: &mut Exposition, values: &Snapshot) {
         let kind = match first.value {
             Value::Counter(_) => MetricKind::Counter,
             Value::Histogram { .. } => MetricKind::Histogram,
-            Value::Gauge(_) | Value::Extreme(_) | Value::Flag(_) => MetricKind::Gauge,
+            Value::Gauge(_) | Value::Real(_) | Value::Extreme(_) | Value::Flag(_) => MetricKind::Gauge,
         };
         let Some(mut samples) = out.family(&first.entry.name, kind, &first.entry.help) else { continue };
         family.iter().for_each(|sample| write_sample(&mut samples, sample));
@@ -23,6 +23,7 @@ fn write_sample(samples: &mut Samples<'_>, sample: &Sample) {
     match &sample.value {
         Value::Counter(count) => samples.add(&labels, *count),
         Value::Gauge(value) => samples.add(&labels, Number::Signed(*value)),
+        Value::Real(value) => samples.add(&labels, *value),
         Value::Flag(value) => samples.add(&labels, *value),
         // Nothing was recorded yet.
         Value::Extreme(None) => {}
@@ -74,12 +75,13 @@ mod tests {
             sample(Kind::Histogram, "h", &[("a", "b")], &[0.5, 1.0], &[1, 2, 1, bits, bits]),
             sample(Kind::Counter, "c", &[], &[], &[7]),
             sample(Kind::Gauge, "g", &[], &[], &[u64::MAX]),
+            sample(Kind::RealGauge, "g2", &[], &[], &[bits]),
             sample(Kind::Max, "m", &[], &[], &[0]),
             sample(Kind::Flag, "f", &[], &[], &[2]),
             sample(Kind::RateLimiter, "r", &[], &[], &[2]),
         ];
         let expected = "# HELP c H\n# TYPE c counter\nc 7\n# HELP f H\n# TYPE f gauge\nf 1\n\
-            # HELP g H\n# TYPE g gauge\ng -1\n# HELP h H\n# TYPE h histogram\n\
+            # HELP g H\n# TYPE g gauge\ng -1\n# HELP g2 H\n# TYPE g2 gauge\ng2 0.75\n# HELP h H\n# TYPE h histogram\n\
             h_bucket{a=\"b\",le=\"0.5\"} 1\nh_bucket{a=\"b\",le=\"1\"} 3\nh_bucket{a=\"b\",le=\"+Inf\"} 4\n\
             h_sum{a=\"b\"} 0.75\nh_count{a=\"b\"} 4\n# HELP m H\n# TYPE m gauge\n";
         assert_eq!(text(samples), expected);

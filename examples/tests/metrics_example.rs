@@ -1,0 +1,65 @@
+//! The example with metrics: what a scrape tells is what clients have counted, whatever happens to the children.
+#![cfg(target_os = "linux")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a panic in a test helper fails the test")]
+
+use prefork_tests::fleet::{RunningFleet, Server};
+use prefork_tests::metrics::{Metrics, scrape};
+use prefork_tests::signal::Signal;
+use prefork_tests::{client, wait};
+
+const ROUNDS: usize = 10;
+
+fn start() -> RunningFleet {
+    Server::example("metrics").env("PREFORK_HEALTH", "127.0.0.1:0").start()
+}
+
+#[test]
+fn scraped_requests_are_those_that_were_answered_over_kills_reloads_and_an_upgrade() {
+    let fleet = start();
+    let health = fleet.health_addr();
+    let mut last = Metrics::default();
+    let tally = client::under_load(fleet.addr(), "/", 4, || {
+        for round in 1..=ROUNDS {
+            for _ in 0..2 {
+                let victim = fleet.wait_for_children(2, &[])[0];
+                fleet.replace(&[victim]);
+                let metrics = scrape(health);
+                metrics.assert_grown_since(&last);
+                last = metrics;
+            }
+            fleet.operate(Signal::SIGHUP, round, "reloaded:");
+        }
+        fleet.operate(Signal::SIGUSR2, ROUNDS + 1, "reloaded:");
+    });
+    let (answered, failed) = (tally.answered() as f64, tally.failures.values().sum::<usize>() as f64);
+    assert!(answered > 100.0, "{tally:?}");
+    let counted = |metrics: &Metrics| metrics.sum("http_requests_total");
+    let metrics = wait::for_value("the end of the requests", || {
+        let metrics = scrape(health);
+        (metrics.find("http_requests_in_flight") == Some(0.0)).then_some(metrics)
+    });
+    metrics.assert_usual_names();
+    // A request whose child was killed may have been counted before.
+    assert!((answered..=answered + failed).contains(&counted(&metrics)), "{} {tally:?}", counted(&metrics));
+    let series = "http_requests_total{method=\"GET\",route=\"/\",status=\"200\"}";
+    assert_eq!(metrics.get(series), counted(&metrics));
+    let duration = "http_request_duration_seconds_count{method=\"GET\",route=\"/\"}";
+    // A child may be killed between the two.
+    assert!((metrics.get(duration) - counted(&metrics)).abs() <= 2.0 * ROUNDS as f64);
+    fleet.stop();
+}
+
+#[test]
+fn requests_in_flight_go_with_a_killed_child() {
+    let fleet = start();
+    let health = fleet.health_addr();
+    let in_flight = |count: f64| {
+        wait::until("requests in flight", || scrape(health).find("http_requests_in_flight") == Some(count));
+    };
+    let requests: Vec<_> = (0..6).map(|_| client::send(fleet.addr(), "/slow").unwrap()).collect();
+    in_flight(6.0);
+    fleet.replace(&fleet.first_children());
+    in_flight(0.0);
+    assert!(requests.into_iter().all(|request| request.finish().is_err()));
+    fleet.stop();
+}
