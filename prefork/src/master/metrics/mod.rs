@@ -14,7 +14,7 @@ mod fleet;
 mod history;
 mod program;
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use exposition::Exposition;
@@ -30,6 +30,9 @@ pub(crate) use history::History;
 /// A text is used again for this many times the time that it took, so that scrapes take at most a tenth of the thread,
 /// however many clients there are.
 const REUSE: u32 = 9;
+/// The most texts before the last one that clients may still be receiving. While there are so many, the last one is used
+/// on, so that slow clients hold little memory, however many they are. A client has a deadline for its answer.
+const OLDER_TEXTS: usize = 3;
 
 /// The text of `/metrics`, and what it is made with.
 #[derive(Debug)]
@@ -40,6 +43,8 @@ pub(super) struct MetricsPage {
     /// The CPU time that was told of each slot.
     told_cpu: Vec<Duration>,
     made: Option<Made>,
+    /// Texts before that one, while clients receive them.
+    older: Vec<Weak<str>>,
 }
 
 #[derive(Debug)]
@@ -50,12 +55,14 @@ struct Made {
 
 impl MetricsPage {
     pub(super) fn new(history: History) -> Self {
-        Self { history, reader: UsageReader::new().ok(), told_cpu: Vec::new(), made: None }
+        Self { history, reader: UsageReader::new().ok(), told_cpu: Vec::new(), made: None, older: Vec::new() }
     }
 
-    /// The text, if it is recent enough.
-    pub(super) fn recent(&self, now: Instant) -> Option<Arc<str>> {
-        let recent = self.made.as_ref().filter(|made| now < made.usable_until);
+    /// The text, if it is recent enough, or too many others are still being sent.
+    pub(super) fn recent(&mut self, now: Instant) -> Option<Arc<str>> {
+        self.older.retain(is_used);
+        let has_room = self.older.len() < OLDER_TEXTS;
+        let recent = self.made.as_ref().filter(|made| now < made.usable_until || !has_room);
         recent.map(|made| Arc::clone(&made.text))
     }
 
@@ -88,7 +95,9 @@ impl MetricsPage {
         let text: Arc<str> = out.into_text().into();
         let end = Instant::now();
         let usable_until = end + (end - start) * REUSE;
-        self.made = Some(Made { text: Arc::clone(&text), usable_until });
+        let last = self.made.replace(Made { text: Arc::clone(&text), usable_until });
+        let last = last.map(|made| Arc::downgrade(&made.text));
+        self.older.extend(last.filter(is_used));
         text
     }
 
@@ -136,6 +145,11 @@ impl MetricsPage {
             *told = usage.cpu;
         }
     }
+}
+
+/// Whether a client is still receiving the text.
+fn is_used(text: &Weak<str>) -> bool {
+    text.strong_count() > 0
 }
 
 /// The sum, if all of it is known.
@@ -192,6 +206,23 @@ mod tests {
             (made.usable_until.checked_sub(Duration::from_nanos(1)).unwrap(), made.usable_until);
         assert!(page.recent(last).is_some_and(|recent| Arc::ptr_eq(&recent, &text)));
         assert!(page.recent(end).is_none());
+    }
+
+    #[test]
+    fn texts_that_slow_clients_receive_are_few() {
+        let mut page = MetricsPage::new(History::new());
+        let later = || Instant::now() + Duration::from_secs(3600);
+        let mut ask = || page.recent(later()).unwrap_or_else(|| page.make(&status(&[]), &[], 0));
+        let mut held: Vec<Arc<str>> = (0..100).map(|_| ask()).collect();
+        let last = held[99].clone();
+        assert!(held[OLDER_TEXTS..].iter().all(|text| Arc::ptr_eq(text, &last)));
+        held.dedup_by(|one, other| Arc::ptr_eq(one, other));
+        assert_eq!(held.len(), OLDER_TEXTS + 1);
+        held.remove(0);
+        assert!(!Arc::ptr_eq(&ask(), &last));
+        drop((held, last));
+        ask();
+        assert!(page.older.is_empty());
     }
 
     #[test]
