@@ -28,7 +28,7 @@ pub mod operations {}
 pub mod shared_values {}
 
 #[cfg_attr(feature = "metrics", doc = "[recorder]: crate::shared::Recorder\n")]
-#[doc = "[health]: crate::guide::operations#health\n[failures]: crate::guide::operations#failures\n[shared values]: crate::guide::shared_values\n"]
+#[doc = "[health]: crate::guide::operations#health\n[failures]: crate::guide::operations#failures\n[logging]: crate::guide::logging\n[shared values]: crate::guide::shared_values\n"]
 #[doc = include_str!("../docs/metrics.md")]
 pub mod metrics {}
 

@@ -16,6 +16,8 @@ use super::fold;
 use super::histogram_cells::HistogramCells;
 use super::key_table::KeyTable;
 use super::lane::Lane;
+#[cfg(feature = "metrics")]
+use super::layout::MAX_NAME;
 use super::ledger::Ledger;
 use super::region::Target;
 use super::series::{Kind, Series};
@@ -65,9 +67,21 @@ enum Cells {
 /// What is logged after the registry is unlocked.
 #[derive(Debug)]
 enum Warning {
-    Full { name: String },
-    FamilyFull { name: String, most: usize },
-    Conflict { name: String, kind: Kind },
+    Full {
+        name: String,
+    },
+    FamilyFull {
+        name: String,
+        most: usize,
+    },
+    #[cfg(feature = "metrics")]
+    Dropped {
+        name: String,
+    },
+    Conflict {
+        name: String,
+        kind: Kind,
+    },
 }
 
 impl Process {
@@ -157,6 +171,16 @@ impl Process {
         self.with(|registry| {
             registry.lane.iter_mut().for_each(Lane::count_unplaced);
             registry.warnings.push(Warning::FamilyFull { name: name.to_owned(), most });
+        });
+    }
+
+    /// Reports that this process registers more metrics than it may. The name is the program's, of any length.
+    #[cfg(feature = "metrics")]
+    pub(super) fn report_dropped(&self, name: &str) {
+        self.with(|registry| {
+            registry.lane.iter_mut().for_each(Lane::count_unplaced);
+            let name = name.chars().take(MAX_NAME).collect();
+            registry.warnings.push(Warning::Dropped { name });
         });
     }
 
@@ -305,6 +329,10 @@ impl Warning {
             )),
             Self::FamilyFull { name, most } => logger.event("shared_family_full").warn(format_args!(
                 "the shared value {name} has {most} sets of labels: further ones count as `other`"
+            )),
+            #[cfg(feature = "metrics")]
+            Self::Dropped { name } => logger.event("shared_dropped").warn(format_args!(
+                "the metric {name} is dropped, as others that follow: this process has too many"
             )),
             Self::Conflict { name, kind } => logger.event("shared_conflict").warn(format_args!(
                 "the shared value {name} is a {} here, and of another kind or with other bounds elsewhere: \

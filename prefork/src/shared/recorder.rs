@@ -1,7 +1,11 @@
 //! [`Recorder`]: what libraries count with the `metrics` facade, over the whole fleet.
 
-use std::collections::{BTreeMap, HashMap};
+mod names;
+mod table;
+
+use std::collections::HashMap;
 use std::fmt;
+use std::mem;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use metrics::{
@@ -11,9 +15,12 @@ use metrics::{
 use super::counter::Counter;
 use super::family::Member;
 use super::histogram::{Histogram, SECONDS};
-use super::layout::{MAX_HELP, MAX_LABEL_BYTES, MAX_LABELS, MAX_NAME, SERIES};
+use super::layout::SERIES;
+use super::process::PROCESS;
 use super::real_gauge::RealGauge;
-use super::series::{Kind, Label, Series, is_reserved};
+use super::series::{Kind, Series};
+use names::{fit, help_text, labels_of, leak};
+use table::{Reserved, Table};
 
 /// The most label sets of a metric, unless [`Recorder::label_sets`] says otherwise.
 const MOST: usize = 100;
@@ -46,14 +53,21 @@ const OTHER: &str = "other";
 ///
 /// Characters that Prometheus does not allow in names are `_`: `db.pool.size` is `db_pool_size`. A name that begins with
 /// `prefork_` has a `_` before it, and a histogram's label `le` one after it. Nothing else is added: name counters with
-/// `_total`, and what has a unit with the unit. The help of a metric is its description, if it is described before its
-/// first use.
+/// `_total`, and what has a unit with the unit.
+///
+/// The help of a metric is its description, if it is described before its first use. A unit that is not in the name
+/// follows in parentheses.
 ///
 /// # Limits
 ///
 /// Labels and names that are made at run time can be many. A metric has 100 sets of labels, or what
-/// [`label_sets`](Self::label_sets) allows; what goes beyond counts where every label is `other`. So does a set with more
-/// than 8 labels or 640 bytes of them. A process that has registered 2,048 series drops what else it registers.
+/// [`label_sets`](Self::label_sets) allows; what goes beyond counts where every label is `other`, which is logged once
+/// (`shared_family_full`). So does a set with more than 8 labels or 640 bytes of them. A process that has registered
+/// 2,048 series of a kind drops what else it registers, which is logged once as well (`shared_dropped`). In both cases
+/// `prefork_shared_full` is not 0.
+///
+/// Each call of `counter!` looks its metric up by name and labels, under a lock that only new metrics take for writing.
+/// A handle that is kept needs no look-up.
 pub struct Recorder {
     most: usize,
     /// By the name as the facade has it.
@@ -69,26 +83,8 @@ struct State {
     histograms: Table<Histogram>,
     /// By the name as the facade has it.
     help: HashMap<String, &'static str>,
-}
-
-/// The metrics of one kind.
-struct Table<H> {
-    handles: HashMap<Key, Arc<H>>,
-    families: HashMap<String, Family<H>>,
-}
-
-impl<H> Default for Table<H> {
-    fn default() -> Self {
-        Self { handles: HashMap::new(), families: HashMap::new() }
-    }
-}
-
-/// The metrics of one name, which is the facade's.
-struct Family<H> {
-    name: &'static str,
-    sets: usize,
-    /// For what is beyond the limit.
-    other: Option<Arc<H>>,
+    /// Whether metrics were dropped.
+    drops: bool,
 }
 
 impl Default for Recorder {
@@ -157,16 +153,16 @@ impl Recorder {
         self.state.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn describe(&self, name: &KeyName, description: &str) {
-        let end = (0..=MAX_HELP.min(description.len())).rev().find(|end| description.is_char_boundary(*end));
+    fn describe(&self, name: &KeyName, unit: Option<Unit>, description: &str) {
         let mut state = self.write();
         if state.help.len() < 2 * SERIES && !state.help.contains_key(name.as_str()) {
-            let help = Box::leak(Box::from(&description[..end.unwrap_or(0)]));
+            let help = String::leak(help_text(name.as_str(), unit, description));
             state.help.insert(name.as_str().to_owned(), help);
         }
     }
 
-    /// The handle of a metric, which is made if it is new; `None` if there are too many.
+    /// The handle of a metric, which is made if it is new; `None` if there are too many. It is made without the lock:
+    /// other threads go on counting meanwhile.
     fn handle<H: Member>(
         &self,
         kind: Kind,
@@ -174,59 +170,44 @@ impl Recorder {
         table: impl Fn(&State) -> &Table<H>,
         table_mut: impl Fn(&mut State) -> &mut Table<H>,
     ) -> Option<Arc<H>> {
-        if let Some(known) = table(&self.read()).find(key, self.most) {
+        if let Some(known) = table(&self.read()).find(key) {
             return Some(known);
         }
         let bounds = if kind == Kind::Histogram { self.bounds_of(key.name()) } else { &[] };
+        let labels = labels_of(key, kind);
+        let fits = labels.as_ref().is_some_and(fit);
         let mut state = self.write();
         let help = state.help.get(key.name()).copied().unwrap_or_default();
-        let series = Series { kind, name: "", help, labels: &[], bounds };
-        table_mut(&mut state).add(key, series, self.most)
+        let (name, is_own) = match table_mut(&mut state).reserve(key, fits, self.most) {
+            Reserved::Known(handle) => return Some(handle),
+            Reserved::Own(name) => (name, true),
+            Reserved::Other(name) => (name, false),
+            Reserved::Nothing => {
+                let was_told = mem::replace(&mut state.drops, true);
+                drop(state);
+                if !was_told {
+                    PROCESS.report_dropped(key.name());
+                }
+                return None;
+            }
+        };
+        drop(state);
+        let series = |labels| Series { kind, name, help, labels, bounds };
+        let own = labels.as_ref().filter(|_| is_own);
+        let own = own.and_then(|labels| H::find(series(leak(labels, None)), self.most).ok());
+        if let Some(own) = own {
+            return Some(table_mut(&mut self.write()).insert(key, own));
+        }
+        let other = H::find(series(leak(&labels.unwrap_or_default(), Some(OTHER))), usize::MAX).ok()?;
+        let (other, is_newly_full) = table_mut(&mut self.write()).insert_other(key, other, is_own, self.most);
+        if is_newly_full {
+            PROCESS.report_full_family(name, self.most);
+        }
+        Some(other)
     }
 
     fn bounds_of(&self, name: &str) -> &'static [f64] {
         self.bounds.get(name).copied().unwrap_or(self.default_bounds)
-    }
-}
-
-impl<H: Member> Table<H> {
-    fn find(&self, key: &Key, most: usize) -> Option<Arc<H>> {
-        self.handles.get(key).cloned().or_else(|| {
-            let family = self.families.get(key.name())?;
-            family.other.clone().filter(|_| family.sets >= most)
-        })
-    }
-
-    /// Adds a metric whose series is `series`, but for its name and labels.
-    fn add(&mut self, key: &Key, series: Series, most: usize) -> Option<Arc<H>> {
-        // Another thread may have added it.
-        if let Some(known) = self.find(key, most) {
-            return Some(known);
-        }
-        if self.handles.len() >= 2 * SERIES || self.families.len() >= 2 * SERIES {
-            return None;
-        }
-        let family = self.families.entry(key.name().to_owned()).or_insert_with(|| Family {
-            name: String::leak(metric_name(key.name())),
-            sets: 0,
-            other: None,
-        });
-        let series = Series { name: family.name, ..series };
-        let labels = labels_of(key, series.kind);
-        if let Some(labels) = labels.as_ref().filter(|labels| fits(labels) && family.sets < most) {
-            if let Ok(handle) = H::find(Series { labels: leak(labels, None), ..series }, most) {
-                family.sets += 1;
-                let handle = Arc::new(handle);
-                self.handles.insert(key.to_retained(), Arc::clone(&handle));
-                return Some(handle);
-            }
-        }
-        if family.other.is_none() {
-            let labels = labels.unwrap_or_default();
-            let series = Series { labels: leak(&labels, Some(OTHER)), ..series };
-            family.other = H::find(series, usize::MAX).ok().map(Arc::new);
-        }
-        family.other.clone()
     }
 }
 
@@ -237,66 +218,17 @@ fn check_bounds(bounds: &'static [f64]) {
     let _ = Series::new(Kind::Histogram, "checked", "").with_bounds(bounds);
 }
 
-/// The name as Prometheus allows it, and this crate.
-fn metric_name(name: &str) -> String {
-    let name = allowed(name, ":");
-    if is_reserved(&name) { format!("_{name}") } else { name }
-}
-
-/// The text with `_` for what is neither a letter, a digit, `_` nor one of `also`. It does not begin with a digit.
-fn allowed(name: &str, also: &str) -> String {
-    let letter = |letter: char| {
-        if letter.is_ascii_alphanumeric() || also.contains(letter) { letter } else { '_' }
-    };
-    let begins_well = name.starts_with(|first: char| !first.is_ascii_digit());
-    let prefix = if begins_well { None } else { Some('_') };
-    // Room for one more at either end.
-    prefix.into_iter().chain(name.chars().map(letter)).take(MAX_NAME - 2).collect()
-}
-
-/// The labels, sorted by name; of those with one name the last. `None` if they are too many.
-fn labels_of(key: &Key, kind: Kind) -> Option<BTreeMap<String, &str>> {
-    let labels = key.labels().map(|label| (label_name(label.key(), kind), label.value()));
-    let labels: BTreeMap<String, &str> = labels.collect();
-    (labels.len() <= MAX_LABELS).then_some(labels)
-}
-
-fn label_name(name: &str, kind: Kind) -> String {
-    let name = allowed(name, "");
-    // Prometheus keeps names with two of them to itself.
-    let name = if name.starts_with("__") { format!("_{}", name.trim_start_matches('_')) } else { name };
-    match name.as_str() {
-        "_" => "_label".to_owned(),
-        "le" if kind == Kind::Histogram => "le_".to_owned(),
-        _ => name,
-    }
-}
-
-fn fits(labels: &BTreeMap<String, &str>) -> bool {
-    let length = |(name, value): (&String, &&str)| name.len() + value.len() + 2 * size_of::<u16>();
-    labels.iter().map(length).sum::<usize>() <= MAX_LABEL_BYTES
-}
-
-/// As many as there may be series.
-fn leak(labels: &BTreeMap<String, &str>, value_of_all: Option<&'static str>) -> &'static [Label] {
-    let labels = labels.iter().map(|(name, value)| {
-        let value = value_of_all.unwrap_or_else(|| String::leak((*value).to_owned()));
-        (&*String::leak(name.clone()), value)
-    });
-    labels.collect::<Vec<Label>>().leak()
-}
-
 impl metrics::Recorder for Recorder {
-    fn describe_counter(&self, name: KeyName, _unit: Option<Unit>, description: SharedString) {
-        self.describe(&name, &description);
+    fn describe_counter(&self, name: KeyName, unit: Option<Unit>, description: SharedString) {
+        self.describe(&name, unit, &description);
     }
 
-    fn describe_gauge(&self, name: KeyName, _unit: Option<Unit>, description: SharedString) {
-        self.describe(&name, &description);
+    fn describe_gauge(&self, name: KeyName, unit: Option<Unit>, description: SharedString) {
+        self.describe(&name, unit, &description);
     }
 
-    fn describe_histogram(&self, name: KeyName, _unit: Option<Unit>, description: SharedString) {
-        self.describe(&name, &description);
+    fn describe_histogram(&self, name: KeyName, unit: Option<Unit>, description: SharedString) {
+        self.describe(&name, unit, &description);
     }
 
     fn register_counter(&self, key: &Key, _metadata: &Metadata<'_>) -> metrics::Counter {

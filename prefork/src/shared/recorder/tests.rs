@@ -1,10 +1,14 @@
 //! What is counted with the facade's macros, in a process that belongs to no fleet.
 
+use std::sync::Mutex;
+
 use metrics::{counter, describe_counter, gauge, histogram, with_local_recorder};
 
-use super::super::process::PROCESS;
+use super::super::layout::{MAX_HELP, MAX_NAME};
 use super::super::snapshot::Value;
+use super::names::{label_name, metric_name};
 use super::*;
+use crate::logging::{self, Logger};
 use crate::shared::collect;
 
 /// The value of a series that has these labels: `a=1,b=2`.
@@ -138,7 +142,7 @@ fn names_without_end_are_bounded() {
             gauge!(format!("rec_endless_{number}")).set(1.0);
         }
     });
-    assert_eq!(recorder.read().gauges.handles.len(), 2 * SERIES);
+    assert_eq!(recorder.read().gauges.len(), 2 * SERIES);
     assert!(PROCESS.own_values().0.len() < 3 * SERIES);
 }
 
@@ -146,4 +150,84 @@ fn names_without_end_are_bounded() {
 #[should_panic(expected = "ascend")]
 fn bounds_that_do_not_ascend_are_refused() {
     let _ = Recorder::new().default_bounds(&[2.0, 1.0]);
+}
+
+#[test]
+fn unit_that_the_name_does_not_tell_is_in_the_help() {
+    for (name, unit, expected) in [
+        ("latency", Some(Unit::Milliseconds), "Time (milliseconds)"),
+        ("latency_milliseconds", Some(Unit::Milliseconds), "Time"),
+        ("latency", Some(Unit::Count), "Time"),
+        ("latency", None, "Time"),
+    ] {
+        assert_eq!(help_text(name, unit, "Time"), expected);
+    }
+    let long = help_text("latency", Some(Unit::Seconds), &"\u{e4}".repeat(400));
+    assert!(long.len() <= MAX_HELP && long.ends_with("\u{e4} (seconds)"), "{long}");
+}
+
+#[test]
+fn threads_that_register_at_once_keep_the_limit_and_lose_nothing() {
+    let recorder = Recorder::new().label_sets(10);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                with_local_recorder(&recorder, || {
+                    for number in 0..100 {
+                        let number = (number % 20).to_string();
+                        counter!("rec_threads_total", "number" => number).increment(1);
+                    }
+                });
+            });
+        }
+    });
+    let counted = collect().samples.into_iter().filter(|sample| sample.entry.name == "rec_threads_total");
+    let counts: Vec<u64> = counted
+        .map(|sample| match sample.value {
+            Value::Counter(count) => count,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    // One more for each thread that was registering when the last place was taken.
+    assert!(counts.len() <= 11, "{counts:?}");
+    assert_eq!(counts.iter().sum::<u64>(), 400);
+}
+
+/// Keeps each message.
+struct KeepingLog;
+
+static LOGGED: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+impl log::Log for KeepingLog {
+    fn enabled(&self, _metadata: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        LOGGED.lock().unwrap().push(record.args().to_string());
+    }
+
+    fn flush(&self) {}
+}
+
+#[test]
+fn what_is_beyond_a_limit_is_told_once() {
+    PROCESS.use_logger(&Logger::new(KeepingLog));
+    let recorder = Recorder::new().label_sets(2);
+    with_local_recorder(&recorder, || {
+        for number in 0..20 {
+            counter!("rec_told_total", "number" => number.to_string()).increment(1);
+        }
+        for number in 0..3 * SERIES {
+            histogram!(format!("rec_told_endless_{number}")).record(1.0);
+        }
+    });
+    logging::flush();
+    let told = |text: &str| {
+        let expected = |message: &&String| message.contains(text);
+        LOGGED.lock().unwrap().iter().filter(expected).count()
+    };
+    assert_eq!(told("the shared value rec_told_total has 2 sets of labels: "), 1);
+    assert_eq!(told("the metric rec_told_endless_2048 is dropped"), 1);
+    assert_eq!(told(" is dropped, as others"), 1);
 }
