@@ -7,7 +7,8 @@ use std::hint::black_box;
 use std::io::{BufRead, BufReader, Lines, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, ChildStderr, Command, Stdio};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use std::{env, thread};
 
@@ -22,9 +23,12 @@ const RUNS: u32 = 300;
 /// The values that each child of a large fleet uses.
 const VALUES: usize = 500;
 const SCRAPES: u32 = 200;
-/// What is allowed in a second.
+/// What is allowed in a second, and at once.
 const LIMIT: u32 = 1000;
+const BURST: u32 = 20;
 const LIMITED_FOR: Duration = Duration::from_secs(10);
+/// The pause between two children that are killed.
+const KILL_PAUSE: Duration = Duration::from_millis(250);
 
 static PLAIN: AtomicU64 = AtomicU64::new(0);
 static COUNTER: Counter = Counter::new("bench_total", "Turns");
@@ -34,7 +38,7 @@ static MAX: Max = Max::new("bench_max_seconds", "Turns");
 static FAMILY: CounterFamily<2> = CounterFamily::new("bench_family_total", "Turns", ["method", "status"]);
 static MANY: CounterFamily<1> = CounterFamily::new("bench_many_total", "Values", ["value"]).limit(VALUES);
 static LIMITER: RateLimiter = RateLimiter::per_second("bench_limit", "Turns", 1_000_000);
-static SLOW_LIMITER: RateLimiter = RateLimiter::per_second("bench_slow_limit", "A limit", LIMIT).burst(20);
+static SLOW_LIMITER: RateLimiter = RateLimiter::per_second("bench_slow_limit", "A limit", LIMIT).burst(BURST);
 static CLIENTS: KeyedRateLimiter =
     KeyedRateLimiter::per_second("bench_clients", "A limit for each key", 1000);
 static ALLOWED: Counter = Counter::new("bench_allowed_total", "What the limit has allowed");
@@ -45,7 +49,7 @@ fn main() -> BenchResult<()> {
     if let Some(workers) = arguments.next() {
         let serve = if arguments.next().is_some() { serve_after_use } else { serve };
         let fleet = Prefork::new(serve).addr("127.0.0.1:0").health("127.0.0.1:0");
-        return Ok(fleet.workers(workers.parse::<usize>()?).run()?);
+        return Ok(fleet.workers(workers.parse::<usize>()?).recover(100_000).run()?);
     }
     println!("outside a fleet:\n{}", operations());
     println!("in a child of a fleet:\n{}", Fleet::start(1, false)?.ask("operations")?);
@@ -56,7 +60,12 @@ fn main() -> BenchResult<()> {
             "{processes} processes at once: Counter::inc {own:.1} ns, a word that all write {shared:.1} ns"
         );
     }
-    Fleet::start(8, false)?.limit(8)?;
+    Fleet::start(8, false)?.limit(8, "")?;
+    if cfg!(unix) {
+        let fleet = Fleet::start(8, false)?;
+        let _killer = Killer::start(fleet.addr);
+        fleet.limit(8, ", one of which is killed every quarter of a second")?;
+    }
     for processes in [10, 100, 1000] {
         Fleet::start(processes, true)?.scrape(processes)?;
     }
@@ -130,14 +139,15 @@ fn answer(mut stream: TcpStream) -> std::io::Result<()> {
         "operations" => operations(),
         "counter" => each_at_once(|| COUNTER.inc()).to_string(),
         "flag" => each_at_once(|| FLAG.set(true)).to_string(),
-        "limit" => {
-            let end = Instant::now() + LIMITED_FOR;
+        "allowed" => ALLOWED.total().to_string(),
+        "pid" => std::process::id().to_string(),
+        millis => {
+            let end = Instant::now() + Duration::from_millis(millis.parse().unwrap_or_default());
             while Instant::now() < end {
                 ALLOWED.add(u64::from(SLOW_LIMITER.allow()));
             }
-            ALLOWED.total().to_string()
+            "done".to_owned()
         }
-        _ => std::process::id().to_string(),
     };
     stream.write_all(text.as_bytes())
 }
@@ -148,6 +158,57 @@ fn ask(addr: SocketAddr, line: &str) -> BenchResult<String> {
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     Ok(answer)
+}
+
+/// Repeats a request whose child was killed.
+fn ask_until_answered(addr: SocketAddr, line: &str) -> BenchResult<String> {
+    let end = Instant::now() + LIMITED_FOR;
+    loop {
+        match ask(addr, line) {
+            Ok(answer) if !answer.is_empty() => return Ok(answer),
+            Err(error) if Instant::now() >= end => return Err(error),
+            _ => thread::sleep(Duration::from_millis(1)),
+        }
+    }
+}
+
+/// Has a child use the limit for the whole time. When the child is killed, another one goes on.
+fn use_limit(addr: SocketAddr, start: Instant) {
+    while let Some(left) = LIMITED_FOR.checked_sub(start.elapsed()).filter(|left| left.as_millis() > 0) {
+        if ask(addr, &left.as_millis().to_string()).is_err() {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+/// Kills children one after the other until it is dropped.
+struct Killer {
+    ends: Arc<AtomicBool>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Killer {
+    fn start(addr: SocketAddr) -> Self {
+        let ends = Arc::new(AtomicBool::new(false));
+        let ended = Arc::clone(&ends);
+        let thread = thread::spawn(move || {
+            while !ended.load(Ordering::Relaxed) {
+                thread::sleep(KILL_PAUSE);
+                if let Ok(pid) = ask_until_answered(addr, "pid") {
+                    // It may have ended.
+                    let _ = Command::new("kill").args(["-9", &pid]).status();
+                }
+            }
+        });
+        Self { ends, thread: Some(thread) }
+    }
+}
+
+impl Drop for Killer {
+    fn drop(&mut self) {
+        self.ends.store(true, Ordering::Relaxed);
+        let _ = self.thread.take().map(thread::JoinHandle::join);
+    }
 }
 
 /// A running fleet. Its drop kills the master; the children then end.
@@ -196,18 +257,17 @@ impl Fleet {
     }
 
     /// How much a limit allows that all children use as fast as they can.
-    fn limit(&self, processes: usize) -> BenchResult<()> {
+    fn limit(&self, processes: usize, meanwhile: &str) -> BenchResult<()> {
         let (addr, start) = (self.addr, Instant::now());
-        let ask_all: Vec<_> = (0..processes)
-            .map(|_| thread::spawn(move || ask(addr, "limit").map_err(|error| error.to_string())))
-            .collect();
-        let mut allowed = 0_u32;
-        for thread in ask_all {
-            allowed = allowed.max(thread.join().map_err(|_| "a thread panicked")??.parse()?);
+        let use_all: Vec<_> = (0..processes).map(|_| thread::spawn(move || use_limit(addr, start))).collect();
+        for thread in use_all {
+            thread.join().map_err(|_| "a thread panicked")?;
         }
-        let expected = start.elapsed().as_secs_f64() * f64::from(LIMIT) + 20.0;
+        let expected = start.elapsed().as_secs_f64() * f64::from(LIMIT) + f64::from(BURST);
+        let allowed: u32 = ask_until_answered(addr, "allowed")?.parse()?;
         println!(
-            "{processes} processes, {LIMIT} per second and a burst of 20: {allowed} allowed of {expected:.0}, {:.2}%",
+            "{processes} processes{meanwhile}: {LIMIT} per second and a burst of {BURST} for ten seconds: {allowed} \
+             allowed of {expected:.0}, {:.2}%",
             f64::from(allowed) / expected * 100.0
         );
         Ok(())
