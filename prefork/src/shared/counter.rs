@@ -37,7 +37,12 @@ impl Counter {
     /// # Panics
     ///
     /// If Prometheus does not allow the name (`[a-zA-Z_:][a-zA-Z0-9_:]*`), it is longer than 128 bytes or begins
-    /// with `prefork_`, or the help is longer than 512 bytes. For a `static` that is an error of the compiler.
+    /// with `prefork_`, or the help is longer than 512 bytes. For a `static` that is an error of the compiler:
+    ///
+    /// ```compile_fail
+    /// # use prefork::shared::Counter;
+    /// static REQUESTS: Counter = Counter::new("app-requests-total", "Prometheus does not allow `-`");
+    /// ```
     #[must_use]
     pub const fn new(name: &'static str, help: &'static str) -> Self {
         Self { cell: Cell::new(Series::new(Kind::Counter, name, help)) }
