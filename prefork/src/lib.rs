@@ -109,11 +109,11 @@ pub mod hooks;
 mod listen;
 mod logging;
 mod master;
+mod one_process;
 mod privileges;
 mod protocol;
 mod serve;
 pub mod shared;
-mod single;
 #[cfg(test)]
 mod skip;
 mod supervisor;

@@ -9,7 +9,7 @@
 //! - `plan.rs`: rules across options, and defaults
 //! - `check.rs`, `effective.rs`: the check of a configuration, and the effective options as text
 //! - `worker_count.rs`: the number of children, and why it is that one
-//! - `without_children.rs`: `workers = 0`
+//! - `one_process.rs`: `workers = 0`
 
 mod check;
 mod config;
@@ -17,13 +17,13 @@ mod effective;
 mod environment;
 mod fleet_options;
 mod hook_options;
+mod one_process;
 mod plan;
 mod privilege_options;
 mod problems;
 mod socket_options;
 mod tls_options;
 mod values;
-mod without_children;
 mod worker_count;
 
 use std::fmt;
@@ -228,7 +228,7 @@ impl Prefork {
             return Ok(End::Process(fleet.check()));
         }
         if predecessor.is_none() && fleet.has_no_children() {
-            return fleet.serve_without_children();
+            return fleet.serve_in_one_process();
         }
         // Before the first message: the title can be set while there is one thread.
         title_master(&fleet.process_title());

@@ -144,5 +144,5 @@ fn take_handshake() -> io::Result<Adopted> {
     }
     // Where secrets cannot be handed over, the text is empty, and the child reads the files itself.
     let secrets = if text.is_empty() { Secrets::default() } else { Secrets::from_text(&text)? };
-    Ok(Adopted { handshake, listeners, channel, secrets, host: Host::Child })
+    Ok(Adopted { handshake, listeners, channel, secrets, host: Host::ChildProcess })
 }

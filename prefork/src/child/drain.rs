@@ -106,7 +106,7 @@ impl Drain {
             StopAction::WakeAcceptors(count) => self.gate.wake_acceptors(count),
             StopAction::Release => self.state.drained.set(),
             StopAction::Exit => {
-                self.state.host.end(i32::from(self.state.orphaned.load(Ordering::SeqCst)));
+                self.state.host.end_after_drain(i32::from(self.state.orphaned.load(Ordering::SeqCst)));
             }
         }
         None

@@ -156,8 +156,8 @@ impl ServeState {
     /// This child in messages: `child 3`, or `this process`.
     fn name(&self) -> String {
         match self.host {
-            Host::Child => format!("child {}", self.context.slot()),
-            Host::Master(_) => "this process".to_owned(),
+            Host::ChildProcess => format!("child {}", self.context.slot()),
+            Host::MasterProcess(_) => "this process".to_owned(),
         }
     }
 

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use socket2::Socket;
 
-use super::http::{Answer, HttpRequest, HttpServer, Reply, Service};
+use super::http::{Answer, HttpRequest, HttpServer, Reply, Responder};
 use super::metrics::{History, MetricsPage};
 use crate::listen::WatchedListeners;
 use crate::supervisor::{ChildStatus, FleetStatus};
@@ -99,7 +99,7 @@ impl HealthServer {
     }
 }
 
-impl Service for Board {
+impl Responder for Board {
     type Pending = AwaitedTurn;
 
     fn answer(&self, now: Instant, request: &HttpRequest<'_>) -> Reply<AwaitedTurn> {

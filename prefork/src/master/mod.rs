@@ -69,7 +69,7 @@ pub(crate) use handle::EndNotice;
 pub use handle::FleetHandle;
 pub(crate) use messages::any_fleet;
 pub(crate) use observers::Observers;
-pub(crate) use systemd::Service;
+pub(crate) use systemd::ServiceManager;
 pub(crate) use upgrade::{Predecessor, needs_of};
 
 /// The checked options of a fleet.
@@ -165,7 +165,7 @@ impl Master {
         let program = Program::current().map_err(Error::os("find this program's own file"))?;
         let reactor = Reactor::new().map_err(Error::os("send and receive signals"))?;
         let mut master = Self {
-            observers: Observers::new(Service::new(&plan.logger), plan.handle.clone()),
+            observers: Observers::new(ServiceManager::new(&plan.logger), plan.handle.clone()),
             values: FleetValues::create(&plan.logger),
             supervisor: Supervisor::new(plan.settings),
             options: BTreeMap::from([(0, GenerationOptions::new(&plan))]),

@@ -9,7 +9,7 @@ use socket2::Socket;
 
 use super::health::HealthServer;
 use super::metrics::History;
-use super::systemd::Service;
+use super::systemd::ServiceManager;
 use super::{FleetHandle, messages};
 use crate::listen::{SocketSet, WatchedListeners};
 use crate::logging::Logger;
@@ -19,7 +19,7 @@ use crate::sys::Reactor;
 /// See the [module](self).
 #[derive(Debug)]
 pub(crate) struct Observers {
-    service: Option<Service>,
+    service: Option<ServiceManager>,
     health: Option<HealthServer>,
     handle: Option<FleetHandle>,
     /// The state that the health endpoint and the handle tell.
@@ -30,7 +30,7 @@ pub(crate) struct Observers {
 }
 
 impl Observers {
-    pub(crate) fn new(service: Option<Service>, handle: Option<FleetHandle>) -> Self {
+    pub(crate) fn new(service: Option<ServiceManager>, handle: Option<FleetHandle>) -> Self {
         Self { service, health: None, handle, posted: None, watched: Vec::new(), history: History::new() }
     }
 
@@ -115,14 +115,14 @@ impl Observers {
         }
     }
 
-    /// See [`Service::reload_begins`].
+    /// See [`ServiceManager::reload_begins`].
     pub(crate) fn reload_begins(&mut self) {
         if let Some(service) = &mut self.service {
             service.reload_begins();
         }
     }
 
-    /// See [`Service::reload_failed`].
+    /// See [`ServiceManager::reload_failed`].
     pub(crate) fn reload_failed(&mut self, how: &'static str) {
         if let Some(service) = &mut self.service {
             service.reload_failed(how);

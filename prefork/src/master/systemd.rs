@@ -29,7 +29,7 @@ const MARGIN: Duration = Duration::from_secs(10);
 
 /// A service manager that receives notifications.
 #[derive(Debug)]
-pub(crate) struct Service {
+pub(crate) struct ServiceManager {
     logger: Logger,
     /// Whether children serve, and not this process (`workers = 0`).
     has_children: bool,
@@ -62,7 +62,7 @@ struct SystemdWatchdog {
     next: Instant,
 }
 
-impl Service {
+impl ServiceManager {
     /// `None` without a service manager.
     pub(super) fn new(logger: &Logger) -> Option<Self> {
         Self::with_state(Announced::Starting, logger)

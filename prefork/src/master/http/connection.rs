@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::message::{Answer, HEAD_LIMIT, HttpRequest};
-use super::{Reply, Service, is_interruption};
+use super::{Reply, Responder, is_interruption};
 
 /// How long a client may take for a request, from its connection or its first byte on.
 const REQUEST_LIMIT: Duration = Duration::from_secs(5);
@@ -121,12 +121,12 @@ impl<S: HttpStream, P> Connection<S, P> {
     }
 
     /// Does what can be done without blocking.
-    pub(super) fn advance(&mut self, now: Instant, service: &impl Service<Pending = P>) -> Progress {
+    pub(super) fn advance(&mut self, now: Instant, responder: &impl Responder<Pending = P>) -> Progress {
         if now >= self.deadline && self.pending().is_none() {
             return Progress::Ended;
         }
         for _ in 0..ANSWERS_PER_TURN {
-            match self.take_step(now, service) {
+            match self.take_step(now, responder) {
                 Ok(()) => {}
                 Err(Stop::Blocked) => return Progress::Waits,
                 Err(Stop::HasMore) => return Progress::HasMore,
@@ -136,12 +136,12 @@ impl<S: HttpStream, P> Connection<S, P> {
         Progress::HasMore
     }
 
-    fn take_step(&mut self, now: Instant, service: &impl Service<Pending = P>) -> Result<(), Stop> {
+    fn take_step(&mut self, now: Instant, responder: &impl Responder<Pending = P>) -> Result<(), Stop> {
         match &mut self.stage {
-            Stage::Reading => self.read_request(now, service),
+            Stage::Reading => self.read_request(now, responder),
             Stage::Waiting { pending, is_head, keeps_alive } => {
                 let is_due = now >= self.deadline;
-                let answer = service.resume(now, pending);
+                let answer = responder.resume(now, pending);
                 let answer = answer.ok_or(if is_due { Stop::Ended } else { Stop::Blocked })?;
                 let (is_head, keeps_alive) = (*is_head, *keeps_alive);
                 self.begin_to_write(now, &answer, is_head, keeps_alive);
@@ -152,14 +152,14 @@ impl<S: HttpStream, P> Connection<S, P> {
         }
     }
 
-    fn read_request(&mut self, now: Instant, service: &impl Service<Pending = P>) -> Result<(), Stop> {
+    fn read_request(&mut self, now: Instant, responder: &impl Responder<Pending = P>) -> Result<(), Stop> {
         loop {
             match HttpRequest::parse(&self.input) {
                 Ok(None) => {}
                 Ok(Some(request)) => {
                     let HttpRequest { size, keeps_alive, .. } = request;
                     let is_head = request.method == "HEAD";
-                    match service.answer(now, &request) {
+                    match responder.answer(now, &request) {
                         Reply::Now(answer) => self.begin_to_write(now, &answer, is_head, keeps_alive),
                         Reply::Later { pending, until } => {
                             self.stage = Stage::Waiting { pending, is_head, keeps_alive };

@@ -45,7 +45,7 @@ const WAKER: Token = Token(1);
 const FIRST_CLIENT: usize = 2;
 
 /// What answers requests.
-pub(super) trait Service: Send + Sync + 'static {
+pub(super) trait Responder: Send + Sync + 'static {
     /// What an answer can wait for.
     type Pending: Send;
 
@@ -78,7 +78,7 @@ pub(super) struct HttpServer {
 
 impl HttpServer {
     /// Starts the thread, which answers the clients of `listener`.
-    pub(super) fn start(name: &str, listener: &Socket, service: Arc<impl Service>) -> io::Result<Self> {
+    pub(super) fn start(name: &str, listener: &Socket, responder: Arc<impl Responder>) -> io::Result<Self> {
         let listener = TcpListener::from(listener.try_clone()?);
         listener.set_nonblocking(true)?;
         let mut listener = mio::net::TcpListener::from_std(listener);
@@ -90,7 +90,7 @@ impl HttpServer {
         let clients = Clients {
             poll,
             listener,
-            service,
+            responder,
             most: CLIENTS_MAX.min(sys::descriptor_limit() / DESCRIPTORS_DIVISOR).max(1),
             accept_at: None,
             table: BTreeMap::new(),
@@ -115,10 +115,10 @@ impl Drop for HttpServer {
 }
 
 /// What the thread has: the listener, and the clients by token.
-struct Clients<S: Service> {
+struct Clients<S: Responder> {
     poll: Poll,
     listener: mio::net::TcpListener,
-    service: Arc<S>,
+    responder: Arc<S>,
     /// The most clients at a time.
     most: usize,
     /// When to accept next, if clients may be queued: the listener reports each once.
@@ -127,7 +127,7 @@ struct Clients<S: Service> {
     next: usize,
 }
 
-impl<S: Service> Clients<S> {
+impl<S: Responder> Clients<S> {
     fn serve_until(mut self, closed: &AtomicBool) {
         let mut events = Events::with_capacity(CLIENTS_MAX);
         // Clients with more to do than one turn allows.
@@ -151,7 +151,7 @@ impl<S: Service> Clients<S> {
             if self.accept_at.is_some_and(|at| at <= now) {
                 ready.extend(self.accept(now));
             }
-            self.service.note_connections(self.table.len());
+            self.responder.note_connections(self.table.len());
             ready.sort_unstable();
             ready.dedup();
             unfinished = ready.into_iter().filter(|client| self.advance(*client, now)).collect();
@@ -234,7 +234,7 @@ impl<S: Service> Clients<S> {
     fn advance(&mut self, client: usize, now: Instant) -> bool {
         // An earlier client of this turn may have its place.
         let Some(connection) = self.table.get_mut(&client) else { return false };
-        match connection.advance(now, &*self.service) {
+        match connection.advance(now, &*self.responder) {
             Progress::Waits => false,
             Progress::HasMore => true,
             Progress::Ended => {

@@ -13,7 +13,7 @@ use crate::listen::{self, ResolvedEndpoint, SocketSet};
 use crate::master::children::{ChildEntry, StopOrder};
 use crate::master::metrics::History;
 use crate::master::observers::Observers;
-use crate::master::systemd::Service;
+use crate::master::systemd::ServiceManager;
 use crate::master::{GenerationOptions, Master, Plan, create_pid_file, messages};
 use crate::protocol::{HealthSocket, SecretFile, UpgradeSnapshot};
 use crate::shared::FleetValues;
@@ -105,7 +105,7 @@ impl Master {
         let everyone = snapshot.privileges != plan.privileges || snapshot.cpus != plan.cpus;
         let supervisor = Supervisor::resume(plan.settings, &snapshot.fleet, everyone, Instant::now());
         let mut master = Self {
-            observers: Observers::new(Service::after_upgrade(&plan.logger), plan.handle.clone())
+            observers: Observers::new(ServiceManager::after_upgrade(&plan.logger), plan.handle.clone())
                 .with_history(History::resume(snapshot.totals, &snapshot.fleet.totals)),
             values,
             supervisor,

@@ -6,14 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use socket2::{Socket, Type};
 
-use super::exec::is_successor;
+use super::exec::took_over;
 use crate::sys::Activated;
 
 /// The sockets, in the order in which they were passed. The first call takes them. A program that was
 /// executed in place of another gets none: that one has taken them.
 pub(crate) fn activated() -> io::Result<Vec<Activated>> {
     static TAKEN: AtomicBool = AtomicBool::new(false);
-    if is_successor() || TAKEN.swap(true, Ordering::SeqCst) {
+    if took_over() || TAKEN.swap(true, Ordering::SeqCst) {
         return Ok(Vec::new());
     }
     // The library returns one empty name where no socket was passed.

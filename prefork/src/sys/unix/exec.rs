@@ -106,13 +106,13 @@ pub(crate) fn inheritance() -> io::Result<Option<Inheritance>> {
 /// [`inheritance`] takes it. Such a process would hold the address, the pid file and the private key for as long as
 /// it lives.
 pub(crate) fn guard_inheritance() {
-    if is_successor() {
+    if took_over() {
         close_on_exec_from_3();
     }
 }
 
 /// Whether this program was executed in place of another one.
-pub(super) fn is_successor() -> bool {
+pub(super) fn took_over() -> bool {
     state_descriptor().is_some()
 }
 

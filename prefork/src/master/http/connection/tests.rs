@@ -62,7 +62,7 @@ struct Echo {
     known: AtomicBool,
 }
 
-impl Service for Echo {
+impl Responder for Echo {
     type Pending = ();
 
     fn answer(&self, now: Instant, request: &HttpRequest<'_>) -> Reply<()> {

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::master::Master;
+use super::master::OneProcess;
 use crate::logging::Logger;
 use crate::master::any_fleet::{self, readable};
 use crate::protocol::ToChild;
@@ -12,7 +12,7 @@ use crate::sys;
 /// Why something is refused.
 const NO_CHILDREN: &str = "there are no children (workers = 0)";
 
-impl Master {
+impl OneProcess {
     pub(super) fn announce_start(&self) {
         self.logger.event("start").info(format_args!(
             "listening on {} (workers = 0), serving in this process, without children; pid {}",

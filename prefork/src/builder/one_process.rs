@@ -9,9 +9,9 @@ use super::{End, Prefork};
 use crate::child::Limits;
 use crate::error::Error;
 use crate::logging::HeldMessages;
+use crate::one_process;
 use crate::privileges::Privileges;
 use crate::serve::ServeOptions;
-use crate::single;
 use crate::sys;
 
 /// Options that are about children. A program that sets them can be run without any.
@@ -35,7 +35,7 @@ impl Prefork {
     }
 
     /// Serves in this process.
-    pub(super) fn serve_without_children(mut self) -> Result<End, Error> {
+    pub(super) fn serve_in_one_process(mut self) -> Result<End, Error> {
         let held = HeldMessages::begin();
         self.report_config();
         self.report_variables();
@@ -45,7 +45,7 @@ impl Prefork {
         self.report_idle_options();
         let options = self.serve_options();
         let limits = Limits { max_rss: None, ..options.limits };
-        let code = single::run(plan, self.serve, ServeOptions { limits, ..options }, held)?;
+        let code = one_process::run(plan, self.serve, ServeOptions { limits, ..options }, held)?;
         Ok(if code == ExitCode::SUCCESS { End::Fleet } else { End::Process(code) })
     }
 

@@ -29,7 +29,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use master::Master;
+use master::OneProcess;
 use serving::{Ended, Serving};
 
 use crate::child::{self, StartError};
@@ -55,7 +55,7 @@ pub(crate) fn run(
     let logger = plan.logger.clone();
     let _end_notice = EndNotice(plan.handle.clone());
     let privileges = plan.privileges.clone();
-    let (mut master, adopted) = Master::prepare(plan)?;
+    let (mut master, adopted) = OneProcess::prepare(plan)?;
     privileges.apply()?;
     drop(held);
     master.begin()?;
@@ -84,7 +84,7 @@ struct MasterPart {
 }
 
 impl MasterPart {
-    fn start(master: Master) -> Result<Self, Error> {
+    fn start(master: OneProcess) -> Result<Self, Error> {
         let serving = master.serving();
         // In this thread no signal is blocked, so that it receives those that are for the process.
         let thread = thread::Builder::new().name("prefork-master".to_owned()).spawn(move || master.run());

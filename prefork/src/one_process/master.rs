@@ -13,7 +13,7 @@ use crate::error::{Error, chain};
 use crate::hooks::{self, Hooks};
 use crate::listen::{self, Holders, Holding, ResolvedEndpoint, Sharing, SocketSet};
 use crate::logging::{self, Logger};
-use crate::master::{Cause, FleetHandle, Observers, Plan, Service, any_fleet, create_pid_file};
+use crate::master::{Cause, FleetHandle, Observers, Plan, ServiceManager, any_fleet, create_pid_file};
 use crate::protocol::{Handshake, ToChild, ToMaster};
 use crate::supervisor::{Action, ChildId, Event, Hook, Remark, Request, Settings, Supervisor};
 use crate::sys::{self, PidFile, ProcessEvent, Reactor, Signal};
@@ -22,7 +22,7 @@ use crate::tls::TlsStore;
 /// The only child of the supervisor, which counts from here.
 const CHILD: ChildId = ChildId(0);
 
-pub(super) struct Master {
+pub(super) struct OneProcess {
     pub(super) logger: Logger,
     pub(super) grace: Duration,
     hooks: Hooks,
@@ -44,7 +44,7 @@ pub(super) struct Master {
     cause: Option<Cause>,
 }
 
-impl Master {
+impl OneProcess {
     /// Opens everything that needs privileges, while the process has one thread. Returns the child's part too.
     pub(super) fn prepare(mut plan: Plan) -> Result<(Self, Adopted), Error> {
         let pid_file = plan.pid_file.as_deref().map(create_pid_file).transpose()?;
@@ -69,11 +69,11 @@ impl Master {
             listeners: listeners.collect::<io::Result<_>>().map_err(linked)?,
             channel: reactor.attach(CHILD).map_err(linked)?,
             secrets: store.secrets(0),
-            host: Host::Master(Box::new(drained)),
+            host: Host::MasterProcess(Box::new(drained)),
         };
         let master = Self {
             supervisor: Supervisor::new(settings(plan.settings)),
-            observers: Observers::new(Service::without_children(&plan.logger), plan.handle.clone()),
+            observers: Observers::new(ServiceManager::without_children(&plan.logger), plan.handle.clone()),
             logger: plan.logger,
             grace: plan.settings.grace,
             hooks: plan.hooks,
