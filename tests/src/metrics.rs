@@ -5,7 +5,8 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 
-use crate::client;
+use crate::fleet::RunningFleet;
+use crate::{client, wait};
 
 /// The metrics of one scrape.
 #[derive(Debug, Clone, Default)]
@@ -29,6 +30,34 @@ pub fn scrape(addr: SocketAddr) -> Metrics {
     assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
     assert!(head.contains("\r\nContent-Type: text/plain; version=0.0.4; charset=utf-8\r\n"), "{head}");
     Metrics::parse(text).unwrap_or_else(|problem| panic!("{problem} in\n{text}"))
+}
+
+/// The text of `/metrics`, unread.
+///
+/// # Panics
+///
+/// If there is no answer.
+pub fn text(addr: SocketAddr) -> String {
+    let answer = client::exchange(addr, "GET /metrics HTTP/1.0\r\n\r\n").expect("an answer");
+    answer.split_once("\r\n\r\n").expect("a head").1.to_owned()
+}
+
+/// Scrapes until `condition` holds. Counters must not shrink meanwhile.
+pub fn wait_for(fleet: &RunningFleet, what: &str, condition: impl Fn(&Metrics) -> bool) -> Metrics {
+    let addr = fleet.health_addr();
+    let mut last = Metrics::default();
+    let describe = || format!("{what}; standard error: {:#?}", fleet.console.lines());
+    wait::for_value_or(describe, || {
+        let metrics = scrape(addr);
+        metrics.assert_grown_since(&last);
+        last = metrics;
+        condition(&last).then(|| last.clone())
+    })
+}
+
+/// Waits until a series has the value.
+pub fn wait_for_value(fleet: &RunningFleet, series: &str, value: f64) -> Metrics {
+    wait_for(fleet, &format!("{series} {value}"), |metrics| metrics.find(series) == Some(value))
 }
 
 impl Metrics {

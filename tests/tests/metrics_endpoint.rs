@@ -2,49 +2,23 @@
 #![cfg(any(target_os = "linux", windows))]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a panic in a test helper fails the test")]
 
-use std::net::SocketAddr;
-
-use prefork_tests::fleet::{RunningFleet, Server};
+use prefork_tests::client;
+use prefork_tests::fleet::Server;
 use prefork_tests::gate::ResponseGate;
-use prefork_tests::metrics::{Metrics, passes_promtool, scrape};
+use prefork_tests::metrics::{Metrics, passes_promtool, scrape, text, wait_for, wait_for_value};
 #[cfg(unix)]
 use prefork_tests::proc;
 #[cfg(unix)]
 use prefork_tests::program::ProgramCopy;
-use prefork_tests::signal::{RELOAD_AND_UPGRADE, Signal, send};
+use prefork_tests::signal::{Signal, send};
 use prefork_tests::skip::skipped;
-use prefork_tests::{client, wait};
 
 const SERVER: &str = env!("CARGO_BIN_EXE_server");
 const KEEP_ALIVE_SERVER: &str = env!("CARGO_BIN_EXE_keep_alive_server");
-const SHARED_VALUES_SERVER: &str = env!("CARGO_BIN_EXE_shared_values_server");
 const HOOKS_SERVER: &str = env!("CARGO_BIN_EXE_hooks_server");
 
 fn with_health(executable: &str) -> Server {
     Server::new(executable).env("PREFORK_HEALTH", "127.0.0.1:0")
-}
-
-/// Scrapes until `condition` holds. Counters must not shrink meanwhile.
-fn wait_for(fleet: &RunningFleet, what: &str, condition: impl Fn(&Metrics) -> bool) -> Metrics {
-    let addr = fleet.health_addr();
-    let mut last = Metrics::default();
-    let describe = || format!("{what}; standard error: {:#?}", fleet.console.lines());
-    wait::for_value_or(describe, || {
-        let metrics = scrape(addr);
-        metrics.assert_grown_since(&last);
-        last = metrics;
-        condition(&last).then(|| last.clone())
-    })
-}
-
-/// Waits until a series has the value.
-fn wait_for_value(fleet: &RunningFleet, series: &str, value: f64) -> Metrics {
-    wait_for(fleet, &format!("{series} {value}"), |metrics| metrics.find(series) == Some(value))
-}
-
-fn text(addr: SocketAddr) -> String {
-    let answer = client::exchange(addr, "GET /metrics HTTP/1.0\r\n\r\n").unwrap();
-    answer.split_once("\r\n\r\n").unwrap().1.to_owned()
 }
 
 #[test]
@@ -355,63 +329,6 @@ fn many_scrapers_get_complete_texts() {
     for scraper in scrapers {
         scraper.join().unwrap();
     }
-    fleet.stop();
-}
-
-#[test]
-fn values_of_the_program_are_those_of_the_fleet() {
-    let fleet = with_health(SHARED_VALUES_SERVER).set("recover", 1000).start();
-    let addr = fleet.addr();
-    for path in ["/observe/0.5", "/observe/20", "/record/7", "/record/-3", "/flag/true", "/gauge/5"] {
-        client::get(addr, path);
-    }
-    // The gauge goes with the child.
-    let metrics = wait_for_value(&fleet, "test_in_flight", 5.0);
-    let before = metrics.find("test_requests_total").unwrap_or(0.0);
-    let tally = client::under_load(addr, "/count", 4, || {
-        for (time, signal) in RELOAD_AND_UPGRADE.iter().enumerate() {
-            let victim = fleet.wait_for_children(2, &[])[0];
-            fleet.replace(&[victim]);
-            scrape(fleet.health_addr()).assert_grown_since(&metrics);
-            fleet.operate(*signal, time + 1, "reloaded:");
-        }
-    });
-    let (answered, failed) = (tally.answered() as f64, tally.failures.values().sum::<usize>() as f64);
-    let counted = |metrics: &Metrics| metrics.get("test_requests_total") - before;
-    let metrics = wait_for(&fleet, "every answered request", |metrics| counted(metrics) >= answered);
-    assert!(counted(&metrics) <= answered + failed, "{tally:?}, {}", counted(&metrics));
-    for (series, value) in [
-        ("test_in_flight", 0.0),
-        ("test_sizes_bytes_bucket{le=\"1\"}", 1.0),
-        ("test_sizes_bytes_bucket{le=\"10\"}", 1.0),
-        ("test_sizes_bytes_bucket{le=\"+Inf\"}", 2.0),
-        ("test_sizes_bytes_sum", 20.5),
-        ("test_sizes_bytes_count", 2.0),
-        ("test_largest_bytes", 7.0),
-        ("test_smallest_bytes", -3.0),
-        ("test_switch", 1.0),
-        ("prefork_shared_full", 0.0),
-    ] {
-        assert_eq!(metrics.get(series), value, "{series}");
-    }
-    passes_promtool(&text(fleet.health_addr()));
-    fleet.stop();
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn child_that_scribbles_over_shared_values_leaves_the_text_in_the_format() {
-    let fleet = with_health(SHARED_VALUES_SERVER).set("recover", 1000).start();
-    for path in ["/count", "/observe/1", "/record/1", "/flag/true"] {
-        client::get(fleet.addr(), path);
-    }
-    client::get(fleet.addr(), "/scribble");
-    for _ in 0..200 {
-        let metrics = scrape(fleet.health_addr());
-        assert_eq!(metrics.get("prefork_slots_ready"), 2.0);
-    }
-    fleet.operate(Signal::SIGHUP, 1, "reloaded:");
-    scrape(fleet.health_addr());
     fleet.stop();
 }
 

@@ -52,8 +52,9 @@
 //! # Limits
 //!
 //! There is room for 1,024 series (each set of label values is one), 8,191 cells (a histogram takes one for each
-//! bucket, and two), 256 flags and rate limiters, and 16 keyed rate limiters. What finds no room counts in its own process: a warning says so,
-//! and so does the metric `prefork_shared_full`. The same is true of everything where the region cannot be made.
+//! bucket, and two), 256 flags and rate limiters, and 16 keyed rate limiters. What finds no room counts in its own
+//! process: a warning says so, and so does the metric `prefork_shared_full`. The same is true of everything where the
+//! region cannot be made.
 //!
 //! The first use of a handle in a process allocates memory and takes a lock. So use none in a signal handler or in a
 //! global allocator.
