@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a panic in a test helper fails the test")]
 
 use std::net::SocketAddr;
+#[cfg(target_os = "linux")]
+use std::process::Command;
 
 use prefork_tests::client::{self, Tally};
 use prefork_tests::fleet::{RunningFleet, Server};
@@ -57,6 +59,27 @@ fn count_is_exact_after_twenty_kills() {
     let lines = fleet.stop();
     let last = lines.iter().find(|line| line.contains("at the end: ")).unwrap();
     assert_eq!(value(last, "requests"), of_child);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn count_of_a_child_that_ends_while_the_master_has_no_memory_is_kept() {
+    let fleet = Server::new(SHARED_VALUES_SERVER).set("recover", 1000).start();
+    (0..10).for_each(|_| drop(client::get(fleet.addr(), "/count")));
+    let limit = |bytes: &str| {
+        let limit = format!("--as={bytes}:unlimited");
+        let status = Command::new("prlimit").args(["--pid", &fleet.master().to_string(), &limit]).status();
+        assert!(status.unwrap().success());
+    };
+    let before = fleet.children();
+    limit("1048576");
+    before.iter().for_each(|child| send(*child, Signal::SIGKILL));
+    fleet.console.wait_for_nth(2, "cannot read what a process that has ended has counted: ");
+    limit("unlimited");
+    fleet.wait_for_children(2, &before);
+    assert_eq!(value_of_child(fleet.addr(), "requests"), "10");
+    assert_eq!(value(&values_of_master(&fleet), "requests"), "10");
+    fleet.stop();
 }
 
 #[test]

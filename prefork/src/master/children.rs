@@ -61,6 +61,12 @@ impl Master {
     pub(super) fn spawn(&mut self, child: ChildId, slot: usize, generation: u32) {
         let panicked = RefCell::new(None);
         let lane = self.values.lease();
+        if lane.is_none() && self.values.memory().is_some() {
+            let event = self.plan.logger.event("not_shared");
+            event.warn(format_args!(
+                "the next child of slot {slot} counts its shared values alone: there are too many processes"
+            ));
+        }
         let started = self.start(child, slot, generation, lane, &panicked);
         let now = Instant::now();
         match started {
@@ -81,7 +87,7 @@ impl Master {
                 self.supervisor.handle(now, Event::Spawned { child, pid });
             }
             Err(source) => {
-                lane.iter().for_each(|lane| self.values.release(*lane));
+                lane.iter().for_each(|lane| self.values.release(*lane, &self.plan.logger));
                 let transient = sys::is_transient(&source);
                 if self.supervisor.is_successor(child) {
                     // The reason that a reload is aborted is always logged.

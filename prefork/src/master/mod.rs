@@ -276,7 +276,7 @@ impl Master {
     fn on_exited(&mut self, now: Instant, child: ChildId, status: ExitStatus, cpu: Duration) {
         let Some(entry) = self.children.remove(&child) else { return };
         let ChildEntry { slot, pid, ready, order, lane, .. } = entry;
-        lane.iter().for_each(|lane| self.values.release(*lane));
+        lane.iter().for_each(|lane| self.values.release(*lane, &self.plan.logger));
         self.observers.child_ended(slot, cpu);
         let was_late =
             matches!(&self.last_failure, Some(Failure::NotReady { pid: late, .. }) if *late == pid);

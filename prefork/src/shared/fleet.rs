@@ -34,6 +34,13 @@ pub(crate) struct PassedValues {
     pub(crate) totals: Vec<(Vec<u8>, Vec<u64>)>,
 }
 
+impl PassedValues {
+    /// Whether this program can go on with the region, and with the lanes that children have in it.
+    pub(crate) fn has_this_layout(&self) -> bool {
+        self.layout == VERSION
+    }
+}
+
 /// The shared values as the master has them. Without a region, every process counts for itself.
 #[derive(Debug)]
 pub(crate) struct FleetValues {
@@ -69,7 +76,9 @@ impl FleetValues {
                 lanes.for_each(|lane| ledger.note_lease(lane));
                 ledger.inherit(totals.collect());
                 // What the previous program had in gauges is gone with it.
-                ledger.fold_own();
+                if let Err(error) = ledger.fold_own() {
+                    report_not_read(logger, &plain(&error));
+                }
                 return Self::with(Some(ledger));
             }
             // The children of the previous program count in its region until they are replaced.
@@ -105,9 +114,10 @@ impl FleetValues {
     }
 
     /// Takes back the lane of a child that has ended.
-    pub(crate) fn release(&self, place: LanePlace) {
-        if let Some((ledger, _)) = &self.ledger {
-            ledger.release(place.lane);
+    pub(crate) fn release(&self, place: LanePlace, logger: &Logger) {
+        let released = self.ledger.as_ref().map_or(Ok(()), |(ledger, _)| ledger.release(place.lane));
+        if let Err(error) = released {
+            report_not_read(logger, &plain(&error));
         }
     }
 
@@ -159,6 +169,12 @@ pub(crate) fn collect() -> Snapshot {
     let (values, unplaced) = PROCESS.own_values();
     let sample = |(entry, cells): (Entry, Vec<u64>)| Sample::new(&Arc::new(entry), &cells);
     Snapshot::new(values.into_iter().map(sample).collect(), unplaced)
+}
+
+fn report_not_read(logger: &Logger, reason: &dyn std::fmt::Display) {
+    let outcome = "it is tried again later";
+    let event = logger.event("shared_not_read");
+    event.warn(format_args!("cannot read what a process that has ended has counted: {reason}; {outcome}"));
 }
 
 fn report_no_region(logger: &Logger, reason: &dyn std::fmt::Display) {

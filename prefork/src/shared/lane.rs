@@ -1,9 +1,10 @@
 //! The lane of this process: its cells in the region, and the fleet's values as this process can read them.
 
-use std::hint;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use super::directory::{Directory, Found, Placement, UNPLACED, Unplaced};
 use super::entry::Entry;
@@ -14,8 +15,9 @@ use super::region::Region;
 use super::series::Space;
 use super::view::LaneView;
 
-/// How often the master may move values while they are read.
-const TRIES: u32 = 1000;
+/// How long the values may be read again because the master moves some. It takes microseconds; what a hostile child
+/// has written must not keep this process for longer.
+const PATIENCE: Duration = Duration::from_millis(10);
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -115,13 +117,13 @@ impl Lane {
             totals.collect::<Vec<u64>>()
         };
         self.region.reserve(directory.total_words(first..first + cells)).ok()?;
-        let in_use = usize::try_from(directory.lanes_in_use().load(Ordering::Acquire)).ok()?;
-        let in_use = in_use.clamp(self.number + 1, LANES);
-        self.all.cover(&self.region, in_use);
-        let mut total = Vec::new();
-        for _ in 0..TRIES {
+        let start = Instant::now();
+        loop {
+            let in_use = usize::try_from(directory.lanes_in_use().load(Ordering::Acquire)).ok()?;
+            let in_use = in_use.clamp(self.number + 1, LANES);
+            self.all.cover(&self.region, in_use);
             let sequence = directory.sequence().load(Ordering::Acquire);
-            total = read();
+            let mut total = read();
             for lane in 0..in_use {
                 if let Some(lane) = self.all.lane(&self.region, lane, first + cells) {
                     fold::add(entry.kind, &mut total, &lane[first..]);
@@ -129,11 +131,12 @@ impl Lane {
             }
             fence(Ordering::Acquire);
             // Otherwise what the master has just moved may be missing, or there twice.
-            if sequence % 2 == 0 && directory.sequence().load(Ordering::Relaxed) == sequence {
-                break;
+            let is_of_one_moment =
+                sequence % 2 == 0 && directory.sequence().load(Ordering::Relaxed) == sequence;
+            if is_of_one_moment || start.elapsed() > PATIENCE {
+                return Some(total);
             }
-            hint::spin_loop();
+            thread::yield_now();
         }
-        Some(total)
     }
 }

@@ -6,6 +6,7 @@
 //! spoil what has not been read yet, and nothing else. Every loop here has a bound that no child can move.
 
 use std::collections::BTreeSet;
+use std::io;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -41,6 +42,8 @@ struct Account {
     seed: u64,
     /// The lanes in use.
     lanes: BTreeSet<usize>,
+    /// Those of them whose child has ended, and whose values could not be moved yet.
+    ended: BTreeSet<usize>,
     /// Those before the last one that ever was in use.
     free: BTreeSet<usize>,
     view: LaneView,
@@ -75,6 +78,7 @@ impl Ledger {
             suspects,
             seed,
             lanes,
+            ended: BTreeSet::new(),
             free,
             view,
             sequence,
@@ -117,19 +121,21 @@ impl Ledger {
     }
 
     /// Takes back the lane of a child that has ended: what it has counted joins the totals.
-    pub(crate) fn release(&self, lane: usize) {
+    ///
+    /// # Errors
+    ///
+    /// The system has no memory to read the lane. It is read later.
+    pub(crate) fn release(&self, lane: usize) -> io::Result<()> {
         let mut account = self.account();
         if account.lanes.contains(&lane) {
-            account.fold(lane);
-            account.lanes.remove(&lane);
-            account.free.insert(lane);
-            account.publish_lanes();
+            account.ended.insert(lane);
         }
+        account.take_back_ended()
     }
 
     /// The same for the master's own lane, in which the previous program in this process has counted.
-    pub(super) fn fold_own(&self) {
-        self.account().fold(MASTER);
+    pub(super) fn fold_own(&self) -> io::Result<()> {
+        self.account().fold(MASTER)
     }
 
     /// The cells of the fleet's value; `None` if no process has used it yet.
@@ -146,6 +152,8 @@ impl Ledger {
     /// Every value of the fleet as it is now.
     pub(super) fn collect(&self) -> Snapshot {
         let mut account = self.account();
+        // What fails was reported when the child ended.
+        let _ = account.take_back_ended();
         account.refresh();
         account.snapshot()
     }
@@ -228,24 +236,36 @@ impl Account {
         self.used(Space::Lanes).max(UNPLACED + 1)
     }
 
-    /// Moves what an ended process has left in its lane to the totals, and clears the lane.
-    fn fold(&mut self, lane: usize) {
+    fn take_back_ended(&mut self) -> io::Result<()> {
+        while let Some(lane) = self.ended.first().copied() {
+            self.fold(lane)?;
+            self.ended.remove(&lane);
+            self.lanes.remove(&lane);
+            self.free.insert(lane);
+            self.publish_lanes();
+        }
+        Ok(())
+    }
+
+    /// Moves what an ended process has left in its lane to the totals, and clears the lane. After an error the lane
+    /// is as it was, or its series are zero.
+    fn fold(&mut self, lane: usize) -> io::Result<()> {
         self.refresh();
         let cells = self.cells();
-        let Ok(directory) = self.region.directory() else { return };
-        if !self.known.is_empty() && self.region.reserve_lane(lane, 0..cells).is_ok() {
-            if let Ok(mapped) = self.region.map_lanes(lane..lane + 1, MemoryAccess::Write) {
-                self.begin_change(directory);
-                for place in 0..self.known.len() {
-                    self.take(place, &mapped);
-                }
-                self.end_change(directory);
+        let directory = self.region.directory()?;
+        if !self.known.is_empty() {
+            self.region.reserve_lane(lane, 0..cells)?;
+            let mapped = self.region.map_lanes(lane..lane + 1, MemoryAccess::Write)?;
+            self.begin_change(directory);
+            for place in 0..self.known.len() {
+                self.take(place, &mapped);
             }
+            self.end_change(directory);
         }
         self.repair();
-        // What a child has written beyond its series must not become a number of the next child.
-        let _ = self.region.clear_lane(lane);
         self.view.forget(lane);
+        // What a child has written beyond its series must not become a number of the next child.
+        self.region.clear_lane(lane)
     }
 
     fn take(&mut self, place: usize, lane: &[AtomicU64]) {

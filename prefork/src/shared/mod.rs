@@ -38,7 +38,8 @@
 //!
 //! The handles work in every process: in the master, in children, and in those of no fleet, such as unit tests, where
 //! they count for their process. A value that is used before the fleet exists moves to the fleet when it does. A
-//! process that a child forks counts in the child's place; one that it executes is of no fleet.
+//! process that a child forks has the child's cells, and must use no handle: it would change them after the child has
+//! ended, and they may be another child's then. A process that it executes is of no fleet.
 //!
 //! # How it works
 //!

@@ -16,7 +16,7 @@ use crate::master::observers::Observers;
 use crate::master::systemd::ServiceManager;
 use crate::master::{GenerationOptions, Master, Plan, create_pid_file, messages};
 use crate::protocol::{HealthSocket, SecretFile, UpgradeSnapshot};
-use crate::shared::FleetValues;
+use crate::shared::{FleetValues, PassedValues};
 use crate::supervisor::{ChildSnapshot, Event, SlotRole, Supervisor};
 use crate::sys::{Activated, Channel, Inheritance, PidFile, Program, Reactor};
 use crate::tls::{TlsSecrets, TlsStore};
@@ -91,6 +91,7 @@ impl Master {
         let program = Program::current().map_err(Error::os("find this program's own file"))?;
         let mut reactor = Reactor::new().map_err(Error::os("send and receive signals"))?;
         let passed = last.snapshot.values.take();
+        let joins = passed.as_ref().is_none_or(PassedValues::has_this_layout);
         let values = FleetValues::resume(&plan.logger, passed, last.snapshot.lanes.values().copied());
         let mut children = BTreeMap::new();
         for child in std::mem::take(&mut last.snapshot.fleet.children) {
@@ -101,8 +102,9 @@ impl Master {
         let Predecessor { snapshot, listeners, .. } = last;
         let options = GenerationOptions::new(&plan);
         let first_cpu = options.cpu_of(0);
-        // The trial child was started as this program's children are, unless its options have changed since.
-        let everyone = snapshot.privileges != plan.privileges || snapshot.cpus != plan.cpus;
+        // The trial child was started as this program's children are, unless its options have changed since, or it
+        // could not join the shared values.
+        let everyone = !joins || snapshot.privileges != plan.privileges || snapshot.cpus != plan.cpus;
         let supervisor = Supervisor::resume(plan.settings, &snapshot.fleet, everyone, Instant::now());
         let mut master = Self {
             observers: Observers::new(ServiceManager::after_upgrade(&plan.logger), plan.handle.clone())

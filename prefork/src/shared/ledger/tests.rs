@@ -53,7 +53,7 @@ fn what_an_ended_child_has_counted_stays_and_what_it_held_goes() {
         }
         assert_eq!(value(&ledger, "c"), Value::Counter(11 * time));
         assert_eq!(ledger.total(&gauge), Some(vec![10 + time]));
-        ledger.release(number);
+        ledger.release(number).unwrap();
         assert_eq!(value(&ledger, "c"), Value::Counter(11 * time));
         assert_eq!(value(&ledger, "g"), Value::Gauge(i64::try_from(time).unwrap()));
         assert_eq!(ledger.total(&max), Some(vec![10]));
@@ -73,7 +73,7 @@ fn histogram_of_ended_and_live_children_is_one() {
         for (cell, value) in cells(&mut other, &histogram).iter().zip([1, 2, 0, bits(9.0), bits(4.5)]) {
             cell.store(value, Ordering::Relaxed);
         }
-        ledger.release(number);
+        ledger.release(number).unwrap();
     }
     for (cell, value) in cells(&mut one, &histogram).iter().zip([0, 1, 1, bits(5.5), bits(1.0)]) {
         cell.store(value, Ordering::Relaxed);
@@ -90,7 +90,7 @@ fn flag_is_read_and_rate_limiter_is_not_shown() {
     let (number, mut lane) = child(&ledger);
     cells(&mut lane, &entry(Kind::Flag, "f"))[0].store(2, Ordering::Relaxed);
     cells(&mut lane, &entry(Kind::RateLimiter, "r"))[0].store(4711, Ordering::Relaxed);
-    ledger.release(number);
+    ledger.release(number).unwrap();
     assert_eq!(value(&ledger, "f"), Value::Flag(true));
     assert_eq!(ledger.collect().samples.len(), 1);
 }
@@ -102,7 +102,7 @@ fn cells_without_a_series_are_zero_for_the_next_child() {
     add(&mut lane, &entry(Kind::Counter, "c"), 1);
     let cells = ledger.region().own_lane(number).unwrap();
     cells.iter().for_each(|cell| cell.store(7, Ordering::Relaxed));
-    ledger.release(number);
+    ledger.release(number).unwrap();
     assert_eq!(child(&ledger).0, number);
     assert!(cells.iter().all(|cell| cell.load(Ordering::Relaxed) == 0));
     assert_eq!(ledger.collect().unplaced, 0);
@@ -114,7 +114,7 @@ fn totals_pass_to_the_next_program_with_its_region_or_with_a_new_one() {
     let counter = entry(Kind::Counter, "c");
     let (number, mut lane) = child(&ledger);
     add(&mut lane, &counter, 5);
-    ledger.release(number);
+    ledger.release(number).unwrap();
     let (live, mut lane) = child(&ledger);
     add(&mut lane, &counter, 3);
     let owned = |(entry, total): (Arc<Entry>, Vec<u64>)| ((*entry).clone(), total);
@@ -142,7 +142,7 @@ fn reader_sees_no_value_twice_or_not_at_all_while_children_come_and_go() {
             for _ in 0..300 {
                 let (number, mut lane) = child(&ledger);
                 add(&mut lane, &counter, 1);
-                ledger.release(number);
+                ledger.release(number).unwrap();
             }
             is_over.store(true, Ordering::SeqCst);
         });
@@ -165,19 +165,19 @@ fn directory_that_a_child_has_filled_with_rubbish_is_there_again_for_the_next() 
     let names = ["a", "b", "c"].map(|name| entry(Kind::Counter, name));
     names.iter().for_each(|entry| add(&mut lane, entry, 1));
     let keys = cells(&mut lane, &limiter);
-    ledger.release(number);
+    ledger.release(number).unwrap();
     let words = ledger.region().memory().map(0, COMMON * 8, MemoryAccess::Write).unwrap();
     for rubbish in [0, 1, u64::MAX, 0x5555_5555_5555_5555] {
         // The last one to end is taken for the one that may have been adding a series.
         for _ in 0..2 {
             let (number, _) = child(&ledger);
             words.iter().for_each(|word| word.store(rubbish, Ordering::Relaxed));
-            ledger.release(number);
+            ledger.release(number).unwrap();
         }
         let (number, mut lane) = child(&ledger);
         names.iter().for_each(|entry| add(&mut lane, entry, 1));
         cells(&mut lane, &limiter)[0].fetch_add(1, Ordering::Relaxed);
-        ledger.release(number);
+        ledger.release(number).unwrap();
     }
     assert_eq!(keys[0].load(Ordering::Relaxed), 4, "the same table");
     let totals = names.map(|entry| ledger.total(&entry));
@@ -197,8 +197,8 @@ fn lanes_run_out_and_come_back() {
     let ledger = open();
     let all: Vec<usize> = std::iter::from_fn(|| ledger.lease()).collect();
     assert_eq!(all.len(), LANES - 1);
-    ledger.release(17);
-    ledger.release(17);
+    ledger.release(17).unwrap();
+    ledger.release(17).unwrap();
     assert_eq!((ledger.lease(), ledger.lease()), (Some(17), None));
 }
 
@@ -215,7 +215,7 @@ proptest! {
         let (counter, histogram) = (entry(Kind::Counter, "c"), entry(Kind::Histogram, "h"));
         let (number, mut lane) = child(&ledger);
         add(&mut lane, &counter, 5);
-        ledger.release(number);
+        ledger.release(number).unwrap();
         let (number, mut lane) = child(&ledger);
         cells(&mut lane, &histogram).iter().for_each(|place| place.store(cell, Ordering::Relaxed));
         let words = ledger.region().memory().map(0, COMMON * 8, MemoryAccess::Write).unwrap();
@@ -224,12 +224,12 @@ proptest! {
         }
         ledger.collect();
         let _ = (lane.total(&counter), lane.place(&histogram, usize::MAX), lane.place(&counter, 1));
-        ledger.release(number);
+        ledger.release(number).unwrap();
         prop_assert_eq!(value(&ledger, "c"), Value::Counter(5));
         prop_assert!(ledger.totals().iter().any(|(known, total)| **known == counter && *total == [5]));
         prop_assert_eq!(ledger.lease(), Some(number));
         // A later child finds everything, and there is room.
-        ledger.release(number);
+        ledger.release(number).unwrap();
         let (_, mut lane) = child(&ledger);
         add(&mut lane, &counter, 1);
         prop_assert_eq!(ledger.total(&counter), Some(vec![6]));

@@ -10,6 +10,17 @@ use nix::sys::stat::{FileStat, SFlag, fstat};
 
 use super::platform;
 
+/// Whether this process may write a file of that size. Beyond its limit the kernel would not only refuse, but send
+/// SIGXFSZ as well.
+pub(super) fn check_file_size(size: usize) -> io::Result<()> {
+    let (limit, _) = getrlimit(Resource::RLIMIT_FSIZE)?;
+    if limit.try_into().is_ok_and(|limit: usize| size > limit) {
+        let reason = format!("the limit on the size of files is {limit} bytes (`ulimit -f`)");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, reason));
+    }
+    Ok(())
+}
+
 /// Tells one open file from another. All descriptors of a socket have the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct FileId {

@@ -11,7 +11,7 @@ use std::os::unix::net::UnixStream;
 use nix::fcntl::{F_SETFD, FdFlag, fcntl};
 use socket2::Socket;
 
-use super::descriptors::{close_on_exec_from_3, take};
+use super::descriptors::{check_file_size, close_on_exec_from_3, take};
 use super::signals::HeldSignals;
 use super::{Channel, PidFile, Program, SharedMemory, platform};
 use crate::sys::{Inheritance, STATE_VARIABLE};
@@ -56,8 +56,10 @@ impl Program {
     ) -> io::Result<std::convert::Infallible> {
         let numbers: Vec<String> = kept.iter().map(|descriptor| descriptor.as_raw_fd().to_string()).collect();
         let (listeners, channels) = numbers.split_at(listeners);
+        let text = format!("{}\n{}\n{text}", listeners.join(" "), channels.join(" "));
+        check_file_size(text.len())?;
         let mut state = platform::descriptors::anonymous_file()?;
-        write!(state, "{}\n{}\n{text}", listeners.join(" "), channels.join(" "))?;
+        state.write_all(text.as_bytes())?;
         state.rewind()?;
         let marker = format!("{STATE_VARIABLE}={}:{}", std::process::id(), state.as_raw_fd());
         let environment = env::vars_os()

@@ -12,10 +12,9 @@ use nix::errno::Errno;
 use nix::fcntl::{F_SETFD, FdFlag, fcntl};
 use nix::libc::off_t;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap, munmap};
-use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::stat::fstat;
 
-use super::descriptors::take;
+use super::descriptors::{check_file_size, take};
 use super::platform::shared_memory as platform;
 use crate::sys::MemoryAccess;
 
@@ -32,12 +31,7 @@ impl SharedMemory {
     ///
     /// The system has no memory that its other holders cannot shrink, or a limit is lower.
     pub(crate) fn create(size: usize) -> io::Result<Self> {
-        // Beyond the limit the kernel would not only refuse, but send SIGXFSZ as well.
-        let (limit, _) = getrlimit(Resource::RLIMIT_FSIZE)?;
-        if limit.try_into().is_ok_and(|limit: usize| size > limit) {
-            let reason = format!("the limit on the size of files is {limit} bytes (`ulimit -f`)");
-            return Err(io::Error::new(io::ErrorKind::FileTooLarge, reason));
-        }
+        check_file_size(size)?;
         Ok(Self { file: platform::create(offset(size)?)? })
     }
 
