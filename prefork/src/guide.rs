@@ -24,6 +24,7 @@ pub mod serving {}
 #[doc = include_str!("../docs/operations.md")]
 pub mod operations {}
 
+#[doc = "[metrics]: crate::guide::metrics\n"]
 #[doc = include_str!("../docs/shared-values.md")]
 pub mod shared_values {}
 

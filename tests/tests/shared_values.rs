@@ -247,7 +247,8 @@ fn region_that_cannot_be_made_leaves_values_to_each_process() {
         &["prlimit", "--fsize=1048576:1048576"],
         &["prlimit", "--as=300000000:300000000"],
     ] {
-        let fleet = Server::through(wrapper, SHARED_VALUES_SERVER).start();
+        let server = Server::through(wrapper, SHARED_VALUES_SERVER).env("PREFORK_HEALTH", "127.0.0.1:0");
+        let fleet = server.start();
         for _ in 0..8 {
             client::get(fleet.addr(), "/count");
         }
@@ -257,8 +258,15 @@ fn region_that_cannot_be_made_leaves_values_to_each_process() {
         values_of_master(&fleet);
         let child = fleet.children()[0];
         fleet.replace(&[child]);
-        let warnings = fleet.console.lines_with("shared values count in each process alone: ");
+        let warnings =
+            fleet.console.lines_with("each process's own, and /metrics lacks those of the children: ");
         assert!(warnings.len() == usize::from(!is_shared), "{wrapper:?}: {warnings:#?}");
+        assert!(warnings.iter().all(|line| line.contains("cannot make the region: ")), "{warnings:#?}");
+        assert_eq!(
+            scrape(fleet.health_addr()).get("prefork_shared_region"),
+            f64::from(is_shared),
+            "{wrapper:?}"
+        );
         fleet.stop();
     }
 }

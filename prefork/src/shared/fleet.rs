@@ -1,8 +1,10 @@
 //! The region over the life of a fleet: the master makes it, gives lanes to children, and passes it to the next
 //! program in its process; a child joins.
 
+use std::fmt;
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::entry::Entry;
 use super::lane::Lane;
@@ -14,6 +16,9 @@ use super::snapshot::{Sample, Snapshot};
 use crate::error::plain;
 use crate::logging::Logger;
 use crate::sys::SharedMemory;
+
+/// Whether this process is a master that could make no region.
+static WITHOUT_REGION: AtomicBool = AtomicBool::new(false);
 
 /// The lane of a child, as its handshake names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +96,7 @@ impl FleetValues {
     }
 
     fn with(ledger: Option<Ledger>) -> Self {
+        WITHOUT_REGION.store(ledger.is_none(), Ordering::Relaxed);
         let ledger = ledger.map(|ledger| {
             let region = ledger.region();
             if PROCESS.ledger().is_none() {
@@ -143,16 +149,16 @@ pub(crate) fn join(place: LanePlace, take: impl FnOnce(usize) -> io::Result<Shar
     match take(SIZE) {
         Ok(memory) if place.layout == VERSION => match Lane::new(Arc::new(Region::of(memory)), place.lane) {
             Ok(lane) => PROCESS.attach(lane),
-            Err(error) => report_no_region(&logger, &error),
+            Err(error) => report_not_joined(&logger, &plain(&error)),
         },
-        Ok(_) => report_no_region(
+        Ok(_) => report_not_joined(
             &logger,
             &format_args!(
                 "the master has version {} of the region and this program version {VERSION}, until an upgrade",
                 place.layout
             ),
         ),
-        Err(error) => report_no_region(&logger, &plain(&error)),
+        Err(error) => report_not_joined(&logger, &plain(&error)),
     }
 }
 
@@ -171,12 +177,28 @@ pub(crate) fn collect() -> Snapshot {
     Snapshot::new(values.into_iter().map(sample).collect(), unplaced)
 }
 
-fn report_not_read(logger: &Logger, reason: &dyn std::fmt::Display) {
+fn report_not_read(logger: &Logger, reason: &dyn fmt::Display) {
     let outcome = "it is tried again later";
     let event = logger.event("shared_not_read");
     event.warn(format_args!("cannot read what a process that has ended has counted: {reason}; {outcome}"));
 }
 
-fn report_no_region(logger: &Logger, reason: &dyn std::fmt::Display) {
-    logger.event("not_shared").warn(format_args!("shared values count in each process alone: {reason}"));
+/// Whether [`collect`] tells the values of every process: not in a master that could make no region.
+pub(crate) fn has_region() -> bool {
+    !WITHOUT_REGION.load(Ordering::Relaxed)
+}
+
+/// In the master.
+fn report_no_region(logger: &Logger, reason: &dyn fmt::Display) {
+    logger.event("not_shared").warn(format_args!(
+        "shared values, flags and rate limits are each process's own, and /metrics lacks those of the children: \
+         {reason}"
+    ));
+}
+
+/// In a child.
+fn report_not_joined(logger: &Logger, reason: &dyn fmt::Display) {
+    logger.event("not_shared").warn(format_args!(
+        "shared values, flags and rate limits are this process's own, and /metrics lacks them: {reason}"
+    ));
 }

@@ -54,8 +54,9 @@
 //!
 //! There is room for 1,024 series (each set of label values is one), 8,191 cells (a histogram takes one for each
 //! bucket, and two), 256 flags and rate limiters, and 16 keyed rate limiters. What finds no room counts in its own
-//! process: a warning says so, and so does the metric `prefork_shared_full`. The same is true of everything where the
-//! region cannot be made.
+//! process: a warning says so, and so does the metric `prefork_shared_full`. Where the region cannot be made, all
+//! values count in their own process, a limit of N is one of N for each child, and `/metrics` has the master's values
+//! only: a warning says what failed, and the metric `prefork_shared_region` is 0.
 //!
 //! The first use of a handle in a process allocates memory and takes a lock. So use none in a signal handler or in a
 //! global allocator.
@@ -96,7 +97,7 @@ pub use counter::Counter;
 pub use extremes::{Max, Min};
 pub use family::{CounterFamily, GaugeFamily, HistogramFamily};
 pub use flag::Flag;
-pub(crate) use fleet::{FleetValues, LanePlace, PassedValues, collect, join, use_logger};
+pub(crate) use fleet::{FleetValues, LanePlace, PassedValues, collect, has_region, join, use_logger};
 pub use gauge::{Gauge, Held};
 pub use histogram::{Histogram, Observations, Timer};
 pub use keyed_limiter::KeyedRateLimiter;

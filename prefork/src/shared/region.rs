@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use super::directory::Directory;
 use super::layout::{CELLS, COMMON, CONTROL, LANES, SIZE, TABLE_WORDS, TABLES, WORD, lane_at, table_at};
+use crate::error::plain;
 use crate::sys::{Mapping, MemoryAccess, SharedMemory};
 
 /// See the [module](self).
@@ -28,9 +29,11 @@ pub(crate) struct Region {
 const PAGE: usize = 512;
 
 impl Region {
+    /// Makes the region. An error says what could not be done.
     pub(crate) fn create() -> io::Result<Self> {
-        let region = Self::of(SharedMemory::create(SIZE)?);
-        region.directory()?.seed().store(random(), Ordering::Relaxed);
+        let region = Self::of(SharedMemory::create(SIZE).map_err(failed("cannot make the region"))?);
+        let directory = region.directory().map_err(failed("cannot take memory for the region"))?;
+        directory.seed().store(random(), Ordering::Relaxed);
         Ok(region)
     }
 
@@ -106,6 +109,11 @@ impl Region {
         }
         Ok(())
     }
+}
+
+/// The error, and before it what could not be done.
+fn failed(what: &'static str) -> impl FnOnce(io::Error) -> io::Error {
+    move |error| io::Error::new(error.kind(), format!("{what}: {}", plain(&error)))
 }
 
 /// A number that no client can guess.

@@ -19,6 +19,8 @@ pub(super) struct Sources<'a> {
     pub(super) slots: &'a [SlotUsage],
     pub(super) master: Option<ProcessUsage>,
     pub(super) dropped: Option<DroppedConnections>,
+    /// Whether the processes share their values.
+    pub(super) shared: bool,
     /// Shared values without a place.
     pub(super) unshared: u64,
     pub(super) health_connections: usize,
@@ -90,6 +92,7 @@ families! {
     OVERFLOWS Counter "prefork_namespace_listen_overflows_total" [] "Connections dropped because a queue was full, of all listeners in the network namespace";
     DROPS Counter "prefork_namespace_listen_drops_total" [] "Connections dropped for any reason, of all listeners in the network namespace";
     LOG_DROPPED Counter "prefork_log_messages_dropped_total" [] "Log messages of the master that were dropped because the logger was slow";
+    SHARED_REGION Gauge "prefork_shared_region" [] "Whether the processes share their values; if not, limits are each child's own and the children's values are not here";
     SHARED_FULL Gauge "prefork_shared_full" [] "Shared values that a process counts for itself alone, for lack of room";
     HEALTH Gauge "prefork_health_connections" [] "Open connections to the health endpoint";
 }
@@ -124,7 +127,8 @@ impl Family {
 }
 
 pub(super) fn write_fleet(out: &mut Exposition, sources: &Sources<'_>) {
-    let Sources { fleet, history, queues, slots, master, dropped, unshared, health_connections } = *sources;
+    let Sources { fleet, history, queues, slots, master, dropped, shared, unshared, health_connections } =
+        *sources;
     write_state(out, fleet, history);
     write_counts(out, fleet, history);
     write_slots(out, slots);
@@ -135,6 +139,7 @@ pub(super) fn write_fleet(out: &mut Exposition, sources: &Sources<'_>) {
         DROPS.write_one(out, drops);
     }
     LOG_DROPPED.write_one(out, history.log_dropped);
+    SHARED_REGION.write_one(out, shared);
     SHARED_FULL.write_one(out, unshared);
     HEALTH.write_one(out, whole(health_connections));
 }

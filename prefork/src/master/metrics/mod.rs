@@ -89,6 +89,7 @@ impl MetricsPage {
             slots: &slots,
             master: self.reader.as_mut().and_then(UsageReader::of_this_process),
             dropped: sys::dropped_connections(),
+            shared: shared::has_region(),
             unshared: values.unplaced,
             health_connections,
         };

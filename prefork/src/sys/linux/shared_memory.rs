@@ -1,6 +1,7 @@
 //! Shared memory that no holder can resize. A file that can be shrunk would do for no trusting process: touching
 //! what is gone ends it.
 
+use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
@@ -9,12 +10,20 @@ use nix::libc::{self, off_t};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::ftruncate;
 
-pub(in crate::sys) fn create(size: off_t) -> nix::Result<OwnedFd> {
-    let file = open()?;
-    ftruncate(&file, size)?;
+use crate::error::plain;
+
+pub(in crate::sys) fn create(size: off_t) -> io::Result<OwnedFd> {
+    let file = open().map_err(|error| failed("memfd_create", error))?;
+    ftruncate(&file, size).map_err(|error| failed("ftruncate", error))?;
     let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SEAL;
-    fcntl(&file, F_ADD_SEALS(seals))?;
+    fcntl(&file, F_ADD_SEALS(seals)).map_err(|error| failed("F_ADD_SEALS", error))?;
     Ok(file)
+}
+
+/// The error with the call that failed: a filter of system calls may forbid one of them.
+fn failed(call: &str, error: Errno) -> io::Error {
+    let error = io::Error::from(error);
+    io::Error::new(error.kind(), format!("{call}: {}", plain(&error)))
 }
 
 /// A system may refuse a file that can be executed (`vm.memfd_noexec`); before Linux 6.3 there is no other.

@@ -55,6 +55,7 @@ fn text() -> String {
             slots: &slots,
             master: Some(usage(8192, 5)),
             dropped: Some(DroppedConnections { overflows: 7, drops: 8 }),
+            shared: true,
             unshared: 4,
             health_connections: 3,
         },
@@ -110,6 +111,7 @@ fn values_are_those_of_the_sources() {
         "prefork_listener_queue_limit{listener=\"[::1]:80\",slot=\"0\"} 128",
         "prefork_namespace_listen_overflows_total 7",
         "prefork_log_messages_dropped_total 12",
+        "prefork_shared_region 1",
         "prefork_shared_full 4",
         "prefork_health_connections 3",
     ] {
@@ -129,6 +131,7 @@ fn what_the_system_does_not_tell_is_absent() {
         slots: &[],
         master: None,
         dropped: None,
+        shared: false,
         unshared: 0,
         health_connections: 0,
     };
