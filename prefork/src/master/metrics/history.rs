@@ -49,7 +49,7 @@ impl History {
     /// Of a master that goes on with what another program has left. The upgrade is the next change.
     pub(crate) fn resume(last: MasterTotals, fleet: &FleetTotals) -> Self {
         let MasterTotals { started_at, last_change, log_dropped, ended_cpu } = last;
-        let started_at = started_at.map_or_else(SystemTime::now, |at| SystemTime::UNIX_EPOCH + at);
+        let started_at = SystemTime::UNIX_EPOCH + started_at.unwrap_or_else(whole_millis);
         let last_change = last_change.map(|(at, done)| LastChange { at: SystemTime::UNIX_EPOCH + at, done });
         let view = HistoryView { started_at, last_change, log_dropped, ended_cpu };
         Self { shared: Arc::new(Mutex::new(Notes { view, seen: changes(fleet) })) }
@@ -70,7 +70,7 @@ impl History {
         let mut notes = self.notes();
         if now != notes.seen {
             let done = now.1 == notes.seen.1;
-            notes.view.last_change = Some(LastChange { at: SystemTime::now(), done });
+            notes.view.last_change = Some(LastChange { at: SystemTime::UNIX_EPOCH + whole_millis(), done });
             notes.seen = now;
         }
     }
@@ -102,6 +102,12 @@ impl History {
 fn changes(fleet: &FleetTotals) -> (u64, u64) {
     let both = |result| fleet.get(Tally::Reload(result)) + fleet.get(Tally::Upgrade(result));
     (both(ChangeResult::Done), both(ChangeResult::Aborted) + both(ChangeResult::Refused))
+}
+
+/// Now, in whole milliseconds as it is passed to the next program: a time that changed over an upgrade would be another event.
+fn whole_millis() -> Duration {
+    let now = since_epoch(SystemTime::now());
+    Duration::new(now.as_secs(), now.subsec_millis() * 1_000_000)
 }
 
 pub(super) fn since_epoch(time: SystemTime) -> Duration {
@@ -152,6 +158,16 @@ mod tests {
         assert_eq!(next.view().ended_cpu, [0, 0, 1_234_568].map(Duration::from_micros));
         next.note_changes(&totals(&[("reload_aborted", 1), ("upgrade_done", 1)]));
         assert_eq!(last_result(&next), Some(true));
+    }
+
+    #[test]
+    fn times_are_whole_milliseconds_which_an_upgrade_does_not_change() {
+        let history = History::new();
+        history.note_changes(&totals(&[("reload_done", 1)]));
+        let view = history.view();
+        for time in [view.started_at, view.last_change.unwrap().at] {
+            assert_eq!(since_epoch(time).subsec_nanos() % 1_000_000, 0);
+        }
     }
 
     #[test]
