@@ -24,7 +24,7 @@ pub mod serving {}
 #[doc = include_str!("../docs/operations.md")]
 pub mod operations {}
 
-#[doc = "[metrics]: crate::guide::metrics\n"]
+#[doc = "[hook]: crate::guide::serving#hooks\n[metrics]: crate::guide::metrics\n"]
 #[doc = include_str!("../docs/shared-values.md")]
 pub mod shared_values {}
 
