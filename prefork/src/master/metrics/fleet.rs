@@ -93,7 +93,7 @@ families! {
     DROPS Counter "prefork_namespace_listen_drops_total" [] "Connections dropped for any reason, of all listeners in the network namespace";
     LOG_DROPPED Counter "prefork_log_messages_dropped_total" [] "Log messages of the master that were dropped because the logger was slow";
     SHARED_REGION Gauge "prefork_shared_region" [] "Whether the processes share their values; if not, limits are each child's own and the children's values are not here";
-    SHARED_FULL Gauge "prefork_shared_full" [] "Shared values that a process counts for itself alone, for lack of room";
+    SHARED_FULL Gauge "prefork_shared_full" [] "Values for which live processes had no room: they count in their process alone, those of a full family as `other`";
     HEALTH Gauge "prefork_health_connections" [] "Open connections to the health endpoint";
 }
 
