@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::{MatchedPath, Request};
+use axum::http::Method;
 use axum::middleware::{self, Next};
 use axum::response::Response;
 use axum::routing::get;
@@ -25,7 +26,7 @@ async fn serve(ln: TcpListener, shutdown: Shutdown) -> io::Result<()> {
     let app = Router::new()
         .route("/", get(|| async { "hello\n" }))
         .route("/slow", get(slow))
-        .route_layer(middleware::from_fn(count));
+        .layer(middleware::from_fn(count));
     axum::serve(ln, app).with_graceful_shutdown(shutdown).await
 }
 
@@ -44,20 +45,34 @@ async fn slow() -> &'static str {
     "slow\n"
 }
 
-/// Counts each request, by method, route and status. The route is the pattern, of which there are few; the path is
-/// what clients choose.
-async fn count(route: MatchedPath, request: Request, next: Next) -> Response {
-    let method = request.method().to_string();
+/// Counts each request, by method, route and status. The route is the pattern, of which there are few, and `none` if the
+/// path has no route; the path is what clients choose.
+async fn count(route: Option<MatchedPath>, request: Request, next: Next) -> Response {
+    let method = method_label(request.method());
     let in_flight = InFlight::begin();
     let start = Instant::now();
     let response = next.run(request).await;
     drop(in_flight);
-    let route = route.as_str().to_owned();
+    let route = route.map_or_else(|| "none".to_owned(), |route| route.as_str().to_owned());
     let status = response.status().as_u16().to_string();
-    histogram!("http_request_duration_seconds", "method" => method.clone(), "route" => route.clone())
+    histogram!("http_request_duration_seconds", "method" => method, "route" => route.clone())
         .record(start.elapsed());
     counter!("http_requests_total", "method" => method, "route" => route, "status" => status).increment(1);
     response
+}
+
+/// Clients can choose any word as the method, also where no route is.
+fn method_label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        Method::PATCH => "PATCH",
+        Method::OPTIONS => "OPTIONS",
+        _ => "other",
+    }
 }
 
 /// A request that is being answered, also if its client goes away meanwhile.

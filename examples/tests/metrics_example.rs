@@ -98,3 +98,21 @@ fn requests_in_flight_go_with_a_killed_child() {
     assert!(requests.into_iter().all(|request| request.finish().is_err()));
     fleet.stop();
 }
+
+#[test]
+fn what_a_client_chooses_makes_no_series() {
+    let fleet = start();
+    let names = ["first", "second", "third"];
+    for name in names {
+        assert_eq!(client::status(fleet.addr(), &format!("/{name}")).unwrap(), 404);
+        let request = format!("{name} / HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
+        client::exchange(fleet.addr(), &request).unwrap();
+    }
+    let metrics = scrape_at_rest(fleet.health_addr());
+    for series in
+        ["{method=\"GET\",route=\"none\",status=\"404\"}", "{method=\"other\",route=\"/\",status=\"405\"}"]
+    {
+        assert_eq!(metrics.get(&format!("http_requests_total{series}")), names.len() as f64);
+    }
+    fleet.stop();
+}
