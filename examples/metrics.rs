@@ -6,6 +6,8 @@
 //! $ curl http://127.0.0.1:8080/
 //! $ curl -s http://127.0.0.1:9090/metrics | grep http_
 //! ```
+//!
+//! With a Prometheus on the same host, which listens on that port itself, set `PREFORK_HEALTH=127.0.0.1:9091`.
 
 use std::io;
 use std::time::{Duration, Instant};
