@@ -72,7 +72,7 @@ impl Histogram {
         Self { series, cells: OnceLock::from(cells) }
     }
 
-    /// Counts a number. One that is not finite is ignored.
+    /// Counts a number. NaN and the infinite ones are ignored: they are neither in the count nor in the sum.
     #[inline]
     pub fn observe(&self, value: f64) {
         if value.is_finite() {

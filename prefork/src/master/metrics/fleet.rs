@@ -68,9 +68,9 @@ families! {
     START_TIME Gauge "prefork_start_time_seconds" [] "When the master started; an upgrade does not change it";
     STATE Gauge "prefork_state" ["state"] "1 for the state that the fleet is in";
     GENERATION Gauge "prefork_generation" [] "The generation of the fleet: of the reload under way, or of the last that was done";
-    SLOTS Gauge "prefork_slots" [] "Slots";
+    SLOTS Gauge "prefork_slots" [] "How many slots there are, each for one child that serves";
     SLOTS_READY Gauge "prefork_slots_ready" [] "Slots whose child accepts connections";
-    CHILDREN Gauge "prefork_children" ["state"] "Child processes";
+    CHILDREN Gauge "prefork_children" ["state"] "Child processes that live, by what they do; a slot that is being replaced has two";
     STARTS Counter "prefork_child_starts_total" ["reason"] "Child processes that were started";
     FAILURES Counter "prefork_child_failures_total" ["kind" "phase"] "Children that failed, before or after they were ready";
     STOP_TIMEOUTS Counter "prefork_child_stop_timeouts_total" [] "Children that were killed because they did not stop within shutdown_grace";
