@@ -25,13 +25,20 @@ const NEXT_WORD: usize = 48;
 const NEXT_TABLE: usize = 49;
 const SEED: usize = 64;
 
-/// The first cells of every lane are not of any series; see [`UNPLACED`].
-const FIRST_CELL: usize = 1;
+/// The first cells of every lane are not of any series; see [`UNPLACED`] and [`USES`].
+const FIRST_CELL: usize = USES.end;
 /// The cell in which a process counts its series that found no place.
 pub(super) const UNPLACED: usize = 0;
+/// The cells in which a process has a bit for each slot of the directory whose series it uses.
+pub(super) const USES: Range<usize> = 1..1 + SERIES / 64;
 
 /// How often other processes may win the race for a cell.
 const TRIES: u32 = 10_000;
+
+/// The cell of a lane that tells whether its process uses the series in a slot, and the bit there.
+pub(super) fn use_of(slot: usize) -> (usize, u64) {
+    (USES.start + slot / 64, 1 << (slot % 64))
+}
 
 /// Takes memory for words of the region before they are touched; false if there is none.
 pub(super) type Reserve<'a> = dyn Fn(usize, usize) -> bool + 'a;
@@ -100,6 +107,7 @@ pub(super) enum Unplaced {
 /// The place of a series.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Found {
+    pub(super) slot: usize,
     pub(super) placement: Placement,
     /// Whether another series has its name, and another kind or other bounds.
     pub(super) conflicts: bool,
@@ -197,7 +205,7 @@ impl<'a> Directory<'a> {
             if found == identity {
                 self.complete(slot, entry, (&text, lengths), reserve)?;
                 if let Some(placement) = self.read_as(slot, entry) {
-                    return Ok(Found { placement, conflicts });
+                    return Ok(Found { slot, placement, conflicts });
                 }
                 // Another series has the same number, or the entry is spoilt.
                 continue;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::directory::{Directory, Found, Placement, UNPLACED, Unplaced};
+use super::directory::{Directory, Found, Placement, UNPLACED, USES, Unplaced, use_of};
 use super::entry::Entry;
 use super::fold;
 use super::layout::LANES;
@@ -62,7 +62,7 @@ impl Lane {
     /// The cells of a series, which is added to the directory if it is new.
     pub(super) fn place(&mut self, entry: &Entry, most: usize) -> Result<Placed, Unplaced> {
         let full = |_| Unplaced::Full;
-        let (directory, Found { placement, conflicts }) = self.find(entry, most)?;
+        let (directory, Found { slot, placement, conflicts }) = self.find(entry, most)?;
         let Placement { first, cells, .. } = placement;
         let cells = match entry.kind.space() {
             Space::Words => std::slice::from_ref(directory.word(first)),
@@ -72,7 +72,18 @@ impl Lane {
                 &self.cells().map_err(full)?[first..first + cells]
             }
         };
+        self.note_use(slot);
         Ok(Placed { cells, conflicts })
+    }
+
+    /// Tells the other processes that this one uses the series in a slot.
+    fn note_use(&mut self, slot: usize) {
+        if self.region.reserve_lane(self.number, USES).is_ok() {
+            if let Ok(cells) = self.cells() {
+                let (cell, bit) = use_of(slot);
+                cells[cell].fetch_or(bit, Ordering::Relaxed);
+            }
+        }
     }
 
     fn find(&self, entry: &Entry, most: usize) -> Result<(Directory<'static>, Found), Unplaced> {

@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::directory::{Directory, Placement, UNPLACED};
+use super::directory::{Directory, Placement, UNPLACED, USES};
 use super::entry::Entry;
 use super::fold;
 use super::layout::{CELLS, LANES, SERIES};
@@ -38,6 +38,10 @@ struct Account {
     read: Vec<Option<(usize, Placement)>>,
     /// Slots that held nothing whole when a child ended.
     suspects: Vec<usize>,
+    /// Families that share their name with another.
+    contested: BTreeSet<u64>,
+    /// How many processes have ended.
+    ends: u64,
     /// The random number of the fleet.
     seed: u64,
     /// The lanes in use.
@@ -55,6 +59,9 @@ struct Account {
 struct Known {
     entry: Arc<Entry>,
     identity: u64,
+    family: u64,
+    /// Which of the processes that have used it was the last to end.
+    last_end: u64,
     /// Usually one. A second one if an entry of the directory was overwritten, and then added again.
     placements: Vec<Placement>,
     /// What ended processes have left.
@@ -64,7 +71,7 @@ struct Known {
 impl Ledger {
     pub(super) fn new(region: Arc<Region>) -> Self {
         let (known, read, suspects) = (Vec::new(), vec![None; SERIES], Vec::new());
-        let lanes = BTreeSet::from([MASTER]);
+        let (lanes, contested) = (BTreeSet::from([MASTER]), BTreeSet::new());
         // The next numbers after those of the previous program in this process.
         let directory = region.directory();
         let number = |word: Option<&AtomicU64>| word.map_or(0, |word| word.load(Ordering::Relaxed));
@@ -76,6 +83,8 @@ impl Ledger {
             known,
             read,
             suspects,
+            contested,
+            ends: 0,
             seed,
             lanes,
             ended: BTreeSet::new(),
@@ -145,7 +154,7 @@ impl Ledger {
         let identity = entry.identity();
         let known = account.known.iter().position(|known| known.is(identity, entry))?;
         let mut total = account.known[known].total.clone();
-        account.read_lanes(|account, lane| account.add(known, &mut total, lane));
+        account.read_lanes(|account, _, lane| account.add(known, &mut total, lane));
         Some(total)
     }
 
@@ -162,7 +171,10 @@ impl Ledger {
     pub(super) fn totals(&self) -> Vec<(Arc<Entry>, Vec<u64>)> {
         let mut account = self.account();
         account.refresh();
-        account.known.iter().map(|known| (Arc::clone(&known.entry), known.total.clone())).collect()
+        // The next program knows no more of their use than this order.
+        let order = account.order();
+        let known = order.into_iter().map(|place| &account.known[place]);
+        known.map(|known| (Arc::clone(&known.entry), known.total.clone())).collect()
     }
 
     /// Takes over the totals of the previous program in this process. The directory gets those series that it
@@ -214,8 +226,7 @@ impl Account {
             Some(place) => place,
             None if self.known.len() == MOST => return None,
             None => {
-                let total = vec![0; entry.cells()];
-                self.known.push(Known { entry: Arc::new(entry), identity, placements: Vec::new(), total });
+                self.push(Arc::new(entry), identity);
                 self.known.len() - 1
             }
         };
@@ -233,7 +244,7 @@ impl Account {
 
     /// How many cells of a lane are read.
     fn cells(&self) -> usize {
-        self.used(Space::Lanes).max(UNPLACED + 1)
+        self.used(Space::Lanes).max(USES.end)
     }
 
     fn take_back_ended(&mut self) -> io::Result<()> {
@@ -256,6 +267,7 @@ impl Account {
         if !self.known.is_empty() {
             self.region.reserve_lane(lane, 0..cells)?;
             let mapped = self.region.map_lanes(lane..lane + 1, MemoryAccess::Write)?;
+            self.note_end(&mapped);
             self.begin_change(directory);
             for place in 0..self.known.len() {
                 self.take(place, &mapped);
@@ -318,13 +330,13 @@ impl Account {
     }
 
     /// Calls `read` with every lane in use that can be read.
-    fn read_lanes(&mut self, mut read: impl FnMut(&Self, &[AtomicU64])) {
+    fn read_lanes(&mut self, mut read: impl FnMut(&Self, usize, &[AtomicU64])) {
         let cells = self.cells();
         let mut view = std::mem::take(&mut self.view);
         view.cover(&self.region, self.lanes.last().map_or(1, |last| last + 1));
-        for lane in &self.lanes {
-            if let Some(lane) = view.lane(&self.region, *lane, cells) {
-                read(self, lane);
+        for number in &self.lanes {
+            if let Some(lane) = view.lane(&self.region, *number, cells) {
+                read(self, *number, lane);
             }
         }
         self.view = view;
@@ -373,7 +385,7 @@ impl Account {
         let others = others.filter(|(_, known)| !fold::is_sum(known.entry.kind));
         let mut totals: Vec<(usize, Vec<u64>)> =
             others.map(|(place, known)| (place, known.total.clone())).collect();
-        self.read_lanes(|account, lane| {
+        self.read_lanes(|account, _, lane| {
             unplaced = unplaced.wrapping_add(lane[UNPLACED].load(Ordering::Relaxed));
             for range in &ranges {
                 for (sum, cell) in sums[range.clone()].iter_mut().zip(&lane[range.clone()]) {
@@ -383,20 +395,26 @@ impl Account {
             totals.iter_mut().for_each(|(place, total)| account.add(*place, total, lane));
         });
         let mut totals = totals.into_iter().map(|(_, total)| total);
-        let samples = self.known.iter().map(|Known { entry, placements, total, .. }| {
-            let cells = if fold::is_sum(entry.kind) {
-                let live = placements.iter().map(|placement| sums[placement.first]);
-                vec![live.fold(total.first().copied().unwrap_or(0), u64::wrapping_add)]
-            } else {
-                // In the same order.
-                totals.next().unwrap_or_default()
-            };
-            Sample::new(entry, &cells)
-        });
-        Snapshot::new(samples.collect(), unplaced)
+        let mut samples: Vec<Option<Sample>> = self
+            .known
+            .iter()
+            .map(|Known { entry, placements, total, .. }| {
+                let cells = if fold::is_sum(entry.kind) {
+                    let live = placements.iter().map(|placement| sums[placement.first]);
+                    vec![live.fold(total.first().copied().unwrap_or(0), u64::wrapping_add)]
+                } else {
+                    // In the same order.
+                    totals.next().unwrap_or_default()
+                };
+                Sample::new(entry, &cells)
+            })
+            .collect();
+        let samples = self.order().into_iter().map(|place| samples[place].take()).collect();
+        Snapshot::new(samples, unplaced)
     }
 }
 
+mod order;
 mod repair;
 #[cfg(test)]
 mod tests;

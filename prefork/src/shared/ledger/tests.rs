@@ -202,6 +202,42 @@ fn lanes_run_out_and_come_back() {
     assert_eq!((ledger.lease(), ledger.lease()), (Some(17), None));
 }
 
+/// What is shown of the name `h`: the bounds, and how often anything was observed.
+fn shown(ledger: &Ledger) -> (Vec<f64>, u64) {
+    let samples = ledger.collect().samples;
+    assert_eq!(samples.len(), 1);
+    let Value::Histogram { buckets, .. } = &samples[0].value else { panic!("{samples:?}") };
+    (samples[0].entry.bounds.clone(), buckets.iter().sum())
+}
+
+#[test]
+fn family_that_is_used_again_after_a_rollback_is_shown_and_not_that_of_a_failed_reload() {
+    let ledger = open();
+    let [old, new] = [2.0, 5.0].map(|bound| Entry { bounds: vec![bound], ..entry(Kind::Histogram, "h") });
+    let start = |entry: &Entry| {
+        let (number, mut lane) = child(&ledger);
+        add(&mut lane, entry, 1);
+        number
+    };
+    let first = [start(&old), start(&old)];
+    let failed = start(&new);
+    assert_eq!(shown(&ledger), (vec![2.0], 2), "while a new child is tried");
+    ledger.release(failed).unwrap();
+    assert_eq!(shown(&ledger), (vec![2.0], 2), "after it has failed");
+    let second = [start(&new), start(&new)];
+    first.into_iter().for_each(|number| ledger.release(number).unwrap());
+    assert_eq!(shown(&ledger), (vec![5.0], 3));
+    let third = [start(&old), start(&old)];
+    second.into_iter().for_each(|number| ledger.release(number).unwrap());
+    assert_eq!(shown(&ledger), (vec![2.0], 4), "after the rollback");
+    third.into_iter().for_each(|number| ledger.release(number).unwrap());
+    assert_eq!(shown(&ledger), (vec![2.0], 4), "the last that was used");
+    // The next program, before any child has used the value.
+    let next = Ledger::new(ledger.region());
+    next.inherit(ledger.totals().into_iter().map(|(entry, total)| ((*entry).clone(), total)).collect());
+    assert_eq!(shown(&next), (vec![2.0], 4));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
     #[test]
