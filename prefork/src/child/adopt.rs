@@ -123,8 +123,7 @@ fn stray() -> Error {
 
 fn adopt() -> Result<Adopted, Error> {
     let adopted = take_handshake().map_err(|source| Error::Handshake { source })?;
-    let Handshake { slot, generation, title, privileges, .. } = &adopted.handshake;
-    logging::note_child(*slot, *generation);
+    let Handshake { slot, title, privileges, .. } = &adopted.handshake;
     title_child(title, *slot);
     privileges.apply()?;
     Ok(adopted)
@@ -134,6 +133,8 @@ fn take_handshake() -> io::Result<Adopted> {
     let mut channel = sys::take_handshake()?;
     let line = channel.wait_for_line()?;
     let handshake = Handshake::from_line(&line)?;
+    // What follows may be logged.
+    logging::note_child(handshake.slot, handshake.generation);
     channel.send(ToMaster::Received.to_line(), &[])?;
     // Without listeners, the next descriptor that comes is that of the secrets.
     let has_listeners = handshake.check.as_ref().is_none_or(|activated| !activated.is_empty());

@@ -92,6 +92,7 @@ mod region;
 mod series;
 mod snapshot;
 mod view;
+mod warning;
 
 pub use counter::Counter;
 pub use extremes::{Max, Min};

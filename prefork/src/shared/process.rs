@@ -21,6 +21,7 @@ use super::layout::MAX_NAME;
 use super::ledger::Ledger;
 use super::region::Target;
 use super::series::{Kind, Series};
+use super::warning::Warning;
 use crate::logging::Logger;
 
 /// The values of this process.
@@ -62,26 +63,6 @@ enum Cells {
     },
     Histogram(&'static HistogramCells),
     Keys(&'static KeyTable),
-}
-
-/// What is logged after the registry is unlocked.
-#[derive(Debug)]
-enum Warning {
-    Full {
-        name: String,
-    },
-    FamilyFull {
-        name: String,
-        most: usize,
-    },
-    #[cfg(feature = "metrics")]
-    Dropped {
-        name: String,
-    },
-    Conflict {
-        name: String,
-        kind: Kind,
-    },
 }
 
 impl Process {
@@ -317,28 +298,5 @@ impl Value {
 fn move_home(kind: Kind, private: Option<&'static AtomicU64>, home: &'static AtomicU64) {
     if let Some(private) = private.filter(|private| !std::ptr::eq(*private, home)) {
         fold::move_into(kind, home, private);
-    }
-}
-
-impl Warning {
-    fn log(&self, logger: &Logger) {
-        match self {
-            Self::Full { name } => logger.event("shared_full").warn(format_args!(
-                "no room for the shared value {name}: it counts in this process alone, as others may that \
-                 follow"
-            )),
-            Self::FamilyFull { name, most } => logger.event("shared_family_full").warn(format_args!(
-                "the shared value {name} has {most} sets of labels: further ones count as `other`"
-            )),
-            #[cfg(feature = "metrics")]
-            Self::Dropped { name } => logger.event("shared_dropped").warn(format_args!(
-                "the metric {name} is dropped, as others that follow: this process has too many"
-            )),
-            Self::Conflict { name, kind } => logger.event("shared_conflict").warn(format_args!(
-                "the shared value {name} is a {} here, and of another kind or with other bounds elsewhere: \
-                 the two are apart",
-                kind.name()
-            )),
-        }
     }
 }
