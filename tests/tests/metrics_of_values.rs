@@ -76,3 +76,29 @@ fn child_that_scribbles_over_shared_values_leaves_the_text_in_the_format() {
     scrape(fleet.health_addr());
     fleet.stop();
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn histogram_whose_bounds_change_is_shown_as_the_children_have_it_also_after_a_rollback() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("changed");
+    let fleet = server().env("TEST_CHANGED", file.to_str().unwrap()).start();
+    let observe_and_find = |bound: &str, count: f64| {
+        client::get(fleet.addr(), "/changed/1");
+        wait_for_value(&fleet, "test_changed_bytes_count", count);
+        wait_for_value(&fleet, &format!("test_changed_bytes_bucket{{le=\"{bound}\"}}"), count);
+    };
+    observe_and_find("2", 1.0);
+    std::fs::write(&file, "").unwrap();
+    fleet.operate(Signal::SIGHUP, 1, "reloaded:");
+    observe_and_find("5", 1.0);
+    std::fs::remove_file(&file).unwrap();
+    fleet.operate(Signal::SIGHUP, 2, "reloaded:");
+    observe_and_find("2", 2.0);
+    fleet.operate(Signal::SIGUSR2, 3, "reloaded:");
+    observe_and_find("2", 3.0);
+    // The old children may take a moment to end after the upgrade.
+    fleet.replace(&fleet.wait_for_children(2, &[]));
+    observe_and_find("2", 4.0);
+    fleet.stop();
+}

@@ -105,12 +105,12 @@ pub(super) enum Unplaced {
 }
 
 /// The place of a series.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Found {
     pub(super) slot: usize,
     pub(super) placement: Placement,
-    /// Whether another series has its name, and another kind or other bounds.
-    pub(super) conflicts: bool,
+    /// The slots before its own that may hold what [clashes](Entry::clash) with it.
+    pub(super) rivals: Vec<usize>,
 }
 
 /// See the [module](self). The words are those before the lanes.
@@ -188,7 +188,8 @@ impl<'a> Directory<'a> {
     pub(super) fn place(self, entry: &Entry, most: usize, reserve: &Reserve<'_>) -> Result<Found, Unplaced> {
         let (identity, family) = (entry.identity(), entry.family());
         let (text, lengths) = entry.encode().ok_or(Unplaced::FamilyFull)?;
-        let (mut relatives, mut conflicts) = (0, false);
+        let parts = entry.names_of_parts();
+        let (mut relatives, mut rivals) = (0, Vec::new());
         for slot in 0..SERIES {
             let index = self.index(slot);
             if !reserve(INDEX_AT + slot * INDEX_WORDS, INDEX_WORDS) {
@@ -205,14 +206,18 @@ impl<'a> Directory<'a> {
             if found == identity {
                 self.complete(slot, entry, (&text, lengths), reserve)?;
                 if let Some(placement) = self.read_as(slot, entry) {
-                    return Ok(Found { slot, placement, conflicts });
+                    return Ok(Found { slot, placement, rivals });
                 }
                 // Another series has the same number, or the entry is spoilt.
                 continue;
             }
             let relative = index[1].load(Ordering::Relaxed);
-            relatives += usize::from(relative == family);
-            conflicts |= relative >> 32 == family >> 32 && relative != family;
+            let name = relative >> 32;
+            if relative == family {
+                relatives += 1;
+            } else if name == family >> 32 || parts.contains(&name) {
+                rivals.push(slot);
+            }
         }
         Err(Unplaced::Full)
     }

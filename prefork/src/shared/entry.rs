@@ -27,6 +27,11 @@ impl PartialEq for Entry {
     }
 }
 
+/// A number of 32 bits for a name, which is the first half of its families' numbers.
+pub(super) fn name_number(name: &str) -> u64 {
+    Hash::new().text(name).finish() >> 32
+}
+
 fn bits(bounds: &[f64]) -> impl Iterator<Item = u64> {
     bounds.iter().map(|bound| bound.to_bits())
 }
@@ -58,8 +63,7 @@ impl Entry {
     /// A number for the name, and one for name, kind and bounds, in one word: the series of a family have the
     /// same.
     pub(super) fn family(&self) -> u64 {
-        let name = Hash::new().text(&self.name).finish() >> 32;
-        name << 32 | self.shape().finish() >> 32
+        name_number(&self.name) << 32 | self.shape().finish() >> 32
     }
 
     fn shape(&self) -> Hash {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::clash::Clash;
 use super::directory::{Directory, Found, Placement, UNPLACED, USES, Unplaced, use_of};
 use super::entry::Entry;
 use super::fold;
@@ -34,7 +35,8 @@ pub(crate) struct Lane {
 /// Where a value counts in this process.
 pub(super) struct Placed {
     pub(super) cells: &'static [AtomicU64],
-    pub(super) conflicts: bool,
+    /// Where what clashes with it may be.
+    pub(super) rivals: Vec<usize>,
 }
 
 impl Lane {
@@ -62,7 +64,7 @@ impl Lane {
     /// The cells of a series, which is added to the directory if it is new.
     pub(super) fn place(&mut self, entry: &Entry, most: usize) -> Result<Placed, Unplaced> {
         let full = |_| Unplaced::Full;
-        let (directory, Found { slot, placement, conflicts }) = self.find(entry, most)?;
+        let (directory, Found { slot, placement, rivals }) = self.find(entry, most)?;
         let Placement { first, cells, .. } = placement;
         let cells = match entry.kind.space() {
             Space::Words => std::slice::from_ref(directory.word(first)),
@@ -73,7 +75,7 @@ impl Lane {
             }
         };
         self.note_use(slot);
-        Ok(Placed { cells, conflicts })
+        Ok(Placed { cells, rivals })
     }
 
     /// Tells the other processes that this one uses the series in a slot.
@@ -100,6 +102,27 @@ impl Lane {
                 Ok(*self.cells.insert(mapped))
             }
         }
+    }
+
+    /// What clashes with a series, in these slots. A family of the same name counts only if a live process uses it:
+    /// others are of earlier programs.
+    pub(super) fn clash(&mut self, entry: &Entry, rivals: &[usize]) -> Option<Clash> {
+        let directory = self.region.directory().ok()?;
+        rivals.iter().find_map(|slot| {
+            let clash = entry.clash(&directory.read(*slot)?.0)?;
+            (matches!(clash, Clash::Part { .. }) || self.is_in_use(directory, *slot)).then_some(clash)
+        })
+    }
+
+    fn is_in_use(&mut self, directory: Directory<'_>, slot: usize) -> bool {
+        let in_use = usize::try_from(directory.lanes_in_use().load(Ordering::Acquire)).unwrap_or(LANES);
+        let in_use = in_use.clamp(self.number + 1, LANES);
+        let (cell, bit) = use_of(slot);
+        self.all.cover(&self.region, in_use);
+        (0..in_use).any(|lane| {
+            let lane = self.all.lane(&self.region, lane, USES.end);
+            lane.is_some_and(|lane| lane[cell].load(Ordering::Relaxed) & bit != 0)
+        })
     }
 
     /// The random number of the fleet.

@@ -65,6 +65,7 @@
 //! keeps its totals in memory of its own.
 
 mod cell;
+mod clash;
 mod counter;
 mod directory;
 mod entry;

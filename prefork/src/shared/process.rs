@@ -6,7 +6,7 @@
 //! announcement afterwards; so either the cell is taken after its increment, or the thread sees the announcement,
 //! and moves the increment itself. None is lost, and none counts twice.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -43,6 +43,10 @@ struct Registry {
     values: BTreeMap<u64, Vec<Value>>,
     /// How many of them found no place in the region.
     unplaced: u64,
+    /// The families that were compared with others of the fleet.
+    compared: BTreeSet<u64>,
+    /// The numbers of the names of which a clash was told.
+    told: BTreeSet<u64>,
     warnings: Vec<Warning>,
 }
 
@@ -67,8 +71,15 @@ enum Cells {
 
 impl Process {
     pub(super) const fn new() -> Self {
-        let registry =
-            Registry { logger: None, lane: None, values: BTreeMap::new(), unplaced: 0, warnings: Vec::new() };
+        let registry = Registry {
+            logger: None,
+            lane: None,
+            values: BTreeMap::new(),
+            unplaced: 0,
+            compared: BTreeSet::new(),
+            told: BTreeSet::new(),
+            warnings: Vec::new(),
+        };
         Self { attached: AtomicBool::new(false), registry: Mutex::new(registry) }
     }
 
@@ -228,25 +239,36 @@ impl Registry {
     /// Gives a value its place in the region; without room there, it stays in this process.
     fn place(&mut self, value: &mut Value, most: usize) -> Result<(), Unplaced> {
         let Some(lane) = &mut self.lane else { return Ok(()) };
-        let name = || value.entry.name.clone();
         match lane.place(&value.entry, most) {
             Ok(placed) => {
-                if placed.conflicts {
-                    self.warnings.push(Warning::Conflict { name: name(), kind: value.entry.kind });
-                }
                 value.move_to(placed.cells, lane.seed());
+                self.compare(&value.entry, &placed.rivals);
             }
             Err(Unplaced::FamilyFull) => return Err(Unplaced::FamilyFull),
             Err(Unplaced::Full) => {
                 lane.count_unplaced();
                 self.unplaced += 1;
                 if self.unplaced == 1 {
-                    self.warnings.push(Warning::Full { name: name() });
+                    self.warnings.push(Warning::Full { name: value.entry.name.clone() });
                 }
                 value.stay();
             }
         }
         Ok(())
+    }
+
+    /// Reports what clashes with a value: once for a name, because every set of labels clashes, and once for a
+    /// family, because whoever comes later compares as well.
+    fn compare(&mut self, entry: &Entry, rivals: &[usize]) {
+        let (family, Some(lane)) = (entry.family(), &mut self.lane) else { return };
+        if rivals.is_empty() || !self.compared.insert(family) {
+            return;
+        }
+        if let Some(clash) = lane.clash(entry, rivals) {
+            if self.told.insert(family >> 32) {
+                self.warnings.push(Warning::Clash { entry: entry.clone(), clash });
+            }
+        }
     }
 
     fn own(&self, entry: &Entry) -> Vec<u64> {

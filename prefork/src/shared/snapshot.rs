@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::clash::PARTS;
 use super::entry::Entry;
 use super::extremes;
 use super::flag;
@@ -42,8 +43,7 @@ pub(crate) enum Value {
 }
 
 impl Snapshot {
-    /// Of several series with one name, but another kind or other bounds, the last one stays: it is of the newest
-    /// program. One that has nothing to show is left out, and one whose name is a part of a histogram.
+    /// Of several series with one name, but another kind or other bounds, the last one stays. One that has nothing to show is left out, and one whose name is a part of a histogram.
     pub(crate) fn new(samples: Vec<Option<Sample>>, unplaced: u64) -> Self {
         let mut samples: Vec<Sample> = samples.into_iter().flatten().collect();
         // Stable: series of one name stay in the order of the directory.
@@ -56,9 +56,8 @@ impl Snapshot {
             kept[first..].sort_by(|one, other| one.entry.labels.cmp(&other.entry.labels));
         }
         let histograms = kept.iter().filter(|sample| sample.entry.kind == Kind::Histogram);
-        let parts: BTreeSet<String> = histograms
-            .flat_map(|sample| ["_bucket", "_sum", "_count"].map(|part| sample.entry.name.clone() + part))
-            .collect();
+        let parts: BTreeSet<String> =
+            histograms.flat_map(|sample| PARTS.map(|part| sample.entry.name.clone() + part)).collect();
         kept.retain(|sample| !parts.contains(&sample.entry.name));
         Self { samples: kept, unplaced }
     }

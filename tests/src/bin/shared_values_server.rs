@@ -2,14 +2,17 @@
 //!
 //! `/count` counts the request before it is answered; `/values` returns every value as this child reads it. `/wait`
 //! holds the gauge until the gate opens. `/observe/N`, `/record/N`, `/gauge/N`, `/flag/B` and `/label/A/B` use the
-//! value of that kind, `/limited` and `/client/KEY` the rate limiters. `/spin` counts in a tight loop until the child is killed.
+//! value of that kind, `/changed/N` that whose bounds are others while the file `TEST_CHANGED` exists, `/limited` and `/client/KEY` the rate limiters. `/spin` counts in a tight loop until the child is killed.
 //! `/scribble` fills the region with random bytes for as long as the child lives (Linux).
 //!
 //! The master prints the values when logs are reopened, and at its end.
 
+use std::env;
 use std::io;
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{self, ExitCode};
+use std::sync::LazyLock;
 use std::thread;
 
 use prefork::shared::{Counter, Flag, Gauge, Histogram, KeyedRateLimiter, Max, Min, RateLimiter};
@@ -29,10 +32,17 @@ static SPINS: Counter = Counter::new("test_spins_total", "Turns of a loop");
 static SPIN_SIZES: Histogram =
     Histogram::with_bounds("test_spin_sizes_bytes", "Sizes in a loop", &[1.0, 10.0]);
 
+/// With the file come other bounds, as with another version of the program.
+static CHANGED: LazyLock<Histogram> = LazyLock::new(|| {
+    let is_changed = env::var_os("TEST_CHANGED").is_some_and(|path| Path::new(&path).exists());
+    Histogram::with_bounds("test_changed_bytes", "Sizes", if is_changed { &[5.0] } else { &[2.0] })
+});
+
 fn main() -> ExitCode {
     if app::ran_subcommand() {
         return ExitCode::SUCCESS;
     }
+    LazyLock::force(&CHANGED);
     // Before the process has joined the fleet.
     STARTS.inc();
     let is_child = prefork::is_child();
@@ -86,6 +96,7 @@ fn answer(path: &str) -> String {
         }
         "gauge" => IN_FLIGHT.set(argument.parse().unwrap_or_default()),
         "observe" => SIZES.observe(number()),
+        "changed" => CHANGED.observe(number()),
         "record" => {
             LARGEST.record(number());
             SMALLEST.record(number());

@@ -35,7 +35,7 @@ proptest! {
         let directory = Directory::new(&words);
         let placed: Vec<_> = entries.iter().map(|entry| (entry, place(directory, entry))).collect();
         for (entry, found) in placed {
-            prop_assert_eq!(place(directory, entry), found);
+            prop_assert_eq!(place(directory, entry), found.clone());
             // Of these there are no more.
             prop_assert!(found.is_ok() || entry.kind == Kind::KeyedRateLimiter);
         }
@@ -131,6 +131,10 @@ fn series_of_one_name_and_two_kinds_are_apart_and_told() {
     let first = place(directory, &counter("a")).unwrap();
     let gauge = place(directory, &Entry { kind: Kind::Gauge, ..counter("a") }).unwrap();
     assert_ne!(first.placement.first, gauge.placement.first);
-    assert!(!first.conflicts && gauge.conflicts);
-    assert!(!place(directory, &labelled(1)).unwrap().conflicts);
+    assert_eq!((first.rivals, gauge.rivals), (vec![], vec![0]));
+    assert_eq!(place(directory, &labelled(1)).unwrap().rivals, []);
+    let histogram = Entry { kind: Kind::Histogram, bounds: vec![1.0], ..counter("h") };
+    assert_eq!(place(directory, &counter("h_sum")).unwrap().rivals, []);
+    assert_eq!(place(directory, &histogram).unwrap().rivals, [3]);
+    assert_eq!(place(directory, &counter("h_count")).unwrap().rivals, [4]);
 }
