@@ -205,7 +205,7 @@ impl<'a> Directory<'a> {
             }
             if found == identity {
                 self.complete(slot, entry, (&text, lengths), reserve)?;
-                if let Some(placement) = self.read_as(slot, entry) {
+                if let Some(placement) = self.read_as(slot, entry, reserve) {
                     return Ok(Found { slot, placement, rivals });
                 }
                 // Another series has the same number, or the entry is spoilt.
@@ -222,8 +222,10 @@ impl<'a> Directory<'a> {
         Err(Unplaced::Full)
     }
 
-    fn read_as(self, slot: usize, entry: &Entry) -> Option<Placement> {
-        self.read(slot).filter(|(found, _)| found == entry).map(|(_, placement)| placement)
+    fn read_as(self, slot: usize, entry: &Entry, reserve: &Reserve<'_>) -> Option<Placement> {
+        let (found, placement) = self.read(slot).filter(|(found, _)| found == entry)?;
+        self.renew_help(slot, (&found.help, &entry.help), reserve);
+        Some(placement)
     }
 
     /// Writes what is missing of an entry. Several processes may do so at once.
@@ -319,5 +321,6 @@ impl<'a> Directory<'a> {
     }
 }
 
+mod help;
 #[cfg(test)]
 mod tests;

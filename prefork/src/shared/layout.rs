@@ -3,7 +3,7 @@
 //! ```text
 //! control    4 KiB     sequence of folds, number of lanes, next free cell, word and table, a random number
 //! index      32 KiB    1,024 entries of 4 words: identity, family, placement, lengths
-//! texts      2 MiB     1,024 times 2 KiB: name, help, labels, bounds
+//! texts      2.5 MiB   1,024 times 2.5 KiB: name, help, labels, bounds; and the help of a later program
 //! totals     64 KiB    a word for each cell: what ended processes have left, for children to read
 //! words      32 KiB    256 words, each on cache lines of its own, that all processes share
 //! tables     8 MiB     16 times 512 KiB: the keys of rate limiters
@@ -43,7 +43,9 @@ pub(super) const CONTROL: usize = 512;
 /// Words of an entry's index.
 pub(super) const INDEX_WORDS: usize = 4;
 /// Words of an entry's text.
-pub(super) const TEXT_WORDS: usize = 256;
+pub(super) const TEXT_WORDS: usize = 320;
+/// Where a later help is among them: a word that tells its length and its hash, and the text.
+pub(super) const LATER_HELP: usize = 224;
 /// Two cache lines: processors fetch lines in pairs.
 pub(super) const STRIDE: usize = 16;
 
@@ -68,5 +70,6 @@ pub(super) const fn lane_at(lane: usize) -> usize {
     table_at(TABLES) + lane * CELLS * WORD
 }
 
-const _: () = assert!(MAX_NAME + MAX_HELP + MAX_LABEL_BYTES + MAX_BOUNDS * WORD <= TEXT_WORDS * WORD);
+const _: () = assert!(MAX_NAME + MAX_HELP + MAX_LABEL_BYTES + MAX_BOUNDS * WORD <= LATER_HELP * WORD);
+const _: () = assert!(WORD + MAX_HELP <= (TEXT_WORDS - LATER_HELP) * WORD);
 const _: () = assert!(lane_at(1) - lane_at(0) == 64 * 1024 && lane_at(0) % (64 * 1024) == 0);

@@ -7,11 +7,10 @@
 
 use std::collections::BTreeSet;
 use std::io;
-use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::directory::{Directory, Placement, UNPLACED, USES};
+use super::directory::{Directory, Placement, UNPLACED};
 use super::entry::Entry;
 use super::fold;
 use super::layout::{CELLS, LANES, SERIES};
@@ -38,6 +37,8 @@ struct Account {
     read: Vec<Option<(usize, Placement)>>,
     /// Slots that held nothing whole when a child ended.
     suspects: Vec<usize>,
+    /// For each slot, the mark of its later help that was read.
+    helps: Vec<u64>,
     /// Families that share their name with another.
     contested: BTreeSet<u64>,
     /// How many processes have ended.
@@ -71,6 +72,7 @@ struct Known {
 impl Ledger {
     pub(super) fn new(region: Arc<Region>) -> Self {
         let (known, read, suspects) = (Vec::new(), vec![None; SERIES], Vec::new());
+        let helps = vec![0; SERIES];
         let (lanes, contested) = (BTreeSet::from([MASTER]), BTreeSet::new());
         // The next numbers after those of the previous program in this process.
         let directory = region.directory();
@@ -83,6 +85,7 @@ impl Ledger {
             known,
             read,
             suspects,
+            helps,
             contested,
             ends: 0,
             seed,
@@ -216,6 +219,7 @@ impl Account {
                 self.read[slot] = self.admit(entry, Some(placement)).map(|known| (known, placement));
             }
         }
+        (0..SERIES).for_each(|slot| self.refresh_help(directory, slot));
     }
 
     /// The place of a series among those that are known, to which it is added. `None` if there are too many.
@@ -233,18 +237,6 @@ impl Account {
         let placements = &mut self.known[place].placements;
         placements.extend(placement.filter(|placement| !placements.contains(placement)));
         Some(place)
-    }
-
-    /// One more than the last cell of any series in a space.
-    fn used(&self, space: Space) -> usize {
-        let in_space = self.known.iter().filter(|known| known.entry.kind.space() == space);
-        let ends = in_space.flat_map(|known| &known.placements).map(|place| place.first + place.cells);
-        ends.max().unwrap_or(0)
-    }
-
-    /// How many cells of a lane are read.
-    fn cells(&self) -> usize {
-        self.used(Space::Lanes).max(USES.end)
     }
 
     fn take_back_ended(&mut self) -> io::Result<()> {
@@ -358,24 +350,6 @@ impl Account {
         }
     }
 
-    /// The ranges of cells that are simply added, joined where they touch.
-    fn sums(&self) -> Vec<Range<usize>> {
-        let added = self.known.iter().filter(|known| fold::is_sum(known.entry.kind));
-        let mut ranges: Vec<Range<usize>> = added
-            .flat_map(|known| &known.placements)
-            .map(|placement| placement.first..placement.first + placement.cells)
-            .collect();
-        ranges.sort_unstable_by_key(|range| range.start);
-        ranges.dedup_by(|next, last| {
-            let touches = next.start <= last.end;
-            if touches {
-                last.end = last.end.max(next.end);
-            }
-            touches
-        });
-        ranges
-    }
-
     /// Reads lane by lane, because that is the order of the memory.
     fn snapshot(&mut self) -> Snapshot {
         let ranges = self.sums();
@@ -414,7 +388,9 @@ impl Account {
     }
 }
 
+mod help;
 mod order;
+mod ranges;
 mod repair;
 #[cfg(test)]
 mod tests;

@@ -74,9 +74,12 @@ impl Exposition {
         if !self.families.insert(name.to_owned()) {
             return None;
         }
-        self.text.extend(["# HELP ", name, " "]);
-        escape(help, false, &mut self.text);
-        self.text.extend(["\n# TYPE ", name, " ", kind.name(), "\n"]);
+        if !help.is_empty() {
+            self.text.extend(["# HELP ", name, " "]);
+            escape(help, false, &mut self.text);
+            self.text.push('\n');
+        }
+        self.text.extend(["# TYPE ", name, " ", kind.name(), "\n"]);
         Some(Samples { text: &mut self.text, name: name.to_owned() })
     }
 

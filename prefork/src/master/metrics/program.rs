@@ -12,7 +12,10 @@ pub(super) fn write_program(out: &mut Exposition, values: &Snapshot) {
             Value::Histogram { .. } => MetricKind::Histogram,
             Value::Gauge(_) | Value::Real(_) | Value::Extreme(_) | Value::Flag(_) => MetricKind::Gauge,
         };
-        let Some(mut samples) = out.family(&first.entry.name, kind, &first.entry.help) else { continue };
+        // A library may count without a description what the program describes.
+        let helps = family.iter().map(|sample| sample.entry.help.as_str());
+        let help = helps.into_iter().find(|help| !help.is_empty()).unwrap_or_default();
+        let Some(mut samples) = out.family(&first.entry.name, kind, help) else { continue };
         family.iter().for_each(|sample| write_sample(&mut samples, sample));
     }
 }
@@ -85,6 +88,13 @@ mod tests {
             h_bucket{a=\"b\",le=\"0.5\"} 1\nh_bucket{a=\"b\",le=\"1\"} 3\nh_bucket{a=\"b\",le=\"+Inf\"} 4\n\
             h_sum{a=\"b\"} 0.75\nh_count{a=\"b\"} 4\n# HELP m H\n# TYPE m gauge\n";
         assert_eq!(text(samples), expected);
+    }
+
+    #[test]
+    fn help_that_is_empty_is_left_out() {
+        let mut out = Exposition::default();
+        out.family("a", MetricKind::Gauge, "").unwrap().add(&[], 1_u64);
+        assert_eq!(out.into_text(), "# TYPE a gauge\na 1\n");
     }
 
     #[test]

@@ -202,6 +202,39 @@ fn lanes_run_out_and_come_back() {
     assert_eq!((ledger.lease(), ledger.lease()), (Some(17), None));
 }
 
+#[test]
+fn help_is_that_of_the_last_process_that_has_one() {
+    let ledger = open();
+    let with = |help: &str, label: &str| Entry {
+        help: help.to_owned(),
+        labels: vec![("label".to_owned(), label.to_owned())],
+        ..entry(Kind::Counter, "c")
+    };
+    let helps = || -> Vec<String> {
+        ledger.collect().samples.into_iter().map(|sample| sample.entry.help.clone()).collect()
+    };
+    let long = "x".repeat(512);
+    let (_, mut lane) = child(&ledger);
+    add(&mut lane, &with("", "1"), 1);
+    assert_eq!(helps(), [""]);
+    for help in ["first", "", &long, "first", "\u{e4}\n"] {
+        add(&mut lane, &with(help, "1"), 1);
+        if !help.is_empty() {
+            assert_eq!(helps(), [help]);
+        }
+    }
+    add(&mut lane, &with("before", "2"), 1);
+    add(&mut lane, &with("after", "1"), 1);
+    assert_eq!(helps(), ["after", "after"], "one for the family");
+    // Half of another help is none.
+    let words = ledger.region().memory().map(0, COMMON * 8, MemoryAccess::Write).unwrap();
+    let help = words.iter().rposition(|word| word.load(Ordering::Relaxed).to_le_bytes() == *b"after\0\0\0");
+    words[help.unwrap()].store(0, Ordering::Relaxed);
+    assert_eq!(helps(), ["after", "after"]);
+    let totals = ledger.totals();
+    assert!(totals.iter().all(|(entry, _)| entry.help == "after"));
+}
+
 /// What is shown of the name `h`: the bounds, and how often anything was observed.
 fn shown(ledger: &Ledger) -> (Vec<f64>, u64) {
     let samples = ledger.collect().samples;
