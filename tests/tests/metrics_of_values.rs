@@ -84,6 +84,8 @@ fn histogram_whose_bounds_change_is_shown_as_the_children_have_it_also_after_a_r
     let file = dir.path().join("changed");
     let fleet = server().env("TEST_CHANGED", file.to_str().unwrap()).start();
     let observe_and_find = |bound: &str, count: f64| {
+        // An old child may still accept until it has ended.
+        fleet.wait_for_children(2, &[]);
         client::get(fleet.addr(), "/changed/1");
         wait_for_value(&fleet, "test_changed_bytes_count", count);
         wait_for_value(&fleet, &format!("test_changed_bytes_bucket{{le=\"{bound}\"}}"), count);
