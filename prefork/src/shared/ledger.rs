@@ -222,10 +222,14 @@ impl Account {
         (0..SERIES).for_each(|slot| self.refresh_help(directory, slot));
     }
 
-    /// The place of a series among those that are known, to which it is added. `None` if there are too many.
+    /// The place of a series among those that are known, to which it is added. `None` if there are too many, or its
+    /// cells are another series'.
     fn admit(&mut self, entry: Entry, placement: Option<Placement>) -> Option<usize> {
         let identity = entry.identity();
         let known = self.known.iter().position(|known| known.is(identity, &entry));
+        if placement.is_some_and(|placement| self.is_taken(placement, known)) {
+            return None;
+        }
         let place = match known {
             Some(place) => place,
             None if self.known.len() == MOST => return None,

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::super::directory::USES;
+use super::super::directory::{Placement, USES};
 use super::super::fold;
 use super::super::series::Space;
 use super::Account;
@@ -13,6 +13,15 @@ impl Account {
         let in_space = self.known.iter().filter(|known| known.entry.kind.space() == space);
         let ends = in_space.flat_map(|known| &known.placements).map(|place| place.first + place.cells);
         ends.max().unwrap_or(0)
+    }
+
+    /// Whether a series other than `own` has cells of this place. Without that, entries that a hostile child writes
+    /// could make a text of any length from a few cells.
+    pub(super) fn is_taken(&self, Placement { kind, first, cells }: Placement, own: Option<usize>) -> bool {
+        let others = self.known.iter().enumerate().filter(|(place, _)| Some(*place) != own);
+        let in_space = others.filter(|(_, known)| known.entry.kind.space() == kind.space());
+        let mut taken = in_space.flat_map(|(_, known)| &known.placements);
+        taken.any(|other| first < other.first + other.cells && other.first < first + cells)
     }
 
     /// How many cells of a lane are read.

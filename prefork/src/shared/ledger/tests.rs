@@ -185,6 +185,23 @@ fn directory_that_a_child_has_filled_with_rubbish_is_there_again_for_the_next() 
 }
 
 #[test]
+fn entries_for_cells_of_another_series_are_no_series() {
+    let ledger = open();
+    let (_, mut lane) = child(&ledger);
+    add(&mut lane, &entry(Kind::Counter, "c"), 3);
+    let region = ledger.region();
+    let directory = region.directory().unwrap();
+    let (_, placement) = directory.read(0).unwrap();
+    for slot in 1..SERIES {
+        let name = format!("n{slot}");
+        directory.restore(slot, &entry(Kind::Counter, &name), placement);
+    }
+    let samples = ledger.collect().samples;
+    assert_eq!(samples.iter().map(|sample| sample.entry.name.as_str()).collect::<Vec<_>>(), ["c"]);
+    assert_eq!(samples[0].value, Value::Counter(3));
+}
+
+#[test]
 fn lanes_that_were_passed_are_in_use_and_those_between_are_free() {
     let ledger = open();
     [5, 2, 5, LANES].iter().for_each(|lane| ledger.note_lease(*lane));
