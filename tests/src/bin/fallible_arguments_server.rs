@@ -82,8 +82,9 @@ async fn serve_async(ln: tokio::net::TcpListener, _: Shard, stop: Shutdown, pool
 async fn accept(ln: tokio::net::TcpListener, pool: Pool) -> io::Result<()> {
     loop {
         let (mut stream, _) = ln.accept().await?;
-        let mut request = [0; 1024];
-        let _ = stream.read(&mut request).await?;
+        // All of it: what is not read resets the connection when it is closed.
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") && stream.read_buf(&mut request).await? > 0 {}
         let answer = format!("{}{} greeted with {}\n", app::head(), std::process::id(), pool.greeting);
         stream.write_all(answer.as_bytes()).await?;
     }
