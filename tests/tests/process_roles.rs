@@ -124,7 +124,7 @@ fn title_option_sets_and_disables_process_titles() {
 // It reads `/proc`.
 #[cfg(unix)]
 #[test]
-fn children_inherit_only_stdout_and_stderr_of_master() {
+fn children_inherit_only_stdout_stderr_and_shared_values_of_master() {
     let fleet = Server::new(SERVER).start();
     let inodes = proc::listening_inodes(fleet.addr().port());
     for child in fleet.first_children() {
@@ -132,9 +132,13 @@ fn children_inherit_only_stdout_and_stderr_of_master() {
         assert_eq!(descriptors[0], (0, "/dev/null".to_owned()));
         assert_eq!(descriptors[1..3], proc::descriptors(fleet.master())[1..3]);
         assert_eq!(proc::held_inodes(child, &inodes).len(), 1);
-        assert!(descriptors[3..].iter().all(|(_, what)| what.starts_with("socket:")), "{descriptors:?}");
+        let shared = |what: &str| what.starts_with("/memfd:prefork-shared");
+        let (memory, others): (Vec<_>, Vec<_>) =
+            descriptors[3..].iter().partition(|(_, what)| shared(what.as_str()));
+        assert_eq!(memory.len(), usize::from(cfg!(target_os = "linux")), "{descriptors:?}");
+        assert!(others.iter().all(|(_, what)| what.starts_with("socket:")), "{descriptors:?}");
         // The handshake twice (two threads use it), the listener, its decoy, and a pair for signals.
-        assert!(descriptors.len() <= 3 + 6, "{descriptors:?}");
+        assert!(others.len() <= 6, "{descriptors:?}");
     }
     fleet.stop();
 }
