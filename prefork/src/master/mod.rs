@@ -68,7 +68,7 @@ use crate::tls::{self, TlsStore};
 pub(crate) use handle::EndNotice;
 pub use handle::FleetHandle;
 pub(crate) use messages::any_fleet;
-pub(crate) use observers::Observers;
+pub(crate) use observers::{Observers, time_to_first};
 pub(crate) use systemd::ServiceManager;
 pub(crate) use upgrade::{Predecessor, needs_of};
 
@@ -207,8 +207,7 @@ impl Master {
             }
             self.reconcile();
             let update_at = self.observers.update(&self.supervisor, &self.sockets);
-            let deadline = [self.supervisor.next_deadline(), update_at].into_iter().flatten().min();
-            let timeout = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+            let timeout = time_to_first([self.supervisor.next_deadline(), update_at]);
             for event in self.reactor.wait(timeout)? {
                 self.on_event(event);
             }

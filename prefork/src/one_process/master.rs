@@ -13,7 +13,9 @@ use crate::error::{Error, chain};
 use crate::hooks::{self, Hooks};
 use crate::listen::{self, Holders, Holding, ResolvedEndpoint, Sharing, SocketSet};
 use crate::logging::{self, Logger};
-use crate::master::{Cause, FleetHandle, Observers, Plan, ServiceManager, any_fleet, create_pid_file};
+use crate::master::{
+    Cause, FleetHandle, Observers, Plan, ServiceManager, any_fleet, create_pid_file, time_to_first,
+};
 use crate::protocol::{Handshake, ToChild, ToMaster};
 use crate::supervisor::{Action, ChildId, Event, Hook, Remark, Request, Settings, Supervisor};
 use crate::sys::{self, PidFile, ProcessEvent, Reactor, Signal};
@@ -137,8 +139,7 @@ impl OneProcess {
             if let Some(ended) = self.serving.ended() {
                 return Ok(ended);
             }
-            let deadline = [self.supervisor.next_deadline(), update_at].into_iter().flatten().min();
-            let timeout = deadline.map(|at| at.saturating_duration_since(Instant::now()));
+            let timeout = time_to_first([self.supervisor.next_deadline(), update_at]);
             for event in self.reactor.wait(timeout)? {
                 self.on_event(event);
             }
