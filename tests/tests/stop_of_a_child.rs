@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a panic in a test helper fails the test")]
 
 use std::net::TcpStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use prefork_tests::fleet::{RunningFleet, Server};
@@ -114,6 +116,34 @@ fn draining_epoll_child_gets_no_connection_and_burns_no_core() {
         request.finish().unwrap();
         fleet.stop();
     }
+}
+
+/// A connection wakes one of the processes that watch exclusively. If that one's gate closes before it has
+/// accepted the connection, another one has to be woken.
+#[test]
+fn connection_that_woke_a_child_at_its_stop_is_accepted_by_the_next() {
+    let server = Server::new(EPOLL_SERVER).set("events", "exclusive").set("pause", 5);
+    let fleet = server.set("workers", 1).start();
+    let answered = Arc::new(AtomicUsize::new(0));
+    let count_answer = {
+        let (addr, answered) = (fleet.addr(), Arc::clone(&answered));
+        move || {
+            let answer = client::try_get(addr, "/");
+            answered.fetch_add(1, Ordering::SeqCst);
+            answer
+        }
+    };
+    let tally = load::run(vec![Box::new(count_answer)], || {
+        let mut child = fleet.first_children()[0];
+        for time in 1..=10 {
+            fleet.operate(Signal::SIGHUP, time, "reloaded:");
+            child = fleet.wait_for_children(1, &[child])[0];
+            let before = answered.load(Ordering::SeqCst);
+            wait::until("answers of the new child", || answered.load(Ordering::SeqCst) > before + 1);
+        }
+    });
+    tally.assert_all_answered();
+    fleet.stop();
 }
 
 #[test]

@@ -24,3 +24,6 @@ pub(in crate::sys) fn remove(_sets: &[EpollSet], _number: RawFd, _inode: u64) ->
 pub(in crate::sys) fn add(_removed: &[Removed], _number: RawFd) {}
 
 pub(in crate::sys) fn remove_stale(_sets: &[EpollSet], _number: RawFd, _inode: u64) {}
+
+/// Each kqueue that watches a listener learns of each connection.
+pub(in crate::sys) fn wake_watchers(_number: RawFd) {}

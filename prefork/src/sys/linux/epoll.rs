@@ -121,6 +121,16 @@ pub(in crate::sys) fn remove_stale(sets: &[EpollSet], number: RawFd, inode: u64)
     }
 }
 
+/// Makes every process that waits for the listener at `number` look at its queue, whatever has been told to it.
+///
+/// Where sets watch with `EPOLLEXCLUSIVE`, a connection wakes the process of one; if that process then cannot accept
+/// it, no other one learns of it. Shutting down the sending side of a listening socket has no effect but that it
+/// wakes all who wait for it (`inet_shutdown` and `unix_shutdown` in the kernel end with `sk_state_change`).
+pub(in crate::sys) fn wake_watchers(number: RawFd) {
+    // SAFETY: the call leaves the descriptor open; if it is gone, or is no socket, the call fails.
+    unsafe { libc::shutdown(number, libc::SHUT_WR) };
+}
+
 fn control(set: RawFd, operation: libc::c_int, number: RawFd, events: u32, data: u64) -> bool {
     let mut event = libc::epoll_event { events, u64: data };
     // SAFETY: the event outlives the call. Numbers that are closed, or are no epoll set, are errors.
@@ -129,7 +139,10 @@ fn control(set: RawFd, operation: libc::c_int, number: RawFd, events: u32, data:
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+    use socket2::{Socket, Type};
 
     use super::*;
 
@@ -141,6 +154,28 @@ mod tests {
         let unreadable = EpollSet { number: set.0.as_raw_fd(), registrations: None };
         assert!(remove(&[unreadable], watched.as_raw_fd(), 0).is_empty());
         assert_eq!(set.wait(&mut [EpollEvent::empty()], EpollTimeout::ZERO).unwrap(), 0);
+    }
+
+    #[test]
+    fn listener_that_wakes_its_watchers_accepts_on() {
+        let tcp = Socket::from(TcpListener::bind("127.0.0.1:0").unwrap());
+        let unix = super::super::decoy::listen_on_unix_socket().unwrap();
+        for listener in [tcp, unix] {
+            let set = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).unwrap();
+            let once = EpollFlags::EPOLLIN | EpollFlags::EPOLLET | EpollFlags::EPOLLEXCLUSIVE;
+            set.add(&listener, EpollEvent::new(once, 7)).unwrap();
+            let wait = || set.wait(&mut [EpollEvent::empty()], EpollTimeout::ZERO).unwrap();
+            for _ in 0..2 {
+                wake_watchers(listener.as_raw_fd());
+                assert_eq!(wait(), 0);
+                let client = Socket::new(listener.domain().unwrap(), Type::STREAM, None).unwrap();
+                client.connect(&listener.local_addr().unwrap()).unwrap();
+                assert_eq!((wait(), wait()), (1, 0));
+                wake_watchers(listener.as_raw_fd());
+                assert_eq!((wait(), wait()), (1, 0));
+                listener.accept().unwrap();
+            }
+        }
     }
 
     #[test]

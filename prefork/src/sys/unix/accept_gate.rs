@@ -5,6 +5,7 @@
 //! child starts, with the same blocking mode. From then on every `accept` there waits for ever, or would
 //! block. A signal interrupts threads that were in `accept` already, and their next call meets the decoy.
 //! Registrations in epoll sets are moved: an epoll set keeps the file that was registered, not the number.
+//! If connections are queued then, the other processes are woken: they may not have been told of them.
 //! The listening socket itself, which other processes share, is unaffected.
 //!
 //! A number is replaced only if it is the listener's file immediately before. What remains is the time of
@@ -166,6 +167,10 @@ impl GuardedListener {
             return Ok(());
         }
         let moved = epoll::remove(sets, number, self.id.inode());
+        // A connection that has woken this process alone is left to others now.
+        if has_queue_at(number) {
+            epoll::wake_watchers(number);
+        }
         self.put_decoy(number, &moved)
     }
 
