@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
 use prefork::Prefork;
+use prefork::shared::CounterFamily;
 
 type BenchResult<T> = Result<T, Box<dyn Error>>;
 
+const VALUES: usize = 500;
 const SCRAPES: usize = 20;
 /// Longer than any text is used again.
 const PAUSE: Duration = Duration::from_millis(1500);
@@ -28,14 +30,21 @@ fn main() -> BenchResult<()> {
     for sharing in ["one shared socket", "a socket for each slot"] {
         let reuseport = sharing != "one shared socket";
         let master = Master::start(children, reuseport)?;
-        println!("{children} children, {sharing}:");
+        println!("{children} children with {VALUES} values, {sharing}:");
         master.measure("/metrics")?;
         master.measure("/livez")?;
     }
     Ok(())
 }
 
+static FAMILY: CounterFamily<1> =
+    CounterFamily::new("bench_values_total", "Values", ["number"]).limit(VALUES);
+
+/// A child that has counted in each of the values.
 fn serve(listener: TcpListener) {
+    for number in 0..VALUES {
+        FAMILY.with([&number.to_string()]).inc();
+    }
     for stream in listener.incoming() {
         drop(stream);
     }

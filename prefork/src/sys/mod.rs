@@ -49,8 +49,8 @@
 //! **Service manager.** [`is_managed`] tells whether there is one, [`notify`] sends it [`Notice`]s, and
 //! [`watchdog`] is the interval that it expects; [`stderr_is_journal`] tells whether its log has levels.
 //!
-//! **Metrics.** A [`UsageReader`] reads the [`ProcessUsage`] of children and of this process, `listen_queue` the
-//! [`ListenQueue`] of a listener, and [`dropped_connections`] what the system has dropped. Each tells `None` where
+//! **Metrics.** A [`UsageReader`] reads the [`ProcessUsage`] of children and of this process, a [`CpuClock`] the CPU time
+//! alone, `listen_queue` the [`ListenQueue`] of a listener, and [`dropped_connections`] what the system has dropped. Each tells `None` where
 //! the system does not.
 //!
 //! **Process.** [`set_title`] sets what `ps` shows; [`resident_bytes`], [`threads`] and [`other_threads`]

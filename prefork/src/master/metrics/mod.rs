@@ -6,6 +6,7 @@
 //! - `mod.rs`: the text, and how long it is used
 //! - `fleet.rs`: the fleet's own metrics
 //! - `program.rs`: those of the program, which are shared values
+//! - `usage.rs`: what processes use
 //! - `history.rs`: what the master notes for them
 //! - `exposition.rs`: the format
 
@@ -13,17 +14,19 @@ mod exposition;
 mod fleet;
 mod history;
 mod program;
+mod usage;
 
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use exposition::Exposition;
-use fleet::{LivingUsage, SlotUsage, Sources};
+use fleet::Sources;
+use usage::ProcessUsages;
 
 use crate::listen::WatchedListeners;
 use crate::shared;
 use crate::supervisor::FleetStatus;
-use crate::sys::{self, UsageReader};
+use crate::sys;
 
 pub(crate) use history::History;
 
@@ -40,10 +43,7 @@ const OLDER_TEXTS: usize = 3;
 #[derive(Debug)]
 pub(super) struct MetricsPage {
     history: History,
-    /// `None` where the system tells nothing of processes.
-    reader: Option<UsageReader>,
-    /// The CPU time that was told of each slot.
-    told_cpu: Vec<Duration>,
+    usages: ProcessUsages,
     made: Option<Made>,
     /// Texts before that one, while clients receive them.
     older: Vec<Weak<str>>,
@@ -57,7 +57,7 @@ struct Made {
 
 impl MetricsPage {
     pub(super) fn new(history: History) -> Self {
-        Self { history, reader: UsageReader::new().ok(), told_cpu: Vec::new(), made: None, older: Vec::new() }
+        Self { history, usages: ProcessUsages::new(), made: None, older: Vec::new() }
     }
 
     /// The text, if it is recent enough, or too many others are still being sent.
@@ -77,7 +77,7 @@ impl MetricsPage {
     ) -> Arc<str> {
         let start = Instant::now();
         let history = self.history.view();
-        let slots = self.read_slots(fleet, &history.ended_cpu);
+        let slots = self.usages.of_slots(fleet, &history.ended_cpu);
         let values = shared::collect();
         let queues: Vec<_> = listeners.iter().map(WatchedListeners::queues).collect();
         let last_size = self.made.as_ref().map_or(0, |made| made.text.len());
@@ -87,7 +87,7 @@ impl MetricsPage {
             history: &history,
             queues: &queues,
             slots: &slots,
-            master: self.reader.as_mut().and_then(UsageReader::of_this_process),
+            master: self.usages.of_this_process(),
             dropped: sys::dropped_connections(),
             shared: shared::has_region(),
             unshared: values.unplaced,
@@ -103,61 +103,11 @@ impl MetricsPage {
         self.older.extend(last.filter(is_used));
         text
     }
-
-    /// The usage of each slot. A slot that is being replaced has two children, whose usage is added: the one that
-    /// drains uses what it uses.
-    fn read_slots(&mut self, fleet: &FleetStatus, ended_cpu: &[Duration]) -> Vec<SlotUsage> {
-        let Some(reader) = &mut self.reader else { return Vec::new() };
-        let count = fleet.children.iter().map(|child| child.slot + 1).max().unwrap_or(0).max(fleet.slots);
-        let mut slots: Vec<SlotUsage> = (0..count)
-            .map(|slot| SlotUsage {
-                slot,
-                cpu: ended_cpu.get(slot).copied().unwrap_or_default(),
-                living: None,
-            })
-            .collect();
-        // In the order of their start: the last one is the newest.
-        for child in &fleet.children {
-            // Without children, the serve function runs in this process.
-            let is_here = child.pid == std::process::id();
-            let usage = if is_here { reader.of_this_process() } else { reader.of_child(child.pid) };
-            let Some(usage) = usage else { continue };
-            let slot = &mut slots[child.slot];
-            slot.cpu += usage.cpu;
-            let before = slot.living;
-            slot.living = Some(LivingUsage {
-                resident: before.map_or(0, |living| living.resident) + usage.resident,
-                open_files: add(before.map(|living| living.open_files), usage.open_files),
-                started_at: usage.started_at,
-            });
-        }
-        slots.retain(|usage| usage.slot < fleet.slots || usage.living.is_some());
-        self.keep_cpu_from_shrinking(&mut slots);
-        slots
-    }
-
-    /// A child that was reaped a moment ago may not be in the history yet. A counter that shrinks would count as
-    /// started anew.
-    fn keep_cpu_from_shrinking(&mut self, slots: &mut [SlotUsage]) {
-        for usage in slots {
-            if self.told_cpu.len() <= usage.slot {
-                self.told_cpu.resize(usage.slot + 1, Duration::ZERO);
-            }
-            let told = &mut self.told_cpu[usage.slot];
-            usage.cpu = usage.cpu.max(*told);
-            *told = usage.cpu;
-        }
-    }
 }
 
 /// Whether a client is still receiving the text.
 fn is_used(text: &Weak<str>) -> bool {
     text.strong_count() > 0
-}
-
-/// The sum, if all of it is known.
-fn add(before: Option<Option<u64>>, more: Option<u64>) -> Option<u64> {
-    Some(before.unwrap_or(Some(0))? + more?)
 }
 
 #[cfg(test)]
@@ -178,25 +128,6 @@ mod tests {
             children: children.to_vec(),
             ..FleetStatus::without_children(FleetState::Serving)
         }
-    }
-
-    #[test]
-    fn cpu_time_of_a_slot_never_shrinks() {
-        let mut page = MetricsPage::new(History::new());
-        let fleet = status(&[child(0, ChildState::Ready)]);
-        let seconds = |numbers: &[u64]| -> Vec<Duration> {
-            numbers.iter().map(|number| Duration::from_secs(*number)).collect()
-        };
-        let mut told = |ended: &[u64]| {
-            let slots = page.read_slots(&fleet, &seconds(ended));
-            slots.iter().map(|usage| usage.cpu.as_secs()).collect::<Vec<u64>>()
-        };
-        if UsageReader::new().is_err() {
-            return;
-        }
-        assert_eq!(told(&[3, 4]), [3, 4]);
-        assert_eq!(told(&[2, 5, 9]), [3, 5]);
-        assert_eq!(told(&[4, 5]), [4, 5]);
     }
 
     #[test]
@@ -226,13 +157,5 @@ mod tests {
         drop((held, last));
         ask();
         assert!(page.older.is_empty());
-    }
-
-    #[test]
-    fn sum_with_something_unknown_is_unknown() {
-        assert_eq!(add(None, Some(2)), Some(2));
-        assert_eq!(add(Some(Some(1)), Some(2)), Some(3));
-        assert_eq!(add(Some(None), Some(2)), None);
-        assert_eq!(add(Some(Some(1)), None), None);
     }
 }

@@ -7,7 +7,8 @@ use std::time::{Duration, SystemTime};
 
 use nix::errno::Errno;
 use nix::libc;
-use nix::unistd::SysconfVar;
+use nix::time::{ClockId, clock_getcpuclockid, clock_gettime};
+use nix::unistd::{Pid, SysconfVar};
 
 use crate::sys::{DroppedConnections, ProcessUsage};
 
@@ -97,6 +98,22 @@ impl UsageReader {
     fn time(&self, ticks: u64) -> Duration {
         let rest = (ticks % self.ticks_per_second).saturating_mul(1_000_000_000) / self.ticks_per_second;
         Duration::from_secs(ticks / self.ticks_per_second) + Duration::from_nanos(rest)
+    }
+}
+
+/// The clock of a process's CPU time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CpuClock(ClockId);
+
+impl CpuClock {
+    pub(crate) fn of(pid: u32) -> Option<Self> {
+        let pid = i32::try_from(pid).ok()?;
+        clock_getcpuclockid(Pid::from_raw(pid)).ok().map(Self)
+    }
+
+    /// The CPU time so far, without that of processes that it has waited for; `None` once it is gone.
+    pub(crate) fn now(&self) -> Option<Duration> {
+        clock_gettime(self.0).ok().map(Duration::from)
     }
 }
 

@@ -61,7 +61,7 @@ pub(crate) use platform::privileges::{allowed_cpus, check_no_new_privs, pin_to_c
 pub(crate) use platform::process::{other_threads, resident_bytes, threads};
 pub(crate) use platform::steering::{refuse_connections, steer, unsteer};
 pub(crate) use platform::title::set_title;
-pub(crate) use platform::usage::{UsageReader, dropped_connections};
+pub(crate) use platform::usage::{CpuClock, UsageReader, dropped_connections};
 pub(crate) use privileges::{
     check_may_change_user, check_nice, check_open_files, find_group, find_user, limit_open_files, set_nice,
 };

@@ -101,4 +101,4 @@ pub(crate) use socket::close_for_all;
 #[cfg(feature = "tokio")]
 pub(crate) use socket_file::TokioUnixListener;
 pub(crate) use socket_file::{SocketFile, UnixListener, into_unix_listener, unix_name};
-pub(crate) use usage::{UsageReader, dropped_connections};
+pub(crate) use usage::{CpuClock, UsageReader, dropped_connections};

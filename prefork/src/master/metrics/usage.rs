@@ -1,0 +1,280 @@
+//! What the processes of the fleet use.
+//!
+//! The CPU time of a child is read at each scrape, by a clock. All else takes 10 us for a child, and is read anew for
+//! some of them, in turns: a scrape of a large fleet must not take long.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::fleet::{LivingUsage, SlotUsage};
+use crate::supervisor::{ChildStatus, FleetStatus};
+use crate::sys::{CpuClock, ProcessUsage, UsageReader};
+
+/// The children whose usage is read anew at a scrape, beside new children. All children, if there are no more.
+const TURN: usize = 32;
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(super) struct ProcessUsages {
+    /// `None` where the system tells nothing of processes.
+    reader: Option<UsageReader>,
+    /// What was read last, by pid.
+    readings: BTreeMap<u32, Reading>,
+    /// How much was read so far.
+    count: u64,
+    /// The CPU time that was told of each slot.
+    told_cpu: Vec<Duration>,
+}
+
+#[derive(Debug)]
+struct Reading {
+    usage: ProcessUsage,
+    /// Readings are numbered.
+    number: u64,
+    /// `None` where there is none.
+    clock: Option<CpuClock>,
+    /// The CPU time that the clock does not have: of processes that the child has waited for.
+    beside_clock: Duration,
+}
+
+impl ProcessUsages {
+    pub(super) fn new() -> Self {
+        let reader = UsageReader::new().ok();
+        Self { reader, readings: BTreeMap::new(), count: 0, told_cpu: Vec::new() }
+    }
+
+    /// The usage of this process, without its children.
+    pub(super) fn of_this_process(&mut self) -> Option<ProcessUsage> {
+        self.reader.as_mut()?.of_this_process()
+    }
+
+    /// The usage of each slot. A slot that is being replaced has two children, whose usage is added: the one that
+    /// drains uses what it uses. `ended_cpu` is the CPU time of the children that have ended, by slot.
+    pub(super) fn of_slots(&mut self, fleet: &FleetStatus, ended_cpu: &[Duration]) -> Vec<SlotUsage> {
+        if self.reader.is_none() {
+            return Vec::new();
+        }
+        let count = fleet.children.iter().map(|child| child.slot + 1).max().unwrap_or(0).max(fleet.slots);
+        let mut slots: Vec<SlotUsage> = (0..count)
+            .map(|slot| SlotUsage {
+                slot,
+                cpu: ended_cpu.get(slot).copied().unwrap_or_default(),
+                living: None,
+            })
+            .collect();
+        // In the order of their start: the last one is the newest.
+        for (slot, usage) in self.read(&fleet.children) {
+            slots[slot].add(&usage);
+        }
+        slots.retain(|usage| usage.slot < fleet.slots || usage.living.is_some());
+        self.keep_cpu_from_shrinking(&mut slots);
+        slots
+    }
+
+    /// The usage of each child that has not ended, with its slot.
+    fn read(&mut self, children: &[ChildStatus]) -> Vec<(usize, ProcessUsage)> {
+        let mut last = std::mem::take(&mut self.readings);
+        let mut numbers: Vec<u64> = last.values().map(|reading| reading.number).collect();
+        // The number of the first reading that is not read anew.
+        let kept_from = (numbers.len() > TURN).then(|| *numbers.select_nth_unstable(TURN).1);
+        let mut usages = Vec::with_capacity(children.len());
+        for ChildStatus { slot, pid, .. } in children {
+            let kept =
+                last.remove(pid).filter(|reading| kept_from.is_some_and(|from| reading.number >= from));
+            let Some(reading) = kept.and_then(Reading::at_present).or_else(|| self.read_anew(*pid)) else {
+                continue;
+            };
+            usages.push((*slot, reading.usage));
+            self.readings.insert(*pid, reading);
+        }
+        usages
+    }
+
+    fn read_anew(&mut self, pid: u32) -> Option<Reading> {
+        let reader = self.reader.as_mut()?;
+        // Without children, the serve function runs in this process.
+        let is_here = pid == std::process::id();
+        let usage = if is_here { reader.of_this_process() } else { reader.of_child(pid) }?;
+        let clock = CpuClock::of(pid);
+        let by_clock = clock.as_ref().and_then(CpuClock::now).unwrap_or_default();
+        self.count += 1;
+        let beside_clock = usage.cpu.saturating_sub(by_clock);
+        Some(Reading { usage, number: self.count, clock, beside_clock })
+    }
+
+    /// A child that was reaped a moment ago may not be in the history yet. A counter that shrinks would count as
+    /// started anew.
+    fn keep_cpu_from_shrinking(&mut self, slots: &mut [SlotUsage]) {
+        for usage in slots {
+            if self.told_cpu.len() <= usage.slot {
+                self.told_cpu.resize(usage.slot + 1, Duration::ZERO);
+            }
+            let told = &mut self.told_cpu[usage.slot];
+            usage.cpu = usage.cpu.max(*told);
+            *told = usage.cpu;
+        }
+    }
+}
+
+impl Reading {
+    /// With the CPU time of this moment. `None` if it is not known, or is that of a later process with this pid.
+    fn at_present(mut self) -> Option<Self> {
+        let cpu = self.clock.as_ref()?.now()? + self.beside_clock;
+        if cpu < self.usage.cpu {
+            return None;
+        }
+        self.usage.cpu = cpu;
+        Some(self)
+    }
+}
+
+impl SlotUsage {
+    fn add(&mut self, child: &ProcessUsage) {
+        let ProcessUsage { cpu, resident, started_at, open_files } = *child;
+        self.cpu += cpu;
+        let living = match self.living {
+            None => LivingUsage { resident, open_files, started_at },
+            // A sum with something unknown is unknown.
+            Some(before) => LivingUsage {
+                resident: before.resident + resident,
+                open_files: before.open_files.zip(open_files).map(|(before, more)| before + more),
+                started_at,
+            },
+        };
+        self.living = Some(living);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::super::tests::{child, status};
+    use super::*;
+    use crate::supervisor::ChildState;
+
+    #[test]
+    fn cpu_time_of_a_slot_never_shrinks() {
+        let mut usages = ProcessUsages::new();
+        let fleet = status(&[child(0, ChildState::Ready)]);
+        let seconds = |numbers: &[u64]| -> Vec<Duration> {
+            numbers.iter().map(|number| Duration::from_secs(*number)).collect()
+        };
+        let mut told = |ended: &[u64]| {
+            let slots = usages.of_slots(&fleet, &seconds(ended));
+            slots.iter().map(|usage| usage.cpu.as_secs()).collect::<Vec<u64>>()
+        };
+        if UsageReader::new().is_err() {
+            return;
+        }
+        assert_eq!(told(&[3, 4]), [3, 4]);
+        assert_eq!(told(&[2, 5, 9]), [3, 5]);
+        assert_eq!(told(&[4, 5]), [4, 5]);
+    }
+
+    #[test]
+    fn usage_of_two_children_is_added_and_with_something_unknown_it_is_unknown() {
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let usage = |seconds, open_files| ProcessUsage {
+            cpu: Duration::from_secs(seconds),
+            resident: 10 * seconds,
+            started_at: at(seconds),
+            open_files,
+        };
+        let mut slot = SlotUsage { slot: 0, cpu: Duration::from_secs(5), living: None };
+        slot.add(&usage(1, Some(2)));
+        slot.add(&usage(2, Some(3)));
+        assert_eq!(slot.cpu, Duration::from_secs(8));
+        let living = LivingUsage { resident: 30, open_files: Some(5), started_at: at(2) };
+        assert_eq!(slot.living, Some(living));
+        slot.add(&usage(3, None));
+        assert_eq!(slot.living.unwrap().open_files, None);
+        slot.add(&usage(4, Some(1)));
+        assert_eq!(slot.living.unwrap().open_files, None);
+    }
+
+    #[test]
+    fn cpu_time_is_read_each_time() {
+        let mut usages = ProcessUsages::new();
+        let Some(mut reading) = usages.read_anew(std::process::id()) else { return };
+        if reading.clock.is_none() {
+            return;
+        }
+        let before = reading.usage.cpu;
+        while reading.usage.cpu <= before {
+            std::hint::black_box((0..100_000).sum::<u64>());
+            reading = reading.at_present().unwrap();
+        }
+        reading.usage.cpu += Duration::from_secs(1000);
+        assert!(reading.at_present().is_none(), "that of another process");
+    }
+
+    #[cfg(target_os = "linux")]
+    mod with_processes {
+        use std::process::{Child, Command};
+
+        use super::*;
+
+        /// Processes that end with the test.
+        struct Sleepers(Vec<Child>);
+
+        impl Sleepers {
+            fn start(&mut self, count: usize) {
+                let start = |_| Command::new("sleep").arg("3600").spawn().unwrap();
+                self.0.extend((0..count).map(start));
+            }
+
+            fn children(&self) -> Vec<ChildStatus> {
+                let child = |(slot, process): (usize, &Child)| ChildStatus {
+                    pid: process.id(),
+                    ..child(slot, ChildState::Ready)
+                };
+                self.0.iter().enumerate().map(child).collect()
+            }
+        }
+
+        impl Drop for Sleepers {
+            fn drop(&mut self) {
+                for process in &mut self.0 {
+                    process.kill().unwrap();
+                    process.wait().unwrap();
+                }
+            }
+        }
+
+        #[test]
+        fn children_are_read_anew_in_turns() {
+            let mut usages = ProcessUsages::new();
+            let mut sleepers = Sleepers(Vec::new());
+            let mut counts = Vec::new();
+            for more in [TURN, 0, TURN / 2, 0, 0, 0] {
+                sleepers.start(more);
+                let before = usages.count;
+                assert_eq!(usages.read(&sleepers.children()).len(), sleepers.0.len());
+                counts.push(usages.count - before);
+            }
+            let turn = TURN as u64;
+            assert_eq!(counts, [turn, turn, turn + turn / 2, turn, turn, turn]);
+            let mut numbers: Vec<u64> = usages.readings.values().map(|reading| reading.number).collect();
+            numbers.sort_unstable();
+            // The last ones, without a gap: each child has had its turn.
+            assert_eq!(numbers.last().unwrap() - numbers[0] + 1, numbers.len() as u64);
+        }
+
+        #[test]
+        fn child_that_has_ended_is_forgotten() {
+            let mut usages = ProcessUsages::new();
+            let mut sleepers = Sleepers(Vec::new());
+            sleepers.start(TURN + 1);
+            let children = sleepers.children();
+            usages.read(&children);
+            for process in &mut sleepers.0 {
+                process.kill().unwrap();
+                process.wait().unwrap();
+            }
+            sleepers.0.clear();
+            assert_eq!(usages.read(&children), []);
+            assert!(usages.readings.is_empty());
+        }
+    }
+}
