@@ -3,6 +3,7 @@
 //! - [`serving`]: the serve function, sockets, TLS, frameworks, hooks, the builder
 //! - [`options`]: every option, its values, default and environment variable
 //! - [`operations`]: start, signals, failures, reload, upgrade, stop, health, deployment, limits
+//! - [`leader`]: work that one child of the fleet does
 //! - [`shared_values`]: counters, gauges, histograms, flags and rate limiters of the fleet; metrics
 //! - [`metrics`]: what Prometheus scrapes, alerts, a dashboard
 //! - [`logging`]: every log message; loggers and `tracing`
@@ -20,9 +21,12 @@ pub mod options {}
 #[cfg_attr(any(not(doctest), all(feature = "tokio", feature = "rustls")), doc = include_str!("../docs/serving.md"))]
 pub mod serving {}
 
-#[doc = "[options]: crate::guide::options\n[logging]: crate::guide::logging\n[platforms]: crate::guide::platforms\n[log files]: crate::guide::logging#log-files\n[metrics]: crate::guide::metrics\n[shared values]: crate::guide::shared_values\n"]
+#[doc = "[options]: crate::guide::options\n[leader]: crate::guide::leader\n[logging]: crate::guide::logging\n[platforms]: crate::guide::platforms\n[log files]: crate::guide::logging#log-files\n[metrics]: crate::guide::metrics\n[shared values]: crate::guide::shared_values\n"]
 #[doc = include_str!("../docs/operations.md")]
 pub mod operations {}
+
+#[doc = include_str!("../docs/leader.md")]
+pub mod leader {}
 
 #[doc = "[hook]: crate::guide::serving#hooks\n[metrics]: crate::guide::metrics\n"]
 #[doc = include_str!("../docs/shared-values.md")]

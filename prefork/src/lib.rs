@@ -62,13 +62,14 @@
 //! - A **dead master**: each child sees the end of file at once, runs `on_master_death`, drains and exits
 //!   with status 1. No orphan keeps the port.
 //!
-//! Each child has its own memory. Counters, metrics and rate limiters of the whole fleet are in [`shared`].
+//! Each child has its own memory. Counters, metrics and rate limiters of the whole fleet are in [`shared`]. Work that
+//! is to be done once is the [leader's](Leadership).
 //!
 //! # Documentation
 //!
 //! The [guide] has a page for each subject: [serving](guide::serving), [options](guide::options),
-//! [operations](guide::operations), [shared values](guide::shared_values), [metrics](guide::metrics),
-//! [logging](guide::logging), [platforms](guide::platforms) and
+//! [operations](guide::operations), [the leader](guide::leader), [shared values](guide::shared_values),
+//! [metrics](guide::metrics), [logging](guide::logging), [platforms](guide::platforms) and
 //! [migration from fasthttp's prefork](guide::from_fasthttp). In the reference, begin with
 //! [`main`](macro@main) for the attribute, [`Prefork`] for the builder without the macro, [`Serve`] for
 //! the serve function's arguments, and [`hooks`].
@@ -131,7 +132,7 @@ pub use tokio_rustls;
 pub use prefork_options::ParseOptionError;
 
 pub use crate::builder::{CpuAffinity, OptionValue, Prefork, Readiness};
-pub use crate::child::{Busy, ChildContext, Shutdown, is_child};
+pub use crate::child::{Busy, ChildContext, LeaderTerm, Leadership, NextTerm, Shutdown, TermOver, is_child};
 #[cfg(feature = "tower")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
 pub use crate::connection_close::{ConnectionClose, ConnectionCloseFuture, ConnectionCloseLayer};

@@ -50,8 +50,8 @@ fn serving_fleet_is_live_and_ready() {
     let pids = fleet.first_children();
     let expected = format!(
         "{{\"state\":\"serving\",\"master\":{},\"generation\":0,\"slots\":2,\"ready\":2,\"failures\":0,\"children\":[\
-         {{\"slot\":0,\"pid\":{},\"generation\":0,\"state\":\"ready\"}},\
-         {{\"slot\":1,\"pid\":{},\"generation\":0,\"state\":\"ready\"}}]}}\n",
+         {{\"slot\":0,\"pid\":{},\"generation\":0,\"state\":\"ready\",\"leader\":false}},\
+         {{\"slot\":1,\"pid\":{},\"generation\":0,\"state\":\"ready\",\"leader\":false}}]}}\n",
         fleet.master(),
         pids[0],
         pids[1]

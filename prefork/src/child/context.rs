@@ -9,6 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::latch::Latch;
+use super::leadership::{LeaderState, Leadership};
 use super::watchdog::{Busy, Limits, Watchdog};
 use crate::protocol::{Handshake, ToMaster};
 use crate::sys::MasterSender;
@@ -44,7 +45,8 @@ struct SharedContext {
     ready: AtomicBool,
     /// Whether the server has asked for a replacement.
     retires: AtomicBool,
-    sender: MasterSender,
+    sender: Arc<MasterSender>,
+    leader: Arc<LeaderState>,
     watchdog: Arc<Watchdog>,
     #[cfg_attr(not(feature = "rustls"), expect(dead_code, reason = "it is empty"))]
     tls: PreparedTls,
@@ -52,6 +54,12 @@ struct SharedContext {
 
 impl ChildContext {
     pub(super) fn new(handshake: Handshake, sender: MasterSender, limits: Limits, tls: PreparedTls) -> Self {
+        let sender = Arc::new(sender);
+        let leader = LeaderState::new({
+            let sender = Arc::clone(&sender);
+            // The link thread notices a dead master.
+            Box::new(move |message: ToMaster| drop(sender.send(message.to_line())))
+        });
         let shared = SharedContext {
             handshake,
             stop: Latch::new(),
@@ -60,6 +68,7 @@ impl ChildContext {
             ready: AtomicBool::new(false),
             retires: AtomicBool::new(false),
             sender,
+            leader,
             watchdog: Arc::new(Watchdog::new(limits)),
             tls,
         };
@@ -158,6 +167,16 @@ impl ChildContext {
     pub fn shutdown(&self) -> Shutdown {
         self.shared.cooperates.store(true, Ordering::SeqCst);
         Shutdown { latch: self.shared.stop.clone() }
+    }
+
+    /// The leadership of the fleet: one child at a time is the leader, for work that is done once.
+    #[must_use]
+    pub fn leadership(&self) -> Leadership {
+        Leadership::new(Arc::clone(&self.shared.leader))
+    }
+
+    pub(super) fn leader(&self) -> &Arc<LeaderState> {
+        &self.shared.leader
     }
 
     /// The TLS configuration, if the options name a certificate. A serve function that needs one takes

@@ -83,7 +83,9 @@ impl Drain {
             seen.active = self.gate.has_active_connections().ok();
         }
         if wanted.connected {
-            seen.connected = self.gate.has_connections(server.returned);
+            // The process ends after its work as the leader.
+            seen.connected =
+                self.gate.has_connections(server.returned) || self.state.context.leader().is_at_work();
         }
         self.handle(StopEvent::Looked(seen));
     }
@@ -115,6 +117,7 @@ impl Drain {
     fn close_gate(&mut self) -> StopEvent {
         // From now on answers can say that their connection is closed after them.
         self.state.context.announce_stop();
+        self.state.context.leader().close();
         let Err(error) = self.gate.close() else { return StopEvent::GateClosed };
         if !self.failure_reported {
             self.failure_reported = true;

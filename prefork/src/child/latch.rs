@@ -5,6 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 /// See the [module](self). Clones share the event; each is a waiter of its own.
 #[derive(Debug)]
@@ -58,6 +59,13 @@ impl Latch {
         while !state.set {
             state = self.shared.threads.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// Blocks this thread until the latch is set, or for this time. Returns whether it is set.
+    pub(crate) fn wait_timeout(&self, timeout: Duration) -> bool {
+        let state = self.shared.lock();
+        let waited = self.shared.threads.wait_timeout_while(state, timeout, |state| !state.set);
+        waited.unwrap_or_else(PoisonError::into_inner).0.set
     }
 }
 

@@ -80,7 +80,10 @@ impl LinkThread {
                 // Other processes may have received the signal as well, and connections may be queued that
                 // only this child can accept: it is a request to the master.
                 LinkEvent::Signalled => self.drain.handle(StopEvent::Signalled),
-                LinkEvent::Orphaned if !self.state.host.has_master_to_lose() => return Ok(()),
+                LinkEvent::Orphaned if !self.state.host.has_master_to_lose() => {
+                    self.state.context.leader().close();
+                    return Ok(());
+                }
                 LinkEvent::Orphaned => self.orphaned(),
                 LinkEvent::Message(line) => self.follow(&line),
             }
@@ -121,6 +124,8 @@ impl LinkThread {
             Some(ToChild::StopNoted) => self.drain.handle(StopEvent::Noted),
             Some(ToChild::AnnounceStop) => self.state.context.announce_stop(),
             Some(ToChild::ReopenLogs) => self.reopen_logs(),
+            Some(ToChild::Lead) => self.state.context.leader().lead(),
+            Some(ToChild::Resign) => self.state.context.leader().resign(),
             Some(ToChild::Stop) => self.drain.handle(StopEvent::Ordered),
             Some(ToChild::StopAfterQueue(addrs)) => self.drain.stop_after_queues(&addrs),
             None => self
@@ -133,6 +138,8 @@ impl LinkThread {
     fn orphaned(&mut self) {
         let state = Arc::clone(&self.state);
         state.orphaned.store(true, Ordering::SeqCst);
+        // A new fleet may have a leader at once.
+        state.context.leader().close();
         self.limit_orphan();
         let (name, master) = (state.name_and_pid(), state.context.master_pid());
         self.logger.event("orphaned").warn(format_args!("{name} lost its master {master}"));

@@ -9,6 +9,7 @@
 //! - `shutdown.rs`: the stop of the child: its decisions, which know no process and no clock
 //! - `drain.rs`: the stop of the child: its system calls
 //! - `watchdog.rs`: limits on memory and on unfinished work
+//! - `leadership.rs`: the leadership, as a child sees it
 //! - `latch.rs`: an event that happens once
 //! - `host.rs`: the process that the child is: one of its own, or with `workers = 0` its master's
 //!
@@ -20,6 +21,7 @@ mod context;
 mod drain;
 mod host;
 mod latch;
+mod leadership;
 mod link;
 mod shutdown;
 mod start_error;
@@ -37,6 +39,7 @@ pub use context::{ChildContext, Shutdown};
 
 pub(crate) use host::Host;
 pub(crate) use latch::Latch;
+pub use leadership::{LeaderTerm, Leadership, NextTerm, TermOver};
 use link::LinkThread;
 pub(crate) use start_error::{StartError, report_start_error};
 

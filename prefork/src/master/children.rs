@@ -278,14 +278,16 @@ impl Master {
         }
     }
 
-    pub(super) fn send(&mut self, child: ChildId, message: &ToChild) {
-        let Some(entry) = self.children.get(&child) else { return };
+    /// Returns whether the message was sent.
+    pub(super) fn send(&mut self, child: ChildId, message: &ToChild) -> bool {
+        let Some(entry) = self.children.get(&child) else { return false };
         match self.reactor.send(child, &message.to_line()) {
-            Ok(()) => {}
+            Ok(()) => return true,
             // It has closed its end, which is the next event: it has exited, or that is reported.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
             Err(error) => entry.report_unsent(&self.plan.logger, message, &error),
         }
+        false
     }
 }
 

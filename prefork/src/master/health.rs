@@ -166,9 +166,11 @@ fn status(fleet: &FleetStatus) -> String {
     let FleetStatus { state, generation, slots, ready, failures, children, .. } = fleet;
     let children: Vec<String> = children
         .iter()
-        .map(|ChildStatus { slot, pid, generation, state }| {
+        .map(|ChildStatus { slot, pid, generation, state, leader }| {
             let state = state.name();
-            format!(r#"{{"slot":{slot},"pid":{pid},"generation":{generation},"state":"{state}"}}"#)
+            format!(
+                r#"{{"slot":{slot},"pid":{pid},"generation":{generation},"state":"{state}","leader":{leader}}}"#
+            )
         })
         .collect();
     format!(

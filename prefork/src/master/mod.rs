@@ -15,6 +15,7 @@
 //! - `requests.rs`: requests of operators
 //! - `config.rs`: the configuration file, and the options of each generation
 //! - `children.rs`: starting and signalling children
+//! - `leader.rs`: telling children about the leadership
 //! - `reconcile.rs`: what follows from the state of the fleet
 //! - `upgrade/`: another program in this process
 //! - `handle.rs`: [`FleetHandle`], for the program itself
@@ -28,6 +29,7 @@ mod config;
 mod handle;
 mod health;
 mod http;
+mod leader;
 mod messages;
 mod metrics;
 mod observers;
@@ -250,6 +252,8 @@ impl Master {
                 self.send(child, &ToChild::StopNoted);
                 self.recycle(now, child, RecycleReason::Signalled);
             }
+            Some(ToMaster::Candidate) => self.supervisor.handle(now, Event::Candidate(child)),
+            Some(ToMaster::Resigned) => self.on_resigned(now, child),
             None => entry.report_unknown_message(&self.plan.logger, line),
         }
     }
@@ -296,7 +300,11 @@ impl Master {
             Action::Terminate(child) | Action::StopAfterQueue(child) => self.terminate(child),
             Action::Kill(child) => self.order_stop(child, |reactor| reactor.kill(child)),
             Action::KillFailed(child) => self.signal(child, |reactor| reactor.kill(child)),
-            Action::AnnounceStop(child) => self.send(child, &ToChild::AnnounceStop),
+            Action::Lead(child) => self.lead(child),
+            Action::Resign(child) => self.order_resignation(child),
+            Action::AnnounceStop(child) => {
+                self.send(child, &ToChild::AnnounceStop);
+            }
             Action::CloseSlot => {
                 self.reconcile();
                 self.close_vacated_sockets();

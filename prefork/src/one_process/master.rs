@@ -154,6 +154,12 @@ impl OneProcess {
             ProcessEvent::Message(_, line) => match ToMaster::from_line(&line) {
                 Some(ToMaster::Ready) => self.supervisor.handle(Instant::now(), Event::Ready(CHILD)),
                 Some(ToMaster::Recycle | ToMaster::RecycleOfSize) => self.report_no_replacement(),
+                Some(ToMaster::Candidate) => {
+                    self.supervisor.handle(Instant::now(), Event::Candidate(CHILD));
+                }
+                Some(ToMaster::Resigned) => {
+                    self.supervisor.handle(Instant::now(), Event::Resigned(CHILD));
+                }
                 Some(ToMaster::Received | ToMaster::StopRequested | ToMaster::Hangs) | None => {}
             },
             // The link thread ends the process if it fails.
@@ -222,6 +228,8 @@ impl OneProcess {
                 self.supervisor.handle(Instant::now(), Event::Spawned { child, pid });
             }
             Action::Terminate(_) | Action::StopAfterQueue(_) => self.send(&ToChild::Stop),
+            Action::Lead(_) => self.lead(),
+            Action::Resign(_) => self.send(&ToChild::Resign),
             Action::AnnounceStop(_) => self.send(&ToChild::AnnounceStop),
             Action::Kill(_) | Action::KillFailed(_) => self.end_at_once(),
             Action::RefuseConnections => self.sockets.refuse_connections(),
@@ -250,6 +258,11 @@ impl OneProcess {
         if let Err(error) = self.reactor.send(CHILD, &message.to_line()) {
             self.report_unsent(message, &error);
         }
+    }
+
+    fn lead(&mut self) {
+        self.send(&ToChild::Lead);
+        self.report_leader();
     }
 
     fn on_ready(&mut self, pids: &[u32]) {

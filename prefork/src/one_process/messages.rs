@@ -51,6 +51,10 @@ impl OneProcess {
         self.logger.event("logs_reopened").info("logs reopened");
     }
 
+    pub(super) fn report_leader(&self) {
+        self.logger.event("leader").info("this process is the leader");
+    }
+
     pub(super) fn report_unsent(&self, message: &ToChild, error: &io::Error) {
         let event = self.logger.event("cannot_send");
         event.warn(format_args!("this process could not be sent `{}`: {error}", message.kind()));

@@ -139,6 +139,11 @@ pub(crate) enum ToMaster {
     Hangs,
     /// The child received a signal to stop. It asks to be replaced, and for the order to stop.
     StopRequested,
+    /// The child asks to become the leader.
+    Candidate,
+    /// The child is the leader no more. It answers each [`ToChild::Lead`] with this once, when its work as the
+    /// leader has ended.
+    Resigned,
 }
 
 impl ToMaster {
@@ -150,6 +155,8 @@ impl ToMaster {
             Self::RecycleOfSize => "recycle because=size",
             Self::Hangs => "hangs",
             Self::StopRequested => "stop-requested",
+            Self::Candidate => "candidate",
+            Self::Resigned => "resigned",
         }
     }
 
@@ -165,6 +172,8 @@ impl ToMaster {
             "recycle" => Some(Self::Recycle),
             "hangs" => Some(Self::Hangs),
             "stop-requested" => Some(Self::StopRequested),
+            "candidate" => Some(Self::Candidate),
+            "resigned" => Some(Self::Resigned),
             _ => None,
         }
     }
@@ -179,6 +188,10 @@ pub(crate) enum ToChild {
     AnnounceStop,
     /// Log files were rotated.
     ReopenLogs,
+    /// The child is the leader, until it says that it has resigned.
+    Lead,
+    /// The child ends its work as the leader.
+    Resign,
     /// The child stops.
     Stop,
     /// The child stops once no connection waits on its listeners with these addresses. An older master names
@@ -193,6 +206,8 @@ impl ToChild {
             Self::StopNoted => "stop-noted",
             Self::AnnounceStop => "announce-stop",
             Self::ReopenLogs => "reopen-logs",
+            Self::Lead => "lead",
+            Self::Resign => "resign",
             Self::Stop => "stop",
             Self::StopAfterQueue(_) => "stop-after-queue",
         }
@@ -212,6 +227,8 @@ impl ToChild {
             "stop-noted" => Some(Self::StopNoted),
             "announce-stop" => Some(Self::AnnounceStop),
             "reopen-logs" => Some(Self::ReopenLogs),
+            "lead" => Some(Self::Lead),
+            "resign" => Some(Self::Resign),
             "stop" => Some(Self::Stop),
             "stop-after-queue" => Some(Self::StopAfterQueue(record.all("queue").unwrap_or_default())),
             _ => None,
@@ -366,7 +383,14 @@ pub(super) mod tests {
 
     #[test]
     fn messages_round_trip_and_unknown_ones_are_skipped() {
-        for message in [ToMaster::Received, ToMaster::Ready, ToMaster::Recycle, ToMaster::StopRequested] {
+        for message in [
+            ToMaster::Received,
+            ToMaster::Ready,
+            ToMaster::Recycle,
+            ToMaster::StopRequested,
+            ToMaster::Candidate,
+            ToMaster::Resigned,
+        ] {
             assert_eq!(ToMaster::from_line(message.to_line()), Some(message));
             let newer = format!("{} because=idle", message.to_line());
             assert_eq!(ToMaster::from_line(&newer), Some(message));
@@ -376,6 +400,8 @@ pub(super) mod tests {
             ToChild::StopNoted,
             ToChild::AnnounceStop,
             ToChild::ReopenLogs,
+            ToChild::Lead,
+            ToChild::Resign,
             ToChild::Stop,
             ToChild::StopAfterQueue(Vec::new()),
             ToChild::StopAfterQueue(queues.into()),

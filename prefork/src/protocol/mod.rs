@@ -20,10 +20,14 @@
 //! child ──▶ master   ToMaster::Recycle, RecycleOfSize  the child asks to be replaced
 //! child ──▶ master   ToMaster::Hangs                   the child is about to end itself
 //! child ──▶ master   ToMaster::StopRequested           the child received a signal to stop
+//! child ──▶ master   ToMaster::Candidate               the child asks to become the leader
+//! child ──▶ master   ToMaster::Resigned                the child is the leader no more
 //! child ──▶ master   UpgradePlan                       the answer of a child that checks the next program
 //! master ──▶ child   ToChild::StopNoted                the master knows of that signal
 //! master ──▶ child   ToChild::AnnounceStop             the fleet stops soon
 //! master ──▶ child   ToChild::ReopenLogs               log files were rotated
+//! master ──▶ child   ToChild::Lead                     the child is the leader
+//! master ──▶ child   ToChild::Resign                   the leader is to give that up
 //! master ──▶ child   ToChild::Stop                     stop
 //! master ──▶ child   ToChild::StopAfterQueue           stop once certain listeners' queues are empty
 //! end of file        either way                        the other process is dead

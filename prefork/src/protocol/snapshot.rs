@@ -16,6 +16,7 @@
 //! values layout=1 descriptor=10
 //! total series=%01%12… cell=4711
 //! child id=7 slot=0 generation=3 pid=4711 role=successor ready=true channel=0 listener=0 lane=1
+//! leader id=7 resigning=false candidate=8 candidate=9
 //! file …
 //! tickets … check=7d1102ee
 //! ```
@@ -32,7 +33,7 @@ use super::totals::{self, MasterTotals, totals_from_record, totals_to_record};
 use crate::listen::{Endpoint, Network, PassedSet, PassedSockets, Sharing};
 use crate::privileges::Privileges;
 use crate::shared::PassedValues;
-use crate::supervisor::{ChildId, ChildSnapshot, FleetTotals, SlotRole, Snapshot};
+use crate::supervisor::{ChildId, ChildSnapshot, FleetTotals, LeaderSnapshot, SlotRole, Snapshot};
 
 /// The child that checks the next program refuses the handshake of a master that writes another version, so
 /// that the fleet stays as it is. In version 1, the next program had to open its sockets itself.
@@ -101,6 +102,7 @@ impl UpgradeSnapshot {
             let record = child_to_record(child, channels.get(&child.id)).with_each("listener", listeners);
             record.with_each("lane", lanes.get(&child.id))
         }));
+        records.push(leader_to_record(&fleet.leader));
         records.extend(secrets.to_records());
         Format::write(&records)
     }
@@ -113,6 +115,7 @@ impl UpgradeSnapshot {
         let mut snapshot = Self { secrets: Secrets::from_records(&records)?, ..Self::default() };
         let mut fleet = None;
         let mut counted = FleetTotals::default();
+        let mut leader = LeaderSnapshot::default();
         for record in &records {
             match record.kind() {
                 "fleet" => fleet = Some(fleet_from_record(record)?),
@@ -138,6 +141,7 @@ impl UpgradeSnapshot {
                     let total = (record.get("series")?, record.all("cell")?);
                     snapshot.values.iter_mut().for_each(|values| values.totals.push(total.clone()));
                 }
+                "leader" => leader = leader_from_record(record)?,
                 "child" => {
                     let child = child_from_record(record)?;
                     let channel = record.find("channel")?.map(|channel| (child.id, channel));
@@ -150,7 +154,7 @@ impl UpgradeSnapshot {
             }
         }
         let fleet = fleet.ok_or_else(|| invalid("the snapshot has no `fleet`".to_owned()))?;
-        snapshot.fleet = Snapshot { children: snapshot.fleet.children, totals: counted, ..fleet };
+        snapshot.fleet = Snapshot { children: snapshot.fleet.children, totals: counted, leader, ..fleet };
         Ok(snapshot)
     }
 }
@@ -163,6 +167,7 @@ fn fleet_from_record(record: &Record) -> io::Result<Snapshot> {
         failures: record.find("failures")?.unwrap_or_default(),
         failure_ages: record.all("failure_age_ms")?,
         totals: FleetTotals::default(),
+        leader: LeaderSnapshot::default(),
         children: Vec::new(),
     })
 }
@@ -211,6 +216,21 @@ fn child_from_record(record: &Record) -> io::Result<ChildSnapshot> {
         pid: record.get("pid")?,
         role: record.get("role")?,
         ready: record.get("ready")?,
+    })
+}
+
+fn leader_to_record(LeaderSnapshot { leader, resigning, candidates }: &LeaderSnapshot) -> Record {
+    Record::new("leader")
+        .with_each("id", leader.as_ref().map(|ChildId(id)| id))
+        .with("resigning", resigning)
+        .with_each("candidate", candidates.iter().map(|ChildId(id)| id))
+}
+
+fn leader_from_record(record: &Record) -> io::Result<LeaderSnapshot> {
+    Ok(LeaderSnapshot {
+        leader: record.find("id")?.map(ChildId),
+        resigning: record.find("resigning")?.unwrap_or_default(),
+        candidates: record.all("candidate")?.into_iter().map(ChildId).collect(),
     })
 }
 
@@ -268,16 +288,25 @@ pub(super) mod tests {
         (child, any::<Option<usize>>(), any::<Vec<usize>>())
     }
 
+    fn leader() -> impl Strategy<Value = LeaderSnapshot> {
+        any::<(Option<u64>, bool, Vec<u64>)>().prop_map(|(leader, resigning, candidates)| LeaderSnapshot {
+            leader: leader.map(ChildId),
+            resigning,
+            candidates: candidates.into_iter().map(ChildId).collect(),
+        })
+    }
+
     fn fleet() -> impl Strategy<Value = Snapshot> {
         let numbers = any::<(usize, usize, u32, u32)>();
-        (numbers, prop::collection::vec(duration(), 0..4), fleet_totals()).prop_map(
-            |((workers, slots, generation, failures), failure_ages, totals)| Snapshot {
+        (numbers, prop::collection::vec(duration(), 0..4), fleet_totals(), leader()).prop_map(
+            |((workers, slots, generation, failures), failure_ages, totals, leader)| Snapshot {
                 workers,
                 slots,
                 generation,
                 failures,
                 failure_ages,
                 totals,
+                leader,
                 children: Vec::new(),
             },
         )
@@ -353,8 +382,8 @@ pub(super) mod tests {
         #[test]
         fn any_records_are_read_without_panic(text: String) {
             let kinds = [
-                "fleet", "counted", "privileges", "sockets", "leaving", "health", "values", "total", "child", "file",
-                "tickets",
+                "fleet", "counted", "privileges", "sockets", "leaving", "health", "values", "total", "child", "leader",
+                "file", "tickets",
             ];
             let records = kinds.map(|kind| Record::parse(&format!("{kind} {}", text.replace('\n', " "))));
             let _ = UpgradeSnapshot::from_text(&Format::write(&[&[FORMAT.heading()], &records[..]].concat()));

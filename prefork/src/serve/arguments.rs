@@ -6,14 +6,14 @@ use std::future::Future;
 #[cfg(feature = "rustls")]
 use std::sync::Arc;
 
-use crate::child::{ChildContext, Shutdown, StartError};
+use crate::child::{ChildContext, Leadership, Shutdown, StartError};
 use crate::error::BoxError;
 #[cfg(feature = "rustls")]
 use crate::error::Error;
 
 /// An argument of a serve function, after the listener and the certificate.
 ///
-/// [`Shutdown`] and [`ChildContext`] are such arguments; with the feature `rustls`
+/// [`Shutdown`], [`ChildContext`] and [`Leadership`] are such arguments; with the feature `rustls`
 /// `Arc<rustls::ServerConfig>`, and with `tokio-rustls` `tokio_rustls::TlsAcceptor`. Implement this trait
 /// for a type of your own to have it made in each child, before the child is ready.
 ///
@@ -85,6 +85,14 @@ impl FromChild for Shutdown {
 
     fn from_child(child: &ChildContext) -> Result<Self, Infallible> {
         Ok(child.shutdown())
+    }
+}
+
+impl FromChild for Leadership {
+    type Error = Infallible;
+
+    fn from_child(child: &ChildContext) -> Result<Self, Infallible> {
+        Ok(child.leadership())
     }
 }
 

@@ -51,6 +51,10 @@ pub(crate) enum Event {
     LinkClosed(ChildId),
     /// The child sent what no prefork process sends.
     LinkAbused(ChildId),
+    /// The child asks to become the leader.
+    Candidate(ChildId),
+    /// The child is the leader no more: it has given that up, or could not be told.
+    Resigned(ChildId),
     /// The child's watchdog is about to end it.
     Hangs(ChildId),
     /// The child that checks the new program has answered, and what the program needs is prepared.
@@ -105,6 +109,10 @@ pub(crate) enum Action {
     Kill(ChildId),
     /// Kill the child because its link is closed or abused. Its exit is a failure.
     KillFailed(ChildId),
+    /// Tell the child that it is the leader; answered by `Resigned` if that fails.
+    Lead(ChildId),
+    /// Ask the leader to give that up.
+    Resign(ChildId),
     /// Tell the child that the fleet will stop soon.
     AnnounceStop(ChildId),
     /// The last slot is gone: close its own socket, if there is one, once no child uses it.

@@ -366,6 +366,7 @@ impl Supervisor {
             Phase::Starting => self.withdraw_spawn(id),
             Phase::Booting { .. } | Phase::Serving { .. } => {
                 child.phase = Phase::Stopping { until };
+                self.order_resignation(id);
                 self.actions.push_back(how);
             }
             Phase::Stopping { .. } | Phase::Killed { .. } => {}
@@ -392,6 +393,7 @@ impl Supervisor {
     /// Removes a child that is gone, and returns the role it had in its slot.
     fn remove(&mut self, id: ChildId) -> Option<(Child, SlotRole)> {
         let child = self.children.remove(&id)?;
+        self.forget_in_leadership(id);
         let role = self.role_in_slot(id, child.slot);
         match role {
             SlotRole::Occupant => self.slots[child.slot].occupant = None,

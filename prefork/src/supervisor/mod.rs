@@ -34,6 +34,7 @@
 //! - `change.rs`: other settings
 //! - `stop.rs`: the stop of the fleet
 //! - `lifecycle.rs`: children, from spawn to exit; how an exit becomes a replacement
+//! - `leader.rs`: the one child that does what is done once in a fleet
 //! - `rollout.rs`: replacement, new before old: reload and recycling
 //! - `trial.rs`: upgrade: another program in the master's own process
 //! - `status.rs`: the state that observers see
@@ -42,6 +43,7 @@
 
 mod change;
 mod interface;
+mod leader;
 mod lifecycle;
 mod policy;
 mod rollout;
@@ -58,6 +60,8 @@ use std::time::{Duration, Instant};
 pub(crate) use interface::{
     Action, ChildId, Event, Exit, Hook, RecycleReason, Remark, Request, Settings, Verdict,
 };
+use leader::Leader;
+pub(crate) use leader::LeaderSnapshot;
 use policy::{FailureLog, SlotFailures};
 pub(crate) use policy::{RecoverPolicy, SAME_STOP};
 use rollout::Rollout;
@@ -154,6 +158,7 @@ pub(crate) struct Supervisor {
     failures: FailureLog,
     totals: FleetTotals,
     rollout: Rollout,
+    leader: Leader,
     actions: VecDeque<Action>,
     mode: Mode,
     /// Whether every slot had a ready child at some time, in this program or its predecessor.
@@ -185,6 +190,7 @@ impl Supervisor {
             failures: FailureLog::new(settings.recover),
             totals: FleetTotals::default(),
             rollout: Rollout::default(),
+            leader: Leader::default(),
             actions: VecDeque::new(),
             mode: Mode::Running,
             started: false,
@@ -197,6 +203,8 @@ impl Supervisor {
 
     /// The next thing to do, if there is one.
     pub(crate) fn poll_action(&mut self) -> Option<Action> {
+        // After all events of a turn: one that asks and one that resigns in the same turn fit together.
+        self.settle_leader();
         // The exec comes last, because it drops all other actions.
         self.actions.pop_front().or_else(|| self.trial_is_ready().then_some(Action::Exec))
     }
@@ -255,6 +263,8 @@ impl Supervisor {
             Event::HandshakeRefused(child) => self.on_handshake_refused(now, event, child),
             Event::LinkClosed(child) => self.on_link_closed(now, event, child),
             Event::LinkAbused(child) => self.on_link_abused(event, child),
+            Event::Candidate(child) => self.on_candidate(event, child),
+            Event::Resigned(child) => self.on_resigned(child),
             Event::Hangs(child) => self.note_failing(child, FailureCause::Hang),
             Event::HookFailed => self.stop(now, Verdict::HookFailed),
             Event::Checked(child) => self.on_checked(now, child),

@@ -154,7 +154,7 @@ impl Supervisor {
             return;
         }
         while self.successors() < self.settings.reload_parallel && self.draining() < self.slots.len() {
-            let Some(slot) = self.rollout.queue.pop_front() else { break };
+            let Some(slot) = self.next_in_queue() else { break };
             // A queued slot may be gone, or have a new child already.
             let reloading = self.rollout.reloading;
             let wanted =
@@ -175,6 +175,12 @@ impl Supervisor {
             self.log(Remark::Reloaded { generation: self.rollout.target });
             self.announce_if_complete();
         }
+    }
+
+    /// The next slot in the queue. That of the leader comes last: the leadership then moves once, to a new child.
+    fn next_in_queue(&mut self) -> Option<usize> {
+        let place = self.rollout.queue.iter().position(|slot| !self.leads(*slot));
+        self.rollout.queue.remove(place.unwrap_or_default())
     }
 
     /// The successor is ready: it becomes the occupant, and the old one is asked to stop.

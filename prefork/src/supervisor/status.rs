@@ -65,6 +65,8 @@ pub struct FleetStatus {
     pub failure_window: Option<Duration>,
     /// Every child that has not ended, in the order of their start.
     pub children: Vec<ChildStatus>,
+    /// Whether a child has asked to become the leader.
+    pub(crate) elects: bool,
     /// What was counted so far.
     pub(crate) totals: FleetTotals,
     /// When one of the failures counts no more.
@@ -82,6 +84,7 @@ impl FleetStatus {
             failures: 0,
             failure_window: None,
             children: Vec::new(),
+            elects: false,
             totals: FleetTotals::default(),
             failure_expires_at: None,
         }
@@ -106,6 +109,8 @@ pub struct ChildStatus {
     pub generation: u32,
     /// What the child does.
     pub state: ChildState,
+    /// Whether it is the leader; see [`Leadership`](crate::Leadership). At most one child is.
+    pub leader: bool,
 }
 
 /// What a child does.
@@ -154,6 +159,7 @@ impl Supervisor {
             failures,
             failure_window: self.settings.recover.window,
             failure_expires_at,
+            elects: self.elects(),
             totals: self.totals,
             children: self.children.keys().filter_map(|id| self.view(*id)).collect(),
         }
@@ -180,6 +186,7 @@ impl Supervisor {
             Phase::Serving { .. } => ChildState::Ready,
             Phase::Stopping { .. } | Phase::Killed { .. } => ChildState::Stopping,
         };
-        Some(ChildStatus { slot: child.slot, pid: child.pid?, generation: child.generation, state })
+        let leader = self.leader_id() == Some(id);
+        Some(ChildStatus { slot: child.slot, pid: child.pid?, generation: child.generation, state, leader })
     }
 }

@@ -11,8 +11,8 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use super::{
-    ChangeResult, Child, ChildId, FleetTotals, Phase, Remark, Settings, Slot, StartReason, Supervisor, Tally,
-    deadline,
+    ChangeResult, Child, ChildId, FleetTotals, LeaderSnapshot, Phase, Remark, Settings, Slot, StartReason,
+    Supervisor, Tally, deadline,
 };
 
 /// An upgrade that is under way.
@@ -44,6 +44,7 @@ pub(crate) struct Snapshot {
     /// The ages of the last failures.
     pub(crate) failure_ages: Vec<Duration>,
     pub(crate) totals: FleetTotals,
+    pub(crate) leader: LeaderSnapshot,
     pub(crate) children: Vec<ChildSnapshot>,
 }
 
@@ -197,6 +198,7 @@ impl Supervisor {
             failures,
             failure_ages,
             totals,
+            leader: self.leader.snapshot(),
             children: children.collect(),
         }
     }
@@ -218,6 +220,7 @@ impl Supervisor {
         for child in &snapshot.children {
             supervisor.adopt(now, child);
         }
+        supervisor.resume_leader(&snapshot.leader);
         for slot in 0..supervisor.slots.len() {
             match supervisor.slots[slot].successor {
                 Some(trial) => supervisor.promote(now, slot, trial),

@@ -14,8 +14,8 @@ const CHILD_LINE: usize = 256;
 
 /// The time for which a quota is.
 const QUOTA_TIME: Duration = Duration::from_secs(10);
-/// What a child may send in that time. This version sends four short lines in its life, and a newer one
-/// may send others; 64 lines and 4 KiB leave it room, and cost the master less than a millisecond.
+/// What a child may send in that time. This version sends four short lines in its life, and two a second at
+/// most about the leadership; a newer one may send others; 64 lines and 4 KiB leave it room, and cost the master less than a millisecond.
 const QUOTA_LINES: usize = 64;
 const QUOTA_BYTES: usize = 4096;
 

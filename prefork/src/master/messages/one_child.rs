@@ -29,6 +29,18 @@ impl ChildEntry {
         self.event("child_started", logger).debug(format_args!("{self} started"));
     }
 
+    pub(in crate::master) fn report_leader(&self, logger: &Logger) {
+        self.event("leader", logger).info(format_args!("{self} is the leader"));
+    }
+
+    pub(in crate::master) fn report_resignation_ordered(&self, logger: &Logger) {
+        self.event("leader_resigns", logger).debug(format_args!("{self} is asked to give up the leadership"));
+    }
+
+    pub(in crate::master) fn report_resigned(&self, logger: &Logger) {
+        self.event("leader_resigned", logger).debug(format_args!("{self} has given up the leadership"));
+    }
+
     pub(in crate::master) fn report_unknown_message(&self, logger: &Logger, line: &str) {
         let event = self.event("unknown_message", logger);
         event.debug(format_args!("{self} sent an unknown message: {line:?}"));

@@ -71,6 +71,7 @@ families! {
     SLOTS Gauge "prefork_slots" [] "How many slots there are, each for one child that serves";
     SLOTS_READY Gauge "prefork_slots_ready" [] "Slots whose child accepts connections";
     CHILDREN Gauge "prefork_children" ["state"] "Child processes that live, by what they do; a slot that is being replaced has two";
+    LEADER Gauge "prefork_leader" ["slot"] "1 for the slot of the leader; absent before a child has asked to become it";
     STARTS Counter "prefork_child_starts_total" ["reason"] "Child processes that were started";
     FAILURES Counter "prefork_child_failures_total" ["kind" "phase"] "Children that failed, before or after they were ready";
     STOP_TIMEOUTS Counter "prefork_child_stop_timeouts_total" [] "Children that were killed because they did not stop within shutdown_grace";
@@ -166,6 +167,20 @@ fn write_state(out: &mut Exposition, fleet: &FleetStatus, history: &HistoryView)
         for state in [ChildState::Starting, ChildState::Ready, ChildState::Stopping] {
             let count = fleet.children.iter().filter(|child| child.state == state).count();
             samples.add(&[("state", state.name())], whole(count));
+        }
+    });
+    if fleet.elects {
+        write_leader(out, fleet);
+    }
+}
+
+fn write_leader(out: &mut Exposition, fleet: &FleetStatus) {
+    let leader = fleet.children.iter().find(|child| child.leader).map(|child| child.slot);
+    // The slot of a leader that drains may be gone.
+    let slots = (0..fleet.slots).chain(leader.filter(|slot| *slot >= fleet.slots));
+    LEADER.write(out, |samples| {
+        for slot in slots {
+            samples.add(&[("slot", &slot.to_string())], leader == Some(slot));
         }
     });
 }

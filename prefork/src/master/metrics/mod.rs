@@ -116,7 +116,7 @@ mod tests {
     use crate::supervisor::{ChildState, ChildStatus, FleetState};
 
     pub(super) fn child(slot: usize, state: ChildState) -> ChildStatus {
-        ChildStatus { slot, pid: u32::MAX, generation: 0, state }
+        ChildStatus { slot, pid: u32::MAX, generation: 0, state, leader: false }
     }
 
     /// A fleet with two slots.

@@ -10,6 +10,7 @@ impl Fleet {
         self.check_children();
         self.check_slots();
         self.check_totals();
+        self.check_leader();
         assert_eq!(self.supervisor.next_deadline().filter(|at| *at < self.now), None, "{self:?}");
         match self.supervisor.mode {
             Mode::Running | Mode::StopDelay { .. } => assert!(!self.closed, "{self:?}"),

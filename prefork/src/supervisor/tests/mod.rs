@@ -7,6 +7,7 @@
 mod changed_settings;
 mod check;
 mod failed_starts;
+mod leader;
 mod links;
 mod random;
 mod recovery;

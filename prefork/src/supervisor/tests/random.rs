@@ -10,6 +10,7 @@ use proptest::option;
 use proptest::prelude::*;
 
 use super::super::FleetState;
+use super::leader::Ambition;
 use super::*;
 
 /// After this time there are no requests, and new children are healthy.
@@ -84,6 +85,16 @@ struct History {
     failing_hook: Option<usize>,
     queue: Duration,
     exec_works: bool,
+    ambition: Ambition,
+}
+
+fn ambition() -> impl Strategy<Value = Ambition> {
+    let answers = (option::weighted(0.8, moment(400)), option::weighted(0.3, moment(2000)));
+    (option::weighted(0.7, moment(800)), answers).prop_map(|(asks, (resigns, gives_up))| Ambition {
+        asks,
+        resigns,
+        gives_up,
+    })
 }
 
 fn history(
@@ -92,9 +103,9 @@ fn history(
 ) -> impl Strategy<Value = History> {
     let natures = btree_map(0..40_u64, nature(), 0..30);
     let interruptions = btree_map(1..60_usize, request.clone(), 0..4);
-    let requests = (vec((moment(7000), request), 0..12), interruptions);
+    let requests = (vec((moment(7000), request), 0..12), interruptions, ambition());
     (settings, natures, requests, option::weighted(0.1, 0..20_usize), moment(200), any::<bool>()).prop_map(
-        |(settings, natures, (requests, interruptions), failing_hook, queue, exec_works)| History {
+        |(settings, natures, (requests, interruptions, ambition), failing_hook, queue, exec_works)| History {
             settings,
             natures,
             requests,
@@ -102,6 +113,7 @@ fn history(
             failing_hook,
             queue,
             exec_works,
+            ambition,
         },
     )
 }
@@ -130,6 +142,7 @@ impl History {
         fleet.failing_hook = self.failing_hook;
         fleet.queue = self.queue;
         fleet.exec_works = self.exec_works;
+        fleet.leaders.ambition = self.ambition;
         for (at, request) in self.requests {
             fleet.plan(fleet.start + at, Event::Request(request));
         }
@@ -141,6 +154,7 @@ impl Fleet {
     fn make_peace(&mut self) {
         self.run(PEACE);
         self.natures.clear();
+        self.leaders.ambition.gives_up = None;
         self.interruptions.clear();
         self.agenda.retain(|_, event| !matches!(event, Event::RecycleRequested(..)));
     }

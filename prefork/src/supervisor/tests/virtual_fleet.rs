@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::leader::Leaders;
 use super::*;
 
 /// The outcome of an attempt to start a process.
@@ -66,6 +67,7 @@ pub(super) struct Fleet {
     /// The behaviour of all other children.
     pub(super) nature: Nature,
     pub(super) processes: BTreeMap<ChildId, Process>,
+    pub(super) leaders: Leaders,
     /// The generations whose program the driver keeps.
     pub(super) programs: BTreeSet<u32>,
     /// The planned events.
@@ -107,6 +109,7 @@ impl Fleet {
             natures: BTreeMap::new(),
             nature: WELL,
             processes: BTreeMap::new(),
+            leaders: Leaders::default(),
             programs: BTreeSet::from([0]),
             agenda: BTreeMap::new(),
             planned: 0,
@@ -187,7 +190,9 @@ impl Fleet {
         | Event::RecycleRequested(child, _)
         | Event::HandshakeRefused(child)
         | Event::LinkClosed(child)
-        | Event::LinkAbused(child) = event
+        | Event::LinkAbused(child)
+        | Event::Candidate(child)
+        | Event::Resigned(child) = event
         {
             if !self.processes.contains_key(&child) {
                 return;
@@ -199,6 +204,7 @@ impl Fleet {
             }
             self.just_gone.insert(child);
         }
+        self.note_leadership(event);
         if let Event::SettingsChanged(settings) = event {
             if self.supervisor.takes_changes() {
                 self.settings = settings;
@@ -239,6 +245,8 @@ impl Fleet {
                 self.assert_known(child);
                 self.plan(self.now, Event::Exited { child, exit: Exit::Failed });
             }
+            Action::Lead(child) => self.lead(child),
+            Action::Resign(child) => self.resign(child),
             Action::AnnounceStop(child) => self.assert_known(child),
             Action::CloseSlot => {}
             Action::RefuseConnections => self.emptied_at = self.now + self.queue,
@@ -286,6 +294,7 @@ impl Fleet {
         for (after, event) in events.into_iter().flatten() {
             self.plan(now + after, event);
         }
+        self.plan_candidacy(child);
         self.supervisor.handle(now, Event::Spawned { child, pid: pid(child) });
     }
 
@@ -389,6 +398,8 @@ pub(super) fn describe(action: &Action) -> String {
         Action::StopAfterQueue(child) => format!("stop-after-queue#{}", child.0),
         Action::Kill(child) => format!("kill#{}", child.0),
         Action::KillFailed(child) => format!("kill-failed#{}", child.0),
+        Action::Lead(child) => format!("lead#{}", child.0),
+        Action::Resign(child) => format!("resign#{}", child.0),
         Action::AnnounceStop(child) => format!("announce-stop#{}", child.0),
         Action::CloseSlot => "close-slot".to_owned(),
         Action::RefuseConnections => "refuse-connections".to_owned(),

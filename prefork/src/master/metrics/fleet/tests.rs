@@ -30,6 +30,7 @@ fn usage(resident: u64, seconds: u64) -> ProcessUsage {
 fn text() -> String {
     let fleet = FleetStatus {
         generation: 3,
+        elects: true,
         ..status(&[
             child(0, ChildState::Ready),
             child(1, ChildState::Starting),
