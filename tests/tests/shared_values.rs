@@ -201,6 +201,18 @@ fn limit_of_each_key_is_the_fleets_and_outlives_a_reload() {
     fleet.stop();
 }
 
+#[test]
+fn new_child_that_meets_a_set_of_labels_too_many_first_counts_those_that_the_fleet_has_as_themselves() {
+    let fleet = Server::new(SHARED_VALUES_SERVER).set("workers", 1).start();
+    let count = |label: &str| client::get(fleet.addr(), &format!("/label/{label}"));
+    assert_eq!(["a", "b", "c"].map(count), ["1", "1", "1"]);
+    fleet.operate(Signal::SIGHUP, 1, "reloaded:");
+    // The old child may still accept until it has ended.
+    fleet.wait_for_children(1, &fleet.first_children());
+    assert_eq!(["d", "a", "b", "other"].map(count), ["2", "2", "2", "3"]);
+    fleet.stop();
+}
+
 /// Ten rounds, or as many as fit into the time that `SCRIBBLE_FOR` names (`60s`).
 #[cfg(target_os = "linux")]
 #[test]

@@ -222,6 +222,17 @@ impl<'a> Directory<'a> {
         Err(Unplaced::Full)
     }
 
+    /// Whether a series has a place.
+    pub(super) fn has(self, entry: &Entry, reserve: &Reserve<'_>) -> bool {
+        let identity = entry.identity();
+        let is_used =
+            |slot: &usize| reserve(INDEX_AT + slot * INDEX_WORDS, INDEX_WORDS) && self.is_used(*slot);
+        (0..SERIES).take_while(is_used).any(|slot| {
+            self.index(slot)[0].load(Ordering::Relaxed) == identity
+                && self.read(slot).is_some_and(|(found, _)| found == *entry)
+        })
+    }
+
     fn read_as(self, slot: usize, entry: &Entry, reserve: &Reserve<'_>) -> Option<Placement> {
         let (found, placement) = self.read(slot).filter(|(found, _)| found == entry)?;
         self.renew_help(slot, (&found.help, &entry.help), reserve);

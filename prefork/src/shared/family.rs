@@ -5,11 +5,11 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::counter::Counter;
 use super::directory::Unplaced;
-use super::entry::Hash;
+use super::entry::{Entry, Hash};
 use super::gauge::Gauge;
 use super::histogram::{Histogram, SECONDS};
 use super::layout::MAX_LABEL_BYTES;
@@ -73,6 +73,7 @@ struct Table<H, const N: usize> {
     places: Box<[Place<H, N>]>,
     /// The number of members. Locked while one is added.
     count: Mutex<usize>,
+    /// Whether a set was refused, by this process or by the fleet. Those that the fleet has are added all the same.
     is_full: AtomicBool,
     /// The member for everything beyond the limit.
     other: OnceLock<H>,
@@ -98,10 +99,15 @@ impl<H: Member, const N: usize> Family<H, N> {
     #[cold]
     fn add(&self, table: &'static Table<H, N>, values: &[&str; N]) -> &'static H {
         let bytes: usize = self.labels.iter().chain(values).map(|text| text.len() + size_of::<u16>()).sum();
-        if bytes > MAX_LABEL_BYTES || table.is_full.load(Ordering::Relaxed) {
+        if bytes > MAX_LABEL_BYTES {
             return self.other(table);
         }
-        let mut count = table.count.lock().unwrap_or_else(PoisonError::into_inner);
+        if table.is_full.load(Ordering::Relaxed)
+            && (*table.lock() >= self.most || !PROCESS.is_known_to_fleet(&self.entry(values)))
+        {
+            return self.other(table);
+        }
+        let mut count = table.lock();
         // Another thread may have added it.
         if let Some(found) = table.find(values) {
             return found;
@@ -137,6 +143,14 @@ impl<H: Member, const N: usize> Family<H, N> {
         })
     }
 
+    fn entry(&self, values: &[&str; N]) -> Entry {
+        let labels = self.labels.into_iter().zip(values.iter().copied());
+        let mut labels: Vec<(String, String)> =
+            labels.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        labels.sort_unstable();
+        Entry { labels, ..Entry::from(&self.series) }
+    }
+
     fn labelled(&self, values: &[&'static str; N]) -> Series {
         let mut labels: Vec<Label> = self.labels.into_iter().zip(values.iter().copied()).collect();
         labels.sort_unstable();
@@ -148,6 +162,10 @@ impl<H, const N: usize> Table<H, N> {
     fn new(most: usize) -> Self {
         let places = (0..(2 * most).next_power_of_two()).map(|_| OnceLock::new()).collect();
         Self { places, count: Mutex::new(0), is_full: AtomicBool::new(false), other: OnceLock::new() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, usize> {
+        self.count.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The places where such a member may be, until the first empty one.
@@ -202,7 +220,8 @@ macro_rules! methods {
             /// than 640 bytes together with the names, is the one in which every label is `other`.
             ///
             /// A set that this process has used before is found without a lock and without an allocation, in 10 to
-            /// 30 ns. To save that as well, keep the result.
+            /// 30 ns. To save that as well, keep the result. A set beyond the limit takes some microseconds: it may be
+            /// one that another process of the fleet has used.
             #[inline]
             #[must_use]
             pub fn with(&self, values: [&str; N]) -> &'static $handle {

@@ -94,6 +94,12 @@ impl Lane {
         Ok((directory, directory.place(entry, most, &reserve)?))
     }
 
+    /// Whether a process of the fleet has added a series.
+    pub(super) fn has(&self, entry: &Entry) -> bool {
+        let reserve = |at, length| self.region.reserve(at..at + length).is_ok();
+        self.region.directory().is_ok_and(|directory| directory.has(entry, &reserve))
+    }
+
     fn cells(&mut self) -> io::Result<&'static [AtomicU64]> {
         match self.cells {
             Some(cells) => Ok(cells),

@@ -158,6 +158,11 @@ impl Process {
         })
     }
 
+    /// Whether a series is the fleet's already, so that a full family has a place for it in this process as well.
+    pub(super) fn is_known_to_fleet(&self, entry: &Entry) -> bool {
+        self.registry().lane.as_ref().is_some_and(|lane| lane.has(entry))
+    }
+
     /// Reports a family that has as many series as it may have.
     pub(super) fn report_full_family(&self, name: &str, most: usize) {
         self.with(|registry| {

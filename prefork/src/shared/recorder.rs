@@ -19,7 +19,7 @@ use super::layout::SERIES;
 use super::process::PROCESS;
 use super::real_gauge::RealGauge;
 use super::series::{Kind, Series};
-use names::{fit, help_text, labels_of, leak};
+use names::{entry, fit, help_text, labels_of, leak};
 use table::{Reserved, Table};
 
 /// The most label sets of a metric, unless [`Recorder::label_sets`] says otherwise.
@@ -170,12 +170,22 @@ impl Recorder {
         table: impl Fn(&State) -> &Table<H>,
         table_mut: impl Fn(&mut State) -> &mut Table<H>,
     ) -> Option<Arc<H>> {
-        if let Some(known) = table(&self.read()).find(key) {
-            return Some(known);
-        }
+        let known_other = {
+            let state = self.read();
+            if let Some(known) = table(&state).find(key) {
+                return Some(known);
+            }
+            table(&state).find_other(key)
+        };
         let bounds = if kind == Kind::Histogram { self.bounds_of(key.name()) } else { &[] };
         let labels = labels_of(key, kind);
         let fits = labels.as_ref().is_some_and(fit);
+        if let Some((name, other)) = known_other {
+            let mut own = labels.iter().filter(|_| fits);
+            if !own.any(|labels| PROCESS.is_known_to_fleet(&entry(kind, name, labels, bounds))) {
+                return Some(other);
+            }
+        }
         let mut state = self.write();
         let help = state.help.get(key.name()).copied().unwrap_or_default();
         let (name, is_own) = match table_mut(&mut state).reserve(key, fits, self.most) {

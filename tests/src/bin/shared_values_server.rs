@@ -1,8 +1,10 @@
 //! A server whose children use one value of each kind, and tell what the fleet's values are.
 //!
 //! `/count` counts the request before it is answered; `/values` returns every value as this child reads it. `/wait`
-//! holds the gauge until the gate opens. `/observe/N`, `/record/N`, `/gauge/N`, `/flag/B` and `/label/A/B` use the
-//! value of that kind, `/changed/N` that whose bounds are others while the file `TEST_CHANGED` exists, `/limited` and `/client/KEY` the rate limiters. `/spin` counts in a tight loop until the child is killed.
+//! holds the gauge until the gate opens. `/observe/N`, `/record/N`, `/gauge/N`, `/flag/B` use the value of
+//! that kind, `/changed/N` that whose bounds are others while the file `TEST_CHANGED` exists, `/limited` and
+//! `/client/KEY` the rate limiters. `/label/V` counts in a family of two sets, and returns the total of this one.
+//! `/spin` counts in a tight loop until the child is killed.
 //! `/scribble` fills the region with random bytes for as long as the child lives (Linux).
 //!
 //! The master prints the values when logs are reopened, and at its end.
@@ -15,7 +17,9 @@ use std::process::{self, ExitCode};
 use std::sync::LazyLock;
 use std::thread;
 
-use prefork::shared::{Counter, Flag, Gauge, Histogram, KeyedRateLimiter, Max, Min, RateLimiter};
+use prefork::shared::{
+    Counter, CounterFamily, Flag, Gauge, Histogram, KeyedRateLimiter, Max, Min, RateLimiter,
+};
 use prefork_tests::app;
 
 static REQUESTS: Counter = Counter::new("test_requests_total", "Requests answered");
@@ -28,6 +32,8 @@ static SWITCH: Flag = Flag::new("test_switch", "A switch");
 static LIMIT: RateLimiter = RateLimiter::per_second("test_limit", "A limit", 100).burst(10);
 static CLIENTS: KeyedRateLimiter =
     KeyedRateLimiter::per_minute("test_clients", "A limit for each key", 6).burst(5);
+static LABELLED: CounterFamily<1> =
+    CounterFamily::new("test_labelled_total", "Requests by label", ["label"]).limit(2);
 static SPINS: Counter = Counter::new("test_spins_total", "Turns of a loop");
 static SPIN_SIZES: Histogram =
     Histogram::with_bounds("test_spin_sizes_bytes", "Sizes in a loop", &[1.0, 10.0]);
@@ -102,6 +108,11 @@ fn answer(path: &str) -> String {
             SMALLEST.record(number());
         }
         "flag" => SWITCH.set(argument == "true"),
+        "label" => {
+            let counter = LABELLED.with([argument]);
+            counter.inc();
+            return counter.total().to_string();
+        }
         "limited" => return LIMIT.allow().to_string(),
         "client" => return CLIENTS.allow(&argument).to_string(),
         "spin" => drop(thread::spawn(spin)),

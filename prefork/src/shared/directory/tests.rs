@@ -111,6 +111,7 @@ fn full_directory_full_lanes_full_family_and_lack_of_memory_are_told() {
     }
     assert_eq!(directory.place(&labelled(3), 3, &|_, _| true), Err(Unplaced::FamilyFull));
     directory.place(&labelled(2), 3, &|_, _| true).unwrap();
+    assert_eq!([2, 3].map(|value| directory.has(&labelled(value), &|_, _| true)), [true, false]);
     let histogram = |value: usize| Entry {
         kind: Kind::Histogram,
         bounds: (0..64_u8).map(f64::from).collect(),

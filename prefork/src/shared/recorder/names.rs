@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use metrics::{Key, Unit};
 
+use super::super::entry::Entry;
 use super::super::layout::{MAX_HELP, MAX_LABEL_BYTES, MAX_LABELS, MAX_NAME};
 use super::super::series::{Kind, Label, is_reserved};
 
@@ -49,6 +50,13 @@ pub(super) fn label_name(name: &str, kind: Kind) -> String {
         "le" if kind == Kind::Histogram => "le_".to_owned(),
         _ => name,
     }
+}
+
+/// The series, without a help.
+pub(super) fn entry(kind: Kind, name: &str, labels: &Labels<'_>, bounds: &[f64]) -> Entry {
+    let labels = labels.iter().map(|(name, value)| (name.clone(), (*value).to_owned()));
+    let (name, bounds) = (name.to_owned(), bounds.to_vec());
+    Entry { kind, name, help: String::new(), labels: labels.collect(), bounds }
 }
 
 /// Labels for a series, of which there are as many as there may be series.

@@ -20,7 +20,7 @@ struct Family<H> {
     name: &'static str,
     /// The sets of labels that have a handle, or are about to have one.
     sets: usize,
-    /// Whether no more are added.
+    /// Whether a set was refused. Those that the fleet has are added all the same.
     is_full: bool,
     /// For what is beyond the limit.
     other: Option<Arc<H>>,
@@ -45,10 +45,13 @@ impl<H> Default for Table<H> {
 
 impl<H> Table<H> {
     pub(super) fn find(&self, key: &Key) -> Option<Arc<H>> {
-        self.handles.get(key).cloned().or_else(|| {
-            let family = self.families.get(key.name())?;
-            family.other.clone().filter(|_| family.is_full)
-        })
+        self.handles.get(key).cloned()
+    }
+
+    /// The handle for what is beyond the limit of a metric's name, if that is reached; and the name.
+    pub(super) fn find_other(&self, key: &Key) -> Option<(&'static str, Arc<H>)> {
+        let family = self.families.get(key.name()).filter(|family| family.is_full)?;
+        Some((family.name, family.other.clone()?))
     }
 
     /// Reserves a place for a metric that [`find`](Self::find) does not know. Of each name there are at most `most`.
@@ -71,7 +74,7 @@ impl<H> Table<H> {
             return Reserved::Own(family.name);
         }
         match &family.other {
-            Some(other) if !fits => Reserved::Known(Arc::clone(other)),
+            Some(other) if !fits || family.is_full => Reserved::Known(Arc::clone(other)),
             _ => Reserved::Other(family.name),
         }
     }
@@ -102,6 +105,7 @@ impl<H> Table<H> {
         let is_full = had_place || family.sets >= most;
         let is_newly_full = is_full && !family.is_full;
         family.is_full |= is_full;
+        family.sets -= usize::from(had_place);
         (Arc::clone(family.other.get_or_insert_with(|| Arc::new(handle))), is_newly_full)
     }
 
