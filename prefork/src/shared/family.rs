@@ -14,12 +14,19 @@ use super::gauge::Gauge;
 use super::histogram::{Histogram, SECONDS};
 use super::layout::MAX_LABEL_BYTES;
 use super::process::PROCESS;
-use super::series::{Kind, Label, Series, check_label_names};
+use super::series::{Kind, Series, check_label_names};
 
 /// The most label sets of a family that names no limit.
-const MOST: usize = 100;
+pub(super) const MOST: usize = 100;
 /// The value of every label of what is beyond the limit.
-const OTHER: &str = "other";
+pub(super) const OTHER: &str = "other";
+
+/// # Panics
+///
+/// If no family can have this limit.
+pub(super) const fn check_limit(most: usize) {
+    assert!(most > 0 && most <= 1000, "a family has 1 to 1,000 sets of labels");
+}
 
 /// A handle of one label set.
 pub(super) trait Member: Sized {
@@ -86,7 +93,7 @@ impl<H: Member, const N: usize> Family<H, N> {
     }
 
     const fn limit(&mut self, most: usize) {
-        assert!(most > 0 && most <= 1000, "a family has 1 to 1,000 sets of labels");
+        check_limit(most);
         self.most = most;
     }
 
@@ -144,17 +151,21 @@ impl<H: Member, const N: usize> Family<H, N> {
     }
 
     fn entry(&self, values: &[&str; N]) -> Entry {
-        let labels = self.labels.into_iter().zip(values.iter().copied());
-        let mut labels: Vec<(String, String)> =
-            labels.map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        labels.sort_unstable();
+        let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+        let labels = self.pairs(*values).into_iter().map(owned).collect();
         Entry { labels, ..Entry::from(&self.series) }
     }
 
     fn labelled(&self, values: &[&'static str; N]) -> Series {
-        let mut labels: Vec<Label> = self.labels.into_iter().zip(values.iter().copied()).collect();
-        labels.sort_unstable();
-        Series { labels: labels.leak(), ..self.series }
+        Series { labels: self.pairs(*values).leak(), ..self.series }
+    }
+
+    /// The labels as a series has them. An empty value is no label, as in Prometheus.
+    fn pairs<'a>(&self, values: [&'a str; N]) -> Vec<(&'static str, &'a str)> {
+        let pairs = self.labels.into_iter().zip(values);
+        let mut pairs: Vec<_> = pairs.filter(|(_, value)| !value.is_empty()).collect();
+        pairs.sort_unstable();
+        pairs
     }
 }
 
@@ -333,6 +344,15 @@ mod tests {
         AGAIN.with(["2", "1"]).add(10);
         assert!(std::ptr::eq(FAMILY.with(["1", "2"]), FAMILY.with(["1", "2"])));
         assert_eq!((FAMILY.with(["1", "2"]).total(), FAMILY.with(["2", "1"]).total()), (13, 5));
+    }
+
+    #[test]
+    fn label_with_an_empty_value_is_none() {
+        static FAMILY: CounterFamily<1> = CounterFamily::new("test_family_empty", "Help", ["a"]);
+        static PLAIN: Counter = Counter::new("test_family_empty", "Help");
+        FAMILY.with([""]).inc();
+        PLAIN.inc();
+        assert_eq!(PLAIN.total(), 2);
     }
 
     #[test]

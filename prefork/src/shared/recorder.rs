@@ -13,7 +13,7 @@ use metrics::{
 };
 
 use super::counter::Counter;
-use super::family::Member;
+use super::family::{MOST, Member, OTHER, check_limit};
 use super::histogram::{Histogram, SECONDS};
 use super::layout::SERIES;
 use super::process::PROCESS;
@@ -21,11 +21,6 @@ use super::real_gauge::RealGauge;
 use super::series::{Kind, Series};
 use names::{entry, fit, help_text, labels_of, leak};
 use table::{Reserved, Table};
-
-/// The most label sets of a metric, unless [`Recorder::label_sets`] says otherwise.
-const MOST: usize = 100;
-/// The value of every label of what is beyond the limit.
-const OTHER: &str = "other";
 
 /// A recorder for the [`metrics`] facade: what libraries count with `metrics::counter!` is a shared value, right over
 /// the whole fleet, and in `/metrics`.
@@ -53,7 +48,8 @@ const OTHER: &str = "other";
 ///
 /// Characters that Prometheus does not allow in names are `_`: `db.pool.size` is `db_pool_size`. A name that begins with
 /// `prefork_` has a `_` before it, and a histogram's label `le` one after it. Nothing else is added: name counters with
-/// `_total`, and what has a unit with the unit.
+/// `_total`, and what has a unit with the unit. Of a name the first 126 bytes count. A label whose value is empty is
+/// left out: to Prometheus it is none.
 ///
 /// The help of a metric is its description, if it is described before its first use. A unit that is not in the name
 /// follows in parentheses.
@@ -62,9 +58,10 @@ const OTHER: &str = "other";
 ///
 /// Labels and names that are made at run time can be many. A metric has 100 sets of labels, or what
 /// [`label_sets`](Self::label_sets) allows; what goes beyond counts where every label is `other`, which is logged once
-/// (`shared_family_full`). So does a set with more than 8 labels or 640 bytes of them. A process that has registered
-/// 2,048 series of a kind drops what else it registers, which is logged once as well (`shared_dropped`). In both cases
-/// `prefork_shared_full` is not 0.
+/// (`shared_family_full`). So does a set of more than 640 bytes. One with more than 8 labels, or with names that are
+/// too long for any value, counts where there is no label. A process that has registered 2,048 series of a kind drops
+/// what else it registers, which is logged once as well (`shared_dropped`). Where a limit of label sets or of series is
+/// reached, `prefork_shared_full` is not 0.
 ///
 /// Each call of `counter!` looks its metric up by name and labels, under a lock that only new metrics take for writing.
 /// A handle that is kept needs no look-up.
@@ -131,7 +128,7 @@ impl Recorder {
     /// For another number.
     #[must_use]
     pub fn label_sets(mut self, most: usize) -> Self {
-        assert!((1..=1000).contains(&most), "a metric has 1 to 1,000 sets of labels");
+        check_limit(most);
         self.most = most;
         self
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use metrics::{Key, Unit};
 
 use super::super::entry::Entry;
+use super::super::family::OTHER;
 use super::super::layout::{MAX_HELP, MAX_LABEL_BYTES, MAX_LABELS, MAX_NAME};
 use super::super::series::{Kind, Label, is_reserved};
 
@@ -28,11 +29,14 @@ fn allowed(name: &str, also: &str) -> String {
     prefix.into_iter().chain(name.chars().map(letter)).take(MAX_NAME - 2).collect()
 }
 
-/// The labels; of those with one name the last. `None` if they are too many.
+/// The labels; of those with one name the last. An empty value is no label, as in Prometheus. `None` if they are too
+/// many, or their names too long for any value.
 pub(super) fn labels_of(key: &Key, kind: Kind) -> Option<Labels<'_>> {
     let labels = key.labels().map(|label| (label_name(label.key(), kind), label.value()));
-    let labels: Labels<'_> = labels.collect();
-    (labels.len() <= MAX_LABELS).then_some(labels)
+    let mut labels: Labels<'_> = labels.collect();
+    labels.retain(|_, value| !value.is_empty());
+    let of_other: Labels<'_> = labels.keys().map(|name| (name.clone(), OTHER)).collect();
+    (labels.len() <= MAX_LABELS && fit(&of_other)).then_some(labels)
 }
 
 /// Whether there is room for their texts.

@@ -77,9 +77,16 @@ fn sets_of_labels_beyond_the_limit_are_counted_as_other() {
         }
         let long = "x".repeat(700);
         counter!("rec_long_total", "a" => long.clone()).increment(1);
-        let many: Vec<(String, String)> = (0..9).map(|label| (format!("l{label}"), String::new())).collect();
+        let many: Vec<(String, String)> = (0..9).map(|label| (format!("l{label}"), "1".to_owned())).collect();
         counter!("rec_wide_total", &many).increment(1);
+        let long_names: Vec<(String, String)> =
+            (0..8).map(|label| (format!("{label}{}", "x".repeat(120)), "1".to_owned())).collect();
+        (0..3).for_each(|_| counter!("rec_long_names_total", &long_names).increment(1));
+        counter!("rec_empty_total").increment(1);
+        counter!("rec_empty_total", "a" => "").increment(1);
     });
+    assert_eq!(value("rec_long_names_total", ""), Some(Value::Counter(3)));
+    assert_eq!(value("rec_empty_total", ""), Some(Value::Counter(2)));
     assert_eq!(value("rec_many_total", "number=2"), Some(Value::Counter(2)));
     assert_eq!(value("rec_many_total", "number=3"), None);
     assert_eq!(value("rec_many_total", "number=other"), Some(Value::Counter(14)));
