@@ -1,4 +1,5 @@
-//! The cost of shared values: of each operation, of counting in several processes at once, and of a scrape.
+//! The cost of shared values: of each operation, and of counting in several processes at once. That of a scrape is in
+//! `metrics.rs`.
 //!
 //! `cargo bench -p prefork --bench shared`. It asserts nothing.
 
@@ -20,11 +21,6 @@ type BenchResult<T> = Result<T, Box<dyn Error>>;
 /// The turns of one run: a run of a millisecond is rarely interrupted.
 const TURNS: u32 = 50_000;
 const RUNS: u32 = 300;
-/// The values that each child of a large fleet uses.
-const VALUES: usize = 500;
-const SCRAPES: u32 = 20;
-/// Longer than any text is used again.
-const SCRAPE_PAUSE: Duration = Duration::from_millis(500);
 /// What is allowed in a second, and at once: children that a busy machine does not run for a while lose nothing.
 const LIMIT: u32 = 1000;
 const BURST: u32 = 1000;
@@ -38,7 +34,6 @@ static GAUGE: Gauge = Gauge::new("bench_gauge", "Turns");
 static HISTOGRAM: Histogram = Histogram::new("bench_seconds", "Turns");
 static MAX: Max = Max::new("bench_max_seconds", "Turns");
 static FAMILY: CounterFamily<2> = CounterFamily::new("bench_family_total", "Turns", ["method", "status"]);
-static MANY: CounterFamily<1> = CounterFamily::new("bench_many_total", "Values", ["value"]).limit(VALUES);
 static LIMITER: RateLimiter = RateLimiter::per_second("bench_limit", "Turns", 1_000_000);
 static SLOW_LIMITER: RateLimiter = RateLimiter::per_second("bench_slow_limit", "A limit", LIMIT).burst(BURST);
 static CLIENTS: KeyedRateLimiter =
@@ -49,28 +44,23 @@ static FLAG: Flag = Flag::new("bench_flag", "A word that all processes write");
 fn main() -> BenchResult<()> {
     let mut arguments = env::args().skip_while(|argument| argument != "fleet").skip(1);
     if let Some(workers) = arguments.next() {
-        let serve = if arguments.next().is_some() { serve_after_use } else { serve };
-        let fleet = Prefork::new(serve).addr("127.0.0.1:0").health("127.0.0.1:0");
+        let fleet = Prefork::new(serve).addr("127.0.0.1:0");
         return Ok(fleet.workers(workers.parse::<usize>()?).recover(100_000).run()?);
     }
     println!("outside a fleet:\n{}", operations());
-    println!("in a child of a fleet:\n{}", Fleet::start(1, false)?.ask("operations")?);
+    println!("in a child of a fleet:\n{}", Fleet::start(1)?.ask("operations")?);
     for processes in [2, 8] {
-        let fleet = Fleet::start(processes, false)?;
+        let fleet = Fleet::start(processes)?;
         let (own, shared) = (fleet.at_once("counter", processes)?, fleet.at_once("flag", processes)?);
         println!(
             "{processes} processes at once: Counter::inc {own:.1} ns, a word that all write {shared:.1} ns"
         );
     }
-    Fleet::start(8, false)?.limit(8, "")?;
+    Fleet::start(8)?.limit(8, "")?;
     if cfg!(unix) {
-        let fleet = Fleet::start(8, false)?;
+        let fleet = Fleet::start(8)?;
         let _killer = Killer::start(fleet.addr);
         fleet.limit(8, ", one of which is killed every quarter of a second")?;
-    }
-    for processes in [10, 100, 1000] {
-        Fleet::start(processes, false)?.scrape(processes, 0)?;
-        Fleet::start(processes, true)?.scrape(processes, VALUES)?;
     }
     Ok(())
 }
@@ -127,11 +117,6 @@ fn serve(listener: TcpListener) {
     for stream in listener.incoming() {
         thread::spawn(|| stream.and_then(answer));
     }
-}
-
-fn serve_after_use(listener: TcpListener) {
-    (0..VALUES).for_each(|value| MANY.with([&value.to_string()]).inc());
-    serve(listener);
 }
 
 /// Answers one line with one text.
@@ -218,14 +203,13 @@ impl Drop for Killer {
 struct Fleet {
     process: Child,
     addr: SocketAddr,
-    health: SocketAddr,
     _lines: Lines<BufReader<ChildStderr>>,
 }
 
 impl Fleet {
-    fn start(workers: usize, uses_values: bool) -> BenchResult<Self> {
+    fn start(workers: usize) -> BenchResult<Self> {
         let mut command = Command::new(env::current_exe()?);
-        command.args(["fleet", &workers.to_string()]).args(uses_values.then_some("values"));
+        command.args(["fleet", &workers.to_string()]);
         let mut process = command.stderr(Stdio::piped()).spawn()?;
         let mut lines = BufReader::new(process.stderr.take().ok_or("no standard error")?).lines();
         let mut wait_for = |text: &str| -> BenchResult<String> {
@@ -237,9 +221,8 @@ impl Fleet {
             }
         };
         let addr = wait_for("listening on ")?.parse()?;
-        let health = wait_for("health endpoint on ")?.parse()?;
         wait_for("ready (pids")?;
-        Ok(Self { process, addr, health, _lines: lines })
+        Ok(Self { process, addr, _lines: lines })
     }
 
     fn ask(&self, line: &str) -> BenchResult<String> {
@@ -275,41 +258,6 @@ impl Fleet {
         );
         Ok(())
     }
-
-    fn scrape(&self, processes: usize, values: usize) -> BenchResult<()> {
-        let mut times = Vec::new();
-        let mut size = 0;
-        let before = cpu_time(self.process.id());
-        for _ in 0..SCRAPES {
-            thread::sleep(SCRAPE_PAUSE);
-            let start = Instant::now();
-            let mut stream = TcpStream::connect(self.health)?;
-            stream.write_all(b"GET /metrics HTTP/1.1\r\nConnection: close\r\n\r\n")?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer)?;
-            times.push(start.elapsed());
-            size = answer.len();
-        }
-        times.sort();
-        let median = times.get(times.len() / 2).copied().unwrap_or_default();
-        let cpu = cpu_time(self.process.id()).zip(before).map(|(after, before)| after.saturating_sub(before));
-        let cpu = cpu.unwrap_or_default() / SCRAPES;
-        println!(
-            "{processes} children with {values} values: /metrics of {size} bytes in {median:.2?}, CPU of the \
-             master {cpu:.2?}"
-        );
-        Ok(())
-    }
-}
-
-/// What the threads of a process have used, where `/proc` tells.
-fn cpu_time(pid: u32) -> Option<Duration> {
-    let mut nanos = 0;
-    for task in std::fs::read_dir(format!("/proc/{pid}/task")).ok()? {
-        let sched = std::fs::read_to_string(task.ok()?.path().join("schedstat")).ok()?;
-        nanos += sched.split(' ').next()?.parse::<u64>().ok()?;
-    }
-    Some(Duration::from_nanos(nanos))
 }
 
 impl Drop for Fleet {
