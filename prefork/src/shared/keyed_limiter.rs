@@ -38,22 +38,22 @@ use crate::sys;
 ///
 /// Up to eight active keys in a bucket have a limit each, as if they were alone; two of them whose hashes agree in 16
 /// more bits, one pair in 65,536, have one limit together. When a bucket has more than eight active keys, a new one
-/// takes the word of the key that is next to recover, and waits for that. So many keys at once are limited too strictly,
-/// never too little, and what eight keys may do is the most that a bucket allows. With 8,000 keys active at once, one in
-/// 100,000 has eight others in its bucket; with 20,000 it is one in 200. The places depend on a random number of the
-/// fleet: no client can choose a key to share with another.
+/// takes the word of the key that is next to recover, and waits for that. So many keys at once are limited too
+/// strictly, never too little, and what eight keys may do is the most that a bucket allows. With 8,000 keys active at
+/// once, one in 100,000 has eight others in its bucket; with 20,000 it is one in 200. The places depend on a random
+/// number of the fleet: no client can choose a key to share with another.
 ///
 /// # Cost and exactness
 ///
-/// One read of the clock, a hash, and an atomic exchange in one cache line. Times are kept in units of 256 ns. A process
-/// that is killed changes nothing, and the limits outlive reloads and upgrades.
+/// One read of the clock, a hash, and an atomic exchange in one cache line. Times are kept in units of 256 ns. A
+/// process that is killed changes nothing, and the limits outlive reloads and upgrades.
 pub struct KeyedRateLimiter {
     series: Series,
     limit: Limit,
     table: OnceLock<&'static KeyTable>,
 }
 
-/// The greatest limit: with more, the time between two would be rounded by more than 1%.
+/// The shortest time between two, in nanoseconds: a shorter one would be rounded by more than 1%.
 const LEAST_INTERVAL: u64 = 100 << UNIT_SHIFT;
 
 impl KeyedRateLimiter {

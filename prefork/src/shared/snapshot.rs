@@ -43,10 +43,11 @@ pub(crate) enum Value {
 }
 
 impl Snapshot {
-    /// Of several series with one name, but another kind or other bounds, the last one stays. One that has nothing to show is left out, and one whose name is a part of a histogram.
+    /// Of several families with one name, that of the last series stays. What is left out: series that have nothing to
+    /// show (`None`), and those whose name is a part of a histogram.
     pub(crate) fn new(samples: Vec<Option<Sample>>, unplaced: u64) -> Self {
         let mut samples: Vec<Sample> = samples.into_iter().flatten().collect();
-        // Stable: series of one name stay in the order of the directory.
+        // Stable: series of one name stay in the caller's order.
         samples.sort_by(|one, other| one.entry.name.cmp(&other.entry.name));
         let mut kept: Vec<Sample> = Vec::with_capacity(samples.len());
         for same_name in samples.chunk_by(|one, other| one.entry.name == other.entry.name) {

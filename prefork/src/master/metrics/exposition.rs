@@ -8,7 +8,6 @@ use std::fmt::Write as _;
 pub(crate) enum MetricKind {
     Counter,
     Gauge,
-    #[allow(dead_code, reason = "the fleet itself has none; shared values have")]
     Histogram,
 }
 

@@ -22,7 +22,7 @@ pub(super) struct Sources<'a> {
     /// Whether the processes share their values.
     pub(super) shared: bool,
     /// Shared values without a place.
-    pub(super) unshared: u64,
+    pub(super) unplaced: u64,
     pub(super) health_connections: usize,
 }
 
@@ -128,7 +128,7 @@ impl Family {
 }
 
 pub(super) fn write_fleet(out: &mut Exposition, sources: &Sources<'_>) {
-    let Sources { fleet, history, queues, slots, master, dropped, shared, unshared, health_connections } =
+    let Sources { fleet, history, queues, slots, master, dropped, shared, unplaced, health_connections } =
         *sources;
     write_state(out, fleet, history);
     write_counts(out, fleet, history);
@@ -141,7 +141,7 @@ pub(super) fn write_fleet(out: &mut Exposition, sources: &Sources<'_>) {
     }
     LOG_DROPPED.write_one(out, history.log_dropped);
     SHARED_REGION.write_one(out, shared);
-    SHARED_FULL.write_one(out, unshared);
+    SHARED_FULL.write_one(out, unplaced);
     HEALTH.write_one(out, whole(health_connections));
 }
 

@@ -104,7 +104,8 @@ fn changes(fleet: &FleetTotals) -> (u64, u64) {
     (both(ChangeResult::Done), both(ChangeResult::Aborted) + both(ChangeResult::Refused))
 }
 
-/// Now, in whole milliseconds as it is passed to the next program: a time that changed over an upgrade would be another event.
+/// Now, in whole milliseconds as it is passed to the next program: a time that changed over an upgrade would be another
+/// event.
 fn whole_millis() -> Duration {
     let now = since_epoch(SystemTime::now());
     Duration::new(now.as_secs(), now.subsec_millis() * 1_000_000)

@@ -1,7 +1,7 @@
 //! `/metrics`: the fleet's metrics, as Prometheus reads them.
 //!
-//! All of it runs in the thread of the health endpoint. The master's loop posts the fleet's state after each turn anyway;
-//! a scrape wakes it not even once. Without a scrape nothing is read and no text is made.
+//! All of it runs in the thread of the health endpoint. The master's loop posts the fleet's state after each turn
+//! anyway; a scrape does not wake it. Without a scrape nothing is read and no text is made.
 //!
 //! - `mod.rs`: the text, and how long it is used
 //! - `fleet.rs`: the fleet's own metrics
@@ -30,13 +30,13 @@ use crate::sys;
 
 pub(crate) use history::History;
 
-/// A text is used again for this many times the time that it took, so that scrapes take at most a tenth of the thread,
-/// however many clients there are.
+/// A text is used again for this many times the time that it took, so that scrapes take at most a tenth of the
+/// thread, however many clients there are.
 const REUSE: u32 = 9;
 /// But for no longer than this: a text may have taken long only because the process was stopped.
 const LONGEST_REUSE: Duration = Duration::from_secs(1);
-/// The most texts before the last one that clients may still be receiving. While there are so many, the last one is used
-/// on, so that slow clients hold little memory, however many they are. A client has a deadline for its answer.
+/// The most texts before the last one that clients may still be receiving. While there are so many, the last one is
+/// used on, so that slow clients hold little memory, however many they are. A client has a deadline for its answer.
 const OLDER_TEXTS: usize = 3;
 
 /// The text of `/metrics`, and what it is made with.
@@ -90,7 +90,7 @@ impl MetricsPage {
             master: self.usages.of_this_process(),
             dropped: sys::dropped_connections(),
             shared: shared::has_region(),
-            unshared: values.unplaced,
+            unplaced: values.unplaced,
             health_connections,
         };
         fleet::write_fleet(&mut out, &sources);

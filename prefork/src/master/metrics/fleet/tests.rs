@@ -57,7 +57,7 @@ fn text() -> String {
             master: Some(usage(8192, 5)),
             dropped: Some(DroppedConnections { overflows: 7, drops: 8 }),
             shared: true,
-            unshared: 4,
+            unplaced: 4,
             health_connections: 3,
         },
     );
@@ -133,7 +133,7 @@ fn what_the_system_does_not_tell_is_absent() {
         master: None,
         dropped: None,
         shared: false,
-        unshared: 0,
+        unplaced: 0,
         health_connections: 0,
     };
     write_fleet(&mut out, &sources);
