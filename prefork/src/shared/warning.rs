@@ -35,7 +35,7 @@ impl Warning {
                  that follow"
             )),
             Self::FamilyFull { name, most } => logger.event("shared_family_full").warn(format_args!(
-                "{here} has {most} sets of labels of the shared value {name}: further ones count as `other`"
+                "{here} counts further sets of labels of the shared value {name} as `other`: there are {most}, its limit"
             )),
             #[cfg(feature = "metrics")]
             Self::Dropped { name } => logger.event("shared_dropped").warn(format_args!(

@@ -234,7 +234,10 @@ fn what_is_beyond_a_limit_is_told_once() {
         let expected = |message: &&String| message.contains(text);
         LOGGED.lock().unwrap().iter().filter(expected).count()
     };
-    assert_eq!(told("has 2 sets of labels of the shared value rec_told_total: "), 1);
+    assert_eq!(
+        told("further sets of labels of the shared value rec_told_total as `other`: there are 2, its limit"),
+        1
+    );
     assert_eq!(told("drops the metric rec_told_endless_2048,"), 1);
     assert_eq!(told(" drops the metric "), 1);
 }
