@@ -138,6 +138,14 @@ pub enum Error {
         /// The operating system's answer, or a sentence in place of it.
         source: io::Error,
     },
+    /// The control socket cannot be opened, or another process listens there.
+    #[non_exhaustive]
+    Control {
+        /// The socket.
+        path: PathBuf,
+        /// The operating system's answer, or a sentence in place of it.
+        source: io::Error,
+    },
     /// A certificate or key cannot be read or parsed, or does not match its counterpart.
     #[non_exhaustive]
     Tls {
@@ -198,6 +206,12 @@ impl Error {
             Self::PidFile { source, .. } if source.kind() == ErrorKind::NotFound => {
                 "its directory must exist"
             }
+            Self::Control { source, .. } => match source.kind() {
+                ErrorKind::AddrInUse => "another process listens there: stop it, or set another `control`",
+                ErrorKind::PermissionDenied => "the master must be allowed to write to its directory",
+                ErrorKind::NotFound => "its directory must exist",
+                _ => return sys::shortage_hint(source),
+            },
             Self::Os { source, .. } | Self::PidFile { source, .. } => return sys::shortage_hint(source),
             Self::OverRecovery { last, .. } => return last.hint(),
             _ => return None,
@@ -236,6 +250,7 @@ impl fmt::Display for Error {
                 write!(f, "cannot use the configuration file {}: {reason}", path.display())
             }
             Self::PidFile { path, .. } => write!(f, "cannot use the pid file {}", path.display()),
+            Self::Control { path, .. } => write!(f, "cannot open the control socket {}", path.display()),
             Self::Tls { path: Some(path), reason, .. } => {
                 write!(f, "cannot use {}: {reason}", path.display())
             }
@@ -257,6 +272,7 @@ impl std::error::Error for Error {
             | Self::Handshake { source }
             | Self::Privileges { source, .. }
             | Self::PidFile { source, .. }
+            | Self::Control { source, .. }
             | Self::Os { source, .. } => Some(source),
             Self::Hook { source, .. } => Some(&**source),
             Self::Tls { source, .. } => source.as_deref().map(|source| source as _),

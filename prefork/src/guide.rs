@@ -4,6 +4,7 @@
 //! - [`options`]: every option, its values, default and environment variable
 //! - [`operations`]: start, signals, failures, reload, upgrade, stop, health, deployment, limits
 //! - [`leader`]: work that one child of the fleet does
+//! - [`control`]: commands by the control socket, the fleet's status, its events
 //! - [`shared_values`]: counters, gauges, histograms, flags and rate limiters of the fleet; metrics
 //! - [`metrics`]: what Prometheus scrapes, alerts, a dashboard
 //! - [`logging`]: every log message; loggers and `tracing`
@@ -21,7 +22,11 @@ pub mod options {}
 #[cfg_attr(any(not(doctest), all(feature = "tokio", feature = "rustls")), doc = include_str!("../docs/serving.md"))]
 pub mod serving {}
 
-#[doc = "[options]: crate::guide::options\n[leader]: crate::guide::leader\n[logging]: crate::guide::logging\n[platforms]: crate::guide::platforms\n[log files]: crate::guide::logging#log-files\n[metrics]: crate::guide::metrics\n[shared values]: crate::guide::shared_values\n"]
+#[doc = "[failures]: crate::guide::operations#failures\n[health]: crate::guide::operations#health\n[leader]: crate::guide::leader\n[logging]: crate::guide::logging#log-lines\n[serving]: crate::guide::serving#operating-the-fleet-from-inside\n"]
+#[doc = include_str!("../docs/control.md")]
+pub mod control {}
+
+#[doc = "[options]: crate::guide::options\n[leader]: crate::guide::leader\n[logging]: crate::guide::logging\n[control]: crate::guide::control\n[platforms]: crate::guide::platforms\n[log files]: crate::guide::logging#log-files\n[metrics]: crate::guide::metrics\n[shared values]: crate::guide::shared_values\n"]
 #[doc = include_str!("../docs/operations.md")]
 pub mod operations {}
 
@@ -33,7 +38,7 @@ pub mod leader {}
 pub mod shared_values {}
 
 #[cfg_attr(feature = "metrics", doc = "[recorder]: crate::shared::Recorder\n")]
-#[doc = "[health]: crate::guide::operations#health\n[failures]: crate::guide::operations#failures\n[logging]: crate::guide::logging\n[shared values]: crate::guide::shared_values\n"]
+#[doc = "[health]: crate::guide::operations#health\n[control]: crate::guide::control\n[failures]: crate::guide::operations#failures\n[logging]: crate::guide::logging\n[shared values]: crate::guide::shared_values\n"]
 #[doc = include_str!("../docs/metrics.md")]
 pub mod metrics {}
 

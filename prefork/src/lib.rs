@@ -107,6 +107,7 @@ mod error;
 #[cfg(doc)]
 pub mod guide;
 pub mod hooks;
+mod json;
 mod listen;
 mod logging;
 mod master;

@@ -26,6 +26,7 @@ mod literals {
         max_rss = "512MiB",
         hang_timeout = "100ms",
         health = "127.0.0.1:0",
+        control = "/run/app.sock",
         pidfile = "/run/app.pid",
         backlog = 0x400,
         title = "app",

@@ -46,8 +46,18 @@ pub use value::{FileMode, Value};
 pub const PREFIX: &str = "PREFORK_";
 
 /// See [`OptionRow::needs_upgrade`].
-const NEEDS_UPGRADE: [&str; 9] =
-    ["addr", "network", "reuseport", "unix_mode", "unix_owner", "health", "pidfile", "title", "config"];
+const NEEDS_UPGRADE: [&str; 10] = [
+    "addr",
+    "network",
+    "reuseport",
+    "unix_mode",
+    "unix_owner",
+    "health",
+    "control",
+    "pidfile",
+    "title",
+    "config",
+];
 
 /// One option.
 #[derive(Debug)]

@@ -274,6 +274,16 @@ rows! {
         doc: "Address of the health endpoint, served by the master over HTTP: `/livez`, `/readyz`, `/status` and `/metrics`.",
         ..PLAIN
     };
+    CONTROL = OptionRow {
+        name: "control",
+        kind: Kind::File,
+        default: OptionDefault::Rule("none"),
+        example: r#""/run/app.sock""#,
+        environment: true,
+        aliases: &["controlsocket", "ctl", "ctlsocket", "admin", "adminsocket", "management"],
+        doc: "Path of the control socket, by which root and the master's own user operate the fleet over HTTP; its mode is 0600. Unix only.",
+        ..PLAIN
+    };
     PIDFILE = OptionRow {
         name: "pidfile",
         kind: Kind::File,

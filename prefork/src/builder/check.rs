@@ -78,6 +78,11 @@ impl Prefork {
         if let Some(warning) = warning {
             self.logger.event("certificate").warn(warning);
         }
+        if let Some(path) = &plan.control {
+            let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            let found = directory.map_or(Ok(()), |directory| directory.metadata().map(drop));
+            problems.add_error_of(found.map_err(|source| Error::Control { path: path.clone(), source }));
+        }
         if let Some(path) = &plan.pid_file {
             let checked = PidFile::check(path);
             problems.add_error_of(checked.map_err(|source| Error::PidFile { path: path.clone(), source }));

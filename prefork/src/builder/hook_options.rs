@@ -1,4 +1,4 @@
-//! The options of hooks, process titles, the pid file, the configuration file and the logger.
+//! The options of hooks, process titles, the pid file, the control socket, the configuration file and the logger.
 
 use std::io;
 use std::path::PathBuf;
@@ -27,6 +27,16 @@ impl Prefork {
     /// Default: none. A service manager needs none.
     pub fn pidfile(self, path: impl Into<PathBuf>) -> Self {
         self.put(&options::PIDFILE, path.into())
+    }
+
+    /// Path of the control socket, by which root and the master's own user operate the fleet over HTTP, with `curl` or
+    /// a program: see [`guide::control`](crate::guide::control). Its mode is 0600. One that another process listens on
+    /// is [`Error::Control`](crate::Error::Control); one that was left behind is replaced. It is kept over reloads and
+    /// upgrades, and removed at the master's end.
+    ///
+    /// Default: none. Windows has none.
+    pub fn control(self, path: impl Into<PathBuf>) -> Self {
+        self.put(&options::CONTROL, path.into())
     }
 
     /// A configuration file in TOML: `workers = 4`, `shutdown_grace = "30s"`. It sets the options that have an

@@ -1,5 +1,7 @@
 //! From options to a plan: rules across options, and defaults.
 
+use std::path::PathBuf;
+
 use prefork_options::{self as options, OptionRow};
 use socket2::Domain;
 
@@ -65,6 +67,7 @@ impl Prefork {
             workers_reason,
             sockets,
             health: self.get(&options::HEALTH),
+            control: self.control_path(problems),
             pid_file: self.get(&options::PIDFILE),
             settings: Settings {
                 workers,
@@ -94,6 +97,15 @@ impl Prefork {
             None if sys::NEEDS_REUSEPORT => Ok(Sharing::Reuseport),
             Some(false) | None => Ok(Sharing::Shared),
         }
+    }
+
+    /// The path of the control socket, if the system has such sockets.
+    fn control_path(&self, problems: &mut Problems) -> Option<PathBuf> {
+        let path: PathBuf = self.get(&options::CONTROL)?;
+        if let Some(expected) = sys::NO_CONTROL_SOCKET {
+            problems.add(bad(self.name_of(&options::CONTROL), path.display(), expected));
+        }
+        Some(path)
     }
 
     /// The addresses, checked against the listeners that the serve function takes.

@@ -101,6 +101,10 @@ fn all() -> Vec<(Error, &'static str)> {
             Error::PidFile { path: "/run/app.pid".into(), source: refused() },
             "cannot use the pid file /run/app.pid: nothing listens at db:5432",
         ),
+        (
+            Error::Control { path: "/run/app.sock".into(), source: refused() },
+            "cannot open the control socket /run/app.sock: nothing listens at db:5432",
+        ),
         (Error::OnlyReuseportOnWindows, "windows only supports reuseport = true"),
         (
             Error::Os { operation: "receive signals", source: refused() },

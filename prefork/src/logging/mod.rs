@@ -5,9 +5,11 @@
 //!
 //! - `mod.rs`: messages and their destinations
 //! - `queue.rs`: the queue between the code that logs and the thread that writes
+//! - `tap.rs`: who follows the log beside the logger
 //! - `this_process.rs`: which process this is, for messages and for the user's own logger
 
 mod queue;
+mod tap;
 mod this_process;
 
 use std::fmt;
@@ -18,6 +20,7 @@ use log::kv::Value;
 use log::{Level, LevelFilter, Log, Metadata, MetadataBuilder, Record};
 
 pub(crate) use queue::{HeldMessages, dropped, flush};
+pub(crate) use tap::{Follower, LoggedEvent};
 pub(crate) use this_process::note_child;
 pub use this_process::{ThisProcess, this_process};
 

@@ -53,6 +53,7 @@ impl Drop for HeldMessages {
 
 /// Queues a message. Returns at once, whatever the logger does.
 pub(super) fn push(message: Message) {
+    super::tap::note(&message);
     QUEUE.push(message);
     if !HELD.load(Ordering::SeqCst) {
         QUEUE.start_writer();

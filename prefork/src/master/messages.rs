@@ -102,6 +102,11 @@ impl Master {
         event.error(format_args!("{reason}; there is no health endpoint"));
     }
 
+    pub(super) fn report_no_control_socket(&self, reason: &str) {
+        let event = self.plan.logger.event("cannot_open_control");
+        event.error(format_args!("{reason}; there is no control socket"));
+    }
+
     pub(super) fn report_no_pid_file(&self, error: &Error) {
         let event = self.plan.logger.event("cannot_write_pid_file");
         event.error(format_args!("{}; there is no pid file", chain(error)));
@@ -228,6 +233,11 @@ impl Master {
 
 pub(super) fn announce_health(logger: &Logger, addr: SocketAddr) {
     logger.event("health").info(format_args!("health endpoint on {addr}"));
+}
+
+pub(super) fn report_control_lost(logger: &Logger, error: &io::Error) {
+    let event = logger.event("cannot_open_control");
+    event.error(format_args!("cannot serve the control socket any more: {}", plain(error)));
 }
 
 pub(super) fn report_not_notified(logger: &Logger, error: &io::Error) {

@@ -20,12 +20,17 @@
 //! - `upgrade/`: another program in this process
 //! - `handle.rs`: [`FleetHandle`], for the program itself
 //! - `observers.rs`, `systemd.rs`, `health.rs`: who is told the state of the fleet
+//! - `board.rs`, `status.rs`: what the endpoints tell
+//! - `control/`: the control socket
+//! - `http/`: the server of both endpoints
 //! - `metrics/`: what Prometheus is told
 //! - `messages.rs`: the log
 
+mod board;
 mod cause;
 mod children;
 mod config;
+mod control;
 mod handle;
 mod health;
 mod http;
@@ -35,10 +40,12 @@ mod metrics;
 mod observers;
 mod reconcile;
 mod requests;
+mod status;
 mod systemd;
 mod upgrade;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io;
 use std::panic;
 use std::path::{Path, PathBuf};
@@ -67,6 +74,7 @@ use crate::supervisor::{
 use crate::sys::{self, Activated, PidFile, ProcessEvent, Program, Reactor};
 use crate::tls::{self, TlsStore};
 
+pub(crate) use control::{ControlSocket, Operation};
 pub(crate) use handle::EndNotice;
 pub use handle::FleetHandle;
 pub(crate) use messages::any_fleet;
@@ -86,6 +94,8 @@ pub(crate) struct Plan {
     pub(crate) workers_reason: Option<String>,
     /// Address of the health endpoint.
     pub(crate) health: Option<String>,
+    /// Path of the control socket.
+    pub(crate) control: Option<PathBuf>,
     pub(crate) pid_file: Option<PathBuf>,
     pub(crate) settings: Settings,
     /// What children run with.
@@ -164,6 +174,7 @@ impl Master {
         let sockets = SocketSet::open(&plan.endpoints, activated, plan.sharing, workers, plan.sockets)?;
         let health = plan.health.as_deref().map(ResolvedEndpoint::beside).transpose()?;
         let health = health.map(|health| listen::listen_beside(&health, &[])).transpose()?;
+        let control = plan.control.as_deref().map(ControlSocket::open).transpose()?;
         let program = Program::current().map_err(Error::os("find this program's own file"))?;
         let reactor = Reactor::new().map_err(Error::os("send and receive signals"))?;
         let mut master = Self {
@@ -187,6 +198,9 @@ impl Master {
         if let Some(listener) = health {
             master.start_health(listener).map_err(Error::os("start the health endpoint"))?;
         }
+        if let Some(socket) = control {
+            master.start_control(socket).map_err(Error::os("start the control socket"))?;
+        }
         master.warn_of_certificate(0);
         Ok(master)
     }
@@ -194,6 +208,11 @@ impl Master {
     fn start_health(&mut self, listener: Socket) -> io::Result<()> {
         let Self { observers, reactor, supervisor, sockets, plan, .. } = self;
         observers.start_health(listener, reactor, supervisor, sockets, &plan.logger)
+    }
+
+    fn start_control(&mut self, socket: ControlSocket) -> io::Result<()> {
+        let Self { observers, reactor, supervisor, sockets, plan, .. } = self;
+        observers.start_control(socket, reactor, supervisor, sockets, &plan.logger)
     }
 
     /// Handles events until the fleet has ended.
@@ -315,6 +334,7 @@ impl Master {
             Action::Exec => self.exec(),
             Action::Hook(hook) => self.run_hook(&hook),
             Action::Log(remark) => {
+                self.observers.note_remark(&remark);
                 // Once this is logged, no new connection goes to that slot, and what was opened for the upgrade is
                 // closed.
                 if let Remark::RespawnIn { .. }
@@ -360,10 +380,13 @@ impl Master {
 
     /// Turns the verdict into the caller's result. No child is left.
     fn conclude(self, verdict: Verdict) -> Result<(), Error> {
-        let Self { plan, reactor, sockets, cause, last_failure, mut observers, .. } = self;
-        drop((reactor, sockets));
+        let Self { plan, reactor, sockets, supervisor, pid_file, cause, last_failure, mut observers, .. } =
+            self;
+        // A master that is started when the control socket has answered finds everything free.
+        drop((reactor, sockets, pid_file));
         let outcome = match (cause, verdict, last_failure) {
             (Some(Cause::Panic(payload)), ..) => {
+                observers.finish(&supervisor, Some(&"a hook panicked"));
                 logging::flush();
                 panic::resume_unwind(payload)
             }
@@ -384,9 +407,9 @@ impl Master {
                 source: io::Error::other("a bug in prefork"),
             }),
         };
-        if let Err(error) = &outcome {
-            observers.failed(&chain(error));
-        }
+        let problem = outcome.as_ref().err().map(|error| chain(error).to_string());
+        problem.iter().for_each(|problem| observers.failed(problem));
+        observers.finish(&supervisor, problem.as_ref().map(|problem| problem as &dyn fmt::Display));
         logging::flush();
         outcome
     }

@@ -1,37 +1,52 @@
 //! The observers of the fleet's state, updated after each turn of the loop: service manager, health endpoint,
-//! and the program's own handle.
+//! control socket, and the program's own handle.
 
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use socket2::Socket;
 
+use super::board::Board;
+use super::control::{Control, ControlSocket, HaltedControl, Submitted};
 use super::health::HealthServer;
 use super::metrics::History;
 use super::systemd::ServiceManager;
 use super::{FleetHandle, messages};
 use crate::listen::{SocketSet, WatchedListeners};
-use crate::logging::Logger;
-use crate::supervisor::{ChildId, FleetState, Supervisor};
+use crate::logging::{Follower, Logger};
+use crate::supervisor::{ChildId, FleetState, FleetStatus, Remark, Supervisor};
 use crate::sys::Reactor;
 
 /// See the [module](self).
 #[derive(Debug)]
 pub(crate) struct Observers {
     service: Option<ServiceManager>,
+    /// What the endpoints answer from.
+    board: Option<Arc<Board>>,
     health: Option<HealthServer>,
+    control: Option<Control>,
     handle: Option<FleetHandle>,
-    /// The state that the health endpoint and the handle tell.
+    /// The state that the endpoints and the handle tell.
     posted: Option<FleetState>,
-    /// The listeners that the health endpoint knows of.
+    /// The listeners that the endpoints know of.
     watched: Vec<WatchedListeners>,
     history: History,
 }
 
 impl Observers {
     pub(crate) fn new(service: Option<ServiceManager>, handle: Option<FleetHandle>) -> Self {
-        Self { service, health: None, handle, posted: None, watched: Vec::new(), history: History::new() }
+        Self {
+            service,
+            board: None,
+            health: None,
+            control: None,
+            handle,
+            posted: None,
+            watched: Vec::new(),
+            history: History::new(),
+        }
     }
 
     /// Goes on with what the last program has noted.
@@ -55,12 +70,105 @@ impl Observers {
     ) -> io::Result<()> {
         let addr = listener.local_addr()?.as_socket();
         let addr = addr.ok_or_else(|| io::Error::other("not a TCP address"))?;
+        let board = self.board(reactor, supervisor, sockets)?;
+        self.health = Some(HealthServer::start(listener, board)?);
+        messages::announce_health(logger, addr);
+        Ok(())
+    }
+
+    /// Starts the server of the control socket.
+    pub(crate) fn start_control(
+        &mut self,
+        socket: ControlSocket,
+        reactor: &mut Reactor<ChildId>,
+        supervisor: &Supervisor,
+        sockets: &SocketSet,
+        logger: &Logger,
+    ) -> io::Result<()> {
+        let board = self.board(reactor, supervisor, sockets)?;
+        self.control = Some(Control::start(socket, board, logger)?);
+        Ok(())
+    }
+
+    pub(super) fn set_control(&mut self, control: Control) {
+        self.control = Some(control);
+    }
+
+    /// What the endpoints answer from.
+    pub(super) fn board(
+        &mut self,
+        reactor: &mut Reactor<ChildId>,
+        supervisor: &Supervisor,
+        sockets: &SocketSet,
+    ) -> io::Result<Arc<Board>> {
+        if let Some(board) = &self.board {
+            return Ok(Arc::clone(board));
+        }
         let fleet = supervisor.status(Instant::now());
         self.watched = sockets.watched();
         let (listeners, history) = (self.watched.clone(), self.history.clone());
-        self.health = Some(HealthServer::start(listener, reactor.waker()?, fleet, listeners, history)?);
-        messages::announce_health(logger, addr);
-        Ok(())
+        let board = Arc::new(Board::new(reactor.waker()?, fleet, listeners, history));
+        Ok(Arc::clone(self.board.insert(board)))
+    }
+
+    /// The next operation that a client of the control socket has asked for.
+    pub(crate) fn take_operation(&mut self) -> Option<Submitted> {
+        self.control.as_mut()?.take()
+    }
+
+    pub(crate) fn begin_operation(
+        &mut self,
+        submitted: Submitted,
+        record: Arc<Follower>,
+        before: &FleetStatus,
+        after: &FleetStatus,
+    ) {
+        self.control
+            .iter_mut()
+            .for_each(|control| control.begin(submitted, Arc::clone(&record), before, after));
+    }
+
+    pub(crate) fn refuse_operation(&mut self, submitted: Submitted, reason: String) {
+        self.control.iter_mut().for_each(|control| control.refuse(submitted, reason.clone()));
+    }
+
+    /// Notes what the supervisor says.
+    pub(crate) fn note_remark(&mut self, remark: &Remark) {
+        self.control.iter_mut().for_each(|control| control.note(remark));
+    }
+
+    /// The control socket that an upgraded program keeps.
+    pub(super) fn control_socket(&self) -> Option<&ControlSocket> {
+        self.control.as_ref()?.socket()
+    }
+
+    /// Whether a client of the control socket has asked for something that was not taken yet.
+    pub(super) fn has_operation(&self) -> bool {
+        self.control.as_ref().is_some_and(Control::has_submitted)
+    }
+
+    /// Stops the server of the control socket before an exec.
+    pub(super) fn halt_control(&self) -> Option<HaltedControl> {
+        self.control.as_ref().map(Control::halt)
+    }
+
+    /// The exec has failed: the control socket serves on.
+    pub(super) fn go_on_with_control(&mut self, halted: Option<HaltedControl>, logger: &Logger) {
+        let (Some(control), Some(halted), Some(board)) = (&mut self.control, halted, &self.board) else {
+            return;
+        };
+        if let Err(error) = control.go_on(halted, board) {
+            self.control = None;
+            messages::report_control_lost(logger, &error);
+        }
+    }
+
+    /// The fleet has ended: closes the endpoints, and answers the clients that wait for that.
+    pub(crate) fn finish(&mut self, supervisor: &Supervisor, problem: Option<&dyn fmt::Display>) {
+        self.health.take().into_iter().for_each(HealthServer::close);
+        if let Some(control) = self.control.take() {
+            control.finish(&supervisor.status(Instant::now()), problem);
+        }
     }
 
     /// Notes that a child of the slot has ended, which had used so much CPU time.
@@ -76,7 +184,7 @@ impl Observers {
     /// Updates the observers. Returns the latest time of the next update.
     pub(crate) fn update(&mut self, supervisor: &Supervisor, sockets: &SocketSet) -> Option<Instant> {
         self.history.note_changes(supervisor.totals());
-        if self.service.is_none() && self.health.is_none() && self.handle.is_none() {
+        if self.service.is_none() && self.board.is_none() && self.handle.is_none() {
             return None;
         }
         let now = Instant::now();
@@ -87,20 +195,25 @@ impl Observers {
         if let Some(handle) = &self.handle {
             handle.post(fleet.clone());
         }
-        if let Some(health) = &self.health {
+        if let Some(board) = &self.board {
             if !sockets.are_watched(&self.watched) {
                 self.watched = sockets.watched();
-                health.watch(self.watched.clone());
+                board.watch(self.watched.clone());
             }
-            health.end_turn(fleet);
+            if board.end_turn(fleet.clone()) {
+                self.health.iter().for_each(HealthServer::wake);
+                self.control.iter().for_each(Control::wake);
+            }
         }
+        // A client that has its answer finds in `/status` what it was told.
+        self.control.iter_mut().for_each(|control| control.end_turn(&fleet));
         next
     }
 
     /// Posts a new state of the fleet during a turn, before the log and hooks tell of it. The service manager
     /// waits for the end of the turn: a hook may end the fleet that has just started.
     pub(crate) fn post_change(&mut self, supervisor: &Supervisor) {
-        let is_observed = self.health.is_some() || self.handle.is_some();
+        let is_observed = self.board.is_some() || self.handle.is_some();
         if !is_observed || self.posted == Some(supervisor.state()) {
             return;
         }
@@ -110,8 +223,8 @@ impl Observers {
         if let Some(handle) = &self.handle {
             handle.post(fleet.clone());
         }
-        if let Some(health) = &self.health {
-            health.post(fleet);
+        if let Some(board) = &self.board {
+            board.post(fleet);
         }
     }
 

@@ -13,17 +13,19 @@ use crate::sys::{self, Signal};
 use crate::tls::TlsOptions;
 
 impl Master {
-    /// Takes the requests that have arrived by signal or by the handle. Returns whether there were any.
+    /// Takes the requests that have arrived by signal, by the handle or by the control socket. Returns whether there
+    /// were any.
     pub(super) fn take_requests(&mut self) -> io::Result<bool> {
         let signals = self.reactor.take_requests()?;
         let others = self.plan.handle.as_ref().map_or_else(Vec::new, FleetHandle::take_requests);
-        let any = !signals.is_empty() || !others.is_empty();
+        let mut any = !signals.is_empty() || !others.is_empty();
         for signal in signals {
             self.on_signal(signal);
         }
         for request in others {
             self.on_request(Instant::now(), request);
         }
+        any |= self.take_operations();
         Ok(any)
     }
 
@@ -57,6 +59,14 @@ impl Master {
     }
 
     pub(super) fn on_request(&mut self, now: Instant, request: Request) {
+        // The reason is logged.
+        let _ = self.try_request(now, request);
+    }
+
+    /// # Errors
+    ///
+    /// Why it is refused, which is logged as well.
+    pub(super) fn try_request(&mut self, now: Instant, request: Request) -> Result<(), String> {
         if matches!(request, Request::Reload | Request::Upgrade) {
             self.observers.reload_begins();
         }
@@ -71,9 +81,11 @@ impl Master {
             let upgrade = request == Request::Upgrade;
             self.observers.reload_failed(if upgrade { "upgrade refused" } else { "reload refused" });
             self.supervisor.handle(now, Event::Refused(request));
-            return any_fleet::report_refused(&self.plan.logger, &reasons);
+            any_fleet::report_refused(&self.plan.logger, &reasons);
+            return Err(reasons.join("; "));
         }
         self.supervisor.handle(now, Event::Request(request));
+        Ok(())
     }
 
     /// Reads certificates and looks up the program for a reload.

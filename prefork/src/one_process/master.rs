@@ -1,5 +1,6 @@
 //! The master's loop, as in `master`, for one child that is this process.
 
+use std::fmt;
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Weak};
@@ -12,9 +13,10 @@ use crate::child::{Adopted, Host};
 use crate::error::{Error, chain};
 use crate::hooks::{self, Hooks};
 use crate::listen::{self, Holders, Holding, ResolvedEndpoint, Sharing, SocketSet};
-use crate::logging::{self, Logger};
+use crate::logging::{self, Follower, Logger};
 use crate::master::{
-    Cause, FleetHandle, Observers, Plan, ServiceManager, any_fleet, create_pid_file, time_to_first,
+    Cause, ControlSocket, FleetHandle, Observers, Operation, Plan, ServiceManager, any_fleet,
+    create_pid_file, time_to_first,
 };
 use crate::protocol::{Handshake, ToChild, ToMaster};
 use crate::supervisor::{Action, ChildId, Event, Hook, Remark, Request, Settings, Supervisor};
@@ -36,6 +38,7 @@ pub(super) struct OneProcess {
     reactor: Reactor<ChildId>,
     store: TlsStore,
     health: Option<Socket>,
+    control: Option<ControlSocket>,
     pid_file: Option<PidFile>,
     observers: Observers,
     serving: Arc<Serving>,
@@ -55,6 +58,7 @@ impl OneProcess {
         let mut sockets = SocketSet::open(&plan.endpoints, activated, Sharing::Shared, 1, plan.sockets)?;
         let health = plan.health.as_deref().map(ResolvedEndpoint::beside).transpose()?;
         let health = health.map(|health| listen::listen_beside(&health, &[])).transpose()?;
+        let control = plan.control.as_deref().map(ControlSocket::open).transpose()?;
         let mut reactor = Reactor::new().map_err(Error::os("send and receive signals"))?;
         let linked = |source| Error::Handshake { source };
         let sockets_of_child = sockets.for_slot(0).map_err(linked)?;
@@ -86,6 +90,7 @@ impl OneProcess {
             reactor,
             store,
             health,
+            control,
             pid_file,
             recycling_reported: false,
             at_once: false,
@@ -108,6 +113,11 @@ impl OneProcess {
             let Self { observers, reactor, supervisor, sockets, logger, .. } = self;
             let started = observers.start_health(listener, reactor, supervisor, sockets, logger);
             started.map_err(Error::os("start the health endpoint"))?;
+        }
+        if let Some(socket) = self.control.take() {
+            let Self { observers, reactor, supervisor, sockets, logger, .. } = self;
+            let started = observers.start_control(socket, reactor, supervisor, sockets, logger);
+            started.map_err(Error::os("start the control socket"))?;
         }
         if let Some(handle) = &self.handle {
             handle.connect(&mut self.reactor).map_err(Error::os("connect the fleet's handle"))?;
@@ -174,7 +184,27 @@ impl OneProcess {
         for request in self.handle.as_ref().map_or_else(Vec::new, FleetHandle::take_requests) {
             self.on_request(request);
         }
+        self.take_operations();
         Ok(())
+    }
+
+    /// Carries out what clients of the control socket have asked for: a stop. There are no children to change.
+    fn take_operations(&mut self) {
+        while let Some(submitted) = self.observers.take_operation() {
+            let request = match submitted.operation {
+                Operation::Stop { now: false } => Request::Stop,
+                Operation::Stop { now: true } => Request::Quit,
+                _ => {
+                    let reason = "there are no children (workers = 0)".to_owned();
+                    self.observers.refuse_operation(submitted, reason);
+                    continue;
+                }
+            };
+            let (before, record) = (self.supervisor.status(Instant::now()), Follower::record());
+            self.on_request(request);
+            let after = self.supervisor.status(Instant::now());
+            self.observers.begin_operation(submitted, record, &before, &after);
+        }
     }
 
     fn on_signal(&mut self, signal: Signal) {
@@ -280,6 +310,7 @@ impl OneProcess {
     /// Ends the process where a child would be killed: after its grace, with failure, or on request.
     fn end_at_once(&mut self) {
         self.close();
+        self.observers.finish(&self.supervisor, None);
         logging::flush();
         sys::exit_now(i32::from(!self.at_once));
     }
@@ -305,6 +336,12 @@ impl OneProcess {
             }
             Ended::Returned | Ended::Drained => {}
         }
+        let problem = match &self.cause {
+            Some(Cause::Error(error)) => Some(chain(error).to_string()),
+            Some(Cause::Panic(_)) => Some("a hook panicked".to_owned()),
+            None => None,
+        };
+        self.observers.finish(&self.supervisor, problem.as_ref().map(|problem| problem as &dyn fmt::Display));
         let outcome = self.cause.take().map_or(Ok(()), Err);
         if ended == Ended::Drained {
             end_process(&outcome);

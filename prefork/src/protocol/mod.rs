@@ -39,6 +39,7 @@
 //! - `secrets.rs`: TLS material and the configuration file, for a child and for the next program
 //! - `upgrade_plan.rs`: from a child that checks the next program to its master
 //! - `snapshot.rs`: from a master to the next program
+//! - `control.rs`: the control socket, in the snapshot
 //! - `totals.rs`: what was counted, in the snapshot
 //!
 //! The two ends may be different programs: a reload can start a newer or older program as the child of
@@ -47,6 +48,7 @@
 //! another version is refused with one line.
 
 mod codec;
+mod control;
 mod handshake;
 mod privilege_fields;
 mod secrets;
@@ -54,6 +56,7 @@ mod snapshot;
 mod totals;
 mod upgrade_plan;
 
+pub(crate) use control::{ClientWait, PassedClient, PassedControl, PassedOperation};
 pub(crate) use handshake::{GREETING, Handshake, ToChild, ToMaster};
 #[cfg(feature = "rustls")]
 pub(crate) use secrets::TicketSecret;

@@ -12,6 +12,7 @@
 //! sockets addr=:80 network=tcp4 sharing=reuseport listener=0 listener=1 listener=2 listener=3
 //! leaving addr=:81 network=tcp4 sharing=shared listener=4
 //! health addr=127.0.0.1:9090 listener=5
+//! control path=/run/app.sock listener=6
 //! pid_file path=/run/app.pid descriptor=9
 //! values layout=1 descriptor=10
 //! total series=%01%12… cell=4711
@@ -27,6 +28,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::codec::{FieldValue, Format, Record, displayed, invalid};
+use super::control::PassedControl;
 use super::privilege_fields::{privileges_of, with_privileges};
 use super::secrets::Secrets;
 use super::totals::{self, MasterTotals, totals_from_record, totals_to_record};
@@ -51,6 +53,7 @@ pub(crate) struct UpgradeSnapshot {
     pub(crate) held: BTreeMap<ChildId, Vec<usize>>,
     pub(crate) sockets: PassedSet,
     pub(crate) health: Option<HealthSocket>,
+    pub(crate) control: PassedControl,
     /// The pid files, and the numbers of their descriptors; one of them may be the last program's.
     pub(crate) pid_files: Vec<(PathBuf, i32)>,
     /// The privileges of the children.
@@ -93,6 +96,7 @@ impl UpgradeSnapshot {
         records.extend(health.iter().map(|HealthSocket { addr, listener }| {
             Record::new("health").with("addr", addr).with("listener", listener)
         }));
+        records.extend(self.control.to_records());
         records.extend(pid_files.iter().map(|(path, descriptor)| {
             Record::new("pid_file").with("path", path).with("descriptor", descriptor)
         }));
@@ -150,7 +154,7 @@ impl UpgradeSnapshot {
                     snapshot.lanes.extend(record.find("lane")?.map(|lane| (child.id, lane)));
                     snapshot.fleet.children.push(child);
                 }
-                _ => {}
+                _ => snapshot.control.add(record)?,
             }
         }
         let fleet = fleet.ok_or_else(|| invalid("the snapshot has no `fleet`".to_owned()))?;
@@ -268,6 +272,7 @@ pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::super::codec::testing::{damaged, duration, newer, path, places};
+    use super::super::control::tests::control;
     use super::super::handshake::tests::privileges;
     use super::super::secrets::tests::secrets;
     use super::super::totals::tests::{fleet_totals, master_totals};
@@ -337,9 +342,17 @@ pub(super) mod tests {
         let values = any::<Option<(u32, i32, Vec<(Vec<u8>, Vec<u64>)>)>>().prop_map(|values| {
             values.map(|(layout, descriptor, totals)| PassedValues { layout, descriptor, totals })
         });
-        let files = (health, prop::collection::vec((path(), any::<i32>()), 0..3), values);
+        let files = (health, prop::collection::vec((path(), any::<i32>()), 0..3), values, control());
         (fleet(), master_totals(), lists, files, privileges(), any::<Vec<usize>>(), secrets()).prop_map(
-            |(fleet, totals, (children, sockets), (health, pid_files, values), privileges, cpus, secrets)| {
+            |(
+                fleet,
+                totals,
+                (children, sockets),
+                (health, pid_files, values, control),
+                privileges,
+                cpus,
+                secrets,
+            )| {
                 UpgradeSnapshot {
                     totals,
                     // Some have a lane.
@@ -359,6 +372,7 @@ pub(super) mod tests {
                     },
                     sockets,
                     health,
+                    control,
                     pid_files,
                     privileges,
                     cpus,
@@ -383,7 +397,7 @@ pub(super) mod tests {
         fn any_records_are_read_without_panic(text: String) {
             let kinds = [
                 "fleet", "counted", "privileges", "sockets", "leaving", "health", "values", "total", "child", "leader",
-                "file", "tickets",
+                "file", "tickets", "control", "control_file", "control_operation", "control_client",
             ];
             let records = kinds.map(|kind| Record::parse(&format!("{kind} {}", text.replace('\n', " "))));
             let _ = UpgradeSnapshot::from_text(&Format::write(&[&[FORMAT.heading()], &records[..]].concat()));

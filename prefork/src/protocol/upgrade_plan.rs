@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! prefork-plan/1 workers=4 grace_ms=5000 title=app sharing=shared addr=:80 network=tcp4 at=tcp:0.0.0.0:80
-//!     nodelay=true health=127.0.0.1:9090 health_at=tcp:127.0.0.1:9090 pid_file=/run/app.pid
+//!     nodelay=true health=127.0.0.1:9090 health_at=tcp:127.0.0.1:9090
+//!     control=/run/app.sock pid_file=/run/app.pid
 //!     secret_file=/etc/ssl/app.pem no_new_privs=false check=0dd4c7b1
 //! ```
 //!
@@ -36,6 +37,7 @@ pub(crate) struct UpgradePlan {
     pub(crate) endpoints: Vec<ResolvedEndpoint>,
     pub(crate) sockets: SocketOptions,
     pub(crate) health: Option<ResolvedEndpoint>,
+    pub(crate) control: Option<PathBuf>,
     pub(crate) pid_file: Option<PathBuf>,
     /// The files of certificates and keys.
     pub(crate) secret_files: Vec<PathBuf>,
@@ -67,6 +69,7 @@ impl UpgradePlan {
             record.with("health", &endpoint.addr).with("health_at", place)
         });
         let record = record
+            .with_each("control", &self.control)
             .with_each("pid_file", pid_file)
             .with_each("secret_file", &self.secret_files)
             .with_each("cpu_affinity", &self.cpus);
@@ -86,6 +89,7 @@ impl UpgradePlan {
             endpoints: endpoints_of(&record)?,
             sockets: socket_options_of(&record)?,
             health: health_of(&record)?,
+            control: record.find("control")?,
             pid_file: record.find("pid_file")?,
             secret_files: record.all("secret_file")?,
             privileges: privileges_of(&record)?,
@@ -223,11 +227,11 @@ mod tests {
                 health
             })
         });
-        let paths = (prop::option::of(path()), prop::collection::vec(path(), 0..3));
+        let paths = (prop::option::of(path()), prop::option::of(path()), prop::collection::vec(path(), 0..3));
         let addresses = (sharing(), prop::collection::vec(endpoint(), 1..4), sockets(), health);
         (any::<(usize, String, Vec<usize>)>(), duration(), addresses, paths, privileges()).prop_map(
             |((workers, title, cpus), grace, (sharing, endpoints, sockets, health), paths, privileges)| {
-                let (pid_file, secret_files) = paths;
+                let (control, pid_file, secret_files) = paths;
                 UpgradePlan {
                     workers,
                     grace,
@@ -236,6 +240,7 @@ mod tests {
                     endpoints,
                     sockets,
                     health,
+                    control,
                     pid_file,
                     secret_files,
                     privileges,

@@ -19,6 +19,8 @@ pub(crate) enum RecycleReason {
     Retired,
     /// It received SIGTERM.
     Signalled,
+    /// An operator asked for it.
+    Operator,
 }
 
 /// How a child exited.

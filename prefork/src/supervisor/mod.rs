@@ -65,6 +65,7 @@ pub(crate) use leader::LeaderSnapshot;
 use policy::{FailureLog, SlotFailures};
 pub(crate) use policy::{RecoverPolicy, SAME_STOP};
 use rollout::Rollout;
+pub(crate) use status::ChangeStatus;
 pub use status::{ChildState, ChildStatus, FleetState, FleetStatus};
 pub(crate) use totals::{ChangeResult, FailureCause, FleetTotals, StartReason, Tally};
 pub(crate) use trial::{ChildSnapshot, SlotRole, Snapshot};

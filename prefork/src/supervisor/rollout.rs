@@ -113,7 +113,8 @@ impl Supervisor {
         let Some(slot) = self.slots.iter().position(|slot| slot.occupant == Some(id)) else { return };
         let Some(Phase::Serving { since }) = self.children.get(&id).map(|child| child.phase) else { return };
         let earliest = deadline(since, LEAST_LIFETIME);
-        if reason == RecycleReason::Signalled || earliest <= now {
+        let at_once = matches!(reason, RecycleReason::Signalled | RecycleReason::Operator);
+        if at_once || earliest <= now {
             self.queue_recycling(slot, reason);
         } else if self.slots[slot].recycle_at.is_none_or(|(at, _)| at > earliest) {
             self.slots[slot].recycle_at = Some((earliest, reason));

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use super::{ChildId, FleetTotals, Mode, Phase, Supervisor};
+use super::{ChildId, FleetTotals, Mode, Phase, Slot, Supervisor};
 
 /// The state of a fleet as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -71,6 +71,20 @@ pub struct FleetStatus {
     pub(crate) totals: FleetTotals,
     /// When one of the failures counts no more.
     pub(crate) failure_expires_at: Option<Instant>,
+    pub(crate) change: Option<ChangeStatus>,
+}
+
+/// A reload or an upgrade that is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ChangeStatus {
+    /// Whether it is an upgrade.
+    pub(crate) upgrade: bool,
+    /// The generation that it leads to.
+    pub(crate) generation: u32,
+    /// The number of slots whose child is of that generation.
+    pub(crate) replaced: usize,
+    /// The number of slots.
+    pub(crate) of: usize,
 }
 
 impl FleetStatus {
@@ -87,6 +101,7 @@ impl FleetStatus {
             elects: false,
             totals: FleetTotals::default(),
             failure_expires_at: None,
+            change: None,
         }
     }
 
@@ -160,9 +175,21 @@ impl Supervisor {
             failure_window: self.settings.recover.window,
             failure_expires_at,
             elects: self.elects(),
+            change: self.change(),
             totals: self.totals,
             children: self.children.keys().filter_map(|id| self.view(*id)).collect(),
         }
+    }
+
+    fn change(&self) -> Option<ChangeStatus> {
+        let upgrade = self.rollout.upgrade.is_some();
+        let is_reloaded = |slot: &&Slot| !upgrade && self.is_reloaded(slot);
+        (upgrade || self.rollout.is_reloading()).then(|| ChangeStatus {
+            upgrade,
+            generation: self.rollout.leads_to(),
+            replaced: self.slots.iter().filter(is_reloaded).count(),
+            of: self.slots.len(),
+        })
     }
 
     /// The state of the fleet as a whole.

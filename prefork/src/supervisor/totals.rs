@@ -75,7 +75,7 @@ const fn failure(kind: FailureCause, ready: bool) -> Tally {
 
 impl Tally {
     /// All that can occur, with the name by which another program knows it.
-    const NAMED: [(Tally, &'static str); 33] = [
+    const NAMED: [(Tally, &'static str); 34] = [
         (Tally::Start(StartReason::Start), "start_start"),
         (Tally::Start(StartReason::Scale), "start_scale"),
         (Tally::Start(StartReason::Recover), "start_recover"),
@@ -99,6 +99,7 @@ impl Tally {
         (Tally::Recycle(RecycleReason::Size), "recycle_size"),
         (Tally::Recycle(RecycleReason::Retired), "recycle_retired"),
         (Tally::Recycle(RecycleReason::Signalled), "recycle_signalled"),
+        (Tally::Recycle(RecycleReason::Operator), "recycle_operator"),
         (Tally::Reload(ChangeResult::Done), "reload_done"),
         (Tally::Reload(ChangeResult::Aborted), "reload_aborted"),
         (Tally::Reload(ChangeResult::Refused), "reload_refused"),

@@ -32,6 +32,10 @@
 //! [`UnixListener`], `TokioUnixListener`, [`into_unix_listener`] and [`unix_name`] are for Unix sockets;
 //! [`activated`] returns the sockets that the service manager opened.
 //!
+//! **Control.** [`ControlListener`] and [`ControlStream`] are the master's control socket and its connections, and
+//! [`peer_of`] tells the [`Peer`]; [`control_listener`], [`accept_control`], [`control_stream`], [`duplicate_control`]
+//! and [`shut_down_control`] make and close them. [`NO_CONTROL_SOCKET`] says why a system has none.
+//!
 //! **Accept gate.** [`AcceptGate`] makes a child's server accept no more, although the server knows nothing
 //! of it: `close` puts decoys in place of its listeners, `interrupt_accepts` and `wake_acceptors` reach
 //! threads in `accept`, `has_connections`, `has_active_connections` and `queue_length` tell what is left.
@@ -200,6 +204,14 @@ pub(crate) enum ProcessEvent<K> {
     BadMessage(K, String),
     /// A child has exited and is reaped; its key is free. With the CPU time that it used.
     Exited(K, ExitStatus, Duration),
+}
+
+/// The process at the other end of a control connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Peer {
+    pub(crate) uid: u32,
+    /// `None` where the system does not tell, and of a process in another container.
+    pub(crate) pid: Option<u32>,
 }
 
 /// A listening socket that the service manager opened for this program.

@@ -1,12 +1,13 @@
 //! A connection of the HTTP server: requests in, answers out, in their order.
 
-use std::io::{self, IoSlice, Read, Write};
+use std::io::{self, IoSlice};
 use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::message::{Answer, HEAD_LIMIT, HttpRequest};
-use super::{Reply, Responder, is_interruption};
+use super::message::{Answer, HEAD_LIMIT, HttpRequest, stream_head};
+use super::{HttpStream, Part, Reply, Responder, is_interruption};
+use crate::sys::Peer;
 
 /// How long a client may take for a request, from its connection or its first byte on.
 const REQUEST_LIMIT: Duration = Duration::from_secs(5);
@@ -20,21 +21,12 @@ const ANSWER_RATE: usize = 64 * 1024;
 const LONG_ANSWER: usize = 64 * 1024;
 /// How long to wait for a client to close the connection after the last answer.
 const LINGER_LIMIT: Duration = Duration::from_secs(1);
+/// How long a stream may have nothing to say.
+const STREAM_LIMIT: Duration = Duration::from_secs(24 * 3600);
 /// The answers of one turn. The other connections have theirs before the next.
 const ANSWERS_PER_TURN: u32 = 16;
 /// What is read of a connection in one turn after its last answer, and thrown away.
 const LINGER_READS: u32 = 16;
-
-/// A stream that does not block.
-pub(super) trait HttpStream: Read + Write {
-    fn shut_down(&self, how: Shutdown) -> io::Result<()>;
-}
-
-impl HttpStream for mio::net::TcpStream {
-    fn shut_down(&self, how: Shutdown) -> io::Result<()> {
-        self.shutdown(how)
-    }
-}
 
 /// What a turn has come to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,7 +41,7 @@ pub(super) enum Progress {
 
 /// See the [module](self).
 #[derive(Debug)]
-pub(super) struct Connection<S, P> {
+pub(in crate::master) struct Connection<S, P> {
     stream: S,
     /// What has been read and not been answered, never more than [`HEAD_LIMIT`].
     input: Vec<u8>,
@@ -57,6 +49,24 @@ pub(super) struct Connection<S, P> {
     deadline: Instant,
     /// When the client connected, or its last answer was written.
     idle_since: Instant,
+    peer: Option<Peer>,
+    /// Whether the client has closed the connection, and not only its own half of it.
+    hung_up: bool,
+}
+
+/// A request that has no answer yet, as another program can go on with it.
+#[derive(Debug)]
+pub(in crate::master) enum Unanswered<'a, P> {
+    /// What has been read of it.
+    Reading(&'a [u8]),
+    Waiting {
+        pending: &'a P,
+        keeps_alive: bool,
+    },
+    Streaming {
+        pending: &'a P,
+        chunked: bool,
+    },
 }
 
 #[derive(Debug)]
@@ -72,6 +82,8 @@ enum Stage<P> {
         written: usize,
         keeps_alive: bool,
     },
+    /// The answer has parts; `text` is the present one.
+    Streaming { pending: P, chunked: bool, text: String, written: usize, ends: bool },
     /// The last answer is written. What the client still sends is read until it closes: otherwise the system
     /// would reset the connection, and the client might lose the answer.
     Lingering,
@@ -93,13 +105,71 @@ impl From<io::Error> for Stop {
 }
 
 impl<S: HttpStream, P> Connection<S, P> {
-    pub(super) fn new(stream: S, now: Instant) -> Self {
+    pub(in crate::master) fn new(stream: S, now: Instant) -> Self {
         let deadline = now + REQUEST_LIMIT;
-        Self { stream, input: Vec::new(), stage: Stage::Reading, deadline, idle_since: now }
+        let peer = stream.peer();
+        let stage = Stage::Reading;
+        Self { stream, input: Vec::new(), stage, deadline, idle_since: now, peer, hung_up: false }
     }
 
-    pub(super) fn stream(&mut self) -> &mut S {
+    /// One that gets an answer before it has sent a request.
+    pub(super) fn refused(stream: S, answer: &Answer, now: Instant) -> Self {
+        let mut connection = Self::new(stream, now);
+        connection.begin_to_write(now, answer, false, false);
+        connection
+    }
+
+    /// One of which another program has read this.
+    pub(in crate::master) fn with_input(mut self, input: Vec<u8>) -> Self {
+        self.input = input;
+        self.input.truncate(HEAD_LIMIT);
+        self
+    }
+
+    /// One whose request another program has read, but not answered.
+    pub(in crate::master) fn with_waiting(mut self, now: Instant, pending: P, keeps_alive: bool) -> Self {
+        self.stage = Stage::Waiting { pending, is_head: false, keeps_alive };
+        self.deadline = now + STREAM_LIMIT;
+        self
+    }
+
+    /// One whose answer another program has begun.
+    pub(in crate::master) fn with_stream(mut self, now: Instant, pending: P, chunked: bool) -> Self {
+        self.stage = Stage::Streaming { pending, chunked, text: String::new(), written: 0, ends: false };
+        self.deadline = now + STREAM_LIMIT;
+        self
+    }
+
+    pub(in crate::master) fn stream(&self) -> &S {
+        &self.stream
+    }
+
+    pub(super) fn stream_mut(&mut self) -> &mut S {
         &mut self.stream
+    }
+
+    /// What another program would have to go on with; `None` if it cannot, because an answer is partly sent.
+    pub(in crate::master) fn unanswered(&self) -> Option<Unanswered<'_, P>> {
+        Some(match &self.stage {
+            Stage::Reading => Unanswered::Reading(&self.input),
+            Stage::Waiting { pending, is_head: false, keeps_alive } => {
+                Unanswered::Waiting { pending, keeps_alive: *keeps_alive && self.input.is_empty() }
+            }
+            Stage::Streaming { pending, chunked, text, written, ends: false } if *written == text.len() => {
+                Unanswered::Streaming { pending, chunked: *chunked }
+            }
+            _ => return None,
+        })
+    }
+
+    /// Whether an answer, or a part of it, is still to be sent.
+    pub(super) fn owes_answer(&self) -> bool {
+        matches!(self.stage, Stage::Waiting { .. } | Stage::Writing { .. } | Stage::Streaming { .. })
+    }
+
+    /// Notes that nothing can be sent to the client any more.
+    pub(super) fn note_hang_up(&mut self) {
+        self.hung_up = true;
     }
 
     /// When [`advance`](Self::advance) is due, even if the stream does not report anything.
@@ -113,16 +183,16 @@ impl<S: HttpStream, P> Connection<S, P> {
     }
 
     /// Whether an answer waits for something.
-    pub(super) fn pending(&self) -> Option<&P> {
-        match &self.stage {
-            Stage::Waiting { pending, .. } => Some(pending),
-            _ => None,
-        }
+    pub(super) fn is_waiting(&self) -> bool {
+        matches!(self.stage, Stage::Waiting { .. } | Stage::Streaming { .. })
     }
 
     /// Does what can be done without blocking.
     pub(super) fn advance(&mut self, now: Instant, responder: &impl Responder<Pending = P>) -> Progress {
-        if now >= self.deadline && self.pending().is_none() {
+        if now >= self.deadline && !matches!(self.stage, Stage::Waiting { .. }) {
+            return Progress::Ended;
+        }
+        if self.hung_up && self.is_waiting() {
             return Progress::Ended;
         }
         for _ in 0..ANSWERS_PER_TURN {
@@ -148,6 +218,7 @@ impl<S: HttpStream, P> Connection<S, P> {
                 Ok(())
             }
             Stage::Writing { .. } => self.write(now),
+            Stage::Streaming { .. } => self.stream_on(now, responder),
             Stage::Lingering => self.linger(),
         }
     }
@@ -157,13 +228,20 @@ impl<S: HttpStream, P> Connection<S, P> {
             match HttpRequest::parse(&self.input) {
                 Ok(None) => {}
                 Ok(Some(request)) => {
-                    let HttpRequest { size, keeps_alive, .. } = request;
+                    let request = HttpRequest { peer: self.peer, ..request };
+                    let HttpRequest { size, keeps_alive, has_chunks, .. } = request;
                     let is_head = request.method == "HEAD";
                     match responder.answer(now, &request) {
                         Reply::Now(answer) => self.begin_to_write(now, &answer, is_head, keeps_alive),
                         Reply::Later { pending, until } => {
                             self.stage = Stage::Waiting { pending, is_head, keeps_alive };
                             self.deadline = until;
+                        }
+                        Reply::Stream { kind, pending } => {
+                            let (text, written, ends) = (stream_head(kind, has_chunks), 0, false);
+                            self.stage =
+                                Stage::Streaming { pending, chunked: has_chunks, text, written, ends };
+                            self.deadline = now + ANSWER_LIMIT;
                         }
                     }
                     self.input.drain(..size);
@@ -219,12 +297,50 @@ impl<S: HttpStream, P> Connection<S, P> {
             self.stage = Stage::Reading;
             self.deadline = now + if self.input.is_empty() { IDLE_LIMIT } else { REQUEST_LIMIT };
         } else {
-            // Closing is not enough: on Windows a child that is being started holds the connection too.
-            self.stream.shut_down(Shutdown::Write)?;
-            self.stage = Stage::Lingering;
-            self.deadline = now + LINGER_LIMIT;
+            self.begin_to_linger(now)?;
         }
         if is_long { Err(Stop::HasMore) } else { Ok(()) }
+    }
+
+    /// Sends what there is of a stream.
+    fn stream_on(&mut self, now: Instant, responder: &impl Responder<Pending = P>) -> Result<(), Stop> {
+        let Stage::Streaming { pending, chunked, text, written, ends } = &mut self.stage else {
+            return Ok(());
+        };
+        while *written < text.len() {
+            match self.stream.write(&text.as_bytes()[*written..]) {
+                Ok(0) => return Err(Stop::Ended),
+                Ok(length) => *written += length,
+                Err(error) if is_interruption(&error) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if *ends {
+            return Ok(self.begin_to_linger(now)?);
+        }
+        let part = match responder.next_part(pending) {
+            Part::None => {
+                self.deadline = now + STREAM_LIMIT;
+                return Err(Stop::Blocked);
+            }
+            Part::More(part) => part,
+            Part::Last(part) => {
+                *ends = true;
+                part
+            }
+        };
+        *text = framed(part, *chunked, *ends);
+        *written = 0;
+        self.deadline = now + answer_limit(text.len());
+        Ok(())
+    }
+
+    fn begin_to_linger(&mut self, now: Instant) -> io::Result<()> {
+        // Closing is not enough: on Windows a child that is being started holds the connection too.
+        self.stream.shut_down(Shutdown::Write)?;
+        self.stage = Stage::Lingering;
+        self.deadline = now + LINGER_LIMIT;
+        Ok(())
     }
 
     fn linger(&mut self) -> Result<(), Stop> {
@@ -239,6 +355,15 @@ impl<S: HttpStream, P> Connection<S, P> {
         }
         Ok(())
     }
+}
+
+/// A part of a stream as it is sent.
+fn framed(part: String, chunked: bool, ends: bool) -> String {
+    if !chunked {
+        return part;
+    }
+    let chunk = if part.is_empty() { part } else { format!("{:x}\r\n{part}\r\n", part.len()) };
+    if ends { chunk + "0\r\n\r\n" } else { chunk }
 }
 
 /// How long a client may take to receive an answer of this length.

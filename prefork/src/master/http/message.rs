@@ -2,6 +2,11 @@
 
 use std::sync::Arc;
 
+use crate::sys::Peer;
+
+/// Lines of JSON.
+pub(in crate::master) const LINES: &str = "application/x-ndjson";
+
 /// The largest head of a request, in bytes: what browsers and proxies send with many cookies fits.
 pub(super) const HEAD_LIMIT: usize = 8192;
 /// The largest number of header fields. More are refused like a head that is too large.
@@ -13,10 +18,17 @@ pub(in crate::master) struct HttpRequest<'a> {
     pub(in crate::master) method: &'a str,
     /// Without the query.
     pub(in crate::master) path: &'a str,
+    pub(in crate::master) query: &'a str,
+    /// Whether the client takes an answer in lines of JSON.
+    pub(in crate::master) takes_lines: bool,
+    /// Who has sent it, where the system tells.
+    pub(in crate::master) peer: Option<Peer>,
     /// The size of the head, in bytes.
     pub(super) size: usize,
     /// Whether another request may follow on the connection.
     pub(super) keeps_alive: bool,
+    /// Whether the answer may be in chunks.
+    pub(super) has_chunks: bool,
 }
 
 impl<'a> HttpRequest<'a> {
@@ -33,19 +45,47 @@ impl<'a> HttpRequest<'a> {
             }
             Err(error) => return Err(Answer::text(400, &format!("bad request: {error}\n"))),
         };
-        let keeps_alive = request.version == Some(1) && !has_body(&request) && !says_close(&request);
-        let path = path_of(request.path.unwrap_or_default());
-        Ok(Some(Self { method: request.method.unwrap_or_default(), path, size, keeps_alive }))
+        let has_chunks = request.version == Some(1);
+        let (path, query) = path_and_query(request.path.unwrap_or_default());
+        Ok(Some(Self {
+            method: request.method.unwrap_or_default(),
+            path,
+            query,
+            takes_lines: takes_lines(&request),
+            peer: None,
+            size,
+            keeps_alive: has_chunks && !has_body(&request) && !says_close(&request),
+            has_chunks,
+        }))
     }
 }
 
-/// The path of a request's target. A client may send the whole URL, as to a proxy (RFC 9112, 3.2.2).
-fn path_of(target: &str) -> &str {
-    let target = target.split('?').next().unwrap_or_default();
-    match target.strip_prefix("http://") {
+/// The path and the query of a request's target. A client may send the whole URL, as to a proxy (RFC 9112, 3.2.2).
+fn path_and_query(target: &str) -> (&str, &str) {
+    let (target, query) = target.split_once('?').unwrap_or((target, ""));
+    let path = match target.strip_prefix("http://") {
         Some(rest) => rest.find('/').map_or("/", |at| &rest[at..]),
         None => target,
-    }
+    };
+    (path, query)
+}
+
+/// Whether the client names [`LINES`] among what it accepts.
+fn takes_lines(request: &httparse::Request<'_, '_>) -> bool {
+    let names = |value: &[u8]| {
+        let kinds = value.split(|byte| *byte == b',');
+        let mut kinds = kinds.filter_map(|kind| kind.split(|byte| *byte == b';').next());
+        kinds.any(|kind| kind.trim_ascii().eq_ignore_ascii_case(LINES.as_bytes()))
+    };
+    request.headers.iter().any(|field| field.name.eq_ignore_ascii_case("accept") && names(field.value))
+}
+
+/// The head of an answer in parts, after which the connection is closed.
+pub(super) fn stream_head(kind: &str, chunked: bool) -> String {
+    let encoding = if chunked { "Transfer-Encoding: chunked\r\n" } else { "" };
+    format!(
+        "HTTP/1.1 200 OK\r\nContent-Type: {kind}\r\n{encoding}Cache-Control: no-store\r\nConnection: close\r\n\r\n"
+    )
 }
 
 /// Bodies are not read: the connection is closed after the answer.
@@ -72,20 +112,31 @@ pub(in crate::master) struct Answer {
     kind: &'static str,
     /// Clients can share a large one.
     body: Arc<str>,
+    /// The methods that the path has, in an answer to another one.
+    allowed: &'static str,
 }
 
 impl Answer {
     pub(in crate::master) fn text(code: u16, body: &str) -> Self {
-        Self { code, kind: "text/plain; charset=utf-8", body: body.into() }
+        Self::new(code, "text/plain; charset=utf-8", body.into())
     }
 
-    pub(in crate::master) fn json(body: String) -> Self {
-        Self { code: 200, kind: "application/json", body: body.into() }
+    pub(in crate::master) fn json(code: u16, body: String) -> Self {
+        Self::new(code, "application/json", body.into())
+    }
+
+    /// Refuses a method.
+    pub(in crate::master) fn only(allowed: &'static str, body: &str) -> Self {
+        Self { allowed, ..Self::text(405, body) }
+    }
+
+    fn new(code: u16, kind: &'static str, body: Arc<str>) -> Self {
+        Self { code, kind, body, allowed: "" }
     }
 
     /// Metrics in the Prometheus text format.
     pub(in crate::master) fn metrics(body: Arc<str>) -> Self {
-        Self { code: 200, kind: "text/plain; version=0.0.4; charset=utf-8", body }
+        Self::new(200, "text/plain; version=0.0.4; charset=utf-8", body)
     }
 
     pub(super) fn body(&self) -> &Arc<str> {
@@ -94,12 +145,16 @@ impl Answer {
 
     /// What precedes the body. Without `keeps_alive` it says that the connection is closed.
     pub(super) fn head(&self, keeps_alive: bool) -> String {
-        let Self { code, kind, body } = self;
+        let Self { code, kind, body, allowed } = self;
         let reason = match code {
             200 => "OK",
             400 => "Bad Request",
+            403 => "Forbidden",
             404 => "Not Found",
             405 => "Method Not Allowed",
+            409 => "Conflict",
+            422 => "Unprocessable Content",
+            500 => "Internal Server Error",
             431 => "Request Header Fields Too Large",
             _ => "Service Unavailable",
         };
@@ -107,8 +162,8 @@ impl Answer {
             "HTTP/1.1 {code} {reason}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nCache-Control: no-store\r\n",
             body.len()
         );
-        if *code == 405 {
-            text += "Allow: GET, HEAD\r\n";
+        if !allowed.is_empty() {
+            text += &format!("Allow: {allowed}\r\n");
         }
         if !keeps_alive {
             text += "Connection: close\r\n";
@@ -130,18 +185,40 @@ mod tests {
     #[test]
     fn request_is_method_and_path() {
         let head = b"GET /readyz?verbose HTTP/1.1\r\nHost: a\r\nCookie: b=\xff\r\n\r\nbody";
-        let request = HttpRequest { method: "GET", path: "/readyz", size: head.len() - 4, keeps_alive: true };
+        let request = HttpRequest {
+            method: "GET",
+            path: "/readyz",
+            query: "verbose",
+            takes_lines: false,
+            peer: None,
+            size: head.len() - 4,
+            keeps_alive: true,
+            has_chunks: true,
+        };
         assert_eq!(HttpRequest::parse(head), Ok(Some(request)));
         let head = b"HEAD * HTTP/1.0\r\n\r\n";
-        let request = HttpRequest { method: "HEAD", path: "*", size: head.len(), keeps_alive: false };
+        let size = head.len();
+        let (keeps_alive, has_chunks) = (false, false);
+        let request =
+            HttpRequest { method: "HEAD", path: "*", query: "", size, keeps_alive, has_chunks, ..request };
         assert_eq!(HttpRequest::parse(head), Ok(Some(request)));
     }
 
     #[test]
     fn request_with_the_whole_url_is_for_its_path() {
-        assert_eq!(path_of("http://a:9090/livez?b=http://c/"), "/livez");
-        assert_eq!(path_of("http://a?b"), "/");
-        assert_eq!(path_of("/http://a/livez"), "/http://a/livez");
+        assert_eq!(path_and_query("http://a:9090/livez?b=http://c/"), ("/livez", "b=http://c/"));
+        assert_eq!(path_and_query("http://a?b"), ("/", "b"));
+        assert_eq!(path_and_query("/http://a/livez"), ("/http://a/livez", ""));
+    }
+
+    #[test]
+    fn client_that_takes_lines_names_them() {
+        let takes = |field: &str| {
+            let head = format!("GET / HTTP/1.1\r\n{field}\r\n\r\n");
+            HttpRequest::parse(head.as_bytes()).unwrap().unwrap().takes_lines
+        };
+        assert!(takes("accept: text/html, Application/X-NDJSON;q=0.9"));
+        assert!(!takes("Accept: */*") && !takes("Accept: application/x-ndjsonp") && !takes("A: b"));
     }
 
     #[test]

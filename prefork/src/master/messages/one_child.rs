@@ -160,6 +160,7 @@ impl Master {
             RecycleReason::Size => (entry.event("child_beyond_limit", logger), "is larger than `max_rss`"),
             RecycleReason::Retired => (entry.event("child_retires", logger), "asked to be replaced"),
             RecycleReason::Signalled => (entry.event("child_signalled", logger), "received SIGTERM"),
+            RecycleReason::Operator => (entry.event("child_recycled", logger), "is to be replaced"),
         };
         event.info(format_args!("{entry} {reason}; replacing it, new before old"));
     }

@@ -299,6 +299,7 @@ fn recycle_reason(reason: RecycleReason) -> &'static str {
         RecycleReason::Size => "max_rss",
         RecycleReason::Retired => "retired",
         RecycleReason::Signalled => "signalled",
+        RecycleReason::Operator => "operator",
     }
 }
 

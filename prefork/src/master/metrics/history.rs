@@ -86,6 +86,10 @@ impl History {
         }
     }
 
+    pub(in crate::master) fn started_at(&self) -> SystemTime {
+        self.notes().view.started_at
+    }
+
     pub(super) fn view(&self) -> HistoryView {
         let mut view = self.notes().view.clone();
         view.log_dropped = view.log_dropped.saturating_add(logging::dropped());
@@ -111,7 +115,7 @@ fn whole_millis() -> Duration {
     Duration::new(now.as_secs(), now.subsec_millis() * 1_000_000)
 }
 
-pub(super) fn since_epoch(time: SystemTime) -> Duration {
+pub(in crate::master) fn since_epoch(time: SystemTime) -> Duration {
     time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 

@@ -21,7 +21,6 @@ use std::time::{Duration, Instant};
 
 use exposition::Exposition;
 use fleet::Sources;
-use usage::ProcessUsages;
 
 use crate::listen::WatchedListeners;
 use crate::shared;
@@ -29,6 +28,8 @@ use crate::supervisor::FleetStatus;
 use crate::sys;
 
 pub(crate) use history::History;
+pub(super) use history::since_epoch;
+pub(super) use usage::ProcessUsages;
 
 /// A text is used again for this many times the time that it took, so that scrapes take at most a tenth of the
 /// thread, however many clients there are.

@@ -15,7 +15,7 @@ const TURN: usize = 32;
 
 /// See the [module](self).
 #[derive(Debug)]
-pub(super) struct ProcessUsages {
+pub(in crate::master) struct ProcessUsages {
     /// `None` where the system tells nothing of processes.
     reader: Option<UsageReader>,
     /// What was read last, by pid.
@@ -38,7 +38,7 @@ struct Reading {
 }
 
 impl ProcessUsages {
-    pub(super) fn new() -> Self {
+    pub(in crate::master) fn new() -> Self {
         let reader = UsageReader::new().ok();
         Self { reader, readings: BTreeMap::new(), count: 0, told_cpu: Vec::new() }
     }
@@ -69,6 +69,12 @@ impl ProcessUsages {
         slots.retain(|usage| usage.slot < fleet.slots || usage.living.is_some());
         self.keep_cpu_from_shrinking(&mut slots);
         slots
+    }
+
+    /// The usage of each child that has not ended, by pid.
+    pub(in crate::master) fn of_children(&mut self, children: &[ChildStatus]) -> BTreeMap<u32, ProcessUsage> {
+        self.read(children);
+        self.readings.iter().map(|(pid, reading)| (*pid, reading.usage)).collect()
     }
 
     /// The usage of each child that has not ended, with its slot.

@@ -27,9 +27,10 @@ pub(super) use prepare::NextProgram;
 pub(crate) use prepare::needs_of;
 pub(crate) use resume::Predecessor;
 
+use super::control::{ControlSocket, HaltedControl};
 use super::{FleetHandle, Master};
 use crate::logging;
-use crate::protocol::{HealthSocket, Secrets, UpgradeSnapshot};
+use crate::protocol::{HealthSocket, PassedControl, Secrets, UpgradeSnapshot};
 use crate::supervisor::Event;
 use crate::sys::{Channel, HeldSignals, PidFile};
 
@@ -66,6 +67,24 @@ impl Master {
         if requests.as_ref().is_some_and(|requests| !requests.is_empty()) {
             return Ok(Interrupted);
         }
+        let halted = self.observers.halt_control();
+        // The thread that takes requests of the control socket does not outlive the exec either.
+        let outcome = if self.observers.has_operation() {
+            Ok(Interrupted)
+        } else {
+            self.exec_halted(newest, &held, halted.as_ref())
+        };
+        self.observers.go_on_with_control(halted, &self.plan.logger);
+        outcome
+    }
+
+    /// Returns only if the exec fails.
+    fn exec_halted(
+        &mut self,
+        newest: u32,
+        held: &HeldSignals,
+        halted: Option<&HaltedControl>,
+    ) -> io::Result<Interrupted> {
         let secrets = Secrets { config: self.options_of(newest)?.file, ..self.store.secrets(newest) };
         let next = self.next.as_ref().ok_or_else(NextProgram::lost)?;
         let program = self.program_of(newest)?;
@@ -80,9 +99,9 @@ impl Master {
             lanes: self.children.iter().filter_map(|(id, entry)| Some((*id, entry.lane?.lane))).collect(),
             ..UpgradeSnapshot::default()
         };
-        let (snapshot, listeners, channels, pid_files) = self.hand_over(next, snapshot);
+        let (snapshot, listeners, channels, pid_files) = self.hand_over(next, snapshot, halted);
         let memory = self.values.memory();
-        Err(program.exec(&held, &snapshot.to_text(), &listeners, &channels, &pid_files, memory))
+        Err(program.exec(held, &snapshot.to_text(), &listeners, &channels, &pid_files, memory))
     }
 
     /// Adds to the snapshot what is handed over with it: the listeners, the channels and the pid files.
@@ -90,6 +109,7 @@ impl Master {
         &'a self,
         next: &'a NextProgram,
         mut snapshot: UpgradeSnapshot,
+        halted: Option<&'a HaltedControl>,
     ) -> (UpgradeSnapshot, Vec<&'a Socket>, Vec<&'a Channel>, Vec<&'a PidFile>) {
         let (sockets, shared) = self.sockets.passed(&next.arrangement);
         snapshot.sockets = sockets;
@@ -110,12 +130,38 @@ impl Master {
             snapshot.health = Some(HealthSocket { addr, listener: listeners.len() });
             listeners.push(listener);
         }
+        snapshot.control = self.control_of(next, halted, &mut listeners);
         let pid_files = [(&self.plan.pid_file, &self.pid_file), (&next.plan.pid_file, &next.pid_file)];
         let pid_files = pid_files.into_iter().filter_map(|(path, file)| path.clone().zip(file.as_ref()));
         let pid_files: Vec<_> = pid_files.collect();
         snapshot.pid_files = pid_files.iter().map(|(path, file)| (path.clone(), file.number())).collect();
         let pid_files = pid_files.into_iter().map(|(_, file)| file).collect();
         (snapshot, listeners, channels, pid_files)
+    }
+
+    /// The control socket of the next program: the present one, or one that was opened for it; and the connections to
+    /// the present one. Adds them to the listeners that are handed over.
+    fn control_of<'a>(
+        &'a self,
+        next: &'a NextProgram,
+        halted: Option<&'a HaltedControl>,
+        listeners: &mut Vec<&'a Socket>,
+    ) -> PassedControl {
+        let present = self.observers.control_socket();
+        let files = present.into_iter().chain(&next.control).map(ControlSocket::passed_file).collect();
+        let mut passed = PassedControl { files, ..PassedControl::default() };
+        let Some(path) = &next.plan.control else { return passed };
+        passed.path.clone_from(path);
+        if let Some(socket) = next.control.as_ref().or(present) {
+            passed.listener = Some(listeners.len());
+            listeners.push(socket.socket());
+        }
+        if let Some(halted) = halted {
+            let (clients, sockets, operation) = halted.passed(listeners.len());
+            (passed.clients, passed.operation) = (clients, operation);
+            listeners.extend(sockets);
+        }
+        passed
     }
 
     /// The health listener of the next program: the present one, or one that was opened for it.

@@ -1,13 +1,14 @@
 //! What the next program needs: told by the child that checks it, and opened before the exec.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use socket2::Socket;
 
 use crate::error::{Error, chain};
 use crate::listen::{self, Arrangement, Endpoint, ResolvedEndpoint};
+use crate::master::control::ControlSocket;
 use crate::master::{GenerationOptions, Master, Plan, StopOrder, create_pid_file};
 use crate::protocol::{Handshake, UpgradePlan};
 use crate::supervisor::{ChildId, Event};
@@ -21,6 +22,8 @@ pub(in crate::master) struct NextProgram {
     pub(in crate::master) arrangement: Arrangement,
     /// The listener of the health endpoint, unless the present one stays.
     pub(super) health: Option<Socket>,
+    /// The control socket, unless the present one stays.
+    pub(super) control: Option<ControlSocket>,
     /// The pid file, unless the present one stays.
     pub(super) pid_file: Option<PidFile>,
 }
@@ -44,7 +47,7 @@ impl NextProgram {
 ///
 /// [`Error::Resolve`] if an address cannot be resolved.
 pub(crate) fn needs_of(plan: &Plan) -> Result<UpgradePlan, Error> {
-    let Plan { sharing, sockets, health, pid_file, settings, privileges, title, cpus, .. } = plan;
+    let Plan { sharing, sockets, health, control, pid_file, settings, privileges, title, cpus, .. } = plan;
     Ok(UpgradePlan {
         workers: settings.workers,
         grace: settings.grace,
@@ -53,6 +56,7 @@ pub(crate) fn needs_of(plan: &Plan) -> Result<UpgradePlan, Error> {
         endpoints: plan.endpoints.iter().map(Endpoint::resolved).collect::<Result<_, _>>()?,
         sockets: *sockets,
         health: health.as_deref().map(ResolvedEndpoint::beside).transpose()?,
+        control: control.clone(),
         pid_file: pid_file.clone(),
         secret_files: plan.tls.files().map(Path::to_owned).collect(),
         privileges: privileges.clone(),
@@ -98,12 +102,17 @@ impl Master {
         let leaving: Vec<&Socket> = self.sockets.leaving_after(&arrangement).chain(beside).collect();
         let health = wanted.filter(|_| !keeps_health).map(|wanted| listen::listen_beside(wanted, &leaving));
         let health = health.transpose().map_err(|error| text(&error))?;
+        let present = self.observers.control_socket();
+        // A file that was removed is made anew.
+        let is_other = |path: &&PathBuf| !present.is_some_and(|present| present.is_at(path));
+        let control = plan.control.as_ref().filter(is_other).map(|path| ControlSocket::open(path));
+        let control = control.transpose().map_err(|error| text(&error))?;
         let is_other = |path: &&Path| !self.pid_file.as_ref().is_some_and(|present| present.is_at(path));
         let pid_file = plan.pid_file.as_deref().filter(is_other).map(create_pid_file);
         let pid_file = pid_file.transpose().map_err(|error| text(&error))?;
         let options =
             GenerationOptions { privileges: plan.privileges.clone(), cpus: plan.cpus.clone(), ..options };
         self.options.insert(generation, options);
-        Ok(NextProgram { generation, plan, arrangement, health, pid_file })
+        Ok(NextProgram { generation, plan, arrangement, health, control, pid_file })
     }
 }

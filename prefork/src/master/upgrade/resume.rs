@@ -11,14 +11,15 @@ use socket2::Socket;
 use crate::error::{Error, chain};
 use crate::listen::{self, ResolvedEndpoint, SocketSet};
 use crate::master::children::{ChildEntry, StopOrder};
+use crate::master::control::{Control, ControlSocket};
 use crate::master::metrics::History;
 use crate::master::observers::Observers;
 use crate::master::systemd::ServiceManager;
 use crate::master::{GenerationOptions, Master, Plan, create_pid_file, messages};
-use crate::protocol::{HealthSocket, SecretFile, UpgradeSnapshot};
+use crate::protocol::{HealthSocket, PassedControl, SecretFile, UpgradeSnapshot};
 use crate::shared::{FleetValues, PassedValues};
-use crate::supervisor::{ChildSnapshot, Event, SlotRole, Supervisor};
-use crate::sys::{Activated, Channel, Inheritance, PidFile, Program, Reactor};
+use crate::supervisor::{ChildSnapshot, Event, FleetTotals, SlotRole, Supervisor};
+use crate::sys::{Activated, Channel, Inheritance, PidFile, Program, Reactor, SocketFile};
 use crate::tls::{TlsSecrets, TlsStore};
 
 /// The program before this one in this process, and what it handed over.
@@ -124,6 +125,9 @@ impl Master {
             start_problems: BTreeMap::new(),
             cause: None,
         };
+        // Clients that follow the events are told of the upgrade.
+        let before = (snapshot.fleet.totals, snapshot.fleet.slots);
+        master.resume_control(&snapshot.control, &listeners, before);
         master.announce_upgraded(generation);
         master.warn_of_certificate(generation);
         // The last program started the child in slot 0.
@@ -158,6 +162,35 @@ impl Master {
             listener.and_then(|listener| self.start_health(listener).map_err(|error| error.to_string()));
         if let Err(error) = started {
             self.report_no_health_endpoint(&error);
+        }
+    }
+
+    /// Takes over the control socket with its clients, and removes the last program's if it had another one. If the
+    /// options have changed since they were checked, opens the one that they name; if that fails, the fleet serves
+    /// without one, because there is no way back.
+    fn resume_control(
+        &mut self,
+        last: &PassedControl,
+        listeners: &[Arc<Socket>],
+        before: (FleetTotals, usize),
+    ) {
+        let Some(wanted) = &self.plan.control else {
+            last.files.iter().for_each(|(path, identity)| drop(SocketFile::adopt(path, *identity)));
+            return;
+        };
+        let started = match ControlSocket::take_over(wanted, last, listeners) {
+            Ok(socket) => {
+                let Self { observers, reactor, supervisor, sockets, plan, .. } = self;
+                let board = observers.board(reactor, supervisor, sockets);
+                board
+                    .and_then(|board| Control::resume(socket, last, listeners, before, board, &plan.logger))
+                    .map(|control| observers.set_control(control))
+                    .map_err(|error| error.to_string())
+            }
+            Err(error) => Err(chain(&error).to_string()),
+        };
+        if let Err(error) = started {
+            self.report_no_control_socket(&error);
         }
     }
 

@@ -255,12 +255,15 @@ fn child_that_asks_right_after_its_start_is_replaced_a_moment_later() {
 }
 
 #[test]
-fn signalled_child_is_replaced_at_once() {
-    let mut fleet = Fleet::new(settings(1));
-    fleet.run(ms(101));
-    fleet.story();
-    fleet.happen(&[Event::RecycleRequested(ChildId(0), RecycleReason::Signalled)]);
-    assert_eq!(fleet.story(), "Recycling { child: ChildId(0), reason: Signalled } start#1@0 started#1");
+fn signalled_child_and_one_that_an_operator_replaces_are_replaced_at_once() {
+    for reason in [RecycleReason::Signalled, RecycleReason::Operator] {
+        let mut fleet = Fleet::new(settings(1));
+        fleet.run(ms(101));
+        fleet.story();
+        fleet.happen(&[Event::RecycleRequested(ChildId(0), reason)]);
+        let expected = format!("Recycling {{ child: ChildId(0), reason: {reason:?} }} start#1@0 started#1");
+        assert_eq!(fleet.story(), expected);
+    }
 }
 
 #[test]

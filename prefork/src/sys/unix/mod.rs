@@ -5,6 +5,7 @@ mod accept_gate;
 mod activation;
 mod channel;
 mod connections;
+mod control_socket;
 mod decoy;
 mod descriptors;
 mod errors;
@@ -35,6 +36,10 @@ use super::linux as platform;
 pub(crate) use accept_gate::AcceptGate;
 pub(crate) use activation::activated;
 pub(crate) use channel::Channel;
+pub(crate) use control_socket::{
+    ControlListener, ControlStream, NO_CONTROL_SOCKET, accept_control, control_listener, control_stream,
+    duplicate_control, peer_of, shut_down_control,
+};
 pub(crate) use descriptors::descriptor_limit;
 pub(crate) use errors::{is_shortage, is_transient, lacks_ipv6, shortage_hint};
 pub(crate) use exec::{guard_inheritance, inheritance};

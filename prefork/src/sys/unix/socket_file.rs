@@ -76,7 +76,7 @@ impl SocketFile {
     }
 
     /// Whether the path still leads to this socket.
-    fn is_in_place(&self) -> bool {
+    pub(crate) fn is_in_place(&self) -> bool {
         identity(&self.path).is_ok_and(|identity| identity == self.identity)
     }
 }

@@ -51,6 +51,7 @@ mod channel;
 mod child_thread;
 mod connections;
 mod console;
+mod control_socket;
 mod controls;
 mod errors;
 mod job;
@@ -72,6 +73,10 @@ mod usage;
 
 pub(crate) use accept_gate::{AcceptGate, HAS_IO_URING};
 pub(crate) use channel::Channel;
+pub(crate) use control_socket::{
+    ControlListener, ControlStream, NO_CONTROL_SOCKET, accept_control, control_listener, control_stream,
+    duplicate_control, peer_of, shut_down_control,
+};
 pub(crate) use errors::{is_shortage, is_transient, lacks_ipv6, shortage_hint};
 pub(crate) use listener::{
     ADDRESS_DENIED_HINT, HAS_UNIX_SOCKETS, JOINS_GROUPS_LATE, NEEDS_REUSEPORT, SHARES_ONE_SOCKET,

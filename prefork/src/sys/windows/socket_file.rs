@@ -28,6 +28,10 @@ impl SocketFile {
         match *self {}
     }
 
+    pub(crate) fn is_in_place(&self) -> bool {
+        match *self {}
+    }
+
     pub(crate) fn set_options(&self, _options: SocketFileOptions) -> io::Result<()> {
         match *self {}
     }

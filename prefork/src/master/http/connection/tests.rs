@@ -2,6 +2,8 @@
 
 use std::cell::Cell;
 use std::collections::VecDeque;
+use std::io::{Read, Write};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use proptest::prelude::*;
@@ -56,10 +58,11 @@ impl HttpStream for Pipe {
     }
 }
 
-/// Answers with the path. The answer to `/later` waits until it is known.
+/// Answers with the path. The answer to `/later` waits until it is known, and that to `/stream` has parts.
 #[derive(Default)]
 struct Echo {
     known: AtomicBool,
+    parts: Mutex<VecDeque<Part>>,
 }
 
 impl Responder for Echo {
@@ -68,13 +71,18 @@ impl Responder for Echo {
     fn answer(&self, now: Instant, request: &HttpRequest<'_>) -> Reply<()> {
         match request.path {
             "/later" => Reply::Later { pending: (), until: now + Duration::from_secs(1) },
+            "/stream" => Reply::Stream { kind: "text/plain", pending: () },
             "/long" => Reply::Now(Answer::text(200, &long())),
             path => Reply::Now(Answer::text(200, path)),
         }
     }
 
-    fn resume(&self, _now: Instant, _pending: &()) -> Option<Answer> {
+    fn resume(&self, _now: Instant, _pending: &mut ()) -> Option<Answer> {
         self.known.load(Ordering::SeqCst).then(|| Answer::text(200, "known"))
+    }
+
+    fn next_part(&self, _pending: &mut ()) -> Part {
+        self.parts.lock().unwrap().pop_front().unwrap_or(Part::None)
     }
 }
 
@@ -119,7 +127,7 @@ fn request_behind_one_that_waits_is_answered_after_it() {
     let (mut connection, echo) = (connection(now), Echo::default());
     arrives(&mut connection, "GET /later HTTP/1.1\r\n\r\nGET /b HTTP/1.1\r\n\r\n");
     assert_eq!(connection.advance(now, &echo), Progress::Waits);
-    assert!(connection.pending().is_some() && bodies(&connection).is_empty());
+    assert!(connection.is_waiting() && bodies(&connection).is_empty());
     echo.known.store(true, Ordering::SeqCst);
     assert_eq!(connection.advance(now, &echo), Progress::Waits);
     assert_eq!(bodies(&connection), ["known", "/b"]);
@@ -215,6 +223,79 @@ fn client_with_many_requests_lets_others_have_their_turn() {
     }
     assert_eq!(bodies(&connection).len(), 100);
     assert!(turns > 1);
+}
+
+/// A connection whose client has asked for a stream, with its parts so far.
+fn streaming(version: &str, parts: &[&str]) -> (Tested, Echo) {
+    let now = Instant::now();
+    let (mut connection, echo) = (connection(now), Echo::default());
+    arrives(&mut connection, format!("GET /stream HTTP/{version}\r\n\r\n"));
+    echo.parts.lock().unwrap().extend(parts.iter().map(|part| Part::More((*part).to_owned())));
+    assert_eq!(connection.advance(now, &echo), Progress::Waits);
+    (connection, echo)
+}
+
+#[test]
+fn stream_has_its_parts_in_chunks_and_ends_the_connection() {
+    for (version, begun, ended) in [
+        ("1.1", "2\r\na\n\r\n2\r\nb\n\r\n", "2\r\na\n\r\n2\r\nb\n\r\n1\r\nc\r\n0\r\n\r\n"),
+        ("1.0", "a\nb\n", "a\nb\nc"),
+    ] {
+        let (mut connection, echo) = streaming(version, &["a\n", "b\n"]);
+        assert_eq!(bodies(&connection), [begun]);
+        let now = Instant::now();
+        assert!(connection.deadline() > now + Duration::from_secs(3600), "it may be silent for long");
+        echo.parts.lock().unwrap().push_back(Part::Last("c".to_owned()));
+        assert_eq!(connection.advance(now, &echo), Progress::Waits);
+        assert_eq!(bodies(&connection), [ended]);
+        assert!(connection.stream.shut_down.get());
+    }
+}
+
+#[test]
+fn client_that_is_too_slow_for_a_stream_is_closed() {
+    let (mut connection, echo) = streaming("1.1", &[]);
+    connection.stream.room = 3;
+    echo.parts.lock().unwrap().push_back(Part::More("text".to_owned()));
+    let now = Instant::now();
+    assert_eq!(connection.advance(now, &echo), Progress::Waits);
+    assert!(connection.unanswered().is_none(), "another program cannot go on with half a part");
+    assert_eq!(connection.advance(now + ANSWER_LIMIT, &echo), Progress::Ended);
+}
+
+#[test]
+fn client_that_hangs_up_gets_its_requests_carried_out_and_waits_for_no_answer() {
+    let now = Instant::now();
+    let (mut connection, echo) = (connection(now), Echo::default());
+    arrives(&mut connection, "GET /a HTTP/1.1\r\n\r\nGET /later HTTP/1.1\r\n\r\n");
+    connection.note_hang_up();
+    assert_eq!(connection.advance(now, &echo), Progress::Waits);
+    assert_eq!(bodies(&connection), ["/a"]);
+    assert_eq!(connection.advance(now, &echo), Progress::Ended);
+}
+
+#[test]
+fn refused_client_gets_its_answer_at_once() {
+    let now = Instant::now();
+    let pipe = Pipe { room: usize::MAX, ..Pipe::default() };
+    let mut connection = Tested::refused(pipe, &Answer::text(403, "no\n"), now);
+    arrives(&mut connection, "GET /a HTTP/1.1\r\n\r\n");
+    assert_eq!(connection.advance(now, &Echo::default()), Progress::Waits);
+    assert_eq!(bodies(&connection), ["no\n"]);
+    assert!(connection.stream.shut_down.get());
+}
+
+#[test]
+fn another_program_goes_on_with_a_request_that_is_partly_read() {
+    let now = Instant::now();
+    let mut first = connection(now);
+    arrives(&mut first, "GET /a HTTP/1.1\r\n");
+    first.advance(now, &Echo::default());
+    let Some(Unanswered::Reading(input)) = first.unanswered() else { panic!("{first:?}") };
+    let mut next = connection(now).with_input(input.to_vec());
+    arrives(&mut next, "\r\n");
+    next.advance(now, &Echo::default());
+    assert_eq!(bodies(&next), ["/a"]);
 }
 
 proptest! {

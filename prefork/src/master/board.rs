@@ -1,0 +1,142 @@
+//! What the master's loop posts after each turn, and what its endpoints answer from that.
+//!
+//! - `/livez` is 200 if the loop turns within a second of being woken, otherwise 503;
+//! - `/readyz` is 200 if the fleet has started, a child serves and no stop was requested, otherwise 503;
+//! - `/status` describes the fleet in JSON;
+//! - `/metrics` has its metrics.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::http::Answer;
+use super::metrics::{History, MetricsPage};
+use super::status::{Change, StatusPage};
+use crate::listen::WatchedListeners;
+use crate::supervisor::FleetStatus;
+use crate::sys::Waker;
+
+/// How long a turn of the supervisor's loop may take. A hook that takes longer makes the master not live.
+const TURN_LIMIT: Duration = Duration::from_secs(1);
+
+/// See the [module](self). The loop writes and the servers read.
+#[derive(Debug)]
+pub(super) struct Board {
+    posted: Mutex<Posted>,
+    supervisor: Waker,
+    metrics: Mutex<MetricsPage>,
+    status: Mutex<StatusPage>,
+    health_connections: AtomicUsize,
+}
+
+#[derive(Debug)]
+struct Posted {
+    /// Turns of the loop so far.
+    turns: u64,
+    /// Whether an answer waits for the next turn.
+    awaited: bool,
+    fleet: FleetStatus,
+    listeners: Arc<[WatchedListeners]>,
+}
+
+/// The number of turns when a request came that asks for another one.
+#[derive(Debug)]
+pub(super) struct AwaitedTurn {
+    before: u64,
+    pub(super) until: Instant,
+}
+
+impl Board {
+    pub(super) fn new(
+        supervisor: Waker,
+        fleet: FleetStatus,
+        listeners: Vec<WatchedListeners>,
+        history: History,
+    ) -> Self {
+        Self {
+            posted: Mutex::new(Posted { turns: 0, awaited: false, fleet, listeners: listeners.into() }),
+            supervisor,
+            status: Mutex::new(StatusPage::new(history.clone())),
+            metrics: Mutex::new(MetricsPage::new(history)),
+            health_connections: AtomicUsize::new(0),
+        }
+    }
+
+    /// Posts the listeners whose queues are told, when they have changed.
+    pub(super) fn watch(&self, listeners: Vec<WatchedListeners>) {
+        self.posted().listeners = listeners.into();
+    }
+
+    /// Posts the fleet's state during a turn.
+    pub(super) fn post(&self, fleet: FleetStatus) {
+        self.posted().fleet = fleet;
+    }
+
+    /// Posts the fleet's state at the end of a turn of the supervisor's loop. Returns whether an answer waits for it.
+    pub(super) fn end_turn(&self, fleet: FleetStatus) -> bool {
+        let mut posted = self.posted();
+        posted.turns = posted.turns.wrapping_add(1);
+        posted.fleet = fleet;
+        std::mem::take(&mut posted.awaited)
+    }
+
+    pub(super) fn note_health_connections(&self, count: usize) {
+        self.health_connections.store(count, Ordering::Relaxed);
+    }
+
+    /// Ends the wait of the supervisor's loop.
+    pub(super) fn wake_supervisor(&self) {
+        self.supervisor.wake();
+    }
+
+    /// Wakes the supervisor's loop; its next turn is the answer.
+    pub(super) fn await_turn(&self, now: Instant) -> AwaitedTurn {
+        let mut posted = self.posted();
+        posted.awaited = true;
+        let before = posted.turns;
+        drop(posted);
+        self.supervisor.wake();
+        AwaitedTurn { before, until: now + TURN_LIMIT }
+    }
+
+    /// The answer to `/livez`, if it is known now.
+    pub(super) fn liveness(&self, now: Instant, awaited: &AwaitedTurn) -> Option<Answer> {
+        if self.posted().turns != awaited.before {
+            return Some(Answer::text(200, "ok\n"));
+        }
+        (now >= awaited.until).then(|| Answer::text(503, "supervisor loop is blocked\n"))
+    }
+
+    pub(super) fn readiness(&self) -> Answer {
+        let posted = self.posted();
+        if posted.fleet.is_ready() {
+            return Answer::text(200, "ok\n");
+        }
+        let FleetStatus { state, ready, slots, .. } = &posted.fleet;
+        Answer::text(503, &format!("{}: {ready} of {slots} ready\n", state.name()))
+    }
+
+    pub(super) fn metrics(&self, now: Instant) -> Answer {
+        let mut page = self.metrics.lock().unwrap_or_else(PoisonError::into_inner);
+        Answer::metrics(page.recent(now).unwrap_or_else(|| {
+            let (fleet, listeners) = self.fleet_and_listeners();
+            page.make(&fleet, &listeners, self.health_connections.load(Ordering::Relaxed))
+        }))
+    }
+
+    /// The fleet in JSON. `change` is what an operator has asked for and is under way, if there is such a thing.
+    pub(super) fn status(&self, now: Instant, change: Option<Change>) -> Answer {
+        let (fleet, listeners) = self.fleet_and_listeners();
+        let mut page = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        Answer::json(200, page.make(now, &fleet, &listeners, change))
+    }
+
+    fn fleet_and_listeners(&self) -> (FleetStatus, Arc<[WatchedListeners]>) {
+        let posted = self.posted();
+        (posted.fleet.clone(), Arc::clone(&posted.listeners))
+    }
+
+    fn posted(&self) -> MutexGuard<'_, Posted> {
+        self.posted.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,309 @@
+//! What a client of the control socket can ask for, and how it ended.
+
+use std::time::Duration;
+
+use prefork_options::{self as options, Kind, Value};
+
+use crate::json;
+
+/// A change of the fleet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Operation {
+    Reload(Canary),
+    Upgrade,
+    /// So many slots.
+    Workers(usize),
+    /// Another child for this slot.
+    Recycle(usize),
+    Stop {
+        /// Without grace.
+        now: bool,
+    },
+    /// Completes a reload that holds.
+    Promote,
+    /// Takes a reload back that holds.
+    Rollback,
+}
+
+/// The first children of a reload, after which it holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Canary {
+    /// How many; `None` is as the options say.
+    pub(crate) children: Option<usize>,
+    /// For how long; likewise.
+    pub(crate) hold: Option<Duration>,
+}
+
+impl Operation {
+    /// The operation that a path and a query name; `None` if the path names none.
+    pub(super) fn from_request(path: &str, query: &str) -> Option<Result<Self, String>> {
+        let mut parameters = Parameters::of(query);
+        let operation = match path {
+            "/reload" => parameters.canary().map(Self::Reload),
+            "/upgrade" => Ok(Self::Upgrade),
+            "/workers" => parameters.count("count", 1, u64::from(options::WORKERS_MAX)).map(Self::Workers),
+            "/recycle" => parameters.count("slot", 0, u64::from(options::WORKERS_MAX) - 1).map(Self::Recycle),
+            "/stop" => parameters.switch("now").map(|now| Self::Stop { now }),
+            "/promote" => Ok(Self::Promote),
+            "/rollback" => Ok(Self::Rollback),
+            _ => return None,
+        };
+        Some(operation.and_then(|operation| parameters.end().map(|()| operation)))
+    }
+
+    /// Its name in a path, and in answers.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Reload(_) => "reload",
+            Self::Upgrade => "upgrade",
+            Self::Workers(_) => "workers",
+            Self::Recycle(_) => "recycle",
+            Self::Stop { .. } => "stop",
+            Self::Promote => "promote",
+            Self::Rollback => "rollback",
+        }
+    }
+
+    /// What is asked for, in the words of the log.
+    pub(crate) fn describe(self) -> String {
+        match self {
+            Self::Reload(Canary { children: None, .. }) => "a reload".to_owned(),
+            Self::Reload(Canary { children: Some(children), .. }) => {
+                format!("a reload with a canary of {children}")
+            }
+            Self::Upgrade => "an upgrade".to_owned(),
+            Self::Workers(count) => format!("a size of {count}"),
+            Self::Recycle(slot) => format!("another child for slot {slot}"),
+            Self::Stop { now: false } => "a stop".to_owned(),
+            Self::Stop { now: true } => "a stop at once".to_owned(),
+            Self::Promote => "the rest of the reload".to_owned(),
+            Self::Rollback => "the end of the reload".to_owned(),
+        }
+    }
+}
+
+/// The name of the operation of this path.
+pub(super) fn operation_name(path: &str) -> &'static str {
+    const NAMES: [&str; 7] = ["reload", "upgrade", "workers", "recycle", "stop", "promote", "rollback"];
+    let name = path.strip_prefix('/');
+    NAMES.into_iter().find(|known| Some(*known) == name).unwrap_or_default()
+}
+
+/// The parameters of a query, until they are read.
+struct Parameters<'a>(Vec<(&'a str, &'a str)>);
+
+impl<'a> Parameters<'a> {
+    fn of(query: &'a str) -> Self {
+        let parameters = query.split('&').filter(|parameter| !parameter.is_empty());
+        Self(parameters.map(|parameter| parameter.split_once('=').unwrap_or((parameter, ""))).collect())
+    }
+
+    fn take(&mut self, name: &str) -> Option<&'a str> {
+        let place = self.0.iter().position(|(given, _)| *given == name)?;
+        Some(self.0.remove(place).1)
+    }
+
+    fn count(&mut self, name: &str, least: u64, most: u64) -> Result<usize, String> {
+        let text = self.take(name).ok_or_else(|| format!("`{name}` is missing: use `?{name}=N`"))?;
+        number(name, text, least, most)
+    }
+
+    /// Absent is no.
+    fn switch(&mut self, name: &str) -> Result<bool, String> {
+        match self.take(name) {
+            None | Some("0" | "false") => Ok(false),
+            Some("" | "1" | "true") => Ok(true),
+            Some(text) => Err(format!("{name} cannot be `{}`: expected `1` or `0`", shown(text))),
+        }
+    }
+
+    fn canary(&mut self) -> Result<Canary, String> {
+        let most = u64::from(options::WORKERS_MAX);
+        let children = self.take("canary").map(|text| number("canary", text, 1, most)).transpose()?;
+        let hold = self.take("hold").map(|text| {
+            humantime::parse_duration(text)
+                .map_err(|_| format!("hold cannot be `{}`: expected a duration such as `60s`", shown(text)))
+        });
+        Ok(Canary { children, hold: hold.transpose()? })
+    }
+
+    /// # Errors
+    ///
+    /// A parameter is left that the operation does not have.
+    fn end(self) -> Result<(), String> {
+        let unknown = |(name, _): &(&str, &str)| Err(format!("unknown parameter `{}`", shown(name)));
+        self.0.first().map_or(Ok(()), unknown)
+    }
+}
+
+fn number(name: &str, text: &str, least: u64, most: u64) -> Result<usize, String> {
+    let kind = Kind::Count(least, most);
+    let refused =
+        |problem| format!("{name} cannot be `{}`: expected {}", shown(text), kind.expected(&problem));
+    match kind.parse(text).map_err(refused)? {
+        Value::Count(number) => usize::try_from(number).map_err(|error| format!("{name}: {error}")),
+        _ => Err(format!("{name} is no number")),
+    }
+}
+
+/// A client's text in an answer: short, and without characters that a terminal obeys.
+fn shown(text: &str) -> String {
+    text.chars().take(40).flat_map(char::escape_debug).collect()
+}
+
+/// How an operation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OperationResult {
+    Done,
+    /// It began, and failed.
+    Aborted,
+    /// It never began.
+    Refused,
+    /// Another request took its place.
+    Superseded,
+    /// The fleet began to stop.
+    Cancelled,
+    /// Another one is under way.
+    Busy,
+    /// The request is wrong.
+    Invalid,
+}
+
+impl OperationResult {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Aborted => "aborted",
+            Self::Refused | Self::Invalid => "refused",
+            Self::Superseded => "superseded",
+            Self::Cancelled => "cancelled",
+            Self::Busy => "busy",
+        }
+    }
+
+    /// The status of the answer.
+    pub(super) fn code(self) -> u16 {
+        match self {
+            Self::Done => 200,
+            Self::Invalid => 400,
+            Self::Busy | Self::Superseded | Self::Cancelled => 409,
+            Self::Refused => 422,
+            Self::Aborted => 500,
+        }
+    }
+}
+
+/// The answer to an operation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    pub(crate) operation: &'static str,
+    pub(crate) result: OperationResult,
+    pub(crate) message: String,
+    pub(crate) generation: u32,
+    /// Children that were replaced, started or ended.
+    pub(crate) replaced: usize,
+    pub(crate) of: usize,
+    pub(crate) elapsed: Duration,
+    /// Log messages that concern it.
+    pub(crate) log: Vec<String>,
+}
+
+impl Outcome {
+    /// Of an operation that did not begin.
+    pub(super) fn refusal(operation: &'static str, result: OperationResult, message: String) -> Self {
+        let (generation, replaced, of, elapsed, log) = (0, 0, 0, Duration::ZERO, Vec::new());
+        Self { operation, result, message, generation, replaced, of, elapsed, log }
+    }
+
+    /// One line.
+    pub(super) fn to_json(&self) -> String {
+        let Self { operation, result, message, generation, replaced, of, elapsed, log } = self;
+        let log: Vec<String> = log.iter().map(|line| json::text(line)).collect();
+        format!(
+            "{{\"operation\":\"{operation}\",\"result\":\"{}\",\"message\":{},\"generation\":{generation},\
+             \"replaced\":{replaced},\"of\":{of},\"seconds\":{},\"log\":[{}]}}\n",
+            result.name(),
+            json::text(message),
+            json::seconds(*elapsed),
+            log.join(",")
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parse(target: &str) -> Option<Result<Operation, String>> {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        Operation::from_request(path, query)
+    }
+
+    #[test]
+    fn path_and_query_name_an_operation() {
+        let canary = Canary { children: Some(2), hold: Some(Duration::from_secs(60)) };
+        for (target, operation) in [
+            ("/reload", Operation::Reload(Canary::default())),
+            ("/reload?hold=60s&canary=2", Operation::Reload(canary)),
+            ("/upgrade?", Operation::Upgrade),
+            ("/workers?count=4096", Operation::Workers(4096)),
+            ("/recycle?slot=0", Operation::Recycle(0)),
+            ("/stop", Operation::Stop { now: false }),
+            ("/stop?now=0", Operation::Stop { now: false }),
+            ("/stop?now", Operation::Stop { now: true }),
+            ("/stop?now=1", Operation::Stop { now: true }),
+        ] {
+            assert_eq!(parse(target), Some(Ok(operation)), "{target}");
+            let path = target.split('?').next().unwrap();
+            assert_eq!(operation_name(path), operation.name());
+        }
+        assert_eq!(parse("/status"), None);
+    }
+
+    #[test]
+    fn wrong_parameter_is_named_with_what_is_expected() {
+        for (target, problem) in [
+            ("/workers", "`count` is missing"),
+            ("/workers?count=0", "count cannot be `0`: expected "),
+            ("/workers?count=4097", "count cannot be `4097`: expected "),
+            ("/workers?count=4&count=5", "unknown parameter `count`"),
+            ("/recycle?slot=-1", "slot cannot be `-1`"),
+            ("/recycle?slot=18446744073709551616", "slot cannot be"),
+            ("/stop?now=maybe", "now cannot be `maybe`"),
+            ("/upgrade?canary=1", "unknown parameter `canary`"),
+            ("/reload?hold=soon", "hold cannot be `soon`: expected a duration"),
+            ("/reload?canary=0", "canary cannot be `0`"),
+        ] {
+            let refused = parse(target).unwrap().unwrap_err();
+            assert!(refused.contains(problem), "{target}: {refused}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_query_is_taken_or_refused_with_one_short_line(
+            name in prop::sample::select(vec!["/reload", "/workers", "/recycle", "/stop", "/promote"]),
+            query in "((canary|hold|count|slot|now)=?)?.{0,200}",
+        ) {
+            if let Some(Err(problem)) = Operation::from_request(name, &query) {
+                prop_assert!(!problem.contains(char::is_control) && problem.len() < 600, "{problem:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn outcome_is_one_line_of_json() {
+        let outcome = Outcome {
+            elapsed: Duration::from_millis(1234),
+            log: vec!["a \"b\"".to_owned(), "c".to_owned()],
+            ..Outcome::refusal("reload", OperationResult::Aborted, "no".to_owned())
+        };
+        assert_eq!(
+            outcome.to_json(),
+            "{\"operation\":\"reload\",\"result\":\"aborted\",\"message\":\"no\",\"generation\":0,\
+             \"replaced\":0,\"of\":0,\"seconds\":1.234,\"log\":[\"a \\\"b\\\"\",\"c\"]}\n"
+        );
+    }
+}

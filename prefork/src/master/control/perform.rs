@@ -1,0 +1,71 @@
+//! Operations as requests to the supervisor.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::operation::{Canary, Operation};
+use super::tracker::ready_pid;
+use super::{Control, Submitted};
+use crate::logging::Follower;
+use crate::master::Master;
+use crate::supervisor::{Event, FleetStatus, RecycleReason, Request};
+
+/// Why the operations of a canary are refused.
+const NO_CANARY: &str = "no canary: no reload holds";
+
+impl Master {
+    /// Carries out what clients of the control socket have asked for. Returns whether there was anything.
+    pub(in crate::master) fn take_operations(&mut self) -> bool {
+        let mut any = false;
+        while let Some(submitted) = self.observers.take_operation() {
+            any = true;
+            let before = self.supervisor.status(Instant::now());
+            let record = Control::record();
+            match self.perform_operation(submitted.operation, &before) {
+                Ok(()) => self.begin_operation(submitted, record, &before),
+                Err(reason) => self.observers.refuse_operation(submitted, reason),
+            }
+        }
+        any
+    }
+
+    fn begin_operation(&mut self, submitted: Submitted, record: Arc<Follower>, before: &FleetStatus) {
+        let after = self.supervisor.status(Instant::now());
+        self.observers.begin_operation(submitted, record, before, &after);
+    }
+
+    /// # Errors
+    ///
+    /// Why it is refused; then nothing was changed.
+    fn perform_operation(&mut self, operation: Operation, fleet: &FleetStatus) -> Result<(), String> {
+        let now = Instant::now();
+        let is_stop = matches!(operation, Operation::Stop { .. });
+        if !is_stop && !self.supervisor.takes_changes() {
+            return Err("the fleet stops".to_owned());
+        }
+        match operation {
+            Operation::Reload(Canary { children: None, hold: None }) => {
+                self.try_request(now, Request::Reload)
+            }
+            Operation::Upgrade => self.try_request(now, Request::Upgrade),
+            Operation::Workers(count) => self.try_request(now, Request::Resize(count)),
+            Operation::Stop { now: false } => self.try_request(now, Request::Stop),
+            Operation::Stop { now: true } => self.try_request(now, Request::Quit),
+            Operation::Recycle(slot) => self.recycle_slot(now, slot, fleet),
+            // To be connected: a reload with a canary, and what completes it or takes it back.
+            Operation::Reload(_) => Err("a reload with a canary is not possible yet".to_owned()),
+            Operation::Promote | Operation::Rollback => Err(NO_CANARY.to_owned()),
+        }
+    }
+
+    fn recycle_slot(&mut self, now: Instant, slot: usize, fleet: &FleetStatus) -> Result<(), String> {
+        if slot >= fleet.slots {
+            return Err(format!("there is no slot {slot}: the fleet has {}, from 0", fleet.slots));
+        }
+        let pid = ready_pid(fleet, slot);
+        let child = self.children.iter().find(|(_, entry)| Some(entry.pid) == pid).map(|(child, _)| *child);
+        let child = child.ok_or_else(|| format!("slot {slot} has no ready child to replace"))?;
+        self.supervisor.handle(now, Event::RecycleRequested(child, RecycleReason::Operator));
+        Ok(())
+    }
+}

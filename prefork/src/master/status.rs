@@ -1,0 +1,166 @@
+//! `/status`: the fleet in JSON.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant, SystemTime};
+
+use super::metrics::{History, ProcessUsages, since_epoch};
+use crate::json;
+use crate::listen::{ListenerQueues, WatchedListeners};
+use crate::supervisor::{ChangeStatus, ChildStatus, FleetStatus};
+use crate::sys::ProcessUsage;
+
+/// What was read of processes is used again for this many times the time that it took, so that a client that polls takes
+/// at most a tenth of the thread.
+const REUSE: u32 = 9;
+/// But for no longer than this.
+const LONGEST_REUSE: Duration = Duration::from_secs(1);
+
+/// A change of the fleet that is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Change {
+    pub(super) name: &'static str,
+    /// The generation that it leads to.
+    pub(super) generation: u32,
+    /// Children that were replaced, started or ended so far.
+    pub(super) replaced: usize,
+    pub(super) of: usize,
+}
+
+impl From<ChangeStatus> for Change {
+    fn from(change: ChangeStatus) -> Self {
+        let ChangeStatus { upgrade, generation, replaced, of } = change;
+        Self { name: if upgrade { "upgrade" } else { "reload" }, generation, replaced, of }
+    }
+}
+
+impl Change {
+    fn to_json(self) -> String {
+        let Self { name, generation, replaced, of } = self;
+        format!(
+            "{{\"name\":\"{name}\",\"generation\":{generation},\"replaced\":{replaced},\"of\":{of},\
+             \"holding\":false,\"hold_seconds_left\":null}}"
+        )
+    }
+}
+
+/// Makes the text of `/status`.
+#[derive(Debug)]
+pub(super) struct StatusPage {
+    history: History,
+    usages: ProcessUsages,
+    /// What was read of the children, by pid.
+    usage: BTreeMap<u32, ProcessUsage>,
+    usable_until: Instant,
+}
+
+impl StatusPage {
+    pub(super) fn new(history: History) -> Self {
+        let usages = ProcessUsages::new();
+        Self { history, usages, usage: BTreeMap::new(), usable_until: Instant::now() }
+    }
+
+    pub(super) fn make(
+        &mut self,
+        now: Instant,
+        fleet: &FleetStatus,
+        listeners: &[WatchedListeners],
+        change: Option<Change>,
+    ) -> String {
+        self.read(now, fleet);
+        let FleetStatus { state, generation, slots, ready, failures, children, .. } = fleet;
+        let change = change.or(fleet.change.map(Change::from)).map(Change::to_json);
+        let listeners: Vec<String> = listeners.iter().map(|watched| listener(&watched.queues())).collect();
+        let children: Vec<String> = children.iter().map(|child| self.child(child)).collect();
+        format!(
+            "{{\"state\":\"{}\",\"master\":{},\"version\":\"{}\",\"generation\":{generation},\"slots\":{slots},\
+             \"ready\":{ready},\"failures\":{failures},\"started_at\":{},\"operation\":{},\"listeners\":[{}],\
+             \"children\":[{}]}}\n",
+            state.name(),
+            std::process::id(),
+            env!("CARGO_PKG_VERSION"),
+            since_epoch(self.history.started_at()).as_secs(),
+            json::or_null(change),
+            listeners.join(","),
+            children.join(",")
+        )
+    }
+
+    /// Reads the usage of children, unless that was done a moment ago.
+    fn read(&mut self, now: Instant, fleet: &FleetStatus) {
+        let is_known = |child: &ChildStatus| self.usage.contains_key(&child.pid);
+        if now < self.usable_until && fleet.children.iter().all(is_known) {
+            return;
+        }
+        let start = Instant::now();
+        self.usage = self.usages.of_children(&fleet.children);
+        self.usable_until = now + (start.elapsed() * REUSE).min(LONGEST_REUSE);
+    }
+
+    fn child(&self, child: &ChildStatus) -> String {
+        let ChildStatus { slot, pid, generation, state, leader } = child;
+        let usage = self.usage.get(pid);
+        let age = usage.and_then(|usage| SystemTime::now().duration_since(usage.started_at).ok());
+        format!(
+            "{{\"slot\":{slot},\"pid\":{pid},\"generation\":{generation},\"state\":\"{}\",\"leader\":{leader},\
+             \"age_seconds\":{},\"cpu_seconds\":{},\"resident_bytes\":{},\"open_files\":{},\"requests\":null}}",
+            state.name(),
+            json::or_null(age.map(json::seconds)),
+            json::or_null(usage.map(|usage| json::seconds(usage.cpu))),
+            json::or_null(usage.map(|usage| usage.resident)),
+            json::or_null(usage.and_then(|usage| usage.open_files)),
+        )
+    }
+}
+
+/// A listener with the connections that wait in all of its queues; `null` where the system does not tell.
+fn listener(queues: &ListenerQueues) -> String {
+    let sum = |number: fn(&crate::sys::ListenQueue) -> u32| {
+        let numbers = queues.queues.iter().map(|queue| queue.as_ref().map(number).map(u64::from));
+        numbers.sum::<Option<u64>>().filter(|_| !queues.queues.is_empty())
+    };
+    format!(
+        "{{\"addr\":{},\"queue\":{},\"limit\":{}}}",
+        json::text(&queues.listener),
+        json::or_null(sum(|queue| queue.length)),
+        json::or_null(sum(|queue| queue.limit))
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::supervisor::{ChildState, FleetState};
+    use crate::sys::ListenQueue;
+
+    #[test]
+    fn queues_of_a_listener_are_added_and_may_be_unknown() {
+        let queue = |length| Some(ListenQueue { length, limit: 8, drops: None });
+        let queues = |queues| ListenerQueues { listener: "a:\"1".to_owned(), per_slot: true, queues };
+        assert_eq!(listener(&queues(vec![queue(1), queue(2)])), r#"{"addr":"a:\"1","queue":3,"limit":16}"#);
+        let unknown = r#"{"addr":"a:\"1","queue":null,"limit":null}"#;
+        assert_eq!(listener(&queues(vec![queue(1), None])), unknown);
+        assert_eq!(listener(&queues(Vec::new())), unknown);
+    }
+
+    #[test]
+    fn change_of_an_operator_goes_before_that_of_the_supervisor() {
+        let mut page = StatusPage::new(History::new());
+        let of_supervisor = ChangeStatus { upgrade: false, generation: 3, replaced: 1, of: 2 };
+        let child =
+            ChildStatus { slot: 0, pid: u32::MAX, generation: 2, state: ChildState::Ready, leader: false };
+        let fleet = FleetStatus {
+            change: Some(of_supervisor),
+            children: vec![child],
+            ..FleetStatus::without_children(FleetState::Reloading)
+        };
+        let text = page.make(Instant::now(), &fleet, &[], None);
+        assert!(
+            text.contains(r#""operation":{"name":"reload","generation":3,"replaced":1,"of":2,"#),
+            "{text}"
+        );
+        assert!(text.contains(r#""leader":false,"age_seconds":null,"cpu_seconds":null,"#), "{text}");
+        let change = Change { name: "upgrade", ..of_supervisor.into() };
+        let text = page.make(Instant::now(), &fleet, &[], Some(change));
+        assert!(text.contains(r#""operation":{"name":"upgrade","#), "{text}");
+    }
+}
