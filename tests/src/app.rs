@@ -11,7 +11,7 @@
 //!   (only children after the first `hang_after`, or `workers`, hang), or `thread` (the child starts a thread and serves);
 //! - `next`: a file with lines `name=value`, which replace these options, as in a rebuilt program; an empty
 //!   value unsets one;
-//! - `health`, `pidfile`, `user`, `unix_mode`: as the builder's methods;
+//! - `health`, `control`, `pidfile`, `user`, `unix_mode`: as the builder's methods;
 //! - `log_file`: a file that the fleet's own logger writes to;
 //! - `early_helper`: the master starts a process before the fleet, and prints its pid;
 //! - `gate`: requests for `/gate` are answered once this file exists;
@@ -77,6 +77,9 @@ pub fn builder<Args>(serve: impl Serve<Args>) -> Prefork {
     }
     if let Some(addr) = option("health") {
         fleet = fleet.health(addr);
+    }
+    if let Some(path) = option("control") {
+        fleet = fleet.control(path);
     }
     if let Some(path) = option("pidfile") {
         fleet = fleet.pidfile(path);
@@ -210,6 +213,16 @@ pub fn ran_subcommand() -> bool {
             println!("is_child {}, marker {:?}", prefork::is_child(), env::var_os("PREFORK_CHILD"));
         }
         Some("exit") => process::exit(arguments.next().and_then(|status| status.parse().ok()).unwrap_or(2)),
+        #[cfg(unix)]
+        Some("ask") => {
+            let mut next = || arguments.next().expect("a path and a request");
+            let (path, request) = (PathBuf::from(next()), next());
+            let mut stream =
+                std::os::unix::net::UnixStream::connect(path).expect("the socket can be reached");
+            // The answer may come before the request.
+            let _ = io::Write::write_all(&mut stream, format!("{request} HTTP/1.0\r\n\r\n").as_bytes());
+            print!("{}", io::read_to_string(stream).expect("the answer can be read"));
+        }
         Some("sleep") => thread::sleep(Duration::from_secs(1000)),
         #[cfg(windows)]
         Some("ctrl-c") => {

@@ -8,6 +8,7 @@
 //! - `link_attack`: what a hostile child sends to its master (Linux).
 //! - [`load`]: sends requests all the time, and counts the outcomes.
 //! - [`config_file`]: a configuration file, and servers that are started with it.
+//! - `control`: a client of the control socket (Unix).
 //! - [`console`]: collects the standard error of a server.
 //! - [`metrics`]: scrapes metrics, and reads them strictly.
 //! - [`proc`]: reads the state of processes.
@@ -27,6 +28,8 @@ pub mod app;
 pub mod client;
 pub mod config_file;
 pub mod console;
+#[cfg(unix)]
+pub mod control;
 pub mod fleet;
 pub mod gate;
 #[cfg(target_os = "linux")]

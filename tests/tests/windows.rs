@@ -21,6 +21,12 @@ fn reuseport_off_is_refused() {
 }
 
 #[test]
+fn control_socket_is_refused() {
+    let outcome = Server::new(SERVER).env("PREFORK_CONTROL", r"C:\app.sock").run();
+    outcome.assert_refused("on Windows a master has no control socket");
+}
+
+#[test]
 fn start_logs_event_that_stops_fleet() {
     let fleet = Server::new(SERVER).start();
     let event = format!(r"stop with Ctrl-C or the event Global\prefork-{}-stop", fleet.master());

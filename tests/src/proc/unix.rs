@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::thread;
 use std::time::Duration;
@@ -124,6 +124,13 @@ pub fn listening_inodes(port: u16) -> BTreeSet<u64> {
         }
     }
     inodes
+}
+
+/// The inodes of the Unix sockets of this path: the listener, and connections that it has accepted.
+pub fn unix_inodes(path: &Path) -> BTreeSet<u64> {
+    let table = fs::read_to_string("/proc/net/unix").unwrap_or_default();
+    let lines = table.lines().filter_map(|line| line.strip_suffix(path.to_str()?));
+    lines.filter_map(|line| line.split_whitespace().last()?.parse().ok()).collect()
 }
 
 /// The sockets among `inodes` that the process has a descriptor for.
