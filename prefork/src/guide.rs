@@ -19,6 +19,7 @@
 pub mod options {}
 
 #[doc = "[options]: crate::guide::options\n[operations]: crate::guide::operations\n"]
+#[doc = "[canary]: crate::guide::operations#canary\n"]
 #[cfg_attr(any(not(doctest), all(feature = "tokio", feature = "rustls")), doc = include_str!("../docs/serving.md"))]
 pub mod serving {}
 
@@ -38,7 +39,7 @@ pub mod leader {}
 pub mod shared_values {}
 
 #[cfg_attr(feature = "metrics", doc = "[recorder]: crate::shared::Recorder\n")]
-#[doc = "[health]: crate::guide::operations#health\n[control]: crate::guide::control\n[failures]: crate::guide::operations#failures\n[logging]: crate::guide::logging\n[shared values]: crate::guide::shared_values\n"]
+#[doc = "[health]: crate::guide::operations#health\n[control]: crate::guide::control\n[failures]: crate::guide::operations#failures\n[canary]: crate::guide::operations#canary\n[logging]: crate::guide::logging\n[shared values]: crate::guide::shared_values\n"]
 #[doc = include_str!("../docs/metrics.md")]
 pub mod metrics {}
 

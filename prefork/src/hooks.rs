@@ -7,6 +7,7 @@
 //! | `on_child_recover(old, new)` | master | after `on_child_spawn(new)`, if the new child replaces one that failed | stops the fleet |
 //! | `on_master_death()` | child | when the master has died; the child then drains and exits with 1 | is logged |
 //! | `on_log_reopen()` | master and child | when log files were rotated | is logged |
+//! | `on_canary(canary)` | master | each second while a reload holds | rolls the reload back |
 //! | `command_producer(command)` | master | to start a child | stops the fleet, unless another attempt can help |
 //!
 //! With `workers = 0` there are no children: `on_master_ready` and `on_log_reopen` run, in a thread beside the
@@ -15,6 +16,8 @@
 //! Hooks of the master run on its only thread: while a hook runs, the master replaces no child and
 //! handles no signal. Where an error stops the fleet, a panic stops it too; the panic continues when no child
 //! is left.
+
+mod canary;
 
 use std::fmt;
 use std::io;
@@ -25,6 +28,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::error::{BoxError, chain};
 use crate::logging::Logger;
+
+pub(crate) use canary::reason_of;
+pub use canary::{Canary, CanaryGroup, CanaryResult, CanaryVerdict};
 
 /// What a hook may return: nothing, or a `Result` whose error stops the fleet. Sealed.
 #[diagnostic::on_unimplemented(
@@ -80,6 +86,7 @@ mod sealed {
 type HookOutcome = Result<(), BoxError>;
 type PidHook = dyn Fn(u32) -> HookOutcome + Send + Sync;
 type PidsHook = dyn Fn(&[u32]) -> HookOutcome + Send + Sync;
+type CanaryHook = dyn Fn(&Canary) -> Result<CanaryVerdict, BoxError> + Send + Sync;
 type TwoPidsHook = dyn Fn(u32, u32) -> HookOutcome + Send + Sync;
 pub(crate) type BareHook = dyn Fn() -> HookOutcome + Send + Sync;
 pub(crate) type CommandProducer = dyn Fn(Command) -> io::Result<Child> + Send + Sync;
@@ -92,6 +99,7 @@ pub(crate) struct Hooks {
     pub(crate) on_master_ready: Option<Arc<PidsHook>>,
     pub(crate) on_child_recover: Option<Arc<TwoPidsHook>>,
     pub(crate) on_log_reopen: Option<Arc<BareHook>>,
+    pub(crate) on_canary: Option<Arc<CanaryHook>>,
     pub(crate) command_producer: Option<Arc<CommandProducer>>,
 }
 
@@ -103,6 +111,7 @@ impl fmt::Debug for Hooks {
             .field("on_master_ready", &self.on_master_ready.is_some())
             .field("on_child_recover", &self.on_child_recover.is_some())
             .field("on_log_reopen", &self.on_log_reopen.is_some())
+            .field("on_canary", &self.on_canary.is_some())
             .field("command_producer", &self.command_producer.is_some())
             .finish()
     }
@@ -116,7 +125,7 @@ pub(crate) enum HookFailure {
 }
 
 /// Runs a hook and catches its panic, so that the fleet can stop in order.
-pub(crate) fn run(hook: impl FnOnce() -> HookOutcome) -> Result<(), HookFailure> {
+pub(crate) fn run<T>(hook: impl FnOnce() -> Result<T, BoxError>) -> Result<T, HookFailure> {
     match panic::catch_unwind(AssertUnwindSafe(hook)) {
         Ok(outcome) => outcome.map_err(HookFailure::Error),
         Err(payload) => Err(HookFailure::Panic(payload)),

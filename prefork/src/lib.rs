@@ -138,10 +138,11 @@ pub use crate::child::{Busy, ChildContext, LeaderTerm, Leadership, NextTerm, Shu
 #[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
 pub use crate::connection_close::{ConnectionClose, ConnectionCloseFuture, ConnectionCloseLayer};
 pub use crate::error::{Error, Failure};
+pub use crate::hooks::{Canary, CanaryGroup, CanaryVerdict};
 pub use crate::listen::{Listener, Network};
 pub use crate::logging::{ThisProcess, this_process};
 pub use crate::master::FleetHandle;
 pub use crate::serve::{Async, Blocking, FromChild, FromListener, FromListeners, Serve};
 #[cfg(feature = "tokio")]
 pub use crate::serve::{AsyncFromChild, Runtime};
-pub use crate::supervisor::{ChildState, ChildStatus, FleetState, FleetStatus};
+pub use crate::supervisor::{ChildState, ChildStatus, FleetState, FleetStatus, HoldStatus};

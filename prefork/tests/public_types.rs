@@ -24,6 +24,8 @@ fn handles_are_shareable_and_cheap_to_clone() {
     clones::<Shutdown>();
     clones::<FleetStatus>();
     is_shareable::<FleetStatus>();
+    is_shareable::<(Canary, CanaryGroup, CanaryVerdict)>();
+    clones::<(Canary, CanaryVerdict)>();
 }
 
 #[test]
@@ -50,6 +52,7 @@ fn enums_of_options_and_states_are_values() {
     is_value::<FleetState>();
     is_value::<ChildState>();
     is_value::<ChildStatus>();
+    is_value::<HoldStatus>();
     is_value::<ThisProcess>();
     #[cfg(feature = "tokio")]
     is_value::<Runtime>();

@@ -22,6 +22,8 @@ mod literals {
         ready = "auto",
         stop_delay = "0s",
         reload_parallel = 2,
+        canary = 1,
+        hold = "5m",
         max_lifetime = "24h",
         max_rss = "512MiB",
         hang_timeout = "100ms",
@@ -43,6 +45,7 @@ mod literals {
         on_master_ready = ready,
         on_child_recover = self::recovered,
         on_log_reopen = || {},
+        on_canary = judge,
         command_producer = |mut command: Command| command.spawn(),
         logger = Stderr,
         init = || {},
@@ -56,6 +59,10 @@ mod literals {
     }
 
     fn recovered(_: u32, _: u32) {}
+
+    fn judge(_: &prefork::Canary) -> io::Result<prefork::CanaryVerdict> {
+        Ok(prefork::CanaryVerdict::Promote)
+    }
 
     struct Stderr;
 
@@ -92,6 +99,12 @@ mod expressions {
         ready = prefork::Readiness::Manual,
         stop_delay = GRACE / 2,
         reload_parallel = usize::from(port()),
+        canary = 1 + 1,
+        hold = GRACE * 60,
+        on_canary = |canary| match canary.new.counter("app_errors_total") {
+            0 => prefork::CanaryVerdict::Hold,
+            count => prefork::CanaryVerdict::roll_back(format_args!("{count} errors")),
+        },
         max_lifetime = "1day".to_owned(),
         max_rss = 512 << 20,
         hang_timeout = GRACE,

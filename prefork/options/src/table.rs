@@ -175,6 +175,26 @@ rows! {
         doc: "Number of children that a reload replaces at the same time.",
         ..PLAIN
     };
+    CANARY = OptionRow {
+        name: "canary",
+        kind: Kind::Count(0, WORKERS_MAX as u64),
+        default: OptionDefault::Value("0"),
+        example: "1",
+        environment: true,
+        aliases: &["canaries"],
+        doc: "Number of children after which a reload stops and holds, with the new children beside the old ones. A failure of a new child, or a rollback, restores the old generation. With 0 a reload does not hold.",
+        ..PLAIN
+    };
+    HOLD = OptionRow {
+        name: "hold",
+        kind: Kind::Duration(MILLISECOND, LONGEST),
+        default: OptionDefault::Rule("until it is promoted or rolled back"),
+        example: r#""5m""#,
+        environment: true,
+        aliases: &["canaryhold", "holdtime"],
+        doc: "Time for which a reload with a `canary` holds; then it is completed.",
+        ..PLAIN
+    };
     MAX_LIFETIME = OptionRow {
         name: "max_lifetime",
         kind: Kind::Duration(MILLISECOND, LONGEST),
@@ -506,6 +526,14 @@ rows! {
         example: "my_function",
         aliases: &["onreopen", "reopenlogs", "logrotate", "onusr1", "onlogrotate"],
         doc: "`Fn()`; runs in the master and in every child when the master receives SIGUSR1: opens log files again, after they were rotated.",
+        ..PLAIN
+    };
+    ON_CANARY = OptionRow {
+        name: "on_canary",
+        kind: Kind::Function,
+        default: OptionDefault::Rule("none"),
+        example: "my_function",
+        doc: "`Fn(&Canary) -> CanaryVerdict`; runs in the master each second while a reload with a `canary` holds, with what the new and the old children have counted: holds on, promotes or rolls back.",
         ..PLAIN
     };
     COMMAND_PRODUCER = OptionRow {

@@ -83,6 +83,24 @@ impl Prefork {
         self.put(&options::RELOAD_PARALLEL, slots)
     }
 
+    /// Number of children after which a reload stops and holds, with the new children beside the old. It is completed
+    /// when the [`hold`](Self::hold) is over, or by [`FleetHandle::promote`](crate::FleetHandle::promote). If one of
+    /// the new children fails, on [`FleetHandle::rollback`](crate::FleetHandle::rollback), and if the hook
+    /// [`on_canary`](Self::on_canary) says so, the new children are replaced by children of the old generation, with
+    /// its program, options and certificates. Default: 0, a reload does not hold.
+    ///
+    /// With as many as there are slots, or more, every child is replaced before the reload holds. An upgrade does not
+    /// hold.
+    pub fn canary(self, children: usize) -> Self {
+        self.put(&options::CANARY, children)
+    }
+
+    /// Time for which a reload with a [`canary`](Self::canary) holds; then it is completed. Default: until it is
+    /// promoted or rolled back.
+    pub fn hold(self, hold: impl OptionValue<Duration>) -> Self {
+        self.set(&options::HOLD, hold)
+    }
+
     /// Age at which a child is replaced, new before old. Each child's own limit is up to a tenth
     /// shorter, so that children of the same age are not replaced at once. Default: unlimited.
     pub fn max_lifetime(self, limit: impl OptionValue<Duration>) -> Self {

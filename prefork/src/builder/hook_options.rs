@@ -8,7 +8,7 @@ use std::sync::Arc;
 use prefork_options as options;
 
 use super::Prefork;
-use crate::hooks::HookResult;
+use crate::hooks::{Canary, CanaryResult, HookResult};
 use crate::logging::Logger;
 
 /// # Hooks, titles, files and logger
@@ -92,6 +92,17 @@ impl Prefork {
     /// changes nothing else.
     pub fn on_log_reopen<R: HookResult>(mut self, hook: impl Fn() -> R + Send + Sync + 'static) -> Self {
         self.hooks.on_log_reopen = Some(Arc::new(move || hook().into_result()));
+        self
+    }
+
+    /// Judges the new children of a reload with a [`canary`](Self::canary). It runs in the master, each second while
+    /// the reload holds, and takes what the new and the old children have counted: see [`Canary`], which has an
+    /// example. It answers whether to hold on, to promote, or to roll back.
+    ///
+    /// An error or a panic rolls the reload back. The function is that of the master's program, which a reload does
+    /// not replace: an upgrade does.
+    pub fn on_canary<R: CanaryResult>(mut self, hook: impl Fn(&Canary) -> R + Send + Sync + 'static) -> Self {
+        self.hooks.on_canary = Some(Arc::new(move |canary| hook(canary).into_result()));
         self
     }
 

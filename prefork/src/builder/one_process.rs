@@ -15,7 +15,7 @@ use crate::serve::ServeOptions;
 use crate::sys;
 
 /// Options that are about children. A program that sets them can be run without any.
-const IDLE: [&OptionRow; 11] = [
+const IDLE: [&OptionRow; 13] = [
     &options::REUSEPORT,
     &options::MAX_WORKERS,
     &options::RECOVER,
@@ -23,6 +23,8 @@ const IDLE: [&OptionRow; 11] = [
     &options::RECOVER_INTERVAL,
     &options::START_TIMEOUT,
     &options::RELOAD_PARALLEL,
+    &options::CANARY,
+    &options::HOLD,
     &options::MAX_LIFETIME,
     &options::MAX_RSS,
     &options::TITLE,
@@ -56,6 +58,7 @@ impl Prefork {
             (&options::ON_MASTER_DEATH, self.hooks.on_master_death.is_some()),
             (&options::ON_CHILD_SPAWN, self.hooks.on_child_spawn.is_some()),
             (&options::ON_CHILD_RECOVER, self.hooks.on_child_recover.is_some()),
+            (&options::ON_CANARY, self.hooks.on_canary.is_some()),
             (&options::COMMAND_PRODUCER, self.hooks.command_producer.is_some()),
         ];
         let hooks = hooks.into_iter().filter(|(_, is_set)| *is_set).map(|(row, _)| row);

@@ -3,12 +3,12 @@
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use prefork_options::{self as options, Kind};
 
 use crate::error::Error;
-use crate::supervisor::{FleetState, FleetStatus, Request, SAME_STOP};
+use crate::supervisor::{CanaryChoice, FleetState, FleetStatus, Request, SAME_STOP};
 use crate::sys::{Reactor, Waker};
 
 /// Operates a fleet from inside its master, from any thread: for a service manager's callback, an
@@ -58,6 +58,25 @@ impl FleetHandle {
         self.request(Request::Reload);
     }
 
+    /// [`reload`](Self::reload) with another [canary](crate::Prefork::canary) than that of the options: the reload
+    /// stops after so many children, and holds for this time, without one as long as the options say. With 0 children
+    /// it does not hold.
+    pub fn reload_with_canary(&self, children: usize, hold: Option<Duration>) {
+        self.request(Request::ReloadWith(CanaryChoice { children: Some(children), hold }));
+    }
+
+    /// Completes the reload that holds: every child is replaced that is not new. Without one, it is logged, and
+    /// nothing happens. See [`canary`](crate::Prefork::canary).
+    pub fn promote(&self) {
+        self.request(Request::Promote);
+    }
+
+    /// Ends the reload that holds: its children are replaced by children of the generation before, new before old.
+    /// Without one, it is logged, and nothing happens. See [`canary`](crate::Prefork::canary).
+    pub fn rollback(&self) {
+        self.request(Request::Rollback);
+    }
+
     /// Changes the number of slots, as repeated SIGTTIN or SIGTTOU to the master do: new slots are added
     /// at the end, and surplus ones are removed there, whose children finish what they have accepted. Of
     /// several calls in a row the last one counts. Does nothing while the fleet stops.
@@ -93,8 +112,11 @@ impl FleetHandle {
         if shared.status.state == FleetState::Ended {
             return;
         }
-        if matches!(request, Request::Resize(_)) {
-            shared.requests.retain(|kept| !matches!(kept, Request::Resize(_)));
+        // The last one of its kind counts.
+        match request {
+            Request::Resize(_) => shared.requests.retain(|kept| !matches!(kept, Request::Resize(_))),
+            Request::ReloadWith(_) => shared.requests.retain(|kept| !matches!(kept, Request::ReloadWith(_))),
+            _ => {}
         }
         let request = match (request, shared.stop_requested_at) {
             // The master would not see how much later than the first one it was made.
@@ -181,9 +203,21 @@ mod tests {
         for size in 1..=100 {
             handle.reload();
             handle.resize(size).unwrap();
+            handle.reload_with_canary(size, None);
+            handle.promote();
             handle.stop();
         }
-        assert_eq!(handle.take_requests(), [Request::Reload, Request::Stop, Request::Resize(100)]);
+        let last = CanaryChoice { children: Some(100), hold: None };
+        assert_eq!(
+            handle.take_requests(),
+            [
+                Request::Reload,
+                Request::Promote,
+                Request::Stop,
+                Request::Resize(100),
+                Request::ReloadWith(last)
+            ]
+        );
         assert_eq!(handle.take_requests(), []);
     }
 

@@ -3,9 +3,11 @@
 //!
 //! - `messages.rs`: the fleet
 //! - `one_child.rs`: one child, or one slot
+//! - `canary.rs`: a reload that holds
 //! - `any_fleet.rs`: what is also said where the master itself serves (`workers = 0`)
 
 pub(crate) mod any_fleet;
+mod canary;
 mod one_child;
 
 use std::io;
@@ -140,6 +142,13 @@ impl Master {
             Remark::Resized { from, to } => self.report_resized(*from, *to),
             Remark::GrowUndone { slot, from, to } => self.report_grow_undone(*slot, *from, *to),
             Remark::NotResized(size) => self.report_not_resized(*size),
+            Remark::ReloadingCanary { .. }
+            | Remark::Holding { .. }
+            | Remark::Promoted { .. }
+            | Remark::RollingBack { .. }
+            | Remark::RolledBack { .. }
+            | Remark::RestoringFailed { .. }
+            | Remark::NothingHeld(_) => self.log_canary(remark),
             Remark::Unexpected(event) => any_fleet::report_unexpected(&self.plan.logger, event),
         }
     }

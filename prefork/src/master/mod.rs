@@ -13,6 +13,7 @@
 //! - `mod.rs`: the loop, and the result of a fleet
 //! - `cause.rs`: what made a fleet stop, if not a request
 //! - `requests.rs`: requests of operators
+//! - `canary.rs`: the program is asked about new children
 //! - `config.rs`: the configuration file, and the options of each generation
 //! - `children.rs`: starting and signalling children
 //! - `leader.rs`: telling children about the leadership
@@ -27,6 +28,7 @@
 //! - `messages.rs`: the log
 
 mod board;
+mod canary;
 mod cause;
 mod children;
 mod config;
@@ -52,6 +54,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
+use canary::CanaryWatch;
 pub(crate) use cause::Cause;
 use children::{ChildEntry, StopOrder};
 use config::GenerationOptions;
@@ -150,6 +153,7 @@ struct Master {
     values: FleetValues,
     children: BTreeMap<ChildId, ChildEntry>,
     last_failure: Option<Failure>,
+    canary: CanaryWatch,
     /// Why the last attempt to start a child for a slot failed.
     start_problems: BTreeMap<usize, String>,
     /// What made the fleet stop, if that was user code or the system.
@@ -191,6 +195,7 @@ impl Master {
             pid_file,
             children: BTreeMap::new(),
             last_failure: None,
+            canary: CanaryWatch::default(),
             start_problems: BTreeMap::new(),
             cause: None,
         };
@@ -331,6 +336,8 @@ impl Master {
             Action::RefuseConnections => self.sockets.refuse_connections(),
             Action::CheckQueues => self.check_queues(),
             Action::CloseListeners => self.sockets.close(),
+            Action::WatchCanary => self.watch_canary(),
+            Action::AskCanary => self.ask_canary(),
             Action::Exec => self.exec(),
             Action::Hook(hook) => self.run_hook(&hook),
             Action::Log(remark) => {

@@ -15,6 +15,7 @@ impl Master {
         self.options.retain(|generation, _| self.supervisor.needs_generation(*generation));
         self.store.forget(|generation| self.supervisor.needs_generation(generation));
         self.start_problems.retain(|slot, _| *slot < self.supervisor.fleet_size());
+        self.forget_canary();
         let upgrade = self.supervisor.upgrade_generation();
         self.next.take_if(|next| Some(next.generation) != upgrade);
         if !self.sockets.depend_on_holders() {

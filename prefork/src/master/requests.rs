@@ -67,15 +67,21 @@ impl Master {
     ///
     /// Why it is refused, which is logged as well.
     pub(super) fn try_request(&mut self, now: Instant, request: Request) -> Result<(), String> {
-        if matches!(request, Request::Reload | Request::Upgrade) {
+        if matches!(request, Request::Reload | Request::ReloadWith(_) | Request::Upgrade) {
             self.observers.reload_begins();
         }
         let resolved = match request {
             // A fleet that stops is not changed any more.
             _ if !self.supervisor.takes_changes() => Ok(()),
-            Request::Reload => self.prepare_reload(),
+            Request::Reload | Request::ReloadWith(_) => self.prepare_reload(),
             Request::Upgrade => self.prepare_upgrade().map_err(|reason| vec![reason]),
-            Request::Stop | Request::Quit | Request::Grow | Request::Shrink | Request::Resize(_) => Ok(()),
+            Request::Stop
+            | Request::Quit
+            | Request::Promote
+            | Request::Rollback
+            | Request::Grow
+            | Request::Shrink
+            | Request::Resize(_) => Ok(()),
         };
         if let Err(reasons) = resolved {
             let upgrade = request == Request::Upgrade;

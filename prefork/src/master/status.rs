@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::metrics::{History, ProcessUsages, since_epoch};
 use crate::json;
 use crate::listen::{ListenerQueues, WatchedListeners};
-use crate::supervisor::{ChangeStatus, ChildStatus, FleetStatus};
+use crate::supervisor::{ChangeKind, ChangeStatus, ChildStatus, FleetStatus};
 use crate::sys::ProcessUsage;
 
 /// What was read of processes is used again for this many times the time that it took, so that a client that polls takes
@@ -28,8 +28,13 @@ pub(super) struct Change {
 
 impl From<ChangeStatus> for Change {
     fn from(change: ChangeStatus) -> Self {
-        let ChangeStatus { upgrade, generation, replaced, of } = change;
-        Self { name: if upgrade { "upgrade" } else { "reload" }, generation, replaced, of }
+        let ChangeStatus { kind, generation, replaced, of } = change;
+        let name = match kind {
+            ChangeKind::Reload { .. } => "reload",
+            ChangeKind::Rollback => "rollback",
+            ChangeKind::Upgrade => "upgrade",
+        };
+        Self { name, generation, replaced, of }
     }
 }
 
@@ -145,7 +150,12 @@ mod tests {
     #[test]
     fn change_of_an_operator_goes_before_that_of_the_supervisor() {
         let mut page = StatusPage::new(History::new());
-        let of_supervisor = ChangeStatus { upgrade: false, generation: 3, replaced: 1, of: 2 };
+        let of_supervisor = ChangeStatus {
+            kind: ChangeKind::Reload { has_canary: false },
+            generation: 3,
+            replaced: 1,
+            of: 2,
+        };
         let child =
             ChildStatus { slot: 0, pid: u32::MAX, generation: 2, state: ChildState::Ready, leader: false };
         let fleet = FleetStatus {

@@ -149,7 +149,8 @@ impl ServiceManager {
 
     fn transition(&mut self, state: FleetState) -> Option<StateChange> {
         let (announced, change) = match (self.announced, state) {
-            (Announced::Starting | Announced::Reloading, FleetState::Serving) => {
+            // A reload that holds has done what it was asked for.
+            (Announced::Starting | Announced::Reloading, FleetState::Serving | FleetState::Holding) => {
                 (Announced::Ready, StateChange::Ready)
             }
             (Announced::Ready, FleetState::Reloading) => (Announced::Reloading, StateChange::Reloading),
@@ -176,6 +177,7 @@ impl ServiceManager {
             (FleetState::NotStarted | FleetState::Starting, _) => "starting: ",
             (FleetState::StopDelay, _) => "stop delay: ",
             (FleetState::Reloading, _) => "reloading: ",
+            (FleetState::Holding, _) => "holding: ",
             (FleetState::Serving, Some(reload_failure)) => &format!("{reload_failure}: "),
             (FleetState::Serving, None) => "",
         };
@@ -194,7 +196,7 @@ impl ServiceManager {
     /// While the fleet starts, reloads or stops, asks for time until the supervisor's next deadline,
     /// whatever the unit's own timeouts are.
     fn extend_timeout(&mut self, now: Instant, state: FleetState, deadline: Option<Instant>) {
-        if state == FleetState::Serving {
+        if matches!(state, FleetState::Serving | FleetState::Holding) {
             self.extended_until = None;
             return self.outbox.forget_extension();
         }

@@ -225,7 +225,12 @@ impl OneProcess {
             Request::Stop | Request::Quit => {
                 self.supervisor.handle(Instant::now(), Event::Request(request));
             }
-            Request::Reload => self.refuse_replacement(request, "reload", "reload refused"),
+            Request::Promote | Request::Rollback => {
+                self.supervisor.handle(Instant::now(), Event::Request(request));
+            }
+            Request::Reload | Request::ReloadWith(_) => {
+                self.refuse_replacement(request, "reload", "reload refused")
+            }
             Request::Upgrade => self.refuse_replacement(request, "upgrade", "upgrade refused"),
             Request::Grow | Request::Shrink | Request::Resize(_) => self.report_not_resized(),
         }
@@ -279,6 +284,8 @@ impl OneProcess {
             // No child is started or replaced.
             Action::Hook(Hook::ChildSpawn(_) | Hook::ChildRecover { .. })
             | Action::CloseSlot
+            | Action::WatchCanary
+            | Action::AskCanary
             | Action::Exec
             | Action::Finish(_) => {}
         }

@@ -81,6 +81,7 @@ impl OneProcess {
                 let event = logger.event("child_killed");
                 event.warn(format_args!("this process did not stop within {grace}; ending it"));
             }
+            Remark::NothingHeld(request) => any_fleet::report_nothing_held(logger, *request),
             Remark::Unexpected(event) => any_fleet::report_unexpected(logger, event),
             // No child is started again, replaced, or killed for another reason than the end of its grace.
             Remark::RespawnIn { .. }
@@ -88,6 +89,12 @@ impl OneProcess {
             | Remark::BootTimeout(_)
             | Remark::LinkClosed(_)
             | Remark::Reloading { .. }
+            | Remark::ReloadingCanary { .. }
+            | Remark::Holding { .. }
+            | Remark::Promoted { .. }
+            | Remark::RollingBack { .. }
+            | Remark::RolledBack { .. }
+            | Remark::RestoringFailed { .. }
             | Remark::ReloadResumed { .. }
             | Remark::Reloaded { .. }
             | Remark::ReloadAborted { .. }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::entry::Entry;
 use super::lane::Lane;
 use super::layout::{SIZE, VERSION};
-use super::ledger::{Ledger, MASTER};
+use super::ledger::{Ledger, MASTER, Mark};
 use super::process::PROCESS;
 use super::region::Region;
 use super::snapshot::{Sample, Snapshot};
@@ -125,6 +125,18 @@ impl FleetValues {
         if let Err(error) = released {
             report_not_read(logger, &plain(&error));
         }
+    }
+
+    /// What the child of a lane has counted so far.
+    pub(crate) fn mark(&self, place: LanePlace) -> Option<Mark> {
+        self.ledger.as_ref()?.0.mark(place.lane)
+    }
+
+    /// What the children of these lanes have counted together, each since its mark.
+    pub(crate) fn of_group(&self, lanes: &[(LanePlace, Option<&Mark>)]) -> Snapshot {
+        let lanes: Vec<(usize, Option<&Mark>)> =
+            lanes.iter().map(|(place, mark)| (place.lane, *mark)).collect();
+        self.ledger.as_ref().map_or_else(Snapshot::default, |(ledger, _)| ledger.group(&lanes))
     }
 
     /// The region, for a child or for the next program.

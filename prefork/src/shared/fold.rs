@@ -31,6 +31,30 @@ pub(super) fn add(kind: Kind, total: &mut [u64], cells: &[AtomicU64]) {
     }
 }
 
+/// Adds what the cells of a live process have become since they were `since`, if that is known. A gauge and an
+/// extreme have no past.
+pub(super) fn add_since(kind: Kind, total: &mut [u64], cells: &[AtomicU64], since: Option<&[u64]>) {
+    let Some(since) = since else { return add(kind, total, cells) };
+    match kind {
+        Kind::Counter => {
+            // A counter that has shrunk was overwritten.
+            let count =
+                |(cell, since): (&AtomicU64, &u64)| cell.load(Ordering::Relaxed).saturating_sub(*since);
+            join(kind, total, cells.iter().zip(since).map(count));
+        }
+        Kind::Histogram => {
+            let mut counts = Counts::default();
+            let sum = read_histogram(cells, &mut counts);
+            let (buckets, sums) = split(since);
+            for (count, before) in counts.0.iter_mut().zip(buckets) {
+                *count = count.saturating_sub(*before);
+            }
+            add_histogram(total, &counts.0, sum - current_sum(buckets, sums));
+        }
+        _ => add(kind, total, cells),
+    }
+}
+
 /// Moves what a process that has ended leaves from its cells to a total.
 pub(super) fn take(kind: Kind, total: &mut [u64], cells: &[AtomicU64]) {
     let values = cells.iter().map(|cell| cell.swap(0, Ordering::AcqRel));
@@ -159,6 +183,23 @@ mod tests {
             take(kind, &mut total, &lane);
             assert_eq!(total, [ended], "{kind:?}: taken once");
         }
+    }
+
+    #[test]
+    fn what_was_counted_since_a_mark_is_the_difference() {
+        let mut total = [1];
+        add_since(Kind::Counter, &mut total, &cells(&[9]), Some(&[5]));
+        add_since(Kind::Counter, &mut total, &cells(&[3]), None);
+        add_since(Kind::Counter, &mut total, &cells(&[3]), Some(&[4]));
+        assert_eq!(total, [8], "a counter that shrinks counts nothing");
+        let mut total = [0];
+        add_since(Kind::Gauge, &mut total, &cells(&[9]), Some(&[5]));
+        assert_eq!(total, [9]);
+        // One observation of 1.5 before the mark, and two of 2.0 since.
+        let mut total = [0, 0, bits(0.0), bits(0.0)];
+        let now = cells(&[1, 2, bits(3.5), bits(5.5)]);
+        add_since(Kind::Histogram, &mut total, &now, Some(&[1, 0, bits(0.0), bits(1.5)]));
+        assert_eq!(total, [0, 2, bits(4.0), bits(4.0)]);
     }
 
     #[test]

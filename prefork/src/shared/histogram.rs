@@ -1,5 +1,6 @@
 //! [`Histogram`].
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -107,7 +108,7 @@ impl Histogram {
         let cells = PROCESS.total(&self.series);
         let (buckets, sums) = fold::split(&cells);
         let sum = sums.first().copied().map_or(0.0, f64::from_bits);
-        Observations { bounds: self.series.bounds, buckets: buckets.to_vec(), sum }
+        Observations { bounds: self.series.bounds.into(), buckets: buckets.to_vec(), sum }
     }
 }
 
@@ -131,14 +132,26 @@ impl Drop for Timer<'_> {
 }
 
 /// What a [`Histogram`] has observed.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub struct Observations {
-    bounds: &'static [f64],
+    bounds: Cow<'static, [f64]>,
     buckets: Vec<u64>,
     sum: f64,
 }
 
 impl Observations {
+    /// Adds those of another process or series with the same bounds.
+    pub(crate) fn add(&mut self, bounds: &[f64], buckets: &[u64], sum: f64) {
+        if self.buckets.is_empty() {
+            *self = Self { bounds: bounds.to_vec().into(), buckets: buckets.to_vec(), sum };
+            return;
+        }
+        for (all, count) in self.buckets.iter_mut().zip(buckets) {
+            *all = all.wrapping_add(*count);
+        }
+        self.sum += sum;
+    }
+
     /// The number of observations.
     #[must_use]
     pub fn count(&self) -> u64 {

@@ -326,16 +326,9 @@ impl Account {
     }
 
     /// Calls `read` with every lane in use that can be read.
-    fn read_lanes(&mut self, mut read: impl FnMut(&Self, usize, &[AtomicU64])) {
-        let cells = self.cells();
-        let mut view = std::mem::take(&mut self.view);
-        view.cover(&self.region, self.lanes.last().map_or(1, |last| last + 1));
-        for number in &self.lanes {
-            if let Some(lane) = view.lane(&self.region, *number, cells) {
-                read(self, *number, lane);
-            }
-        }
-        self.view = view;
+    fn read_lanes(&mut self, read: impl FnMut(&Self, usize, &[AtomicU64])) {
+        let lanes: Vec<usize> = self.lanes.iter().copied().collect();
+        self.read_each(lanes.into_iter(), read);
     }
 
     /// Adds the cells that a process has of a series.
@@ -392,9 +385,12 @@ impl Account {
     }
 }
 
+mod group;
 mod help;
 mod order;
 mod ranges;
 mod repair;
 #[cfg(test)]
 mod tests;
+
+pub(crate) use group::Mark;

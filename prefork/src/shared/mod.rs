@@ -103,6 +103,7 @@ pub(crate) use fleet::{FleetValues, LanePlace, PassedValues, collect, has_region
 pub use gauge::{Gauge, Held};
 pub use histogram::{Histogram, Observations, Timer};
 pub use keyed_limiter::KeyedRateLimiter;
+pub(crate) use ledger::Mark;
 pub use limiter::{Limited, RateLimiter};
 #[cfg(feature = "metrics")]
 #[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]

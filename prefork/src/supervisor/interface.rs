@@ -67,6 +67,8 @@ pub(crate) enum Event {
     HookFailed,
     /// An `Exec` action could not be carried out.
     ExecFailed,
+    /// An answer to `AskCanary`: the new children are no good. Other answers are requests, or none.
+    CanaryRefused,
     /// No connection waits to be accepted, or none can be waited for: the answer to `CheckQueues`.
     QueuesEmpty,
     /// Options have other values.
@@ -86,8 +88,15 @@ pub(crate) enum Request {
     Stop,
     /// Stop at once.
     Quit,
-    /// Replace every child, new before old. A child started from here on is of a new generation.
+    /// Replace every child, new before old, with the canary of the options. A child started from here on is of a
+    /// new generation.
     Reload,
+    /// The same, with another canary.
+    ReloadWith(CanaryChoice),
+    /// Complete the reload that holds.
+    Promote,
+    /// Restore the generation from before the reload that holds.
+    Rollback,
     /// Replace the master's program, and then every child.
     Upgrade,
     /// One slot more.
@@ -96,6 +105,28 @@ pub(crate) enum Request {
     Shrink,
     /// So many slots.
     Resize(usize),
+}
+
+/// What one reload does otherwise than the options say. `None`: as they say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct CanaryChoice {
+    /// The number of children after which it holds; 0: it does not hold.
+    pub(crate) children: Option<usize>,
+    /// How long it holds.
+    pub(crate) hold: Option<Duration>,
+}
+
+/// Why a reload is rolled back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RollbackReason {
+    /// An operator asked for it.
+    Requested,
+    /// A new child of this slot failed.
+    Failed { slot: usize },
+    /// The slots of the new children were removed.
+    Removed,
+    /// The program asked for it, or its hook failed.
+    Program,
 }
 
 /// What the driver has to do. It performs actions in order, each before it asks for the next.
@@ -127,6 +158,10 @@ pub(crate) enum Action {
     CloseListeners,
     /// Execute the new program in this process; answered by `ExecFailed`, or not at all.
     Exec,
+    /// A hold has begun about which the program is asked.
+    WatchCanary,
+    /// Ask the program about the new children; answered by `CanaryRefused`, by a request to promote, or not at all.
+    AskCanary,
     /// Call a hook; answered by `HookFailed` or nothing.
     Hook(Hook),
     /// Write a message to the log.
@@ -166,6 +201,20 @@ pub(crate) enum Remark {
     StoppingAtOnce,
     /// Every child is being replaced.
     Reloading { generation: u32 },
+    /// The same, at first so many of them: the reload has a canary.
+    ReloadingCanary { generation: u32, children: usize },
+    /// So many of the children are new, and the others wait for the end of the hold.
+    Holding { generation: u32, children: usize, of: usize, hold: Option<Duration> },
+    /// The other children are being replaced as well.
+    Promoted { generation: u32 },
+    /// So many children of this generation are replaced by children of the generation before.
+    RollingBack { generation: u32, children: usize, reason: RollbackReason },
+    /// Every child is of the generation before again.
+    RolledBack { generation: u32 },
+    /// A child of the generation before failed to become ready; the new one stays until another attempt.
+    RestoringFailed { slot: usize, again_in: Duration },
+    /// There is nothing to promote or to roll back.
+    NothingHeld(Request),
     /// The reload that an upgrade had interrupted continues.
     ReloadResumed { generation: u32 },
     /// Every child has been replaced.
@@ -228,4 +277,10 @@ pub(crate) struct Settings {
     pub(crate) reload_parallel: usize,
     /// Age at which a child is replaced.
     pub(crate) max_lifetime: Option<Duration>,
+    /// Number of children after which a reload holds; 0: it does not hold.
+    pub(crate) canary: usize,
+    /// How long it holds; `None` is until it is promoted or rolled back.
+    pub(crate) hold: Option<Duration>,
+    /// Whether the program is asked about new children while a reload holds.
+    pub(crate) asks_canary: bool,
 }

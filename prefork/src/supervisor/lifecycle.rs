@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::canary::is_failure;
 use super::policy::{
     FailureKind, LINK_CLOSED_LIMIT, LONGEST_DELAY, QUEUE_CHECK_INTERVAL, STABLE, SlotFailures,
 };
@@ -57,6 +58,7 @@ impl Supervisor {
         match role {
             _ if !self.is_active() => {}
             SlotRole::Successor => self.successor_failed(now, child.slot),
+            SlotRole::Occupant if self.is_of_canary(&child) => self.canary_failed(now, &child),
             SlotRole::Occupant => self.start_failed(now, child.slot, transient),
             SlotRole::Leftover => {}
         }
@@ -168,7 +170,7 @@ impl Supervisor {
     /// Calls `on_master_ready` when every slot has a ready child for the first time; after an upgrade,
     /// when every child has been replaced.
     pub(super) fn announce_if_complete(&mut self) {
-        if !self.ready_announced && !self.rollout.is_reloading() && self.live_slots().all(|live| live) {
+        if !self.ready_announced && !self.rollout.replaces_children() && self.live_slots().all(|live| live) {
             self.started = true;
             self.ready_announced = true;
             let pids = self.slots.iter().filter_map(|slot| self.children.get(&slot.occupant?)?.pid).collect();
@@ -212,6 +214,10 @@ impl Supervisor {
         match (role, child.phase) {
             (SlotRole::Leftover, _) => {}
             (SlotRole::Successor, _) => self.successor_failed(now, child.slot),
+            (SlotRole::Occupant, phase) if self.is_of_canary(&child) && is_failure(phase, exit, now) => {
+                self.slots[child.slot].predecessor = child.pid;
+                self.canary_failed(now, &child);
+            }
             (SlotRole::Occupant, Phase::Serving { since }) => {
                 self.slots[child.slot].predecessor = child.pid;
                 let stable = now.duration_since(since) >= STABLE;
@@ -247,6 +253,7 @@ impl Supervisor {
             }
             _ => {}
         }
+        self.advance_canary(now);
         for slot in 0..self.slots.len() {
             if self.slots[slot].respawn_at.is_some_and(|at| at <= now) {
                 self.slots[slot].respawn_at = None;
@@ -302,7 +309,7 @@ impl Supervisor {
         self.respawn(now, slot);
     }
 
-    fn respawn(&mut self, now: Instant, slot: usize) {
+    pub(super) fn respawn(&mut self, now: Instant, slot: usize) {
         let delay = self.settings.recover.delay(self.slots[slot].failures);
         self.slots[slot].recycle_at = None;
         self.slots[slot].recycle_requested = None;

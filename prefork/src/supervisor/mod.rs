@@ -36,11 +36,13 @@
 //! - `lifecycle.rs`: children, from spawn to exit; how an exit becomes a replacement
 //! - `leader.rs`: the one child that does what is done once in a fleet
 //! - `rollout.rs`: replacement, new before old: reload and recycling
+//! - `canary.rs`: a reload that holds after some children, and its rollback
 //! - `trial.rs`: upgrade: another program in the master's own process
 //! - `status.rs`: the state that observers see
 //! - `totals.rs`: what was counted
 //! - `policy.rs`: number of failures, length of delays
 
+mod canary;
 mod change;
 mod interface;
 mod leader;
@@ -58,15 +60,16 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 pub(crate) use interface::{
-    Action, ChildId, Event, Exit, Hook, RecycleReason, Remark, Request, Settings, Verdict,
+    Action, CanaryChoice, ChildId, Event, Exit, Hook, RecycleReason, Remark, Request, RollbackReason,
+    Settings, Verdict,
 };
 use leader::Leader;
 pub(crate) use leader::LeaderSnapshot;
 use policy::{FailureLog, SlotFailures};
 pub(crate) use policy::{RecoverPolicy, SAME_STOP};
 use rollout::Rollout;
-pub(crate) use status::ChangeStatus;
-pub use status::{ChildState, ChildStatus, FleetState, FleetStatus};
+pub(crate) use status::{ChangeKind, ChangeStatus};
+pub use status::{ChildState, ChildStatus, FleetState, FleetStatus, HoldStatus};
 pub(crate) use totals::{ChangeResult, FailureCause, FleetTotals, StartReason, Tally};
 pub(crate) use trial::{ChildSnapshot, SlotRole, Snapshot};
 
@@ -128,6 +131,8 @@ struct Slot {
     predecessor: Option<u32>,
     /// The generation of the occupant, and of its replacement if it fails.
     generation: u32,
+    /// The generation from before a canary that was not promoted.
+    before: Option<u32>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -220,7 +225,7 @@ impl Supervisor {
             Mode::DrainQueues { until, check_at, .. } => Some(until.min(check_at)),
             Mode::Running | Mode::Stopping { .. } | Mode::Finished => None,
         };
-        slots.chain(children).chain(mode).min()
+        slots.chain(children).chain(mode).chain(self.canary_deadline()).min()
     }
 
     /// Whether `on_master_ready` was called: every slot had a ready child, after an upgrade one of this
@@ -269,6 +274,7 @@ impl Supervisor {
             Event::Hangs(child) => self.note_failing(child, FailureCause::Hang),
             Event::HookFailed => self.stop(now, Verdict::HookFailed),
             Event::Checked(child) => self.on_checked(now, child),
+            Event::CanaryRefused => self.on_canary_refused(now),
             Event::UpgradeRefused => self.upgrade_failed(now, None),
             Event::ExecFailed => self.upgrade_failed(now, Some(Remark::UpgradeAborted)),
             Event::QueuesEmpty => self.finish_draining_queues(now),
@@ -277,7 +283,7 @@ impl Supervisor {
             Event::Refused(request) => self.on_refused(request),
             Event::DeadlinePassed => self.on_deadline(now),
         }
-        self.advance_rollout();
+        self.advance_rollout(now);
         if self.has_serving_child() {
             self.none_ready_since = None;
         } else {
@@ -315,14 +321,24 @@ impl Supervisor {
                 }
                 self.kill_all();
             }
-            (Request::Reload, Mode::Running) => self.reload(now),
+            (Request::Reload, Mode::Running) => self.reload(now, CanaryChoice::default()),
+            (Request::ReloadWith(choice), Mode::Running) => self.reload(now, choice),
+            (Request::Promote, Mode::Running) => self.promote_canary(now),
+            (Request::Rollback, Mode::Running) => self.request_rollback(now),
             (Request::Upgrade, Mode::Running) => self.begin_upgrade(now),
             (Request::Grow, Mode::Running) => self.resize(now, self.slots.len() + 1),
             (Request::Shrink, Mode::Running) => self.resize(now, self.slots.len() - 1),
             (Request::Resize(to), Mode::Running) => self.resize(now, to),
             // A fleet that stops is not changed any more.
             (
-                Request::Reload | Request::Upgrade | Request::Grow | Request::Shrink | Request::Resize(_),
+                Request::Reload
+                | Request::ReloadWith(_)
+                | Request::Promote
+                | Request::Rollback
+                | Request::Upgrade
+                | Request::Grow
+                | Request::Shrink
+                | Request::Resize(_),
                 _,
             )
             | (_, Mode::Finished) => {}
@@ -331,9 +347,17 @@ impl Supervisor {
 
     fn on_refused(&mut self, request: Request) {
         match request {
-            Request::Reload => self.totals.count(Tally::Reload(ChangeResult::Refused)),
+            Request::Reload | Request::ReloadWith(_) => {
+                self.totals.count(Tally::Reload(ChangeResult::Refused))
+            }
             Request::Upgrade => self.totals.count(Tally::Upgrade(ChangeResult::Refused)),
-            Request::Stop | Request::Quit | Request::Grow | Request::Shrink | Request::Resize(_) => {}
+            Request::Stop
+            | Request::Quit
+            | Request::Promote
+            | Request::Rollback
+            | Request::Grow
+            | Request::Shrink
+            | Request::Resize(_) => {}
         }
     }
 

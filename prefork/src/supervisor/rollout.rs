@@ -7,10 +7,12 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::canary::{CanaryPlan, Hold};
 use super::policy::{SlotFailures, lifetime};
 use super::trial::Upgrade;
 use super::{
-    ChangeResult, ChildId, Phase, RecycleReason, Remark, Slot, StartReason, Supervisor, Tally, deadline,
+    CanaryChoice, ChangeResult, ChildId, Phase, RecycleReason, Remark, RollbackReason, Slot, StartReason,
+    Supervisor, Tally, deadline,
 };
 
 /// The age at which a child is replaced at the earliest, whatever it or its limits ask for, so that replacements do
@@ -22,58 +24,108 @@ const RECYCLE_AGAIN: Duration = Duration::from_secs(60);
 /// Slots that wait for a successor, and the reason.
 #[derive(Debug, Default)]
 pub(super) struct Rollout {
-    queue: VecDeque<usize>,
-    /// Whether a reload is under way; without one, the queued slots are being recycled.
-    reloading: bool,
+    pub(super) queue: VecDeque<usize>,
+    pub(super) course: Course,
     /// Number of reloads and upgrades that have begun: the newest generation.
     pub(super) newest: u32,
     /// The generation that the present or the last reload leads to.
-    target: u32,
+    pub(super) target: u32,
     pub(super) upgrade: Option<Upgrade>,
     /// The generation of the last completed reload, and of new slots.
     pub(super) settled: u32,
+}
+
+/// What is done with slots.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Course {
+    /// Queued slots are recycled.
+    #[default]
+    Idle,
+    /// Queued slots get a child of the generation `target`; with a canary, only some of them before the reload holds.
+    Reloading { canary: Option<CanaryPlan> },
+    /// The reload holds. Queued slots are recycled.
+    Holding(Hold),
+    /// The reload is rolled back: queued slots get a child of their own generation. When it is tried again with
+    /// those that could not be replaced.
+    Restoring { again_at: Option<Instant> },
+}
+
+/// What an upgrade has interrupted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Interrupted {
+    Reload { target: u32, canary: Option<CanaryPlan> },
+    Restoring,
 }
 
 impl Rollout {
     /// Cancels all replacements.
     pub(super) fn cancel(&mut self) {
         self.queue.clear();
-        self.reloading = false;
+        self.course = Course::Idle;
         self.upgrade = None;
     }
 
-    pub(super) fn is_reloading(&self) -> bool {
-        self.reloading
+    /// Whether children are being replaced, and not because of their limits.
+    pub(super) fn replaces_children(&self) -> bool {
+        matches!(self.course, Course::Reloading { .. } | Course::Restoring { .. })
     }
 
     /// The newest generation of which children are, or will be.
     pub(super) fn leads_to(&self) -> u32 {
-        if self.upgrade.is_some() { self.newest } else { self.target }
+        match self.course {
+            _ if self.upgrade.is_some() => self.newest,
+            Course::Reloading { .. } | Course::Holding(_) => self.target,
+            Course::Idle | Course::Restoring { .. } => self.settled,
+        }
+    }
+
+    /// What is under way and would be interrupted by an upgrade, or what an upgrade has interrupted.
+    pub(super) fn interruption(&self) -> Option<Interrupted> {
+        let target = self.target;
+        match self.course {
+            Course::Reloading { canary } => Some(Interrupted::Reload { target, canary }),
+            Course::Holding(Hold { plan, .. }) => {
+                // It has the children that it has, however many slots there are by now.
+                let canary = Some(CanaryPlan { children: 0, ..plan });
+                Some(Interrupted::Reload { target, canary })
+            }
+            Course::Restoring { .. } => Some(Interrupted::Restoring),
+            Course::Idle => self.upgrade.and_then(|upgrade| upgrade.interrupted),
+        }
     }
 
     /// The generation of the reload that is under way, or that an upgrade has interrupted.
     pub(super) fn interrupted(&self) -> Option<u32> {
-        let under_way = self.reloading.then_some(self.target);
-        under_way.or(self.upgrade.and_then(|upgrade| upgrade.interrupted))
+        match self.interruption() {
+            Some(Interrupted::Reload { target, .. }) => Some(target),
+            Some(Interrupted::Restoring) | None => None,
+        }
     }
 
     /// Begins or continues a reload of these slots to the generation `target`.
-    pub(super) fn resume(&mut self, target: u32, queue: VecDeque<usize>) {
+    pub(super) fn resume(&mut self, target: u32, canary: Option<CanaryPlan>, queue: VecDeque<usize>) {
         self.queue = queue;
         self.target = target;
-        self.reloading = true;
+        self.course = Course::Reloading { canary };
     }
 }
 
 impl Supervisor {
     /// Replaces every child. A reload that is under way starts over.
-    pub(super) fn reload(&mut self, now: Instant) {
+    pub(super) fn reload(&mut self, now: Instant, choice: CanaryChoice) {
         self.report_replaced_upgrade();
         self.withdraw_successors(now);
         self.cancel_rollout(ChangeResult::Superseded);
         self.rollout.newest += 1;
-        self.rollout.resume(self.rollout.newest, (0..self.slots.len()).collect());
-        self.log(Remark::Reloading { generation: self.rollout.newest });
+        let generation = self.rollout.newest;
+        let canary = self.plan_canary(choice);
+        self.rollout.resume(generation, canary, (0..self.slots.len()).collect());
+        self.log(match canary {
+            Some(CanaryPlan { children, .. }) => {
+                Remark::ReloadingCanary { generation, children: children.min(self.slots.len()) }
+            }
+            None => Remark::Reloading { generation },
+        });
     }
 
     /// Cancels all replacements. A reload or an upgrade that is under way ends with this result.
@@ -97,12 +149,12 @@ impl Supervisor {
         generation == self.rollout.settled
             || (self.rollout.upgrade.is_some() && generation == self.rollout.newest)
             || self.rollout.interrupted() == Some(generation)
-            || self.slots.iter().any(|slot| slot.generation == generation)
+            || self.slots.iter().any(|slot| [Some(slot.generation), slot.before].contains(&Some(generation)))
     }
 
     /// Adds a new slot to the reload, if one is under way.
     pub(super) fn add_to_reload(&mut self, slot: usize) {
-        if self.rollout.reloading {
+        if let Course::Reloading { .. } = self.rollout.course {
             self.rollout.queue.push_back(slot);
         }
     }
@@ -149,45 +201,93 @@ impl Supervisor {
     }
 
     /// Starts as many successors as may be under way at a time.
-    pub(super) fn advance_rollout(&mut self) {
+    pub(super) fn advance_rollout(&mut self, now: Instant) {
         // Nothing else is replaced during a trial, so that a failure is the trial's own.
         if !self.is_active() || self.rollout.upgrade.is_some() {
             return;
         }
-        while self.successors() < self.settings.reload_parallel && self.draining() < self.slots.len() {
+        loop {
+            self.start_successors();
+            let course = self.rollout.course;
+            self.end_course(now);
+            if self.rollout.course == course {
+                break;
+            }
+        }
+    }
+
+    /// Ends what is done.
+    fn end_course(&mut self, now: Instant) {
+        let done = self.rollout.queue.is_empty() || self.has_whole_canary();
+        match self.rollout.course {
+            Course::Reloading { canary: Some(plan) } if done && self.successors() == 0 => {
+                self.begin_hold(now, plan);
+            }
+            Course::Holding(_) if self.slots.iter().all(|slot| slot.before.is_none()) => {
+                self.roll_back(now, RollbackReason::Removed);
+            }
+            Course::Reloading { canary: None } if done && self.successors() == 0 => {
+                self.cancel_rollout(ChangeResult::Done);
+                self.rollout.settled = self.rollout.target;
+                self.slots.iter_mut().for_each(|slot| slot.before = None);
+                self.log(Remark::Reloaded { generation: self.rollout.target });
+                self.announce_if_complete();
+            }
+            Course::Restoring { .. } if self.is_restored() => self.finish_restoring(),
+            _ => {}
+        }
+    }
+
+    fn start_successors(&mut self) {
+        while self.successors() < self.settings.reload_parallel
+            && self.draining() < self.slots.len()
+            && !self.has_whole_canary()
+        {
             let Some(slot) = self.next_in_queue() else { break };
-            // A queued slot may be gone, or have a new child already.
-            let reloading = self.rollout.reloading;
-            let wanted =
-                |slot: &Slot| slot.successor.is_none() && (reloading || slot.recycle_requested.is_some());
-            if self.slots.get(slot).is_some_and(wanted) {
-                let (generation, reason) = if reloading {
-                    (self.rollout.target, StartReason::Reload)
-                } else {
-                    (self.slots[slot].generation, StartReason::Recycle)
-                };
+            if let Some((generation, reason)) = self.replacement_of(slot) {
                 let id = self.spawn(slot, generation, reason);
                 self.slots[slot].successor = Some(id);
             }
         }
-        if self.rollout.reloading && self.rollout.queue.is_empty() && self.successors() == 0 {
-            self.cancel_rollout(ChangeResult::Done);
-            self.rollout.settled = self.rollout.target;
-            self.log(Remark::Reloaded { generation: self.rollout.target });
-            self.announce_if_complete();
+    }
+
+    /// The generation of a queued slot's successor, and why it gets one. `None` if it is gone, or has a new child
+    /// already.
+    fn replacement_of(&self, index: usize) -> Option<(u32, StartReason)> {
+        let slot = self.slots.get(index).filter(|slot| slot.successor.is_none())?;
+        match self.rollout.course {
+            Course::Reloading { .. } => Some((self.rollout.target, StartReason::Reload)),
+            Course::Restoring { .. } if self.is_to_restore(index) => {
+                Some((slot.generation, StartReason::Rollback))
+            }
+            Course::Idle | Course::Holding(_) | Course::Restoring { .. } => {
+                slot.recycle_requested.map(|_| (slot.generation, StartReason::Recycle))
+            }
         }
     }
 
-    /// The next slot in the queue. That of the leader comes last: the leadership then moves once, to a new child.
+    /// The next slot in the queue. That of the leader comes last: the leadership then moves once, to a new child. But
+    /// a canary replaces the children of the one that it supersedes first.
     fn next_in_queue(&mut self) -> Option<usize> {
-        let place = self.rollout.queue.iter().position(|slot| !self.leads(*slot));
+        let has_canary = matches!(self.rollout.course, Course::Reloading { canary: Some(_) });
+        let is_first = |slot: &usize| {
+            has_canary
+                && self.slots.get(*slot).is_some_and(|slot| slot.before.is_some() && !self.is_reloaded(slot))
+        };
+        let queue = &self.rollout.queue;
+        let place =
+            queue.iter().position(is_first).or_else(|| queue.iter().position(|slot| !self.leads(*slot)));
         self.rollout.queue.remove(place.unwrap_or_default())
     }
 
     /// The successor is ready: it becomes the occupant, and the old one is asked to stop.
     pub(super) fn promote(&mut self, now: Instant, slot: usize, id: ChildId) {
         let generation = self.children.get(&id).map(|child| child.generation);
+        let has_canary = matches!(self.rollout.course, Course::Reloading { canary: Some(_) });
         let slot = &mut self.slots[slot];
+        if generation.is_some_and(|generation| generation != slot.generation) {
+            slot.before = has_canary.then_some(slot.before.unwrap_or(slot.generation));
+        }
         let old = slot.occupant.replace(id);
         slot.successor = None;
         slot.respawn_at = None;
@@ -206,30 +306,39 @@ impl Supervisor {
         if self.rollout.upgrade.is_some() {
             return self.upgrade_child_failed(now);
         }
-        if !self.rollout.reloading {
-            self.recycle_later(now);
-            return self.log(Remark::RecyclingFailed { slot });
+        let is_new = self.slots[slot].before.is_some();
+        match self.rollout.course {
+            Course::Reloading { .. } => self.abort_reload(now, slot),
+            Course::Holding(_) if is_new => self.roll_back(now, RollbackReason::Failed { slot }),
+            Course::Restoring { .. } if is_new => self.restoring_failed(now, slot),
+            Course::Idle | Course::Holding(_) | Course::Restoring { .. } => {
+                self.recycle_later(now);
+                self.log(Remark::RecyclingFailed { slot });
+            }
         }
-        self.abort_reload(now, slot);
     }
 
     /// A child exited within [`STABLE`](super::policy::STABLE) of being ready. If it is a new child of the
     /// reload under way, the new program does not work although it became ready.
     pub(super) fn abort_reload_of(&mut self, now: Instant, slot: usize, generation: u32) {
-        if self.rollout.reloading && generation == self.rollout.target {
+        let is_reloading = matches!(self.rollout.course, Course::Reloading { .. });
+        if is_reloading && generation == self.rollout.target {
             self.abort_reload(now, slot);
         }
     }
 
     /// Continues a reload that was interrupted.
-    pub(super) fn resume_reload(&mut self, target: u32) {
-        self.rollout.resume(target, VecDeque::new());
+    pub(super) fn resume_reload(&mut self, target: u32, canary: Option<CanaryPlan>) {
+        self.rollout.resume(target, canary, VecDeque::new());
         let left = (0..self.slots.len()).filter(|slot| !self.is_reloaded(&self.slots[*slot]));
         self.rollout.queue = left.collect();
         self.log(Remark::ReloadResumed { generation: target });
     }
 
     fn abort_reload(&mut self, now: Instant, slot: usize) {
+        if self.slots.iter().any(|slot| slot.before.is_some()) {
+            return self.roll_back(now, RollbackReason::Failed { slot });
+        }
         self.cancel_rollout(ChangeResult::Aborted);
         self.withdraw_successors(now);
         self.recycle_later(now);

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use super::canary::Hold;
+use super::rollout::Course;
 use super::{ChildId, FleetTotals, Mode, Phase, Slot, Supervisor};
 
 /// The state of a fleet as a whole.
@@ -15,8 +17,10 @@ pub enum FleetState {
     Starting,
     /// Every slot had a ready child, and no change is under way.
     Serving,
-    /// Every child is being replaced, or the trial child of an upgrade starts.
+    /// Children are being replaced, by a reload or its rollback, or the trial child of an upgrade starts.
     Reloading,
+    /// A reload holds after some children, the canary: see [`FleetStatus::hold`].
+    Holding,
     /// The fleet was asked to stop and still accepts, for the time of the option `stop_delay`.
     StopDelay,
     /// Children finish what they have accepted.
@@ -34,6 +38,7 @@ impl FleetState {
             Self::Starting => "starting",
             Self::Serving => "serving",
             Self::Reloading => "reloading",
+            Self::Holding => "holding",
             Self::StopDelay => "stop-delay",
             Self::Stopping => "stopping",
             Self::Ended => "ended",
@@ -65,6 +70,8 @@ pub struct FleetStatus {
     pub failure_window: Option<Duration>,
     /// Every child that has not ended, in the order of their start.
     pub children: Vec<ChildStatus>,
+    /// The hold of a reload with a canary, while the state is [`FleetState::Holding`].
+    pub hold: Option<HoldStatus>,
     /// Whether a child has asked to become the leader.
     pub(crate) elects: bool,
     /// What was counted so far.
@@ -74,11 +81,21 @@ pub struct FleetStatus {
     pub(crate) change: Option<ChangeStatus>,
 }
 
-/// A reload or an upgrade that is under way.
+/// How the generation of the fleet changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ChangeKind {
+    /// With a canary, until it is promoted: it holds, or will.
+    Reload {
+        has_canary: bool,
+    },
+    Rollback,
+    Upgrade,
+}
+
+/// A change of the generation that is under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ChangeStatus {
-    /// Whether it is an upgrade.
-    pub(crate) upgrade: bool,
+    pub(crate) kind: ChangeKind,
     /// The generation that it leads to.
     pub(crate) generation: u32,
     /// The number of slots whose child is of that generation.
@@ -98,6 +115,7 @@ impl FleetStatus {
             failures: 0,
             failure_window: None,
             children: Vec::new(),
+            hold: None,
             elects: false,
             totals: FleetTotals::default(),
             failure_expires_at: None,
@@ -108,8 +126,23 @@ impl FleetStatus {
     /// Whether the fleet can be sent requests.
     #[must_use]
     pub fn is_ready(&self) -> bool {
-        matches!(self.state, FleetState::Serving | FleetState::Reloading) && self.ready > 0
+        let serves = matches!(self.state, FleetState::Serving | FleetState::Reloading | FleetState::Holding);
+        serves && self.ready > 0
     }
+}
+
+/// The hold of a reload with a canary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct HoldStatus {
+    /// The generation of the new children.
+    pub generation: u32,
+    /// The number of slots with a new child.
+    pub children: usize,
+    /// When the hold began.
+    pub since: Instant,
+    /// When the reload is completed; `None` if that is only on request.
+    pub until: Option<Instant>,
 }
 
 /// The state of one child.
@@ -164,10 +197,9 @@ impl Supervisor {
         let (failures, failure_expires_at) = self.failures.current(now);
         FleetStatus {
             state,
-            generation: if state == FleetState::Reloading {
-                self.rollout.leads_to()
-            } else {
-                self.rollout.settled
+            generation: match state {
+                FleetState::Reloading | FleetState::Holding => self.rollout.leads_to(),
+                _ => self.rollout.settled,
             },
             slots: self.slots.len(),
             ready: self.live_slots().filter(|live| *live).count(),
@@ -178,18 +210,25 @@ impl Supervisor {
             change: self.change(),
             totals: self.totals,
             children: self.children.keys().filter_map(|id| self.view(*id)).collect(),
+            hold: self.hold_status(),
         }
     }
 
     fn change(&self) -> Option<ChangeStatus> {
-        let upgrade = self.rollout.upgrade.is_some();
-        let is_reloaded = |slot: &&Slot| !upgrade && self.is_reloaded(slot);
-        (upgrade || self.rollout.is_reloading()).then(|| ChangeStatus {
-            upgrade,
-            generation: self.rollout.leads_to(),
-            replaced: self.slots.iter().filter(is_reloaded).count(),
-            of: self.slots.len(),
-        })
+        let kind = match self.rollout.course {
+            _ if self.rollout.upgrade.is_some() => ChangeKind::Upgrade,
+            Course::Reloading { canary } => ChangeKind::Reload { has_canary: canary.is_some() },
+            Course::Holding(_) => ChangeKind::Reload { has_canary: true },
+            Course::Restoring { .. } => ChangeKind::Rollback,
+            Course::Idle => return None,
+        };
+        let is_replaced = |slot: &&Slot| match kind {
+            ChangeKind::Upgrade => false,
+            ChangeKind::Reload { .. } => self.is_reloaded(slot),
+            ChangeKind::Rollback => slot.before.is_none(),
+        };
+        let replaced = self.slots.iter().filter(is_replaced).count();
+        Some(ChangeStatus { kind, generation: self.rollout.leads_to(), replaced, of: self.slots.len() })
     }
 
     /// The state of the fleet as a whole.
@@ -198,11 +237,21 @@ impl Supervisor {
             Mode::DrainQueues { .. } | Mode::Stopping { .. } | Mode::Finished => FleetState::Stopping,
             Mode::StopDelay { .. } => FleetState::StopDelay,
             Mode::Running if !self.started => FleetState::Starting,
-            Mode::Running if self.rollout.is_reloading() || self.rollout.upgrade.is_some() => {
-                FleetState::Reloading
-            }
-            Mode::Running => FleetState::Serving,
+            Mode::Running if self.rollout.upgrade.is_some() => FleetState::Reloading,
+            Mode::Running => match self.rollout.course {
+                Course::Idle => FleetState::Serving,
+                Course::Holding(_) => FleetState::Holding,
+                Course::Reloading { .. } | Course::Restoring { .. } => FleetState::Reloading,
+            },
         }
+    }
+
+    fn hold_status(&self) -> Option<HoldStatus> {
+        let Course::Holding(Hold { since, until, .. }) = self.rollout.course else { return None };
+        let children = self.slots.iter().filter(|slot| slot.before.is_some()).count();
+        let generation = self.rollout.target;
+        let is_told = self.state() == FleetState::Holding;
+        is_told.then_some(HoldStatus { generation, children, since, until })
     }
 
     /// `None` for a child that has no process yet.

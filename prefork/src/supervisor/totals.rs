@@ -13,6 +13,8 @@ pub(crate) enum StartReason {
     Recover,
     /// Every child is replaced.
     Reload,
+    /// A reload is rolled back.
+    Rollback,
     /// The child before it reached a limit, or asked for its replacement.
     Recycle,
     /// It checks another program, is its trial child, or the first of a slot that the upgrade found empty.
@@ -50,6 +52,8 @@ pub(crate) enum ChangeResult {
     Superseded,
     /// The fleet began to stop.
     Cancelled,
+    /// The generation before was restored: a new child failed, or it was asked for. Reloads only.
+    RolledBack,
 }
 
 /// Something that is counted.
@@ -75,11 +79,12 @@ const fn failure(kind: FailureCause, ready: bool) -> Tally {
 
 impl Tally {
     /// All that can occur, with the name by which another program knows it.
-    const NAMED: [(Tally, &'static str); 34] = [
+    const NAMED: [(Tally, &'static str); 36] = [
         (Tally::Start(StartReason::Start), "start_start"),
         (Tally::Start(StartReason::Scale), "start_scale"),
         (Tally::Start(StartReason::Recover), "start_recover"),
         (Tally::Start(StartReason::Reload), "start_reload"),
+        (Tally::Start(StartReason::Rollback), "start_rollback"),
         (Tally::Start(StartReason::Recycle), "start_recycle"),
         (Tally::Start(StartReason::Upgrade), "start_upgrade"),
         (failure(FailureCause::Spawn, false), "failure_spawn"),
@@ -105,6 +110,7 @@ impl Tally {
         (Tally::Reload(ChangeResult::Refused), "reload_refused"),
         (Tally::Reload(ChangeResult::Superseded), "reload_superseded"),
         (Tally::Reload(ChangeResult::Cancelled), "reload_cancelled"),
+        (Tally::Reload(ChangeResult::RolledBack), "reload_rolled_back"),
         (Tally::Upgrade(ChangeResult::Done), "upgrade_done"),
         (Tally::Upgrade(ChangeResult::Aborted), "upgrade_aborted"),
         (Tally::Upgrade(ChangeResult::Refused), "upgrade_refused"),

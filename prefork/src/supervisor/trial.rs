@@ -10,6 +10,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use super::rollout::Interrupted;
 use super::{
     ChangeResult, Child, ChildId, FleetTotals, LeaderSnapshot, Phase, Remark, Settings, Slot, StartReason,
     Supervisor, Tally, deadline,
@@ -21,8 +22,8 @@ pub(super) struct Upgrade {
     /// The child that checks the new program, and then the trial child.
     pub(super) child: ChildId,
     pub(super) stage: Stage,
-    /// The generation of the reload that the upgrade has interrupted.
-    pub(super) interrupted: Option<u32>,
+    /// The reload, or its rollback, that the upgrade has interrupted.
+    pub(super) interrupted: Option<Interrupted>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +73,7 @@ pub(crate) enum SlotRole {
 impl Supervisor {
     /// Starts the child that checks the new program. Other replacements are cancelled.
     pub(super) fn begin_upgrade(&mut self, now: Instant) {
-        let interrupted = self.rollout.interrupted();
+        let interrupted = self.rollout.interruption();
         self.report_replaced_upgrade();
         self.withdraw_successors(now);
         if self.rollout.upgrade.is_some() {
@@ -92,7 +93,7 @@ impl Supervisor {
         }
     }
 
-    fn start_for_upgrade(&mut self, stage: Stage, interrupted: Option<u32>) {
+    fn start_for_upgrade(&mut self, stage: Stage, interrupted: Option<Interrupted>) {
         let child = self.spawn(0, self.rollout.newest, StartReason::Upgrade);
         self.slots[0].successor = Some(child);
         self.rollout.upgrade = Some(Upgrade { child, stage, interrupted });
@@ -152,7 +153,8 @@ impl Supervisor {
         let Some(Upgrade { interrupted, .. }) = self.rollout.upgrade else { return };
         self.end_upgrade(now, remark, ChangeResult::Aborted);
         match interrupted {
-            Some(target) => self.resume_reload(target),
+            Some(Interrupted::Reload { target, canary }) => self.resume_reload(target, canary),
+            Some(Interrupted::Restoring) => self.restore(),
             None => self.announce_if_complete(),
         }
     }
@@ -169,7 +171,7 @@ impl Supervisor {
         }
     }
 
-    fn end_upgrade(&mut self, now: Instant, remark: Option<Remark>, result: ChangeResult) {
+    pub(super) fn end_upgrade(&mut self, now: Instant, remark: Option<Remark>, result: ChangeResult) {
         self.totals.count(Tally::Upgrade(result));
         self.rollout.upgrade = None;
         self.withdraw_successors(now);
@@ -235,7 +237,7 @@ impl Supervisor {
             supervisor.resize(now, settings.workers);
         }
         supervisor.finish_upgrade(all_slots);
-        supervisor.advance_rollout();
+        supervisor.advance_rollout(now);
         supervisor
     }
 
@@ -266,10 +268,10 @@ impl Supervisor {
     /// Reloads every slot whose child is not of the newest generation.
     fn finish_upgrade(&mut self, all_slots: bool) {
         let newest = self.rollout.newest;
-        self.rollout.resume(newest, VecDeque::new());
+        self.rollout.resume(newest, None, VecDeque::new());
         let is_old = |slot: &usize| all_slots || !self.is_reloaded(&self.slots[*slot]);
         let old = (0..self.slots.len()).filter(is_old).collect();
-        self.rollout.resume(newest, old);
+        self.rollout.resume(newest, None, old);
         self.log(Remark::Reloading { generation: newest });
     }
 }

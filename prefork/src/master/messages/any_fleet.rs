@@ -6,7 +6,7 @@ pub(crate) use super::readable;
 use crate::error::chain;
 use crate::hooks::HookFailure;
 use crate::logging::Logger;
-use crate::supervisor::Event;
+use crate::supervisor::{Event, Request};
 
 pub(crate) fn report_hook_failed(logger: &Logger, hook: &str, failure: &HookFailure) {
     logger.event("hook_failed").error(match failure {
@@ -47,6 +47,11 @@ pub(crate) fn report_queue_left(logger: &Logger) {
 
 pub(crate) fn report_stopped(logger: &Logger) {
     logger.event("stopped").info("stopped");
+}
+
+pub(crate) fn report_nothing_held(logger: &Logger, request: Request) {
+    let purpose = if request == Request::Promote { "promote" } else { "roll back" };
+    logger.event("nothing_held").warn(format_args!("nothing to {purpose}: no reload holds"));
 }
 
 pub(crate) fn report_unexpected(logger: &Logger, event: &Event) {

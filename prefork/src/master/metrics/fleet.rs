@@ -146,10 +146,11 @@ pub(super) fn write_fleet(out: &mut Exposition, sources: &Sources<'_>) {
 }
 
 fn write_state(out: &mut Exposition, fleet: &FleetStatus, history: &HistoryView) {
-    const STATES: [FleetState; 5] = [
+    const STATES: [FleetState; 6] = [
         FleetState::Starting,
         FleetState::Serving,
         FleetState::Reloading,
+        FleetState::Holding,
         FleetState::StopDelay,
         FleetState::Stopping,
     ];
@@ -276,6 +277,7 @@ fn start_reason(reason: StartReason) -> &'static str {
         StartReason::Scale => "scale",
         StartReason::Recover => "recover",
         StartReason::Reload => "reload",
+        StartReason::Rollback => "rollback",
         StartReason::Recycle => "recycle",
         StartReason::Upgrade => "upgrade",
     }
@@ -310,6 +312,7 @@ fn change_result(result: ChangeResult) -> &'static str {
         ChangeResult::Refused => "refused",
         ChangeResult::Superseded => "superseded",
         ChangeResult::Cancelled => "cancelled",
+        ChangeResult::RolledBack => "rolled_back",
     }
 }
 

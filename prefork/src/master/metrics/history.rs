@@ -105,7 +105,8 @@ impl History {
 /// what took their place does.
 fn changes(fleet: &FleetTotals) -> (u64, u64) {
     let both = |result| fleet.get(Tally::Reload(result)) + fleet.get(Tally::Upgrade(result));
-    (both(ChangeResult::Done), both(ChangeResult::Aborted) + both(ChangeResult::Refused))
+    let not_done = [ChangeResult::Aborted, ChangeResult::Refused, ChangeResult::RolledBack];
+    (both(ChangeResult::Done), not_done.map(both).into_iter().sum())
 }
 
 /// Now, in whole milliseconds as it is passed to the next program: a time that changed over an upgrade would be another
@@ -145,6 +146,7 @@ mod tests {
             (&[("reload_done", 1), ("upgrade_refused", 1)], false),
             (&[("reload_done", 1), ("upgrade_refused", 1), ("reload_cancelled", 1)], false),
             (&[("reload_done", 2), ("upgrade_refused", 1)], true),
+            (&[("reload_done", 2), ("upgrade_refused", 1), ("reload_rolled_back", 1)], false),
         ] {
             history.note_changes(&totals(names));
             assert_eq!(last_result(&history), Some(done), "{names:?}");

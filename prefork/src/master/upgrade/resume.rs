@@ -10,6 +10,7 @@ use socket2::Socket;
 
 use crate::error::{Error, chain};
 use crate::listen::{self, ResolvedEndpoint, SocketSet};
+use crate::master::canary::CanaryWatch;
 use crate::master::children::{ChildEntry, StopOrder};
 use crate::master::control::{Control, ControlSocket};
 use crate::master::metrics::History;
@@ -122,6 +123,7 @@ impl Master {
             pid_file: None,
             children,
             last_failure: None,
+            canary: CanaryWatch::default(),
             start_problems: BTreeMap::new(),
             cause: None,
         };

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::super::{ChangeResult, ChildId, Mode, Phase};
+use super::super::rollout::Course;
+use super::super::{ChangeResult, ChildId, Mode, Phase, Slot};
 use super::{Action, Fleet, Remark, Tally};
 
 impl Fleet {
@@ -59,6 +60,17 @@ impl Fleet {
         for id in self.processes.keys() {
             assert!(placed.contains(id) || asked(id), "{id:?} belongs to no slot: {self:?}");
         }
+        let has_canary = self.supervisor.slots.iter().any(|slot| slot.before.is_some());
+        let rollout = &self.supervisor.rollout;
+        let is_idle = rollout.course == Course::Idle && rollout.upgrade.is_none();
+        let is_running = matches!(self.supervisor.mode, Mode::Running);
+        assert!(!(has_canary && is_idle && is_running), "a canary is left: {self:?}");
+        if let Course::Holding(_) = rollout.course {
+            assert!(has_canary, "it holds without a canary: {self:?}");
+            let of_canary = self.supervisor.slots.iter().filter(|slot| slot.before.is_some());
+            let is_new = |slot: &Slot| slot.generation == rollout.target;
+            assert!(of_canary.into_iter().all(is_new), "a child of another canary is left: {self:?}");
+        }
         let parallel = self.supervisor.slots.iter().filter(|slot| slot.successor.is_some()).count();
         assert!(parallel <= self.settings.reload_parallel, "{self:?}");
     }
@@ -80,7 +92,7 @@ impl Fleet {
         let under_way = u64::from(self.supervisor.rollout.interrupted().is_some());
         assert_eq!(
             reloads + under_way,
-            happened(|remark| matches!(remark, Remark::Reloading { .. })),
+            happened(|remark| matches!(remark, Remark::Reloading { .. } | Remark::ReloadingCanary { .. })),
             "{self:?}"
         );
         let upgrades =

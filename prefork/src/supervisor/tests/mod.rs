@@ -4,6 +4,7 @@
 //! - `check.rs`: the invariants of every history
 //! - the other files: tests, by subject
 
+mod canary;
 mod changed_settings;
 mod check;
 mod failed_starts;
@@ -24,8 +25,8 @@ use std::time::{Duration, Instant};
 use virtual_fleet::{Fleet, NEVER_READY, Nature, STILLBORN, STUBBORN, Start, UNSTARTABLE, WELL};
 
 use super::{
-    Action, ChildId, Event, Exit, Hook, RecoverPolicy, RecycleReason, Remark, Request, Settings, Supervisor,
-    Tally, Verdict,
+    Action, CanaryChoice, ChildId, Event, Exit, Hook, RecoverPolicy, RecycleReason, Remark, Request,
+    Settings, Supervisor, Tally, Verdict,
 };
 
 const fn ms(millis: u64) -> Duration {
@@ -50,5 +51,8 @@ fn settings(workers: usize) -> Settings {
         stop_delay: Duration::ZERO,
         reload_parallel: 1,
         max_lifetime: None,
+        canary: 0,
+        hold: None,
+        asks_canary: false,
     }
 }

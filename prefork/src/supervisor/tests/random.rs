@@ -40,6 +40,11 @@ fn nature() -> impl Strategy<Value = Nature> {
 fn request() -> impl Strategy<Value = Request> + Clone {
     prop_oneof![
         4 => Just(Request::Reload),
+        2 => (0..4_usize, option::of(moment(3000))).prop_map(|(children, hold)| {
+            Request::ReloadWith(CanaryChoice { children: Some(children), hold })
+        }),
+        2 => Just(Request::Promote),
+        2 => Just(Request::Rollback),
         2 => Just(Request::Upgrade),
         3 => Just(Request::Grow),
         3 => Just(Request::Shrink),
@@ -55,15 +60,22 @@ fn settings_of_any_kind() -> impl Strategy<Value = Settings> {
     let recover = (option::of(0..8_u32), option::of(moment(5000)), moment(300));
     let times = (moment(600), moment(500).prop_map(|time| time + ms(150)), moment(500));
     let rollout = (1..3_usize, option::weighted(0.3, moment(3000).prop_map(|time| time + ms(500))));
-    (1..4_usize, recover, times, rollout).prop_map(|(workers, recover, times, rollout)| Settings {
-        workers,
-        most_workers: 5,
-        recover: RecoverPolicy::new(recover.0, recover.1, recover.2),
-        grace: times.0,
-        start_timeout: times.1,
-        stop_delay: times.2,
-        reload_parallel: rollout.0,
-        max_lifetime: rollout.1,
+    let canary = (prop_oneof![2 => Just(0), 1 => 1..4_usize], moment(3000), any::<bool>());
+    (1..4_usize, recover, times, rollout, canary).prop_map(|(workers, recover, times, rollout, canary)| {
+        Settings {
+            workers,
+            most_workers: 5,
+            recover: RecoverPolicy::new(recover.0, recover.1, recover.2),
+            grace: times.0,
+            start_timeout: times.1,
+            stop_delay: times.2,
+            reload_parallel: rollout.0,
+            max_lifetime: rollout.1,
+            canary: canary.0,
+            // A fleet that is left alone comes to rest.
+            hold: Some(canary.1),
+            asks_canary: canary.2,
+        }
     })
 }
 
@@ -85,6 +97,8 @@ struct History {
     failing_hook: Option<usize>,
     queue: Duration,
     exec_works: bool,
+    /// The program's answer when it is asked about a canary.
+    answer: Option<Event>,
     ambition: Ambition,
 }
 
@@ -104,8 +118,16 @@ fn history(
     let natures = btree_map(0..40_u64, nature(), 0..30);
     let interruptions = btree_map(1..60_usize, request.clone(), 0..4);
     let requests = (vec((moment(7000), request), 0..12), interruptions, ambition());
-    (settings, natures, requests, option::weighted(0.1, 0..20_usize), moment(200), any::<bool>()).prop_map(
-        |(settings, natures, (requests, interruptions, ambition), failing_hook, queue, exec_works)| History {
+    let answer =
+        prop::sample::select(vec![None, Some(Event::CanaryRefused), Some(Event::Request(Request::Promote))]);
+    let others = (option::weighted(0.1, 0..20_usize), moment(200), any::<bool>(), answer);
+    (settings, natures, requests, others).prop_map(
+        |(
+            settings,
+            natures,
+            (requests, interruptions, ambition),
+            (failing_hook, queue, exec_works, answer),
+        )| History {
             settings,
             natures,
             requests,
@@ -114,6 +136,7 @@ fn history(
             queue,
             exec_works,
             ambition,
+            answer,
         },
     )
 }
@@ -143,6 +166,7 @@ impl History {
         fleet.queue = self.queue;
         fleet.exec_works = self.exec_works;
         fleet.leaders.ambition = self.ambition;
+        fleet.answer = self.answer;
         for (at, request) in self.requests {
             fleet.plan(fleet.start + at, Event::Request(request));
         }
@@ -254,7 +278,9 @@ proptest! {
             fleet.cast(child, Nature { start, ..fleet.nature });
         }
         // A reload would exchange the healthy child for one of the others.
-        let keeps_child = |request: &Request| !matches!(request, Request::Reload | Request::Upgrade);
+        let keeps_child = |request: &Request| {
+            !matches!(request, Request::Reload | Request::ReloadWith(_) | Request::Upgrade)
+        };
         for (at, request) in requests.into_iter().filter(|(_, request)| keeps_child(request)) {
             fleet.plan(fleet.now + at, Event::Request(request));
         }

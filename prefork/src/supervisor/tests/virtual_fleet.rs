@@ -89,6 +89,8 @@ pub(super) struct Fleet {
     pub(super) exec_works: bool,
     /// Whether the new program's children have other privileges.
     pub(super) moved: bool,
+    /// The program's answer when it is asked about a canary.
+    pub(super) answer: Option<Event>,
     /// All performed actions, with their time.
     pub(super) history: Vec<(Instant, Action)>,
     pub(super) told: usize,
@@ -122,6 +124,7 @@ impl Fleet {
             emptied_at: start,
             exec_works: false,
             moved: false,
+            answer: None,
             history: Vec::new(),
             told: 0,
             closed: false,
@@ -210,7 +213,7 @@ impl Fleet {
                 self.settings = settings;
             }
         }
-        if let Event::Request(Request::Reload | Request::Upgrade) = event {
+        if let Event::Request(Request::Reload | Request::ReloadWith(_) | Request::Upgrade) = event {
             self.programs.insert(self.supervisor.next_generation());
         }
         self.supervisor.handle(self.now, event);
@@ -248,7 +251,8 @@ impl Fleet {
             Action::Lead(child) => self.lead(child),
             Action::Resign(child) => self.resign(child),
             Action::AnnounceStop(child) => self.assert_known(child),
-            Action::CloseSlot => {}
+            Action::CloseSlot | Action::WatchCanary => {}
+            Action::AskCanary => self.answer_about_canary(),
             Action::RefuseConnections => self.emptied_at = self.now + self.queue,
             Action::CheckQueues if self.now < self.emptied_at => {}
             Action::CheckQueues => self.supervisor.handle(self.now, Event::QueuesEmpty),
@@ -333,6 +337,12 @@ impl Fleet {
         self.supervisor = Supervisor::resume(self.settings, &snapshot, self.moved, self.now);
     }
 
+    fn answer_about_canary(&mut self) {
+        // A request may have ended the hold meanwhile.
+        let holds = self.supervisor.canary_groups(self.now).is_some();
+        self.answer.into_iter().filter(|_| holds).for_each(|answer| self.supervisor.handle(self.now, answer));
+    }
+
     pub(super) fn request(&mut self, request: Request) {
         self.happen(&[Event::Request(request)]);
     }
@@ -402,6 +412,8 @@ pub(super) fn describe(action: &Action) -> String {
         Action::Resign(child) => format!("resign#{}", child.0),
         Action::AnnounceStop(child) => format!("announce-stop#{}", child.0),
         Action::CloseSlot => "close-slot".to_owned(),
+        Action::WatchCanary => "watch-canary".to_owned(),
+        Action::AskCanary => "ask-canary".to_owned(),
         Action::RefuseConnections => "refuse-connections".to_owned(),
         Action::CheckQueues => "check-queues".to_owned(),
         Action::CloseListeners => "close".to_owned(),
