@@ -5,6 +5,7 @@
 //! - the other files: tests, by subject
 
 mod canary;
+mod canary_model;
 mod changed_settings;
 mod check;
 mod failed_starts;
