@@ -4,6 +4,7 @@
 //! - [`app`]: the parts that the server programs in `src/bin` share.
 //! - [`fleet`]: starts a server program, and kills all of its processes at the end of a test.
 //! - [`gate`]: a file that holds back the answers to requests for `/gate`.
+//! - [`judged`]: the programs whose new children are judged.
 //! - [`client`]: sends single requests.
 //! - `link_attack`: what a hostile child sends to its master (Linux).
 //! - [`load`]: sends requests all the time, and counts the outcomes.
@@ -32,6 +33,7 @@ pub mod console;
 pub mod control;
 pub mod fleet;
 pub mod gate;
+pub mod judged;
 #[cfg(target_os = "linux")]
 pub mod link_attack;
 pub mod load;

@@ -108,6 +108,8 @@ fn invalid_variables_are_refused_with_expected_value() {
         ("shutdown_grace", "soon", "a duration such as"),
         ("shutdown_grace", "400days", "at most 365 days"),
         ("reload_parallel", "0", "a number from 1 to 4096"),
+        ("canary", "-1", "a number from 0 to 4096"),
+        ("hold", "0s", "at least 1ms"),
         ("max_lifetime", "5", "a duration such as"),
         ("max_rss", "huge", "a size such as"),
         ("max_rss", "0", "a size such as `512MiB` or `2GB`, or bytes, above zero"),

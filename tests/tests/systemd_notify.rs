@@ -167,6 +167,21 @@ fn second_reload_during_reload_sends_reloading_twice_and_ready_once() {
 }
 
 #[test]
+fn reload_with_a_canary_is_ready_when_it_holds_and_reloads_again_when_it_is_promoted() {
+    let manager = NotifySocket::new();
+    let server = Server::new(SERVER).env("PREFORK_CANARY", "1").env("PREFORK_HOLD", "1s");
+    let fleet = manager.connect(server).start();
+    manager.receive_until("READY=1");
+    fleet.signal(Signal::SIGHUP);
+    for status in ["holding: 2 of 2 children ready, generation 1", "2 of 2 children ready, generation 1"] {
+        let received = manager.receive_until("READY=1");
+        assert_eq!(states(&received), ["RELOADING=1", "READY=1"], "{received:?}");
+        assert!(received.last().unwrap().contains(&format!("STATUS={status}\n")), "{received:?}");
+    }
+    stop_and_check(&manager, fleet);
+}
+
+#[test]
 fn failed_reload_sends_ready_with_aborted_status() {
     let manager = NotifySocket::new();
     let broken = manager.directory.path().join("broken");

@@ -1,5 +1,6 @@
 //! A server that is operated through its `FleetHandle`: by each line of the file that the option
-//! `commands` names, which is `stop`, `reload`, `resize N` or `status`. The option `early` says how often
+//! `commands` names, which is `stop`, `reload`, `canary N`, `promote`, `rollback`,
+//! `resize N` or `status`. The option `early` says how often
 //! it is stopped before it starts; with `max_requests` a child retires after so many. `on_master_ready` and the
 //! end of the program print the status.
 
@@ -48,6 +49,9 @@ fn operate(command: &str, handle: &FleetHandle) {
     match command.split_once(' ').unwrap_or((command, "")) {
         ("stop", _) => handle.stop(),
         ("reload", _) => handle.reload(),
+        ("canary", children) => handle.reload_with_canary(children.parse().unwrap_or(0), None),
+        ("promote", _) => handle.promote(),
+        ("rollback", _) => handle.rollback(),
         ("resize", workers) => match handle.resize(workers.parse().unwrap_or(0)) {
             Ok(()) => {}
             Err(error) => app::print_error(&format!("resize: {error}")),
