@@ -23,7 +23,7 @@ pub mod options {}
 #[cfg_attr(any(not(doctest), all(feature = "tokio", feature = "rustls")), doc = include_str!("../docs/serving.md"))]
 pub mod serving {}
 
-#[doc = "[failures]: crate::guide::operations#failures\n[health]: crate::guide::operations#health\n[leader]: crate::guide::leader\n[logging]: crate::guide::logging#log-lines\n[serving]: crate::guide::serving#operating-the-fleet-from-inside\n"]
+#[doc = "[canary]: crate::guide::operations#canary\n[failures]: crate::guide::operations#failures\n[health]: crate::guide::operations#health\n[leader]: crate::guide::leader\n[logging]: crate::guide::logging#log-lines\n[serving]: crate::guide::serving#operating-the-fleet-from-inside\n"]
 #[doc = include_str!("../docs/control.md")]
 pub mod control {}
 

@@ -80,6 +80,51 @@ fn operations_are_answered_when_they_are_done_and_logged_with_who_asked() {
 }
 
 #[test]
+fn canary_holds_until_it_is_promoted_or_rolled_back() {
+    let control = ControlPath::default();
+    let (server, set_next) = changeable(SERVER);
+    let fleet = control.of(server.set("workers", 3)).start();
+    let generations = |expected: [u32; 3]| {
+        let status = control.get("/status");
+        let found = |(slot, generation): (usize, u32)| {
+            let ready = format!("\"generation\":{generation},\"state\":\"ready\"");
+            status
+                .body
+                .split("{\"slot\":")
+                .any(|child| child.starts_with(&slot.to_string()) && child.contains(&ready))
+        };
+        assert!(expected.into_iter().enumerate().all(found), "{}", status.body);
+    };
+    assert!(control.post("/promote").is(422, "refused"));
+    assert!(control.post("/rollback").says("no canary"));
+
+    let holding = control.post("/reload?canary=2&hold=1h");
+    assert!(
+        holding.is(200, "done") && holding.says("holding: 2 of 3 children are of generation 1"),
+        "{holding:?}"
+    );
+    generations([1, 1, 0]);
+    let status = control.get("/status");
+    assert!(status.says("\"state\":\"holding\"") && status.says("\"holding\":true,\"hold_seconds_left\":35"));
+    let promoted = control.post("/promote");
+    assert!(promoted.is(200, "done") && promoted.says("generation 1"), "{promoted:?}");
+    generations([1, 1, 1]);
+
+    assert!(control.post("/reload?canary=1").is(200, "done"));
+    generations([2, 1, 1]);
+    let back = control.post("/rollback");
+    assert!(back.is(200, "done") && back.says("rolled back: the fleet is of generation 1 again"), "{back:?}");
+    generations([1, 1, 1]);
+
+    set_next("boot=exit1");
+    let failed = control.post("/reload?canary=1");
+    assert!(failed.is(500, "aborted") && failed.says("new child 0 failed"), "{failed:?}");
+    generations([1, 1, 1]);
+    assert!(control.get("/status").says("\"operation\":null"));
+    fleet.stop();
+}
+
+#[test]
 fn second_operation_is_told_what_is_under_way_and_a_client_that_goes_changes_nothing() {
     let control = ControlPath::default();
     let (fleet, gate) = gated(&control);

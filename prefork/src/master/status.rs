@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::metrics::{History, ProcessUsages, since_epoch};
 use crate::json;
 use crate::listen::{ListenerQueues, WatchedListeners};
-use crate::supervisor::{ChangeKind, ChangeStatus, ChildStatus, FleetStatus};
+use crate::supervisor::{ChangeKind, ChangeStatus, ChildStatus, FleetStatus, HoldStatus};
 use crate::sys::ProcessUsage;
 
 /// What was read of processes is used again for this many times the time that it took, so that a client that polls takes
@@ -39,11 +39,15 @@ impl From<ChangeStatus> for Change {
 }
 
 impl Change {
-    fn to_json(self) -> String {
+    fn to_json(self, now: Instant, hold: Option<&HoldStatus>) -> String {
         let Self { name, generation, replaced, of } = self;
+        let until = hold.and_then(|hold| hold.until);
+        let left = until.map(|until| until.saturating_duration_since(now));
         format!(
             "{{\"name\":\"{name}\",\"generation\":{generation},\"replaced\":{replaced},\"of\":{of},\
-             \"holding\":false,\"hold_seconds_left\":null}}"
+             \"holding\":{},\"hold_seconds_left\":{}}}",
+            hold.is_some(),
+            left.map_or_else(|| "null".to_owned(), json::seconds)
         )
     }
 }
@@ -73,7 +77,8 @@ impl StatusPage {
     ) -> String {
         self.read(now, fleet);
         let FleetStatus { state, generation, slots, ready, failures, children, .. } = fleet;
-        let change = change.or(fleet.change.map(Change::from)).map(Change::to_json);
+        let change = change.or(fleet.change.map(Change::from));
+        let change = change.map(|change| change.to_json(now, fleet.hold.as_ref()));
         let listeners: Vec<String> = listeners.iter().map(|watched| listener(&watched.queues())).collect();
         let children: Vec<String> = children.iter().map(|child| self.child(child)).collect();
         format!(

@@ -191,10 +191,10 @@ fn busy(now: Instant, asked: Operation, under_way: &UnderWay) -> Outcome {
 mod tests {
     use std::time::Duration;
 
-    use super::super::operation::Canary;
     use super::*;
+    use crate::supervisor::CanaryChoice;
 
-    const RELOAD: Operation = Operation::Reload(Canary { children: None, hold: None });
+    const RELOAD: Operation = Operation::Reload(CanaryChoice { children: None, hold: None });
     const STOP: Operation = Operation::Stop { now: false };
     const STOP_NOW: Operation = Operation::Stop { now: true };
     const ROOT: Requester = Requester { uid: 0, pid: Some(55) };

@@ -5,11 +5,12 @@ use std::time::Duration;
 use prefork_options::{self as options, Kind, Value};
 
 use crate::json;
+use crate::supervisor::CanaryChoice;
 
 /// A change of the fleet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Operation {
-    Reload(Canary),
+    Reload(CanaryChoice),
     Upgrade,
     /// So many slots.
     Workers(usize),
@@ -23,15 +24,6 @@ pub(crate) enum Operation {
     Promote,
     /// Takes a reload back that holds.
     Rollback,
-}
-
-/// The first children of a reload, after which it holds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Canary {
-    /// How many; `None` is as the options say.
-    pub(crate) children: Option<usize>,
-    /// For how long; likewise.
-    pub(crate) hold: Option<Duration>,
 }
 
 impl Operation {
@@ -67,8 +59,8 @@ impl Operation {
     /// What is asked for, in the words of the log.
     pub(crate) fn describe(self) -> String {
         match self {
-            Self::Reload(Canary { children: None, .. }) => "a reload".to_owned(),
-            Self::Reload(Canary { children: Some(children), .. }) => {
+            Self::Reload(CanaryChoice { children: None, .. }) => "a reload".to_owned(),
+            Self::Reload(CanaryChoice { children: Some(children), .. }) => {
                 format!("a reload with a canary of {children}")
             }
             Self::Upgrade => "an upgrade".to_owned(),
@@ -76,8 +68,8 @@ impl Operation {
             Self::Recycle(slot) => format!("another child for slot {slot}"),
             Self::Stop { now: false } => "a stop".to_owned(),
             Self::Stop { now: true } => "a stop at once".to_owned(),
-            Self::Promote => "the rest of the reload".to_owned(),
-            Self::Rollback => "the end of the reload".to_owned(),
+            Self::Promote => "the promotion of the canary".to_owned(),
+            Self::Rollback => "the rollback of the canary".to_owned(),
         }
     }
 }
@@ -117,14 +109,14 @@ impl<'a> Parameters<'a> {
         }
     }
 
-    fn canary(&mut self) -> Result<Canary, String> {
+    fn canary(&mut self) -> Result<CanaryChoice, String> {
         let most = u64::from(options::WORKERS_MAX);
-        let children = self.take("canary").map(|text| number("canary", text, 1, most)).transpose()?;
+        let children = self.take("canary").map(|text| number("canary", text, 0, most)).transpose()?;
         let hold = self.take("hold").map(|text| {
             humantime::parse_duration(text)
                 .map_err(|_| format!("hold cannot be `{}`: expected a duration such as `60s`", shown(text)))
         });
-        Ok(Canary { children, hold: hold.transpose()? })
+        Ok(CanaryChoice { children, hold: hold.transpose()? })
     }
 
     /// # Errors
@@ -243,9 +235,9 @@ mod tests {
 
     #[test]
     fn path_and_query_name_an_operation() {
-        let canary = Canary { children: Some(2), hold: Some(Duration::from_secs(60)) };
+        let canary = CanaryChoice { children: Some(2), hold: Some(Duration::from_secs(60)) };
         for (target, operation) in [
-            ("/reload", Operation::Reload(Canary::default())),
+            ("/reload", Operation::Reload(CanaryChoice::default())),
             ("/reload?hold=60s&canary=2", Operation::Reload(canary)),
             ("/upgrade?", Operation::Upgrade),
             ("/workers?count=4096", Operation::Workers(4096)),
@@ -274,7 +266,7 @@ mod tests {
             ("/stop?now=maybe", "now cannot be `maybe`"),
             ("/upgrade?canary=1", "unknown parameter `canary`"),
             ("/reload?hold=soon", "hold cannot be `soon`: expected a duration"),
-            ("/reload?canary=0", "canary cannot be `0`"),
+            ("/reload?canary=some", "canary cannot be `some`"),
         ] {
             let refused = parse(target).unwrap().unwrap_err();
             assert!(refused.contains(problem), "{target}: {refused}");

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::operation::{Canary, Operation};
+use super::operation::Operation;
 use super::tracker::ready_pid;
 use super::{Control, Submitted};
 use crate::logging::Follower;
 use crate::master::Master;
-use crate::supervisor::{Event, FleetStatus, RecycleReason, Request};
+use crate::supervisor::{ChangeKind, Event, FleetStatus, RecycleReason, Request};
 
 /// Why the operations of a canary are refused.
 const NO_CANARY: &str = "no canary: no reload holds";
@@ -44,17 +44,15 @@ impl Master {
             return Err("the fleet stops".to_owned());
         }
         match operation {
-            Operation::Reload(Canary { children: None, hold: None }) => {
-                self.try_request(now, Request::Reload)
-            }
+            Operation::Reload(choice) => self.try_request(now, Request::ReloadWith(choice)),
             Operation::Upgrade => self.try_request(now, Request::Upgrade),
             Operation::Workers(count) => self.try_request(now, Request::Resize(count)),
             Operation::Stop { now: false } => self.try_request(now, Request::Stop),
             Operation::Stop { now: true } => self.try_request(now, Request::Quit),
             Operation::Recycle(slot) => self.recycle_slot(now, slot, fleet),
-            // To be connected: a reload with a canary, and what completes it or takes it back.
-            Operation::Reload(_) => Err("a reload with a canary is not possible yet".to_owned()),
-            Operation::Promote | Operation::Rollback => Err(NO_CANARY.to_owned()),
+            Operation::Promote | Operation::Rollback if !has_canary(fleet) => Err(NO_CANARY.to_owned()),
+            Operation::Promote => self.try_request(now, Request::Promote),
+            Operation::Rollback => self.try_request(now, Request::Rollback),
         }
     }
 
@@ -68,4 +66,9 @@ impl Master {
         self.supervisor.handle(now, Event::RecycleRequested(child, RecycleReason::Operator));
         Ok(())
     }
+}
+
+/// Whether a reload holds, or will.
+fn has_canary(fleet: &FleetStatus) -> bool {
+    fleet.change.is_some_and(|change| change.kind == ChangeKind::Reload { has_canary: true })
 }

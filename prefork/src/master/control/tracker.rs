@@ -4,8 +4,10 @@
 //! fleet is as it asked for, or when the supervisor has counted another result, or has said that it failed.
 
 use super::operation::{Operation, OperationResult};
-use crate::master::messages::children;
-use crate::supervisor::{ChangeResult, ChildState, FleetStatus, FleetTotals, Remark, Tally};
+use crate::master::messages::{children, readable};
+use crate::supervisor::{
+    ChangeKind, ChangeResult, ChildState, FleetState, FleetStatus, FleetTotals, Remark, RollbackReason, Tally,
+};
 
 /// The operation that is under way.
 #[derive(Debug)]
@@ -21,6 +23,8 @@ pub(super) struct Tracker {
     old: Option<u32>,
     /// What the supervisor has said of its failure.
     failure: Option<Failure>,
+    /// What the supervisor has said when the reload began to hold.
+    holding: Option<String>,
     progress: Progress,
 }
 
@@ -64,7 +68,8 @@ impl Tracker {
         };
         Self {
             operation,
-            totals: after.totals,
+            // What a rollback counts, it counts at its beginning.
+            totals: if operation == Operation::Rollback { before.totals } else { after.totals },
             executed: false,
             slots: before.slots,
             old: match operation {
@@ -72,6 +77,7 @@ impl Tracker {
                 _ => None,
             },
             failure: None,
+            holding: None,
             progress: Progress { replaced: 0, of },
         }
     }
@@ -80,7 +86,7 @@ impl Tracker {
     pub(super) fn resume_upgrade(totals: FleetTotals, slots: usize) -> Self {
         let progress = Progress { replaced: 0, of: slots };
         let operation = Operation::Upgrade;
-        Self { operation, totals, executed: true, slots, old: None, failure: None, progress }
+        Self { operation, totals, executed: true, slots, old: None, failure: None, holding: None, progress }
     }
 
     pub(super) fn progress(&self) -> Progress {
@@ -89,7 +95,18 @@ impl Tracker {
 
     /// Notes what the supervisor says.
     pub(super) fn note(&mut self, remark: &Remark) {
+        if let Remark::Holding { generation, children: new, of, hold } = remark {
+            let end = hold.map(|hold| format!(", or {}", readable(hold))).unwrap_or_default();
+            self.holding = Some(format!(
+                "holding: {new} of {} are of generation {generation}, until promote or rollback{end}",
+                children(*of)
+            ));
+        }
         let failure = match (self.operation, remark) {
+            (_, Remark::RollingBack { reason: RollbackReason::Failed { slot }, .. }) => Failure {
+                slot: *slot,
+                message: format!("new child {slot} failed; the old generation is restored"),
+            },
             (Operation::Reload(_) | Operation::Upgrade, Remark::ReloadAborted { slot, replaced, of }) => {
                 self.progress = Progress { replaced: *replaced, of: *of };
                 let message = format!(
@@ -145,16 +162,23 @@ impl Tracker {
                 self.progress.replaced = self.progress.replaced.max(self.progress.of.saturating_sub(left));
                 None
             }
-            // The reload that they are about ends as it does.
-            Operation::Promote | Operation::Rollback => self.change(fleet, Tally::Reload),
+            // The reload that it is about ends as it does.
+            Operation::Promote => self.change(fleet, Tally::Reload),
+            Operation::Rollback => self.rollback(fleet),
         }
     }
 
-    /// A reload or an upgrade: the supervisor counts each result. To be connected: a reload with a canary has done
-    /// what it was asked for when it holds.
+    /// A reload or an upgrade: the supervisor counts each result. One with a canary has done what it was asked for when
+    /// it holds.
     fn change(&mut self, fleet: &FleetStatus, tally: fn(ChangeResult) -> Tally) -> Option<Ending> {
         if let Some(change) = &fleet.change {
             self.progress = Progress { replaced: change.replaced, of: change.of };
+            if change.kind == ChangeKind::Rollback {
+                return None;
+            }
+        }
+        if fleet.state == FleetState::Holding && !matches!(self.operation, Operation::Promote) {
+            return Some(Ending::new(OperationResult::Done, self.holding.take()?));
         }
         let results = [
             (ChangeResult::Done, OperationResult::Done),
@@ -162,6 +186,7 @@ impl Tracker {
             (ChangeResult::Superseded, OperationResult::Superseded),
             (ChangeResult::Cancelled, OperationResult::Cancelled),
             (ChangeResult::Refused, OperationResult::Refused),
+            (ChangeResult::RolledBack, OperationResult::Aborted),
         ];
         let has_risen = |(counted, _): &&(ChangeResult, OperationResult)| {
             fleet.totals.get(tally(*counted)) > self.totals.get(tally(*counted))
@@ -181,6 +206,21 @@ impl Tracker {
             self.progress = Progress { replaced: fleet.slots, of: fleet.slots };
         }
         Some(Ending::new(result, done))
+    }
+
+    fn rollback(&mut self, fleet: &FleetStatus) -> Option<Ending> {
+        if let Some(change) = fleet.change.filter(|change| change.kind == ChangeKind::Rollback) {
+            self.progress = Progress { replaced: change.replaced, of: change.of };
+            return None;
+        }
+        let rolled_back = Tally::Reload(ChangeResult::RolledBack);
+        if fleet.totals.get(rolled_back) == self.totals.get(rolled_back) {
+            let message = "the fleet was asked to stop, or another request has taken its place";
+            return Some(Ending::new(OperationResult::Superseded, message));
+        }
+        self.progress.replaced = self.progress.of;
+        let message = format!("rolled back: the fleet is of generation {} again", fleet.generation);
+        Some(Ending::new(OperationResult::Done, message))
     }
 
     fn failed(&mut self, result: OperationResult) -> Ending {

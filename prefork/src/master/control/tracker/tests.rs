@@ -1,10 +1,10 @@
 //! The end of each operation, from what the supervisor says.
 
 use super::*;
-use crate::master::control::operation::Canary;
+use crate::supervisor::CanaryChoice;
 use crate::supervisor::{ChangeKind, ChangeStatus, ChildStatus, FleetState};
 
-const RELOAD: Operation = Operation::Reload(Canary { children: None, hold: None });
+const RELOAD: Operation = Operation::Reload(CanaryChoice { children: None, hold: None });
 
 fn totals(names: &[(&str, u64)]) -> FleetTotals {
     let find = |wanted: &str| {
