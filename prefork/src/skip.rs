@@ -8,7 +8,7 @@ use std::panic::Location;
 use std::{env, thread};
 
 /// What a machine may lack: the name, as in `CI_MAY_SKIP`, and a description.
-const REASONS: [(&str, &str); 13] = [
+const REASONS: [(&str, &str); 14] = [
     ("root", "only root can change users and the owners of files"),
     ("two-cpus", "the CPUs 0 and 1 are not available"),
     ("ipv6", "the machine has no IPv6"),
@@ -21,11 +21,12 @@ const REASONS: [(&str, &str); 13] = [
     ("systemd", "systemd's tools are not installed"),
     ("ss", "ss (iproute2) is not installed"),
     ("promtool", "promtool (Debian: prometheus) is not installed"),
+    ("browser", "chromium-headless-shell is not installed"),
     ("io-uring", "the system has no io_uring"),
 ];
 
-/// What no machine needs: other tests check the same without it.
-const OPTIONAL: [&str; 1] = ["promtool"];
+/// What no machine needs: other tests check the same without it, or much of it.
+const OPTIONAL: [&str; 2] = ["browser", "promtool"];
 
 /// Reports that a test cannot run here, or not all of it: `return skipped("ipv6")`.
 ///

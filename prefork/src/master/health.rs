@@ -10,6 +10,7 @@ use socket2::Socket;
 
 use super::board::{AwaitedTurn, Board};
 use super::http::{self, Answer, HttpRequest, HttpServer, Reply, Responder};
+use super::page::page;
 
 /// How long the end of the master waits for the end of the server's thread, which closes the listener.
 const END_LIMIT: Duration = Duration::from_millis(100);
@@ -58,8 +59,11 @@ impl Responder for HealthResponder {
             }
             ("GET" | "HEAD", "/metrics") => board.metrics(now),
             ("GET" | "HEAD", "/readyz") => board.readiness(),
-            ("GET" | "HEAD", "/" | "/status") => board.status(now, None),
-            ("GET" | "HEAD", _) => Answer::text(404, "not found: try /livez, /readyz, /status or /metrics\n"),
+            ("GET" | "HEAD", "/status") => board.status(now, None),
+            ("GET" | "HEAD", "/") => page(),
+            ("GET" | "HEAD", _) => {
+                Answer::text(404, "not found: try /, /livez, /readyz, /status or /metrics\n")
+            }
             _ => Answer::only("GET, HEAD", "method not allowed: use GET or HEAD\n"),
         })
     }

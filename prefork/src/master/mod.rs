@@ -21,7 +21,7 @@
 //! - `upgrade/`: another program in this process
 //! - `handle.rs`: [`FleetHandle`], for the program itself
 //! - `observers.rs`, `systemd.rs`, `health.rs`: who is told the state of the fleet
-//! - `board.rs`, `status.rs`: what the endpoints tell
+//! - `board.rs`, `status.rs`, `page.rs`: what the endpoints tell
 //! - `control/`: the control socket
 //! - `http/`: the server of both endpoints
 //! - `metrics/`: what Prometheus is told
@@ -40,6 +40,7 @@ mod leader;
 mod messages;
 mod metrics;
 mod observers;
+mod page;
 mod reconcile;
 mod requests;
 mod status;

@@ -112,8 +112,8 @@ pub(in crate::master) struct Answer {
     kind: &'static str,
     /// Clients can share a large one.
     body: Arc<str>,
-    /// The methods that the path has, in an answer to another one.
-    allowed: &'static str,
+    /// Further fields of the head.
+    fields: Vec<(&'static str, String)>,
 }
 
 impl Answer {
@@ -127,11 +127,21 @@ impl Answer {
 
     /// Refuses a method.
     pub(in crate::master) fn only(allowed: &'static str, body: &str) -> Self {
-        Self { allowed, ..Self::text(405, body) }
+        Self { fields: vec![("Allow", allowed.to_owned())], ..Self::text(405, body) }
     }
 
     fn new(code: u16, kind: &'static str, body: Arc<str>) -> Self {
-        Self { code, kind, body, allowed: "" }
+        Self { code, kind, body, fields: Vec::new() }
+    }
+
+    /// A page that may do what `policy` allows.
+    pub(in crate::master) fn page(html: String, policy: String) -> Self {
+        let fields = vec![
+            ("Content-Security-Policy", policy),
+            ("X-Content-Type-Options", "nosniff".to_owned()),
+            ("Referrer-Policy", "no-referrer".to_owned()),
+        ];
+        Self { fields, ..Self::new(200, "text/html; charset=utf-8", html.into()) }
     }
 
     /// Metrics in the Prometheus text format.
@@ -139,13 +149,13 @@ impl Answer {
         Self::new(200, "text/plain; version=0.0.4; charset=utf-8", body)
     }
 
-    pub(super) fn body(&self) -> &Arc<str> {
+    pub(in crate::master) fn body(&self) -> &Arc<str> {
         &self.body
     }
 
     /// What precedes the body. Without `keeps_alive` it says that the connection is closed.
-    pub(super) fn head(&self, keeps_alive: bool) -> String {
-        let Self { code, kind, body, allowed } = self;
+    pub(in crate::master) fn head(&self, keeps_alive: bool) -> String {
+        let Self { code, kind, body, fields } = self;
         let reason = match code {
             200 => "OK",
             400 => "Bad Request",
@@ -162,8 +172,8 @@ impl Answer {
             "HTTP/1.1 {code} {reason}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nCache-Control: no-store\r\n",
             body.len()
         );
-        if !allowed.is_empty() {
-            text += &format!("Allow: {allowed}\r\n");
+        for (name, value) in fields {
+            text += &format!("{name}: {value}\r\n");
         }
         if !keeps_alive {
             text += "Connection: close\r\n";
