@@ -5,6 +5,7 @@
 //! - [`operations`]: start, signals, failures, reload, upgrade, stop, health, deployment, limits
 //! - [`leader`]: work that one child of the fleet does
 //! - [`control`]: commands by the control socket, the fleet's status, its events
+//! - [`preforkctl`]: the command for that socket
 //! - [`shared_values`]: counters, gauges, histograms, flags and rate limiters of the fleet; metrics
 //! - [`metrics`]: what Prometheus scrapes, alerts, a dashboard
 //! - [`logging`]: every log message; loggers and `tracing`
@@ -23,9 +24,13 @@ pub mod options {}
 #[cfg_attr(any(not(doctest), all(feature = "tokio", feature = "rustls")), doc = include_str!("../docs/serving.md"))]
 pub mod serving {}
 
-#[doc = "[canary]: crate::guide::operations#canary\n[failures]: crate::guide::operations#failures\n[health]: crate::guide::operations#health\n[leader]: crate::guide::leader\n[logging]: crate::guide::logging#log-lines\n[serving]: crate::guide::serving#operating-the-fleet-from-inside\n"]
+#[doc = "[canary]: crate::guide::operations#canary\n[failures]: crate::guide::operations#failures\n[health]: crate::guide::operations#health\n[leader]: crate::guide::leader\n[logging]: crate::guide::logging#log-lines\n[preforkctl]: crate::guide::preforkctl\n[serving]: crate::guide::serving#operating-the-fleet-from-inside\n"]
 #[doc = include_str!("../docs/control.md")]
 pub mod control {}
+
+#[doc = "[control]: crate::guide::control\n[metrics]: crate::guide::metrics\n[health]: crate::guide::operations#health\n[check]: crate::guide::operations#check-of-a-configuration\n"]
+#[doc = include_str!("../docs/preforkctl.md")]
+pub mod preforkctl {}
 
 #[doc = "[options]: crate::guide::options\n[leader]: crate::guide::leader\n[logging]: crate::guide::logging\n[control]: crate::guide::control\n[platforms]: crate::guide::platforms\n[log files]: crate::guide::logging#log-files\n[metrics]: crate::guide::metrics\n[shared values]: crate::guide::shared_values\n"]
 #[doc = include_str!("../docs/operations.md")]

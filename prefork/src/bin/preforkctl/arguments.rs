@@ -1,0 +1,119 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+/// Operates a fleet through its control socket. A command ends when the fleet has done what it asks for.
+#[derive(Debug, Parser)]
+#[command(name = "preforkctl", version, after_help = AFTER_HELP, arg_required_else_help = true)]
+pub(crate) struct Arguments {
+    /// The fleet's control socket: the value of its option `control`.
+    #[arg(long, short, global = true, env = "PREFORK_CONTROL", value_name = "PATH")]
+    pub(crate) socket: Option<PathBuf>,
+    /// Prints what the fleet answers, in JSON.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Exit status:
+  0  it was done
+  1  it was not done, or undone: standard error says why
+  2  the command line is wrong
+  3  no fleet answers at the socket
+  4  the fleet is busy with another operation";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Shows what the fleet is doing, and its children.
+    Status,
+    /// Replaces every child, new before old, by the program that is in the file now.
+    Reload(Canary),
+    /// Replaces the children that a canary has left.
+    Promote,
+    /// Replaces the new children of a canary by children of the old program.
+    Rollback,
+    /// Replaces the master's own program, and then every child.
+    Upgrade,
+    /// Changes the number of children.
+    Scale {
+        /// How many.
+        count: u32,
+    },
+    /// Replaces the child of one slot.
+    Recycle {
+        /// The slot, as `status` shows it.
+        slot: u32,
+    },
+    /// Stops the fleet: children finish what they have accepted.
+    Stop {
+        /// Ends the children at once.
+        #[arg(long)]
+        now: bool,
+    },
+    /// Shows the children live. Keys recycle a slot or change the number of children.
+    Top {
+        /// The time between two looks at the fleet, in seconds.
+        #[arg(long, default_value_t = 1.0, value_name = "SECONDS", value_parser = seconds)]
+        interval: f64,
+    },
+    /// Prints the metrics, in the text format of Prometheus.
+    Metrics,
+    /// Prints what the master logs from now on, a JSON object in each line.
+    Events,
+    /// Checks whether a program would start: its options, sockets and certificates, without starting it.
+    Check {
+        /// The program and its arguments. Without them: the file and the arguments of the running master, with the
+        /// master's environment.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "PROGRAM")]
+        program: Vec<OsString>,
+    },
+    /// Prints the completions for a shell.
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Prints the manual page, for man(1).
+    Manual,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Canary {
+    /// Holds after so many children, which serve beside the old ones until `promote`, `rollback` or the end of `--hold`.
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) canary: Option<u32>,
+    /// How long to hold, `90s` or `5m`. Then the other children are replaced too.
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) hold: Option<String>,
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds = text.parse::<f64>().map_err(|error| error.to_string())?;
+    if (0.1..=60.0).contains(&seconds) { Ok(seconds) } else { Err("expected 0.1 to 60".to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn arguments_of_a_checked_program_are_its_own() {
+        let arguments =
+            Arguments::try_parse_from(["preforkctl", "check", "/bin/app", "--json", "-x"]).unwrap();
+        assert!(!arguments.json);
+        let Command::Check { program } = arguments.command else { panic!("{arguments:?}") };
+        assert_eq!(program, ["/bin/app", "--json", "-x"]);
+    }
+}

@@ -1,0 +1,180 @@
+//! What changes the fleet, with its progress.
+
+use std::io::{self, IsTerminal, Write};
+
+use serde::Deserialize;
+
+use crate::client::{Answer, Client};
+use crate::failure::Failure;
+
+/// Asks for progress, a JSON object in each line, the last of which is the result.
+const JSON_LINES: &str = "application/x-ndjson";
+const JSON: &str = "application/json";
+
+/// What became of an operation.
+#[derive(Debug, Deserialize)]
+struct Outcome {
+    result: String,
+    #[serde(default)]
+    message: String,
+    seconds: Option<f64>,
+    /// What the master has logged of it.
+    #[serde(default)]
+    log: Vec<String>,
+}
+
+/// A line of the answer.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Line {
+    Ended(Outcome),
+    Progress { replaced: u64, of: u64 },
+}
+
+/// Asks for a change, and waits for its end.
+pub(crate) fn run(client: &Client, path: &str, json: bool) -> Result<(), Failure> {
+    let answer = client.post(path, if json { JSON } else { JSON_LINES })?;
+    if json { print(answer) } else { follow(answer) }
+}
+
+/// Asks for a change, and waits for its end. Returns what became of it, without printing anything.
+pub(crate) fn perform(client: &Client, path: &str) -> Result<String, Failure> {
+    let answer = client.post(path, JSON)?;
+    let status = answer.status;
+    let text = answer.text()?;
+    let outcome = outcome_of(&text).ok_or_else(|| refused(status, &text))?;
+    let message = outcome.message.clone();
+    outcome.check(status).map(|()| message)
+}
+
+/// Prints the answer as it is.
+fn print(answer: Answer) -> Result<(), Failure> {
+    let status = answer.status;
+    let text = answer.text()?;
+    let printed = writeln!(io::stdout(), "{}", text.trim_end());
+    printed.map_err(|error| Failure::NotDone(format!("cannot print the answer: {error}")))?;
+    match outcome_of(&text) {
+        Some(outcome) => outcome.check(status),
+        None if status == 200 => Ok(()),
+        None => Err(refused(status, &text)),
+    }
+}
+
+fn follow(answer: Answer) -> Result<(), Failure> {
+    let status = answer.status;
+    let mut progress = Progress::default();
+    let mut unknown = String::new();
+    for line in answer.lines() {
+        let line = line?;
+        match serde_json::from_str(&line) {
+            Ok(Line::Progress { replaced, of }) => progress.show(replaced, of),
+            Ok(Line::Ended(outcome)) => {
+                progress.end();
+                return outcome.report(status);
+            }
+            Err(_) => unknown += &line,
+        }
+    }
+    progress.end();
+    Err(match unknown.as_str() {
+        "" => Failure::NoFleet(
+            "the fleet has closed the connection before the end; its log says what became of it".to_owned(),
+        ),
+        text => refused(status, text),
+    })
+}
+
+fn outcome_of(text: &str) -> Option<Outcome> {
+    serde_json::from_str(text).ok()
+}
+
+/// An answer that is no outcome.
+fn refused(status: u16, text: &str) -> Failure {
+    let text = text.trim_end();
+    match status {
+        400 => Failure::Usage(text.to_owned()),
+        404 | 405 => Failure::NotDone(format!("this fleet cannot do that: {text}")),
+        _ => Failure::NotDone(format!("the fleet has answered {status}: {text}")),
+    }
+}
+
+impl Outcome {
+    /// Prints it for a person.
+    fn report(self, status: u16) -> Result<(), Failure> {
+        for line in &self.log {
+            eprintln!("  {line}");
+        }
+        let seconds = self.seconds.map(|seconds| format!(" ({seconds:.1} s)")).unwrap_or_default();
+        if self.is_done() {
+            println!("{}{seconds}", self.message);
+        }
+        self.check(status)
+    }
+
+    fn is_done(&self) -> bool {
+        self.result == "done"
+    }
+
+    fn check(self, status: u16) -> Result<(), Failure> {
+        match self.result.as_str() {
+            _ if status == 400 => Err(Failure::Usage(self.message)),
+            "done" => Ok(()),
+            "busy" => Err(Failure::Busy(self.message)),
+            result if self.message.is_empty() => Err(Failure::NotDone(result.to_owned())),
+            _ => Err(Failure::NotDone(self.message)),
+        }
+    }
+}
+
+/// How many children were replaced so far, on standard error: in one line of a terminal, otherwise a line for each.
+#[derive(Debug, Default)]
+struct Progress {
+    is_shown: bool,
+}
+
+impl Progress {
+    fn show(&mut self, replaced: u64, of: u64) {
+        if io::stderr().is_terminal() {
+            eprint!("\r{replaced} of {of} children");
+            self.is_shown = true;
+        } else {
+            eprintln!("{replaced} of {of} children");
+        }
+    }
+
+    fn end(&mut self) {
+        if std::mem::take(&mut self.is_shown) {
+            // Back to the start of the line, which is cleared.
+            eprint!("\r\x1b[K");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(text: &str) -> Result<(), Failure> {
+        outcome_of(text).unwrap().check(200)
+    }
+
+    #[test]
+    fn only_what_was_done_is_a_success() {
+        assert_eq!(check(r#"{"operation":"reload","result":"done","message":"reloaded"}"#), Ok(()));
+        let failure = |text: &str| check(text).unwrap_err();
+        assert_eq!(failure(r#"{"result":"busy","message":"a"}"#), Failure::Busy("a".to_owned()));
+        for result in ["aborted", "refused", "superseded", "cancelled", "anything"] {
+            let text = format!(r#"{{"result":"{result}","message":"why"}}"#);
+            assert_eq!(failure(&text), Failure::NotDone("why".to_owned()));
+        }
+        assert_eq!(failure(r#"{"result":"aborted"}"#), Failure::NotDone("aborted".to_owned()));
+    }
+
+    #[test]
+    fn lines_are_progress_or_the_end() {
+        let progress = serde_json::from_str(r#"{"operation":"reload","replaced":2,"of":8}"#).unwrap();
+        assert!(matches!(progress, Line::Progress { replaced: 2, of: 8 }));
+        let ended = serde_json::from_str(r#"{"result":"done","replaced":8,"of":8,"message":"m"}"#).unwrap();
+        assert!(matches!(ended, Line::Ended(_)));
+    }
+}

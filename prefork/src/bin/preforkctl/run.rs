@@ -1,0 +1,128 @@
+//! From the command line to the exit status.
+
+use std::io::{self, ErrorKind, Write};
+use std::process::ExitCode;
+use std::time::{Duration, SystemTime};
+
+use clap::{CommandFactory, Parser};
+
+use crate::arguments::{Arguments, Canary, Command};
+use crate::check;
+use crate::client::{Answer, Client};
+use crate::failure::Failure;
+use crate::operation;
+use crate::status::Status;
+use crate::top;
+
+/// See the [module](self).
+pub(crate) fn run() -> ExitCode {
+    match perform(Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("preforkctl: {failure}");
+            failure.exit_code()
+        }
+    }
+}
+
+fn perform(arguments: Arguments) -> Result<(), Failure> {
+    let Arguments { socket, json, command } = arguments;
+    let client = || {
+        let no_socket = "which fleet? Name its control socket: --socket PATH, or PREFORK_CONTROL";
+        socket.clone().map(Client::new).ok_or_else(|| Failure::Usage(no_socket.to_owned()))
+    };
+    let operate = |path: String| operation::run(&client()?, &path, json);
+    match command {
+        Command::Status if json => print_answer(client()?.get("/status")?),
+        Command::Status => print(&status(&client()?)?.text(SystemTime::now())),
+        Command::Reload(canary) => operate(reload_path(&canary)),
+        Command::Promote => operate("/promote".to_owned()),
+        Command::Rollback => operate("/rollback".to_owned()),
+        Command::Upgrade => operate("/upgrade".to_owned()),
+        Command::Scale { count } => operate(format!("/workers?count={count}")),
+        Command::Recycle { slot } => operate(format!("/recycle?slot={slot}")),
+        Command::Stop { now } => operate(if now { "/stop?now=1" } else { "/stop" }.to_owned()),
+        Command::Top { interval } => top::run(&client()?, Duration::from_secs_f64(interval)),
+        Command::Metrics => print_answer(client()?.get("/metrics")?),
+        Command::Events => follow_events(&client()?),
+        Command::Check { program } => match check::of_program(&program) {
+            Some(command) => Err(check::run(command)),
+            None => Err(check::run(check::of_master(status(&client()?)?.master)?)),
+        },
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Arguments::command(), "preforkctl", &mut io::stdout());
+            Ok(())
+        }
+        Command::Manual => written(clap_mangen::Man::new(Arguments::command()).render(&mut io::stdout())),
+    }
+}
+
+fn reload_path(Canary { canary, hold }: &Canary) -> String {
+    let canary = canary.map(|count| format!("canary={count}"));
+    let hold = hold.as_ref().map(|hold| format!("hold={}", encoded(hold)));
+    let parameters: Vec<String> = canary.into_iter().chain(hold).collect();
+    if parameters.is_empty() { "/reload".to_owned() } else { format!("/reload?{}", parameters.join("&")) }
+}
+
+/// The text, so that it cannot end the request or the parameter.
+fn encoded(text: &str) -> String {
+    let encode = |byte: u8| match byte {
+        b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' | b'.' => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    text.bytes().map(encode).collect()
+}
+
+pub(crate) fn status(client: &Client) -> Result<Status, Failure> {
+    let text = client.get("/status")?.text()?;
+    serde_json::from_str(&text)
+        .map_err(|error| Failure::NotDone(format!("cannot understand the fleet's status: {error}")))
+}
+
+fn print_answer(answer: Answer) -> Result<(), Failure> {
+    let status = answer.status;
+    let text = answer.text()?;
+    match status {
+        200 => print(&text),
+        _ => Err(Failure::NotDone(format!("the fleet has answered {status}: {}", text.trim_end()))),
+    }
+}
+
+/// Until the fleet or the reader has gone.
+fn follow_events(client: &Client) -> Result<(), Failure> {
+    let answer = client.get("/events")?;
+    if answer.status != 200 {
+        return print_answer(answer);
+    }
+    for line in answer.lines() {
+        let mut out = io::stdout().lock();
+        match writeln!(out, "{}", line?).and_then(|()| out.flush()) {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
+            written => self::written(written)?,
+        }
+    }
+    Ok(())
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    written(io::stdout().write_all(text.as_bytes()))
+}
+
+fn written(result: io::Result<()>) -> Result<(), Failure> {
+    result.map_err(|error| Failure::NotDone(format!("cannot write to standard output: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reload_passes_its_canary() {
+        let path =
+            |canary, hold: Option<&str>| reload_path(&Canary { canary, hold: hold.map(str::to_owned) });
+        assert_eq!(path(None, None), "/reload");
+        assert_eq!(path(Some(2), None), "/reload?canary=2");
+        assert_eq!(path(Some(1), Some("1m 30s")), "/reload?canary=1&hold=1m%2030s");
+        assert_eq!(path(None, Some("1&a=b\r\n")), "/reload?hold=1%26a%3Db%0D%0A");
+    }
+}

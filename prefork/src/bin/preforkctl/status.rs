@@ -1,0 +1,220 @@
+//! What the fleet is doing.
+
+use std::fmt::Write as _;
+use std::time::{Duration, SystemTime};
+
+use serde::Deserialize;
+
+/// The fleet, as `/status` describes it. What another version does not tell is left out.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Status {
+    pub(crate) state: String,
+    pub(crate) master: u32,
+    pub(crate) generation: u64,
+    pub(crate) slots: u64,
+    pub(crate) ready: u64,
+    #[serde(default)]
+    pub(crate) failures: u64,
+    /// In seconds since the epoch.
+    pub(crate) started_at: Option<f64>,
+    pub(crate) operation: Option<Operation>,
+    #[serde(default)]
+    pub(crate) listeners: Vec<Listener>,
+    #[serde(default)]
+    pub(crate) children: Vec<Child>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Operation {
+    pub(crate) name: String,
+    #[serde(default)]
+    pub(crate) replaced: u64,
+    #[serde(default)]
+    pub(crate) of: u64,
+    #[serde(default)]
+    pub(crate) holding: bool,
+    pub(crate) hold_seconds_left: Option<f64>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Listener {
+    pub(crate) addr: String,
+    pub(crate) queue: Option<u64>,
+    pub(crate) limit: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct Child {
+    pub(crate) slot: u64,
+    pub(crate) pid: u32,
+    pub(crate) generation: u64,
+    pub(crate) state: String,
+    #[serde(default)]
+    pub(crate) leader: bool,
+    pub(crate) age_seconds: Option<f64>,
+    pub(crate) cpu_seconds: Option<f64>,
+    pub(crate) resident_bytes: Option<u64>,
+    pub(crate) open_files: Option<u64>,
+    pub(crate) requests: Option<u64>,
+}
+
+impl Status {
+    /// The text for a person.
+    pub(crate) fn text(&self, now: SystemTime) -> String {
+        self.summary(now) + &self.table()
+    }
+
+    /// What there is to say of the fleet as a whole, in a few lines.
+    pub(crate) fn summary(&self, now: SystemTime) -> String {
+        let Self { state, master, generation, slots, ready, failures, .. } = self;
+        let mut text = format!("{state}: {ready} of {slots} ready, generation {generation}, master {master}");
+        let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        if let Some(age) = self.started_at.map(|started| now.as_secs_f64() - started) {
+            text += &format!(", up {}", age_text(age));
+        }
+        if *failures > 0 {
+            text += &format!(", {failures} recent failures");
+        }
+        text.push('\n');
+        self.operation.iter().for_each(|operation| text += &operation.text());
+        for Listener { addr, queue, limit } in &self.listeners {
+            if let (Some(queue), Some(limit)) = (queue, limit) {
+                text += &format!("{addr}: {queue} of {limit} connections queued\n");
+            }
+        }
+        text
+    }
+
+    /// The children, by slot.
+    pub(crate) fn children(&self) -> Vec<&Child> {
+        let mut children: Vec<&Child> = self.children.iter().collect();
+        children.sort_by_key(|child| (child.slot, child.generation, child.pid));
+        children
+    }
+
+    /// A table of the children. Columns that have nothing are left out.
+    fn table(&self) -> String {
+        let children = self.children();
+        let number = |number: Option<u64>| number.map_or_else(String::new, |number| number.to_string());
+        type Cell = Box<dyn Fn(&Child) -> String>;
+        let columns: [(&str, Cell); 9] = [
+            ("SLOT", Box::new(|child| child.slot.to_string())),
+            ("STATE", Box::new(Child::state_text)),
+            ("GEN", Box::new(|child| child.generation.to_string())),
+            ("PID", Box::new(|child| child.pid.to_string())),
+            ("AGE", Box::new(|child| child.age_seconds.map_or_else(String::new, age_text))),
+            ("CPU", Box::new(|child| child.cpu_seconds.map_or_else(String::new, |cpu| format!("{cpu:.1}s")))),
+            ("MEMORY", Box::new(|child| child.resident_bytes.map_or_else(String::new, bytes_text))),
+            ("FILES", Box::new(move |child| number(child.open_files))),
+            ("REQUESTS", Box::new(move |child| number(child.requests))),
+        ];
+        let cells = columns.map(|(name, cell)| {
+            let values: Vec<String> = children.iter().map(|child| cell(child)).collect();
+            (name, values)
+        });
+        let shown: Vec<_> =
+            cells.into_iter().filter(|(_, values)| values.iter().any(|value| !value.is_empty())).collect();
+        rows(&shown)
+    }
+}
+
+impl Child {
+    pub(crate) fn state_text(&self) -> String {
+        self.state.clone() + if self.leader { " (leader)" } else { "" }
+    }
+}
+
+/// The columns side by side, each as wide as its widest value.
+fn rows(columns: &[(&str, Vec<String>)]) -> String {
+    let height = columns.first().map_or(0, |(_, values)| values.len());
+    let mut text = String::new();
+    for row in 0..=height {
+        let mut line = String::new();
+        for (name, values) in columns {
+            let width = values.iter().map(String::len).chain([name.len()]).max().unwrap_or(0);
+            let value = row.checked_sub(1).map_or(*name, |row| values[row].as_str());
+            // `write!` to a String cannot fail.
+            let _ = write!(line, "{value:<width$}  ");
+        }
+        text += line.trim_end();
+        text.push('\n');
+    }
+    if height == 0 { String::new() } else { text }
+}
+
+impl Operation {
+    fn text(&self) -> String {
+        let Self { name, replaced, of, holding, hold_seconds_left } = self;
+        let hold = match (holding, hold_seconds_left) {
+            (false, _) => String::new(),
+            (true, None) => ", holding until promote or rollback".to_owned(),
+            (true, Some(left)) => format!(", holding for {}", age_text(*left)),
+        };
+        format!("{name}: {replaced} of {of} children replaced{hold}\n")
+    }
+}
+
+/// The two greatest units of a time: `3d 4h`.
+pub(crate) fn age_text(seconds: f64) -> String {
+    let seconds = Duration::try_from_secs_f64(seconds).unwrap_or_default().as_secs();
+    let units =
+        [("d", seconds / 86_400), ("h", seconds / 3600 % 24), ("m", seconds / 60 % 60), ("s", seconds % 60)];
+    let first = units.iter().position(|(_, count)| *count > 0).unwrap_or(units.len() - 1);
+    let shown = units[first..].iter().take(2).filter(|(unit, count)| *count > 0 || *unit == "s");
+    let texts: Vec<String> = shown.map(|(unit, count)| format!("{count}{unit}")).collect();
+    texts.join(" ")
+}
+
+pub(crate) fn bytes_text(bytes: u64) -> String {
+    let mut left = bytes;
+    for unit in ["B", "K", "M", "G"] {
+        if left < 10_000 {
+            return format!("{left}{unit}");
+        }
+        left /= 1024;
+    }
+    format!("{left}T")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(status: &str) -> String {
+        let status: Status = serde_json::from_str(status).unwrap();
+        status.text(SystemTime::UNIX_EPOCH + Duration::from_secs(100_000))
+    }
+
+    #[test]
+    fn table_has_the_columns_that_are_known() {
+        let status = r#"{"state":"serving","master":1,"generation":2,"slots":2,"ready":2,"failures":0,"children":[
+            {"slot":1,"pid":12,"generation":2,"state":"ready"},{"slot":0,"pid":7,"generation":2,"state":"starting"}]}"#;
+        let expected = "serving: 2 of 2 ready, generation 2, master 1\n\
+            SLOT  STATE     GEN  PID\n0     starting  2    7\n1     ready     2    12\n";
+        assert_eq!(text(status), expected);
+    }
+
+    #[test]
+    fn whole_status_is_shown() {
+        let status = r#"{"state":"reloading","master":1,"generation":3,"slots":1,"ready":1,"failures":2,
+            "started_at":3600.5,"more":true,
+            "operation":{"name":"reload","replaced":1,"of":4,"holding":true,"hold_seconds_left":61.5},
+            "listeners":[{"addr":"127.0.0.1:80","queue":3,"limit":128},{"addr":"unix:/a","queue":null,"limit":null}],
+            "children":[{"slot":0,"pid":7,"generation":3,"state":"ready","leader":true,"age_seconds":75.2,
+            "cpu_seconds":0.25,"resident_bytes":20971520,"open_files":12,"requests":99}]}"#;
+        let expected = "reloading: 1 of 1 ready, generation 3, master 1, up 1d 2h, 2 recent failures\n\
+            reload: 1 of 4 children replaced, holding for 1m 1s\n\
+            127.0.0.1:80: 3 of 128 connections queued\n\
+            SLOT  STATE           GEN  PID  AGE     CPU   MEMORY  FILES  REQUESTS\n\
+            0     ready (leader)  3    7    1m 15s  0.2s  20M     12     99\n";
+        assert_eq!(text(status), expected);
+    }
+
+    #[test]
+    fn ages_and_sizes_are_short() {
+        let ages: Vec<String> = [0.0, 59.9, 60.0, 3605.0, 90_000.0, -1.0, f64::NAN].map(age_text).into();
+        assert_eq!(ages, ["0s", "59s", "1m 0s", "1h", "1d 1h", "0s", "0s"]);
+        let sizes: Vec<String> = [0, 9999, 10_000, 20 << 20, 5 << 40, u64::MAX].map(bytes_text).into();
+        assert_eq!(sizes, ["0B", "9999B", "9K", "20M", "5120G", "16777215T"]);
+    }
+}

@@ -1,0 +1,194 @@
+//! What is shown, and what keys do.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Instant;
+
+use crate::status::Status;
+
+/// How many numbers of the past a row of bars has.
+pub(super) const BARS: usize = 30;
+
+/// See the [module](self).
+#[derive(Debug, Default)]
+pub(super) struct Model {
+    /// What the fleet said last.
+    pub(super) status: Option<Status>,
+    /// Why it does not answer, if it does not.
+    pub(super) lost: Option<String>,
+    /// What became of the last operation, or what is under way.
+    pub(super) message: Option<String>,
+    pub(super) question: Option<Question>,
+    /// The row that is chosen.
+    pub(super) selected: usize,
+    /// By pid.
+    pub(super) rates: BTreeMap<u32, Rates>,
+    at: Option<Instant>,
+}
+
+/// What a child does in a second.
+#[derive(Debug, Default, Clone, PartialEq)]
+pub(super) struct Rates {
+    /// CPU time for each second, in per cent: the newest last.
+    pub(super) cpu: VecDeque<f64>,
+    /// Requests for each second.
+    pub(super) requests: Option<f64>,
+    last_cpu: Option<f64>,
+    last_requests: Option<u64>,
+}
+
+/// What the user has to confirm.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Question {
+    pub(super) text: String,
+    path: String,
+}
+
+/// What a key has asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Wish {
+    Quit,
+    /// The operation with this path.
+    Operate(String),
+}
+
+impl Model {
+    pub(super) fn update(&mut self, status: Status, at: Instant) {
+        let seconds = self.at.replace(at).map(|before| at.saturating_duration_since(before).as_secs_f64());
+        let mut last = std::mem::take(&mut self.rates);
+        for child in &status.children {
+            let mut rates = last.remove(&child.pid).unwrap_or_default();
+            rates.note(child.cpu_seconds, child.requests, seconds);
+            self.rates.insert(child.pid, rates);
+        }
+        self.selected = self.selected.min(status.children.len().saturating_sub(1));
+        self.status = Some(status);
+        self.lost = None;
+    }
+
+    /// The fleet does not answer.
+    pub(super) fn lose(&mut self, reason: String) {
+        self.lost = Some(reason);
+    }
+
+    pub(super) fn tell(&mut self, message: String) {
+        self.message = Some(message);
+    }
+
+    pub(super) fn press(&mut self, key: char) -> Option<Wish> {
+        if let Some(Question { text, path }) = self.question.take() {
+            self.message =
+                Some(if key == 'y' { format!("{text}: under way") } else { "cancelled".to_owned() });
+            return (key == 'y').then_some(Wish::Operate(path));
+        }
+        let status = self.status.as_ref()?;
+        match key {
+            'q' => return Some(Wish::Quit),
+            'j' => self.selected = (self.selected + 1).min(status.children.len().saturating_sub(1)),
+            'k' => self.selected = self.selected.saturating_sub(1),
+            'r' => {
+                let slot = status.children().get(self.selected)?.slot;
+                self.ask(format!("recycle slot {slot}"), format!("/recycle?slot={slot}"));
+            }
+            '+' => self.ask_to_scale(status.slots + 1),
+            '-' => self.ask_to_scale(status.slots.saturating_sub(1)),
+            _ => {}
+        }
+        None
+    }
+
+    fn ask_to_scale(&mut self, count: u64) {
+        self.ask(format!("change the number of children to {count}"), format!("/workers?count={count}"));
+    }
+
+    fn ask(&mut self, text: String, path: String) {
+        self.question = Some(Question { text, path });
+    }
+
+    /// Requests of all children in a second, if the program counts them.
+    pub(super) fn requests(&self) -> Option<f64> {
+        let known: Vec<f64> = self.rates.values().filter_map(|rates| rates.requests).collect();
+        (!known.is_empty()).then(|| known.iter().sum())
+    }
+}
+
+impl Rates {
+    fn note(&mut self, cpu: Option<f64>, requests: Option<u64>, seconds: Option<f64>) {
+        let seconds = seconds.filter(|seconds| *seconds > 0.0);
+        if let (Some(cpu), Some(last), Some(seconds)) = (cpu, self.last_cpu, seconds) {
+            self.cpu.push_back(((cpu - last) / seconds * 100.0).max(0.0));
+            if self.cpu.len() > BARS {
+                self.cpu.pop_front();
+            }
+        }
+        if let (Some(requests), Some(last), Some(seconds)) = (requests, self.last_requests, seconds) {
+            #[expect(clippy::cast_precision_loss, reason = "a rate for the eye")]
+            let more = requests.saturating_sub(last) as f64;
+            self.requests = Some(more / seconds);
+        }
+        (self.last_cpu, self.last_requests) = (cpu, requests);
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    pub(in crate::top) fn status(cpu: f64, requests: u64) -> Status {
+        let text = format!(
+            r#"{{"state":"serving","master":1,"generation":2,"slots":2,"ready":2,"failures":0,"children":[
+            {{"slot":1,"pid":12,"generation":2,"state":"ready","age_seconds":75.0,"resident_bytes":2097152}},
+            {{"slot":0,"pid":7,"generation":2,"state":"ready","leader":true,"cpu_seconds":{cpu},"requests":{requests}}}]}}"#
+        );
+        serde_json::from_str(&text).unwrap()
+    }
+
+    pub(in crate::top) fn model() -> Model {
+        let (mut model, start) = (Model::default(), Instant::now());
+        model.update(status(1.0, 100), start);
+        model.update(status(2.0, 150), start + Duration::from_secs(2));
+        model
+    }
+
+    #[test]
+    fn rates_are_of_the_time_between_two_looks() {
+        let model = model();
+        let Rates { cpu, requests, .. } = &model.rates[&7];
+        assert_eq!((cpu.as_slices().0, *requests), ([50.0].as_slice(), Some(25.0)));
+        assert_eq!(model.requests(), Some(25.0));
+        assert_eq!(model.rates[&12].requests, None);
+    }
+
+    #[test]
+    fn child_that_has_gone_is_forgotten() {
+        let mut model = model();
+        let mut status = status(3.0, 200);
+        status.children.truncate(1);
+        model.selected = 1;
+        model.update(status, Instant::now());
+        assert_eq!(model.rates.keys().collect::<Vec<_>>(), [&12]);
+        assert_eq!(model.selected, 0);
+    }
+
+    #[test]
+    fn change_is_made_when_it_was_confirmed() {
+        let mut model = model();
+        for (key, path) in [('r', "/recycle?slot=0"), ('+', "/workers?count=3"), ('-', "/workers?count=1")] {
+            assert_eq!(model.press(key), None);
+            assert_eq!(model.press('y'), Some(Wish::Operate(path.to_owned())));
+            assert_eq!(model.press(key), None);
+            assert_eq!(model.press('q'), None, "any other key cancels");
+        }
+        assert_eq!(model.press('q'), Some(Wish::Quit));
+    }
+
+    #[test]
+    fn rows_are_chosen_by_slot() {
+        let mut model = model();
+        for key in ['k', 'j', 'j', 'r'] {
+            assert_eq!(model.press(key), None);
+        }
+        assert_eq!(model.question.unwrap().text, "recycle slot 1");
+    }
+}

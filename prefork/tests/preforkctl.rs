@@ -1,0 +1,266 @@
+//! The command `preforkctl` with a real fleet: what it prints, and its exit status.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a panic in a test helper fails the test")]
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::pty::{OpenptyResult, Winsize, openpty};
+use prefork::{ChildContext, Prefork, Readiness};
+
+/// Turns a hang into a failure.
+const LIMIT: Duration = Duration::from_secs(30);
+/// The directory of the fleet that this process is a part of.
+const DIRECTORY: &str = "PREFORKCTL_TEST_DIRECTORY";
+
+/// The program of the fleet: this test file, started again. As a test of its own it has nothing to do.
+#[test]
+fn fleet() {
+    if let Some(directory) = std::env::var_os(DIRECTORY).map(PathBuf::from) {
+        let fleet = Prefork::new(serve).addr("127.0.0.1:0").workers(2).ready(Readiness::Manual);
+        fleet.control(directory.join("socket")).run().unwrap();
+    }
+}
+
+/// Its file `broken` makes a child fail, and the file `slow` keeps it from being ready.
+fn serve(listener: TcpListener, child: ChildContext) {
+    let directory = PathBuf::from(std::env::var_os(DIRECTORY).unwrap());
+    if directory.join("broken").exists() {
+        eprintln!("the file is broken");
+        std::process::exit(7);
+    }
+    wait_for("the end of the file slow", || !directory.join("slow").exists());
+    child.ready();
+    listener.incoming().for_each(drop);
+}
+
+/// A running fleet. It is killed with its children when it is dropped.
+struct Fleet {
+    master: Child,
+    directory: tempfile::TempDir,
+}
+
+impl Fleet {
+    fn start() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        // In the main thread, and nothing else.
+        command
+            .args(["--exact", "fleet", "--nocapture", "--test-threads=1"])
+            .env(DIRECTORY, directory.path());
+        let log = File::create(directory.path().join("log")).unwrap();
+        let master = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let fleet = Self { master, directory };
+        wait_for("ready fleet", || fleet.log().contains("2 children ready"));
+        fleet
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.path("log")).unwrap()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        command(&self.path("socket"), arguments)
+    }
+
+    fn ctl(&self, arguments: &[&str]) -> (i32, String, String) {
+        outcome(&mut self.command(arguments))
+    }
+
+    fn wait(&mut self) -> ExitStatus {
+        wait_for("end of the master", || self.master.try_wait().unwrap().is_some());
+        self.master.wait().unwrap()
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        // Its children end when they have lost it.
+        let _ = self.master.kill();
+        let _ = self.master.wait();
+    }
+}
+
+fn command(socket: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_preforkctl"));
+    command.arg("--socket").arg(socket).args(arguments).env_remove("PREFORK_CONTROL");
+    command
+}
+
+/// The exit status, standard output and standard error.
+fn outcome(command: &mut Command) -> (i32, String, String) {
+    let output = command.output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+}
+
+fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < LIMIT, "timed out: {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn command_ends_with_0_when_the_fleet_has_done_it() {
+    let mut fleet = Fleet::start();
+    for (arguments, expected) in [
+        (vec!["status"], "2 of 2 ready, generation 0"),
+        (vec!["reload"], "reloaded: every child is of generation 1"),
+        (vec!["scale", "3"], "resized from 2 to 3 children"),
+        (vec!["recycle", "2"], "takes the place of"),
+        (vec!["upgrade"], "upgraded: every child is of generation 2"),
+        (vec!["status"], "3 of 3 ready, generation 2"),
+        (vec!["scale", "2", "--json"], r#""operation":"workers","result":"done""#),
+        (vec!["status", "--json"], r#""generation":2,"slots":2"#),
+        (vec!["metrics"], "prefork_slots 2\n"),
+        (vec!["check"], "workers = 2"),
+    ] {
+        let (status, out, err) = fleet.ctl(&arguments);
+        assert_eq!(status, 0, "{arguments:?}: {out}{err}");
+        assert!(out.contains(expected), "{arguments:?}: {out}{err}");
+    }
+    let (status, out, err) = fleet.ctl(&["stop"]);
+    assert_eq!(status, 0, "{out}{err}");
+    assert!(fleet.wait().success());
+    assert_eq!(fleet.ctl(&["status"]).0, 3);
+}
+
+#[test]
+fn command_that_cannot_be_carried_out_says_why() {
+    let fleet = Fleet::start();
+    for (arguments, code, expected) in [
+        (vec!["recycle", "7"], 1, "there is no slot 7"),
+        (vec!["promote"], 1, "no canary"),
+        (vec!["scale", "0"], 2, "count"),
+        (vec!["scale", "many"], 2, "invalid digit"),
+        (vec!["reload", "--hold", "soon"], 2, "hold"),
+        (vec!["anything"], 2, "unrecognized subcommand"),
+        (vec!["top"], 2, "top needs a terminal"),
+    ] {
+        let (status, out, err) = fleet.ctl(&arguments);
+        assert!(err.contains(expected), "{arguments:?}: {out}{err}");
+        assert_eq!(status, code, "{arguments:?}: {out}{err}");
+    }
+    let (status, _, err) = outcome(&mut command(&fleet.path("nothing"), &["status"]));
+    assert!(status == 3 && err.contains("there is no socket"), "{err}");
+}
+
+#[test]
+fn reload_that_fails_shows_the_log_of_the_child() {
+    let fleet = Fleet::start();
+    fs::write(fleet.path("broken"), "").unwrap();
+    let (status, out, err) = fleet.ctl(&["reload"]);
+    assert_eq!(status, 1, "{out}{err}");
+    assert!(err.contains("exited before it was ready: status 7"), "{out}{err}");
+    assert!(fleet.ctl(&["status"]).1.contains("2 of 2 ready"));
+}
+
+#[test]
+fn second_operation_at_once_is_told_what_is_under_way() {
+    let fleet = Fleet::start();
+    fs::write(fleet.path("slow"), "").unwrap();
+    let mut first = fleet.command(&["reload"]).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+    wait_for("reload", || fleet.log().contains("reloading:"));
+    let (status, out, err) = fleet.ctl(&["reload"]);
+    assert_eq!(status, 4, "{out}{err}");
+    assert!(err.contains("reload"), "{err}");
+    fs::remove_file(fleet.path("slow")).unwrap();
+    assert!(first.wait().unwrap().success());
+}
+
+#[test]
+fn events_are_json_lines_until_the_fleet_ends() {
+    let fleet = Fleet::start();
+    let mut events = fleet.command(&["events"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut out = events.stdout.take().unwrap();
+    let reader = thread::spawn(move || {
+        let mut text = String::new();
+        out.read_to_string(&mut text).map(|_| text)
+    });
+    // The stream may begin later than the reload.
+    wait_for("end of the events", || {
+        assert_eq!(fleet.ctl(&["reload"]).0, 0);
+        fleet.log().matches("reloaded:").count() > 5
+    });
+    assert_eq!(fleet.ctl(&["stop"]).0, 0);
+    events.wait().unwrap();
+    let text = reader.join().unwrap().unwrap();
+    assert!(text.lines().all(|line| line.starts_with('{') && line.ends_with('}')), "{text}");
+    assert!(text.contains("reloaded"), "{text}");
+}
+
+#[test]
+fn top_is_drawn_and_its_keys_change_the_fleet() {
+    let fleet = Fleet::start();
+    let mut top = Terminal::start(fleet.command(&["top", "--interval", "0.1"]));
+    top.wait_for("2 of 2 ready");
+    top.press("+");
+    top.wait_for("change the number of children to 3?");
+    top.press("y");
+    top.wait_for("resized from 2 to 3");
+    top.press("q");
+    wait_for("end of top", || top.process.try_wait().unwrap().is_some());
+    assert!(top.process.wait().unwrap().success());
+    assert!(fleet.ctl(&["status"]).1.contains("3 of 3 ready"));
+}
+
+/// A program in a terminal of 100 columns and 20 rows.
+struct Terminal {
+    process: Child,
+    input: File,
+    output: mpsc::Receiver<Vec<u8>>,
+    screen: vt100::Parser,
+}
+
+impl Terminal {
+    fn start(mut command: Command) -> Self {
+        let size = Winsize { ws_row: 20, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 };
+        let OpenptyResult { master, slave } = openpty(&size, None).unwrap();
+        let copy = |end: &OwnedFd| Stdio::from(end.try_clone().unwrap());
+        command.stdin(copy(&slave)).stdout(copy(&slave)).stderr(copy(&slave)).env("TERM", "xterm");
+        let process = command.spawn().unwrap();
+        let (sender, output) = mpsc::channel();
+        let mut read = File::from(master.try_clone().unwrap());
+        thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(length @ 1..) = read.read(&mut buffer) {
+                if sender.send(buffer[..length].to_vec()).is_err() {
+                    return;
+                }
+            }
+        });
+        Self { process, input: File::from(master), output, screen: vt100::Parser::new(20, 100, 0) }
+    }
+
+    /// Waits until this is on the screen.
+    fn wait_for(&mut self, text: &str) {
+        wait_for(text, || {
+            self.output.try_iter().for_each(|bytes| self.screen.process(&bytes));
+            self.screen.screen().contents().contains(text)
+        });
+    }
+
+    fn press(&mut self, key: &str) {
+        self.input.write_all(key.as_bytes()).unwrap();
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
