@@ -131,3 +131,37 @@ proptest! {
         }
     }
 }
+
+/// A fleet of three, whose leader is child 0, with a canary beside it.
+fn beside_the_leader() -> Fleet {
+    let mut fleet = Fleet::serving(settings(3));
+    fleet.happen(&[Event::Candidate(ChildId(0))]);
+    fleet.carry_out(
+        Operation::Reload { children: 1 },
+        &Model { slots: 3, newest: 0, settled: 0, canary: None },
+    );
+    fleet.run(secs(2));
+    assert_eq!(fleet.occupants(), [Some(0), Some(3), Some(2)], "the slot of the leader comes last");
+    fleet
+}
+
+#[test]
+fn canary_whose_slots_are_removed_is_rolled_back() {
+    let mut fleet = beside_the_leader();
+    fleet.story();
+    fleet.request(Request::Resize(1));
+    fleet.run(secs(1));
+    let story = fleet.story();
+    assert!(story.contains("reason: Removed } RolledBack { generation: 0 }"), "{story}");
+    assert_eq!(fleet.supervisor.state(), FleetState::Serving);
+}
+
+#[test]
+fn canary_that_leads_is_replaced_by_the_next_canary() {
+    let mut fleet = beside_the_leader();
+    fleet.happen(&[Event::Candidate(ChildId(3)), Event::Resigned(ChildId(0))]);
+    fleet.request(Request::ReloadWith(CanaryChoice { children: Some(1), hold: None }));
+    fleet.run(secs(2));
+    assert_eq!(fleet.occupants(), [Some(0), Some(4), Some(2)]);
+    assert_eq!(fleet.supervisor.state(), FleetState::Holding);
+}
