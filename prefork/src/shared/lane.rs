@@ -18,7 +18,7 @@ use super::view::LaneView;
 
 /// How long the values may be read again because the master moves some. It takes microseconds; what a hostile child
 /// has written must not keep this process for longer.
-const PATIENCE: Duration = Duration::from_millis(10);
+pub(super) const PATIENCE: Duration = Duration::from_millis(10);
 
 /// See the [module](self).
 #[derive(Debug)]

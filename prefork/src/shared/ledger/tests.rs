@@ -1,9 +1,10 @@
 use std::sync::atomic::AtomicBool;
 use std::thread;
+use std::time::Instant;
 
 use proptest::prelude::*;
 
-use super::super::lane::Lane;
+use super::super::lane::{Lane, PATIENCE};
 use super::super::layout::{COMMON, CONTROL};
 use super::super::series::Kind;
 use super::super::snapshot::Value;
@@ -148,9 +149,13 @@ fn reader_sees_no_value_twice_or_not_at_all_while_children_come_and_go() {
         });
         let mut last = 1;
         while !is_over.load(Ordering::SeqCst) {
+            let start = Instant::now();
             let total = reader.total(&counter).unwrap()[0];
-            assert!((last..=last + 300).contains(&total) && total <= 301, "{last} {total}");
-            last = total;
+            // A reader that waits for a master without CPU gives up.
+            if start.elapsed() < PATIENCE {
+                assert!((last..=last + 300).contains(&total) && total <= 301, "{last} {total}");
+                last = total;
+            }
         }
     });
     assert_eq!(reader.total(&counter), Some(vec![301]));
