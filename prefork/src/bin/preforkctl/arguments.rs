@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::ffi::OsString;
+use std::num::ParseIntError;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -42,7 +43,8 @@ pub(crate) enum Command {
     Upgrade,
     /// Changes the number of children.
     Scale {
-        /// How many.
+        /// How many there are to be, such as `8`.
+        #[arg(value_parser = count)]
         count: u32,
     },
     /// Replaces the child of one slot.
@@ -92,6 +94,14 @@ pub(crate) struct Canary {
     pub(crate) hold: Option<String>,
 }
 
+/// `+1` is a number for Rust, and one more for a person.
+fn count(text: &str) -> Result<u32, String> {
+    if text.starts_with('+') {
+        return Err("expected how many there are to be, such as `8`".to_owned());
+    }
+    text.parse().map_err(|error: ParseIntError| error.to_string())
+}
+
 fn seconds(text: &str) -> Result<f64, String> {
     let seconds = text.parse::<f64>().map_err(|error| error.to_string())?;
     if (0.1..=60.0).contains(&seconds) { Ok(seconds) } else { Err("expected 0.1 to 60".to_owned()) }
@@ -106,6 +116,16 @@ mod tests {
     #[test]
     fn command_line_is_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn number_of_children_is_no_difference() {
+        let count =
+            |text| Arguments::try_parse_from(["preforkctl", "scale", text]).map(|parsed| parsed.command);
+        assert!(matches!(count("8"), Ok(Command::Scale { count: 8 })));
+        for refused in ["+1", "-1", "", "many"] {
+            assert!(count(refused).is_err(), "{refused:?}");
+        }
     }
 
     #[test]
