@@ -50,8 +50,10 @@ fn perform(arguments: Arguments) -> Result<(), Failure> {
             None => Err(check::run(check::of_master(status(&client()?)?.master)?)),
         },
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Arguments::command(), "preforkctl", &mut io::stdout());
-            Ok(())
+            // It panics if it cannot write.
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "preforkctl", &mut text);
+            written(io::stdout().write_all(&text))
         }
         Command::Manual => written(clap_mangen::Man::new(Arguments::command()).render(&mut io::stdout())),
     }
@@ -74,16 +76,21 @@ fn encoded(text: &str) -> String {
 }
 
 pub(crate) fn status(client: &Client) -> Result<Status, Failure> {
-    let text = client.get("/status")?.text()?;
+    let text = body(client.get("/status")?)?;
     serde_json::from_str(&text)
         .map_err(|error| Failure::NotDone(format!("cannot understand the fleet's status: {error}")))
 }
 
 fn print_answer(answer: Answer) -> Result<(), Failure> {
+    print(&body(answer)?)
+}
+
+/// What was asked for, and not why it was refused.
+fn body(answer: Answer) -> Result<String, Failure> {
     let status = answer.status;
     let text = answer.text()?;
     match status {
-        200 => print(&text),
+        200 => Ok(text),
         _ => Err(Failure::NotDone(format!("the fleet has answered {status}: {}", text.trim_end()))),
     }
 }
