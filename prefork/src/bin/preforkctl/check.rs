@@ -57,8 +57,8 @@ fn without_mark(path: PathBuf) -> PathBuf {
 
 /// Strings that end with NUL each.
 fn parts(bytes: &[u8]) -> Vec<OsString> {
-    let parts = bytes.split(|byte| *byte == 0).filter(|part| !part.is_empty());
-    parts.map(|part| OsString::from_vec(part.to_vec())).collect()
+    let Some(bytes) = bytes.strip_suffix(b"\0") else { return Vec::new() };
+    bytes.split(|byte| *byte == 0).map(|part| OsString::from_vec(part.to_vec())).collect()
 }
 
 fn unreadable(path: &str, error: &io::Error) -> Failure {
@@ -80,6 +80,12 @@ mod tests {
         assert_eq!(arguments, std::env::args_os().skip(1).collect::<Vec<_>>());
         let path = command.get_envs().find(|(name, _)| *name == "PATH").unwrap().1;
         assert_eq!(path, std::env::var_os("PATH").as_deref());
+    }
+
+    #[test]
+    fn empty_arguments_are_kept() {
+        assert_eq!(parts(b"app\0--name\0\0-x\0"), ["app", "--name", "", "-x"]);
+        assert!(parts(b"").is_empty());
     }
 
     #[test]
