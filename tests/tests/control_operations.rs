@@ -133,7 +133,7 @@ fn second_operation_is_told_what_is_under_way_and_a_client_that_goes_changes_not
     wait::until("reload under way", || control.get("/status").says(operation));
     let busy = control.post("/upgrade");
     assert!(busy.is(409, "busy"), "{busy:?}");
-    assert!(busy.says("\"operation\":\"upgrade\"") && busy.says("a reload is under way since "), "{busy:?}");
+    assert!(busy.says("\"operation\":\"upgrade\"") && busy.says("a reload is under way for "), "{busy:?}");
     assert!(busy.says(&format!("(pid {}); 0 of 2 children so far", std::process::id())), "{busy:?}");
     assert!(control.post("/reload").is(409, "busy"));
     drop(reload);
@@ -255,7 +255,7 @@ fn stop_ends_an_operation_that_hangs_and_a_stop_at_once_ends_both() {
     assert!(answer.is(409, "cancelled") && answer.says("a stop was requested"), "{answer:?}");
     fleet.console.wait_for("stopping: ");
     let busy = control.post("/stop");
-    assert!(busy.is(409, "busy") && busy.says("a stop is under way since"), "{busy:?}");
+    assert!(busy.is(409, "busy") && busy.says("a stop is under way for"), "{busy:?}");
     assert!(control.post("/reload").is(409, "busy"));
     assert!(proc::is_alive(request.pid()));
     assert!(control.post("/stop?now=1").is(200, "done"));

@@ -171,11 +171,8 @@ impl DeskState {
 fn busy(now: Instant, asked: Operation, under_way: &UnderWay) -> Outcome {
     let UnderWay { operation, requester, since, generation, progress, .. } = under_way;
     let elapsed = now.saturating_duration_since(*since);
-    let mut message = format!(
-        "{} is under way since {}, requested by {requester}",
-        operation.describe(),
-        readable(elapsed)
-    );
+    let mut message =
+        format!("{} is under way for {}, requested by {requester}", operation.describe(), readable(elapsed));
     if progress.of > 0 {
         message += &format!("; {} of {} children so far", progress.replaced, progress.of);
     }
@@ -212,7 +209,7 @@ mod tests {
         assert_eq!((busy.operation, busy.result), ("upgrade", OperationResult::Busy));
         assert_eq!(
             busy.message,
-            "a reload is under way since 2s, requested by uid 0 (pid 55); 1 of 4 children so far"
+            "a reload is under way for 2s, requested by uid 0 (pid 55); 1 of 4 children so far"
         );
         assert_eq!(desk.take_submitted().map(|submitted| submitted.id), Some(id));
         assert!(desk.outcome(id).is_none());
