@@ -291,7 +291,7 @@ rows! {
         example: r#""127.0.0.1:9090""#,
         environment: true,
         aliases: &["healthaddr", "healthcheck", "livez", "readyz", "probe"],
-        doc: "Address of the health endpoint, served by the master over HTTP: `/livez`, `/readyz`, `/status` and `/metrics`.",
+        doc: "Address of the health endpoint, served by the master over HTTP: `/livez`, `/readyz`, `/status`, `/metrics`, and a page for people at `/`.",
         ..PLAIN
     };
     CONTROL = OptionRow {
