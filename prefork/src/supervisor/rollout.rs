@@ -323,6 +323,8 @@ impl Supervisor {
     pub(super) fn abort_reload_of(&mut self, now: Instant, slot: usize, generation: u32) {
         let is_reloading = matches!(self.rollout.course, Course::Reloading { .. });
         if is_reloading && generation == self.rollout.target {
+            // The slot's next child is of the generation that works.
+            self.slots[slot].generation = self.rollout.settled;
             self.abort_reload(now, slot);
         }
     }

@@ -113,10 +113,20 @@ impl<'a> Parameters<'a> {
         let most = u64::from(options::WORKERS_MAX);
         let children = self.take("canary").map(|text| number("canary", text, 0, most)).transpose()?;
         let hold = self.take("hold").map(|text| {
-            humantime::parse_duration(text)
-                .map_err(|_| format!("hold cannot be `{}`: expected a duration such as `60s`", shown(text)))
+            let text = decoded(text);
+            let kind = options::HOLD.kind;
+            let refused =
+                |problem| format!("hold cannot be `{}`: expected {}", shown(&text), kind.expected(&problem));
+            match kind.parse(&text).map_err(refused)? {
+                Value::Duration(hold) => Ok(hold),
+                _ => Err("hold is no duration".to_owned()),
+            }
         });
-        Ok(CanaryChoice { children, hold: hold.transpose()? })
+        let hold = hold.transpose()?;
+        if hold.is_some() && children == Some(0) {
+            return Err("hold has no meaning without a canary: add `canary=N`".to_owned());
+        }
+        Ok(CanaryChoice { children, hold })
     }
 
     /// # Errors
@@ -136,6 +146,18 @@ fn number(name: &str, text: &str, least: u64, most: u64) -> Result<usize, String
         Value::Count(number) => usize::try_from(number).map_err(|error| format!("{name}: {error}")),
         _ => Err(format!("{name} is no number")),
     }
+}
+
+/// The text of a parameter, in which a client may have encoded some bytes: `1m%2030s`.
+fn decoded(text: &str) -> String {
+    let mut parts = text.split('%');
+    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        let encoded = part.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        bytes.extend(encoded.or(Some(b'%')));
+        bytes.extend(part.as_bytes().get(if encoded.is_some() { 2 } else { 0 }..).unwrap_or_default());
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// A client's text in an answer: short, and without characters that a terminal obeys.
@@ -239,6 +261,7 @@ mod tests {
         for (target, operation) in [
             ("/reload", Operation::Reload(CanaryChoice::default())),
             ("/reload?hold=60s&canary=2", Operation::Reload(canary)),
+            ("/reload?hold=0m%2060s&canary=2", Operation::Reload(canary)),
             ("/upgrade?", Operation::Upgrade),
             ("/workers?count=4096", Operation::Workers(4096)),
             ("/recycle?slot=0", Operation::Recycle(0)),
@@ -265,7 +288,9 @@ mod tests {
             ("/recycle?slot=18446744073709551616", "slot cannot be"),
             ("/stop?now=maybe", "now cannot be `maybe`"),
             ("/upgrade?canary=1", "unknown parameter `canary`"),
-            ("/reload?hold=soon", "hold cannot be `soon`: expected a duration"),
+            ("/reload?hold=soon", "hold cannot be `soon`: expected "),
+            ("/reload?hold=%zz%e2%", "hold cannot be `%zz"),
+            ("/reload?hold=1s&canary=0", "hold has no meaning without a canary"),
             ("/reload?canary=some", "canary cannot be `some`"),
         ] {
             let refused = parse(target).unwrap().unwrap_err();
