@@ -126,7 +126,6 @@ fn command_ends_with_0_when_the_fleet_has_done_it() {
         (vec!["scale", "2", "--json"], r#""operation":"workers","result":"done""#),
         (vec!["status", "--json"], r#""generation":2,"slots":2"#),
         (vec!["metrics"], "prefork_slots 2\n"),
-        (vec!["check"], "workers = 2"),
     ] {
         let (status, out, err) = fleet.ctl(&arguments);
         assert_eq!(status, 0, "{arguments:?}: {out}{err}");

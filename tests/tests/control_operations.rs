@@ -125,6 +125,28 @@ fn canary_holds_until_it_is_promoted_or_rolled_back() {
 }
 
 #[test]
+fn rollback_that_is_not_done_is_not_answered_as_done() {
+    let control = ControlPath::default();
+    let (server, set_next) = changeable(SERVER);
+    let fleet = control.of(server).start();
+    assert!(control.post("/reload?canary=1").is(200, "done"));
+    set_next("boot=exit1");
+    let stuck = control.post("/rollback");
+    assert!(stuck.is(500, "aborted") && stuck.says("child 0 is not rolled back yet"), "{stuck:?}");
+    set_next("");
+    assert!(control.post("/reload?canary=1").is(200, "done"));
+
+    set_next("boot=hang");
+    let rollback = control.begin("POST", "/rollback", "");
+    wait::until("rollback under way", || control.get("/status").says("\"operation\":{\"name\":\"rollback\""));
+    set_next("");
+    send(fleet.master(), Signal::SIGHUP);
+    let superseded = rollback.answer();
+    assert!(superseded.is(409, "superseded"), "{superseded:?}");
+    fleet.stop();
+}
+
+#[test]
 fn second_operation_is_told_what_is_under_way_and_a_client_that_goes_changes_nothing() {
     let control = ControlPath::default();
     let (fleet, gate) = gated(&control);

@@ -48,19 +48,19 @@ fn serving_fleet_is_live_and_ready() {
     assert_eq!(ask(addr, "/livez"), (200, "ok\n".to_owned()));
     assert_eq!(ask(addr, "/readyz?verbose"), (200, "ok\n".to_owned()));
     let pids = fleet.first_children();
-    for path in ["/status", "/"] {
-        let (status, body) = ask(addr, path);
-        assert_eq!(status, 200);
-        for part in [
-            format!("{{\"state\":\"serving\",\"master\":{},\"version\":\"", fleet.master()),
-            "\"generation\":0,\"slots\":2,\"ready\":2,\"failures\":0,\"started_at\":".to_owned(),
-            ",\"operation\":null,\"listeners\":[{\"addr\":\"127.0.0.1:".to_owned(),
-            format!("\"children\":[{{\"slot\":0,\"pid\":{},\"generation\":0,\"state\":\"ready\",", pids[0]),
-            format!("{{\"slot\":1,\"pid\":{},\"generation\":0,\"state\":\"ready\",", pids[1]),
-        ] {
-            assert!(body.contains(&part), "{part}: {body}");
-        }
+    let (status, body) = ask(addr, "/status");
+    assert_eq!(status, 200);
+    for part in [
+        format!("{{\"state\":\"serving\",\"master\":{},\"version\":\"", fleet.master()),
+        "\"generation\":0,\"slots\":2,\"ready\":2,\"failures\":0,\"started_at\":".to_owned(),
+        ",\"operation\":null,\"listeners\":[{\"addr\":\"127.0.0.1:".to_owned(),
+        format!("\"children\":[{{\"slot\":0,\"pid\":{},\"generation\":0,\"state\":\"ready\",", pids[0]),
+        format!("{{\"slot\":1,\"pid\":{},\"generation\":0,\"state\":\"ready\",", pids[1]),
+    ] {
+        assert!(body.contains(&part), "{part}: {body}");
     }
+    let (status, page) = ask(addr, "/");
+    assert!(status == 200 && page.starts_with("<!doctype html>"), "{page}");
     fleet.stop();
     wait::until("closed health listener", || client::is_refused(addr));
 }
@@ -146,7 +146,7 @@ fn stop_delay_makes_serving_fleet_not_ready() {
     client::serving_pid(fleet.addr());
     assert_eq!(ask(addr, "/readyz"), (503, "stop-delay: 2 of 2 ready\n".to_owned()));
     assert_eq!(ask(addr, "/livez").0, 200);
-    assert!(ask(addr, "/").1.starts_with("{\"state\":\"stop-delay\","));
+    assert!(ask(addr, "/status").1.starts_with("{\"state\":\"stop-delay\","));
     fleet.signal(Signal::SIGQUIT);
     assert!(fleet.expect_end().status.success());
 }

@@ -70,9 +70,8 @@ pub(crate) enum Command {
     Events,
     /// Checks whether a program would start: its options, sockets and certificates, without starting it.
     Check {
-        /// The program and its arguments. Without them: the file and the arguments of the running master, with the
-        /// master's environment.
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "PROGRAM")]
+        /// The program and its arguments. It gets this command's environment.
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true, value_name = "PROGRAM")]
         program: Vec<OsString>,
     },
     /// Prints the completions for a shell.

@@ -3,12 +3,17 @@
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::failure::Failure;
 
 /// More than the head of any answer.
 const HEAD_LIMIT: u64 = 16 * 1024;
 const FIELD_LIMIT: usize = 32;
+/// More than any answer that is no stream has, and any line of a stream.
+const BODY_LIMIT: u64 = 64 * 1024 * 1024;
+/// How long the fleet may take for something that it has at hand.
+const READ_LIMIT: Duration = Duration::from_secs(10);
 
 /// See the [module](self).
 #[derive(Debug, Clone)]
@@ -29,18 +34,31 @@ impl Client {
         Self { socket }
     }
 
+    /// Reads something that the fleet has at hand.
     pub(crate) fn get(&self, path: &str) -> Result<Answer, Failure> {
-        self.send("GET", path, "*/*")
+        self.send("GET", path, "*/*", Some(READ_LIMIT))
+    }
+
+    /// Reads what has no end.
+    pub(crate) fn follow(&self, path: &str) -> Result<Answer, Failure> {
+        self.send("GET", path, "*/*", None)
     }
 
     /// Asks for a change. The answer to `accept` of JSON lines has its progress.
     pub(crate) fn post(&self, path: &str, accept: &str) -> Result<Answer, Failure> {
-        self.send("POST", path, accept)
+        self.send("POST", path, accept, None)
     }
 
-    fn send(&self, method: &str, path: &str, accept: &str) -> Result<Answer, Failure> {
-        let mut stream =
-            UnixStream::connect(&self.socket).map_err(|error| not_reached(&self.socket, &error))?;
+    fn send(
+        &self,
+        method: &str,
+        path: &str,
+        accept: &str,
+        limit: Option<Duration>,
+    ) -> Result<Answer, Failure> {
+        let connected = UnixStream::connect(&self.socket);
+        let mut stream = connected.map_err(|error| not_reached(&self.socket, &error))?;
+        stream.set_read_timeout(limit).map_err(|error| cut(&error))?;
         // In HTTP/1.0 the end of the connection is the end of an answer whose length is not known before.
         let request = format!("{method} {path} HTTP/1.0\r\nAccept: {accept}\r\nContent-Length: 0\r\n\r\n");
         stream.write_all(request.as_bytes()).map_err(|error| cut(&error))?;
@@ -73,7 +91,7 @@ impl Answer {
     /// The whole body.
     pub(crate) fn text(self) -> Result<String, Failure> {
         let mut text = String::new();
-        let mut body = self.body.take(self.length.unwrap_or(u64::MAX));
+        let mut body = self.body.take(self.length.unwrap_or(BODY_LIMIT).min(BODY_LIMIT));
         body.read_to_string(&mut text).map_err(|error| cut(&error))?;
         match self.length {
             Some(length) if length != text.len() as u64 => Err(cut(&ErrorKind::UnexpectedEof.into())),
@@ -83,8 +101,20 @@ impl Answer {
 
     /// The lines of the body, as they come.
     pub(crate) fn lines(self) -> impl Iterator<Item = Result<String, Failure>> {
-        let body = BufReader::new(self.body.take(self.length.unwrap_or(u64::MAX)));
-        body.lines().map(|line| line.map_err(|error| cut(&error)))
+        let mut body = self.body.take(0);
+        let mut left = self.length.unwrap_or(u64::MAX);
+        std::iter::from_fn(move || {
+            body.set_limit(left.min(BODY_LIMIT));
+            let mut line = String::new();
+            match body.read_line(&mut line) {
+                Ok(0) => None,
+                Ok(length) => {
+                    left = left.saturating_sub(length as u64);
+                    Some(Ok(line.trim_end_matches(['\r', '\n']).to_owned()))
+                }
+                Err(error) => Some(Err(cut(&error))),
+            }
+        })
     }
 }
 
@@ -107,6 +137,9 @@ fn cut(error: &io::Error) -> Failure {
         ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => {
             "the fleet has closed the connection before it answered; its log says what became of it"
                 .to_owned()
+        }
+        ErrorKind::WouldBlock | ErrorKind::TimedOut => {
+            "the fleet does not answer: its master is busy or stopped".to_owned()
         }
         _ => format!("cannot read the fleet's answer: {error}"),
     })

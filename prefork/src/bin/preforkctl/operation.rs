@@ -51,13 +51,8 @@ pub(crate) fn perform(client: &Client, path: &str) -> Result<String, Failure> {
 fn print(answer: Answer) -> Result<(), Failure> {
     let status = answer.status;
     let text = answer.text()?;
-    let printed = writeln!(io::stdout(), "{}", text.trim_end());
-    printed.map_err(|error| Failure::NotDone(format!("cannot print the answer: {error}")))?;
-    match outcome_of(&text) {
-        Some(outcome) => outcome.check(status),
-        None if status == 200 => Ok(()),
-        None => Err(refused(status, &text)),
-    }
+    say(&mut io::stdout(), text.trim_end());
+    outcome_of(&text).ok_or_else(|| refused(status, &text))?.check(status)
 }
 
 fn follow(answer: Answer) -> Result<(), Failure> {
@@ -102,11 +97,11 @@ impl Outcome {
     /// Prints it for a person.
     fn report(self, status: u16) -> Result<(), Failure> {
         for line in &self.log {
-            eprintln!("  {line}");
+            say(&mut io::stderr(), &format!("  {line}"));
         }
         let seconds = self.seconds.map(|seconds| format!(" ({seconds:.1} s)")).unwrap_or_default();
         if self.is_done() {
-            println!("{}{seconds}", self.message);
+            say(&mut io::stdout(), &format!("{}{seconds}", self.message));
         }
         self.check(status)
     }
@@ -118,7 +113,7 @@ impl Outcome {
     fn check(self, status: u16) -> Result<(), Failure> {
         match self.result.as_str() {
             _ if status == 400 => Err(Failure::Usage(self.message)),
-            "done" => Ok(()),
+            "done" if status == 200 => Ok(()),
             "busy" => Err(Failure::Busy(self.message)),
             result if self.message.is_empty() => Err(Failure::NotDone(result.to_owned())),
             _ => Err(Failure::NotDone(self.message)),
@@ -135,19 +130,28 @@ struct Progress {
 impl Progress {
     fn show(&mut self, replaced: u64, of: u64) {
         if io::stderr().is_terminal() {
-            eprint!("\r{replaced} of {of} children");
+            draw(&format!("\r{replaced} of {of} children"));
             self.is_shown = true;
         } else {
-            eprintln!("{replaced} of {of} children");
+            say(&mut io::stderr(), &format!("{replaced} of {of} children"));
         }
     }
 
     fn end(&mut self) {
         if std::mem::take(&mut self.is_shown) {
             // Back to the start of the line, which is cleared.
-            eprint!("\r\x1b[K");
+            draw("\r\x1b[K");
         }
     }
+}
+
+/// Prints a line, if somebody reads it: what was done does not depend on that.
+fn say(out: &mut impl Write, line: &str) {
+    let _ = writeln!(out, "{line}");
+}
+
+fn draw(text: &str) {
+    let _ = write!(io::stderr(), "{text}");
 }
 
 #[cfg(test)]

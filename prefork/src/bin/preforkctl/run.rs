@@ -19,7 +19,8 @@ pub(crate) fn run() -> ExitCode {
     match perform(Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("preforkctl: {failure}");
+            // If it cannot be written, the exit status tells.
+            let _ = writeln!(io::stderr(), "preforkctl: {failure}");
             failure.exit_code()
         }
     }
@@ -45,10 +46,7 @@ fn perform(arguments: Arguments) -> Result<(), Failure> {
         Command::Top { interval } => top::run(&client()?, Duration::from_secs_f64(interval)),
         Command::Metrics => print_answer(client()?.get("/metrics")?),
         Command::Events => follow_events(&client()?),
-        Command::Check { program } => match check::of_program(&program) {
-            Some(command) => Err(check::run(command)),
-            None => Err(check::run(check::of_master(status(&client()?)?.master)?)),
-        },
+        Command::Check { program } => Err(check::run(&program)),
         Command::Completions { shell } => {
             // It panics if it cannot write.
             let mut text = Vec::new();
@@ -97,7 +95,7 @@ fn body(answer: Answer) -> Result<String, Failure> {
 
 /// Until the fleet or the reader has gone.
 fn follow_events(client: &Client) -> Result<(), Failure> {
-    let answer = client.get("/events")?;
+    let answer = client.follow("/events")?;
     if answer.status != 200 {
         return print_answer(answer);
     }

@@ -10,8 +10,9 @@ use super::tracker::Progress;
 use crate::master::messages::readable;
 use crate::master::status::Change;
 
-/// The outcomes that are kept for clients that have not taken theirs.
-const OUTCOMES_MAX: usize = 16;
+/// The outcomes that are kept for clients that have not taken theirs: more than there are clients, whose requests may all
+/// be carried out in one turn of the master's loop.
+const OUTCOMES_MAX: usize = 1024;
 
 /// See the [module](self).
 #[derive(Debug, Default)]
@@ -244,7 +245,7 @@ mod tests {
     #[test]
     fn outcomes_that_are_kept_are_bounded() {
         let (desk, now) = (Desk::default(), Instant::now());
-        for _ in 0..100 {
+        for _ in 0..2 * OUTCOMES_MAX {
             let id = desk.submit(now, RELOAD, ROOT).unwrap();
             desk.take_submitted();
             desk.conclude(id, done(RELOAD));

@@ -25,6 +25,10 @@ pub(super) struct Tracker {
     failure: Option<Failure>,
     /// What the supervisor has said when the reload began to hold.
     holding: Option<String>,
+    /// The generation that a rollback has restored.
+    restored: Option<u32>,
+    /// Whether a rollback cannot restore a slot, for now.
+    is_stuck: bool,
     progress: Progress,
 }
 
@@ -68,8 +72,7 @@ impl Tracker {
         };
         Self {
             operation,
-            // What a rollback counts, it counts at its beginning.
-            totals: if operation == Operation::Rollback { before.totals } else { after.totals },
+            totals: after.totals,
             executed: false,
             slots: before.slots,
             old: match operation {
@@ -78,6 +81,8 @@ impl Tracker {
             },
             failure: None,
             holding: None,
+            restored: None,
+            is_stuck: false,
             progress: Progress { replaced: 0, of },
         }
     }
@@ -86,7 +91,18 @@ impl Tracker {
     pub(super) fn resume_upgrade(totals: FleetTotals, slots: usize) -> Self {
         let progress = Progress { replaced: 0, of: slots };
         let operation = Operation::Upgrade;
-        Self { operation, totals, executed: true, slots, old: None, failure: None, holding: None, progress }
+        Self {
+            operation,
+            totals,
+            executed: true,
+            slots,
+            old: None,
+            failure: None,
+            holding: None,
+            restored: None,
+            is_stuck: false,
+            progress,
+        }
     }
 
     pub(super) fn progress(&self) -> Progress {
@@ -101,6 +117,18 @@ impl Tracker {
                 "holding: {new} of {} are of generation {generation}, until promote or rollback{end}",
                 children(*of)
             ));
+        }
+        if let Remark::RolledBack { generation } = remark {
+            self.restored = Some(*generation);
+        }
+        if let Remark::RestoringFailed { slot, .. } = remark {
+            self.is_stuck = true;
+            let message = format!(
+                "child {slot} is not rolled back yet: the child of the generation before did not become ready; it is \
+                 tried again"
+            );
+            self.failure = Some(Failure { slot: *slot, message });
+            return;
         }
         let failure = match (self.operation, remark) {
             (_, Remark::RollingBack { reason: RollbackReason::Failed { slot }, .. }) => Failure {
@@ -174,10 +202,10 @@ impl Tracker {
         if let Some(change) = &fleet.change {
             self.progress = Progress { replaced: change.replaced, of: change.of };
             if change.kind == ChangeKind::Rollback {
-                return None;
+                return self.is_stuck.then(|| self.failed(OperationResult::Aborted));
             }
         }
-        if fleet.state == FleetState::Holding && !matches!(self.operation, Operation::Promote) {
+        if fleet.state == FleetState::Holding && matches!(self.operation, Operation::Reload(_)) {
             return Some(Ending::new(OperationResult::Done, self.holding.take()?));
         }
         let results = [
@@ -209,18 +237,17 @@ impl Tracker {
     }
 
     fn rollback(&mut self, fleet: &FleetStatus) -> Option<Ending> {
+        if let Some(generation) = self.restored {
+            self.progress.replaced = self.progress.of;
+            let message = format!("rolled back: the fleet is of generation {generation} again");
+            return Some(Ending::new(OperationResult::Done, message));
+        }
         if let Some(change) = fleet.change.filter(|change| change.kind == ChangeKind::Rollback) {
             self.progress = Progress { replaced: change.replaced, of: change.of };
-            return None;
+            return self.is_stuck.then(|| self.failed(OperationResult::Aborted));
         }
-        let rolled_back = Tally::Reload(ChangeResult::RolledBack);
-        if fleet.totals.get(rolled_back) == self.totals.get(rolled_back) {
-            let message = "the fleet was asked to stop, or another request has taken its place";
-            return Some(Ending::new(OperationResult::Superseded, message));
-        }
-        self.progress.replaced = self.progress.of;
-        let message = format!("rolled back: the fleet is of generation {} again", fleet.generation);
-        Some(Ending::new(OperationResult::Done, message))
+        let message = "the fleet was asked to stop, or another request has taken its place";
+        Some(Ending::new(OperationResult::Superseded, message))
     }
 
     fn failed(&mut self, result: OperationResult) -> Ending {

@@ -8,6 +8,8 @@ mod model;
 mod view;
 
 use std::io::{self, IsTerminal};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -15,6 +17,8 @@ use std::time::{Duration, Instant, SystemTime};
 use model::{Model, Wish};
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
+use signal_hook::consts::TERM_SIGNALS;
+use signal_hook::flag;
 
 use crate::client::Client;
 use crate::failure::Failure;
@@ -51,8 +55,12 @@ fn not_usable(error: &io::Error) -> Failure {
 fn show(terminal: &mut DefaultTerminal, client: &Client, interval: Duration) -> io::Result<()> {
     let (sender, news) = mpsc::channel();
     ask_again_and_again(client.clone(), interval, sender.clone());
+    let asked_to_end = Arc::new(AtomicBool::new(false));
+    for signal in TERM_SIGNALS {
+        flag::register(*signal, Arc::clone(&asked_to_end))?;
+    }
     let mut model = Model::default();
-    loop {
+    while !asked_to_end.load(Ordering::Relaxed) {
         terminal.draw(|frame| view::draw(frame, &model, SystemTime::now()))?;
         if event::poll(TICK)? {
             match wish_of(&event::read()?, &mut model) {
@@ -69,6 +77,7 @@ fn show(terminal: &mut DefaultTerminal, client: &Client, interval: Duration) -> 
             }
         }
     }
+    Ok(())
 }
 
 fn wish_of(event: &Event, model: &mut Model) -> Option<Wish> {

@@ -80,9 +80,11 @@ impl Model {
                 Some(if key == 'y' { format!("{text}: under way") } else { "cancelled".to_owned() });
             return (key == 'y').then_some(Wish::Operate(path));
         }
+        if key == 'q' {
+            return Some(Wish::Quit);
+        }
         let status = self.status.as_ref()?;
         match key {
-            'q' => return Some(Wish::Quit),
             'j' => self.selected = (self.selected + 1).min(status.children.len().saturating_sub(1)),
             'k' => self.selected = self.selected.saturating_sub(1),
             'r' => {
