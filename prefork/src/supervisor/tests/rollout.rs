@@ -80,6 +80,19 @@ fn new_child_that_cannot_start_aborts_reload() {
 }
 
 #[test]
+fn slot_of_a_new_child_that_fails_after_it_was_ready_gets_the_generation_that_works() {
+    let mut fleet = Fleet::new(settings(2));
+    fleet.cast(2, Nature { exit: Some((ms(150), false)), ..WELL });
+    fleet.run(secs(1));
+    fleet.request(Request::Reload);
+    fleet.story();
+    fleet.run(secs(5));
+    let story = "stop#0 start#3@1^1 started#3 stop#3 ReloadAborted { slot: 0, replaced: 0, of: 2 } start#4@0 started#4 \
+                 recovered#2#4";
+    assert_eq!(fleet.story(), story);
+}
+
+#[test]
 fn refused_handshake_of_new_child_aborts_reload() {
     let mut fleet = Fleet::new(settings(2));
     fleet.cast(2, Nature { ready: None, refuses: Some(ms(20)), ..WELL });
