@@ -97,10 +97,11 @@ fn canary_holds_until_it_is_promoted_or_rolled_back() {
     };
     assert!(control.post("/promote").is(422, "refused"));
     assert!(control.post("/rollback").says("no canary"));
+    assert!(control.post("/reload?hold=1h").says("hold has no meaning without a canary"));
 
     let holding = control.post("/reload?canary=2&hold=1h");
     assert!(
-        holding.is(200, "done") && holding.says("holding: 2 of 3 children are of generation 1"),
+        holding.is(200, "done") && holding.says("holding: generation 1 has 2 of 3 children"),
         "{holding:?}"
     );
     generations([1, 1, 0]);

@@ -60,6 +60,11 @@ impl Supervisor {
         (children > 0).then_some(CanaryPlan { children, hold })
     }
 
+    /// Whether a reload that is requested so would hold.
+    pub(crate) fn has_canary(&self, choice: CanaryChoice) -> bool {
+        self.plan_canary(choice).is_some()
+    }
+
     /// Whether the reload has replaced as many children as it may before it holds, or is about to.
     pub(super) fn has_whole_canary(&self) -> bool {
         let Course::Reloading { canary: Some(plan) } = self.rollout.course else { return false };

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use prefork_options::{self as options, Kind, Value};
 
+use super::perform::HOLD_ALONE;
 use crate::json;
 use crate::supervisor::CanaryChoice;
 
@@ -124,7 +125,7 @@ impl<'a> Parameters<'a> {
         });
         let hold = hold.transpose()?;
         if hold.is_some() && children == Some(0) {
-            return Err("hold has no meaning without a canary: add `canary=N`".to_owned());
+            return Err(HOLD_ALONE.to_owned());
         }
         Ok(CanaryChoice { children, hold })
     }

@@ -10,6 +10,8 @@ use crate::logging::Follower;
 use crate::master::Master;
 use crate::supervisor::{ChangeKind, Event, FleetStatus, RecycleReason, Request};
 
+/// Why a reload with a hold alone is refused.
+pub(super) const HOLD_ALONE: &str = "hold has no meaning without a canary: add `canary=N`";
 /// Why the operations of a canary are refused.
 const NO_CANARY: &str = "no canary: no reload holds";
 
@@ -44,6 +46,9 @@ impl Master {
             return Err("the fleet stops".to_owned());
         }
         match operation {
+            Operation::Reload(choice) if choice.hold.is_some() && !self.supervisor.has_canary(choice) => {
+                Err(HOLD_ALONE.to_owned())
+            }
             Operation::Reload(choice) => self.try_request(now, Request::ReloadWith(choice)),
             Operation::Upgrade => self.try_request(now, Request::Upgrade),
             Operation::Workers(count) => self.try_request(now, Request::Resize(count)),

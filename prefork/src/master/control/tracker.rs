@@ -112,9 +112,9 @@ impl Tracker {
     /// Notes what the supervisor says.
     pub(super) fn note(&mut self, remark: &Remark) {
         if let Remark::Holding { generation, children: new, of, hold } = remark {
-            let end = hold.map(|hold| format!(", or {}", readable(hold))).unwrap_or_default();
+            let end = hold.map(|hold| format!(", or for {}", readable(hold))).unwrap_or_default();
             self.holding = Some(format!(
-                "holding: {new} of {} are of generation {generation}, until promote or rollback{end}",
+                "holding: generation {generation} has {new} of {}, until promote or rollback{end}",
                 children(*of)
             ));
         }
