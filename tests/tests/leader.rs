@@ -7,11 +7,13 @@
 )]
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use prefork_tests::client::Tally;
 use prefork_tests::fleet::{RunningFleet, Server};
 use prefork_tests::signal::Signal;
-use prefork_tests::{client, proc, wait};
+use prefork_tests::{client, load, proc, wait};
 use tempfile::TempDir;
 
 const LEADER_SERVER: &str = env!("CARGO_BIN_EXE_leader_server");
@@ -152,7 +154,7 @@ fn reload_under_load_moves_the_leadership_once_to_a_new_child() {
     let journal = Journal::new();
     let fleet = journal.server(LEADER_SERVER).set("workers", 3).set("shutdown_grace", "30s").start();
     journal.wait_for_nth(1);
-    let tally = client::under_load(fleet.addr(), "/", 3, || {
+    let tally = under_load(fleet.addr(), || {
         for time in 1..=8 {
             let old = fleet.children();
             fleet.operate(Signal::SIGHUP, time, "reloaded:");
@@ -262,7 +264,7 @@ fn upgrade_under_load_moves_the_leadership_to_a_new_child() {
     let server = journal.server(program.path().to_str().unwrap()).set("workers", 3);
     let fleet = server.set("shutdown_grace", "30s").start();
     journal.wait_for_nth(1);
-    let tally = client::under_load(fleet.addr(), "/", 3, || {
+    let tally = under_load(fleet.addr(), || {
         for time in 1..=6 {
             program.replace_with(LEADER_SERVER);
             let old = fleet.children();
@@ -295,4 +297,10 @@ fn stopped_leader_stays_the_leader_until_it_is_killed() {
     assert!(!proc::is_alive(leader), "{next} is the leader while {leader} lives");
     fleet.console.wait_for(&format!("(pid {leader}) did not stop within 1s; killing it"));
     fleet.signal(Signal::SIGQUIT);
+}
+
+/// Three clients, while `meanwhile` runs.
+fn under_load(addr: SocketAddr, meanwhile: impl FnOnce()) -> Tally {
+    let client = |_| load::with_retry(Box::new(move || client::try_get(addr, "/")));
+    load::run((0..3).map(client).collect(), meanwhile)
 }

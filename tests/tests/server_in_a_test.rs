@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use prefork::{ChildContext, Error, FleetHandle, FleetState, Prefork, Shutdown};
-use prefork_tests::{app, client};
+use prefork_tests::{app, client, wait};
 
 /// A server in a thread.
 struct Running {
@@ -63,7 +63,7 @@ fn servers_of_one_process_serve_at_once_and_return_when_they_are_stopped() {
         first.handle.stop();
         first.thread.join().unwrap().unwrap();
         assert_eq!(first.handle.status().state, FleetState::Ended);
-        assert!(client::is_refused(addrs[0]));
+        wait::until("closed listener", || client::is_refused(addrs[0]));
         client::serving_pid(addrs[1]);
         second.handle.stop();
         second.thread.join().unwrap().unwrap();
