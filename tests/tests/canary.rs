@@ -141,7 +141,7 @@ fn hold_ends_by_itself_and_by_the_hook_and_every_child_is_new() {
         fleet.wait_for_children(4, &first);
         let line = fleet.console.wait_for("holding: generation 1 has 1 of 4 children; the reload goes on ");
         assert!(line.contains(says), "{line}");
-        assert_eq!(generations(&fleet), ["1"; 4]);
+        wait_for_generations(&fleet, ["1"; 4]);
         fleet.stop();
     }
 }
@@ -163,7 +163,7 @@ fn canary_that_is_killed_is_rolled_back_and_others_lose_nothing() {
         fleet.console.wait_for("rolling back generation 1: new child 0 failed; ");
         let children = fleet.wait_for_children(4, &[canary]);
         assert!(first[1..].iter().all(|child| children.contains(child)), "only the canary was replaced");
-        assert_eq!(generations(&fleet), ["0"; 4]);
+        wait_for_generations(&fleet, ["0"; 4]);
         // `recover = 0`: the failure of a canary does not count.
         fleet.stop();
     }
@@ -177,7 +177,7 @@ fn hook_that_fails_rolls_back() {
         fleet.console.wait_for(&format!("rolling back generation 1: hook on_canary: {says}; "));
         fleet.console.wait_for("rolled back: ");
         fleet.wait_for_children(4, &canary);
-        assert_eq!(generations(&fleet), ["0"; 4]);
+        wait_for_generations(&fleet, ["0"; 4]);
         fleet.stop();
     }
 }
@@ -293,4 +293,9 @@ fn stop_in_a_hold_stops() {
     let fleet = server(CANARY_SERVER).start();
     reload(&fleet, 1);
     fleet.stop();
+}
+
+/// A child that has ended may be told of for a moment longer.
+fn wait_for_generations<const N: usize>(fleet: &RunningFleet, expected: [&str; N]) {
+    wait::until("generations", || generations(fleet) == expected);
 }
