@@ -1,19 +1,13 @@
 //! `/status`: the fleet in JSON.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
-use super::metrics::{History, ProcessUsages, since_epoch};
+use super::metrics::{History, ProcessUsages, reuse_of, since_epoch};
 use crate::json;
 use crate::listen::{ListenerQueues, WatchedListeners};
 use crate::supervisor::{ChangeKind, ChangeStatus, ChildStatus, FleetStatus, HoldStatus};
 use crate::sys::ProcessUsage;
-
-/// What was read of processes is used again for this many times the time that it took, so that a client that polls takes
-/// at most a tenth of the thread.
-const REUSE: u32 = 9;
-/// But for no longer than this.
-const LONGEST_REUSE: Duration = Duration::from_secs(1);
 
 /// A change of the fleet that is under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,7 +97,7 @@ impl StatusPage {
         }
         let start = Instant::now();
         self.usage = self.usages.of_children(&fleet.children);
-        self.usable_until = now + (start.elapsed() * REUSE).min(LONGEST_REUSE);
+        self.usable_until = now + reuse_of(start.elapsed());
     }
 
     fn child(&self, child: &ChildStatus) -> String {

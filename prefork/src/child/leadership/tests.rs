@@ -18,6 +18,15 @@ impl Fixture {
         Leadership::new(Arc::clone(&self.shared))
     }
 
+    /// The child asks, and the master answers.
+    fn becomes_leader(&self, leadership: &Leadership) -> LeaderTerm {
+        let mut term = leadership.term();
+        assert!(poll(&mut term).is_pending());
+        self.shared.lead();
+        let Poll::Ready(Some(term)) = poll(&mut term) else { panic!("not the leader") };
+        term
+    }
+
     /// What the master was told since the last call.
     fn told(&self) -> Vec<ToMaster> {
         self.told.try_iter().collect()
@@ -108,10 +117,7 @@ fn order_to_resign_that_crosses_the_resignation_ends_no_later_term() {
 fn what_waits_while_a_term_ends_asks_after_it() {
     let child = Fixture::new();
     let leadership = child.leadership();
-    let mut term = leadership.term();
-    assert!(poll(&mut term).is_pending());
-    child.shared.lead();
-    let Poll::Ready(Some(old)) = poll(&mut term) else { panic!("not the leader") };
+    let old = child.becomes_leader(&leadership);
     child.shared.resign();
     child.rest();
     let mut next = leadership.term();
@@ -142,10 +148,7 @@ fn child_that_gives_up_at_once_asks_again_after_the_interval() {
 fn stop_ends_the_term_and_every_wait() {
     let child = Fixture::new();
     let leadership = child.leadership();
-    let mut term = leadership.term();
-    assert!(poll(&mut term).is_pending());
-    child.shared.lead();
-    let Poll::Ready(Some(old)) = poll(&mut term) else { panic!("not the leader") };
+    let old = child.becomes_leader(&leadership);
     child.shared.resign();
     let waiting = leadership.clone();
     let thread = thread::spawn(move || waiting.wait().is_none());

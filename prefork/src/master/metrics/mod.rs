@@ -31,10 +31,10 @@ pub(crate) use history::History;
 pub(super) use history::since_epoch;
 pub(super) use usage::ProcessUsages;
 
-/// A text is used again for this many times the time that it took, so that scrapes take at most a tenth of the
-/// thread, however many clients there are.
+/// What was read is used again for this many times the time that it took, so that clients take at most a tenth of the
+/// thread, however many there are.
 const REUSE: u32 = 9;
-/// But for no longer than this: a text may have taken long only because the process was stopped.
+/// But for no longer than this: it may have taken long only because the process was stopped.
 const LONGEST_REUSE: Duration = Duration::from_secs(1);
 /// The most texts before the last one that clients may still be receiving. While there are so many, the last one is
 /// used on, so that slow clients hold little memory, however many they are. A client has a deadline for its answer.
@@ -98,12 +98,17 @@ impl MetricsPage {
         program::write_program(&mut out, &values);
         let text: Arc<str> = out.into_text().into();
         let end = Instant::now();
-        let usable_until = end + ((end - start) * REUSE).min(LONGEST_REUSE);
+        let usable_until = end + reuse_of(end - start);
         let last = self.made.replace(Made { text: Arc::clone(&text), usable_until });
         let last = last.map(|made| Arc::downgrade(&made.text));
         self.older.extend(last.filter(is_used));
         text
     }
+}
+
+/// How long something is used again that took this time.
+pub(super) fn reuse_of(took: Duration) -> Duration {
+    (took * REUSE).min(LONGEST_REUSE)
 }
 
 /// Whether a client is still receiving the text.
