@@ -8,7 +8,9 @@
 //!
 //! Each slot with a child of the canary knows the generation that it had [before](super::Slot::before). Restoring
 //! replaces those children, new before old as everywhere. A slot whose child is gone gets one of the old generation
-//! at once. A reload in place of one that holds replaces the children of its canary first, so that none is left.
+//! at once. A reload in place of one that holds replaces the children of its canary first, so that none is left. Every
+//! slot that it replaces keeps the generation from before that canary, whether it holds itself or not: until it is
+//! complete, it can be taken back as a whole.
 
 use std::time::{Duration, Instant};
 
@@ -69,7 +71,7 @@ impl Supervisor {
     pub(super) fn has_whole_canary(&self) -> bool {
         let Course::Reloading { canary: Some(plan) } = self.rollout.course else { return false };
         // Those of an earlier canary are replaced, however many there are.
-        let wanted = self.slots.iter().filter(|slot| slot.before.is_some()).count().max(plan.children);
+        let wanted = self.revocable_slots().max(plan.children);
         let new = |slot: &&Slot| slot.successor.is_some() || self.is_reloaded(slot);
         self.slots.iter().filter(new).count() >= wanted
     }
@@ -122,7 +124,7 @@ impl Supervisor {
 
     /// Completes a reload that holds, or that would hold.
     pub(super) fn promote_canary(&mut self, now: Instant) {
-        if !matches!(self.rollout.course, Course::Holding(_) | Course::Reloading { canary: Some(_) }) {
+        if !self.can_promote() {
             return self.log(Remark::NothingHeld(Request::Promote));
         }
         self.slots.iter_mut().for_each(|slot| slot.before = None);
@@ -149,7 +151,7 @@ impl Supervisor {
 
     /// An operator asks for a rollback.
     pub(super) fn request_rollback(&mut self, now: Instant) {
-        if self.canary_generation().is_some() {
+        if self.can_roll_back() {
             self.roll_back(now, RollbackReason::Requested);
         } else {
             self.log(Remark::NothingHeld(Request::Rollback));
@@ -159,17 +161,35 @@ impl Supervisor {
     /// The program asks for a rollback.
     pub(super) fn on_canary_refused(&mut self, now: Instant) {
         // The hold may have ended meanwhile.
-        if self.canary_generation().is_some() {
+        if self.can_roll_back() {
             self.roll_back(now, RollbackReason::Program);
         }
     }
 
-    /// The generation of a canary that is started, or holds, or that an upgrade has interrupted.
-    fn canary_generation(&self) -> Option<u32> {
-        match self.rollout.interruption() {
-            Some(Interrupted::Reload { target, canary: Some(_) }) => Some(target),
-            _ => None,
+    /// Whether a reload holds, or would.
+    pub(crate) fn can_promote(&self) -> bool {
+        matches!(self.rollout.course, Course::Holding(_) | Course::Reloading { canary: Some(_) })
+    }
+
+    /// Whether there is a reload that can be taken back.
+    pub(crate) fn can_roll_back(&self) -> bool {
+        self.revocable_generation().is_some()
+    }
+
+    /// The generation of a reload that can be taken back: it has a canary, or replaces one that was not promoted. It is
+    /// under way, or holds, or an upgrade has interrupted it.
+    pub(super) fn revocable_generation(&self) -> Option<u32> {
+        match self.rollout.interruption()? {
+            Interrupted::Reload { target, canary } => {
+                (canary.is_some() || self.revocable_slots() > 0).then_some(target)
+            }
+            Interrupted::Restoring => None,
         }
+    }
+
+    /// The number of slots that a rollback restores, or has restored.
+    pub(super) fn revocable_slots(&self) -> usize {
+        self.slots.iter().filter(|slot| slot.before.is_some()).count()
     }
 
     /// Restores the generation that each slot had before the canary.
@@ -185,7 +205,7 @@ impl Supervisor {
         for slot in &mut self.slots {
             slot.generation = slot.before.unwrap_or(slot.generation);
         }
-        let children = self.slots.iter().filter(|slot| slot.before.is_some()).count();
+        let children = self.revocable_slots();
         self.log(Remark::RollingBack { generation: self.rollout.target, children, reason });
         self.restore();
     }
@@ -219,14 +239,17 @@ impl Supervisor {
 
     /// Whether every slot has a ready child of the generation before.
     pub(super) fn is_restored(&self) -> bool {
-        let is_back = |slot: &Slot| {
+        self.restored_slots() == self.revocable_slots()
+    }
+
+    /// The number of slots that have a ready child of the generation before again.
+    pub(super) fn restored_slots(&self) -> usize {
+        let serves = |child: &Child| matches!(child.phase, Phase::Serving { .. });
+        let is_back = |slot: &&Slot| {
             let occupant = slot.occupant.and_then(|id| self.children.get(&id));
-            let serves = |child: &Child| matches!(child.phase, Phase::Serving { .. });
-            slot.before.is_none_or(|before| {
-                occupant.is_some_and(|child| child.generation == before && serves(child))
-            })
+            occupant.is_some_and(|child| Some(child.generation) == slot.before && serves(child))
         };
-        self.slots.iter().all(is_back)
+        self.slots.iter().filter(is_back).count()
     }
 
     pub(super) fn finish_restoring(&mut self) {
@@ -242,17 +265,17 @@ impl Supervisor {
         self.log(Remark::RestoringFailed { slot, again_in: RESTORE_AGAIN });
     }
 
-    /// Whether the child is one of a canary that was not promoted.
+    /// Whether the child is one of a reload that can be taken back.
     pub(super) fn is_of_canary(&self, child: &Child) -> bool {
         let before = self.slots.get(child.slot).and_then(|slot| slot.before);
         before.is_some_and(|before| before != child.generation)
     }
 
-    /// The child in a slot of a canary has failed. It does not count: its generation is taken back.
+    /// A child of a reload that can be taken back has failed. It does not count: its generation is taken back.
     pub(super) fn canary_failed(&mut self, now: Instant, child: &Child) {
         let slot = child.slot;
         self.slots[slot].failures = SlotFailures::default();
-        if self.canary_generation() == Some(child.generation) {
+        if self.revocable_generation() == Some(child.generation) {
             self.roll_back(now, RollbackReason::Failed { slot });
         }
         // Also if another reload is about to replace that canary.

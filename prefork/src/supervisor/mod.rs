@@ -131,7 +131,7 @@ struct Slot {
     predecessor: Option<u32>,
     /// The generation of the occupant, and of its replacement if it fails.
     generation: u32,
-    /// The generation from before a canary that was not promoted.
+    /// The generation from before the reload that can be taken back, if that has replaced this slot's child.
     before: Option<u32>,
 }
 

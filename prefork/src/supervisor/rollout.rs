@@ -223,7 +223,7 @@ impl Supervisor {
             Course::Reloading { canary: Some(plan) } if done && self.successors() == 0 => {
                 self.begin_hold(now, plan);
             }
-            Course::Holding(_) if self.slots.iter().all(|slot| slot.before.is_none()) => {
+            Course::Holding(_) if self.revocable_slots() == 0 => {
                 self.roll_back(now, RollbackReason::Removed);
             }
             Course::Reloading { canary: None } if done && self.successors() == 0 => {
@@ -283,10 +283,10 @@ impl Supervisor {
     /// The successor is ready: it becomes the occupant, and the old one is asked to stop.
     pub(super) fn promote(&mut self, now: Instant, slot: usize, id: ChildId) {
         let generation = self.children.get(&id).map(|child| child.generation);
-        let has_canary = matches!(self.rollout.course, Course::Reloading { canary: Some(_) });
+        let is_revocable = generation.is_some() && generation == self.revocable_generation();
         let slot = &mut self.slots[slot];
         if generation.is_some_and(|generation| generation != slot.generation) {
-            slot.before = has_canary.then_some(slot.before.unwrap_or(slot.generation));
+            slot.before = is_revocable.then_some(slot.before.unwrap_or(slot.generation));
         }
         let old = slot.occupant.replace(id);
         slot.successor = None;
@@ -338,7 +338,7 @@ impl Supervisor {
     }
 
     fn abort_reload(&mut self, now: Instant, slot: usize) {
-        if self.slots.iter().any(|slot| slot.before.is_some()) {
+        if self.revocable_slots() > 0 {
             return self.roll_back(now, RollbackReason::Failed { slot });
         }
         self.cancel_rollout(ChangeResult::Aborted);

@@ -98,9 +98,9 @@ pub(crate) struct ChangeStatus {
     pub(crate) kind: ChangeKind,
     /// The generation that it leads to.
     pub(crate) generation: u32,
-    /// The number of slots whose child is of that generation.
+    /// The number of slots whose child is of that generation; of a rollback, those that it had to restore.
     pub(crate) replaced: usize,
-    /// The number of slots.
+    /// The number of slots; of a rollback, those that it has to restore.
     pub(crate) of: usize,
 }
 
@@ -222,13 +222,13 @@ impl Supervisor {
             Course::Restoring { .. } => ChangeKind::Rollback,
             Course::Idle => return None,
         };
-        let is_replaced = |slot: &&Slot| match kind {
-            ChangeKind::Upgrade => false,
-            ChangeKind::Reload { .. } => self.is_reloaded(slot),
-            ChangeKind::Rollback => slot.before.is_none(),
+        let reloaded = || self.slots.iter().filter(|slot| self.is_reloaded(slot)).count();
+        let (replaced, of) = match kind {
+            ChangeKind::Upgrade => (0, self.slots.len()),
+            ChangeKind::Reload { .. } => (reloaded(), self.slots.len()),
+            ChangeKind::Rollback => (self.restored_slots(), self.revocable_slots()),
         };
-        let replaced = self.slots.iter().filter(is_replaced).count();
-        Some(ChangeStatus { kind, generation: self.rollout.leads_to(), replaced, of: self.slots.len() })
+        Some(ChangeStatus { kind, generation: self.rollout.leads_to(), replaced, of })
     }
 
     /// The state of the fleet as a whole.
@@ -248,7 +248,7 @@ impl Supervisor {
 
     fn hold_status(&self) -> Option<HoldStatus> {
         let Course::Holding(Hold { since, until, .. }) = self.rollout.course else { return None };
-        let children = self.slots.iter().filter(|slot| slot.before.is_some()).count();
+        let children = self.revocable_slots();
         let generation = self.rollout.target;
         let is_told = self.state() == FleetState::Holding;
         is_told.then_some(HoldStatus { generation, children, since, until })

@@ -212,13 +212,50 @@ fn reload_without_canary_in_a_hold_replaces_every_child() {
 }
 
 #[test]
-fn reload_without_canary_that_is_aborted_leaves_no_child_of_an_earlier_canary() {
+fn reload_without_canary_in_a_hold_that_fails_restores_the_generation_before_the_hold() {
+    let plain = Request::ReloadWith(CanaryChoice { children: Some(0), hold: None });
+    for failing in [5, 6, 7] {
+        let mut fleet = holding(3, 2);
+        fleet.cast(failing, STILLBORN);
+        fleet.request(plain);
+        run_without_a_gap(&mut fleet, secs(2));
+        assert!(fleet.story().ends_with("RolledBack { generation: 0 }"), "{fleet:?}");
+        assert_eq!((state(&fleet), generations(&fleet)), (FleetState::Serving, vec![Some(0); 3]));
+    }
+    // Or a child that fails after it was ready, or on request.
+    for event in [Event::Exited { child: ChildId(5), exit: Exit::Failed }, Event::Request(Request::Rollback)]
+    {
+        let mut fleet = holding(3, 2);
+        fleet.request(plain);
+        fleet.run(ms(150));
+        fleet.happen(&[event]);
+        fleet.run(secs(2));
+        assert_eq!((state(&fleet), generations(&fleet)), (FleetState::Serving, vec![Some(0); 3]));
+    }
+}
+
+#[test]
+fn progress_of_a_rollback_counts_what_it_restores() {
     let mut fleet = holding(3, 2);
-    fleet.cast(6, STILLBORN);
-    fleet.request(Request::ReloadWith(CanaryChoice { children: Some(0), hold: None }));
-    run_without_a_gap(&mut fleet, secs(2));
-    assert_eq!(generations(&fleet), [Some(2), Some(0), Some(0)], "slot 1 is restored");
-    assert_eq!(state(&fleet), FleetState::Serving);
+    fleet.request(Request::Rollback);
+    let mut seen = Vec::new();
+    while let Some(change) = fleet.supervisor.status(fleet.now).change {
+        assert_eq!(change.kind, super::super::ChangeKind::Rollback);
+        seen.push((change.replaced, change.of));
+        fleet.run(ms(10));
+    }
+    seen.dedup();
+    assert_eq!(seen, [(0, 2), (1, 2)]);
+}
+
+#[test]
+fn promotion_waits_for_the_end_of_an_upgrade() {
+    let mut fleet = holding(3, 1);
+    fleet.cast(5, NEVER_READY);
+    fleet.upgrade();
+    assert!(!fleet.supervisor.can_promote() && fleet.supervisor.can_roll_back());
+    fleet.request(Request::Promote);
+    assert!(fleet.story().ends_with("NothingHeld(Promote)"), "{fleet:?}");
 }
 
 #[test]
