@@ -126,6 +126,58 @@ fn canary_holds_until_it_is_promoted_or_rolled_back() {
 }
 
 #[test]
+fn rollback_takes_back_a_canary_that_is_being_started() {
+    let control = ControlPath::default();
+    let (server, set_next) = changeable(SERVER);
+    let fleet = control.of(server).start();
+    set_next("boot=hang");
+    let reload = control.begin("POST", "/reload?canary=1", "");
+    wait::until("start of the canary", || {
+        control.get("/status").says("\"generation\":1,\"state\":\"starting\"")
+    });
+    assert!(control.post("/upgrade").is(409, "busy"));
+    let back = control.post("/rollback");
+    assert!(back.is(200, "done") && back.says("rolled back: the fleet is of generation 0 again"), "{back:?}");
+    let reload = reload.answer();
+    assert!(reload.is(409, "superseded") && reload.says("a rollback was requested"), "{reload:?}");
+    assert_eq!(fleet.children(), fleet.first_children(), "no child was replaced");
+
+    // One without a canary cannot be taken back, and goes on.
+    let reload = control.begin("POST", "/reload", "");
+    wait::until("start of a child", || {
+        control.get("/status").says("\"generation\":2,\"state\":\"starting\"")
+    });
+    assert!(control.post("/rollback").is(409, "busy"));
+    drop(reload);
+    fleet.stop();
+}
+
+#[test]
+fn promotion_does_not_overtake_the_death_of_the_canary() {
+    let control = ControlPath::default();
+    let fleet = control.of(Server::new(SERVER)).start();
+    for attempt in 1..=20 {
+        let before = fleet.children();
+        assert!(control.post("/reload?canary=1").is(200, "done"));
+        wait::until("end of the old child", || fleet.children().len() == 2);
+        let canary = fleet.children().into_iter().find(|child| !before.contains(child)).unwrap();
+        // The master finds both at once.
+        send(fleet.master(), Signal::SIGSTOP);
+        wait::until("stop of the master", || proc::is_stopped(fleet.master()));
+        send(canary, Signal::SIGKILL);
+        wait::until("end of the canary's last thread", || {
+            !proc::is_alive(canary) && proc::thread_count(canary) <= 1
+        });
+        let promotion = control.begin("POST", "/promote", "");
+        send(fleet.master(), Signal::SIGCONT);
+        let promotion = promotion.answer();
+        assert!(promotion.is(422, "refused"), "attempt {attempt}: {promotion:?}");
+        fleet.console.wait_for_nth(attempt, "rolled back: ");
+    }
+    fleet.stop();
+}
+
+#[test]
 fn rollback_that_is_not_done_is_not_answered_as_done() {
     let control = ControlPath::default();
     let (server, set_next) = changeable(SERVER);
@@ -140,7 +192,6 @@ fn rollback_that_is_not_done_is_not_answered_as_done() {
     set_next("boot=hang");
     let rollback = control.begin("POST", "/rollback", "");
     wait::until("rollback under way", || control.get("/status").says("\"operation\":{\"name\":\"rollback\""));
-    set_next("");
     send(fleet.master(), Signal::SIGHUP);
     let superseded = rollback.answer();
     assert!(superseded.is(409, "superseded"), "{superseded:?}");

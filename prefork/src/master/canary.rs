@@ -9,6 +9,12 @@ use crate::shared::{LanePlace, Mark};
 use crate::supervisor::{ChildId, Event, FleetState, Request};
 use crate::sys;
 
+/// Why a promotion or a rollback is refused.
+const NO_CANARY: &str = "no canary: no reload holds";
+/// Why a promotion is refused while an upgrade has interrupted the hold.
+const UPGRADE_FIRST: &str =
+    "an upgrade is under way: it replaces every child, and if it fails, the reload holds again";
+
 /// What is kept while a reload holds.
 #[derive(Debug, Default)]
 pub(super) struct CanaryWatch {
@@ -25,6 +31,41 @@ impl Master {
         let old = groups.into_iter().flat_map(|groups| groups.old);
         let mark = |child: ChildId| Some((child, self.values.mark(self.lane_of(child)?)?));
         self.canary.marks = old.filter_map(mark).collect();
+    }
+
+    /// Completes a reload that holds.
+    ///
+    /// # Errors
+    ///
+    /// Why there is nothing to promote, which is logged as well.
+    pub(super) fn promote(&mut self) -> Result<(), String> {
+        self.handle_ends();
+        let refusal = match (self.supervisor.can_promote(), self.supervisor.can_roll_back()) {
+            (true, _) => Ok(()),
+            (false, true) => Err(UPGRADE_FIRST.to_owned()),
+            (false, false) => Err(NO_CANARY.to_owned()),
+        };
+        self.supervisor.handle(Instant::now(), Event::Request(Request::Promote));
+        refusal
+    }
+
+    /// Takes back a reload that holds.
+    ///
+    /// # Errors
+    ///
+    /// Why there is nothing to take back, which is logged as well.
+    pub(super) fn roll_back(&mut self) -> Result<(), String> {
+        let is_possible = self.supervisor.can_roll_back();
+        self.supervisor.handle(Instant::now(), Event::Request(Request::Rollback));
+        if is_possible { Ok(()) } else { Err(NO_CANARY.to_owned()) }
+    }
+
+    /// Handles the ends of children: a promotion does not overtake the death of a child that it is about.
+    fn handle_ends(&mut self) {
+        // An error comes again at the next wait.
+        for event in self.reactor.take_ended().unwrap_or_default() {
+            self.on_event(event);
+        }
     }
 
     /// Forgets what is not needed any more.
@@ -47,7 +88,9 @@ impl Master {
             Ok(CanaryVerdict::Hold) => return,
             Ok(CanaryVerdict::Promote) => {
                 self.report_promoted_by_hook();
-                return self.supervisor.handle(Instant::now(), Event::Request(Request::Promote));
+                // If the hold has ended meanwhile, that is logged.
+                let _ = self.promote();
+                return;
             }
             Ok(CanaryVerdict::RollBack(reason)) => reason,
             Err(failure) => hooks::reason_of(&failure),

@@ -244,7 +244,7 @@ impl Master {
     }
 
     /// Translates an event of the reactor into an event of the supervisor.
-    fn on_event(&mut self, event: ProcessEvent<ChildId>) {
+    pub(super) fn on_event(&mut self, event: ProcessEvent<ChildId>) {
         let now = Instant::now();
         match event {
             ProcessEvent::Signal(signal) => self.on_signal(signal),

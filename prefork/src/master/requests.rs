@@ -23,7 +23,11 @@ impl Master {
             self.on_signal(signal);
         }
         for request in others {
-            self.on_request(Instant::now(), request);
+            match request {
+                // If nothing holds, that is logged.
+                Request::Promote => drop(self.promote()),
+                _ => self.on_request(Instant::now(), request),
+            }
         }
         any |= self.take_operations();
         Ok(any)

@@ -150,7 +150,7 @@ mod tests {
     fn change_of_an_operator_goes_before_that_of_the_supervisor() {
         let mut page = StatusPage::new(History::new());
         let of_supervisor = ChangeStatus {
-            kind: ChangeKind::Reload { has_canary: false },
+            kind: ChangeKind::Reload { is_revocable: false },
             generation: 3,
             replaced: 1,
             of: 2,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::canary::Hold;
 use super::rollout::Course;
-use super::{ChildId, FleetTotals, Mode, Phase, Slot, Supervisor};
+use super::{ChildId, FleetTotals, Mode, Phase, Supervisor};
 
 /// The state of a fleet as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -84,9 +84,9 @@ pub struct FleetStatus {
 /// How the generation of the fleet changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ChangeKind {
-    /// With a canary, until it is promoted: it holds, or will.
     Reload {
-        has_canary: bool,
+        /// Whether it can be taken back as a whole.
+        is_revocable: bool,
     },
     Rollback,
     Upgrade,
@@ -217,8 +217,9 @@ impl Supervisor {
     fn change(&self) -> Option<ChangeStatus> {
         let kind = match self.rollout.course {
             _ if self.rollout.upgrade.is_some() => ChangeKind::Upgrade,
-            Course::Reloading { canary } => ChangeKind::Reload { has_canary: canary.is_some() },
-            Course::Holding(_) => ChangeKind::Reload { has_canary: true },
+            Course::Reloading { .. } | Course::Holding(_) => {
+                ChangeKind::Reload { is_revocable: self.can_roll_back() }
+            }
             Course::Restoring { .. } => ChangeKind::Rollback,
             Course::Idle => return None,
         };

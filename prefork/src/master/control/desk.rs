@@ -9,6 +9,7 @@ use super::operation::{Operation, OperationResult, Outcome};
 use super::tracker::Progress;
 use crate::master::messages::readable;
 use crate::master::status::Change;
+use crate::supervisor::{ChangeKind, FleetStatus};
 
 /// The outcomes that are kept for clients that have not taken theirs: more than there are clients, whose requests may all
 /// be carried out in one turn of the master's loop.
@@ -24,7 +25,9 @@ pub(super) struct Desk {
 struct DeskState {
     last_id: u64,
     under_way: Option<UnderWay>,
-    /// What the master has not taken yet: at most an operation, a stop, and one at once.
+    /// What `under_way` puts an end to, if it begins.
+    interrupted: Option<UnderWay>,
+    /// What the master has not taken yet: at most an operation, a rollback, a stop, and one at once.
     submitted: VecDeque<Submitted>,
     outcomes: VecDeque<(u64, Arc<Outcome>)>,
     /// Whether the master ends.
@@ -48,6 +51,8 @@ pub(super) struct UnderWay {
     pub(super) since: Instant,
     pub(super) generation: u32,
     pub(super) progress: Progress,
+    /// Whether it is a reload that a rollback takes back.
+    pub(super) is_revocable: bool,
 }
 
 impl Desk {
@@ -58,7 +63,8 @@ impl Desk {
     }
 
     /// Takes a request, unless another operation is under way. A stop may begin at any time, and one at once ends
-    /// a stop that is under way. Returns by what to ask for the outcome.
+    /// a stop that is under way; a rollback may begin while a reload that it takes back is under way. Returns by what
+    /// to ask for the outcome.
     ///
     /// # Errors
     ///
@@ -88,6 +94,9 @@ impl Desk {
             (Operation::Stop { .. }, Some(under_way)) if under_way.operation.name() != name => {
                 state.begin(now, operation, requester)
             }
+            (Operation::Rollback, Some(UnderWay { is_revocable: true, .. })) => {
+                state.begin(now, operation, requester)
+            }
             (_, Some(under_way)) => return Err(busy(now, operation, &under_way)),
         };
         state.submitted.push_back(Submitted { id, operation, requester });
@@ -113,18 +122,26 @@ impl Desk {
         Some(Change { name, generation, replaced, of })
     }
 
-    /// Notes how far the operation is. Returns whether that is new.
-    pub(super) fn note_progress(&self, generation: u32, progress: Progress) -> bool {
+    /// Notes how far the operation `id` is. Returns whether that is new.
+    pub(super) fn note_progress(&self, id: u64, fleet: &FleetStatus, progress: Progress) -> bool {
         let mut state = self.state();
-        let Some(under_way) = &mut state.under_way else { return false };
-        under_way.generation = generation;
+        let Some(under_way) = state.under_way.as_mut().filter(|under_way| under_way.id == id) else {
+            return false;
+        };
+        under_way.generation = fleet.generation;
+        let kind = fleet.change.map(|change| change.kind);
+        under_way.is_revocable = kind == Some(ChangeKind::Reload { is_revocable: true });
         std::mem::replace(&mut under_way.progress, progress) != progress
     }
 
     /// The operation has ended.
     pub(super) fn conclude(&self, id: u64, outcome: Outcome) {
         let mut state = self.state();
-        state.under_way.take_if(|under_way| under_way.id == id);
+        state.interrupted.take_if(|interrupted| interrupted.id == id);
+        if state.under_way.take_if(|under_way| under_way.id == id).is_some() {
+            // It is left if the one that was to end it was refused.
+            state.under_way = state.interrupted.take();
+        }
         state.outcomes.push_back((id, Arc::new(outcome)));
         if state.outcomes.len() > OUTCOMES_MAX {
             state.outcomes.pop_front();
@@ -164,7 +181,9 @@ impl DeskState {
     fn begin(&mut self, since: Instant, operation: Operation, requester: Requester) -> u64 {
         self.last_id += 1;
         let (id, progress) = (self.last_id, Progress::default());
-        self.under_way = Some(UnderWay { id, operation, requester, since, generation: 0, progress });
+        let (generation, is_revocable) = (0, false);
+        let begun = UnderWay { id, operation, requester, since, generation, progress, is_revocable };
+        self.interrupted = self.under_way.replace(begun).or(self.interrupted.take());
         id
     }
 }
@@ -190,12 +209,20 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::supervisor::CanaryChoice;
+    use crate::supervisor::{CanaryChoice, ChangeStatus, FleetState};
 
     const RELOAD: Operation = Operation::Reload(CanaryChoice { children: None, hold: None });
     const STOP: Operation = Operation::Stop { now: false };
     const STOP_NOW: Operation = Operation::Stop { now: true };
     const ROOT: Requester = Requester { uid: 0, pid: Some(55) };
+
+    /// A fleet whose reload to generation 3 can be taken back, or cannot.
+    fn fleet(is_revocable: bool) -> FleetStatus {
+        let kind = ChangeKind::Reload { is_revocable };
+        let change = ChangeStatus { kind, generation: 3, replaced: 0, of: 4 };
+        let fleet = FleetStatus::without_children(FleetState::Reloading);
+        FleetStatus { generation: 3, change: Some(change), ..fleet }
+    }
 
     fn done(operation: Operation) -> Outcome {
         Outcome::refusal(operation.name(), OperationResult::Done, "done".to_owned())
@@ -205,7 +232,7 @@ mod tests {
     fn second_operation_is_told_what_is_under_way() {
         let (desk, now) = (Desk::default(), Instant::now());
         let id = desk.submit(now, RELOAD, ROOT).unwrap();
-        desk.note_progress(3, Progress { replaced: 1, of: 4 });
+        desk.note_progress(id, &fleet(false), Progress { replaced: 1, of: 4 });
         let busy = desk.submit(now + Duration::from_secs(2), Operation::Upgrade, ROOT).unwrap_err();
         assert_eq!((busy.operation, busy.result), ("upgrade", OperationResult::Busy));
         assert_eq!(
@@ -231,6 +258,28 @@ mod tests {
         assert_eq!(desk.submit(now, RELOAD, ROOT).unwrap_err().result, OperationResult::Busy);
         desk.conclude(reload, done(RELOAD));
         assert_eq!(desk.change().unwrap().name, "stop", "the end of the reload is not that of the stop");
+    }
+
+    #[test]
+    fn rollback_begins_while_a_reload_that_it_takes_back_is_under_way() {
+        let (desk, now) = (Desk::default(), Instant::now());
+        let reload = desk.submit(now, RELOAD, ROOT).unwrap();
+        desk.note_progress(reload, &fleet(false), Progress::default());
+        let busy = desk.submit(now, Operation::Rollback, ROOT).unwrap_err();
+        assert_eq!(busy.result, OperationResult::Busy, "one without a canary cannot be taken back");
+        desk.note_progress(reload, &fleet(true), Progress::default());
+        let rollback = desk.submit(now, Operation::Rollback, ROOT).unwrap();
+        assert_eq!(desk.submit(now, RELOAD, ROOT).unwrap_err().result, OperationResult::Busy);
+        assert!(!desk.note_progress(reload, &fleet(true), Progress { replaced: 1, of: 4 }));
+
+        // It is refused: the reload goes on.
+        desk.conclude(rollback, done(Operation::Rollback));
+        assert_eq!(desk.change().unwrap().name, "reload");
+        let rollback = desk.submit(now, Operation::Rollback, ROOT).unwrap();
+        // It has begun: the reload has ended.
+        desk.conclude(reload, done(RELOAD));
+        desk.conclude(rollback, done(Operation::Rollback));
+        assert_eq!(desk.change(), None);
     }
 
     #[test]

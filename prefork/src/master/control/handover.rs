@@ -193,7 +193,9 @@ fn resumed(
     let operation = Operation::Upgrade;
     let requester = Requester { uid: *uid, pid: *pid };
     let progress = Progress { replaced: 0, of: slots };
-    let desk = Desk::with(UnderWay { id: RESUMED, operation, requester, since, generation: 0, progress });
+    let (generation, is_revocable) = (0, false);
+    let under_way = UnderWay { id: RESUMED, operation, requester, since, generation, progress, is_revocable };
+    let desk = Desk::with(under_way);
     if name != operation.name() {
         let message = "an upgrade has taken its place".to_owned();
         let outcome =

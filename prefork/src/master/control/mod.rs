@@ -170,11 +170,6 @@ impl Control {
         let Submitted { operation, requester, .. } = submitted;
         let event = self.logger.event("control_request");
         event.info(format_args!("{requester} requests {} by the control socket", operation.describe()));
-        if let Some(earlier) = self.tracked.take_if(|earlier| earlier.id != submitted.id) {
-            // Only a stop begins while another operation is under way.
-            let ending = Ending::new(OperationResult::Cancelled, "a stop was requested");
-            self.conclude(earlier, 0, ending);
-        }
         Some(submitted)
     }
 
@@ -192,11 +187,18 @@ impl Control {
         after: &FleetStatus,
     ) {
         let Submitted { id, operation, .. } = submitted;
+        if let Some(earlier) = self.tracked.take_if(|earlier| earlier.id != id) {
+            let ending = match operation {
+                Operation::Rollback => Ending::new(OperationResult::Superseded, "a rollback was requested"),
+                _ => Ending::new(OperationResult::Cancelled, "a stop was requested"),
+            };
+            self.conclude(earlier, after.generation, ending);
+        }
         // A stop at once that makes an earlier one quicker goes on with what is known of that.
         if self.tracked.is_none() {
             let tracker = Tracker::begin(operation, before, after);
             let since = self.desk.under_way().map_or_else(Instant::now, |under_way| under_way.since);
-            if self.desk.note_progress(after.generation, tracker.progress()) {
+            if self.desk.note_progress(id, after, tracker.progress()) {
                 self.wake();
             }
             self.tracked = Some(Tracked { id, operation, since, tracker, record });
@@ -222,7 +224,7 @@ impl Control {
             if let Some(tracked) = self.tracked.take() {
                 self.conclude(tracked, fleet.generation, ending);
             }
-        } else if self.desk.note_progress(fleet.generation, tracked.tracker.progress()) {
+        } else if self.desk.note_progress(tracked.id, fleet, tracked.tracker.progress()) {
             self.wake();
         }
     }

@@ -8,12 +8,10 @@ use super::tracker::ready_pid;
 use super::{Control, Submitted};
 use crate::logging::Follower;
 use crate::master::Master;
-use crate::supervisor::{ChangeKind, Event, FleetStatus, RecycleReason, Request};
+use crate::supervisor::{Event, FleetStatus, RecycleReason, Request};
 
 /// Why a reload with a hold alone is refused.
 pub(super) const HOLD_ALONE: &str = "hold has no meaning without a canary: add `canary=N`";
-/// Why the operations of a canary are refused.
-const NO_CANARY: &str = "no canary: no reload holds";
 
 impl Master {
     /// Carries out what clients of the control socket have asked for. Returns whether there was anything.
@@ -43,22 +41,30 @@ impl Master {
         let now = Instant::now();
         let is_stop = matches!(operation, Operation::Stop { .. });
         if !is_stop && !self.supervisor.takes_changes() {
-            return Err("the fleet stops".to_owned());
+            return Err(self.report_not_begun(operation, "the fleet stops".to_owned()));
         }
         match operation {
             Operation::Reload(choice) if choice.hold.is_some() && !self.supervisor.has_canary(choice) => {
-                Err(HOLD_ALONE.to_owned())
+                Err(self.report_not_begun(operation, HOLD_ALONE.to_owned()))
             }
             Operation::Reload(choice) => self.try_request(now, Request::ReloadWith(choice)),
             Operation::Upgrade => self.try_request(now, Request::Upgrade),
             Operation::Workers(count) => self.try_request(now, Request::Resize(count)),
             Operation::Stop { now: false } => self.try_request(now, Request::Stop),
             Operation::Stop { now: true } => self.try_request(now, Request::Quit),
-            Operation::Recycle(slot) => self.recycle_slot(now, slot, fleet),
-            Operation::Promote | Operation::Rollback if !has_canary(fleet) => Err(NO_CANARY.to_owned()),
-            Operation::Promote => self.try_request(now, Request::Promote),
-            Operation::Rollback => self.try_request(now, Request::Rollback),
+            Operation::Recycle(slot) => {
+                self.recycle_slot(now, slot, fleet).map_err(|reason| self.report_not_begun(operation, reason))
+            }
+            Operation::Promote => self.promote(),
+            Operation::Rollback => self.roll_back(),
         }
+    }
+
+    /// Logs why an operation does not begin, and returns it.
+    fn report_not_begun(&self, operation: Operation, reason: String) -> String {
+        let event = self.plan.logger.event("operation_refused");
+        event.warn(format_args!("cannot carry out {}: {reason}", operation.describe()));
+        reason
     }
 
     fn recycle_slot(&mut self, now: Instant, slot: usize, fleet: &FleetStatus) -> Result<(), String> {
@@ -71,9 +77,4 @@ impl Master {
         self.supervisor.handle(now, Event::RecycleRequested(child, RecycleReason::Operator));
         Ok(())
     }
-}
-
-/// Whether a reload holds, or will.
-fn has_canary(fleet: &FleetStatus) -> bool {
-    fleet.change.is_some_and(|change| change.kind == ChangeKind::Reload { has_canary: true })
 }

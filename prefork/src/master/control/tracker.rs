@@ -68,7 +68,8 @@ impl Tracker {
             Operation::Workers(count) => count.abs_diff(before.slots),
             Operation::Recycle(_) => 1,
             Operation::Stop { .. } => before.children.len(),
-            _ => after.slots,
+            Operation::Rollback => after.change.map_or(0, |change| change.of),
+            Operation::Reload(_) | Operation::Upgrade | Operation::Promote => after.slots,
         };
         Self {
             operation,
@@ -135,10 +136,14 @@ impl Tracker {
                 slot: *slot,
                 message: format!("new child {slot} failed; the old generation is restored"),
             },
-            (Operation::Reload(_) | Operation::Upgrade, Remark::ReloadAborted { slot, replaced, of }) => {
+            (
+                Operation::Reload(_) | Operation::Promote | Operation::Upgrade,
+                Remark::ReloadAborted { slot, replaced, of },
+            ) => {
                 self.progress = Progress { replaced: *replaced, of: *of };
+                let upgraded = if self.executed { "the master runs the new program; " } else { "" };
                 let message = format!(
-                    "new child {slot} failed; {replaced} of {of} children replaced, the others keep running"
+                    "new child {slot} failed; {upgraded}{replaced} of {of} children replaced, the others keep running"
                 );
                 Failure { slot: *slot, message }
             }

@@ -165,6 +165,11 @@ impl<K: Ord + Copy> Reactor<K> {
     /// Unblocks the signals that the previous program blocked, and reaps children that have ended meanwhile.
     pub(crate) fn catch_up(&mut self) -> io::Result<Vec<ProcessEvent<K>>> {
         SigSet::empty().thread_set_mask()?;
+        self.take_ended()
+    }
+
+    /// The children that have ended by now, with their last messages, whether or not a signal has told of it yet.
+    pub(crate) fn take_ended(&mut self) -> io::Result<Vec<ProcessEvent<K>>> {
         let mut events = Vec::new();
         self.reap(&mut events)?;
         Ok(events)

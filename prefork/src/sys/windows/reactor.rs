@@ -215,6 +215,11 @@ impl<K: Ord + Copy + Send + 'static> Reactor<K> {
         Ok(events)
     }
 
+    /// What has happened by now, among that the children that have ended.
+    pub(crate) fn take_ended(&mut self) -> io::Result<Vec<ProcessEvent<K>>> {
+        self.wait(Some(Duration::ZERO))
+    }
+
     /// The requests that have arrived since the last call of this or of [`wait`](Self::wait). What else has
     /// arrived is left for `wait`.
     pub(crate) fn take_requests(&mut self) -> io::Result<Vec<Signal>> {

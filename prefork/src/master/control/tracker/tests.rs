@@ -62,7 +62,7 @@ fn reload_ends_with_the_result_that_is_counted_next() {
 fn reload_tells_its_progress_and_which_child_failed() {
     let mut tracker = Tracker::begin(RELOAD, &counted(&[]), &counted(&[]));
     let change =
-        ChangeStatus { kind: ChangeKind::Reload { has_canary: false }, generation: 5, replaced: 1, of: 2 };
+        ChangeStatus { kind: ChangeKind::Reload { is_revocable: false }, generation: 5, replaced: 1, of: 2 };
     assert_eq!(tracker.turn(&FleetStatus { change: Some(change), ..counted(&[]) }), None);
     assert_eq!(tracker.progress(), Progress { replaced: 1, of: 2 });
     tracker.note(&Remark::ReloadAborted { slot: 1, replaced: 1, of: 2 });
