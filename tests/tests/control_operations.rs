@@ -191,7 +191,7 @@ fn rollback_that_is_not_done_is_not_answered_as_done() {
 
     set_next("boot=hang");
     let rollback = control.begin("POST", "/rollback", "");
-    wait::until("rollback under way", || control.get("/status").says("\"operation\":{\"name\":\"rollback\""));
+    fleet.console.wait_for("rolling back generation 2: ");
     send(fleet.master(), Signal::SIGHUP);
     let superseded = rollback.answer();
     assert!(superseded.is(409, "superseded"), "{superseded:?}");
