@@ -30,8 +30,10 @@
 //! belongs to no slot any more.
 //!
 //! - `interface.rs`: events, actions, settings
-//! - `mod.rs`: the state, and the requests of operators
-//! - `change.rs`: other settings
+//! - `mod.rs`: the state
+//! - `requests.rs`: the requests of operators
+//! - `settings.rs`: other settings
+//! - `size.rs`: the number of slots
 //! - `stop.rs`: the stop of the fleet
 //! - `lifecycle.rs`: children, from spawn to exit; how an exit becomes a replacement
 //! - `leader.rs`: the one child that does what is done once in a fleet
@@ -43,12 +45,14 @@
 //! - `policy.rs`: number of failures, length of delays
 
 mod canary;
-mod change;
 mod interface;
 mod leader;
 mod lifecycle;
 mod policy;
+mod requests;
 mod rollout;
+mod settings;
+mod size;
 mod status;
 mod stop;
 #[cfg(test)]
@@ -293,74 +297,6 @@ impl Supervisor {
         self.finish_if_empty();
     }
 
-    fn on_request(&mut self, now: Instant, request: Request) {
-        let first_stop = match (request, self.stop_requested_at) {
-            (Request::Stop, Some(first)) if now.duration_since(first) < SAME_STOP => return,
-            (Request::Stop, None) => {
-                self.stop_requested_at = Some(now);
-                true
-            }
-            _ => false,
-        };
-        match (request, self.mode) {
-            (Request::Stop, Mode::Running) if !self.settings.stop_delay.is_zero() => {
-                self.begin_stop_delay(now)
-            }
-            (Request::Stop, Mode::Running) => self.stop_gracefully(now),
-            // A fleet that was already ending by itself ends as gracefully as it would have.
-            (Request::Stop, Mode::Stopping { verdict, .. }) if verdict != Verdict::Stopped && first_stop => {
-                self.log(Remark::Stopping);
-            }
-            (
-                Request::Stop | Request::Quit,
-                Mode::Running | Mode::StopDelay { .. } | Mode::DrainQueues { .. } | Mode::Stopping { .. },
-            ) => {
-                self.log(Remark::StoppingAtOnce);
-                if !matches!(self.mode, Mode::Stopping { .. }) {
-                    self.end(now, Verdict::Stopped);
-                }
-                self.kill_all();
-            }
-            (Request::Reload, Mode::Running) => self.reload(now, CanaryChoice::default()),
-            (Request::ReloadWith(choice), Mode::Running) => self.reload(now, choice),
-            (Request::Promote, Mode::Running) => self.promote_canary(now),
-            (Request::Rollback, Mode::Running) => self.request_rollback(now),
-            (Request::Upgrade, Mode::Running) => self.begin_upgrade(now),
-            (Request::Grow, Mode::Running) => self.resize(now, self.slots.len() + 1),
-            (Request::Shrink, Mode::Running) => self.resize(now, self.slots.len() - 1),
-            (Request::Resize(to), Mode::Running) => self.resize(now, to),
-            // A fleet that stops is not changed any more.
-            (
-                Request::Reload
-                | Request::ReloadWith(_)
-                | Request::Promote
-                | Request::Rollback
-                | Request::Upgrade
-                | Request::Grow
-                | Request::Shrink
-                | Request::Resize(_),
-                _,
-            )
-            | (_, Mode::Finished) => {}
-        }
-    }
-
-    fn on_refused(&mut self, request: Request) {
-        match request {
-            Request::Reload | Request::ReloadWith(_) => {
-                self.totals.count(Tally::Reload(ChangeResult::Refused))
-            }
-            Request::Upgrade => self.totals.count(Tally::Upgrade(ChangeResult::Refused)),
-            Request::Stop
-            | Request::Quit
-            | Request::Promote
-            | Request::Rollback
-            | Request::Grow
-            | Request::Shrink
-            | Request::Resize(_) => {}
-        }
-    }
-
     fn has_serving_child(&self) -> bool {
         self.children.keys().any(|id| self.is_serving(*id))
     }
@@ -369,57 +305,6 @@ impl Supervisor {
     fn has_live_child(&self) -> bool {
         let is_live = |child: &Child| matches!(child.phase, Phase::Booting { .. } | Phase::Serving { .. });
         self.children.values().any(is_live)
-    }
-
-    fn resize(&mut self, now: Instant, to: usize) {
-        let from = self.slots.len();
-        if to == from {
-            return;
-        }
-        if !(1..=self.settings.most_workers).contains(&to) {
-            return self.log(Remark::NotResized(from));
-        }
-        self.log(Remark::Resized { from, to });
-        for _ in from..to {
-            self.add_slot(Some(from));
-        }
-        for _ in to..from {
-            self.remove_slot(now);
-        }
-        self.announce_if_complete();
-    }
-
-    fn add_slot(&mut self, size_before: Option<usize>) {
-        let slot = self.slots.len();
-        self.slots.push(Slot { generation: self.rollout.settled, size_before, ..Slot::default() });
-        let reason = if size_before.is_some() { StartReason::Scale } else { StartReason::Start };
-        self.spawn_occupant(slot, reason);
-        self.add_to_reload(slot);
-    }
-
-    /// Takes the last slot away; its children finish what they have accepted.
-    fn remove_slot(&mut self, now: Instant) {
-        self.slots.pop();
-        let last = self.slots.len();
-        for id in self.ids() {
-            if self.children.get(&id).is_some_and(|child| child.slot == last) {
-                self.stop_after_queue(now, id);
-            }
-        }
-        self.actions.push_back(Action::CloseSlot);
-    }
-
-    /// The first child of a new slot could not be started: removes all slots that were added with it.
-    fn undo_grow(&mut self, now: Instant, slot: usize, size: usize) {
-        self.log(Remark::GrowUndone { slot, from: self.slots.len(), to: size });
-        if self.slots.len() == self.settings.workers {
-            // The next reload or upgrade, whose options ask for as many as before, tries again.
-            self.settings.workers = size;
-        }
-        while self.slots.len() > size {
-            self.remove_slot(now);
-        }
-        self.announce_if_complete();
     }
 
     /// Whether the fleet can be reloaded, upgraded and changed: it was not asked to stop.
