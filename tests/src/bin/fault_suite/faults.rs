@@ -21,6 +21,12 @@ pub(crate) enum Fault {
     Reload,
     ReopenLogs,
     Upgrade(Program),
+    /// By the control socket.
+    Command(&'static str),
+    /// A reload that holds, and what ends the hold.
+    Canary(HoldEnd, Millis),
+    /// Clients of the control socket that follow the events, and do not read.
+    Followers(usize, Millis),
     /// One slot more or fewer.
     Resize,
     StopMaster(Millis),
@@ -79,6 +85,28 @@ impl Attack {
     }
 }
 
+/// The end of a hold. If the canary has failed by then, there is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HoldEnd {
+    Promote,
+    Rollback,
+    Reload,
+    /// The time of the hold is over.
+    Time,
+}
+
+impl HoldEnd {
+    /// What is sent to the control socket.
+    pub(crate) fn command(self) -> Option<&'static str> {
+        match self {
+            Self::Promote => Some("/promote"),
+            Self::Rollback => Some("/rollback"),
+            Self::Reload => Some("/reload"),
+            Self::Time => None,
+        }
+    }
+}
+
 /// The file that an upgrade finds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Program {
@@ -129,6 +157,9 @@ impl Fault {
             Self::Reload => "SIGHUP to the master".to_owned(),
             Self::ReopenLogs => "SIGUSR1 to the master".to_owned(),
             Self::Upgrade(program) => format!("SIGUSR2 to the master, program {program:?}"),
+            Self::Command(target) => format!("command {target}"),
+            Self::Canary(end, _) => format!("canary, ended by {end:?}"),
+            Self::Followers(..) => "followers of the events that do not read".to_owned(),
             Self::Resize => "SIGTTIN or SIGTTOU to the master".to_owned(),
             Self::StopMaster(_) => "SIGSTOP, SIGCONT to the master".to_owned(),
             Self::StallLog(_) => "log is not read".to_owned(),
@@ -242,8 +273,11 @@ impl Plan {
             Fault::ResetConnections(_) => Fault::ResetConnections(many),
             Fault::HalfRequests(..) => Fault::HalfRequests(many, time),
             Fault::IdleConnections(..) => Fault::IdleConnections(many * 5, time),
+            Fault::Canary(end, _) => Fault::Canary(end, time),
+            Fault::Followers(..) => Fault::Followers(many, time),
             Fault::KillAllChildren
             | Fault::Attack(_)
+            | Fault::Command(_)
             | Fault::Reload
             | Fault::ReopenLogs
             | Fault::Upgrade(_)
@@ -299,6 +333,9 @@ fn faults(watched: bool) -> Vec<Fault> {
     faults.extend(["exit0", "exit1", "panic", "abort", "slow"].map(|how| Fault::Boot(how, 0)));
     let programs = [Program::Good, Program::Good, Program::Failing, Program::Missing, Program::NotExecutable];
     faults.extend(programs.map(Fault::Upgrade));
+    let ends = [HoldEnd::Promote, HoldEnd::Rollback, HoldEnd::Reload, HoldEnd::Time];
+    faults.extend(ends.map(|end| Fault::Canary(end, 0)));
+    faults.extend(["/reload", "/upgrade", "/recycle?slot=1", "/rollback", "/promote"].map(Fault::Command));
     faults.extend([
         Fault::KillChild(0),
         Fault::KillChild(0),
@@ -324,6 +361,7 @@ fn faults(watched: bool) -> Vec<Fault> {
         Fault::ResetConnections(0),
         Fault::HalfRequests(0, 0),
         Fault::IdleConnections(0, 0),
+        Fault::Followers(0, 0),
     ]);
     faults
 }

@@ -61,6 +61,11 @@ impl Site {
         self.directory.path().join("accepts")
     }
 
+    /// The control socket.
+    pub(crate) fn control(&self) -> PathBuf {
+        self.directory.path().join("control")
+    }
+
     /// Tells the processes of the fleet how to behave.
     pub(crate) fn behave(&self, words: &str) {
         let (path, new) = (self.directory.path().join("behaviour"), self.directory.path().join("new"));
@@ -93,7 +98,8 @@ impl Site {
             set("CERT", &self.certificate.cert());
             set("KEY", &self.certificate.key());
         }
-        command.env("PREFORK_HEALTH", self.health.to_string()).env("RUST_BACKTRACE", "0");
+        command.env("PREFORK_HEALTH", self.health.to_string()).env("PREFORK_CONTROL", self.control());
+        command.env("RUST_BACKTRACE", "0");
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         command
     }

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
@@ -13,7 +14,8 @@ use prefork_tests::proc;
 use prefork_tests::signal::{Signal, try_send};
 use socket2::SockRef;
 
-use crate::faults::{Attack, Fault, Program};
+use crate::commands::{self, Command as Order};
+use crate::faults::{Attack, Fault, HoldEnd, Program};
 use crate::fleet::{BOUND, Fleet, Site, make_executable};
 use crate::invariants::Size;
 use crate::journal::{Journal, Millis, now};
@@ -35,6 +37,8 @@ enum Undo {
     MakeExecutable(File),
     Behave,
     Close(Vec<TcpStream>),
+    EndHold(HoldEnd),
+    Unfollow(Vec<UnixStream>),
 }
 
 /// See the [module](self).
@@ -49,6 +53,8 @@ pub(crate) struct Injector<'a> {
     undo: Vec<(Millis, Undo)>,
     /// Requests that attacked; their connections stay open until the end of the volley.
     attacks: Vec<Connection>,
+    /// Commands that were sent in this volley.
+    orders: Vec<Order>,
 }
 
 impl<'a> Injector<'a> {
@@ -59,10 +65,20 @@ impl<'a> Injector<'a> {
         tally: &'a mut Tally,
         size: &'a mut Size,
     ) -> Self {
-        Self { fleet, site, target, journal, tally, size, undo: Vec::new(), attacks: Vec::new() }
+        Self {
+            fleet,
+            site,
+            target,
+            journal,
+            tally,
+            size,
+            undo: Vec::new(),
+            attacks: Vec::new(),
+            orders: Vec::new(),
+        }
     }
 
-    /// Returns when every fault is undone.
+    /// Returns when every fault is undone, and every command answered.
     pub(crate) fn volley(&mut self, volley: &[(Millis, Fault)]) {
         let certain = volley.iter().filter(|(_, fault)| !leaves_sizes_alone(*fault)).count() <= 1;
         for (pause, fault) in volley {
@@ -74,6 +90,19 @@ impl<'a> Injector<'a> {
         while let Some(next) = self.undo.iter().map(|(at, _)| *at).min() {
             self.wait(next);
         }
+        for order in std::mem::take(&mut self.orders) {
+            match order.end() {
+                Ok(answer) => self.journal.note(answer),
+                Err(problem) => self.journal.violation(problem),
+            }
+        }
+    }
+
+    fn order(&mut self, target: &str) -> bool {
+        let order = Order::send(&self.site.control(), target);
+        let is_sent = order.is_some();
+        self.orders.extend(order);
+        is_sent
     }
 
     /// Waits, and undoes what is due meanwhile.
@@ -118,6 +147,15 @@ impl<'a> Injector<'a> {
             Fault::Reload => self.fleet.signal(Signal::SIGHUP),
             Fault::ReopenLogs => self.fleet.signal(Signal::SIGUSR1),
             Fault::Upgrade(program) => self.upgrade(program),
+            Fault::Command(target) => return self.order(target),
+            Fault::Canary(end, time) => {
+                self.later(time, Undo::EndHold(end));
+                return self.order(&format!("/reload?canary=1&hold={time}ms"));
+            }
+            Fault::Followers(count, time) => {
+                let followers = commands::follow(&self.site.control(), count);
+                self.later(time, Undo::Unfollow(followers));
+            }
             Fault::Resize => {
                 let signal = self.size.resize(certain);
                 self.journal.note(format!("{signal} to the master"));
@@ -188,6 +226,12 @@ impl<'a> Injector<'a> {
             Undo::MakeExecutable(program) => make_executable(&program, true),
             Undo::Behave => self.site.behave(""),
             Undo::Close(connections) => drop(connections),
+            Undo::Unfollow(followers) => drop(followers),
+            Undo::EndHold(end) => {
+                if let Some(command) = end.command() {
+                    self.order(command);
+                }
+            }
         }
     }
 
