@@ -78,6 +78,8 @@ mod fallback;
 mod inbox;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod linux;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+mod no_cpu_clock;
 mod pid_text;
 #[cfg(unix)]
 mod unix;

@@ -1,8 +1,8 @@
 //! What the system tells of this process's children: nothing without calls that differ on each of these systems.
 
 use std::io;
-use std::time::Duration;
 
+pub(crate) use crate::sys::no_cpu_clock::CpuClock;
 use crate::sys::{DroppedConnections, ProcessUsage};
 
 #[derive(Debug)]
@@ -19,20 +19,6 @@ impl UsageReader {
 
     pub(crate) fn of_this_process(&mut self) -> Option<ProcessUsage> {
         None
-    }
-}
-
-/// The clock of a process's CPU time: there is none here.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum CpuClock {}
-
-impl CpuClock {
-    pub(crate) fn of(_pid: u32) -> Option<Self> {
-        None
-    }
-
-    pub(crate) fn now(&self) -> Option<Duration> {
-        match *self {}
     }
 }
 

@@ -11,6 +11,7 @@ use windows_sys::Win32::System::Threading::{
 };
 
 use super::object;
+pub(crate) use crate::sys::no_cpu_clock::CpuClock;
 use crate::sys::{DroppedConnections, ProcessUsage};
 
 /// Between the epochs of Windows, 1601, and of Unix.
@@ -35,20 +36,6 @@ impl UsageReader {
 
     pub(crate) fn of_this_process(&mut self) -> Option<ProcessUsage> {
         self.of_child(std::process::id())
-    }
-}
-
-/// The clock of a process's CPU time: there is none here.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum CpuClock {}
-
-impl CpuClock {
-    pub(crate) fn of(_pid: u32) -> Option<Self> {
-        None
-    }
-
-    pub(crate) fn now(&self) -> Option<Duration> {
-        match *self {}
     }
 }
 
