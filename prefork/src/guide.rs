@@ -28,7 +28,7 @@ pub mod serving {}
 #[doc = include_str!("../docs/control.md")]
 pub mod control {}
 
-#[doc = "[control]: crate::guide::control\n[metrics]: crate::guide::metrics\n[health]: crate::guide::operations#health\n[check]: crate::guide::operations#check-of-a-configuration\n"]
+#[doc = "[canary]: crate::guide::operations#canary\n[control]: crate::guide::control\n[metrics]: crate::guide::metrics\n[health]: crate::guide::operations#health\n[check]: crate::guide::operations#check-of-a-configuration\n"]
 #[doc = include_str!("../docs/preforkctl.md")]
 pub mod preforkctl {}
 

@@ -91,6 +91,10 @@ pub(crate) struct Canary {
     /// How long to hold, `90s` or `5m`. Then the other children are replaced too.
     #[arg(long, value_name = "DURATION")]
     pub(crate) hold: Option<String>,
+    /// Waits beyond the hold, until every child is new (status 0), or that has failed, was rolled back or replaced by
+    /// another reload (status 1).
+    #[arg(long)]
+    pub(crate) wait: bool,
 }
 
 /// `+1` is a number for Rust, and one more for a person.

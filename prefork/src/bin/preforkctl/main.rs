@@ -3,6 +3,7 @@
 //! - `arguments.rs`: the command line
 //! - `client.rs`: requests over the socket
 //! - `operation.rs`: what changes the fleet, with its progress
+//! - `wait.rs`: the end of a reload that holds
 //! - `status.rs`: what the fleet is doing
 //! - `top/`: the same, live
 //! - `check.rs`: whether a program would start
@@ -24,6 +25,8 @@ mod run;
 mod status;
 #[cfg(unix)]
 mod top;
+#[cfg(unix)]
+mod wait;
 
 use std::process::ExitCode;
 

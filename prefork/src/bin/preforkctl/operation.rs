@@ -10,13 +10,18 @@ use crate::failure::Failure;
 /// Asks for progress, a JSON object in each line, the last of which is the result.
 const JSON_LINES: &str = "application/x-ndjson";
 const JSON: &str = "application/json";
+/// Back to the start of the line, which is cleared.
+const CLEAR: &str = "\r\x1b[K";
 
 /// What became of an operation.
 #[derive(Debug, Deserialize)]
-struct Outcome {
+pub(crate) struct Outcome {
     result: String,
     #[serde(default)]
-    message: String,
+    pub(crate) message: String,
+    /// Of the fleet, afterwards.
+    #[serde(default)]
+    pub(crate) generation: u64,
     seconds: Option<f64>,
     /// What the master has logged of it.
     #[serde(default)]
@@ -31,8 +36,18 @@ enum Line {
     Progress { replaced: u64, of: u64 },
 }
 
-/// Asks for a change, and waits for its end.
+/// Asks for a change, waits for its end, and prints what became of it.
 pub(crate) fn run(client: &Client, path: &str, json: bool) -> Result<(), Failure> {
+    let outcome = ask(client, path, json)?;
+    if !json {
+        let seconds = outcome.seconds.map(|seconds| format!(" ({seconds:.1} s)")).unwrap_or_default();
+        say(&mut io::stdout(), &format!("{}{seconds}", outcome.message));
+    }
+    Ok(())
+}
+
+/// Asks for a change, and waits for its end. Prints the answer as it is, or the progress and what was logged.
+pub(crate) fn ask(client: &Client, path: &str, json: bool) -> Result<Outcome, Failure> {
     let answer = client.post(path, if json { JSON } else { JSON_LINES })?;
     if json { print(answer) } else { follow(answer) }
 }
@@ -43,29 +58,29 @@ pub(crate) fn perform(client: &Client, path: &str) -> Result<String, Failure> {
     let status = answer.status;
     let text = answer.text()?;
     let outcome = outcome_of(&text).ok_or_else(|| refused(status, &text))?;
-    let message = outcome.message.clone();
-    outcome.check(status).map(|()| message)
+    outcome.check(status).map(|outcome| outcome.message)
 }
 
 /// Prints the answer as it is.
-fn print(answer: Answer) -> Result<(), Failure> {
+fn print(answer: Answer) -> Result<Outcome, Failure> {
     let status = answer.status;
     let text = answer.text()?;
     say(&mut io::stdout(), text.trim_end());
     outcome_of(&text).ok_or_else(|| refused(status, &text))?.check(status)
 }
 
-fn follow(answer: Answer) -> Result<(), Failure> {
+fn follow(answer: Answer) -> Result<Outcome, Failure> {
     let status = answer.status;
     let mut progress = Progress::default();
     let mut unknown = String::new();
     for line in answer.lines() {
         let line = line?;
         match serde_json::from_str(&line) {
-            Ok(Line::Progress { replaced, of }) => progress.show(replaced, of),
+            Ok(Line::Progress { replaced, of }) => progress.show(&format!("{replaced} of {of} children")),
             Ok(Line::Ended(outcome)) => {
                 progress.end();
-                return outcome.report(status);
+                outcome.log.iter().for_each(|line| say(&mut io::stderr(), &format!("  {line}")));
+                return outcome.check(status);
             }
             Err(_) => unknown += &line,
         }
@@ -94,26 +109,13 @@ fn refused(status: u16, text: &str) -> Failure {
 }
 
 impl Outcome {
-    /// Prints it for a person.
-    fn report(self, status: u16) -> Result<(), Failure> {
-        for line in &self.log {
-            say(&mut io::stderr(), &format!("  {line}"));
-        }
-        let seconds = self.seconds.map(|seconds| format!(" ({seconds:.1} s)")).unwrap_or_default();
-        if self.is_done() {
-            say(&mut io::stdout(), &format!("{}{seconds}", self.message));
-        }
-        self.check(status)
-    }
-
-    fn is_done(&self) -> bool {
-        self.result == "done"
-    }
-
-    fn check(self, status: u16) -> Result<(), Failure> {
+    /// # Errors
+    ///
+    /// It was not done.
+    fn check(self, status: u16) -> Result<Self, Failure> {
         match self.result.as_str() {
             _ if status == 400 => Err(Failure::Usage(self.message)),
-            "done" if status == 200 => Ok(()),
+            "done" if status == 200 => Ok(self),
             "busy" => Err(Failure::Busy(self.message)),
             result if self.message.is_empty() => Err(Failure::NotDone(result.to_owned())),
             _ => Err(Failure::NotDone(self.message)),
@@ -121,32 +123,34 @@ impl Outcome {
     }
 }
 
-/// How many children were replaced so far, on standard error: in one line of a terminal, otherwise a line for each.
+/// How far it is, on standard error: in one line of a terminal, otherwise a line whenever it changes.
 #[derive(Debug, Default)]
-struct Progress {
-    is_shown: bool,
+pub(crate) struct Progress {
+    shown: String,
+    is_open: bool,
 }
 
 impl Progress {
-    fn show(&mut self, replaced: u64, of: u64) {
+    pub(crate) fn show(&mut self, text: &str) {
         if io::stderr().is_terminal() {
-            draw(&format!("\r{replaced} of {of} children"));
-            self.is_shown = true;
-        } else {
-            say(&mut io::stderr(), &format!("{replaced} of {of} children"));
+            draw(&format!("{CLEAR}{text}"));
+            self.is_open = true;
+        } else if self.shown != text {
+            say(&mut io::stderr(), text);
+            text.clone_into(&mut self.shown);
         }
     }
 
-    fn end(&mut self) {
-        if std::mem::take(&mut self.is_shown) {
-            // Back to the start of the line, which is cleared.
-            draw("\r\x1b[K");
+    /// Lines follow.
+    pub(crate) fn end(&mut self) {
+        if std::mem::take(&mut self.is_open) {
+            draw(CLEAR);
         }
     }
 }
 
 /// Prints a line, if somebody reads it: what was done does not depend on that.
-fn say(out: &mut impl Write, line: &str) {
+pub(crate) fn say(out: &mut impl Write, line: &str) {
     let _ = writeln!(out, "{line}");
 }
 
@@ -159,7 +163,7 @@ mod tests {
     use super::*;
 
     fn check(text: &str) -> Result<(), Failure> {
-        outcome_of(text).unwrap().check(200)
+        outcome_of(text).unwrap().check(200).map(drop)
     }
 
     #[test]

@@ -13,6 +13,7 @@ use crate::failure::Failure;
 use crate::operation;
 use crate::status::Status;
 use crate::top;
+use crate::wait;
 
 /// See the [module](self).
 pub(crate) fn run() -> ExitCode {
@@ -36,6 +37,7 @@ fn perform(arguments: Arguments) -> Result<(), Failure> {
     match command {
         Command::Status if json => print_answer(client()?.get("/status")?),
         Command::Status => print(&status(&client()?)?.text(SystemTime::now())),
+        Command::Reload(canary) if canary.wait => wait::reload(&client()?, &reload_path(&canary), json),
         Command::Reload(canary) => operate(reload_path(&canary)),
         Command::Promote => operate("/promote".to_owned()),
         Command::Rollback => operate("/rollback".to_owned()),
@@ -57,7 +59,7 @@ fn perform(arguments: Arguments) -> Result<(), Failure> {
     }
 }
 
-fn reload_path(Canary { canary, hold }: &Canary) -> String {
+fn reload_path(Canary { canary, hold, .. }: &Canary) -> String {
     let canary = canary.map(|count| format!("canary={count}"));
     let hold = hold.as_ref().map(|hold| format!("hold={}", encoded(hold)));
     let parameters: Vec<String> = canary.into_iter().chain(hold).collect();
@@ -123,8 +125,9 @@ mod tests {
 
     #[test]
     fn reload_passes_its_canary() {
-        let path =
-            |canary, hold: Option<&str>| reload_path(&Canary { canary, hold: hold.map(str::to_owned) });
+        let path = |canary, hold: Option<&str>| {
+            reload_path(&Canary { canary, hold: hold.map(str::to_owned), wait: false })
+        };
         assert_eq!(path(None, None), "/reload");
         assert_eq!(path(Some(2), None), "/reload?canary=2");
         assert_eq!(path(Some(1), Some("1m 30s")), "/reload?canary=1&hold=1m%2030s");

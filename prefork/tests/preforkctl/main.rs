@@ -2,6 +2,8 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a panic in a test helper fails the test")]
 
+mod wait;
+
 use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::TcpListener;

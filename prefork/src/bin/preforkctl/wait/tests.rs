@@ -1,0 +1,113 @@
+use super::*;
+
+/// Of a fleet with two slots, whose children are of these generations.
+fn status(state: &str, generation: u64, operation: &str, children: [u64; 2]) -> Status {
+    let operation = match operation {
+        "" => "null".to_owned(),
+        name => {
+            format!(r#"{{"name":"{name}","replaced":1,"of":2,"holding":true,"hold_seconds_left":61.0}}"#)
+        }
+    };
+    let [first, second] = children;
+    let text = format!(
+        r#"{{"state":"{state}","master":1,"generation":{generation},"slots":2,"ready":2,"started_at":50,
+        "operation":{operation},"children":[{{"slot":0,"pid":12,"generation":{first},"state":"ready"}},
+        {{"slot":1,"pid":7,"generation":{second},"state":"ready"}},
+        {{"slot":1,"pid":5,"generation":0,"state":"stopping"}}]}}"#
+    );
+    serde_json::from_str(&text).unwrap()
+}
+
+fn watch() -> Watch {
+    Watch::new(3, &status("serving", 2, "", [2, 2]))
+}
+
+fn event(name: &str, generation: u64, message: &str) -> Event {
+    Event { event: name.to_owned(), generation: Some(generation), message: message.to_owned() }
+}
+
+#[test]
+fn reload_goes_on_until_every_child_is_new() {
+    let watch = watch();
+    assert_eq!(watch.turn(&status("holding", 3, "reload", [3, 2])), None);
+    assert_eq!(watch.turn(&status("reloading", 3, "promote", [3, 2])), None);
+    assert_eq!(watch.turn(&status("serving", 3, "", [3, 2])), None);
+    assert_eq!(watch.turn(&status("serving", 3, "", [3, 3])).unwrap().result, "done");
+    assert_eq!(watch.turn(&status("serving", 3, "recycle", [3, 3])).unwrap().result, "done");
+}
+
+#[test]
+fn rollback_is_a_failure_when_the_old_generation_is_restored() {
+    let mut watch = watch();
+    assert!(watch.note(&event("rolling_back", 3, "rolling back generation 3: requested")));
+    assert_eq!(watch.turn(&status("reloading", 2, "rollback", [3, 2])), None);
+    let ending = watch.turn(&status("serving", 2, "", [2, 2])).unwrap();
+    assert_eq!(ending.result, "aborted");
+    assert_eq!(ending.message, "rolling back generation 3: requested; the fleet is of generation 2 again");
+    watch.failure = None;
+    let ending = watch.turn(&status("serving", 2, "", [2, 2])).unwrap();
+    assert_eq!(ending.message, "generation 3 is not complete: the fleet is of generation 2 again");
+}
+
+#[test]
+fn rollback_that_cannot_restore_a_slot_is_not_waited_for() {
+    let mut watch = watch();
+    let stuck = event("restore_retried", 2, "child 0 is not rolled back yet");
+    assert!(!watch.note(&stuck), "it is about an earlier rollback");
+    watch.note(&event("rolling_back", 3, "rolling back"));
+    assert!(watch.note(&stuck));
+    let ending = watch.turn(&status("reloading", 2, "rollback", [3, 2])).unwrap();
+    assert_eq!((ending.result, ending.message.as_str()), ("aborted", "child 0 is not rolled back yet"));
+    watch.note(&event("rolled_back", 2, "rolled back"));
+    assert_eq!(watch.turn(&status("reloading", 2, "rollback", [3, 2])), None);
+}
+
+#[test]
+fn later_generation_takes_its_place_unless_this_one_was_complete_before() {
+    let mut watch = watch();
+    assert_eq!(watch.turn(&status("reloading", 4, "upgrade", [3, 2])), None);
+    assert_eq!(watch.turn(&status("reloading", 4, "reload", [3, 2])).unwrap().result, "superseded");
+    assert_eq!(watch.turn(&status("serving", 4, "", [4, 4])).unwrap().result, "superseded");
+    assert!(!watch.note(&event("reloaded", 4, "reloaded")));
+    assert!(watch.note(&event("reloaded", 3, "reloaded")));
+    assert_eq!(watch.turn(&status("reloading", 4, "reload", [3, 4])).unwrap().result, "done");
+}
+
+#[test]
+fn fleet_that_stops_or_is_another_one_has_cancelled_it() {
+    let watch = watch();
+    for state in ["stop-delay", "stopping"] {
+        assert_eq!(watch.turn(&status(state, 2, "stop", [3, 2])).unwrap().result, "cancelled");
+    }
+    for (master, started_at) in [(2, Some(50.0)), (1, Some(90.0))] {
+        let other = Status { master, started_at, ..status("serving", 3, "", [3, 3]) };
+        assert_eq!(watch.turn(&other).unwrap().result, "cancelled");
+    }
+    let mut told = self::watch();
+    assert_eq!(told.told(), None);
+    assert!(told.note(&event("stopping", 3, "stopping")));
+    assert_eq!(told.told().unwrap().result, "cancelled");
+    let unknown = Status { started_at: None, ..status("holding", 3, "reload", [3, 2]) };
+    assert_eq!(watch.turn(&unknown), None);
+}
+
+#[test]
+fn progress_has_the_time_that_is_left() {
+    let holding = status("holding", 3, "reload", [3, 2]);
+    assert_eq!(progress_text(&holding, true), "holding: 1 of 2 children, for 1m 1s");
+    assert_eq!(progress_text(&holding, false), "holding: 1 of 2 children");
+    assert_eq!(progress_text(&status("serving", 3, "", [3, 2]), true), "serving");
+}
+
+#[test]
+fn events_that_matter_are_taken() {
+    let taken = |line: &str| Event::of(line).map(|event| event.generation);
+    assert_eq!(
+        taken(r#"{"time":1.5,"level":"info","event":"promoted","generation":3,"message":"m"}"#),
+        Some(Some(3))
+    );
+    assert_eq!(taken(r#"{"event":"restore_retried","slot":1,"message":"m"}"#), Some(None));
+    for line in [r#"{"event":"child_ready","message":"m"}"#, "{}", "", "rubbish"] {
+        assert_eq!(taken(line), None, "{line}");
+    }
+}
