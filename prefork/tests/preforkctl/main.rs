@@ -160,6 +160,27 @@ fn command_that_cannot_be_carried_out_says_why() {
 }
 
 #[test]
+fn socket_is_that_of_the_variable_unless_that_is_empty() {
+    let fleet = Fleet::start();
+    let ctl = |variable: &Path, arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_preforkctl"));
+        outcome(command.args(arguments).env("PREFORK_CONTROL", variable))
+    };
+    let (nothing, socket) = (Path::new(""), fleet.path("socket"));
+    let (status, out, err) = ctl(&socket, &["status"]);
+    assert!(status == 0 && out.contains("2 of 2 ready"), "{out}{err}");
+    let (status, _, err) = ctl(nothing, &["status"]);
+    assert!(status == 2 && err.contains("which fleet?"), "{err}");
+    let (status, out, err) = ctl(nothing, &["--socket", socket.to_str().unwrap(), "status"]);
+    assert_eq!(status, 0, "{out}{err}");
+    for variable in [nothing, &socket] {
+        let (status, out, err) = ctl(variable, &[]);
+        assert!(status == 2 && out.is_empty() && err.contains("Usage: preforkctl"), "{out}{err}");
+        assert!(err.contains("Commands:") && err.contains("Exit status:"), "{err}");
+    }
+}
+
+#[test]
 fn reload_that_fails_shows_the_log_of_the_child() {
     let fleet = Fleet::start();
     fs::write(fleet.path("broken"), "").unwrap();

@@ -11,8 +11,9 @@ use clap_complete::Shell;
 #[derive(Debug, Parser)]
 #[command(name = "preforkctl", version, after_help = AFTER_HELP, arg_required_else_help = true)]
 pub(crate) struct Arguments {
-    /// The fleet's control socket: the value of its option `control`.
-    #[arg(long, short, global = true, env = "PREFORK_CONTROL", value_name = "PATH")]
+    /// The fleet's control socket: the value of its option `control`. Without it, that of PREFORK_CONTROL.
+    // Not as `env` of clap, for which an empty variable is a wrong path, and a set one an argument.
+    #[arg(long, short, global = true, value_name = "PATH")]
     pub(crate) socket: Option<PathBuf>,
     /// Prints what the fleet answers, in JSON.
     #[arg(long, global = true)]

@@ -1,6 +1,9 @@
 //! From the command line to the exit status.
 
+use std::env;
+use std::ffi::OsString;
 use std::io::{self, ErrorKind, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
@@ -30,8 +33,9 @@ pub(crate) fn run() -> ExitCode {
 fn perform(arguments: Arguments) -> Result<(), Failure> {
     let Arguments { socket, json, command } = arguments;
     let client = || {
+        let socket = socket.clone().or_else(|| socket_of(env::var_os("PREFORK_CONTROL")));
         let no_socket = "which fleet? Name its control socket: --socket PATH, or PREFORK_CONTROL";
-        socket.clone().map(Client::new).ok_or_else(|| Failure::Usage(no_socket.to_owned()))
+        socket.map(Client::new).ok_or_else(|| Failure::Usage(no_socket.to_owned()))
     };
     let operate = |path: String| operation::run(&client()?, &path, json);
     match command {
@@ -57,6 +61,11 @@ fn perform(arguments: Arguments) -> Result<(), Failure> {
         }
         Command::Manual => written(clap_mangen::Man::new(Arguments::command()).render(&mut io::stdout())),
     }
+}
+
+/// The path in a variable. An empty one is as none, as for every option of the fleet.
+fn socket_of(variable: Option<OsString>) -> Option<PathBuf> {
+    variable.filter(|path| !path.is_empty()).map(PathBuf::from)
 }
 
 fn reload_path(Canary { canary, hold, .. }: &Canary) -> String {
@@ -122,6 +131,14 @@ fn written(result: io::Result<()>) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn empty_variable_names_no_socket() {
+        let socket = |text: &str| socket_of(Some(text.into()));
+        assert_eq!(socket(""), None);
+        assert_eq!(socket("/run/a"), Some(PathBuf::from("/run/a")));
+        assert_eq!(socket_of(None), None);
+    }
 
     #[test]
     fn reload_passes_its_canary() {
