@@ -181,6 +181,29 @@ fn socket_is_that_of_the_variable_unless_that_is_empty() {
 }
 
 #[test]
+fn manual_has_a_page_for_each_command() {
+    let directory = tempfile::tempdir().unwrap();
+    let ctl = |arguments: &[&str]| outcome(&mut command(Path::new("unused"), arguments));
+    let path = directory.path().to_str().unwrap();
+    let (status, out, err) = ctl(&["manual", "--directory", path]);
+    assert_eq!((status, out.as_str(), err.as_str()), (0, "", ""));
+    let page = |name: &str| fs::read_to_string(directory.path().join(name)).unwrap();
+    assert!(page("preforkctl-reload.1").contains("\\-\\-canary"));
+    let main = page("preforkctl.1");
+    assert_eq!(main, ctl(&["manual"]).1);
+    let named: Vec<&str> =
+        main.split("\npreforkctl\\-").skip(1).map(|rest| rest.split('(').next().unwrap()).collect();
+    assert!(named.contains(&"top"), "{main}");
+    for name in &named {
+        let page = page(&format!("preforkctl-{name}.1"));
+        assert!(page.contains(&format!("preforkctl {name}")), "{page}");
+    }
+    assert_eq!(fs::read_dir(path).unwrap().count(), named.len() + 1);
+    let (status, _, err) = ctl(&["manual", "--directory", "/nonexistent"]);
+    assert!(status == 1 && err.contains("cannot write manual pages to /nonexistent"), "{err}");
+}
+
+#[test]
 fn reload_that_fails_shows_the_log_of_the_child() {
     let fleet = Fleet::start();
     fs::write(fleet.path("broken"), "").unwrap();

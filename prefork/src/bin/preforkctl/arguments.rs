@@ -22,7 +22,7 @@ pub(crate) struct Arguments {
     pub(crate) command: Command,
 }
 
-const AFTER_HELP: &str = "\
+pub(crate) const AFTER_HELP: &str = "\
 Exit status:
   0  it was done
   1  it was not done, or undone: standard error says why
@@ -80,8 +80,12 @@ pub(crate) enum Command {
         /// The shell.
         shell: Shell,
     },
-    /// Prints the manual page, for man(1).
-    Manual,
+    /// Prints the manual page of preforkctl, for man(1), or writes those of all commands.
+    Manual {
+        /// Writes preforkctl.1, preforkctl-reload.1 and so on to this directory.
+        #[arg(long, value_name = "DIRECTORY")]
+        directory: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Args)]

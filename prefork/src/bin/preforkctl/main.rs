@@ -7,6 +7,7 @@
 //! - `status.rs`: what the fleet is doing
 //! - `top/`: the same, live
 //! - `check.rs`: whether a program would start
+//! - `manual.rs`: the manual pages
 //! - `failure.rs`: what went wrong, and the exit status
 
 #[cfg(unix)]
@@ -17,6 +18,8 @@ mod check;
 mod client;
 #[cfg(unix)]
 mod failure;
+#[cfg(unix)]
+mod manual;
 #[cfg(unix)]
 mod operation;
 #[cfg(unix)]

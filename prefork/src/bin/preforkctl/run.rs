@@ -13,6 +13,7 @@ use crate::arguments::{Arguments, Canary, Command};
 use crate::check;
 use crate::client::{Answer, Client};
 use crate::failure::Failure;
+use crate::manual;
 use crate::operation;
 use crate::status::Status;
 use crate::top;
@@ -59,7 +60,8 @@ fn perform(arguments: Arguments) -> Result<(), Failure> {
             clap_complete::generate(shell, &mut Arguments::command(), "preforkctl", &mut text);
             written(io::stdout().write_all(&text))
         }
-        Command::Manual => written(clap_mangen::Man::new(Arguments::command()).render(&mut io::stdout())),
+        Command::Manual { directory: None } => manual::print(),
+        Command::Manual { directory: Some(directory) } => manual::write(&directory),
     }
 }
 
