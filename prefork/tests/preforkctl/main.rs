@@ -2,6 +2,7 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a panic in a test helper fails the test")]
 
+mod false_fleet;
 mod wait;
 
 use std::fs::{self, File};

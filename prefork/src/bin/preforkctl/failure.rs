@@ -3,7 +3,9 @@
 use std::fmt;
 use std::process::ExitCode;
 
-/// See the [module](self).
+use crate::shown;
+
+/// See the [module](self). Its text may be that of a fleet, and is shown in one line.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
     /// It was not done, or undone.
@@ -30,6 +32,17 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (Self::NotDone(text) | Self::Usage(text) | Self::NoFleet(text) | Self::Busy(text)) = self;
-        f.write_str(text)
+        f.write_str(&shown::line(text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_one_line_without_control_characters() {
+        let failure = Failure::NotDone("the fleet has answered 500: a\n\u{1b}]0;b\u{7}".to_owned());
+        assert_eq!(failure.to_string(), r"the fleet has answered 500: a\n\u{1b}]0;b\u{7}");
     }
 }

@@ -8,6 +8,7 @@
 //! - `top/`: the same, live
 //! - `check.rs`: whether a program would start
 //! - `manual.rs`: the manual pages
+//! - `shown.rs`: text of the fleet, without what a terminal obeys
 //! - `failure.rs`: what went wrong, and the exit status
 
 #[cfg(unix)]
@@ -24,6 +25,8 @@ mod manual;
 mod operation;
 #[cfg(unix)]
 mod run;
+#[cfg(unix)]
+mod shown;
 #[cfg(unix)]
 mod status;
 #[cfg(unix)]

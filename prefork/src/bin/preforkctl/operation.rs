@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use crate::client::{Answer, Client};
 use crate::failure::Failure;
+use crate::shown;
 
 /// Asks for progress, a JSON object in each line, the last of which is the result.
 const JSON_LINES: &str = "application/x-ndjson";
@@ -16,15 +17,16 @@ const CLEAR: &str = "\r\x1b[K";
 /// What became of an operation.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Outcome {
+    #[serde(deserialize_with = "shown::field")]
     result: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "shown::field")]
     pub(crate) message: String,
     /// Of the fleet, afterwards.
     #[serde(default)]
     pub(crate) generation: u64,
     seconds: Option<f64>,
     /// What the master has logged of it.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "shown::fields")]
     log: Vec<String>,
 }
 
@@ -65,7 +67,8 @@ pub(crate) fn perform(client: &Client, path: &str) -> Result<String, Failure> {
 fn print(answer: Answer) -> Result<Outcome, Failure> {
     let status = answer.status;
     let text = answer.text()?;
-    say(&mut io::stdout(), text.trim_end());
+    // What was done does not depend on a reader.
+    let _ = shown::pass_on(&format!("{}\n", text.trim_end()));
     outcome_of(&text).ok_or_else(|| refused(status, &text))?.check(status)
 }
 
@@ -82,11 +85,11 @@ fn follow(answer: Answer) -> Result<Outcome, Failure> {
                 outcome.log.iter().for_each(|line| say(&mut io::stderr(), &format!("  {line}")));
                 return outcome.check(status);
             }
-            Err(_) => unknown += &line,
+            Err(_) => unknown += &(line + "\n"),
         }
     }
     progress.end();
-    Err(match unknown.as_str() {
+    Err(match unknown.trim_end() {
         "" => Failure::NoFleet(
             "the fleet has closed the connection before the end; its log says what became of it".to_owned(),
         ),
@@ -176,6 +179,13 @@ mod tests {
             assert_eq!(failure(&text), Failure::NotDone("why".to_owned()));
         }
         assert_eq!(failure(r#"{"result":"aborted"}"#), Failure::NotDone("aborted".to_owned()));
+    }
+
+    #[test]
+    fn outcome_is_shown_without_control_characters() {
+        let outcome = outcome_of(r#"{"result":"a\u001b","message":"b\n","log":["c\r"]}"#).unwrap();
+        let Outcome { result, message, log, .. } = outcome;
+        assert_eq!((result.as_str(), message.as_str(), log.join("").as_str()), ("a\\u{1b}", "b\\n", "c\\r"));
     }
 
     #[test]

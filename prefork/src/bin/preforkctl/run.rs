@@ -15,6 +15,7 @@ use crate::client::{Answer, Client};
 use crate::failure::Failure;
 use crate::manual;
 use crate::operation;
+use crate::shown;
 use crate::status::Status;
 use crate::top;
 use crate::wait;
@@ -93,7 +94,7 @@ pub(crate) fn status(client: &Client) -> Result<Status, Failure> {
 }
 
 fn print_answer(answer: Answer) -> Result<(), Failure> {
-    print(&body(answer)?)
+    written(shown::pass_on(&body(answer)?))
 }
 
 /// What was asked for, and not why it was refused.
@@ -113,8 +114,7 @@ fn follow_events(client: &Client) -> Result<(), Failure> {
         return print_answer(answer);
     }
     for line in answer.lines() {
-        let mut out = io::stdout().lock();
-        match writeln!(out, "{}", line?).and_then(|()| out.flush()) {
+        match shown::pass_on(&(line? + "\n")) {
             Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
             written => self::written(written)?,
         }

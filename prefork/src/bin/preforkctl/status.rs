@@ -5,9 +5,13 @@ use std::time::{Duration, SystemTime};
 
 use serde::Deserialize;
 
-/// The fleet, as `/status` describes it. What another version does not tell is left out.
+use crate::shown;
+
+/// The fleet, as `/status` describes it. What another version does not tell is left out, and what is shown has no control
+/// characters.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Status {
+    #[serde(deserialize_with = "shown::field")]
     pub(crate) state: String,
     pub(crate) master: u32,
     pub(crate) generation: u64,
@@ -26,6 +30,7 @@ pub(crate) struct Status {
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct Operation {
+    #[serde(deserialize_with = "shown::field")]
     pub(crate) name: String,
     #[serde(default)]
     pub(crate) replaced: u64,
@@ -38,6 +43,7 @@ pub(crate) struct Operation {
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct Listener {
+    #[serde(deserialize_with = "shown::field")]
     pub(crate) addr: String,
     pub(crate) queue: Option<u64>,
     pub(crate) limit: Option<u64>,
@@ -48,6 +54,7 @@ pub(crate) struct Child {
     pub(crate) slot: u64,
     pub(crate) pid: u32,
     pub(crate) generation: u64,
+    #[serde(deserialize_with = "shown::field")]
     pub(crate) state: String,
     #[serde(default)]
     pub(crate) leader: bool,
@@ -208,6 +215,16 @@ mod tests {
             SLOT  STATE           GEN  PID  AGE     CPU   MEMORY  FILES  REQUESTS\n\
             0     ready (leader)  3    7    1m 15s  0.2s  20M     12     99\n";
         assert_eq!(text(status), expected);
+    }
+
+    #[test]
+    fn text_of_the_fleet_is_shown_without_control_characters() {
+        let status = r#"{"state":"a\u001b[2J","master":1,"generation":2,"slots":1,"ready":1,
+            "operation":{"name":"b\r"},"listeners":[{"addr":"c\u009b","queue":3,"limit":128}],
+            "children":[{"slot":0,"pid":7,"generation":3,"state":"d\n"}]}"#;
+        let text = text(status);
+        assert!(!text.replace('\n', "").contains(char::is_control), "{text:?}");
+        assert_eq!(text.lines().count(), 5, "{text}");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::client::Client;
 use crate::failure::Failure;
 use crate::operation::{self, Progress, say};
 use crate::run;
+use crate::shown;
 use crate::status::{Status, age_text};
 
 /// Between two looks at the fleet.
@@ -42,7 +43,7 @@ const EVENTS: [&str; 11] = [
 struct Event {
     event: String,
     generation: Option<u64>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "shown::field")]
     message: String,
 }
 
