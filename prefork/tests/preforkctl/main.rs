@@ -263,6 +263,33 @@ fn top_is_drawn_and_its_keys_change_the_fleet() {
     assert!(fleet.ctl(&["status"]).1.contains("3 of 3 ready"));
 }
 
+#[test]
+fn top_promotes_and_rolls_back_a_canary() {
+    let fleet = Fleet::start();
+    let mut top = Terminal::start(fleet.command(&["top", "--interval", "0.1"]));
+    top.wait_for("2 of 2 ready");
+    assert!(!top.screen.screen().contents().contains("P: promote"));
+    for (key, question, done) in [
+        ("R", "roll back generation 1?", "rolled back: the fleet is of generation 0 again"),
+        ("P", "replace the other children by generation 2?", "reloaded: every child is of generation 2"),
+    ] {
+        let (status, out, err) = fleet.ctl(&["reload", "--canary", "1"]);
+        assert_eq!(status, 0, "{out}{err}");
+        top.wait_for("P: promote   R: roll back");
+        top.press(key);
+        top.wait_for(question);
+        top.press("y");
+        top.wait_for(done);
+        if key == "R" {
+            // It does not wait until its time is over.
+            top.press("j");
+        }
+        top.wait_until(&format!("no more {done}"), |screen| {
+            !screen.contains(done) && !screen.contains("P: promote")
+        });
+    }
+}
+
 /// A program in a terminal of 100 columns and 20 rows.
 struct Terminal {
     process: Child,
@@ -293,9 +320,19 @@ impl Terminal {
 
     /// Waits until this is on the screen.
     fn wait_for(&mut self, text: &str) {
-        wait_for(text, || {
-            self.output.try_iter().for_each(|bytes| self.screen.process(&bytes));
-            self.screen.screen().contents().contains(text)
+        self.wait_until(text, |screen| screen.contains(text));
+    }
+
+    fn wait_until(&mut self, what: &str, is_shown: impl Fn(&str) -> bool) {
+        wait_for(what, || {
+            // What is shown for a time must not be missed.
+            let mut shown = is_shown(&self.screen.screen().contents());
+            while !shown {
+                let Ok(bytes) = self.output.try_recv() else { break };
+                self.screen.process(&bytes);
+                shown = is_shown(&self.screen.screen().contents());
+            }
+            shown
         });
     }
 

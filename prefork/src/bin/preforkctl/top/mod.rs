@@ -61,6 +61,7 @@ fn show(terminal: &mut DefaultTerminal, client: &Client, interval: Duration) -> 
     }
     let mut model = Model::default();
     while !asked_to_end.load(Ordering::Relaxed) {
+        model.tick(Instant::now());
         terminal.draw(|frame| view::draw(frame, &model, SystemTime::now()))?;
         if event::poll(TICK)? {
             match wish_of(&event::read()?, &mut model) {
@@ -73,7 +74,10 @@ fn show(terminal: &mut DefaultTerminal, client: &Client, interval: Duration) -> 
             match news {
                 News::Status(Ok(status), at) => model.update(status, at),
                 News::Status(Err(failure), _) => model.lose(failure.to_string()),
-                News::Outcome(outcome) => model.tell(outcome.unwrap_or_else(|failure| failure.to_string())),
+                News::Outcome(outcome) => {
+                    let text = outcome.unwrap_or_else(|failure| failure.to_string());
+                    model.tell(text, Instant::now());
+                }
             }
         }
     }
@@ -85,12 +89,13 @@ fn wish_of(event: &Event, model: &mut Model) -> Option<Wish> {
     if key.kind == KeyEventKind::Release {
         return None;
     }
+    let now = Instant::now();
     match key.code {
         KeyCode::Char('c') if key.modifiers.contains(KeyModifiers::CONTROL) => Some(Wish::Quit),
-        KeyCode::Char(character) => model.press(character),
-        KeyCode::Esc => model.press('q'),
-        KeyCode::Down => model.press('j'),
-        KeyCode::Up => model.press('k'),
+        KeyCode::Char(character) => model.press(character, now),
+        KeyCode::Esc => model.press('q', now),
+        KeyCode::Down => model.press('j', now),
+        KeyCode::Up => model.press('k', now),
         _ => None,
     }
 }

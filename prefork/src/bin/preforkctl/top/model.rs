@@ -1,12 +1,15 @@
 //! What is shown, and what keys do.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::status::Status;
 
 /// How many numbers of the past a row of bars has.
 pub(super) const BARS: usize = 30;
+
+/// How long it is told what became of an operation, unless a key is pressed before.
+const MESSAGE_TIME: Duration = Duration::from_secs(5);
 
 /// See the [module](self).
 #[derive(Debug, Default)]
@@ -15,8 +18,7 @@ pub(super) struct Model {
     pub(super) status: Option<Status>,
     /// Why it does not answer, if it does not.
     pub(super) lost: Option<String>,
-    /// What became of the last operation, or what is under way.
-    pub(super) message: Option<String>,
+    pub(super) message: Option<Message>,
     pub(super) question: Option<Question>,
     /// The row that is chosen.
     pub(super) selected: usize,
@@ -34,6 +36,14 @@ pub(super) struct Rates {
     pub(super) requests: Option<f64>,
     last_cpu: Option<f64>,
     last_requests: Option<u64>,
+}
+
+/// What became of the last operation, or what is under way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Message {
+    pub(super) text: String,
+    /// `None` for what is under way, which is told until its end.
+    until: Option<Instant>,
 }
 
 /// What the user has to confirm.
@@ -70,19 +80,36 @@ impl Model {
         self.lost = Some(reason);
     }
 
-    pub(super) fn tell(&mut self, message: String) {
-        self.message = Some(message);
+    /// Tells what became of something, for a time.
+    pub(super) fn tell(&mut self, text: impl Into<String>, now: Instant) {
+        self.message = Some(Message { text: text.into(), until: Some(now + MESSAGE_TIME) });
     }
 
-    pub(super) fn press(&mut self, key: char) -> Option<Wish> {
+    /// Time has passed.
+    pub(super) fn tick(&mut self, now: Instant) {
+        self.message.take_if(|message| message.until.is_some_and(|until| until <= now));
+    }
+
+    /// The generation of a reload that holds.
+    pub(super) fn held(&self) -> Option<u64> {
+        let status = self.status.as_ref()?;
+        status.operation.as_ref().filter(|operation| operation.holding).map(|_| status.generation)
+    }
+
+    pub(super) fn press(&mut self, key: char, now: Instant) -> Option<Wish> {
+        self.message.take_if(|message| message.until.is_some());
         if let Some(Question { text, path }) = self.question.take() {
-            self.message =
-                Some(if key == 'y' { format!("{text}: under way") } else { "cancelled".to_owned() });
-            return (key == 'y').then_some(Wish::Operate(path));
+            if key != 'y' {
+                self.tell("cancelled", now);
+                return None;
+            }
+            self.message = Some(Message { text: format!("{text}: under way"), until: None });
+            return Some(Wish::Operate(path));
         }
         if key == 'q' {
             return Some(Wish::Quit);
         }
+        let held = self.held();
         let status = self.status.as_ref()?;
         match key {
             'j' => self.selected = (self.selected + 1).min(status.children.len().saturating_sub(1)),
@@ -92,7 +119,12 @@ impl Model {
                 self.ask(format!("recycle slot {slot}"), format!("/recycle?slot={slot}"));
             }
             '+' => self.ask_to_scale(status.slots + 1),
-            '-' => self.ask_to_scale(status.slots.saturating_sub(1)),
+            '-' if status.slots <= 1 => {
+                self.tell("the last child stays; preforkctl stop ends the fleet", now)
+            }
+            '-' => self.ask_to_scale(status.slots - 1),
+            'P' => self.ask_of_canary(held, "replace the other children by", "/promote", now),
+            'R' => self.ask_of_canary(held, "roll back", "/rollback", now),
             _ => {}
         }
         None
@@ -100,6 +132,13 @@ impl Model {
 
     fn ask_to_scale(&mut self, count: u64) {
         self.ask(format!("change the number of children to {count}"), format!("/workers?count={count}"));
+    }
+
+    fn ask_of_canary(&mut self, held: Option<u64>, what: &str, path: &str, now: Instant) {
+        match held {
+            Some(generation) => self.ask(format!("{what} generation {generation}"), path.to_owned()),
+            None => self.tell("no reload holds", now),
+        }
     }
 
     fn ask(&mut self, text: String, path: String) {
@@ -175,22 +214,74 @@ pub(super) mod tests {
 
     #[test]
     fn change_is_made_when_it_was_confirmed() {
-        let mut model = model();
+        let (mut model, now) = (model(), Instant::now());
         for (key, path) in [('r', "/recycle?slot=0"), ('+', "/workers?count=3"), ('-', "/workers?count=1")] {
-            assert_eq!(model.press(key), None);
-            assert_eq!(model.press('y'), Some(Wish::Operate(path.to_owned())));
-            assert_eq!(model.press(key), None);
-            assert_eq!(model.press('q'), None, "any other key cancels");
+            assert_eq!(model.press(key, now), None);
+            assert_eq!(model.press('y', now), Some(Wish::Operate(path.to_owned())));
+            assert_eq!(model.press(key, now), None);
+            assert_eq!(model.press('q', now), None, "any other key cancels");
         }
-        assert_eq!(model.press('q'), Some(Wish::Quit));
+        assert_eq!(model.press('q', now), Some(Wish::Quit));
     }
 
     #[test]
     fn rows_are_chosen_by_slot() {
-        let mut model = model();
+        let (mut model, now) = (model(), Instant::now());
         for key in ['k', 'j', 'j', 'r'] {
-            assert_eq!(model.press(key), None);
+            assert_eq!(model.press(key, now), None);
         }
         assert_eq!(model.question.unwrap().text, "recycle slot 1");
+    }
+
+    /// A reload that holds.
+    pub(in crate::top) fn holding() -> Status {
+        let operation = r#"{"name":"reload","replaced":1,"of":2,"holding":true}"#;
+        let operation = Some(serde_json::from_str(operation).unwrap());
+        Status { generation: 3, operation, ..status(2.0, 150) }
+    }
+
+    #[test]
+    fn canary_is_promoted_and_rolled_back_while_it_holds() {
+        let (mut model, now) = (model(), Instant::now());
+        for key in ['P', 'R'] {
+            assert_eq!(model.press(key, now), None);
+            assert_eq!((model.question.take(), model.held()), (None, None));
+            assert_eq!(model.message.take().unwrap().text, "no reload holds");
+        }
+        model.update(holding(), now);
+        for (key, text, path) in [
+            ('P', "replace the other children by generation 3", "/promote"),
+            ('R', "roll back generation 3", "/rollback"),
+        ] {
+            assert_eq!(model.press(key, now), None);
+            assert_eq!(model.question.as_ref().unwrap().text, text);
+            assert_eq!(model.press('y', now), Some(Wish::Operate(path.to_owned())));
+        }
+    }
+
+    #[test]
+    fn last_child_stays() {
+        let (mut model, now) = (model(), Instant::now());
+        model.update(Status { slots: 1, ..status(1.0, 1) }, now);
+        assert_eq!(model.press('-', now), None);
+        assert!(model.question.is_none() && model.message.unwrap().text.starts_with("the last child stays"));
+    }
+
+    #[test]
+    fn message_goes_after_a_time_or_with_a_key_and_not_while_it_is_under_way() {
+        let (mut model, now) = (model(), Instant::now());
+        model.tell("done", now);
+        model.tick(now + MESSAGE_TIME / 2);
+        assert!(model.message.is_some());
+        model.tick(now + MESSAGE_TIME);
+        assert_eq!(model.message, None);
+        model.tell("done", now);
+        model.press('j', now);
+        assert_eq!(model.message, None);
+        for key in ['+', 'y', 'j'] {
+            model.press(key, now);
+            model.tick(now + MESSAGE_TIME);
+        }
+        assert_eq!(model.message.unwrap().text, "change the number of children to 3: under way");
     }
 }

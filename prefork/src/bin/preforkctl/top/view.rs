@@ -14,6 +14,8 @@ use crate::status::{Child, Status, age_text, bytes_text};
 /// Of the columns before the bars.
 const WIDTHS: [u16; 9] = [4, 14, 4, 7, 7, 6, 5, 7, 5];
 const KEYS: &str = "up/down: choose   r: recycle   +/-: scale   q: quit";
+/// While a reload holds.
+const KEYS_OF_CANARY: &str = "P: promote   R: roll back   ";
 /// Bars of eight heights.
 const HEIGHTS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 
@@ -43,11 +45,12 @@ fn head(model: &Model, now: SystemTime) -> Vec<Line<'static>> {
 }
 
 fn foot(model: &Model) -> String {
+    let of_canary = model.held().map(|_| KEYS_OF_CANARY).unwrap_or_default();
     match (&model.question, &model.lost, &model.message) {
         (Some(question), ..) => format!("{}? y: yes, any other key: no", question.text),
         (None, Some(lost), _) => lost.clone(),
-        (None, None, Some(message)) => format!("{message}   {KEYS}"),
-        (None, None, None) => KEYS.to_owned(),
+        (None, None, Some(message)) => format!("{}   {of_canary}{KEYS}", message.text),
+        (None, None, None) => format!("{of_canary}{KEYS}"),
     }
 }
 
@@ -101,7 +104,9 @@ mod tests {
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
 
-    use super::super::model::tests::model;
+    use std::time::Instant;
+
+    use super::super::model::tests::{holding, model};
     use super::*;
 
     fn screen(model: &Model) -> Vec<String> {
@@ -129,11 +134,14 @@ mod tests {
 
     #[test]
     fn last_line_asks_and_answers() {
-        let mut model = model();
-        model.press('+');
+        let (mut model, now) = (model(), Instant::now());
+        model.press('+', now);
         assert!(screen(&model)[7].starts_with("change the number of children to 3? y"));
-        model.press('n');
+        model.press('n', now);
         assert!(screen(&model)[7].starts_with("cancelled"));
+        model.update(holding(), now);
+        model.press('j', now);
+        assert!(screen(&model)[7].starts_with("P: promote   R: roll back   up/down"));
         model.lose("no fleet".to_owned());
         assert_eq!(screen(&model)[7], "no fleet");
     }
