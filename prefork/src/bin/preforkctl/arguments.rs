@@ -44,9 +44,9 @@ pub(crate) enum Command {
     Upgrade,
     /// Changes the number of children.
     Scale {
-        /// How many there are to be, such as `8`.
-        #[arg(value_parser = count)]
-        count: u32,
+        /// How many there are to be, such as `8`, or how many more or fewer, such as `+2` or `-1`.
+        #[arg(value_parser = Count::parse, allow_negative_numbers = true)]
+        count: Count,
     },
     /// Replaces the child of one slot.
     Recycle {
@@ -102,12 +102,36 @@ pub(crate) struct Canary {
     pub(crate) wait: bool,
 }
 
-/// `+1` is a number for Rust, and one more for a person.
-fn count(text: &str) -> Result<u32, String> {
-    if text.starts_with('+') {
-        return Err("expected how many there are to be, such as `8`".to_owned());
+/// A number of children.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Count {
+    To(u32),
+    More(u32),
+    Fewer(u32),
+}
+
+impl Count {
+    /// A sign is a difference, not a part of the number.
+    fn parse(text: &str) -> Result<Self, String> {
+        let (of, digits): (fn(u32) -> Self, &str) = match (text.strip_prefix('+'), text.strip_prefix('-')) {
+            (Some(digits), _) => (Self::More, digits),
+            (_, Some(digits)) => (Self::Fewer, digits),
+            (None, None) => (Self::To, text),
+        };
+        if digits.starts_with(['+', '-']) {
+            return Err("expected a number, such as `8`, `+2` or `-1`".to_owned());
+        }
+        digits.parse().map(of).map_err(|error: ParseIntError| error.to_string())
     }
-    text.parse().map_err(|error: ParseIntError| error.to_string())
+
+    /// How many there are to be, if there are so many now.
+    pub(crate) fn of(self, now: u64) -> u64 {
+        match self {
+            Self::To(count) => count.into(),
+            Self::More(count) => now.saturating_add(count.into()),
+            Self::Fewer(count) => now.saturating_sub(count.into()),
+        }
+    }
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
@@ -127,13 +151,25 @@ mod tests {
     }
 
     #[test]
-    fn number_of_children_is_no_difference() {
-        let count =
-            |text| Arguments::try_parse_from(["preforkctl", "scale", text]).map(|parsed| parsed.command);
-        assert!(matches!(count("8"), Ok(Command::Scale { count: 8 })));
-        for refused in ["+1", "-1", "", "many"] {
+    fn number_of_children_may_be_a_difference() {
+        let count = |text| {
+            let arguments = Arguments::try_parse_from(["preforkctl", "scale", text, "--json"])?;
+            let Command::Scale { count } = arguments.command else { panic!("{arguments:?}") };
+            Ok::<_, clap::Error>((count, arguments.json))
+        };
+        for (text, expected) in
+            [("8", Count::To(8)), ("0", Count::To(0)), ("+2", Count::More(2)), ("-1", Count::Fewer(1))]
+        {
+            assert_eq!(count(text).unwrap(), (expected, true), "{text:?}");
+        }
+        for refused in
+            ["", "+", "-", "--", "++1", "+-1", "-+1", "--1", "1.5", "-1.5", "many", "-x", "4294967296"]
+        {
             assert!(count(refused).is_err(), "{refused:?}");
         }
+        let numbers =
+            [Count::To(8), Count::More(2), Count::Fewer(1), Count::Fewer(9)].map(|count| count.of(3));
+        assert_eq!(numbers, [8, 5, 2, 0]);
     }
 
     #[test]

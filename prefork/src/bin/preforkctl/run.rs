@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use clap::{CommandFactory, Parser};
 
-use crate::arguments::{Arguments, Canary, Command};
+use crate::arguments::{Arguments, Canary, Command, Count};
 use crate::check;
 use crate::client::{Answer, Client};
 use crate::failure::Failure;
@@ -48,7 +48,8 @@ fn perform(arguments: Arguments) -> Result<(), Failure> {
         Command::Promote => operate("/promote".to_owned()),
         Command::Rollback => operate("/rollback".to_owned()),
         Command::Upgrade => operate("/upgrade".to_owned()),
-        Command::Scale { count } => operate(format!("/workers?count={count}")),
+        Command::Scale { count: Count::To(count) } => operate(format!("/workers?count={count}")),
+        Command::Scale { count } => operate(scale_path(count, status(&client()?)?.slots)?),
         Command::Recycle { slot } => operate(format!("/recycle?slot={slot}")),
         Command::Stop { now } => operate(if now { "/stop?now=1" } else { "/stop" }.to_owned()),
         Command::Top { interval } => top::run(&client()?, Duration::from_secs_f64(interval)),
@@ -76,6 +77,17 @@ fn reload_path(Canary { canary, hold, .. }: &Canary) -> String {
     let hold = hold.as_ref().map(|hold| format!("hold={}", encoded(hold)));
     let parameters: Vec<String> = canary.into_iter().chain(hold).collect();
     if parameters.is_empty() { "/reload".to_owned() } else { format!("/reload?{}", parameters.join("&")) }
+}
+
+/// The size that differs so much from the present one.
+fn scale_path(count: Count, now: u64) -> Result<String, Failure> {
+    match count.of(now) {
+        0 => {
+            let left = format!("a fleet keeps one slot, and this one has {now}: preforkctl stop ends it");
+            Err(Failure::NotDone(left))
+        }
+        count => Ok(format!("/workers?count={count}")),
+    }
 }
 
 /// The text, so that it cannot end the request or the parameter.
