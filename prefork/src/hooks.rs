@@ -132,6 +132,15 @@ pub(crate) fn run<T>(hook: impl FnOnce() -> Result<T, BoxError>) -> Result<T, Ho
     }
 }
 
+/// Why log files are not opened again. It is logged as well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NotReopened {
+    /// The program has no hook for it.
+    NoHook,
+    /// The hook has failed in the master.
+    HookFailed,
+}
+
 /// Runs a hook whose failure is logged, and changes nothing else. Returns whether it did its work.
 pub(crate) fn run_and_log(name: &str, hook: &BareHook, logger: &Logger) -> bool {
     let outcome = run(hook);

@@ -14,13 +14,14 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::process::Command;
 
 use prefork_tests::control::{ControlPath, connect};
-use prefork_tests::fleet::{AS_NOBODY, Server};
+use prefork_tests::fleet::{AS_NOBODY, RunningFleet, Server};
 use prefork_tests::program::ProgramCopy;
 use prefork_tests::signal::{self, Signal};
 use prefork_tests::skip::skipped;
 use prefork_tests::{client, proc, wait};
 
 const SERVER: &str = env!("CARGO_BIN_EXE_server");
+const HOOKS_SERVER: &str = env!("CARGO_BIN_EXE_hooks_server");
 
 /// More clients than the server has places.
 const IDLE_CLIENTS: usize = 300;
@@ -291,4 +292,62 @@ fn damaged_requests_change_nothing_and_end_nothing() {
     assert!(control.get("/status").says("\"generation\":0,\"slots\":2,\"ready\":2,\"failures\":0,"));
     assert_eq!(fleet.children(), children);
     fleet.stop();
+}
+
+#[test]
+fn log_files_are_opened_again_whatever_is_under_way() {
+    let (control, directory) = (ControlPath::default(), tempfile::tempdir().unwrap());
+    let [journal, next] = ["journal", "next"].map(|name| directory.path().join(name));
+    let server = Server::new(HOOKS_SERVER).set("reopens", "yes").set("journal", journal.display());
+    let server = server.set("next", next.display());
+    let fleet = control.of(server).start();
+    let reopened = |fleet: &RunningFleet| {
+        let answer = control.post("/reopen");
+        let done = "\"message\":\"logs reopened in the master, and requested of ";
+        assert!(answer.is(200, "done") && answer.says(done), "{answer:?}");
+        let written = fs::read_to_string(&journal).unwrap();
+        assert!(written.contains(&format!("on_log_reopen {}\n", fleet.master())), "before the answer");
+    };
+    reopened(&fleet);
+    for pid in fleet.first_children() {
+        wait::until("the hook in every child", || {
+            fs::read_to_string(&journal).unwrap().contains(&format!("on_log_reopen {pid}\n"))
+        });
+    }
+    fleet.console.wait_for(") requests a reopening of the logs by the control socket");
+    fs::write(&next, "boot=hang").unwrap();
+    let reload = control.begin("POST", "/reload", "");
+    wait::until("reload", || control.get("/status").says("\"operation\":{\"name\":\"reload\""));
+    assert!(control.post("/recycle?slot=0").is(409, "busy"));
+    reopened(&fleet);
+    assert!(control.get("/status").says("\"operation\":{\"name\":\"reload\""));
+    drop(reload);
+    let lines = control.begin("POST", "/reopen", "Accept: application/x-ndjson\r\n").answer();
+    assert!(lines.says("\"result\":\"done\"") && !lines.says("\n{\"replaced\""), "{lines:?}");
+    let answer = control.post("/reopen?slot=1");
+    assert!(answer.is(400, "refused") && answer.says("unknown parameter `slot`"), "{answer:?}");
+    fleet.stop();
+}
+
+#[test]
+fn logs_that_are_not_reopened_are_answered_with_the_reason() {
+    let control = ControlPath::default();
+    let fleet = control.of(Server::new(SERVER)).start();
+    let answer = control.post("/reopen");
+    assert!(answer.is(422, "refused") && answer.says("the program has no hook on_log_reopen"), "{answer:?}");
+    fleet.stop();
+    let server = Server::new(HOOKS_SERVER).set("reopens", "yes").set("fails", "on_log_reopen");
+    let fleet = control.of(server).start();
+    let answer = control.post("/reopen");
+    let reason = "\"message\":\"hook on_log_reopen failed: failed on request\"";
+    assert!(answer.is(500, "aborted") && answer.says(reason), "{answer:?}");
+    assert_eq!(fleet.children(), fleet.first_children());
+    fleet.stop();
+    let server = Server::new(HOOKS_SERVER).set("reopens", "yes");
+    let server = control.of(server.set("workers", 0)).launch();
+    server.console.wait_for("ready; stop with ");
+    let answer = control.post("/reopen");
+    assert!(answer.is(200, "done") && answer.says("\"message\":\"logs reopened\""), "{answer:?}");
+    assert!(control.post("/reload").is(422, "refused"));
+    server.stop();
 }

@@ -84,9 +84,11 @@ impl Master {
         }
     }
 
-    pub(super) fn report_logs_reopened(&self, told: usize) {
-        let event = self.plan.logger.event("logs_reopened");
-        event.info(format_args!("logs reopened in the master, and requested of {}", children(told)));
+    /// Returns the message.
+    pub(super) fn report_logs_reopened(&self, told: usize) -> String {
+        let message = format!("logs reopened in the master, and requested of {}", children(told));
+        self.plan.logger.event("logs_reopened").info(&message);
+        message
     }
 
     pub(super) fn report_exec(&self, program: &Path) {

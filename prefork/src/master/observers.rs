@@ -14,6 +14,7 @@ use super::health::HealthServer;
 use super::metrics::History;
 use super::systemd::ServiceManager;
 use super::{FleetHandle, messages};
+use crate::hooks::NotReopened;
 use crate::listen::{SocketSet, WatchedListeners};
 use crate::logging::{Follower, Logger};
 use crate::supervisor::{ChildId, FleetState, FleetStatus, Remark, Supervisor};
@@ -130,6 +131,19 @@ impl Observers {
 
     pub(crate) fn refuse_operation(&mut self, submitted: Submitted, reason: String) {
         self.control.iter_mut().for_each(|control| control.refuse(submitted, reason.clone()));
+    }
+
+    /// Log files were opened again, or were not.
+    pub(crate) fn answer_reopen(
+        &self,
+        submitted: Submitted,
+        begun: (&Follower, Instant),
+        generation: u32,
+        reopened: Result<String, NotReopened>,
+    ) {
+        if let Some(control) = &self.control {
+            control.answer_reopen(submitted, begun, generation, reopened);
+        }
     }
 
     /// Notes what the supervisor says.

@@ -6,7 +6,7 @@ use std::time::Instant;
 use super::messages::any_fleet;
 use super::{FleetHandle, Master};
 use crate::error::{chain, plain};
-use crate::hooks;
+use crate::hooks::{self, NotReopened};
 use crate::protocol::ToChild;
 use crate::supervisor::{ChildId, Event, Request};
 use crate::sys::{self, Signal};
@@ -41,25 +41,32 @@ impl Master {
             Signal::Shrink => Request::Shrink,
             Signal::Reload => Request::Reload,
             Signal::Upgrade => Request::Upgrade,
-            Signal::ReopenLogs => return self.reopen_logs(),
+            // What became of it is logged.
+            Signal::ReopenLogs => return drop(self.reopen_logs()),
             Signal::OfTerminal(name) => return any_fleet::report_terminal(&self.plan.logger, name),
         };
         self.on_request(Instant::now(), request);
     }
 
-    /// Lets every process of the fleet open its log files again.
-    fn reopen_logs(&mut self) {
+    /// Lets every process of the fleet open its log files again. Returns what was done, in the words of the log.
+    ///
+    /// # Errors
+    ///
+    /// It was not done in the master. The children were told if there is a hook.
+    pub(super) fn reopen_logs(&mut self) -> Result<String, NotReopened> {
         let Some(hook) = self.plan.hooks.on_log_reopen.clone() else {
-            return any_fleet::report_no_log_hook(&self.plan.logger);
+            any_fleet::report_no_log_hook(&self.plan.logger);
+            return Err(NotReopened::NoHook);
         };
         let children: Vec<ChildId> = self.children.keys().copied().collect();
         for child in &children {
             self.send(*child, &ToChild::ReopenLogs);
         }
         let _guard = sys::TerminalGuard::begin();
-        if hooks::run_and_log("on_log_reopen", &*hook, &self.plan.logger) {
-            self.report_logs_reopened(children.len());
+        if !hooks::run_and_log("on_log_reopen", &*hook, &self.plan.logger) {
+            return Err(NotReopened::HookFailed);
         }
+        Ok(self.report_logs_reopened(children.len()))
     }
 
     pub(super) fn on_request(&mut self, now: Instant, request: Request) {

@@ -11,7 +11,7 @@ use socket2::Socket;
 use super::serving::{Ended, Serving};
 use crate::child::{Adopted, Host};
 use crate::error::{Error, chain};
-use crate::hooks::{self, Hooks};
+use crate::hooks::{self, Hooks, NotReopened};
 use crate::listen::{self, Holders, Holding, ResolvedEndpoint, Sharing, SocketSet};
 use crate::logging::{self, Follower, Logger};
 use crate::master::{
@@ -188,10 +188,15 @@ impl OneProcess {
         Ok(())
     }
 
-    /// Carries out what clients of the control socket have asked for: a stop. There are no children to change.
+    /// Carries out what clients of the control socket have asked for. There are no children to change.
     fn take_operations(&mut self) {
         while let Some(submitted) = self.observers.take_operation() {
             let request = match submitted.operation {
+                Operation::Reopen => {
+                    let (record, since) = (Follower::record(), Instant::now());
+                    self.observers.answer_reopen(submitted, (&record, since), 0, self.reopen_logs());
+                    continue;
+                }
                 Operation::Stop { now: false } => Request::Stop,
                 Operation::Stop { now: true } => Request::Quit,
                 _ => {
@@ -215,17 +220,14 @@ impl OneProcess {
             Signal::Shrink => Request::Shrink,
             Signal::Reload => Request::Reload,
             Signal::Upgrade => Request::Upgrade,
-            Signal::ReopenLogs => return self.reopen_logs(),
+            Signal::ReopenLogs => return drop(self.reopen_logs()),
             Signal::OfTerminal(name) => return any_fleet::report_terminal(&self.logger, name),
         });
     }
 
     fn on_request(&mut self, request: Request) {
         match request {
-            Request::Stop | Request::Quit => {
-                self.supervisor.handle(Instant::now(), Event::Request(request));
-            }
-            Request::Promote | Request::Rollback => {
+            Request::Stop | Request::Quit | Request::Promote | Request::Rollback => {
                 self.supervisor.handle(Instant::now(), Event::Request(request));
             }
             Request::Reload | Request::ReloadWith(_) => {
@@ -244,15 +246,14 @@ impl OneProcess {
         self.report_refused(purpose);
     }
 
-    fn reopen_logs(&mut self) {
-        let logger = &self.logger;
+    fn reopen_logs(&self) -> Result<String, NotReopened> {
         let Some(hook) = &self.hooks.on_log_reopen else {
-            return any_fleet::report_no_log_hook(logger);
+            any_fleet::report_no_log_hook(&self.logger);
+            return Err(NotReopened::NoHook);
         };
         let _guard = sys::TerminalGuard::begin();
-        if hooks::run_and_log("on_log_reopen", &**hook, logger) {
-            self.report_logs_reopened();
-        }
+        let done = hooks::run_and_log("on_log_reopen", &**hook, &self.logger);
+        if done { Ok(self.report_logs_reopened()) } else { Err(NotReopened::HookFailed) }
     }
 
     fn perform(&mut self, action: Action) {

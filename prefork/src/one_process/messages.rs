@@ -47,8 +47,11 @@ impl OneProcess {
         }
     }
 
-    pub(super) fn report_logs_reopened(&self) {
-        self.logger.event("logs_reopened").info("logs reopened");
+    /// Returns the message.
+    pub(super) fn report_logs_reopened(&self) -> String {
+        let message = "logs reopened";
+        self.logger.event("logs_reopened").info(message);
+        message.to_owned()
     }
 
     pub(super) fn report_leader(&self) {

@@ -28,7 +28,8 @@ const DIRECTORY: &str = "PREFORKCTL_TEST_DIRECTORY";
 fn fleet() {
     if let Some(directory) = std::env::var_os(DIRECTORY).map(PathBuf::from) {
         let fleet = Prefork::new(serve).addr("127.0.0.1:0").workers(2).ready(Readiness::Manual);
-        fleet.control(directory.join("socket")).run().unwrap();
+        let fleet = fleet.control(directory.join("socket")).on_log_reopen(|| Ok::<(), String>(()));
+        fleet.run().unwrap();
     }
 }
 
@@ -126,6 +127,7 @@ fn command_ends_with_0_when_the_fleet_has_done_it() {
         (vec!["scale", "+2"], "resized from 3 to 5 children"),
         (vec!["scale", "-2"], "resized from 5 to 3 children"),
         (vec!["recycle", "2"], "takes the place of"),
+        (vec!["reopen"], "logs reopened in the master, and requested of "),
         (vec!["upgrade"], "upgraded: every child is of generation 2"),
         (vec!["status"], "3 of 3 ready, generation 2"),
         (vec!["scale", "2", "--json"], r#""operation":"workers","result":"done""#),

@@ -53,6 +53,8 @@ pub(crate) enum Command {
         /// The slot, as `status` shows it.
         slot: u32,
     },
+    /// Lets the program open its log files again, after they were rotated.
+    Reopen,
     /// Stops the fleet: children finish what they have accepted.
     Stop {
         /// Ends the children at once.

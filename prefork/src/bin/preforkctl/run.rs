@@ -51,6 +51,7 @@ fn perform(arguments: Arguments) -> Result<(), Failure> {
         Command::Scale { count: Count::To(count) } => operate(format!("/workers?count={count}")),
         Command::Scale { count } => operate(scale_path(count, status(&client()?)?.slots)?),
         Command::Recycle { slot } => operate(format!("/recycle?slot={slot}")),
+        Command::Reopen => operate("/reopen".to_owned()),
         Command::Stop { now } => operate(if now { "/stop?now=1" } else { "/stop" }.to_owned()),
         Command::Top { interval } => top::run(&client()?, Duration::from_secs_f64(interval)),
         Command::Metrics => print_answer(client()?.get("/metrics")?),

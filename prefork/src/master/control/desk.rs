@@ -27,7 +27,8 @@ struct DeskState {
     under_way: Option<UnderWay>,
     /// What `under_way` puts an end to, if it begins.
     interrupted: Option<UnderWay>,
-    /// What the master has not taken yet: at most an operation, a rollback, a stop, and one at once.
+    /// What the master has not taken yet: at most an operation, a rollback, a stop, one at once, and for each client that
+    /// log files are opened again.
     submitted: VecDeque<Submitted>,
     outcomes: VecDeque<(u64, Arc<Outcome>)>,
     /// Whether the master ends.
@@ -63,8 +64,8 @@ impl Desk {
     }
 
     /// Takes a request, unless another operation is under way. A stop may begin at any time, and one at once ends
-    /// a stop that is under way; a rollback may begin while a reload that it takes back is under way. Returns by what
-    /// to ask for the outcome.
+    /// a stop that is under way; a rollback may begin while a reload that it takes back is under way. Log files may be
+    /// opened again at any time. Returns by what to ask for the outcome.
     ///
     /// # Errors
     ///
@@ -82,6 +83,8 @@ impl Desk {
             return Err(Outcome::refusal(name, OperationResult::Refused, message));
         }
         let id = match (operation, state.under_way) {
+            // It is over at once, and changes no child.
+            (Operation::Reopen, _) => state.next_id(),
             (_, None) => state.begin(now, operation, requester),
             // It makes the present one quicker.
             (
@@ -178,9 +181,13 @@ impl Desk {
 }
 
 impl DeskState {
-    fn begin(&mut self, since: Instant, operation: Operation, requester: Requester) -> u64 {
+    fn next_id(&mut self) -> u64 {
         self.last_id += 1;
-        let (id, progress) = (self.last_id, Progress::default());
+        self.last_id
+    }
+
+    fn begin(&mut self, since: Instant, operation: Operation, requester: Requester) -> u64 {
+        let (id, progress) = (self.next_id(), Progress::default());
         let (generation, is_revocable) = (0, false);
         let begun = UnderWay { id, operation, requester, since, generation, progress, is_revocable };
         self.interrupted = self.under_way.replace(begun).or(self.interrupted.take());
@@ -280,6 +287,21 @@ mod tests {
         desk.conclude(reload, done(RELOAD));
         desk.conclude(rollback, done(Operation::Rollback));
         assert_eq!(desk.change(), None);
+    }
+
+    #[test]
+    fn log_files_may_be_opened_again_at_any_time() {
+        let (desk, now) = (Desk::default(), Instant::now());
+        let first = desk.submit(now, Operation::Reopen, ROOT).unwrap();
+        assert!(desk.under_way().is_none());
+        let reload = desk.submit(now, RELOAD, ROOT).unwrap();
+        let second = desk.submit(now, Operation::Reopen, ROOT).unwrap();
+        for id in [first, second] {
+            desk.conclude(id, done(Operation::Reopen));
+            assert_eq!(desk.outcome(id).unwrap().operation, "reopen");
+        }
+        assert!(desk.outcome(reload).is_none());
+        assert_eq!(desk.change().unwrap().name, "reload");
     }
 
     #[test]

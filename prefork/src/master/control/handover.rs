@@ -85,8 +85,9 @@ impl Control {
     pub(in crate::master) fn halt(&self) -> HaltedControl {
         let clients = self.server.halt(HALT_LIMIT);
         let tracked = self.tracked.as_ref();
-        let connections =
-            clients.iter().flat_map(|clients| clients.connections().filter_map(passed)).collect();
+        let under_way = self.desk.under_way().map(|under_way| under_way.id);
+        let connections = clients.iter().flat_map(Clients::connections);
+        let connections = connections.filter_map(|connection| passed(connection, under_way)).collect();
         let operation = tracked.and_then(|Tracked { operation, .. }| {
             let UnderWay { requester, since, .. } = self.desk.under_way()?;
             let Requester { uid, pid } = requester;
@@ -140,17 +141,23 @@ impl Control {
     }
 }
 
-/// What the next program needs of a connection; `None` if it cannot go on with it.
-fn passed(connection: &Connection<ControlStream, Pending>) -> Option<(PassedClient, Socket)> {
+/// What the next program needs of a connection; `None` if it cannot go on with it. It knows one operation, which is under
+/// way now: a client that waits for another one, which has just ended, must not get the answer of that.
+fn passed(
+    connection: &Connection<ControlStream, Pending>,
+    under_way: Option<u64>,
+) -> Option<(PassedClient, Socket)> {
     let (waits, input, flag) = match connection.unanswered()? {
         Unanswered::Reading(input) => (ClientWait::Request, input.to_vec(), false),
-        Unanswered::Waiting { pending: Pending::Outcome(_), keeps_alive } => {
+        Unanswered::Waiting { pending: Pending::Outcome(id), keeps_alive } if Some(*id) == under_way => {
             (ClientWait::Outcome, Vec::new(), keeps_alive)
         }
         Unanswered::Waiting { pending: Pending::Turn(_), keeps_alive } => {
             (ClientWait::Turn, Vec::new(), keeps_alive)
         }
-        Unanswered::Streaming { pending: Pending::Progress { .. }, chunked } => {
+        Unanswered::Streaming { pending: Pending::Progress { id, .. }, chunked }
+            if Some(*id) == under_way =>
+        {
             (ClientWait::Progress, Vec::new(), chunked)
         }
         Unanswered::Streaming { pending: Pending::Events(_), chunked } => {

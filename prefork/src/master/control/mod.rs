@@ -44,6 +44,7 @@ use tracker::{Ending, Tracker};
 use super::board::Board;
 use super::http::{Clients, HttpServer};
 use crate::error::Error;
+use crate::hooks::NotReopened;
 use crate::logging::{Follower, LoggedEvent, Logger};
 use crate::supervisor::{FleetStatus, Remark};
 use crate::sys::{self, ControlListener, Peer, SocketFile, SocketFileOptions};
@@ -209,6 +210,30 @@ impl Control {
     pub(super) fn refuse(&mut self, submitted: Submitted, reason: String) {
         let Submitted { id, operation, .. } = submitted;
         self.desk.conclude(id, Outcome::refusal(operation.name(), OperationResult::Refused, reason));
+        self.wake();
+    }
+
+    /// Log files were opened again, or were not. That is over at once, whatever else is under way.
+    pub(super) fn answer_reopen(
+        &self,
+        submitted: Submitted,
+        (record, since): (&Follower, Instant),
+        generation: u32,
+        reopened: Result<String, NotReopened>,
+    ) {
+        let log = lines_about(record, None);
+        let (result, message) = match reopened {
+            Ok(message) => (OperationResult::Done, message),
+            Err(NotReopened::NoHook) => {
+                (OperationResult::Refused, "the program has no hook on_log_reopen".to_owned())
+            }
+            Err(NotReopened::HookFailed) => {
+                let unknown = || "the hook on_log_reopen has failed in the master".to_owned();
+                (OperationResult::Aborted, log.last().cloned().unwrap_or_else(unknown))
+            }
+        };
+        let refusal = Outcome::refusal(submitted.operation.name(), result, message);
+        self.desk.conclude(submitted.id, Outcome { generation, elapsed: since.elapsed(), log, ..refusal });
         self.wake();
     }
 

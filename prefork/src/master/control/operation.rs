@@ -25,23 +25,16 @@ pub(crate) enum Operation {
     Promote,
     /// Takes a reload back that holds.
     Rollback,
+    /// Opens log files again.
+    Reopen,
 }
 
 impl Operation {
     /// The operation that a path and a query name; `None` if the path names none.
     pub(super) fn from_request(path: &str, query: &str) -> Option<Result<Self, String>> {
+        let Request { read, .. } = Request::of(path)?;
         let mut parameters = Parameters::of(query);
-        let operation = match path {
-            "/reload" => parameters.canary().map(Self::Reload),
-            "/upgrade" => Ok(Self::Upgrade),
-            "/workers" => parameters.count("count", 1, u64::from(options::WORKERS_MAX)).map(Self::Workers),
-            "/recycle" => parameters.count("slot", 0, u64::from(options::WORKERS_MAX) - 1).map(Self::Recycle),
-            "/stop" => parameters.switch("now").map(|now| Self::Stop { now }),
-            "/promote" => Ok(Self::Promote),
-            "/rollback" => Ok(Self::Rollback),
-            _ => return None,
-        };
-        Some(operation.and_then(|operation| parameters.end().map(|()| operation)))
+        Some(read(&mut parameters).and_then(|operation| parameters.end().map(|()| operation)))
     }
 
     /// Its name in a path, and in answers.
@@ -54,6 +47,7 @@ impl Operation {
             Self::Stop { .. } => "stop",
             Self::Promote => "promote",
             Self::Rollback => "rollback",
+            Self::Reopen => "reopen",
         }
     }
 
@@ -71,15 +65,75 @@ impl Operation {
             Self::Stop { now: true } => "a stop at once".to_owned(),
             Self::Promote => "the promotion of the canary".to_owned(),
             Self::Rollback => "the rollback of the canary".to_owned(),
+            Self::Reopen => "a reopening of the logs".to_owned(),
         }
+    }
+}
+
+/// What a client can request.
+struct Request {
+    /// An operation with this name.
+    example: Operation,
+    /// The parameters that it must have.
+    query: &'static str,
+    read: fn(&mut Parameters<'_>) -> Result<Operation, String>,
+}
+
+const REQUESTS: [Request; 8] = [
+    Request {
+        example: Operation::Reload(CanaryChoice { children: None, hold: None }),
+        query: "",
+        read: |parameters| parameters.canary().map(Operation::Reload),
+    },
+    Request::without_parameters(Operation::Upgrade, |_| Ok(Operation::Upgrade)),
+    Request {
+        example: Operation::Workers(1),
+        query: "?count=N",
+        read: |parameters| {
+            parameters.count("count", 1, u64::from(options::WORKERS_MAX)).map(Operation::Workers)
+        },
+    },
+    Request {
+        example: Operation::Recycle(0),
+        query: "?slot=N",
+        read: |parameters| {
+            parameters.count("slot", 0, u64::from(options::WORKERS_MAX) - 1).map(Operation::Recycle)
+        },
+    },
+    Request {
+        example: Operation::Stop { now: false },
+        query: "",
+        read: |parameters| parameters.switch("now").map(|now| Operation::Stop { now }),
+    },
+    Request::without_parameters(Operation::Promote, |_| Ok(Operation::Promote)),
+    Request::without_parameters(Operation::Rollback, |_| Ok(Operation::Rollback)),
+    Request::without_parameters(Operation::Reopen, |_| Ok(Operation::Reopen)),
+];
+
+impl Request {
+    const fn without_parameters(
+        example: Operation,
+        read: fn(&mut Parameters<'_>) -> Result<Operation, String>,
+    ) -> Self {
+        Self { example, query: "", read }
+    }
+
+    fn of(path: &str) -> Option<&'static Self> {
+        let name = path.strip_prefix('/')?;
+        REQUESTS.iter().find(|request| request.example.name() == name)
     }
 }
 
 /// The name of the operation of this path.
 pub(super) fn operation_name(path: &str) -> &'static str {
-    const NAMES: [&str; 7] = ["reload", "upgrade", "workers", "recycle", "stop", "promote", "rollback"];
-    let name = path.strip_prefix('/');
-    NAMES.into_iter().find(|known| Some(*known) == name).unwrap_or_default()
+    Request::of(path).map_or("", |request| request.example.name())
+}
+
+/// The paths of all operations, with the parameters that they must have: `/reload, /workers?count=N or /stop`.
+pub(super) fn operation_paths() -> String {
+    let paths = REQUESTS.map(|Request { example, query, .. }| format!("/{}{query}", example.name()));
+    let [first @ .., last] = paths.as_slice() else { return String::new() };
+    format!("{} or {last}", first.join(", "))
 }
 
 /// The parameters of a query, until they are read.
@@ -275,7 +329,21 @@ mod tests {
             let path = target.split('?').next().unwrap();
             assert_eq!(operation_name(path), operation.name());
         }
-        assert_eq!(parse("/status"), None);
+        assert_eq!((parse("/status"), operation_name("/status"), parse("reload")), (None, "", None));
+    }
+
+    #[test]
+    fn every_operation_can_be_requested() {
+        for Request { example, query, .. } in REQUESTS {
+            let path = format!("/{}", example.name());
+            let operation = parse(&(path.clone() + &query.replace('N', "1"))).unwrap().unwrap();
+            assert_eq!((operation.name(), operation_name(&path)), (example.name(), example.name()));
+            assert_eq!(parse(&path).unwrap().is_ok(), query.is_empty(), "{path}");
+        }
+        assert_eq!(
+            operation_paths(),
+            "/reload, /upgrade, /workers?count=N, /recycle?slot=N, /stop, /promote, /rollback or /reopen"
+        );
     }
 
     #[test]

@@ -21,6 +21,12 @@ impl Master {
             any = true;
             let before = self.supervisor.status(Instant::now());
             let record = Control::record();
+            if submitted.operation == Operation::Reopen {
+                let since = Instant::now();
+                let reopened = self.reopen_logs();
+                self.observers.answer_reopen(submitted, (&record, since), before.generation, reopened);
+                continue;
+            }
             match self.perform_operation(submitted.operation, &before) {
                 Ok(()) => self.begin_operation(submitted, record, &before),
                 Err(reason) => self.observers.refuse_operation(submitted, reason),
@@ -57,6 +63,8 @@ impl Master {
             }
             Operation::Promote => self.promote(),
             Operation::Rollback => self.roll_back(),
+            // It is answered before.
+            Operation::Reopen => Ok(()),
         }
     }
 

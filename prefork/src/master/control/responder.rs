@@ -7,7 +7,7 @@ use mio::Waker;
 
 use super::Requester;
 use super::desk::Desk;
-use super::operation::{Operation, OperationResult, Outcome, operation_name};
+use super::operation::{Operation, OperationResult, Outcome, operation_name, operation_paths};
 use super::tracker::Progress;
 use crate::logging::{Follower, Logger};
 use crate::master::board::{AwaitedTurn, Board};
@@ -25,8 +25,6 @@ const REFUSALS_APART: Duration = Duration::from_secs(10);
 
 const ONLY_GET: &str = "method not allowed: use GET\n";
 const ONLY_POST: &str = "method not allowed: use POST\n";
-const UNKNOWN: &str = "not found: try GET /status, /metrics, /livez, /readyz or /events, or POST /reload, /upgrade, \
-                       /workers?count=N, /recycle?slot=N, /stop, /promote or /rollback\n";
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -155,10 +153,8 @@ impl Responder for ControlResponder {
                 Reply::Now(answer_of(&Outcome::refusal(name, OperationResult::Invalid, problem)))
             }
             (_, Some(_)) => Reply::Now(Answer::only("POST", ONLY_POST)),
-            ("GET" | "HEAD", None) => {
-                self.read(now, request).unwrap_or_else(|| Reply::Now(Answer::text(404, UNKNOWN)))
-            }
-            ("POST", None) => Reply::Now(Answer::text(404, UNKNOWN)),
+            ("GET" | "HEAD", None) => self.read(now, request).unwrap_or_else(|| Reply::Now(unknown())),
+            ("POST", None) => Reply::Now(unknown()),
             (_, None) => Reply::Now(Answer::only("GET, HEAD, POST", "method not allowed: use GET or POST\n")),
         }
     }
@@ -209,6 +205,13 @@ impl ControlResponder {
 
 fn answer_of(outcome: &Outcome) -> Answer {
     Answer::json(outcome.result.code(), outcome.to_json())
+}
+
+fn unknown() -> Answer {
+    let operations = operation_paths();
+    let text =
+        format!("not found: try GET /status, /metrics, /livez, /readyz or /events, or POST {operations}\n");
+    Answer::text(404, &text)
 }
 
 fn forbidden() -> Answer {

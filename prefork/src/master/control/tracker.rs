@@ -70,6 +70,7 @@ impl Tracker {
             Operation::Stop { .. } => before.children.len(),
             Operation::Rollback => after.change.map_or(0, |change| change.of),
             Operation::Reload(_) | Operation::Upgrade | Operation::Promote => after.slots,
+            Operation::Reopen => 0,
         };
         Self {
             operation,
@@ -198,6 +199,8 @@ impl Tracker {
             // The reload that it is about ends as it does.
             Operation::Promote => self.change(fleet, Tally::Reload),
             Operation::Rollback => self.rollback(fleet),
+            // It has ended before it is tracked.
+            Operation::Reopen => None,
         }
     }
 
