@@ -71,7 +71,7 @@ impl Master {
     /// Logs why an operation does not begin, and returns it.
     fn report_not_begun(&self, operation: Operation, reason: String) -> String {
         let event = self.plan.logger.event("operation_refused");
-        event.warn(format_args!("cannot carry out {}: {reason}", operation.describe()));
+        event.warn(format_args!("refused: {}: {reason}", operation.describe()));
         reason
     }
 
