@@ -9,6 +9,7 @@ use prefork_tests::fleet::{RunningFleet, Server};
 use prefork_tests::metrics::{Metrics, passes_promtool, scrape, text};
 use prefork_tests::signal::Signal;
 use prefork_tests::skip::skipped;
+use prefork_tests::status::Status;
 use prefork_tests::{client, wait};
 
 const ROUNDS: usize = 10;
@@ -81,6 +82,19 @@ fn scraped_requests_are_those_that_were_answered_and_at_most_those_that_were_cut
     let duration = "http_request_duration_seconds_count{method=\"GET\",route=\"/\"}";
     // A child may be killed between the two.
     assert!((metrics.get(duration) - counted).abs() <= 2.0 * ROUNDS as f64);
+    fleet.stop();
+}
+
+#[test]
+fn requests_of_each_child_in_the_status_are_those_that_it_has_counted_with_the_facade() {
+    let fleet = start();
+    for path in ["/", "/", "/none", "/", "/none"] {
+        client::status(fleet.addr(), path).unwrap();
+    }
+    wait::until("five requests", || {
+        let requests = Status::of(fleet.health_addr()).requests();
+        requests.into_values().sum::<Option<u64>>() == Some(5)
+    });
     fleet.stop();
 }
 

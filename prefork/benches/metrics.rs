@@ -1,4 +1,4 @@
-//! The cost of a scrape of `/metrics`: the time of an answer, its size, and the CPU time of the master for it.
+//! The cost of a scrape of `/metrics`, and of `/status`: the time of an answer, its size, and the CPU time of the master for it.
 //!
 //! `cargo bench -p prefork --bench metrics -- [CHILDREN]`, 1,000 by default. It asserts nothing.
 
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
 use prefork::Prefork;
-use prefork::shared::CounterFamily;
+use prefork::shared::{Counter, CounterFamily};
 
 type BenchResult<T> = Result<T, Box<dyn Error>>;
 
@@ -32,6 +32,7 @@ fn main() -> BenchResult<()> {
         let master = Master::start(children, reuseport)?;
         println!("{children} children with {VALUES} values, {sharing}:");
         master.measure("/metrics")?;
+        master.measure("/status")?;
         master.measure("/livez")?;
     }
     Ok(())
@@ -40,8 +41,12 @@ fn main() -> BenchResult<()> {
 static FAMILY: CounterFamily<1> =
     CounterFamily::new("bench_values_total", "Values", ["number"]).limit(VALUES);
 
+/// `/status` tells the requests of each child.
+static REQUESTS: Counter = Counter::new("bench_requests_total", "Requests");
+
 /// A child that has counted in each of the values.
 fn serve(listener: TcpListener) {
+    REQUESTS.inc();
     for number in 0..VALUES {
         FAMILY.with([&number.to_string()]).inc();
     }

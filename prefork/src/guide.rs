@@ -24,11 +24,11 @@ pub mod options {}
 #[cfg_attr(any(not(doctest), all(feature = "tokio", feature = "rustls")), doc = include_str!("../docs/serving.md"))]
 pub mod serving {}
 
-#[doc = "[canary]: crate::guide::operations#canary\n[failures]: crate::guide::operations#failures\n[health]: crate::guide::operations#health\n[leader]: crate::guide::leader\n[logging]: crate::guide::logging#log-lines\n[log files]: crate::guide::logging#log-files\n[preforkctl]: crate::guide::preforkctl\n[serving]: crate::guide::serving#operating-the-fleet-from-inside\n"]
+#[doc = "[canary]: crate::guide::operations#canary\n[failures]: crate::guide::operations#failures\n[health]: crate::guide::operations#health\n[leader]: crate::guide::leader\n[logging]: crate::guide::logging#log-lines\n[log files]: crate::guide::logging#log-files\n[preforkctl]: crate::guide::preforkctl\n[serving]: crate::guide::serving#operating-the-fleet-from-inside\n[shared values]: crate::guide::shared_values\n"]
 #[doc = include_str!("../docs/control.md")]
 pub mod control {}
 
-#[doc = "[canary]: crate::guide::operations#canary\n[control]: crate::guide::control\n[log files]: crate::guide::logging#log-files\n[metrics]: crate::guide::metrics\n[health]: crate::guide::operations#health\n[check]: crate::guide::operations#check-of-a-configuration\n"]
+#[doc = "[canary]: crate::guide::operations#canary\n[control]: crate::guide::control\n[requests]: crate::guide::control#requests\n[log files]: crate::guide::logging#log-files\n[metrics]: crate::guide::metrics\n[health]: crate::guide::operations#health\n[check]: crate::guide::operations#check-of-a-configuration\n"]
 #[doc = include_str!("../docs/preforkctl.md")]
 pub mod preforkctl {}
 
@@ -39,7 +39,7 @@ pub mod operations {}
 #[doc = include_str!("../docs/leader.md")]
 pub mod leader {}
 
-#[doc = "[hook]: crate::guide::serving#hooks\n[metrics]: crate::guide::metrics\n"]
+#[doc = "[hook]: crate::guide::serving#hooks\n[metrics]: crate::guide::metrics\n[requests]: crate::guide::control#requests\n"]
 #[doc = include_str!("../docs/shared-values.md")]
 pub mod shared_values {}
 

@@ -12,6 +12,7 @@
 //! - `control`: a client of the control socket (Unix).
 //! - [`console`]: collects the standard error of a server.
 //! - [`metrics`]: scrapes metrics, and reads them strictly.
+//! - [`status`]: reads `/status`.
 //! - [`proc`]: reads the state of processes.
 //! - [`program`]: a copy of a program that a test can replace.
 //! - [`tls`]: certificates, and a client that reports the result of its handshake.
@@ -43,6 +44,7 @@ pub mod program;
 pub mod signal;
 #[path = "../../prefork/src/skip.rs"]
 pub mod skip;
+pub mod status;
 pub mod terminal;
 pub mod tls;
 #[cfg(target_os = "linux")]

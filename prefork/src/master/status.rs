@@ -6,6 +6,7 @@ use std::time::{Instant, SystemTime};
 use super::metrics::{History, ProcessUsages, reuse_of, since_epoch};
 use crate::json;
 use crate::listen::{ListenerQueues, WatchedListeners};
+use crate::shared;
 use crate::supervisor::{ChangeKind, ChangeStatus, ChildStatus, FleetStatus, HoldStatus};
 use crate::sys::ProcessUsage;
 
@@ -53,13 +54,16 @@ pub(super) struct StatusPage {
     usages: ProcessUsages,
     /// What was read of the children, by pid.
     usage: BTreeMap<u32, ProcessUsage>,
+    /// How many requests they have counted, by pid.
+    requests: BTreeMap<u32, u64>,
     usable_until: Instant,
 }
 
 impl StatusPage {
     pub(super) fn new(history: History) -> Self {
         let usages = ProcessUsages::new();
-        Self { history, usages, usage: BTreeMap::new(), usable_until: Instant::now() }
+        let (usage, requests) = (BTreeMap::new(), BTreeMap::new());
+        Self { history, usages, usage, requests, usable_until: Instant::now() }
     }
 
     pub(super) fn make(
@@ -89,7 +93,7 @@ impl StatusPage {
         )
     }
 
-    /// Reads the usage of children, unless that was done a moment ago.
+    /// Reads what children use and have counted, unless that was done a moment ago.
     fn read(&mut self, now: Instant, fleet: &FleetStatus) {
         let is_known = |child: &ChildStatus| self.usage.contains_key(&child.pid);
         if now < self.usable_until && fleet.children.iter().all(is_known) {
@@ -97,6 +101,7 @@ impl StatusPage {
         }
         let start = Instant::now();
         self.usage = self.usages.of_children(&fleet.children);
+        self.requests = shared::requests();
         self.usable_until = now + reuse_of(start.elapsed());
     }
 
@@ -106,12 +111,13 @@ impl StatusPage {
         let age = usage.and_then(|usage| SystemTime::now().duration_since(usage.started_at).ok());
         format!(
             "{{\"slot\":{slot},\"pid\":{pid},\"generation\":{generation},\"state\":\"{}\",\"leader\":{leader},\
-             \"age_seconds\":{},\"cpu_seconds\":{},\"resident_bytes\":{},\"open_files\":{},\"requests\":null}}",
+             \"age_seconds\":{},\"cpu_seconds\":{},\"resident_bytes\":{},\"open_files\":{},\"requests\":{}}}",
             state.name(),
             json::or_null(age.map(json::seconds)),
             json::or_null(usage.map(|usage| json::seconds(usage.cpu))),
             json::or_null(usage.map(|usage| usage.resident)),
             json::or_null(usage.and_then(|usage| usage.open_files)),
+            json::or_null(self.requests.get(pid)),
         )
     }
 }

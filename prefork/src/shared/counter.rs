@@ -17,6 +17,12 @@ use super::series::{Kind, Series};
 /// assert_eq!(REQUESTS.total(), 1);
 /// ```
 ///
+/// # Requests
+///
+/// Counters whose name is `requests_total` or ends in `_requests_total` are the program's requests, whatever their
+/// labels: `/status`, `preforkctl` and the page of the health endpoint tell how many each child has counted. So name
+/// requests that the program makes itself otherwise, such as `app_upstream_calls_total`.
+///
 /// # Cost
 ///
 /// After the first use in a process, an increment is one relaxed atomic addition in memory that no other process

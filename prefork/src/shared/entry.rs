@@ -66,6 +66,12 @@ impl Entry {
         name_number(&self.name) << 32 | self.shape().finish() >> 32
     }
 
+    /// Whether it counts requests, as its name tells.
+    pub(super) fn counts_requests(&self) -> bool {
+        let is_named_so = self.name == "requests_total" || self.name.ends_with("_requests_total");
+        self.kind == Kind::Counter && is_named_so
+    }
+
     fn shape(&self) -> Hash {
         let hash = Hash::new().text(&self.name).bytes(&[self.kind as u8]);
         bits(&self.bounds).fold(hash, |hash, bound| hash.bytes(&bound.to_le_bytes()))

@@ -1,8 +1,10 @@
 //! The region over the life of a fleet: the master makes it, gives lanes to children, and passes it to the next
 //! program in its process; a child joins.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -114,9 +116,18 @@ impl FleetValues {
     }
 
     /// The lane of a child that the previous program in this process has started.
-    pub(crate) fn adopted(&self, lane: usize) -> Option<LanePlace> {
+    pub(crate) fn adopted(&self, lane: usize, pid: u32) -> Option<LanePlace> {
         let (ledger, _) = self.ledger.as_ref()?;
-        ledger.is_leased(lane).then_some(LanePlace { layout: VERSION, lane })
+        if !ledger.is_leased(lane) {
+            return None;
+        }
+        ledger.note_pid(lane, pid);
+        Some(LanePlace { layout: VERSION, lane })
+    }
+
+    /// Notes the pid of the child that was given a lane.
+    pub(crate) fn note_pid(&self, place: LanePlace, pid: u32) {
+        self.ledger.iter().for_each(|(ledger, _)| ledger.note_pid(place.lane, pid));
     }
 
     /// Takes back the lane of a child that has ended.
@@ -187,6 +198,18 @@ pub(crate) fn collect() -> Snapshot {
     let (values, unplaced) = PROCESS.own_values();
     let sample = |(entry, cells): (Entry, Vec<u64>)| Sample::new(&Arc::new(entry), &cells);
     Snapshot::new(values.into_iter().map(sample).collect(), unplaced)
+}
+
+/// The requests that each child has counted, by pid. A child that counts for itself is not among them, and no child is
+/// if the program counts none. In a process without a region, its own.
+pub(crate) fn requests() -> BTreeMap<u32, u64> {
+    if let Some(ledger) = PROCESS.ledger() {
+        return ledger.requests();
+    }
+    let (values, _) = PROCESS.own_values();
+    let counters = values.iter().filter(|(entry, _)| entry.counts_requests());
+    let count = counters.flat_map(|(_, cells)| cells.first().copied()).reduce(u64::saturating_add);
+    count.map(|count| (process::id(), count)).into_iter().collect()
 }
 
 fn report_not_read(logger: &Logger, reason: &dyn fmt::Display) {

@@ -5,7 +5,7 @@
 //! are written to the region for children to read, and never read from there. So a child that writes anywhere can
 //! spoil what has not been read yet, and nothing else. Every loop here has a bound that no child can move.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -51,6 +51,8 @@ struct Account {
     ended: BTreeSet<usize>,
     /// Those before the last one that ever was in use.
     free: BTreeSet<usize>,
+    /// The pids of live children, by lane.
+    pids: BTreeMap<usize, u32>,
     view: LaneView,
     sequence: u64,
 }
@@ -92,6 +94,7 @@ impl Ledger {
             lanes,
             ended: BTreeSet::new(),
             free,
+            pids: BTreeMap::new(),
             view,
             sequence,
         })))
@@ -139,6 +142,7 @@ impl Ledger {
     /// The system has no memory to read the lane. It is read later.
     pub(crate) fn release(&self, lane: usize) -> io::Result<()> {
         let mut account = self.account();
+        account.pids.remove(&lane);
         if account.lanes.contains(&lane) {
             account.ended.insert(lane);
         }
@@ -325,12 +329,6 @@ impl Account {
         }
     }
 
-    /// Calls `read` with every lane in use that can be read.
-    fn read_lanes(&mut self, read: impl FnMut(&Self, usize, &[AtomicU64])) {
-        let lanes: Vec<usize> = self.lanes.iter().copied().collect();
-        self.read_each(lanes.into_iter(), read);
-    }
-
     /// Adds the cells that a process has of a series.
     fn add(&self, place: usize, total: &mut [u64], lane: &[AtomicU64]) {
         let Known { entry, placements, .. } = &self.known[place];
@@ -390,6 +388,7 @@ mod help;
 mod order;
 mod ranges;
 mod repair;
+mod requests;
 #[cfg(test)]
 mod tests;
 

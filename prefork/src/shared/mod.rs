@@ -99,7 +99,9 @@ pub use counter::Counter;
 pub use extremes::{Max, Min};
 pub use family::{CounterFamily, GaugeFamily, HistogramFamily};
 pub use flag::Flag;
-pub(crate) use fleet::{FleetValues, LanePlace, PassedValues, collect, has_region, join, use_logger};
+pub(crate) use fleet::{
+    FleetValues, LanePlace, PassedValues, collect, has_region, join, requests, use_logger,
+};
 pub use gauge::{Gauge, Held};
 pub use histogram::{Histogram, Observations, Timer};
 pub use keyed_limiter::KeyedRateLimiter;

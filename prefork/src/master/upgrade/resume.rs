@@ -77,7 +77,7 @@ impl Predecessor {
             took_handshake: true,
             ready: child.ready,
             order: if child.role == SlotRole::Leftover { StopOrder::Given } else { StopOrder::None },
-            lane: self.snapshot.lanes.get(&child.id).and_then(|lane| values.adopted(*lane)),
+            lane: self.snapshot.lanes.get(&child.id).and_then(|lane| values.adopted(*lane, child.pid)),
         }
     }
 }

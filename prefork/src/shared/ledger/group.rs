@@ -50,13 +50,28 @@ impl Ledger {
 }
 
 impl Account {
+    /// Calls `read` with every lane in use that can be read.
+    pub(super) fn read_lanes(&mut self, read: impl FnMut(&Self, usize, &[AtomicU64])) {
+        let lanes: Vec<usize> = self.lanes.iter().copied().collect();
+        self.read_each(lanes.into_iter(), read);
+    }
+
     /// Calls `read` with each of these lanes that can be read, and with its turn.
     pub(super) fn read_each(
         &mut self,
         lanes: impl Iterator<Item = usize>,
+        read: impl FnMut(&Self, usize, &[AtomicU64]),
+    ) {
+        self.read_first(self.cells(), lanes, read);
+    }
+
+    /// The same with the first `cells` cells of each lane.
+    pub(super) fn read_first(
+        &mut self,
+        cells: usize,
+        lanes: impl Iterator<Item = usize>,
         mut read: impl FnMut(&Self, usize, &[AtomicU64]),
     ) {
-        let cells = self.cells();
         let mut view = std::mem::take(&mut self.view);
         view.cover(&self.region, self.lanes.last().map_or(1, |last| last + 1));
         for (turn, number) in lanes.enumerate() {

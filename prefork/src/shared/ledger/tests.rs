@@ -328,3 +328,55 @@ proptest! {
         prop_assert_eq!(value(&ledger, "d"), Value::Counter(1));
     }
 }
+
+fn labelled(name: &str, label: &str) -> Entry {
+    Entry { labels: vec![("a".to_owned(), label.to_owned())], ..entry(Kind::Counter, name) }
+}
+
+#[test]
+fn requests_of_a_child_are_the_sum_of_its_counters_with_such_a_name() {
+    let ledger = open();
+    let (first, mut one) = child(&ledger);
+    let (second, mut other) = child(&ledger);
+    ledger.note_pid(first, 101);
+    ledger.note_pid(second, 102);
+    for (kind, name) in [
+        (Kind::Counter, "app_requests"),
+        (Kind::Counter, "requests_total_seconds"),
+        (Kind::Counter, "prequests_total"),
+        (Kind::Gauge, "app_requests_total"),
+    ] {
+        add(&mut one, &entry(kind, name), 1000);
+    }
+    assert!(ledger.requests().is_empty(), "no counter has such a name");
+    add(&mut one, &entry(Kind::Counter, "requests_total"), 1);
+    add(&mut one, &labelled("app_requests_total", "1"), 10);
+    add(&mut one, &labelled("app_requests_total", "2"), 100);
+    add(&mut other, &labelled("app_requests_total", "2"), 7);
+    assert_eq!(ledger.requests(), BTreeMap::from([(101, 111), (102, 7)]));
+    ledger.release(first).unwrap();
+    assert_eq!(ledger.requests(), BTreeMap::from([(102, 7)]));
+    let (again, _lane) = child(&ledger);
+    assert_eq!(again, first);
+    assert_eq!(ledger.requests(), BTreeMap::from([(102, 7)]), "the lane's next process is not known yet");
+    ledger.note_pid(again, 103);
+    assert_eq!(
+        ledger.requests(),
+        BTreeMap::from([(102, 7), (103, 0)]),
+        "what the last one counted is not its own"
+    );
+    ledger.note_pid(LANES, 104);
+    ledger.note_pid(second + 1, 105);
+    assert_eq!(ledger.requests().len(), 2, "no child has these lanes");
+}
+
+#[test]
+fn requests_that_a_hostile_child_writes_do_not_overflow() {
+    let ledger = open();
+    let (number, mut lane) = child(&ledger);
+    ledger.note_pid(number, 101);
+    for label in ["1", "2"] {
+        cells(&mut lane, &labelled("app_requests_total", label))[0].store(u64::MAX, Ordering::Relaxed);
+    }
+    assert_eq!(ledger.requests(), BTreeMap::from([(101, u64::MAX)]));
+}
