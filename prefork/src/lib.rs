@@ -145,4 +145,4 @@ pub use crate::master::FleetHandle;
 pub use crate::serve::{Async, Blocking, FromChild, FromListener, FromListeners, Serve};
 #[cfg(feature = "tokio")]
 pub use crate::serve::{AsyncFromChild, Runtime};
-pub use crate::supervisor::{ChildState, ChildStatus, FleetState, FleetStatus, HoldStatus};
+pub use crate::supervisor::{ChildState, ChildStatus, FleetState, FleetStatus, HoldStatus, WaitingSlot};

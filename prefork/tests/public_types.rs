@@ -53,6 +53,7 @@ fn enums_of_options_and_states_are_values() {
     is_value::<ChildState>();
     is_value::<ChildStatus>();
     is_value::<HoldStatus>();
+    is_value::<WaitingSlot>();
     is_value::<ThisProcess>();
     #[cfg(feature = "tokio")]
     is_value::<Runtime>();

@@ -6,9 +6,13 @@ use std::net::SocketAddr;
 use std::process::Command;
 
 use prefork_tests::fleet::Server;
+use prefork_tests::signal::{Signal, send};
 use prefork_tests::skip::skipped;
+use prefork_tests::status::Status;
+use prefork_tests::{client, wait};
 
 const SERVER: &str = env!("CARGO_BIN_EXE_server");
+const SHARED_VALUES_SERVER: &str = env!("CARGO_BIN_EXE_shared_values_server");
 
 /// What the browser has made of the page after some polls, and what it says of errors; `None` without a browser.
 fn in_browser(addr: SocketAddr) -> Option<(String, String)> {
@@ -42,6 +46,32 @@ fn page_shows_the_fleet() {
     // The charts have at least two points: from two polls.
     assert!(
         page.split("memory-line\" points=\"").nth(1).unwrap().split('"').next().unwrap().contains(' '),
+        "{page}"
+    );
+    fleet.stop();
+}
+
+#[test]
+fn page_shows_requests_and_slots_that_wait() {
+    let server = Server::new(SHARED_VALUES_SERVER).set("health", "127.0.0.1:0").set("recover", 1000);
+    let fleet = server.set("recover_interval", "10m").start();
+    let first = fleet.first_children();
+    send(first[0], Signal::SIGKILL);
+    wait::until("a slot that waits", || !Status::of(fleet.health_addr()).waiting().is_empty());
+    (0..7).for_each(|_| drop(client::get(fleet.addr(), "/count")));
+    let Some((page, said)) = in_browser(fleet.health_addr()) else { return skipped("browser") };
+    assert!(!said.contains("CONSOLE"), "{said}");
+    assert!(page.contains("1 of 2 ready"), "{page}\n{said}");
+    let (_, rows) = page.split_once("<tbody id=\"children\">").unwrap();
+    let rows: Vec<&str> = rows.split("<tr>").skip(1).collect();
+    assert!(rows[0].starts_with("<td>0</td><td>waiting 9m "), "{rows:?}");
+    assert!(
+        rows[1].starts_with(&format!("<td>1</td><td>ready</td><td>0</td><td>{}</td>", first[1])),
+        "{rows:?}"
+    );
+    assert!(rows[1].contains("<td>7</td></tr>"), "{rows:?}");
+    assert!(
+        page.contains("<figure id=\"requests-chart\"><figcaption>Requests a second <b id=\"requests\">0</b>"),
         "{page}"
     );
     fleet.stop();

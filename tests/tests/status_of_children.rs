@@ -1,4 +1,4 @@
-//! What `/status` tells of each child.
+//! What `/status` tells of each child and of slots without one.
 #![cfg(target_os = "linux")]
 #![allow(clippy::expect_used, reason = "a panic in a test helper fails the test")]
 
@@ -6,10 +6,11 @@ use std::collections::BTreeMap;
 
 use prefork_tests::fleet::{RunningFleet, Server};
 use prefork_tests::gate::ResponseGate;
-use prefork_tests::signal::Signal;
+use prefork_tests::signal::{Signal, send};
 use prefork_tests::status::Status;
 use prefork_tests::{client, wait};
 
+const SERVER: &str = env!("CARGO_BIN_EXE_server");
 const SHARED_VALUES_SERVER: &str = env!("CARGO_BIN_EXE_shared_values_server");
 
 fn status(fleet: &RunningFleet) -> Status {
@@ -79,5 +80,29 @@ fn process_without_children_tells_its_own_requests() {
     assert_eq!(status(&fleet).requests(), own(None));
     (0..7).for_each(|_| drop(client::get(fleet.addr(), "/count")));
     wait_for_requests(&fleet, &own(Some(7)));
+    fleet.stop();
+}
+
+#[test]
+fn slot_whose_child_has_crashed_waits_with_the_time_until_its_next_child() {
+    let server = Server::new(SERVER).set("health", "127.0.0.1:0").set("recover", 1000);
+    let fleet = server.set("recover_interval", "10m").start();
+    let first = fleet.first_children();
+    assert_eq!(status(&fleet).waiting(), []);
+    send(first[1], Signal::SIGKILL);
+    wait::until("a slot that waits", || !status(&fleet).waiting().is_empty());
+    let of_crash = status(&fleet);
+    let pids: Vec<u32> = of_crash.requests().into_keys().collect();
+    assert_eq!(pids, first[..1]);
+    let waiting = of_crash.waiting();
+    assert_eq!((waiting.len(), waiting[0].get("slot"), waiting[0].get("generation")), (1, Some(1), Some(0)));
+    let left = |status: &Status| status.waiting()[0].get::<f64>("starts_in_seconds").expect("a known time");
+    assert!((1.0..=600.0).contains(&left(&of_crash)), "{of_crash:?}");
+    wait::until("a shorter time", || left(&status(&fleet)) < left(&of_crash));
+    // A reload does not wait for it.
+    fleet.operate(Signal::SIGHUP, 1, "reloaded:");
+    let both = status(&fleet);
+    assert_eq!(both.waiting(), []);
+    assert!(both.children().iter().any(|child| child.get("slot") == Some(1)), "{both:?}");
     fleet.stop();
 }

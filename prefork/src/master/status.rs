@@ -7,7 +7,7 @@ use super::metrics::{History, ProcessUsages, reuse_of, since_epoch};
 use crate::json;
 use crate::listen::{ListenerQueues, WatchedListeners};
 use crate::shared;
-use crate::supervisor::{ChangeKind, ChangeStatus, ChildStatus, FleetStatus, HoldStatus};
+use crate::supervisor::{ChangeKind, ChangeStatus, ChildStatus, FleetStatus, HoldStatus, WaitingSlot};
 use crate::sys::ProcessUsage;
 
 /// A change of the fleet that is under way.
@@ -74,22 +74,24 @@ impl StatusPage {
         change: Option<Change>,
     ) -> String {
         self.read(now, fleet);
-        let FleetStatus { state, generation, slots, ready, failures, children, .. } = fleet;
+        let FleetStatus { state, generation, slots, ready, failures, children, waiting, .. } = fleet;
         let change = change.or(fleet.change.map(Change::from));
         let change = change.map(|change| change.to_json(now, fleet.hold.as_ref()));
         let listeners: Vec<String> = listeners.iter().map(|watched| listener(&watched.queues())).collect();
         let children: Vec<String> = children.iter().map(|child| self.child(child)).collect();
+        let waiting: Vec<String> = waiting.iter().map(|slot| waiting_slot(now, slot)).collect();
         format!(
             "{{\"state\":\"{}\",\"master\":{},\"version\":\"{}\",\"generation\":{generation},\"slots\":{slots},\
              \"ready\":{ready},\"failures\":{failures},\"started_at\":{},\"operation\":{},\"listeners\":[{}],\
-             \"children\":[{}]}}\n",
+             \"children\":[{}],\"waiting\":[{}]}}\n",
             state.name(),
             std::process::id(),
             env!("CARGO_PKG_VERSION"),
             since_epoch(self.history.started_at()).as_secs(),
             json::or_null(change),
             listeners.join(","),
-            children.join(",")
+            children.join(","),
+            waiting.join(",")
         )
     }
 
@@ -122,6 +124,12 @@ impl StatusPage {
     }
 }
 
+fn waiting_slot(now: Instant, waiting: &WaitingSlot) -> String {
+    let WaitingSlot { slot, generation, starts_at } = waiting;
+    let left = starts_at.map(|at| json::seconds(at.saturating_duration_since(now)));
+    format!("{{\"slot\":{slot},\"generation\":{generation},\"starts_in_seconds\":{}}}", json::or_null(left))
+}
+
 /// A listener with the connections that wait in all of its queues; `null` where the system does not tell.
 fn listener(queues: &ListenerQueues) -> String {
     let sum = |number: fn(&crate::sys::ListenQueue) -> u32| {
@@ -138,6 +146,8 @@ fn listener(queues: &ListenerQueues) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::supervisor::{ChildState, FleetState};
     use crate::sys::ListenQueue;
@@ -150,6 +160,16 @@ mod tests {
         let unknown = r#"{"addr":"a:\"1","queue":null,"limit":null}"#;
         assert_eq!(listener(&queues(vec![queue(1), None])), unknown);
         assert_eq!(listener(&queues(Vec::new())), unknown);
+    }
+
+    #[test]
+    fn slot_that_waits_has_the_time_until_its_next_child() {
+        let now = Instant::now();
+        let waiting = |starts_at| waiting_slot(now, &WaitingSlot { slot: 3, generation: 2, starts_at });
+        let text = |left: &str| format!(r#"{{"slot":3,"generation":2,"starts_in_seconds":{left}}}"#);
+        assert_eq!(waiting(Some(now + Duration::from_millis(4200))), text("4.200"));
+        assert_eq!(waiting(now.checked_sub(Duration::from_millis(1))), text("0.000"));
+        assert_eq!(waiting(None), text("null"));
     }
 
     #[test]

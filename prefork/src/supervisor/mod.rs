@@ -73,7 +73,7 @@ use policy::{FailureLog, SlotFailures};
 pub(crate) use policy::{RecoverPolicy, SAME_STOP};
 use rollout::Rollout;
 pub(crate) use status::{ChangeKind, ChangeStatus};
-pub use status::{ChildState, ChildStatus, FleetState, FleetStatus, HoldStatus};
+pub use status::{ChildState, ChildStatus, FleetState, FleetStatus, HoldStatus, WaitingSlot};
 pub(crate) use totals::{ChangeResult, FailureCause, FleetTotals, StartReason, Tally};
 pub(crate) use trial::{ChildSnapshot, SlotRole, Snapshot};
 

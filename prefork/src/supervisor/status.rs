@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::canary::Hold;
 use super::rollout::Course;
-use super::{ChildId, FleetTotals, Mode, Phase, Supervisor};
+use super::{ChildId, FleetTotals, Mode, Phase, Slot, Supervisor};
 
 /// The state of a fleet as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -70,6 +70,9 @@ pub struct FleetStatus {
     pub failure_window: Option<Duration>,
     /// Every child that has not ended, in the order of their start.
     pub children: Vec<ChildStatus>,
+    /// The slots that wait for their next child, in their order: the last one has failed, or could not be started.
+    /// None in a fleet that stops.
+    pub waiting: Vec<WaitingSlot>,
     /// The hold of a reload with a canary, while the state is [`FleetState::Holding`].
     pub hold: Option<HoldStatus>,
     /// Whether a child has asked to become the leader.
@@ -115,6 +118,7 @@ impl FleetStatus {
             failures: 0,
             failure_window: None,
             children: Vec::new(),
+            waiting: Vec::new(),
             hold: None,
             elects: false,
             totals: FleetTotals::default(),
@@ -143,6 +147,18 @@ pub struct HoldStatus {
     pub since: Instant,
     /// When the reload is completed; `None` if that is only on request.
     pub until: Option<Instant>,
+}
+
+/// A slot without a child, which is started after a delay.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct WaitingSlot {
+    /// The slot, from 0.
+    pub slot: usize,
+    /// The generation of the slot's next child.
+    pub generation: u32,
+    /// When that is started; `None` if it is not known.
+    pub starts_at: Option<Instant>,
 }
 
 /// The state of one child.
@@ -210,6 +226,7 @@ impl Supervisor {
             change: self.change(),
             totals: self.totals,
             children: self.children.keys().filter_map(|id| self.view(*id)).collect(),
+            waiting: self.waiting_slots(),
             hold: self.hold_status(),
         }
     }
@@ -253,6 +270,21 @@ impl Supervisor {
         let generation = self.rollout.target;
         let is_told = self.state() == FleetState::Holding;
         is_told.then_some(HoldStatus { generation, children, since, until })
+    }
+
+    /// A slot that waits while its replacement starts, as in a reload, is not without a child.
+    fn waiting_slots(&self) -> Vec<WaitingSlot> {
+        if !self.is_active() {
+            return Vec::new();
+        }
+        let slots = self.slots.iter().enumerate();
+        let waiting = slots.filter(|(_, slot)| slot.occupant.is_none() && slot.successor.is_none());
+        let status = |(slot, Slot { generation, respawn_at, .. }): (usize, &Slot)| WaitingSlot {
+            slot,
+            generation: *generation,
+            starts_at: *respawn_at,
+        };
+        waiting.map(status).collect()
     }
 
     /// `None` for a child that has no process yet.

@@ -7,7 +7,7 @@ mod wait;
 
 use std::fs::{self, File};
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -16,12 +16,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::pty::{OpenptyResult, Winsize, openpty};
+use prefork::shared::Counter;
 use prefork::{ChildContext, Prefork, Readiness};
 
 /// Turns a hang into a failure.
 const LIMIT: Duration = Duration::from_secs(30);
 /// The directory of the fleet that this process is a part of.
 const DIRECTORY: &str = "PREFORKCTL_TEST_DIRECTORY";
+
+static REQUESTS: Counter = Counter::new("test_requests_total", "Connections that were accepted");
 
 /// The program of the fleet: this test file, started again. As a test of its own it has nothing to do.
 #[test]
@@ -33,7 +36,8 @@ fn fleet() {
     }
 }
 
-/// Its file `broken` makes a child fail, and the file `slow` keeps it from being ready.
+/// Its file `broken` makes a child fail, and the file `slow` keeps it from being ready. A connection is a request, and
+/// makes the child crash while there is the file `fragile`.
 fn serve(listener: TcpListener, child: ChildContext) {
     let directory = PathBuf::from(std::env::var_os(DIRECTORY).unwrap());
     if directory.join("broken").exists() {
@@ -42,7 +46,13 @@ fn serve(listener: TcpListener, child: ChildContext) {
     }
     wait_for("the end of the file slow", || !directory.join("slow").exists());
     child.ready();
-    listener.incoming().for_each(drop);
+    for stream in listener.incoming() {
+        if directory.join("fragile").exists() {
+            std::process::abort();
+        }
+        REQUESTS.inc();
+        drop(stream);
+    }
 }
 
 /// A running fleet. It is killed with its children when it is dropped.
@@ -53,12 +63,18 @@ struct Fleet {
 
 impl Fleet {
     fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// A fleet with these variables.
+    fn start_with(variables: &[(&str, &str)]) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let mut command = Command::new(std::env::current_exe().unwrap());
         // In the main thread, and nothing else.
         command
             .args(["--exact", "fleet", "--nocapture", "--test-threads=1"])
-            .env(DIRECTORY, directory.path());
+            .env(DIRECTORY, directory.path())
+            .envs(variables.iter().copied());
         let log = File::create(directory.path().join("log")).unwrap();
         let master = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();
         let fleet = Self { master, directory };
@@ -72,6 +88,16 @@ impl Fleet {
 
     fn log(&self) -> String {
         fs::read_to_string(self.path("log")).unwrap()
+    }
+
+    /// Connects to the fleet, and waits for the end of the connection.
+    fn connect(&self) {
+        let log = self.log();
+        let (_, addr) = log.split_once("listening on ").unwrap_or_else(|| panic!("{log}"));
+        let addr = addr.split(|letter: char| letter.is_whitespace() || letter == ',').next().unwrap();
+        let mut stream = TcpStream::connect(addr).unwrap_or_else(|error| panic!("{addr}: {error}"));
+        // A child that crashes may reset it.
+        let _ = stream.read(&mut [0]);
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -142,6 +168,31 @@ fn command_ends_with_0_when_the_fleet_has_done_it() {
     assert_eq!(status, 0, "{out}{err}");
     assert!(fleet.wait().success());
     assert_eq!(fleet.ctl(&["status"]).0, 3);
+}
+
+#[test]
+fn table_has_the_requests_of_each_child_and_the_slot_that_waits_for_one() {
+    let fleet = Fleet::start_with(&[("PREFORK_RECOVER_INTERVAL", "2m")]);
+    let status = || fleet.ctl(&["status"]).1;
+    assert!(!status().contains("REQUESTS"), "nothing is counted: {}", status());
+    (0..5).for_each(|_| fleet.connect());
+    let requests = || -> Option<u64> {
+        let status = status();
+        let mut lines = status.lines().skip_while(|line| !line.ends_with("REQUESTS")).skip(1);
+        lines.try_fold(0, |sum, line| Some(sum + line.rsplit(' ').next()?.parse::<u64>().ok()?))
+    };
+    wait_for("five requests", || requests() == Some(5));
+    fs::write(fleet.path("fragile"), "").unwrap();
+    fleet.connect();
+    wait_for("a slot that waits", || status().contains("1 of 2 ready"));
+    let status = status();
+    let row = status.lines().find(|line| line.contains("waiting 1m ")).unwrap_or_else(|| panic!("{status}"));
+    assert!(row.ends_with("s  0"), "there is a generation, and no pid: {status}");
+    let mut top = Terminal::start(fleet.command(&["top", "--interval", "0.1"]));
+    top.wait_for("waiting 1m ");
+    top.wait_for("requests a second");
+    top.press("q");
+    wait_for("end of top", || top.process.try_wait().unwrap().is_some());
 }
 
 #[test]

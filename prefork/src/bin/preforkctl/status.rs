@@ -26,6 +26,9 @@ pub(crate) struct Status {
     pub(crate) listeners: Vec<Listener>,
     #[serde(default)]
     pub(crate) children: Vec<Child>,
+    /// Slots that wait for their next child.
+    #[serde(default)]
+    pub(crate) waiting: Vec<Child>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -49,12 +52,14 @@ pub(crate) struct Listener {
     pub(crate) limit: Option<u64>,
 }
 
+/// A child, or a slot that waits for its next one: a row of the table.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Child {
     pub(crate) slot: u64,
-    pub(crate) pid: u32,
+    /// `None` for a slot that waits.
+    pub(crate) pid: Option<u32>,
     pub(crate) generation: u64,
-    #[serde(deserialize_with = "shown::field")]
+    #[serde(default = "waiting", deserialize_with = "shown::field")]
     pub(crate) state: String,
     #[serde(default)]
     pub(crate) leader: bool,
@@ -63,6 +68,13 @@ pub(crate) struct Child {
     pub(crate) resident_bytes: Option<u64>,
     pub(crate) open_files: Option<u64>,
     pub(crate) requests: Option<u64>,
+    /// When the next child of a slot that waits is started.
+    pub(crate) starts_in_seconds: Option<f64>,
+}
+
+/// The state of a slot that waits, which the fleet does not name.
+fn waiting() -> String {
+    "waiting".to_owned()
 }
 
 impl Status {
@@ -92,23 +104,23 @@ impl Status {
         text
     }
 
-    /// The children, by slot.
-    pub(crate) fn children(&self) -> Vec<&Child> {
-        let mut children: Vec<&Child> = self.children.iter().collect();
-        children.sort_by_key(|child| (child.slot, child.generation, child.pid));
-        children
+    /// The children and the slots that wait for one, by slot.
+    pub(crate) fn rows(&self) -> Vec<&Child> {
+        let mut rows: Vec<&Child> = self.children.iter().chain(&self.waiting).collect();
+        rows.sort_by_key(|child| (child.slot, child.generation, child.pid));
+        rows
     }
 
     /// A table of the children. Columns that have nothing are left out.
     fn table(&self) -> String {
-        let children = self.children();
+        let children = self.rows();
         let number = |number: Option<u64>| number.map_or_else(String::new, |number| number.to_string());
         type Cell = Box<dyn Fn(&Child) -> String>;
         let columns: [(&str, Cell); 9] = [
             ("SLOT", Box::new(|child| child.slot.to_string())),
             ("STATE", Box::new(Child::state_text)),
             ("GEN", Box::new(|child| child.generation.to_string())),
-            ("PID", Box::new(|child| child.pid.to_string())),
+            ("PID", Box::new(move |child| number(child.pid.map(u64::from)))),
             ("AGE", Box::new(|child| child.age_seconds.map_or_else(String::new, age_text))),
             ("CPU", Box::new(|child| child.cpu_seconds.map_or_else(String::new, |cpu| format!("{cpu:.1}s")))),
             ("MEMORY", Box::new(|child| child.resident_bytes.map_or_else(String::new, bytes_text))),
@@ -127,7 +139,11 @@ impl Status {
 
 impl Child {
     pub(crate) fn state_text(&self) -> String {
-        self.state.clone() + if self.leader { " (leader)" } else { "" }
+        let Self { state, leader, starts_in_seconds, .. } = self;
+        match starts_in_seconds {
+            Some(left) => format!("{state} {}", age_text(*left)),
+            None => state.clone() + if *leader { " (leader)" } else { "" },
+        }
     }
 }
 
@@ -225,6 +241,16 @@ mod tests {
         let text = text(status);
         assert!(!text.replace('\n', "").contains(char::is_control), "{text:?}");
         assert_eq!(text.lines().count(), 5, "{text}");
+    }
+
+    #[test]
+    fn slot_that_waits_for_its_child_has_a_row() {
+        let status = r#"{"state":"serving","master":1,"generation":2,"slots":3,"ready":1,"failures":1,
+            "children":[{"slot":1,"pid":12,"generation":2,"state":"ready"}],"waiting":[
+            {"slot":0,"generation":2,"starts_in_seconds":4.2},{"slot":2,"generation":1,"starts_in_seconds":null}]}"#;
+        let expected = "serving: 1 of 3 ready, generation 2, master 1, 1 recent failures\n\
+            SLOT  STATE       GEN  PID\n0     waiting 4s  2\n1     ready       2    12\n2     waiting     1\n";
+        assert_eq!(text(status), expected);
     }
 
     #[test]

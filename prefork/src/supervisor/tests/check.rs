@@ -56,6 +56,12 @@ impl Fleet {
                 placed.push(id);
             }
         }
+        let status = self.supervisor.status(self.now);
+        for index in 0..status.slots {
+            let has_child = status.children.iter().any(|child| child.slot == index);
+            let waits = status.waiting.iter().any(|slot| slot.slot == index && slot.starts_at.is_some());
+            assert!(has_child || waits, "observers are told nothing of slot {index}: {self:?}");
+        }
         let asked = |id: &ChildId| self.processes[id].terminated || self.processes[id].killed;
         for id in self.processes.keys() {
             assert!(placed.contains(id) || asked(id), "{id:?} belongs to no slot: {self:?}");

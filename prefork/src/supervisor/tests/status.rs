@@ -71,3 +71,49 @@ fn fleet_without_live_child_is_not_ready() {
     let failure_expires_at = fleet.supervisor.status(fleet.now).failure_expires_at;
     assert_eq!(fleet.supervisor.status(failure_expires_at.unwrap()).failures, 0);
 }
+
+fn waiting(fleet: &Fleet) -> Vec<(usize, u32, Option<Duration>)> {
+    let waiting = fleet.supervisor.status(fleet.now).waiting.into_iter();
+    waiting.map(|slot| (slot.slot, slot.generation, slot.starts_at.map(|at| at - fleet.now))).collect()
+}
+
+#[test]
+fn slot_whose_child_has_failed_waits_until_the_next_one_is_started() {
+    let recover = RecoverPolicy::new(Some(5), Some(secs(60)), secs(10));
+    let mut fleet = Fleet::serving(Settings { recover, ..settings(3) });
+    assert_eq!(waiting(&fleet), []);
+    fleet.request(Request::Reload);
+    fleet.run(secs(5));
+    let children = fleet.supervisor.status(fleet.now).children;
+    fleet.exit(fleet.occupants()[1].unwrap(), false);
+    assert_eq!(waiting(&fleet), [(1, 1, Some(secs(10)))]);
+    assert_eq!(fleet.supervisor.status(fleet.now).children, [children[0], children[2]]);
+    fleet.run(secs(9));
+    assert_eq!(waiting(&fleet), [(1, 1, Some(secs(1)))]);
+    fleet.run(secs(1));
+    assert_eq!(waiting(&fleet), [], "its child starts");
+    fleet.run(secs(1));
+    assert!(fleet.is_complete());
+}
+
+#[test]
+fn slot_that_gets_its_child_of_a_reload_does_not_wait() {
+    let recover = RecoverPolicy::new(Some(5), Some(secs(60)), secs(10));
+    let mut fleet = Fleet::serving(Settings { recover, ..settings(1) });
+    fleet.exit(0, false);
+    assert_eq!(waiting(&fleet).len(), 1);
+    fleet.cast(1, NEVER_READY);
+    fleet.request(Request::Reload);
+    assert_eq!(waiting(&fleet), []);
+    assert_eq!(fleet.supervisor.status(fleet.now).children.len(), 1);
+}
+
+#[test]
+fn fleet_that_stops_starts_no_child_and_none_of_its_slots_waits() {
+    let recover = RecoverPolicy::new(Some(5), Some(secs(60)), secs(10));
+    let mut fleet = Fleet::serving(Settings { recover, ..settings(2) });
+    fleet.exit(0, false);
+    assert_eq!(waiting(&fleet).len(), 1);
+    fleet.request(Request::Stop);
+    assert_eq!((state(&fleet), waiting(&fleet)), (FleetState::Stopping, Vec::new()));
+}

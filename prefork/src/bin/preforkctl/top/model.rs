@@ -66,11 +66,12 @@ impl Model {
         let seconds = self.at.replace(at).map(|before| at.saturating_duration_since(before).as_secs_f64());
         let mut last = std::mem::take(&mut self.rates);
         for child in &status.children {
-            let mut rates = last.remove(&child.pid).unwrap_or_default();
+            let Some(pid) = child.pid else { continue };
+            let mut rates = last.remove(&pid).unwrap_or_default();
             rates.note(child.cpu_seconds, child.requests, seconds);
-            self.rates.insert(child.pid, rates);
+            self.rates.insert(pid, rates);
         }
-        self.selected = self.selected.min(status.children.len().saturating_sub(1));
+        self.selected = self.selected.min(status.rows().len().saturating_sub(1));
         self.status = Some(status);
         self.lost = None;
     }
@@ -112,10 +113,10 @@ impl Model {
         let held = self.held();
         let status = self.status.as_ref()?;
         match key {
-            'j' => self.selected = (self.selected + 1).min(status.children.len().saturating_sub(1)),
+            'j' => self.selected = (self.selected + 1).min(status.rows().len().saturating_sub(1)),
             'k' => self.selected = self.selected.saturating_sub(1),
             'r' => {
-                let slot = status.children().get(self.selected)?.slot;
+                let slot = status.rows().get(self.selected)?.slot;
                 self.ask(format!("recycle slot {slot}"), format!("/recycle?slot={slot}"));
             }
             '+' => self.ask_to_scale(status.slots + 1),

@@ -60,15 +60,15 @@ fn table(model: &Model, status: &Status, width: u16) -> Table<'static> {
     let room = usize::from(width.saturating_sub(taken)).min(BARS);
     let widths = WIDTHS.map(Constraint::Length).into_iter().chain([Constraint::Fill(1)]);
     let names = ["SLOT", "STATE", "GEN", "AGE", "PID", "MEMORY", "FILES", "REQ/S", "CPU", ""];
-    let rows = status.children().into_iter().map(|child| row(model, child, room));
+    let rows = status.rows().into_iter().map(|child| row(model, child, room));
     Table::new(rows, widths)
         .header(Row::new(names).style(Style::default().add_modifier(Modifier::BOLD)))
         .row_highlight_style(Style::default().add_modifier(Modifier::REVERSED))
 }
 
-/// A child, with the newest bars that there is `room` for.
+/// A child, or a slot that waits for one, with the newest bars that there is `room` for.
 fn row(model: &Model, child: &Child, room: usize) -> Row<'static> {
-    let rates = model.rates.get(&child.pid);
+    let rates = child.pid.and_then(|pid| model.rates.get(&pid));
     let cpu = rates.and_then(|rates| rates.cpu.back());
     let requests = rates.and_then(|rates| rates.requests);
     Row::new([
@@ -76,7 +76,7 @@ fn row(model: &Model, child: &Child, room: usize) -> Row<'static> {
         child.state_text(),
         child.generation.to_string(),
         child.age_seconds.map(age_text).unwrap_or_default(),
-        child.pid.to_string(),
+        child.pid.map(|pid| pid.to_string()).unwrap_or_default(),
         child.resident_bytes.map(bytes_text).unwrap_or_default(),
         child.open_files.map(|count| count.to_string()).unwrap_or_default(),
         requests.map(|requests| format!("{requests:.0}")).unwrap_or_default(),
@@ -101,10 +101,10 @@ fn bars<'a>(numbers: impl Iterator<Item = &'a f64> + Clone) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
-
-    use std::time::Instant;
 
     use super::super::model::tests::{holding, model};
     use super::*;
@@ -130,6 +130,22 @@ mod tests {
         );
         assert!(lines[4].starts_with("1    ready          2    1m 15s  12      2048K"), "{lines:?}");
         assert_eq!(lines[7], KEYS);
+    }
+
+    #[test]
+    fn slot_that_waits_is_a_row_that_can_be_chosen() {
+        let (mut model, now) = (model(), Instant::now());
+        let mut status = model.status.take().unwrap();
+        // The child of slot 1 has failed.
+        status.children.remove(0);
+        let waiting = r#"[{"slot":1,"generation":2,"starts_in_seconds":9.7}]"#;
+        status.waiting = serde_json::from_str(waiting).unwrap();
+        model.update(status, now);
+        let lines = screen(&model);
+        let row = lines.iter().position(|line| line.starts_with("1    waiting 9s     2")).unwrap();
+        assert!(lines[row - 1].starts_with("0    ready (leader) 2"), "{lines:?}");
+        assert!(['j', 'r'].into_iter().all(|key| model.press(key, now).is_none()));
+        assert!(screen(&model)[7].starts_with("recycle slot 1?"), "{lines:?}");
     }
 
     #[test]
