@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::http::Answer;
-use super::metrics::{History, MetricsPage};
+use super::metrics::{History, MetricsPage, ProcessUsages};
 use super::status::{Change, StatusPage};
 use crate::listen::WatchedListeners;
 use crate::supervisor::FleetStatus;
@@ -24,9 +24,16 @@ const TURN_LIMIT: Duration = Duration::from_secs(1);
 pub(super) struct Board {
     posted: Mutex<Posted>,
     supervisor: Waker,
-    metrics: Mutex<MetricsPage>,
-    status: Mutex<StatusPage>,
+    pages: Mutex<Pages>,
     health_connections: AtomicUsize,
+}
+
+/// What answers are made with. Both servers use it.
+#[derive(Debug)]
+struct Pages {
+    metrics: MetricsPage,
+    status: StatusPage,
+    usages: ProcessUsages,
 }
 
 #[derive(Debug)]
@@ -56,8 +63,11 @@ impl Board {
         Self {
             posted: Mutex::new(Posted { turns: 0, awaited: false, fleet, listeners: listeners.into() }),
             supervisor,
-            status: Mutex::new(StatusPage::new(history.clone())),
-            metrics: Mutex::new(MetricsPage::new(history)),
+            pages: Mutex::new(Pages {
+                status: StatusPage::new(history.clone()),
+                metrics: MetricsPage::new(history),
+                usages: ProcessUsages::new(),
+            }),
             health_connections: AtomicUsize::new(0),
         }
     }
@@ -117,23 +127,29 @@ impl Board {
     }
 
     pub(super) fn metrics(&self, now: Instant) -> Answer {
-        let mut page = self.metrics.lock().unwrap_or_else(PoisonError::into_inner);
-        Answer::metrics(page.recent(now).unwrap_or_else(|| {
+        let mut pages = self.pages();
+        let Pages { metrics, usages, .. } = &mut *pages;
+        Answer::metrics(metrics.recent(now).unwrap_or_else(|| {
             let (fleet, listeners) = self.fleet_and_listeners();
-            page.make(&fleet, &listeners, self.health_connections.load(Ordering::Relaxed))
+            metrics.make(&fleet, &listeners, self.health_connections.load(Ordering::Relaxed), usages)
         }))
     }
 
     /// The fleet in JSON. `change` is what an operator has asked for and is under way, if there is such a thing.
     pub(super) fn status(&self, now: Instant, change: Option<Change>) -> Answer {
         let (fleet, listeners) = self.fleet_and_listeners();
-        let mut page = self.status.lock().unwrap_or_else(PoisonError::into_inner);
-        Answer::json(200, page.make(now, &fleet, &listeners, change))
+        let mut pages = self.pages();
+        let Pages { status, usages, .. } = &mut *pages;
+        Answer::json(200, status.make(now, &fleet, &listeners, change, usages))
     }
 
     fn fleet_and_listeners(&self) -> (FleetStatus, Arc<[WatchedListeners]>) {
         let posted = self.posted();
         (posted.fleet.clone(), Arc::clone(&posted.listeners))
+    }
+
+    fn pages(&self) -> MutexGuard<'_, Pages> {
+        self.pages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn posted(&self) -> MutexGuard<'_, Posted> {

@@ -51,19 +51,15 @@ impl Change {
 #[derive(Debug)]
 pub(super) struct StatusPage {
     history: History,
-    usages: ProcessUsages,
-    /// What was read of the children, by pid.
-    usage: BTreeMap<u32, ProcessUsage>,
-    /// How many requests they have counted, by pid.
+    /// How many requests the children have counted, by pid.
     requests: BTreeMap<u32, u64>,
+    /// Until then, that is used again.
     usable_until: Instant,
 }
 
 impl StatusPage {
     pub(super) fn new(history: History) -> Self {
-        let usages = ProcessUsages::new();
-        let (usage, requests) = (BTreeMap::new(), BTreeMap::new());
-        Self { history, usages, usage, requests, usable_until: Instant::now() }
+        Self { history, requests: BTreeMap::new(), usable_until: Instant::now() }
     }
 
     pub(super) fn make(
@@ -72,13 +68,16 @@ impl StatusPage {
         fleet: &FleetStatus,
         listeners: &[WatchedListeners],
         change: Option<Change>,
+        usages: &mut ProcessUsages,
     ) -> String {
-        self.read(now, fleet);
+        usages.update(now, &fleet.children);
+        self.read_requests(now);
         let FleetStatus { state, generation, slots, ready, failures, children, waiting, .. } = fleet;
         let change = change.or(fleet.change.map(Change::from));
         let change = change.map(|change| change.to_json(now, fleet.hold.as_ref()));
         let listeners: Vec<String> = listeners.iter().map(|watched| listener(&watched.queues())).collect();
-        let children: Vec<String> = children.iter().map(|child| self.child(child)).collect();
+        let children: Vec<String> =
+            children.iter().map(|child| self.child(child, usages.of_child(child.pid))).collect();
         let waiting: Vec<String> = waiting.iter().map(|slot| waiting_slot(now, slot)).collect();
         format!(
             "{{\"state\":\"{}\",\"master\":{},\"version\":\"{}\",\"generation\":{generation},\"slots\":{slots},\
@@ -95,21 +94,16 @@ impl StatusPage {
         )
     }
 
-    /// Reads what children use and have counted, unless that was done a moment ago.
-    fn read(&mut self, now: Instant, fleet: &FleetStatus) {
-        let is_known = |child: &ChildStatus| self.usage.contains_key(&child.pid);
-        if now < self.usable_until && fleet.children.iter().all(is_known) {
-            return;
+    fn read_requests(&mut self, now: Instant) {
+        if now >= self.usable_until {
+            let start = Instant::now();
+            self.requests = shared::requests();
+            self.usable_until = now + reuse_of(start.elapsed());
         }
-        let start = Instant::now();
-        self.usage = self.usages.of_children(&fleet.children);
-        self.requests = shared::requests();
-        self.usable_until = now + reuse_of(start.elapsed());
     }
 
-    fn child(&self, child: &ChildStatus) -> String {
+    fn child(&self, child: &ChildStatus, usage: Option<&ProcessUsage>) -> String {
         let ChildStatus { slot, pid, generation, state, leader } = child;
-        let usage = self.usage.get(pid);
         let age = usage.and_then(|usage| SystemTime::now().duration_since(usage.started_at).ok());
         format!(
             "{{\"slot\":{slot},\"pid\":{pid},\"generation\":{generation},\"state\":\"{}\",\"leader\":{leader},\
@@ -174,7 +168,7 @@ mod tests {
 
     #[test]
     fn change_of_an_operator_goes_before_that_of_the_supervisor() {
-        let mut page = StatusPage::new(History::new());
+        let (mut page, mut usages) = (StatusPage::new(History::new()), ProcessUsages::new());
         let of_supervisor = ChangeStatus {
             kind: ChangeKind::Reload { is_revocable: false },
             generation: 3,
@@ -188,14 +182,14 @@ mod tests {
             children: vec![child],
             ..FleetStatus::without_children(FleetState::Reloading)
         };
-        let text = page.make(Instant::now(), &fleet, &[], None);
+        let text = page.make(Instant::now(), &fleet, &[], None, &mut usages);
         assert!(
             text.contains(r#""operation":{"name":"reload","generation":3,"replaced":1,"of":2,"#),
             "{text}"
         );
         assert!(text.contains(r#""leader":false,"age_seconds":null,"cpu_seconds":null,"#), "{text}");
         let change = Change { name: "upgrade", ..of_supervisor.into() };
-        let text = page.make(Instant::now(), &fleet, &[], Some(change));
+        let text = page.make(Instant::now(), &fleet, &[], Some(change), &mut usages);
         assert!(text.contains(r#""operation":{"name":"upgrade","#), "{text}");
     }
 }

@@ -44,7 +44,6 @@ const OLDER_TEXTS: usize = 3;
 #[derive(Debug)]
 pub(super) struct MetricsPage {
     history: History,
-    usages: ProcessUsages,
     made: Option<Made>,
     /// Texts before that one, while clients receive them.
     older: Vec<Weak<str>>,
@@ -58,7 +57,7 @@ struct Made {
 
 impl MetricsPage {
     pub(super) fn new(history: History) -> Self {
-        Self { history, usages: ProcessUsages::new(), made: None, older: Vec::new() }
+        Self { history, made: None, older: Vec::new() }
     }
 
     /// The text, if it is recent enough, or too many others are still being sent.
@@ -75,10 +74,11 @@ impl MetricsPage {
         fleet: &FleetStatus,
         listeners: &[WatchedListeners],
         health_connections: usize,
+        usages: &mut ProcessUsages,
     ) -> Arc<str> {
         let start = Instant::now();
         let history = self.history.view();
-        let slots = self.usages.of_slots(fleet, &history.ended_cpu);
+        let slots = usages.of_slots(start, fleet, &history.ended_cpu);
         let values = shared::collect();
         let queues: Vec<_> = listeners.iter().map(WatchedListeners::queues).collect();
         let last_size = self.made.as_ref().map_or(0, |made| made.text.len());
@@ -88,7 +88,7 @@ impl MetricsPage {
             history: &history,
             queues: &queues,
             slots: &slots,
-            master: self.usages.of_this_process(),
+            master: usages.of_this_process(),
             dropped: sys::dropped_connections(),
             shared: shared::has_region(),
             unplaced: values.unplaced,
@@ -140,7 +140,7 @@ mod tests {
     fn text_is_used_again_for_a_while() {
         let mut page = MetricsPage::new(History::new());
         assert!(page.recent(Instant::now()).is_none());
-        let text = page.make(&status(&[]), &[], 0);
+        let text = page.make(&status(&[]), &[], 0, &mut ProcessUsages::new());
         let made = page.made.as_ref().unwrap();
         let (last, end) =
             (made.usable_until.checked_sub(Duration::from_nanos(1)).unwrap(), made.usable_until);
@@ -152,7 +152,8 @@ mod tests {
     fn texts_that_slow_clients_receive_are_few() {
         let mut page = MetricsPage::new(History::new());
         let later = || Instant::now() + Duration::from_secs(3600);
-        let mut ask = || page.recent(later()).unwrap_or_else(|| page.make(&status(&[]), &[], 0));
+        let mut usages = ProcessUsages::new();
+        let mut ask = || page.recent(later()).unwrap_or_else(|| page.make(&status(&[]), &[], 0, &mut usages));
         let mut held: Vec<Arc<str>> = (0..100).map(|_| ask()).collect();
         let last = held[99].clone();
         assert!(held[OLDER_TEXTS..].iter().all(|text| Arc::ptr_eq(text, &last)));

@@ -1,12 +1,14 @@
-//! What the processes of the fleet use.
+//! What the processes of the fleet use, for `/metrics` and `/status`. What was read a moment ago for either is used
+//! again for both.
 //!
-//! The CPU time of a child is read at each scrape, by a clock. All else takes 10 us for a child, and is read anew for
+//! The CPU time of a child is read each time, by a clock. All else takes 10 us for a child, and is read anew for
 //! some of them, in turns: a scrape of a large fleet must not take long.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::fleet::{LivingUsage, SlotUsage};
+use super::reuse_of;
 use crate::supervisor::{ChildStatus, FleetStatus};
 use crate::sys::{CpuClock, ProcessUsage, UsageReader};
 
@@ -20,6 +22,7 @@ pub(in crate::master) struct ProcessUsages {
     reader: Option<UsageReader>,
     /// What was read last, by pid.
     readings: BTreeMap<u32, Reading>,
+    usable_until: Instant,
     /// How much was read so far.
     count: u64,
     /// The CPU time that was told of each slot.
@@ -40,7 +43,8 @@ struct Reading {
 impl ProcessUsages {
     pub(in crate::master) fn new() -> Self {
         let reader = UsageReader::new().ok();
-        Self { reader, readings: BTreeMap::new(), count: 0, told_cpu: Vec::new() }
+        let (readings, usable_until) = (BTreeMap::new(), Instant::now());
+        Self { reader, readings, usable_until, count: 0, told_cpu: Vec::new() }
     }
 
     /// The usage of this process, without its children.
@@ -50,10 +54,16 @@ impl ProcessUsages {
 
     /// The usage of each slot. A slot that is being replaced has two children, whose usage is added: the one that
     /// drains uses what it uses. `ended_cpu` is the CPU time of the children that have ended, by slot.
-    pub(super) fn of_slots(&mut self, fleet: &FleetStatus, ended_cpu: &[Duration]) -> Vec<SlotUsage> {
+    pub(super) fn of_slots(
+        &mut self,
+        now: Instant,
+        fleet: &FleetStatus,
+        ended_cpu: &[Duration],
+    ) -> Vec<SlotUsage> {
         if self.reader.is_none() {
             return Vec::new();
         }
+        self.update(now, &fleet.children);
         let count = fleet.children.iter().map(|child| child.slot + 1).max().unwrap_or(0).max(fleet.slots);
         let mut slots: Vec<SlotUsage> = (0..count)
             .map(|slot| SlotUsage {
@@ -63,37 +73,42 @@ impl ProcessUsages {
             })
             .collect();
         // In the order of their start: the last one is the newest.
-        for (slot, usage) in self.read(&fleet.children) {
-            slots[slot].add(&usage);
+        for child in &fleet.children {
+            self.of_child(child.pid).into_iter().for_each(|usage| slots[child.slot].add(usage));
         }
         slots.retain(|usage| usage.slot < fleet.slots || usage.living.is_some());
         self.keep_cpu_from_shrinking(&mut slots);
         slots
     }
 
-    /// The usage of each child that has not ended, by pid.
-    pub(in crate::master) fn of_children(&mut self, children: &[ChildStatus]) -> BTreeMap<u32, ProcessUsage> {
+    /// Reads what these children use, which are all that have not ended, unless that was done a moment ago.
+    pub(in crate::master) fn update(&mut self, now: Instant, children: &[ChildStatus]) {
+        let is_known = |child: &ChildStatus| self.readings.contains_key(&child.pid);
+        if now < self.usable_until && children.iter().all(is_known) {
+            return;
+        }
+        let start = Instant::now();
         self.read(children);
-        self.readings.iter().map(|(pid, reading)| (*pid, reading.usage)).collect()
+        self.usable_until = now + reuse_of(start.elapsed());
     }
 
-    /// The usage of each child that has not ended, with its slot.
-    fn read(&mut self, children: &[ChildStatus]) -> Vec<(usize, ProcessUsage)> {
+    /// What a child uses, as it was read last.
+    pub(in crate::master) fn of_child(&self, pid: u32) -> Option<&ProcessUsage> {
+        self.readings.get(&pid).map(|reading| &reading.usage)
+    }
+
+    fn read(&mut self, children: &[ChildStatus]) {
         let mut last = std::mem::take(&mut self.readings);
         let mut numbers: Vec<u64> = last.values().map(|reading| reading.number).collect();
         // The number of the first reading that is not read anew.
         let kept_from = (numbers.len() > TURN).then(|| *numbers.select_nth_unstable(TURN).1);
-        let mut usages = Vec::with_capacity(children.len());
-        for ChildStatus { slot, pid, .. } in children {
+        for ChildStatus { pid, .. } in children {
             let kept =
                 last.remove(pid).filter(|reading| kept_from.is_some_and(|from| reading.number >= from));
-            let Some(reading) = kept.and_then(Reading::at_present).or_else(|| self.read_anew(*pid)) else {
-                continue;
-            };
-            usages.push((*slot, reading.usage));
-            self.readings.insert(*pid, reading);
+            if let Some(reading) = kept.and_then(Reading::at_present).or_else(|| self.read_anew(*pid)) {
+                self.readings.insert(*pid, reading);
+            }
         }
-        usages
     }
 
     fn read_anew(&mut self, pid: u32) -> Option<Reading> {
@@ -167,7 +182,7 @@ mod tests {
             numbers.iter().map(|number| Duration::from_secs(*number)).collect()
         };
         let mut told = |ended: &[u64]| {
-            let slots = usages.of_slots(&fleet, &seconds(ended));
+            let slots = usages.of_slots(Instant::now(), &fleet, &seconds(ended));
             slots.iter().map(|usage| usage.cpu.as_secs()).collect::<Vec<u64>>()
         };
         if UsageReader::new().is_err() {
@@ -256,7 +271,8 @@ mod tests {
             for more in [TURN, 0, TURN / 2, 0, 0, 0] {
                 sleepers.start(more);
                 let before = usages.count;
-                assert_eq!(usages.read(&sleepers.children()).len(), sleepers.0.len());
+                usages.read(&sleepers.children());
+                assert_eq!(usages.readings.len(), sleepers.0.len());
                 counts.push(usages.count - before);
             }
             let turn = TURN as u64;
@@ -265,6 +281,27 @@ mod tests {
             numbers.sort_unstable();
             // The last ones, without a gap: each child has had its turn.
             assert_eq!(numbers.last().unwrap() - numbers[0] + 1, numbers.len() as u64);
+        }
+
+        #[test]
+        fn what_was_read_of_known_children_is_used_again_for_a_moment() {
+            let mut usages = ProcessUsages::new();
+            let mut sleepers = Sleepers(Vec::new());
+            sleepers.start(2);
+            let children = sleepers.children();
+            let now = Instant::now();
+            usages.update(now, &children[..1]);
+            let end = usages.usable_until;
+            let last = end.checked_sub(Duration::from_nanos(1)).unwrap();
+            usages.update(last, &children[..1]);
+            assert_eq!(usages.count, 1);
+            usages.update(last, &children);
+            assert_eq!(usages.count, 3, "one of them is new");
+            let fleet = status(&children);
+            usages.of_slots(now, &fleet, &[]);
+            assert_eq!(usages.count, 3);
+            usages.of_slots(usages.usable_until, &fleet, &[]);
+            assert_eq!(usages.count, 5);
         }
 
         #[test]
@@ -279,7 +316,7 @@ mod tests {
                 process.wait().unwrap();
             }
             sleepers.0.clear();
-            assert_eq!(usages.read(&children), []);
+            usages.read(&children);
             assert!(usages.readings.is_empty());
         }
     }
