@@ -57,6 +57,36 @@ pub fn send_plan() -> io::Result<()> {
     link(|link| send_text(link, line.as_bytes()))
 }
 
+/// Sends a message of its log that claims to be another process's, with control characters, and one without end.
+///
+/// # Errors
+///
+/// The link is closed.
+pub fn send_log() -> io::Result<()> {
+    let forged =
+        "log slot=9 pid=4711 generation=8 text=forged%20%0a%1b[2J level=error event=reload_aborted\n";
+    let part = format!("log text={}\n", "x".repeat(200));
+    let long = format!(
+        "{}log text=forged level=warn event=x\nlog text=forged%20again level=warn event=x\n",
+        part.repeat(8)
+    );
+    let long = format!("log text=forged\n{long}");
+    let no_name =
+        "log text=forged level=error event=%22\nlog text=%zz\nlog\nlog text=forged level=loud event=x\n";
+    link(|link| send_text(link, forged.as_bytes()))?;
+    link(|link| send_text(link, no_name.as_bytes()))?;
+    link(|link| send_text(link, long.as_bytes()))
+}
+
+/// Sends messages of its log without end, in a thread of its own.
+///
+/// # Errors
+///
+/// None.
+pub fn flood_log() -> io::Result<()> {
+    repeat(|link| send_text(link, b"log text=flood%20of%20a%20child level=error event=x\n"))
+}
+
 /// Sends two thousand descriptors with a few bytes of text.
 ///
 /// # Errors

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use socket2::Socket;
 
-use super::{Host, StartError, report_start_error, role};
+use super::{Host, StartError, relay, report_start_error, role};
 use crate::error::Error;
 use crate::logging::{self, Logger};
 use crate::privileges::Privileges;
@@ -135,6 +135,9 @@ fn take_handshake() -> io::Result<Adopted> {
     let handshake = Handshake::from_line(&line)?;
     // What follows may be logged.
     logging::note_child(handshake.slot, handshake.generation);
+    if let Ok(sender) = channel.sender() {
+        relay::begin(sender);
+    }
     channel.send(ToMaster::Received.to_line(), &[])?;
     // Without listeners, the next descriptor that comes is that of the secrets.
     let has_listeners = handshake.check.as_ref().is_none_or(|activated| !activated.is_empty());

@@ -6,6 +6,7 @@
 //! - `start_error.rs`: why a child cannot start, and the one place that reports it
 //! - `context.rs`: what user code sees of the child
 //! - `link.rs`: the link thread
+//! - `relay.rs`: what this child logs, for its master
 //! - `shutdown.rs`: the stop of the child: its decisions, which know no process and no clock
 //! - `drain.rs`: the stop of the child: its system calls
 //! - `watchdog.rs`: limits on memory and on unfinished work
@@ -23,6 +24,7 @@ mod host;
 mod latch;
 mod leadership;
 mod link;
+mod relay;
 mod shutdown;
 mod start_error;
 mod watchdog;

@@ -20,7 +20,7 @@ use log::kv::Value;
 use log::{Level, LevelFilter, Log, Metadata, MetadataBuilder, Record};
 
 pub(crate) use queue::{HeldMessages, dropped, flush};
-pub(crate) use tap::{Follower, LoggedEvent};
+pub(crate) use tap::{Follower, LoggedEvent, relay, tell_followers};
 pub(crate) use this_process::note_child;
 pub use this_process::{ThisProcess, this_process};
 

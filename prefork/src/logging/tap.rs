@@ -1,17 +1,19 @@
 //! Who follows the log beside the logger: clients of the control socket, and the record of an operation.
 //!
 //! While there is no follower, a message costs one load more. A follower has a bounded buffer, and nothing waits for
-//! it.
+//! it. The followers are in the master, and are told of the messages of children too, which a relay in each child
+//! passes on.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
 use log::Level;
 
-use super::{Message, Subject};
+use super::{Message, Subject, one_line};
 use crate::json;
 
 /// The most messages that wait for a client, and their bytes.
@@ -23,28 +25,54 @@ const RECENT_MAX: usize = 64;
 /// Whether there is a follower.
 static FOLLOWED: AtomicBool = AtomicBool::new(false);
 static FOLLOWERS: Mutex<Vec<Weak<Follower>>> = Mutex::new(Vec::new());
+/// In a child, passes on what is logged. It logs nothing itself.
+static RELAY: OnceLock<Box<Relay>> = OnceLock::new();
+
+type Relay = dyn Fn(&LoggedEvent) + Send + Sync;
 
 /// A message with the time of its event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LoggedEvent {
     pub(crate) at: SystemTime,
     pub(crate) level: Level,
-    pub(crate) name: &'static str,
+    pub(crate) name: Cow<'static, str>,
     pub(crate) slot: Option<usize>,
     pub(crate) pid: Option<u32>,
     pub(crate) generation: Option<u32>,
     pub(crate) text: String,
+    /// Whether a child has logged it. The master does not trust the text.
+    pub(crate) of_child: bool,
 }
 
 impl LoggedEvent {
     fn new(at: SystemTime, message: &Message) -> Self {
         let Message { subject: Subject { name, slot, pid, generation }, level, ref text, .. } = *message;
-        Self { at, level, name, slot, pid, generation, text: text.clone() }
+        let name = Cow::Borrowed(name);
+        Self { at, level, name, slot, pid, generation, text: text.clone(), of_child: false }
+    }
+
+    /// What the child in this slot says that it has logged.
+    pub(crate) fn of_child(
+        (slot, pid, generation): (usize, u32, u32),
+        level: Level,
+        name: String,
+        text: String,
+    ) -> Self {
+        Self {
+            at: SystemTime::now(),
+            level,
+            name: Cow::Owned(name),
+            slot: Some(slot),
+            pid: Some(pid),
+            generation: Some(generation),
+            text: one_line(text),
+            of_child: true,
+        }
     }
 
     /// One line, with the names of the fields that a logger sees.
     pub(crate) fn to_json(&self) -> String {
-        let Self { at, level, name, slot, pid, generation, text } = self;
+        let Self { at, level, name, slot, pid, generation, text, of_child: _ } = self;
         let time = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
         let level = level.as_str().to_ascii_lowercase();
         let mut line =
@@ -140,8 +168,21 @@ impl fmt::Debug for Follower {
     }
 }
 
-/// Tells the followers of a message.
+/// Lets `relay` pass on what this process logs from now on: it is a child. The first relay counts.
+pub(crate) fn relay(relay: impl Fn(&LoggedEvent) + Send + Sync + 'static) {
+    let _ = RELAY.set(Box::new(relay));
+}
+
+/// Tells the relay and the followers of a message.
 pub(super) fn note(message: &Message) {
+    if let Some(relay) = RELAY.get() {
+        relay(&LoggedEvent::new(SystemTime::now(), message));
+    }
+    tell_followers(|| LoggedEvent::new(SystemTime::now(), message));
+}
+
+/// Tells the followers of an event, which is made if there are any.
+pub(crate) fn tell_followers(event: impl FnOnce() -> LoggedEvent) {
     if !FOLLOWED.load(Ordering::Relaxed) {
         return;
     }
@@ -151,7 +192,7 @@ pub(super) fn note(message: &Message) {
     if followers.is_empty() {
         return;
     }
-    let event = Arc::new(LoggedEvent::new(SystemTime::now(), message));
+    let event = Arc::new(event());
     followers.iter().filter_map(Weak::upgrade).for_each(|follower| follower.note(&event));
 }
 

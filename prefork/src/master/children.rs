@@ -14,8 +14,9 @@ use super::{Cause, Master, NextProgram, messages};
 use crate::error::{Error, Failure, chain};
 use crate::hooks::CommandProducer;
 use crate::listen::Holding;
+use crate::logging::{LoggedEvent, tell_followers};
 use crate::privileges::Privileges;
-use crate::protocol::{Handshake, SecretFile, Secrets, ToChild};
+use crate::protocol::{Handshake, LogMessage, LogPart, LogParts, SecretFile, Secrets, ToChild};
 use crate::shared::LanePlace;
 use crate::supervisor::{ChildId, Event};
 use crate::sys::{self, Handover, Producer, Reactor};
@@ -34,6 +35,8 @@ pub(super) struct ChildEntry {
     pub(super) order: StopOrder,
     /// Its lane in the region of shared values.
     pub(super) lane: Option<LanePlace>,
+    /// What it has sent of a message of its log.
+    pub(super) log_parts: LogParts,
 }
 
 /// The order to stop that a child was given.
@@ -52,6 +55,20 @@ impl ChildEntry {
             StopOrder::AfterQueue => Holding::Emptying,
             StopOrder::None | StopOrder::Given => Holding::Idle,
         }
+    }
+
+    /// Notes a line that is a part of what the child logs. It has logged that itself: only those who follow the log
+    /// are told. Returns whether it is one.
+    pub(super) fn note_logged(&mut self, line: &str) -> bool {
+        let Self { slot, pid, generation, ref mut log_parts, .. } = *self;
+        match log_parts.add(line) {
+            LogPart::Other => return false,
+            LogPart::Part => {}
+            LogPart::Whole(LogMessage { level, event, text }) => {
+                tell_followers(|| LoggedEvent::of_child((slot, pid, generation), level, event, text));
+            }
+        }
+        true
     }
 }
 
@@ -84,6 +101,7 @@ impl Master {
                     listeners,
                     order: StopOrder::None,
                     lane,
+                    log_parts: LogParts::default(),
                 };
                 entry.report_started(&self.plan.logger);
                 self.children.insert(child, entry);

@@ -279,6 +279,7 @@ impl Master {
             }
             Some(ToMaster::Candidate) => self.supervisor.handle(now, Event::Candidate(child)),
             Some(ToMaster::Resigned) => self.on_resigned(now, child),
+            None if entry.note_logged(line) => {}
             None => entry.report_unknown_message(&self.plan.logger, line),
         }
     }

@@ -22,6 +22,7 @@
 //! child ──▶ master   ToMaster::StopRequested           the child received a signal to stop
 //! child ──▶ master   ToMaster::Candidate               the child asks to become the leader
 //! child ──▶ master   ToMaster::Resigned                the child is the leader no more
+//! child ──▶ master   LogMessage, in parts              the child has logged it
 //! child ──▶ master   UpgradePlan                       the answer of a child that checks the next program
 //! master ──▶ child   ToChild::StopNoted                the master knows of that signal
 //! master ──▶ child   ToChild::AnnounceStop             the fleet stops soon
@@ -35,6 +36,7 @@
 //!
 //! - `codec.rs`: records and fields as text, the same for every message
 //! - `handshake.rs`: between master and child
+//! - `log_message.rs`: what a child logs, for its master
 //! - `privilege_fields.rs`: privileges, in the handshake and in the snapshot
 //! - `secrets.rs`: TLS material and the configuration file, for a child and for the next program
 //! - `upgrade_plan.rs`: from a child that checks the next program to its master
@@ -50,6 +52,7 @@
 mod codec;
 mod control;
 mod handshake;
+mod log_message;
 mod privilege_fields;
 mod secrets;
 mod snapshot;
@@ -58,6 +61,7 @@ mod upgrade_plan;
 
 pub(crate) use control::{ClientWait, PassedClient, PassedControl, PassedOperation};
 pub(crate) use handshake::{GREETING, Handshake, ToChild, ToMaster};
+pub(crate) use log_message::{LogMessage, LogPart, LogParts};
 #[cfg(feature = "rustls")]
 pub(crate) use secrets::TicketSecret;
 pub(crate) use secrets::{SecretFile, Secrets};

@@ -8,14 +8,15 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-/// The longest line of a child. The longest that this version sends has 24 bytes; a newer program may add
-/// fields to it.
+/// The longest line of a child. The longest that this version sends has 240 bytes, and a part of a message of its log
+/// in it; those of other messages have 24 at most, and a newer program may add fields to them.
 const CHILD_LINE: usize = 256;
 
 /// The time for which a quota is.
 const QUOTA_TIME: Duration = Duration::from_secs(10);
-/// What a child may send in that time. This version sends four short lines in its life, and two a second at
-/// most about the leadership; a newer one may send others; 64 lines and 4 KiB leave it room, and cost the master less than a millisecond.
+/// What a child may send in that time. This version sends four short lines in its life, two a second at most about the
+/// leadership, and of what it logs 36 lines and 3600 bytes at most; a newer one may send others. 64 lines and 4 KiB leave
+/// it room, and cost the master less than a millisecond.
 const QUOTA_LINES: usize = 64;
 const QUOTA_BYTES: usize = 4096;
 

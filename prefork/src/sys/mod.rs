@@ -21,7 +21,8 @@
 //! **Link.** [`handshake_is_waiting`] distinguishes a child from a master. [`take_handshake`] takes the
 //! handshake off standard input and removes the marker, so that a grandchild is not mistaken for a child.
 //! The [`Channel`] that it returns carries lines, listeners and secrets. [`MasterLink`] is a child's end of
-//! it: it waits for a [`LinkEvent`]. [`MasterSender`] is its sending half.
+//! it: it waits for a [`LinkEvent`]. [`MasterSender`] is its sending half, which sends what must arrive, and at once or
+//! not at all what may be lost.
 //!
 //! **Listeners.** [`NEEDS_REUSEPORT`], [`SHARES_ONE_SOCKET`] and [`JOINS_GROUPS_LATE`] describe how processes
 //! can share an address; [`join_reuseport_group`], [`leave_reuseport_group`], [`is_in_reuseport_group`],

@@ -1,7 +1,7 @@
 //! A server whose children do, on request, what the master and the other children must withstand.
 //!
-//! A request for `/flood`, `/half-line`, `/rubbish`, `/descriptors`, `/plan`, `/close` or `/exec` attacks the link to the
-//! master, `/kill-master` its process, and `/shutdown`, `/nonblocking`, `/short-queue`, `/filter`, `/capture`
+//! A request for `/flood`, `/half-line`, `/rubbish`, `/descriptors`, `/plan`, `/log`, `/log-flood`, `/close` or `/exec`
+//! attacks the link to the master, `/kill-master` its process, and `/shutdown`, `/nonblocking`, `/short-queue`, `/filter`, `/capture`
 //! and `/steal` the listening socket. With the option `block_term` no thread of a child receives SIGTERM.
 #![allow(clippy::expect_used, reason = "a panic fails the test")]
 
@@ -73,6 +73,8 @@ mod attack {
             "/half-line" => link_attack::send_half_line(),
             "/rubbish" => link_attack::send_rubbish(),
             "/descriptors" => link_attack::send_descriptors(),
+            "/log" => link_attack::send_log(),
+            "/log-flood" => link_attack::flood_log(),
             "/plan" => link_attack::send_plan(),
             "/close" => {
                 link_attack::close()?;

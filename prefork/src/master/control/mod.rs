@@ -221,7 +221,7 @@ impl Control {
         generation: u32,
         reopened: Result<String, NotReopened>,
     ) {
-        let log = lines_about(record, None);
+        let events = events_about(record, None);
         let (result, message) = match reopened {
             Ok(message) => (OperationResult::Done, message),
             Err(NotReopened::NoHook) => {
@@ -229,10 +229,11 @@ impl Control {
             }
             Err(NotReopened::HookFailed) => {
                 let unknown = || "the hook on_log_reopen has failed in the master".to_owned();
-                (OperationResult::Aborted, log.last().cloned().unwrap_or_else(unknown))
+                (OperationResult::Aborted, last_of_master(&events).unwrap_or_else(unknown))
             }
         };
         let refusal = Outcome::refusal(submitted.operation.name(), result, message);
+        let log = texts(&events);
         self.desk.conclude(submitted.id, Outcome { generation, elapsed: since.elapsed(), log, ..refusal });
         self.wake();
     }
@@ -258,12 +259,13 @@ impl Control {
         let Tracked { id, operation, since, tracker, record } = tracked;
         let Ending { result, message, slot } = ending;
         let progress = tracker.progress();
-        let log = lines_about(&record, slot);
-        let message = match log.last() {
+        let events = events_about(&record, slot);
+        let message = match last_of_master(&events) {
             // The reason is in the log, and nowhere else.
-            Some(reason) if result == OperationResult::Aborted && slot.is_none() => reason.clone(),
+            Some(reason) if result == OperationResult::Aborted && slot.is_none() => reason,
             _ => message,
         };
+        let log = texts(&events);
         let outcome = Outcome {
             operation: operation.name(),
             result,
@@ -317,12 +319,24 @@ fn clients(
     Ok((clients, responder))
 }
 
-/// The last messages that concern an operation: warnings, and what is about the slot whose child has failed.
-fn lines_about(record: &Follower, slot: Option<usize>) -> Vec<String> {
-    let concerns = |event: &LoggedEvent| event.level <= Level::Warn || (slot.is_some() && event.slot == slot);
-    let events = record.take(usize::MAX).unwrap_or_default();
-    let mut lines: Vec<String> =
-        events.iter().filter(|event| concerns(event)).map(|event| event.text.clone()).collect();
-    lines.drain(..lines.len().saturating_sub(LOG_LINES));
-    lines
+/// The last messages that concern an operation: warnings, and what is about the slot whose child has failed. Where that
+/// is known, the other children's own warnings do not concern it.
+fn events_about(record: &Follower, slot: Option<usize>) -> Vec<Arc<LoggedEvent>> {
+    let concerns = |event: &Arc<LoggedEvent>| {
+        let is_about_slot = slot.is_some() && event.slot == slot;
+        is_about_slot || (event.level <= Level::Warn && (slot.is_none() || !event.of_child))
+    };
+    let mut events = record.take(usize::MAX).unwrap_or_default();
+    events.retain(concerns);
+    events.drain(..events.len().saturating_sub(LOG_LINES));
+    events
+}
+
+/// What the master itself has said last.
+fn last_of_master(events: &[Arc<LoggedEvent>]) -> Option<String> {
+    events.iter().rfind(|event| !event.of_child).map(|event| event.text.clone())
+}
+
+fn texts(events: &[Arc<LoggedEvent>]) -> Vec<String> {
+    events.iter().map(|event| event.text.clone()).collect()
 }

@@ -15,6 +15,7 @@ use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recv, recv
 use socket2::Socket;
 
 use super::SharedMemory;
+use super::master_link::MasterSender;
 use super::platform::descriptors::anonymous_file;
 use crate::sys::inbox::Inbox;
 
@@ -70,8 +71,9 @@ impl Channel {
         Self { socket, inbox: Inbox::from_master(MAX_LINE), descriptors: Some(VecDeque::new()) }
     }
 
-    pub(super) fn try_clone_socket(&self) -> io::Result<UnixStream> {
-        self.socket.try_clone()
+    /// The sending half of a child's end.
+    pub(crate) fn sender(&self) -> io::Result<MasterSender> {
+        self.socket.try_clone().map(MasterSender)
     }
 
     /// Blocks until there is a whole line.
@@ -328,6 +330,21 @@ mod tests {
             }
         };
         assert_eq!(outcome.unwrap_err().kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn what_a_child_has_sent_is_read_although_it_has_left_messages_unread() {
+        let (mut master, child) = Channel::pair().unwrap();
+        let mut child = UnixStream::from(child);
+        master.send("unread", &[]).unwrap();
+        let lines = format!("log text={}\n", "x".repeat(200)).repeat(8);
+        child.write_all(lines.as_bytes()).unwrap();
+        drop(child);
+        let mut read = 0;
+        while master.receive().unwrap() == Received::Bytes {
+            read += std::iter::from_fn(|| master.next_line()).count();
+        }
+        assert_eq!(read, 8);
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! A child's end of the link to its master.
 
 use std::io::{self, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, poll};
+use nix::sys::socket::{MsgFlags, send};
 use signal_hook::consts::SIGTERM;
 
 use super::channel::{Channel, Received};
@@ -25,13 +27,13 @@ pub(crate) struct MasterLink {
 impl MasterLink {
     /// From now on SIGTERM is an event of this link and does not end the process.
     pub(crate) fn new(channel: Channel) -> io::Result<(Self, MasterSender)> {
-        let sender = MasterSender(channel.try_clone_socket()?);
+        let sender = channel.sender()?;
         Ok((Self { channel, signals: Some(listen_for(&[SIGTERM])?), orphaned: false }, sender))
     }
 
     /// The link of a child that has no process of its own: signals are the master's.
     pub(crate) fn inside(channel: Channel) -> io::Result<(Self, MasterSender)> {
-        let sender = MasterSender(channel.try_clone_socket()?);
+        let sender = channel.sender()?;
         Ok((Self { channel, signals: None, orphaned: false }, sender))
     }
 
@@ -62,10 +64,80 @@ impl MasterLink {
 
 /// The sending half of the link, for any thread.
 #[derive(Debug)]
-pub(crate) struct MasterSender(UnixStream);
+pub(crate) struct MasterSender(pub(super) UnixStream);
+
+/// Whether the last line of this process has no end, because the link was full.
+static CUT: AtomicBool = AtomicBool::new(false);
 
 impl MasterSender {
     pub(crate) fn send(&self, line: &str) -> io::Result<()> {
-        (&self.0).write_all(format!("{line}\n").as_bytes())
+        (&self.0).write_all(format!("{}{line}\n", end_of_cut()).as_bytes())
+    }
+
+    /// Sends whole lines without waiting, or not at all, or their beginning if the link has room for no more. Returns
+    /// whether they are sent.
+    pub(crate) fn send_at_once(&self, lines: &str) -> bool {
+        let text = format!("{}{lines}", end_of_cut());
+        let flags = MsgFlags::MSG_DONTWAIT | no_signal();
+        let sent = send(self.0.as_raw_fd(), text.as_bytes(), flags).unwrap_or(0);
+        let is_cut = sent > 0 && !text.as_bytes()[..sent].ends_with(b"\n");
+        // A cut line that was to be ended by this text has still no end if nothing was sent.
+        if is_cut || (sent == 0 && text.len() > lines.len()) {
+            CUT.store(true, Ordering::SeqCst);
+        }
+        sent == text.len()
+    }
+}
+
+/// Ends a line that was cut, so that what follows is a line of its own.
+fn end_of_cut() -> &'static str {
+    if CUT.swap(false, Ordering::SeqCst) { "\n" } else { "" }
+}
+
+/// Without it, a send after the master's death would be a signal. On Apple's systems std sets an option of the socket
+/// instead.
+#[cfg(not(target_vendor = "apple"))]
+fn no_signal() -> MsgFlags {
+    MsgFlags::MSG_NOSIGNAL
+}
+
+#[cfg(target_vendor = "apple")]
+fn no_signal() -> MsgFlags {
+    MsgFlags::empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    #[test]
+    fn full_link_delays_nobody_and_what_follows_a_cut_line_is_a_line_of_its_own() {
+        let (child, mut master) = UnixStream::pair().unwrap();
+        let sender = MasterSender(child);
+        let lines = format!("log text={}\n", "x".repeat(200)).repeat(8);
+        let mut sent = 0;
+        while sender.send_at_once(&lines) {
+            sent += 1;
+        }
+        assert!((1..10_000).contains(&sent));
+        assert!(!sender.send_at_once(&lines));
+        let mut received = vec![0; sent * lines.len()];
+        master.read_exact(&mut received).unwrap();
+        assert_eq!(received, lines.repeat(sent).as_bytes());
+        // As if only the beginning of a line had found room.
+        CUT.store(true, Ordering::SeqCst);
+        sender.send("ready").unwrap();
+        assert!(sender.send_at_once("log text=a\n"));
+        drop(sender);
+        let mut rest = String::new();
+        master.read_to_string(&mut rest).unwrap();
+        assert!(rest.ends_with("\nready\nlog text=a\n"), "{rest:?}");
+        assert!(!sender_after_master().send_at_once("log text=a\n"), "nobody reads it");
+    }
+
+    fn sender_after_master() -> MasterSender {
+        UnixStream::pair().map(|(child, _)| MasterSender(child)).unwrap()
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use socket2::Socket;
 
+use super::master_link::MasterSender;
 use super::pipe::{Pipe, Reader};
 use super::{SharedMemory, object, socket};
 use crate::sys::inbox::Inbox;
@@ -61,8 +62,13 @@ impl Channel {
     }
 
     /// A sending half of this end, usable while a thread receives on it.
-    pub(super) fn sender(&self) -> io::Result<Pipe> {
+    pub(super) fn pipe(&self) -> io::Result<Pipe> {
         self.reader.pipe().try_clone()
+    }
+
+    /// The sending half of a child's end.
+    pub(crate) fn sender(&self) -> io::Result<MasterSender> {
+        self.pipe().map(MasterSender)
     }
 
     /// Blocks until there is a whole line.

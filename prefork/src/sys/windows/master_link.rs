@@ -29,13 +29,13 @@ impl MasterLink {
     /// From now on this process ignores the console's events: the master handles them.
     pub(crate) fn new(channel: Channel) -> io::Result<(Self, MasterSender)> {
         console::ignore()?;
-        let sender = MasterSender(channel.sender()?);
+        let sender = channel.sender()?;
         Ok((Self { channel, is_inside: false }, sender))
     }
 
     /// The link of a child that has no process of its own: the console's events are the master's.
     pub(crate) fn inside(channel: Channel) -> io::Result<(Self, MasterSender)> {
-        let sender = MasterSender(channel.sender()?);
+        let sender = channel.sender()?;
         Ok((Self { channel, is_inside: true }, sender))
     }
 
@@ -62,10 +62,27 @@ impl MasterLink {
 
 /// The sending half of the link, for any thread.
 #[derive(Debug)]
-pub(crate) struct MasterSender(Pipe);
+pub(crate) struct MasterSender(pub(super) Pipe);
+
+/// Whether the last line of this process may have no end, because the pipe was full.
+static CUT: AtomicBool = AtomicBool::new(false);
 
 impl MasterSender {
     pub(crate) fn send(&self, line: &str) -> io::Result<()> {
-        self.0.send(line)
+        self.0.send(&format!("{}{line}", end_of_cut()))
     }
+
+    /// Sends whole lines, without waiting for room in the pipe. Returns whether they are sent.
+    pub(crate) fn send_at_once(&self, lines: &str) -> bool {
+        let sent = self.0.send_at_once(&format!("{}{lines}", end_of_cut())).is_ok();
+        if !sent {
+            CUT.store(true, Ordering::SeqCst);
+        }
+        sent
+    }
+}
+
+/// Ends a line that was cut, so that what follows is a line of its own.
+fn end_of_cut() -> &'static str {
+    if CUT.swap(false, Ordering::SeqCst) { "\n" } else { "" }
 }

@@ -30,6 +30,8 @@ use super::object;
 const CAPACITY: u32 = 64 * 1024;
 /// How long a write waits on a full pipe. Its reader hangs then, and the writer must not.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a write may take for which the pipe has room.
+const AT_ONCE: Duration = Duration::from_millis(10);
 
 /// One end; see the [module](self).
 #[derive(Debug)]
@@ -75,10 +77,15 @@ impl Pipe {
 
     /// Writes a whole line.
     pub(super) fn send(&self, line: &str) -> io::Result<()> {
-        self.write(format!("{line}\n").as_bytes())
+        self.write(format!("{line}\n").as_bytes(), PATIENCE)
     }
 
-    fn write(&self, bytes: &[u8]) -> io::Result<()> {
+    /// Writes whole lines, if the pipe has room for them.
+    pub(super) fn send_at_once(&self, lines: &str) -> io::Result<()> {
+        self.write(lines.as_bytes(), AT_ONCE)
+    }
+
+    fn write(&self, bytes: &[u8], patience: Duration) -> io::Result<()> {
         let length = u32::try_from(bytes.len()).map_err(io::Error::other)?;
         let event = object::event()?;
         let mut operation = OVERLAPPED { hEvent: event.as_raw_handle(), ..OVERLAPPED::default() };
@@ -89,7 +96,7 @@ impl Pipe {
         let started = unsafe { WriteFile(handle, bytes.as_ptr(), length, ptr::null_mut(), operation) };
         match object::check(started) {
             Err(error) if code_of(&error) == Some(ERROR_IO_PENDING) => {
-                if !matches!(object::wait_any(&[event.as_handle()], Some(PATIENCE)), Ok(Some(_))) {
+                if !matches!(object::wait_any(&[event.as_handle()], Some(patience)), Ok(Some(_))) {
                     // SAFETY: it names an operation of ours on a handle that is open.
                     unsafe { CancelIoEx(handle, operation) };
                 }

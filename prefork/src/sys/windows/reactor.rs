@@ -142,7 +142,7 @@ impl<K: Ord + Copy + Send + 'static> Reactor<K> {
         Handover { handshake, listeners, memory, secrets: _ }: &Handover<'_>,
     ) -> io::Result<u32> {
         let (channel, theirs) = Channel::pair()?;
-        let sender = channel.sender()?;
+        let sender = channel.pipe()?;
         sender.send(handshake)?;
         let listeners = listeners.iter().map(|listener| listener.try_clone()).collect::<io::Result<_>>()?;
         let memory = memory.map(SharedMemory::try_clone).transpose()?;
@@ -173,7 +173,7 @@ impl<K: Ord + Copy + Send + 'static> Reactor<K> {
     /// Lets a part of this process play the child `key`. Returns the child's end of their channel.
     pub(crate) fn attach(&mut self, key: K) -> io::Result<Channel> {
         let (channel, theirs) = Channel::pair()?;
-        let (sender, over) = (Some(channel.sender()?), object::event()?);
+        let (sender, over) = (Some(channel.pipe()?), object::event()?);
         child_thread::start(key, channel, over.try_clone()?, self.sender.clone())?;
         let listeners = Vec::new();
         self.children.insert(
