@@ -2,7 +2,7 @@
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
-use syn::{Attribute, PatType, Path};
+use syn::{Attribute, PatType, Path, Type};
 
 use crate::args::Args;
 use crate::diagnostics::Diagnostics;
@@ -100,9 +100,11 @@ fn builder_call(call: &BuilderCall, runtime: &Runtime<'_>) -> TokenStream {
     quote_spanned!(here=> .#method(#(#values),*))
 }
 
-/// `call(listener::<L, Mode>(), |context, listener| { let argument1 = …?; prepared(move || serve(listener,
-/// argument1, …)) })`: first the arguments, of which each can fail, and then the call. For an `async`
-/// function the closure is `async` as well.
+/// `call(listener::<L, Mode>(), |context, listener| { let argument1 = …?; prepared(move || { let returned =
+/// serve(listener, argument1, …); note the error in returned; returned }) })`: first the arguments, of which each can
+/// fail, and then the call. For an `async` function the closure is `async` as well.
+///
+/// Only here the type of the error is known, and with it how the error becomes a text.
 ///
 /// An invalid return type violates a bound of `call`, which the compiler reports at the path of `call`: so
 /// that path has the span of the type, from its first to its last token.
@@ -132,15 +134,42 @@ fn serve_call(function: &Function, runtime: &Runtime<'_>) -> TokenStream {
         quote_spanned!(here=> #(#cfgs)* #name)
     });
     let is_async = function.is_async().then(|| quote_spanned!(here=> async));
+    let served = noted(quote_spanned!(here=> #serve(#(#arguments),*)), function, runtime);
     let prepared = runtime.private("prepared", here);
     let first_argument = first_argument(function, runtime);
     let needs = needs_of_arguments(function, runtime);
     quote_spanned!(first=> #runtime_path::__private::#call(
         #first_argument, #is_async |#context, #listener| {
             #(#values)*
-            #prepared(move || #serve(#(#arguments),*))
+            #prepared(move || #served)
         }
     ) #needs)
+}
+
+/// The call `served`, and a note of the error that it returns.
+fn noted(served: TokenStream, function: &Function, runtime: &Runtime<'_>) -> TokenStream {
+    if matches!(function.output(), Some(Type::Never(_))) {
+        // What follows it is unreachable, of which the compiler would warn.
+        return served;
+    }
+    let here = Span::mixed_site();
+    let (returned, note) = (Ident::new("__returned", here), runtime.private("note_error", here));
+    let noted = |value| {
+        quote_spanned!(here=> {
+            let #returned = #value;
+            #note!(#returned);
+            #returned
+        })
+    };
+    if !function.is_async() {
+        return noted(served);
+    }
+    let serving = Ident::new("__serving", here);
+    let awaited = noted(quote_spanned!(here=> #serving.await));
+    quote_spanned!(here=> {
+        let #serving = #served;
+        async move #awaited
+    })
 }
 
 /// What the master needs to know about the function's arguments before it starts a child.

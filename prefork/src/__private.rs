@@ -10,7 +10,7 @@ use std::process::Termination;
 pub use std::time::Duration;
 
 use crate::builder::{End, Prefork, status_of_failure};
-use crate::child::{self, StartError};
+use crate::child::{self, StartError, watched};
 use crate::error::chain;
 use crate::hooks::HookResult;
 use crate::listen::Listener;
@@ -25,19 +25,25 @@ pub fn main<I: HookResult>(init: impl FnOnce() -> I, configure: impl FnOnce() ->
     if let Err(error) = child::adopt_early() {
         return fail(&chain(&error));
     }
-    if let Err(error) = init().into_result() {
+    let logger = Logger::default();
+    if let Err(error) = in_child_watched(&logger, init).into_result() {
         let error = StartError::Init(error);
         return if child::is_child() {
-            child::report_start_error(&error, &Logger::default())
+            child::report_start_error(&error, &logger)
         } else {
             fail(&chain(&error))
         };
     }
-    match configure().with_attribute_values().run_to_end() {
+    match in_child_watched(&logger, configure).with_attribute_values().run_to_end() {
         Ok(End::Process(code)) => code,
         Ok(End::Fleet) => ExitCode::SUCCESS,
         Err(error) => fail(&chain(&error)),
     }
+}
+
+/// What a child says of its panic reaches its master.
+fn in_child_watched<T>(logger: &Logger, call: impl FnOnce() -> T) -> T {
+    if child::is_child() { watched(logger, call) } else { call() }
 }
 
 fn fail(error: &dyn std::fmt::Display) -> ExitCode {
@@ -61,7 +67,7 @@ pub fn listener<L: FromListeners<Style>, Style>() -> First<L> {
 }
 
 /// Wraps a plain serve function: `prepare` makes its arguments and returns its call.
-pub fn call<L: 'static, S, R: Termination>(
+pub fn call<L: 'static, S, R: Termination + 'static>(
     first: First<L>,
     prepare: impl FnOnce(&ServeContext, L) -> Result<S, StartError> + 'static,
 ) -> ServeFn
@@ -81,7 +87,7 @@ pub fn call_async<L: 'static, S, F>(
 ) -> ServeFn
 where
     S: FnOnce() -> F,
-    F: Future<Output: Termination>,
+    F: Future<Output: Termination + 'static>,
 {
     ServeFn::on_runtime(TlsForm::Plain, first.demand, async move |context| {
         prepare(context, context.listeners(first.make)?).await
@@ -133,6 +139,80 @@ pub fn cert_pem(context: &ServeContext) -> Result<&'static [u8], StartError> {
 /// The embedded key.
 pub fn key_pem(context: &ServeContext) -> Result<&'static [u8], StartError> {
     context.key_pem()
+}
+
+/// Notes the error in what a serve function has returned. Its type is known where the macro is used: of these traits,
+/// the method of the first is called that fits. A trait fits with one reference fewer than the one before it.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __note_error {
+    ($returned:ident) => {{
+        use $crate::__private::returned::*;
+        (&&&&Returned::new(&$returned)).note_error();
+    }};
+}
+
+pub use crate::__note_error as note_error;
+
+/// See [`note_error`].
+pub mod returned {
+    use std::error::Error;
+    use std::fmt::{Debug, Display};
+
+    use crate::error::chain;
+    use crate::serve::note_returned_error;
+
+    /// What a serve function has returned.
+    #[derive(Debug)]
+    pub struct Returned<'a, R>(&'a R);
+
+    impl<'a, R> Returned<'a, R> {
+        pub fn new(returned: &'a R) -> Self {
+            Self(returned)
+        }
+    }
+
+    /// An error with its sources.
+    pub trait NoteError {
+        fn note_error(&self);
+    }
+
+    impl<T, E: Error + 'static> NoteError for &&&Returned<'_, Result<T, E>> {
+        fn note_error(&self) {
+            self.0.as_ref().err().iter().for_each(|error| note_returned_error(chain(*error).to_string()));
+        }
+    }
+
+    /// What has a text for people, such as an `anyhow::Error`, which has its sources in the alternate form.
+    pub trait NoteText {
+        fn note_error(&self);
+    }
+
+    impl<T, E: Display> NoteText for &&Returned<'_, Result<T, E>> {
+        fn note_error(&self) {
+            self.0.as_ref().err().iter().for_each(|error| note_returned_error(format!("{error:#}")));
+        }
+    }
+
+    /// What has a text for programmers only.
+    pub trait NoteDebug {
+        fn note_error(&self);
+    }
+
+    impl<T, E: Debug> NoteDebug for &Returned<'_, Result<T, E>> {
+        fn note_error(&self) {
+            self.0.as_ref().err().iter().for_each(|error| note_returned_error(format!("{error:?}")));
+        }
+    }
+
+    /// What has no error.
+    pub trait NoteNothing {
+        fn note_error(&self);
+    }
+
+    impl<R> NoteNothing for Returned<'_, R> {
+        fn note_error(&self) {}
+    }
 }
 
 /// Names the type of what `prepare` returns.

@@ -24,6 +24,23 @@ mod never {
     }
 }
 
+mod async_never {
+    #[prefork::main]
+    async fn serve(_: tokio::net::TcpListener) -> ! {
+        std::future::pending().await
+    }
+}
+
+mod debug_only {
+    #[derive(Debug)]
+    pub struct Error;
+
+    #[prefork::main]
+    async fn serve(_: tokio::net::TcpListener) -> Result<(), Error> {
+        Err(Error)
+    }
+}
+
 mod opaque {
     #[prefork::main]
     fn serve(_: std::net::TcpListener) -> impl std::process::Termination {}

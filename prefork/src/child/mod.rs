@@ -6,6 +6,7 @@
 //! - `start_error.rs`: why a child cannot start, and the one place that reports it
 //! - `context.rs`: what user code sees of the child
 //! - `link.rs`: the link thread
+//! - `panics.rs`: the panic that ends this process
 //! - `relay.rs`: what this child logs, for its master
 //! - `shutdown.rs`: the stop of the child: its decisions, which know no process and no clock
 //! - `drain.rs`: the stop of the child: its system calls
@@ -24,6 +25,7 @@ mod host;
 mod latch;
 mod leadership;
 mod link;
+mod panics;
 mod relay;
 mod shutdown;
 mod start_error;
@@ -43,7 +45,8 @@ pub(crate) use host::Host;
 pub(crate) use latch::Latch;
 pub use leadership::{LeaderTerm, Leadership, NextTerm, TermOver};
 use link::LinkThread;
-pub(crate) use start_error::{StartError, report_start_error};
+pub(crate) use panics::watched;
+pub(crate) use start_error::{StartError, report_start_error, this_child};
 
 pub use watchdog::Busy;
 pub(crate) use watchdog::Limits;

@@ -65,18 +65,20 @@ impl std::error::Error for StartError {
 /// Reports on one line that the serve function cannot be called: `child 3 (pid 4711) cannot start: …`. Returns the
 /// status that the process has to end with.
 pub(crate) fn report_start_error(error: &StartError, logger: &Logger) -> ExitCode {
-    let pid = std::process::id();
-    let event = logger.event("cannot_start");
-    match this_process().slot() {
-        Some(slot) => event.error(format_args!("child {slot} (pid {pid}) cannot start: {}", chain(error))),
-        None if role() == Role::Master => {
-            event.error(format_args!("this process (pid {pid}) cannot start: {}", chain(error)));
-        }
-        // Without a handshake the slot is unknown.
-        None => event.error(format_args!("a child (pid {pid}) cannot start: {}", chain(error))),
-    }
+    logger.event("cannot_start").error(format_args!("{} cannot start: {}", this_child(), chain(error)));
     logging::flush();
     ExitCode::FAILURE
+}
+
+/// This process in messages about it: `child 3 (pid 4711)`.
+pub(crate) fn this_child() -> impl fmt::Display {
+    let pid = std::process::id();
+    match this_process().slot() {
+        Some(slot) => format!("child {slot} (pid {pid})"),
+        None if role() == Role::Master => format!("this process (pid {pid})"),
+        // Without a handshake the slot is unknown.
+        None => format!("a child (pid {pid})"),
+    }
 }
 
 #[cfg(test)]

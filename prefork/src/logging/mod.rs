@@ -48,8 +48,8 @@ impl Logger {
 
     /// Begins a message. In a child it is about that child.
     pub(crate) fn event(&self, name: &'static str) -> LogEvent<'_> {
-        let event =
-            LogEvent { logger: self, subject: Subject { name, slot: None, pid: None, generation: None } };
+        let subject = Subject { name, slot: None, pid: None, generation: None };
+        let event = LogEvent { logger: self, subject, is_printed: false };
         let this = this_process();
         match (this.slot(), this.generation()) {
             (Some(slot), Some(generation)) => event.child(slot, std::process::id()).generation(generation),
@@ -79,6 +79,7 @@ struct Subject {
 pub(crate) struct LogEvent<'a> {
     logger: &'a Logger,
     subject: Subject,
+    is_printed: bool,
 }
 
 impl LogEvent<'_> {
@@ -92,6 +93,11 @@ impl LogEvent<'_> {
 
     pub(crate) fn generation(self, generation: u32) -> Self {
         Self { subject: Subject { generation: Some(generation), ..self.subject }, ..self }
+    }
+
+    /// The standard library has printed it to standard error: there it is not repeated.
+    pub(crate) fn printed(self) -> Self {
+        Self { is_printed: true, ..self }
     }
 
     pub(crate) fn debug(self, text: impl fmt::Display) {
@@ -112,7 +118,8 @@ impl LogEvent<'_> {
 
     fn message(self, level: Level, text: &dyn fmt::Display) -> Message {
         let text = one_line(text.to_string());
-        Message { logger: self.logger.clone(), subject: self.subject, level, text }
+        let Self { logger, subject, is_printed } = self;
+        Message { logger: logger.clone(), subject, is_printed, level, text }
     }
 }
 
@@ -137,6 +144,8 @@ fn one_line(text: String) -> String {
 struct Message {
     logger: Logger,
     subject: Subject,
+    /// Whether it is on standard error already, in other words.
+    is_printed: bool,
     level: Level,
     text: String,
 }
@@ -158,7 +167,7 @@ impl Message {
             return self.trace();
         }
         if !is_installed() {
-            if self.level <= Level::Info {
+            if self.level <= Level::Info && !self.is_printed {
                 write_to_stderr(self.level, &self.text);
             }
         } else if self.level <= log::max_level() {

@@ -48,12 +48,12 @@ impl ServeFn {
     ) -> Self
     where
         S: FnOnce() -> R,
-        R: Termination,
+        R: Termination + 'static,
     {
         let call = |context: &ServeContext| {
             let serve = prepare(context)?;
             context.announce_ready();
-            Ok(serve().report())
+            Ok(context.status_of(serve()))
         };
         Self { call: Box::new(call), form, demand, needs_tls: false, blocking: true }
     }
@@ -68,7 +68,7 @@ impl ServeFn {
     ) -> Self
     where
         S: FnOnce() -> F,
-        F: Future<Output: Termination>,
+        F: Future<Output: Termination + 'static>,
     {
         let call = |context: &ServeContext| runtime::run(context, prepare);
         Self { call: Box::new(call), form, demand, needs_tls: false, blocking: false }

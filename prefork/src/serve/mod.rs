@@ -5,12 +5,14 @@
 //! - `arguments.rs`: the further arguments
 //! - `function.rs`: a boxed serve function
 //! - `serve_context.rs`: what the arguments are made from
+//! - `outcome.rs`: the error that it has returned
 //! - `runtime.rs` (feature `tokio`): the runtime of an `async` one
 //! - `mod.rs`: from the options of a child to the call
 
 mod arguments;
 mod function;
 mod listeners;
+mod outcome;
 #[cfg(feature = "tokio")]
 mod runtime;
 mod serve_context;
@@ -26,12 +28,13 @@ pub use arguments::FromChild;
 pub(crate) use function::{ServeFn, TlsForm};
 pub(crate) use listeners::Demand;
 pub use listeners::{FromListener, FromListeners};
+pub(crate) use outcome::note_returned_error;
 #[cfg(feature = "tokio")]
 pub use runtime::Runtime;
 pub(crate) use serve_context::ServeContext;
 pub use shapes::Serve;
 
-use crate::child::{self, Adopted, ChildOptions, Limits, StartError};
+use crate::child::{self, Adopted, ChildOptions, Limits, StartError, watched};
 use crate::hooks::Hooks;
 use crate::logging::Logger;
 use crate::tls;
@@ -83,6 +86,7 @@ pub(crate) fn start_and_call(
     let (state, listeners) = child::start(adopted, child_options, logger)?;
     #[cfg(feature = "tracing")]
     let _child = state.context.span().entered();
-    let code = serve.call(&ServeContext::new(listeners, options, state.clone()))?;
+    let context = ServeContext::new(listeners, options, state.clone(), logger.clone());
+    let code = watched(logger, || serve.call(&context))?;
     Ok(state.status_after_drain(code))
 }

@@ -15,7 +15,7 @@ pub(super) fn run<S, F>(
 ) -> Result<ExitCode, StartError>
 where
     S: FnOnce() -> F,
-    F: Future<Output: Termination>,
+    F: Future<Output: Termination + 'static>,
 {
     let runtime = build(context).map_err(StartError::Runtime)?;
     let outcome = runtime.block_on(drive(context, prepare));
@@ -47,7 +47,7 @@ async fn drive<S, F>(
 ) -> Result<ExitCode, StartError>
 where
     S: FnOnce() -> F,
-    F: Future<Output: Termination>,
+    F: Future<Output: Termination + 'static>,
 {
     if let Some(heartbeat) = context.state.context.watchdog().heartbeat() {
         tokio::spawn(heartbeat);
@@ -55,7 +55,7 @@ where
     let serve = prepare(context).await?;
     let serving = serve();
     context.announce_ready();
-    let code = serving.await.report();
+    let code = context.status_of(serving.await);
     // Tasks that the function left behind run on this runtime: drive them to the end of the drain.
     if let Some(drained) = context.state.note_return() {
         drained.await;

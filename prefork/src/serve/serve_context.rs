@@ -3,16 +3,18 @@
 use std::fmt;
 use std::io;
 use std::path::Path;
+use std::process::{ExitCode, Termination};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use socket2::Socket;
 
-use super::ServeOptions;
 #[cfg(feature = "tokio")]
 use super::arguments::Argument;
 use super::arguments::{self, FromChild};
-use crate::child::{ServeState, StartError};
+use super::{ServeOptions, outcome};
+use crate::child::{ServeState, StartError, this_child};
 use crate::listen::Listener;
+use crate::logging::Logger;
 use crate::tls::PemSource;
 
 /// See the [module](self).
@@ -20,6 +22,7 @@ pub struct ServeContext {
     listeners: Mutex<Vec<Socket>>,
     pub(super) options: &'static ServeOptions,
     pub(super) state: Arc<ServeState>,
+    logger: Logger,
 }
 
 impl fmt::Debug for ServeContext {
@@ -33,8 +36,9 @@ impl ServeContext {
         listeners: Vec<Socket>,
         options: &'static ServeOptions,
         state: Arc<ServeState>,
+        logger: Logger,
     ) -> Self {
-        Self { listeners: Mutex::new(listeners), options, state }
+        Self { listeners: Mutex::new(listeners), options, state, logger }
     }
 
     /// Records that the serve function is called next, and tells the master that this child is ready,
@@ -44,6 +48,15 @@ impl ServeContext {
         if !self.options.manual_ready {
             self.state.context.ready();
         }
+    }
+
+    /// The status of what the serve function has returned. Its error is logged; std prints it too.
+    pub(super) fn status_of(&self, returned: impl Termination + 'static) -> ExitCode {
+        if let Some(error) = outcome::error_in(&returned) {
+            let event = self.logger.event("serve_failed").printed();
+            event.error(format_args!("{} has returned an error: {error}", this_child()));
+        }
+        returned.report()
     }
 
     pub(crate) fn listeners<L>(

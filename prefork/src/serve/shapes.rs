@@ -50,7 +50,7 @@ macro_rules! serve_shape {
         where
             F: FnOnce(L, $($tls_type,)* $($extra),*) -> R + 'static,
             L: FromListeners<Blocking>,
-            R: Termination,
+            R: Termination + 'static,
             $($extra: FromChild,)*
         {
             fn into_serve_fn(self) -> ServeFn {
@@ -70,7 +70,7 @@ macro_rules! serve_shape {
         where
             F: FnOnce(L, $($tls_type,)* $($extra),*) -> R + 'static,
             L: FromListeners<Async>,
-            R: Future<Output: Termination>,
+            R: Future<Output: Termination + 'static>,
             $($extra: Argument<$how>,)*
         {
             fn into_serve_fn(self) -> ServeFn {

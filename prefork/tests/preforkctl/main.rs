@@ -6,7 +6,7 @@ mod false_fleet;
 mod wait;
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -36,13 +36,16 @@ fn fleet() {
     }
 }
 
-/// Its file `broken` makes a child fail, and the file `slow` keeps it from being ready. A connection is a request, and
-/// makes the child crash while there is the file `fragile`.
-fn serve(listener: TcpListener, child: ChildContext) {
+/// Its file `broken` makes a child exit, the file `wrong` makes it return an error, and the file `slow` keeps it from
+/// being ready. A connection is a request, and makes the child crash while there is the file `fragile`.
+fn serve(listener: TcpListener, child: ChildContext) -> io::Result<()> {
     let directory = PathBuf::from(std::env::var_os(DIRECTORY).unwrap());
     if directory.join("broken").exists() {
         eprintln!("the file is broken");
         std::process::exit(7);
+    }
+    if directory.join("wrong").exists() {
+        return Err(io::Error::other("no such table"));
     }
     wait_for("the end of the file slow", || !directory.join("slow").exists());
     child.ready();
@@ -53,6 +56,7 @@ fn serve(listener: TcpListener, child: ChildContext) {
         REQUESTS.inc();
         drop(stream);
     }
+    Ok(())
 }
 
 /// A running fleet. It is killed with its children when it is dropped.
@@ -269,6 +273,15 @@ fn reload_that_fails_shows_the_log_of_the_child() {
     assert_eq!(status, 1, "{out}{err}");
     assert!(err.contains("exited before it was ready: status 7"), "{out}{err}");
     assert!(fleet.ctl(&["status"]).1.contains("2 of 2 ready"));
+    fs::remove_file(fleet.path("broken")).unwrap();
+    fs::write(fleet.path("wrong"), "").unwrap();
+    let (status, out, err) = fleet.ctl(&["reload"]);
+    assert_eq!(status, 1, "{out}{err}");
+    let reason = err.find(") has returned an error: no such table\n");
+    assert!(
+        reason.is_some_and(|reason| reason < err.find("exited before it was ready").unwrap()),
+        "{out}{err}"
+    );
 }
 
 #[test]

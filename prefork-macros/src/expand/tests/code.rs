@@ -25,7 +25,11 @@ fn main_is_one_call_into_runtime() {
                     || ::prefork::Prefork::new(::prefork::__private::call(
                         ::prefork::__private::listener::<TcpListener, ::prefork::Blocking>(),
                         |__context, __listener| {
-                            ::prefork::__private::prepared(move || serve(__listener))
+                            ::prefork::__private::prepared(move || {
+                                let __returned = serve(__listener);
+                                ::prefork::__private::note_error!(__returned);
+                                __returned
+                            })
                         }
                     ))
                 )
@@ -61,7 +65,11 @@ fn options_become_builder_calls_in_the_order_they_are_given() {
                         ::prefork::__private::listener::<TcpListener, ::prefork::Blocking>(),
                         |__context, __listener| {
                             let __argument1 = ::prefork::__private::argument::<prefork::Shutdown>(__context)?;
-                            ::prefork::__private::prepared(move || serve(__listener, __argument1))
+                            ::prefork::__private::prepared(move || {
+                                let __returned = serve(__listener, __argument1);
+                                ::prefork::__private::note_error!(__returned);
+                                __returned
+                            })
                         }
                     ).needing_tls(&[::prefork::__private::needs_tls::<prefork::Shutdown>()]))
                     .recover(5)
@@ -163,7 +171,11 @@ fn function_called_main_moves_into_main() {
         panic!("expected a function and a call");
     };
     assert!(text(inner).ends_with(&function.to_string()));
-    assert!(text(call).contains("prepared (move | | main (__listener))"), "{}", text(call));
+    assert!(
+        text(call).contains("prepared (move | | { let __returned = main (__listener) ;"),
+        "{}",
+        text(call)
+    );
 }
 
 #[test]
