@@ -133,26 +133,28 @@ pub(crate) fn run<T>(hook: impl FnOnce() -> Result<T, BoxError>) -> Result<T, Ho
 }
 
 /// Why log files are not opened again. It is logged as well.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum NotReopened {
     /// The program has no hook for it.
     NoHook,
     /// The hook has failed in the master.
-    HookFailed,
+    HookFailed(String),
 }
 
-/// Runs a hook whose failure is logged, and changes nothing else. Returns whether it did its work.
-pub(crate) fn run_and_log(name: &str, hook: &BareHook, logger: &Logger) -> bool {
-    let outcome = run(hook);
-    let done = outcome.is_ok();
-    match outcome {
-        Ok(()) => {}
-        Err(HookFailure::Error(error)) => {
-            logger.event("hook_failed").error(format_args!("hook {name} failed: {}", chain(&*error)));
-        }
-        Err(HookFailure::Panic(_)) => logger.event("hook_failed").error(format_args!("hook {name} panicked")),
-    }
-    done
+/// Runs a hook whose failure changes nothing else.
+///
+/// # Errors
+///
+/// How it has failed, as it is logged.
+pub(crate) fn run_and_log(name: &str, hook: &BareHook, logger: &Logger) -> Result<(), String> {
+    run(hook).map_err(|failure| {
+        let problem = match failure {
+            HookFailure::Error(error) => format!("hook {name} failed: {}", chain(&*error)),
+            HookFailure::Panic(_) => format!("hook {name} panicked"),
+        };
+        logger.event("hook_failed").error(&problem);
+        problem
+    })
 }
 
 /// Runs of a hook in a thread of their own, one after the other. One run answers every request from before it.

@@ -96,7 +96,7 @@ fn canary_holds_until_it_is_promoted_or_rolled_back() {
         assert!(expected.into_iter().enumerate().all(found), "{}", status.body);
     };
     assert!(control.post("/promote").is(422, "refused"));
-    assert!(control.post("/rollback").says("no canary"));
+    assert!(control.post("/rollback").says("nothing to roll back: no reload holds"));
     assert!(control.post("/reload?hold=1h").says("hold has no meaning without a canary"));
 
     let holding = control.post("/reload?canary=2&hold=1h");

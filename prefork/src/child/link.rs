@@ -144,7 +144,7 @@ impl LinkThread {
         let (name, master) = (state.name_and_pid(), state.context.master_pid());
         self.logger.event("orphaned").warn(format_args!("{name} lost its master {master}"));
         if let Some(hook) = &self.hooks.on_master_death {
-            hooks::run_and_log("on_master_death", &**hook, &self.logger);
+            let _ = hooks::run_and_log("on_master_death", &**hook, &self.logger);
         }
         self.drain.handle(StopEvent::Orphaned);
     }
@@ -159,7 +159,7 @@ impl LinkThread {
         let (logger, reopens) = (self.logger.clone(), self.reopens.clone());
         let run = move || {
             reopens.make(|| {
-                hooks::run_and_log("on_log_reopen", &*hook, &logger);
+                let _ = hooks::run_and_log("on_log_reopen", &*hook, &logger);
             });
         };
         if let Err(error) = thread::Builder::new().name("prefork-reopen".to_owned()).spawn(run) {

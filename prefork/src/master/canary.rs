@@ -4,16 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use super::Master;
+use super::messages::any_fleet;
 use crate::hooks::{self, Canary, CanaryGroup, CanaryVerdict};
 use crate::shared::{LanePlace, Mark};
-use crate::supervisor::{ChildId, Event, FleetState, Request};
+use crate::supervisor::{ChildId, Event, FleetState, NotHeld, Request};
 use crate::sys;
-
-/// Why a promotion or a rollback is refused.
-const NO_CANARY: &str = "no canary: no reload holds";
-/// Why a promotion is refused while an upgrade has interrupted the hold.
-const UPGRADE_FIRST: &str =
-    "an upgrade is under way: it replaces every child, and if it fails, the reload holds again";
 
 /// What is kept while a reload holds.
 #[derive(Debug, Default)]
@@ -40,13 +35,8 @@ impl Master {
     /// Why there is nothing to promote, which is logged as well.
     pub(super) fn promote(&mut self) -> Result<(), String> {
         self.handle_ends();
-        let refusal = match (self.supervisor.can_promote(), self.supervisor.can_roll_back()) {
-            (true, _) => Ok(()),
-            (false, true) => Err(UPGRADE_FIRST.to_owned()),
-            (false, false) => Err(NO_CANARY.to_owned()),
-        };
-        self.supervisor.handle(Instant::now(), Event::Request(Request::Promote));
-        refusal
+        let refusal = self.supervisor.why_not_promoted();
+        self.end_hold(Request::Promote, refusal)
     }
 
     /// Takes back a reload that holds.
@@ -55,9 +45,14 @@ impl Master {
     ///
     /// Why there is nothing to take back, which is logged as well.
     pub(super) fn roll_back(&mut self) -> Result<(), String> {
-        let is_possible = self.supervisor.can_roll_back();
-        self.supervisor.handle(Instant::now(), Event::Request(Request::Rollback));
-        if is_possible { Ok(()) } else { Err(NO_CANARY.to_owned()) }
+        let refusal = self.supervisor.why_not_rolled_back();
+        self.end_hold(Request::Rollback, refusal)
+    }
+
+    /// The supervisor logs a refusal.
+    fn end_hold(&mut self, request: Request, refusal: Option<NotHeld>) -> Result<(), String> {
+        self.supervisor.handle(Instant::now(), Event::Request(request));
+        refusal.map_or(Ok(()), |reason| Err(any_fleet::nothing_held(request, reason)))
     }
 
     /// Handles the ends of children: a promotion does not overtake the death of a child that it is about.

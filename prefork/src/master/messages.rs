@@ -150,7 +150,7 @@ impl Master {
             | Remark::RollingBack { .. }
             | Remark::RolledBack { .. }
             | Remark::RestoringFailed { .. }
-            | Remark::NothingHeld(_) => self.log_canary(remark),
+            | Remark::NothingHeld(..) => self.log_canary(remark),
             Remark::Unexpected(event) => any_fleet::report_unexpected(&self.plan.logger, event),
         }
     }

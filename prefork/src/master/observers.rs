@@ -137,12 +137,12 @@ impl Observers {
     pub(crate) fn answer_reopen(
         &self,
         submitted: Submitted,
-        begun: (&Follower, Instant),
+        since: Instant,
         generation: u32,
         reopened: Result<String, NotReopened>,
     ) {
         if let Some(control) = &self.control {
-            control.answer_reopen(submitted, begun, generation, reopened);
+            control.answer_reopen(submitted, since, generation, reopened);
         }
     }
 

@@ -25,7 +25,9 @@ impl Master {
         for request in others {
             match request {
                 // If nothing holds, that is logged.
-                Request::Promote => drop(self.promote()),
+                Request::Promote => {
+                    let _ = self.promote();
+                }
                 _ => self.on_request(Instant::now(), request),
             }
         }
@@ -63,9 +65,7 @@ impl Master {
             self.send(*child, &ToChild::ReopenLogs);
         }
         let _guard = sys::TerminalGuard::begin();
-        if !hooks::run_and_log("on_log_reopen", &*hook, &self.plan.logger) {
-            return Err(NotReopened::HookFailed);
-        }
+        hooks::run_and_log("on_log_reopen", &*hook, &self.plan.logger).map_err(NotReopened::HookFailed)?;
         Ok(self.report_logs_reopened(children.len()))
     }
 

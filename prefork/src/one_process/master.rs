@@ -193,8 +193,8 @@ impl OneProcess {
         while let Some(submitted) = self.observers.take_operation() {
             let request = match submitted.operation {
                 Operation::Reopen => {
-                    let (record, since) = (Follower::record(), Instant::now());
-                    self.observers.answer_reopen(submitted, (&record, since), 0, self.reopen_logs());
+                    let since = Instant::now();
+                    self.observers.answer_reopen(submitted, since, 0, self.reopen_logs());
                     continue;
                 }
                 Operation::Stop { now: false } => Request::Stop,
@@ -252,8 +252,8 @@ impl OneProcess {
             return Err(NotReopened::NoHook);
         };
         let _guard = sys::TerminalGuard::begin();
-        let done = hooks::run_and_log("on_log_reopen", &**hook, &self.logger);
-        if done { Ok(self.report_logs_reopened()) } else { Err(NotReopened::HookFailed) }
+        hooks::run_and_log("on_log_reopen", &**hook, &self.logger).map_err(NotReopened::HookFailed)?;
+        Ok(self.report_logs_reopened())
     }
 
     fn perform(&mut self, action: Action) {

@@ -84,7 +84,7 @@ impl OneProcess {
                 let event = logger.event("child_killed");
                 event.warn(format_args!("this process did not stop within {grace}; ending it"));
             }
-            Remark::NothingHeld(request) => any_fleet::report_nothing_held(logger, *request),
+            Remark::NothingHeld(request, reason) => any_fleet::report_nothing_held(logger, *request, *reason),
             Remark::Unexpected(event) => any_fleet::report_unexpected(logger, event),
             // No child is started again, replaced, or killed for another reason than the end of its grace.
             Remark::RespawnIn { .. }

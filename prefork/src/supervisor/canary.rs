@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 use super::rollout::{Course, Interrupted};
 use super::{
-    Action, CanaryChoice, ChangeResult, Child, ChildId, Exit, Phase, Remark, Request, RollbackReason, Slot,
-    SlotFailures, Supervisor, Tally, deadline,
+    Action, CanaryChoice, ChangeResult, Child, ChildId, Exit, NotHeld, Phase, Remark, Request,
+    RollbackReason, Slot, SlotFailures, Supervisor, Tally, deadline,
 };
 
 /// How often the program is asked about a canary that holds.
@@ -124,8 +124,8 @@ impl Supervisor {
 
     /// Completes a reload that holds, or that would hold.
     pub(super) fn promote_canary(&mut self, now: Instant) {
-        if !self.can_promote() {
-            return self.log(Remark::NothingHeld(Request::Promote));
+        if let Some(reason) = self.why_not_promoted() {
+            return self.log(Remark::NothingHeld(Request::Promote, reason));
         }
         self.slots.iter_mut().for_each(|slot| slot.before = None);
         self.log(Remark::Promoted { generation: self.rollout.target });
@@ -151,10 +151,9 @@ impl Supervisor {
 
     /// An operator asks for a rollback.
     pub(super) fn request_rollback(&mut self, now: Instant) {
-        if self.can_roll_back() {
-            self.roll_back(now, RollbackReason::Requested);
-        } else {
-            self.log(Remark::NothingHeld(Request::Rollback));
+        match self.why_not_rolled_back() {
+            None => self.roll_back(now, RollbackReason::Requested),
+            Some(reason) => self.log(Remark::NothingHeld(Request::Rollback, reason)),
         }
     }
 
@@ -166,9 +165,19 @@ impl Supervisor {
         }
     }
 
-    /// Whether a reload holds, or would.
-    pub(crate) fn can_promote(&self) -> bool {
-        matches!(self.rollout.course, Course::Holding(_) | Course::Reloading { canary: Some(_) })
+    /// Why there is nothing to promote; `None` if a reload holds, or would.
+    pub(crate) fn why_not_promoted(&self) -> Option<NotHeld> {
+        match self.rollout.course {
+            Course::Holding(_) | Course::Reloading { canary: Some(_) } => None,
+            _ if !self.can_roll_back() => Some(NotHeld::NoCanary),
+            _ if self.rollout.upgrade.is_some() => Some(NotHeld::Upgrade),
+            _ => Some(NotHeld::PlainReload),
+        }
+    }
+
+    /// Why there is nothing to roll back; `None` if there is.
+    pub(crate) fn why_not_rolled_back(&self) -> Option<NotHeld> {
+        (!self.can_roll_back()).then_some(NotHeld::NoCanary)
     }
 
     /// Whether there is a reload that can be taken back.

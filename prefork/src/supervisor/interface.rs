@@ -116,6 +116,17 @@ pub(crate) struct CanaryChoice {
     pub(crate) hold: Option<Duration>,
 }
 
+/// Why there is nothing to promote or to roll back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NotHeld {
+    /// No reload with a canary is under way.
+    NoCanary,
+    /// A reload without a canary has taken its place.
+    PlainReload,
+    /// An upgrade has interrupted it.
+    Upgrade,
+}
+
 /// Why a reload is rolled back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RollbackReason {
@@ -214,7 +225,7 @@ pub(crate) enum Remark {
     /// A child of the generation before failed to become ready; the new one stays until another attempt.
     RestoringFailed { slot: usize, again_in: Duration },
     /// There is nothing to promote or to roll back.
-    NothingHeld(Request),
+    NothingHeld(Request, NotHeld),
     /// The reload that an upgrade had interrupted continues.
     ReloadResumed { generation: u32 },
     /// Every child has been replaced.

@@ -235,6 +235,7 @@ impl Supervisor {
             }
             (SlotRole::Occupant, _) => {
                 self.slots[child.slot].predecessor = child.pid;
+                self.abort_reload_of(now, child.slot, child.generation);
                 self.boot_failed(now, child.slot);
             }
         }

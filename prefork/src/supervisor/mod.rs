@@ -64,8 +64,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 pub(crate) use interface::{
-    Action, CanaryChoice, ChildId, Event, Exit, Hook, RecycleReason, Remark, Request, RollbackReason,
-    Settings, Verdict,
+    Action, CanaryChoice, ChildId, Event, Exit, Hook, NotHeld, RecycleReason, Remark, Request,
+    RollbackReason, Settings, Verdict,
 };
 use leader::Leader;
 pub(crate) use leader::LeaderSnapshot;

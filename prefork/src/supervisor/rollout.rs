@@ -226,7 +226,10 @@ impl Supervisor {
             Course::Holding(_) if self.revocable_slots() == 0 => {
                 self.roll_back(now, RollbackReason::Removed);
             }
-            Course::Reloading { canary: None } if done && self.successors() == 0 => {
+            // A child of the new program may have ended again, or be the first of its slot.
+            Course::Reloading { canary: None }
+                if done && self.successors() == 0 && self.live_slots().all(|live| live) =>
+            {
                 self.cancel_rollout(ChangeResult::Done);
                 self.rollout.settled = self.rollout.target;
                 self.slots.iter_mut().for_each(|slot| slot.before = None);
@@ -318,8 +321,8 @@ impl Supervisor {
         }
     }
 
-    /// A child exited within [`STABLE`](super::policy::STABLE) of being ready. If it is a new child of the
-    /// reload under way, the new program does not work although it became ready.
+    /// A child exited before it was ready, or within [`STABLE`](super::policy::STABLE) of that. If it is a new child
+    /// of the reload under way, the new program does not work.
     pub(super) fn abort_reload_of(&mut self, now: Instant, slot: usize, generation: u32) {
         let is_reloading = matches!(self.rollout.course, Course::Reloading { .. });
         if is_reloading && generation == self.rollout.target {

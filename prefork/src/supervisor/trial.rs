@@ -206,7 +206,8 @@ impl Supervisor {
     }
 
     /// Resumes from another program's supervisor. `all_slots`: the trial child is replaced as well,
-    /// because its sockets or privileges are not this program's.
+    /// because its sockets or privileges are not this program's. The next event continues the upgrade: those from
+    /// before the exec come first, such as the end of the trial child.
     pub(crate) fn resume(settings: Settings, snapshot: &Snapshot, all_slots: bool, now: Instant) -> Self {
         let mut supervisor = Self::empty(settings);
         let newest = snapshot.generation;
@@ -237,7 +238,6 @@ impl Supervisor {
             supervisor.resize(now, settings.workers);
         }
         supervisor.finish_upgrade(all_slots);
-        supervisor.advance_rollout(now);
         supervisor
     }
 

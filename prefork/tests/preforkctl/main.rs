@@ -204,7 +204,7 @@ fn command_that_cannot_be_carried_out_says_why() {
     let fleet = Fleet::start();
     for (arguments, code, expected) in [
         (vec!["recycle", "7"], 1, "there is no slot 7"),
-        (vec!["promote"], 1, "no canary"),
+        (vec!["promote"], 1, "nothing to promote: no reload holds"),
         (vec!["scale", "0"], 2, "count"),
         (vec!["scale", "-2"], 1, "a fleet keeps one slot, and this one has 2"),
         (vec!["scale", "+4095"], 2, "count cannot be `4097`"),

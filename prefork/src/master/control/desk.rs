@@ -27,8 +27,8 @@ struct DeskState {
     under_way: Option<UnderWay>,
     /// What `under_way` puts an end to, if it begins.
     interrupted: Option<UnderWay>,
-    /// What the master has not taken yet: at most an operation, a rollback, a stop, one at once, and for each client that
-    /// log files are opened again.
+    /// What the master has not taken yet: at most an operation, a rollback, a stop, one at once, and that log files are
+    /// opened again.
     submitted: VecDeque<Submitted>,
     outcomes: VecDeque<(u64, Arc<Outcome>)>,
     /// Whether the master ends.
@@ -83,8 +83,11 @@ impl Desk {
             return Err(Outcome::refusal(name, OperationResult::Refused, message));
         }
         let id = match (operation, state.under_way) {
-            // It is over at once, and changes no child.
-            (Operation::Reopen, _) => state.next_id(),
+            // It is over at once, and changes no child. Once answers every request from before it.
+            (Operation::Reopen, _) => match state.submitted.iter().find(|one| one.operation == operation) {
+                Some(waiting) => return Ok(waiting.id),
+                None => state.next_id(),
+            },
             (_, None) => state.begin(now, operation, requester),
             // It makes the present one quicker.
             (

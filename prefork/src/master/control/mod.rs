@@ -174,11 +174,6 @@ impl Control {
         Some(submitted)
     }
 
-    /// What is logged from here on belongs to an operation.
-    pub(super) fn record() -> Arc<Follower> {
-        Follower::record()
-    }
-
     /// The operation has begun: `before` is the fleet before it was requested, `after` right after that.
     pub(super) fn begin(
         &mut self,
@@ -217,24 +212,19 @@ impl Control {
     pub(super) fn answer_reopen(
         &self,
         submitted: Submitted,
-        (record, since): (&Follower, Instant),
+        since: Instant,
         generation: u32,
         reopened: Result<String, NotReopened>,
     ) {
-        let events = events_about(record, None);
-        let (result, message) = match reopened {
-            Ok(message) => (OperationResult::Done, message),
+        let (result, generation, message) = match reopened {
+            Ok(message) => (OperationResult::Done, generation, message),
+            Err(NotReopened::HookFailed(problem)) => (OperationResult::Aborted, generation, problem),
             Err(NotReopened::NoHook) => {
-                (OperationResult::Refused, "the program has no hook on_log_reopen".to_owned())
-            }
-            Err(NotReopened::HookFailed) => {
-                let unknown = || "the hook on_log_reopen has failed in the master".to_owned();
-                (OperationResult::Aborted, last_of_master(&events).unwrap_or_else(unknown))
+                (OperationResult::Refused, 0, "the program has no hook on_log_reopen".to_owned())
             }
         };
         let refusal = Outcome::refusal(submitted.operation.name(), result, message);
-        let log = texts(&events);
-        self.desk.conclude(submitted.id, Outcome { generation, elapsed: since.elapsed(), log, ..refusal });
+        self.desk.conclude(submitted.id, Outcome { generation, elapsed: since.elapsed(), ..refusal });
         self.wake();
     }
 

@@ -8,7 +8,7 @@ use super::perform::HOLD_ALONE;
 use crate::json;
 use crate::supervisor::CanaryChoice;
 
-/// A change of the fleet.
+/// What a client can have done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Operation {
     Reload(CanaryChoice),

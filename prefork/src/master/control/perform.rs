@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::Submitted;
 use super::operation::Operation;
 use super::tracker::ready_pid;
-use super::{Control, Submitted};
 use crate::logging::Follower;
 use crate::master::Master;
 use crate::supervisor::{Event, FleetStatus, RecycleReason, Request};
@@ -20,13 +20,14 @@ impl Master {
         while let Some(submitted) = self.observers.take_operation() {
             any = true;
             let before = self.supervisor.status(Instant::now());
-            let record = Control::record();
             if submitted.operation == Operation::Reopen {
                 let since = Instant::now();
                 let reopened = self.reopen_logs();
-                self.observers.answer_reopen(submitted, (&record, since), before.generation, reopened);
+                self.observers.answer_reopen(submitted, since, before.generation, reopened);
                 continue;
             }
+            // What is logged from here on belongs to the operation.
+            let record = Follower::record();
             match self.perform_operation(submitted.operation, &before) {
                 Ok(()) => self.begin_operation(submitted, record, &before),
                 Err(reason) => self.observers.refuse_operation(submitted, reason),

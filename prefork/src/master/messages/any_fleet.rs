@@ -6,7 +6,7 @@ pub(crate) use super::readable;
 use crate::error::chain;
 use crate::hooks::HookFailure;
 use crate::logging::Logger;
-use crate::supervisor::{Event, Request};
+use crate::supervisor::{Event, NotHeld, Request};
 
 pub(crate) fn report_hook_failed(logger: &Logger, hook: &str, failure: &HookFailure) {
     logger.event("hook_failed").error(match failure {
@@ -49,9 +49,21 @@ pub(crate) fn report_stopped(logger: &Logger) {
     logger.event("stopped").info("stopped");
 }
 
-pub(crate) fn report_nothing_held(logger: &Logger, request: Request) {
+pub(crate) fn report_nothing_held(logger: &Logger, request: Request, reason: NotHeld) {
+    logger.event("nothing_held").warn(nothing_held(request, reason));
+}
+
+/// Why a promotion or a rollback has no effect, in the log and in the answer.
+pub(crate) fn nothing_held(request: Request, reason: NotHeld) -> String {
     let purpose = if request == Request::Promote { "promote" } else { "roll back" };
-    logger.event("nothing_held").warn(format_args!("nothing to {purpose}: no reload holds"));
+    let reason = match reason {
+        NotHeld::NoCanary => "no reload holds",
+        NotHeld::PlainReload => "a reload of every child is under way in place of the one that held",
+        NotHeld::Upgrade => {
+            "an upgrade is under way: it replaces every child, and if it fails, the reload holds again"
+        }
+    };
+    format!("nothing to {purpose}: {reason}")
 }
 
 pub(crate) fn report_unexpected(logger: &Logger, event: &Event) {

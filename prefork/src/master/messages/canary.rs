@@ -35,7 +35,9 @@ impl Master {
                     readable(*again_in)
                 ));
             }
-            Remark::NothingHeld(request) => any_fleet::report_nothing_held(&self.plan.logger, *request),
+            Remark::NothingHeld(request, reason) => {
+                any_fleet::report_nothing_held(&self.plan.logger, *request, *reason);
+            }
             _ => {}
         }
     }

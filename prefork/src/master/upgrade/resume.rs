@@ -147,6 +147,8 @@ impl Master {
         for child in unlinked.copied().collect::<Vec<_>>() {
             master.supervisor.handle(Instant::now(), Event::LinkClosed(child));
         }
+        // Whatever has happened is known: the upgrade continues.
+        master.supervisor.handle(Instant::now(), Event::DeadlinePassed);
         Ok(master)
     }
 

@@ -253,9 +253,17 @@ fn promotion_waits_for_the_end_of_an_upgrade() {
     let mut fleet = holding(3, 1);
     fleet.cast(5, NEVER_READY);
     fleet.upgrade();
-    assert!(!fleet.supervisor.can_promote() && fleet.supervisor.can_roll_back());
+    assert_eq!(fleet.supervisor.why_not_rolled_back(), None);
     fleet.request(Request::Promote);
-    assert!(fleet.story().ends_with("NothingHeld(Promote)"), "{fleet:?}");
+    assert!(fleet.story().ends_with("NothingHeld(Promote, Upgrade)"), "{fleet:?}");
+}
+
+#[test]
+fn promotion_during_a_reload_in_place_of_a_hold_is_refused_as_such() {
+    let mut fleet = holding(3, 1);
+    fleet.request(Request::ReloadWith(CanaryChoice { children: Some(0), hold: None }));
+    fleet.request(Request::Promote);
+    assert!(fleet.story().ends_with("NothingHeld(Promote, PlainReload)"), "{fleet:?}");
 }
 
 #[test]
@@ -400,10 +408,13 @@ fn request_without_a_hold_is_logged() {
     let mut fleet = Fleet::serving(settings(2));
     fleet.request(Request::Promote);
     fleet.request(Request::Rollback);
-    assert_eq!(fleet.story(), "NothingHeld(Promote) NothingHeld(Rollback)");
+    assert_eq!(fleet.story(), "NothingHeld(Promote, NoCanary) NothingHeld(Rollback, NoCanary)");
     fleet.request(Request::Reload);
     fleet.request(Request::Rollback);
-    assert!(fleet.story().ends_with("NothingHeld(Rollback)"), "a reload without canary cannot be taken back");
+    assert!(
+        fleet.story().ends_with("NothingHeld(Rollback, NoCanary)"),
+        "a reload without canary cannot be taken back"
+    );
 }
 
 #[test]

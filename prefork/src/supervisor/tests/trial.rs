@@ -237,6 +237,23 @@ fn failures_before_exec_count_after_it() {
     assert_eq!(fleet.verdict, Some(Verdict::OverRecovery { failures: 2 }));
 }
 
+/// A fleet whose old children all wait for their next start, with an upgrade whose trial child is the only one.
+#[test]
+fn upgrade_is_not_complete_before_every_slot_has_a_ready_child() {
+    let mut fleet = Fleet::serving(settings(2));
+    fleet.exec_works = true;
+    fleet.nature = STILLBORN;
+    fleet.exit(0, false);
+    fleet.exit(1, false);
+    fleet.run(ms(200));
+    fleet.nature = Nature { exit: Some((ms(102), false)), ..WELL };
+    fleet.story();
+    fleet.upgrade();
+    fleet.run(secs(1));
+    let story = fleet.story();
+    assert!(story.contains("ReloadAborted") && !story.contains("Reloaded"), "{story}");
+}
+
 #[test]
 fn aborted_reload_after_exec_reports_progress() {
     let mut fleet = upgrading(2);

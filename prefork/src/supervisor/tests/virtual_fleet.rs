@@ -335,6 +335,7 @@ impl Fleet {
             *process = Process { terminated: true, killed: false, ..*process };
         }
         self.supervisor = Supervisor::resume(self.settings, &snapshot, self.moved, self.now);
+        self.supervisor.handle(self.now, Event::DeadlinePassed);
     }
 
     fn answer_about_canary(&mut self) {
