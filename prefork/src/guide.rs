@@ -24,7 +24,7 @@ pub mod options {}
 #[cfg_attr(any(not(doctest), all(feature = "tokio", feature = "rustls")), doc = include_str!("../docs/serving.md"))]
 pub mod serving {}
 
-#[doc = "[canary]: crate::guide::operations#canary\n[failures]: crate::guide::operations#failures\n[health]: crate::guide::operations#health\n[leader]: crate::guide::leader\n[logging]: crate::guide::logging#log-lines\n[log files]: crate::guide::logging#log-files\n[preforkctl]: crate::guide::preforkctl\n[serving]: crate::guide::serving#operating-the-fleet-from-inside\n[shared values]: crate::guide::shared_values\n"]
+#[doc = "[canary]: crate::guide::operations#canary\n[failures]: crate::guide::operations#failures\n[child]: crate::guide::logging#the-end-of-a-child\n[health]: crate::guide::operations#health\n[leader]: crate::guide::leader\n[logging]: crate::guide::logging#log-lines\n[log files]: crate::guide::logging#log-files\n[preforkctl]: crate::guide::preforkctl\n[serving]: crate::guide::serving#operating-the-fleet-from-inside\n[shared values]: crate::guide::shared_values\n"]
 #[doc = include_str!("../docs/control.md")]
 pub mod control {}
 
@@ -39,7 +39,7 @@ pub mod operations {}
 #[doc = include_str!("../docs/leader.md")]
 pub mod leader {}
 
-#[doc = "[hook]: crate::guide::serving#hooks\n[metrics]: crate::guide::metrics\n[requests]: crate::guide::control#requests\n"]
+#[doc = "[hook]: crate::guide::serving#hooks\n[metrics]: crate::guide::metrics\n[requests]: crate::guide::control#requests\n[scrape]: crate::guide::metrics#what-a-scrape-costs\n"]
 #[doc = include_str!("../docs/shared-values.md")]
 pub mod shared_values {}
 
@@ -48,7 +48,7 @@ pub mod shared_values {}
 #[doc = include_str!("../docs/metrics.md")]
 pub mod metrics {}
 
-#[doc = "[control]: crate::guide::control\n"]
+#[doc = "[control]: crate::guide::control\n[events]: crate::guide::control#reading\n"]
 #[doc = include_str!("../docs/logging.md")]
 pub mod logging {}
 

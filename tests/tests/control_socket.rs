@@ -140,6 +140,9 @@ fn wrong_requests_are_refused_and_change_nothing() {
     ] {
         assert_eq!(control.ask(method, target).status, status, "{method} {target}");
     }
+    // A canary that is asked for in a body is no reload of every child.
+    let asked = control.begin("POST", "/reload", "Content-Length: 8\r\n").answer();
+    assert!(asked.is(400, "refused") && asked.says("a request has no body"), "{asked:?}");
     for rubbish in ["\0\u{ff}\r\n\r\n", "\u{16}\u{3}\u{1}", "POST /stop\r\n\r\n", &"x".repeat(10_000)] {
         let mut stream = connect(&control.path()).unwrap();
         stream.write_all(rubbish.as_bytes()).unwrap();

@@ -54,6 +54,25 @@ fn problem(document: &Path, target: &str) -> Option<String> {
     missing.then(|| format!("{}: {target} has no such heading", document.display()))
 }
 
+/// In the documentation of the crate, a page is a module, and the definitions at its end, which lead to files, are
+/// preceded by others.
+#[test]
+fn links_of_a_page_lead_to_modules_as_well() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../prefork");
+    let guide = fs::read_to_string(source.join("src/guide.rs")).unwrap();
+    let mut problems = Vec::new();
+    for module in guide.split("\n\n").filter(|text| text.contains("include_str!")) {
+        let page = module.split("docs/").nth(1).and_then(|rest| rest.split('"').next()).unwrap();
+        let text = fs::read_to_string(source.join("docs").join(page)).unwrap();
+        let labels =
+            text.lines().filter(|line| line.starts_with('[') && line.contains("]: ") && line.contains(".md"));
+        let missing =
+            labels.filter_map(|line| line.split_once(':')).filter(|(label, _)| !module.contains(*label));
+        problems.extend(missing.map(|(label, _)| format!("{page}: guide.rs does not define {label}")));
+    }
+    assert!(problems.is_empty(), "{problems:#?}");
+}
+
 #[test]
 fn relative_links_have_targets() {
     let documents = documents();

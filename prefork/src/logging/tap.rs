@@ -72,7 +72,7 @@ impl LoggedEvent {
 
     /// One line, with the names of the fields that a logger sees.
     pub(crate) fn to_json(&self) -> String {
-        let Self { at, level, name, slot, pid, generation, text, of_child: _ } = self;
+        let Self { at, level, name, slot, pid, generation, text, of_child } = self;
         let time = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
         let level = level.as_str().to_ascii_lowercase();
         let mut line =
@@ -85,6 +85,9 @@ impl LoggedEvent {
             if let Some(value) = value {
                 line += &format!(",\"{field}\":{value}");
             }
+        }
+        if *of_child {
+            line += ",\"from\":\"child\"";
         }
         line + &format!(",\"message\":{}}}\n", json::text(text))
     }
@@ -222,6 +225,13 @@ mod tests {
             "{\"time\":1.500,\"level\":\"warn\",\"event\":\"…\",\"slot\":3,\"pid\":4711,\
              \"message\":\"a \\\"b\\\"\"}\n"
         );
+    }
+
+    #[test]
+    fn event_that_a_child_tells_is_marked() {
+        let (name, text) = ("reloaded".to_owned(), "done".to_owned());
+        let told = LoggedEvent::of_child((3, 4711, 2), Level::Info, name, text).to_json();
+        assert!(told.ends_with(",\"generation\":2,\"from\":\"child\",\"message\":\"done\"}\n"), "{told}");
     }
 
     #[test]

@@ -89,7 +89,7 @@ impl Master {
         match started {
             Ok((pid, listeners)) => {
                 self.start_problems.remove(&slot);
-                // One that checks the next program has no lane.
+                // One that checks the next program is not told its lane.
                 let joins = !self.supervisor.is_upgrade_check(child);
                 lane.iter().filter(|_| joins).for_each(|lane| self.values.note_pid(*lane, pid));
                 let entry = ChildEntry {

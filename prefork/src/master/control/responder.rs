@@ -23,6 +23,7 @@ const PART_LENGTH: usize = 32 * 1024;
 /// Between two log messages about refused clients.
 const REFUSALS_APART: Duration = Duration::from_secs(10);
 
+const BODY: &str = "a request has no body: parameters follow the path, as in `/reload?canary=1`";
 const ONLY_GET: &str = "method not allowed: use GET\n";
 const ONLY_POST: &str = "method not allowed: use POST\n";
 
@@ -147,6 +148,11 @@ impl Responder for ControlResponder {
     fn answer(&self, now: Instant, request: &HttpRequest<'_>) -> Reply<Pending> {
         let operation = Operation::from_request(request.path, request.query);
         match (request.method, operation) {
+            // Parameters in it would be missed.
+            ("POST", Some(_)) if request.has_body => {
+                let (name, problem) = (operation_name(request.path), BODY.to_owned());
+                Reply::Now(answer_of(&Outcome::refusal(name, OperationResult::Invalid, problem)))
+            }
             ("POST", Some(Ok(operation))) => self.operate(now, operation, request),
             ("POST", Some(Err(problem))) => {
                 let name = operation_name(request.path);

@@ -23,6 +23,8 @@ pub(in crate::master) struct HttpRequest<'a> {
     pub(in crate::master) takes_lines: bool,
     /// Who has sent it, where the system tells.
     pub(in crate::master) peer: Option<Peer>,
+    /// Whether a body follows. It is not read.
+    pub(in crate::master) has_body: bool,
     /// The size of the head, in bytes.
     pub(super) size: usize,
     /// Whether another request may follow on the connection.
@@ -45,7 +47,7 @@ impl<'a> HttpRequest<'a> {
             }
             Err(error) => return Err(Answer::text(400, &format!("bad request: {error}\n"))),
         };
-        let has_chunks = request.version == Some(1);
+        let (has_chunks, has_body) = (request.version == Some(1), has_body(&request));
         let (path, query) = path_and_query(request.path.unwrap_or_default());
         Ok(Some(Self {
             method: request.method.unwrap_or_default(),
@@ -53,8 +55,9 @@ impl<'a> HttpRequest<'a> {
             query,
             takes_lines: takes_lines(&request),
             peer: None,
+            has_body,
             size,
-            keeps_alive: has_chunks && !has_body(&request) && !says_close(&request),
+            keeps_alive: has_chunks && !has_body && !says_close(&request),
             has_chunks,
         }))
     }
@@ -201,6 +204,7 @@ mod tests {
             query: "verbose",
             takes_lines: false,
             peer: None,
+            has_body: false,
             size: head.len() - 4,
             keeps_alive: true,
             has_chunks: true,

@@ -1,7 +1,7 @@
 //! What the processes of the fleet use, for `/metrics` and `/status`. What was read a moment ago for either is used
 //! again for both.
 //!
-//! The CPU time of a child is read each time, by a clock. All else takes 10 us for a child, and is read anew for
+//! When they are read, the CPU time of each child is, by a clock. All else takes 10 us for a child, and is read anew for
 //! some of them, in turns: a scrape of a large fleet must not take long.
 
 use std::collections::BTreeMap;
