@@ -5,7 +5,8 @@ use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 use std::thread;
 
-use super::{Terminal, command, outcome, wait_for};
+use super::terminal::Terminal;
+use super::{command, outcome, wait_for};
 
 /// Sets the title of a terminal.
 const TITLE: &str = "\u{1b}]0;title\u{7}";

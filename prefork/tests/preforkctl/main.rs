@@ -3,21 +3,21 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a panic in a test helper fails the test")]
 
 mod false_fleet;
+mod terminal;
 mod wait;
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::pty::{OpenptyResult, Winsize, openpty};
 use prefork::shared::Counter;
 use prefork::{ChildContext, Prefork, Readiness};
+
+use terminal::Terminal;
 
 /// Turns a hang into a failure.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -357,63 +357,5 @@ fn top_promotes_and_rolls_back_a_canary() {
         top.wait_until(&format!("no more {done}"), |screen| {
             !screen.contains(done) && !screen.contains("P: promote")
         });
-    }
-}
-
-/// A program in a terminal of 100 columns and 20 rows.
-struct Terminal {
-    process: Child,
-    input: File,
-    output: mpsc::Receiver<Vec<u8>>,
-    screen: vt100::Parser,
-}
-
-impl Terminal {
-    fn start(mut command: Command) -> Self {
-        let size = Winsize { ws_row: 20, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 };
-        let OpenptyResult { master, slave } = openpty(&size, None).unwrap();
-        let copy = |end: &OwnedFd| Stdio::from(end.try_clone().unwrap());
-        command.stdin(copy(&slave)).stdout(copy(&slave)).stderr(copy(&slave)).env("TERM", "xterm");
-        let process = command.spawn().unwrap();
-        let (sender, output) = mpsc::channel();
-        let mut read = File::from(master.try_clone().unwrap());
-        thread::spawn(move || {
-            let mut buffer = [0; 4096];
-            while let Ok(length @ 1..) = read.read(&mut buffer) {
-                if sender.send(buffer[..length].to_vec()).is_err() {
-                    return;
-                }
-            }
-        });
-        Self { process, input: File::from(master), output, screen: vt100::Parser::new(20, 100, 0) }
-    }
-
-    /// Waits until this is on the screen.
-    fn wait_for(&mut self, text: &str) {
-        self.wait_until(text, |screen| screen.contains(text));
-    }
-
-    fn wait_until(&mut self, what: &str, is_shown: impl Fn(&str) -> bool) {
-        wait_for(what, || {
-            // What is shown for a time must not be missed.
-            let mut shown = is_shown(&self.screen.screen().contents());
-            while !shown {
-                let Ok(bytes) = self.output.try_recv() else { break };
-                self.screen.process(&bytes);
-                shown = is_shown(&self.screen.screen().contents());
-            }
-            shown
-        });
-    }
-
-    fn press(&mut self, key: &str) {
-        self.input.write_all(key.as_bytes()).unwrap();
-    }
-}
-
-impl Drop for Terminal {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
     }
 }
