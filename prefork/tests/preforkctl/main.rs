@@ -253,12 +253,14 @@ fn manual_has_a_page_for_each_command() {
     assert!(page("preforkctl-reload.1").contains("\\-\\-canary"));
     let main = page("preforkctl.1");
     assert_eq!(main, ctl(&["manual"]).1);
+    assert!(main.contains("\n.SH \"EXIT STATUS\"\n  0  it was done\n") && !main.contains("EXTRA"), "{main}");
     let named: Vec<&str> =
         main.split("\npreforkctl\\-").skip(1).map(|rest| rest.split('(').next().unwrap()).collect();
     assert!(named.contains(&"top"), "{main}");
     for name in &named {
         let page = page(&format!("preforkctl-{name}.1"));
         assert!(page.contains(&format!("preforkctl {name}")), "{page}");
+        assert!(page.contains("\n.SH \"EXIT STATUS\"\n  0  it was done\n"), "{page}");
     }
     assert_eq!(fs::read_dir(path).unwrap().count(), named.len() + 1);
     let (status, _, err) = ctl(&["manual", "--directory", "/nonexistent"]);
