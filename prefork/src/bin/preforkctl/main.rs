@@ -1,6 +1,7 @@
 //! Operates a fleet of [`prefork`](https://docs.rs/prefork) through its control socket.
 //!
 //! - `arguments.rs`: the command line
+//! - `run.rs`: from that to the exit status
 //! - `client.rs`: requests over the socket
 //! - `operation.rs`: what changes the fleet, with its progress
 //! - `wait.rs`: the end of a reload that holds

@@ -25,10 +25,10 @@ pub(crate) struct Status {
     #[serde(default)]
     pub(crate) listeners: Vec<Listener>,
     #[serde(default)]
-    pub(crate) children: Vec<Child>,
+    pub(crate) children: Vec<Row>,
     /// Slots that wait for their next child.
     #[serde(default)]
-    pub(crate) waiting: Vec<Child>,
+    pub(crate) waiting: Vec<Row>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -54,7 +54,7 @@ pub(crate) struct Listener {
 
 /// A child, or a slot that waits for its next one: a row of the table.
 #[derive(Debug, Deserialize)]
-pub(crate) struct Child {
+pub(crate) struct Row {
     pub(crate) slot: u64,
     /// `None` for a slot that waits.
     pub(crate) pid: Option<u32>,
@@ -92,7 +92,7 @@ impl Status {
             text += &format!(", up {}", age_text(age));
         }
         if *failures > 0 {
-            text += &format!(", {failures} recent failures");
+            text += &format!(", {failures} recent failure{}", if *failures == 1 { "" } else { "s" });
         }
         text.push('\n');
         self.operation.iter().for_each(|operation| text += &operation.text());
@@ -105,39 +105,39 @@ impl Status {
     }
 
     /// The children and the slots that wait for one, by slot.
-    pub(crate) fn rows(&self) -> Vec<&Child> {
-        let mut rows: Vec<&Child> = self.children.iter().chain(&self.waiting).collect();
-        rows.sort_by_key(|child| (child.slot, child.generation, child.pid));
+    pub(crate) fn rows(&self) -> Vec<&Row> {
+        let mut rows: Vec<&Row> = self.children.iter().chain(&self.waiting).collect();
+        rows.sort_by_key(|row| (row.slot, row.generation, row.pid));
         rows
     }
 
     /// A table of the children. Columns that have nothing are left out.
     fn table(&self) -> String {
-        let children = self.rows();
+        let rows = self.rows();
         let number = |number: Option<u64>| number.map_or_else(String::new, |number| number.to_string());
-        type Cell = Box<dyn Fn(&Child) -> String>;
+        type Cell = Box<dyn Fn(&Row) -> String>;
         let columns: [(&str, Cell); 9] = [
-            ("SLOT", Box::new(|child| child.slot.to_string())),
-            ("STATE", Box::new(Child::state_text)),
-            ("GEN", Box::new(|child| child.generation.to_string())),
-            ("PID", Box::new(move |child| number(child.pid.map(u64::from)))),
-            ("AGE", Box::new(|child| child.age_seconds.map_or_else(String::new, age_text))),
-            ("CPU", Box::new(|child| child.cpu_seconds.map_or_else(String::new, |cpu| format!("{cpu:.1}s")))),
-            ("MEMORY", Box::new(|child| child.resident_bytes.map_or_else(String::new, bytes_text))),
-            ("FILES", Box::new(move |child| number(child.open_files))),
-            ("REQUESTS", Box::new(move |child| number(child.requests))),
+            ("SLOT", Box::new(|row| row.slot.to_string())),
+            ("STATE", Box::new(Row::state_text)),
+            ("GEN", Box::new(|row| row.generation.to_string())),
+            ("PID", Box::new(move |row| number(row.pid.map(u64::from)))),
+            ("AGE", Box::new(|row| row.age_seconds.map_or_else(String::new, age_text))),
+            ("CPU", Box::new(|row| row.cpu_seconds.map_or_else(String::new, |cpu| format!("{cpu:.1}s")))),
+            ("MEMORY", Box::new(|row| row.resident_bytes.map_or_else(String::new, bytes_text))),
+            ("FILES", Box::new(move |row| number(row.open_files))),
+            ("REQUESTS", Box::new(move |row| number(row.requests))),
         ];
         let cells = columns.map(|(name, cell)| {
-            let values: Vec<String> = children.iter().map(|child| cell(child)).collect();
+            let values: Vec<String> = rows.iter().map(|row| cell(row)).collect();
             (name, values)
         });
         let shown: Vec<_> =
             cells.into_iter().filter(|(_, values)| values.iter().any(|value| !value.is_empty())).collect();
-        rows(&shown)
+        side_by_side(&shown)
     }
 }
 
-impl Child {
+impl Row {
     pub(crate) fn state_text(&self) -> String {
         let Self { state, leader, starts_in_seconds, .. } = self;
         match starts_in_seconds {
@@ -148,7 +148,7 @@ impl Child {
 }
 
 /// The columns side by side, each as wide as its widest value.
-fn rows(columns: &[(&str, Vec<String>)]) -> String {
+fn side_by_side(columns: &[(&str, Vec<String>)]) -> String {
     let height = columns.first().map_or(0, |(_, values)| values.len());
     let mut text = String::new();
     for row in 0..=height {
@@ -248,7 +248,7 @@ mod tests {
         let status = r#"{"state":"serving","master":1,"generation":2,"slots":3,"ready":1,"failures":1,
             "children":[{"slot":1,"pid":12,"generation":2,"state":"ready"}],"waiting":[
             {"slot":0,"generation":2,"starts_in_seconds":4.2},{"slot":2,"generation":1,"starts_in_seconds":null}]}"#;
-        let expected = "serving: 1 of 3 ready, generation 2, master 1, 1 recent failures\n\
+        let expected = "serving: 1 of 3 ready, generation 2, master 1, 1 recent failure\n\
             SLOT  STATE       GEN  PID\n0     waiting 4s  2\n1     ready       2    12\n2     waiting     1\n";
         assert_eq!(text(status), expected);
     }

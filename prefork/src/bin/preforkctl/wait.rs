@@ -287,7 +287,7 @@ impl Watch {
 
     /// Whether no child of another generation serves.
     fn is_everywhere(&self, status: &Status) -> bool {
-        let is_new = |child: &crate::status::Child| child.generation == self.generation;
+        let is_new = |child: &crate::status::Row| child.generation == self.generation;
         status.children.iter().all(|child| is_new(child) || child.state == "stopping")
     }
 

@@ -9,7 +9,7 @@ use ratatui::text::Line;
 use ratatui::widgets::{Paragraph, Row, Table, TableState};
 
 use super::model::{BARS, Model};
-use crate::status::{Child, Status, age_text, bytes_text};
+use crate::status::{self, Status, age_text, bytes_text};
 
 /// Of the columns before the bars.
 const WIDTHS: [u16; 9] = [4, 14, 4, 7, 7, 6, 5, 7, 5];
@@ -67,7 +67,7 @@ fn table(model: &Model, status: &Status, width: u16) -> Table<'static> {
 }
 
 /// A child, or a slot that waits for one, with the newest bars that there is `room` for.
-fn row(model: &Model, child: &Child, room: usize) -> Row<'static> {
+fn row(model: &Model, child: &status::Row, room: usize) -> Row<'static> {
     let rates = child.pid.and_then(|pid| model.rates.get(&pid));
     let cpu = rates.and_then(|rates| rates.cpu.back());
     let requests = rates.and_then(|rates| rates.requests);
