@@ -4,7 +4,7 @@
 //! and an end that another change has followed at once; without it, `/status` is enough.
 
 use std::io::{self, IsTerminal};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
+use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,13 @@ const INTERVAL: Duration = Duration::from_secs(1);
 const EVENT_DELAY: Duration = Duration::from_millis(300);
 /// The looks at the fleet that may fail one after the other: an upgrade may make a lost socket anew.
 const ATTEMPTS: u32 = 5;
+/// The events that wait to be taken, and how many are taken between two looks at the fleet.
+const EVENTS_MAX: usize = 64;
+/// How long a rollback may make no progress. The reload has failed by then, whatever becomes of the rollback.
+const ROLLBACK_LIMIT: Duration = Duration::from_secs(60);
+/// How much the time at which a master has started may differ, in seconds: `/status` tells whole seconds, which another
+/// version of the program may round otherwise.
+const START_TOLERANCE: f64 = 1.5;
 /// The events that tell how a reload goes on after it holds.
 const EVENTS: [&str; 11] = [
     "promoted",
@@ -45,6 +52,8 @@ struct Event {
     generation: Option<u64>,
     #[serde(default, deserialize_with = "shown::field")]
     message: String,
+    /// `child` if a child has logged it, under a name of its choice.
+    from: Option<String>,
 }
 
 /// How the reload has ended. `result` is a word of the control socket.
@@ -76,6 +85,8 @@ struct Watch {
     rolls_back: bool,
     /// What the fleet has said of a slot that it cannot restore for now.
     stuck: Option<String>,
+    /// The slots that a rollback has restored, and since when there are so many.
+    restored: Option<(u64, Instant)>,
 }
 
 /// Asks for a reload, and waits until it is complete, or will not be.
@@ -102,9 +113,9 @@ pub(crate) fn reload(client: &Client, path: &str, json: bool) -> Result<(), Fail
     if result == "done" { Ok(()) } else { Err(Failure::NotDone(message)) }
 }
 
-/// The events that matter from now on, as long as the fleet sends any.
+/// The events that matter from now on; follows again after a lost connection.
 fn follow(client: Client) -> Receiver<Event> {
-    let (sender, receiver) = mpsc::channel();
+    let (sender, receiver) = mpsc::sync_channel(EVENTS_MAX);
     // The first connection is made before the reload is asked for: nothing of it is missed.
     let mut stream = client.follow("/events");
     thread::spawn(move || {
@@ -125,7 +136,10 @@ fn follow(client: Client) -> Receiver<Event> {
 
 impl Event {
     fn of(line: &str) -> Option<Self> {
-        serde_json::from_str(line).ok().filter(|event: &Self| EVENTS.contains(&event.event.as_str()))
+        let event: Self = serde_json::from_str(line).ok()?;
+        // Only the master knows how a reload goes on.
+        let matters = event.from.is_none() && EVENTS.contains(&event.event.as_str());
+        matters.then_some(event)
     }
 }
 
@@ -141,6 +155,7 @@ impl Watch {
             failure: None,
             rolls_back: false,
             stuck: None,
+            restored: None,
         }
     }
 
@@ -162,7 +177,7 @@ impl Watch {
                         // The events tell the reason, or that it was done before something else began.
                         self.take(events, EVENT_DELAY, &mut progress, quiet);
                     }
-                    if let Some(ending) = self.turn(&status) {
+                    if let Some(ending) = self.turn(&status).or_else(|| self.stall(&status, Instant::now())) {
                         progress.end();
                         return Ok((ending, status.generation));
                     }
@@ -188,15 +203,8 @@ impl Watch {
 
     /// Takes the events that are there. If there are none, waits for the first one.
     fn take(&mut self, events: &Receiver<Event>, wait: Duration, progress: &mut Progress, quiet: bool) {
-        let first = match events.recv_timeout(wait) {
-            Ok(event) => Some(event),
-            Err(RecvTimeoutError::Timeout) => None,
-            Err(RecvTimeoutError::Disconnected) => {
-                thread::sleep(wait);
-                None
-            }
-        };
-        for event in first.into_iter().chain(events.try_iter()) {
+        let first = events.recv_timeout(wait).ok();
+        for event in first.into_iter().chain(events.try_iter()).take(EVENTS_MAX) {
             if self.note(&event) && !quiet {
                 progress.end();
                 say(&mut io::stderr(), &format!("  {}", event.message));
@@ -247,6 +255,24 @@ impl Watch {
         })
     }
 
+    /// How it has ended, if a rollback goes on that makes no progress: its end need not come.
+    fn stall(&mut self, status: &Status, now: Instant) -> Option<Ending> {
+        let rollback = status.operation.as_ref().filter(|_| status.generation < self.generation);
+        let Some(restored) = rollback.map(|rollback| rollback.replaced) else {
+            self.restored = None;
+            return None;
+        };
+        let (_, since) = *self.restored.insert(match self.restored {
+            Some((before, since)) if before == restored => (before, since),
+            _ => (restored, now),
+        });
+        (now.duration_since(since) >= ROLLBACK_LIMIT).then(|| {
+            let failure = self.failure.iter().map(|failure| format!("{failure}; "));
+            let stalled = format!("the rollback of generation {} makes no progress", self.generation);
+            Ending::new("aborted", failure.chain([stalled]).collect::<String>())
+        })
+    }
+
     /// How it has ended by the events alone.
     fn told(&self) -> Option<Ending> {
         if self.is_complete {
@@ -282,7 +308,8 @@ impl Watch {
     /// An upgrade changes neither the master's pid nor the time of its start.
     fn is_same_fleet(&self, status: &Status) -> bool {
         let started = self.started_at.zip(status.started_at);
-        status.master == self.master && started.is_none_or(|(before, now)| (before - now).abs() < 1.5)
+        status.master == self.master
+            && started.is_none_or(|(before, now)| (before - now).abs() < START_TOLERANCE)
     }
 
     /// Whether no child of another generation serves.

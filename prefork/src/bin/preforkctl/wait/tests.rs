@@ -23,7 +23,7 @@ fn watch() -> Watch {
 }
 
 fn event(name: &str, generation: u64, message: &str) -> Event {
-    Event { event: name.to_owned(), generation: Some(generation), message: message.to_owned() }
+    Event { event: name.to_owned(), generation: Some(generation), message: message.to_owned(), from: None }
 }
 
 #[test]
@@ -110,4 +110,51 @@ fn events_that_matter_are_taken() {
     for line in [r#"{"event":"child_ready","message":"m"}"#, "{}", "", "rubbish"] {
         assert_eq!(taken(line), None, "{line}");
     }
+}
+
+#[test]
+fn event_that_a_child_has_named_decides_nothing() {
+    for name in ["reloaded", "stopped"] {
+        let line = |from: &str| {
+            format!(r#"{{"event":"{name}","slot":0,"pid":12,"generation":3,{from}"message":"m"}}"#)
+        };
+        assert!(Event::of(&line("")).is_some(), "{name}");
+        assert!(Event::of(&line(r#""from":"child","#)).is_none(), "{name}");
+        assert!(Event::of(&line(r#""from":7,"#)).is_none(), "{name}");
+    }
+}
+
+#[test]
+fn events_that_come_faster_than_they_are_taken_do_not_delay_the_status() {
+    let (sender, events) = mpsc::sync_channel(EVENTS_MAX);
+    let sends = thread::spawn(move || while sender.send(event("promoted", 4, "m")).is_ok() {});
+    watch().take(&events, INTERVAL, &mut Progress::default(), true);
+    drop(events);
+    sends.join().unwrap();
+}
+
+#[test]
+fn rollback_without_progress_is_not_waited_for() {
+    let mut watch = watch();
+    let start = Instant::now();
+    let at = |seconds| start + Duration::from_secs(seconds);
+    let rollback = |replaced| {
+        let mut status = status("reloading", 2, "rollback", [3, 2]);
+        status.operation.as_mut().unwrap().replaced = replaced;
+        status
+    };
+    // A reload that is not taken back may take longer.
+    for seconds in [0, 100] {
+        assert_eq!(watch.stall(&status("reloading", 3, "reload", [3, 2]), at(seconds)), None);
+    }
+    for (seconds, replaced) in [(200, 0), (250, 1), (300, 1)] {
+        assert_eq!(watch.stall(&rollback(replaced), at(seconds)), None, "{seconds} s");
+    }
+    let ending = watch.stall(&rollback(1), at(310)).unwrap();
+    assert_eq!(ending.message, "the rollback of generation 3 makes no progress");
+    watch.note(&event("rolling_back", 3, "rolling back generation 3: requested"));
+    let ending = watch.stall(&rollback(1), at(310)).unwrap();
+    let message = "rolling back generation 3: requested; the rollback of generation 3 makes no progress";
+    assert_eq!((ending.result, ending.message.as_str()), ("aborted", message));
+    assert_eq!(watch.stall(&rollback(2), at(311)), None);
 }
