@@ -164,7 +164,7 @@ fn events_have_what_children_log_with_their_slot_pid_and_generation() {
     let pid = pid.split(',').next().unwrap();
     let line = find("\"event\":\"serve_failed\"");
     let end = format!(
-        "\"level\":\"error\",\"event\":\"serve_failed\",\"slot\":0,\"pid\":{pid},\"generation\":1,\"message\":\"child 0 \
+        "\"level\":\"error\",\"event\":\"serve_failed\",\"slot\":0,\"pid\":{pid},\"generation\":1,\"from\":\"child\",\"message\":\"child 0 \
          (pid {pid}) has returned an error: cannot serve: no such \\\"table\\\"\"}}"
     );
     assert!(line.starts_with("{\"time\":1") && line.ends_with(&end), "{line}");

@@ -207,7 +207,8 @@ fn command_that_cannot_be_carried_out_says_why() {
         (vec!["promote"], 1, "nothing to promote: no reload holds"),
         (vec!["scale", "0"], 2, "count"),
         (vec!["scale", "-2"], 1, "a fleet keeps one slot, and this one has 2"),
-        (vec!["scale", "+4095"], 2, "count cannot be `4097`"),
+        (vec!["scale", "+4095"], 1, "a fleet has 4096 slots at most, and this one has 2"),
+        (vec!["scale", "-5000"], 2, "by cannot be `-5000`"),
         (vec!["scale", "many"], 2, "invalid digit"),
         (vec!["reload", "--hold", "soon"], 2, "hold"),
         (vec!["anything"], 2, "unrecognized subcommand"),
@@ -219,6 +220,24 @@ fn command_that_cannot_be_carried_out_says_why() {
     }
     let (status, _, err) = outcome(&mut command(&fleet.path("nothing"), &["status"]));
     assert!(status == 3 && err.contains("there is no socket"), "{err}");
+}
+
+#[test]
+fn differences_of_several_commands_at_once_add_up() {
+    const BUSY: i32 = 4;
+    let fleet = Fleet::start();
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                wait_for("the turn of a command", || {
+                    let (status, out, err) = fleet.ctl(&["scale", "+1"]);
+                    assert!(status == 0 || status == BUSY, "{out}{err}");
+                    status == 0
+                });
+            });
+        }
+    });
+    assert!(fleet.ctl(&["status"]).1.contains("6 of 6 ready"), "{}", fleet.log());
 }
 
 #[test]

@@ -125,15 +125,6 @@ impl Count {
         }
         digits.parse().map(of).map_err(|error: ParseIntError| error.to_string())
     }
-
-    /// How many there are to be, if there are so many now.
-    pub(crate) fn of(self, now: u64) -> u64 {
-        match self {
-            Self::To(count) => count.into(),
-            Self::More(count) => now.saturating_add(count.into()),
-            Self::Fewer(count) => now.saturating_sub(count.into()),
-        }
-    }
 }
 
 fn seconds(text: &str) -> Result<f64, String> {
@@ -169,9 +160,6 @@ mod tests {
         {
             assert!(count(refused).is_err(), "{refused:?}");
         }
-        let numbers =
-            [Count::To(8), Count::More(2), Count::Fewer(1), Count::Fewer(9)].map(|count| count.of(3));
-        assert_eq!(numbers, [8, 5, 2, 0]);
     }
 
     #[test]

@@ -48,8 +48,7 @@ fn perform(arguments: Arguments) -> Result<(), Failure> {
         Command::Promote => operate("/promote".to_owned()),
         Command::Rollback => operate("/rollback".to_owned()),
         Command::Upgrade => operate("/upgrade".to_owned()),
-        Command::Scale { count: Count::To(count) } => operate(format!("/workers?count={count}")),
-        Command::Scale { count } => operate(scale_path(count, status(&client()?)?.slots)?),
+        Command::Scale { count } => operate(scale_path(count)),
         Command::Recycle { slot } => operate(format!("/recycle?slot={slot}")),
         Command::Reopen => operate("/reopen".to_owned()),
         Command::Stop { now } => operate(if now { "/stop?now=1" } else { "/stop" }.to_owned()),
@@ -80,14 +79,11 @@ fn reload_path(Canary { canary, hold, .. }: &Canary) -> String {
     if parameters.is_empty() { "/reload".to_owned() } else { format!("/reload?{}", parameters.join("&")) }
 }
 
-/// The size that differs so much from the present one.
-fn scale_path(count: Count, now: u64) -> Result<String, Failure> {
-    match count.of(now) {
-        0 => {
-            let left = format!("a fleet keeps one slot, and this one has {now}: preforkctl stop ends it");
-            Err(Failure::NotDone(left))
-        }
-        count => Ok(format!("/workers?count={count}")),
+fn scale_path(count: Count) -> String {
+    match count {
+        Count::To(count) => format!("/workers?count={count}"),
+        Count::More(count) => format!("/workers?by={count}"),
+        Count::Fewer(count) => format!("/workers?by=-{count}"),
     }
 }
 
@@ -164,5 +160,11 @@ mod tests {
         assert_eq!(path(Some(2), None), "/reload?canary=2");
         assert_eq!(path(Some(1), Some("1m 30s")), "/reload?canary=1&hold=1m%2030s");
         assert_eq!(path(None, Some("1&a=b\r\n")), "/reload?hold=1%26a%3Db%0D%0A");
+    }
+
+    #[test]
+    fn difference_is_left_to_the_fleet() {
+        let paths = [Count::To(8), Count::More(2), Count::Fewer(1)].map(scale_path);
+        assert_eq!(paths, ["/workers?count=8", "/workers?by=2", "/workers?by=-1"]);
     }
 }

@@ -11,6 +11,7 @@
 //!
 //! - `mod.rs`: the socket, the server, and the operation that is under way
 //! - `operation.rs`: what can be asked for, and the answer
+//! - `parameters.rs`: the parameters of a request
 //! - `responder.rs`: what the server answers
 //! - `desk.rs`: what the server's thread and the master's loop exchange
 //! - `tracker.rs`: PURE: how an operation ends
@@ -20,6 +21,7 @@
 mod desk;
 mod handover;
 mod operation;
+mod parameters;
 mod perform;
 mod responder;
 mod tracker;

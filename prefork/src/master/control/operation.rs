@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use prefork_options::{self as options, Kind, Value};
+use prefork_options as options;
 
-use super::perform::HOLD_ALONE;
+use super::parameters::Parameters;
 use crate::json;
+use crate::master::messages::children;
 use crate::supervisor::CanaryChoice;
 
 /// What a client can have done.
@@ -13,8 +14,8 @@ use crate::supervisor::CanaryChoice;
 pub(crate) enum Operation {
     Reload(CanaryChoice),
     Upgrade,
-    /// So many slots.
-    Workers(usize),
+    /// Another number of slots.
+    Workers(Size),
     /// Another child for this slot.
     Recycle(usize),
     Stop {
@@ -27,6 +28,24 @@ pub(crate) enum Operation {
     Rollback,
     /// Opens log files again.
     Reopen,
+}
+
+/// A number of slots.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Size {
+    To(usize),
+    /// So many more or fewer than there are when it begins.
+    By(isize),
+}
+
+impl Size {
+    /// The number, for a fleet that has so many slots.
+    pub(super) fn of(self, slots: usize) -> usize {
+        match self {
+            Self::To(count) => count,
+            Self::By(by) => slots.saturating_add_signed(by),
+        }
+    }
 }
 
 impl Operation {
@@ -59,7 +78,9 @@ impl Operation {
                 format!("a reload with a canary of {children}")
             }
             Self::Upgrade => "an upgrade".to_owned(),
-            Self::Workers(count) => format!("a size of {count}"),
+            Self::Workers(Size::To(count)) => format!("a size of {count}"),
+            Self::Workers(Size::By(by)) if by < 0 => format!("{} fewer", children(by.unsigned_abs())),
+            Self::Workers(Size::By(by)) => format!("{} more", children(by.unsigned_abs())),
             Self::Recycle(slot) => format!("another child for slot {slot}"),
             Self::Stop { now: false } => "a stop".to_owned(),
             Self::Stop { now: true } => "a stop at once".to_owned(),
@@ -87,11 +108,9 @@ const REQUESTS: [Request; 8] = [
     },
     Request::without_parameters(Operation::Upgrade, |_| Ok(Operation::Upgrade)),
     Request {
-        example: Operation::Workers(1),
+        example: Operation::Workers(Size::To(1)),
         query: "?count=N",
-        read: |parameters| {
-            parameters.count("count", 1, u64::from(options::WORKERS_MAX)).map(Operation::Workers)
-        },
+        read: |parameters| parameters.size().map(Operation::Workers),
     },
     Request {
         example: Operation::Recycle(0),
@@ -134,90 +153,6 @@ pub(super) fn operation_paths() -> String {
     let paths = REQUESTS.map(|Request { example, query, .. }| format!("/{}{query}", example.name()));
     let [first @ .., last] = paths.as_slice() else { return String::new() };
     format!("{} or {last}", first.join(", "))
-}
-
-/// The parameters of a query, until they are read.
-struct Parameters<'a>(Vec<(&'a str, &'a str)>);
-
-impl<'a> Parameters<'a> {
-    fn of(query: &'a str) -> Self {
-        let parameters = query.split('&').filter(|parameter| !parameter.is_empty());
-        Self(parameters.map(|parameter| parameter.split_once('=').unwrap_or((parameter, ""))).collect())
-    }
-
-    fn take(&mut self, name: &str) -> Option<&'a str> {
-        let place = self.0.iter().position(|(given, _)| *given == name)?;
-        Some(self.0.remove(place).1)
-    }
-
-    fn count(&mut self, name: &str, least: u64, most: u64) -> Result<usize, String> {
-        let text = self.take(name).ok_or_else(|| format!("`{name}` is missing: use `?{name}=N`"))?;
-        number(name, text, least, most)
-    }
-
-    /// Absent is no.
-    fn switch(&mut self, name: &str) -> Result<bool, String> {
-        match self.take(name) {
-            None | Some("0" | "false") => Ok(false),
-            Some("" | "1" | "true") => Ok(true),
-            Some(text) => Err(format!("{name} cannot be `{}`: expected `1` or `0`", shown(text))),
-        }
-    }
-
-    fn canary(&mut self) -> Result<CanaryChoice, String> {
-        let most = u64::from(options::WORKERS_MAX);
-        let children = self.take("canary").map(|text| number("canary", text, 0, most)).transpose()?;
-        let hold = self.take("hold").map(|text| {
-            let text = decoded(text);
-            let kind = options::HOLD.kind;
-            let refused =
-                |problem| format!("hold cannot be `{}`: expected {}", shown(&text), kind.expected(&problem));
-            match kind.parse(&text).map_err(refused)? {
-                Value::Duration(hold) => Ok(hold),
-                _ => Err("hold is no duration".to_owned()),
-            }
-        });
-        let hold = hold.transpose()?;
-        if hold.is_some() && children == Some(0) {
-            return Err(HOLD_ALONE.to_owned());
-        }
-        Ok(CanaryChoice { children, hold })
-    }
-
-    /// # Errors
-    ///
-    /// A parameter is left that the operation does not have.
-    fn end(self) -> Result<(), String> {
-        let unknown = |(name, _): &(&str, &str)| Err(format!("unknown parameter `{}`", shown(name)));
-        self.0.first().map_or(Ok(()), unknown)
-    }
-}
-
-fn number(name: &str, text: &str, least: u64, most: u64) -> Result<usize, String> {
-    let kind = Kind::Count(least, most);
-    let refused =
-        |problem| format!("{name} cannot be `{}`: expected {}", shown(text), kind.expected(&problem));
-    match kind.parse(text).map_err(refused)? {
-        Value::Count(number) => usize::try_from(number).map_err(|error| format!("{name}: {error}")),
-        _ => Err(format!("{name} is no number")),
-    }
-}
-
-/// The text of a parameter, in which a client may have encoded some bytes: `1m%2030s`.
-fn decoded(text: &str) -> String {
-    let mut parts = text.split('%');
-    let mut bytes = parts.next().unwrap_or_default().as_bytes().to_vec();
-    for part in parts {
-        let encoded = part.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        bytes.extend(encoded.or(Some(b'%')));
-        bytes.extend(part.as_bytes().get(if encoded.is_some() { 2 } else { 0 }..).unwrap_or_default());
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-/// A client's text in an answer: short, and without characters that a terminal obeys.
-fn shown(text: &str) -> String {
-    text.chars().take(40).flat_map(char::escape_debug).collect()
 }
 
 /// How an operation ended.
@@ -318,7 +253,9 @@ mod tests {
             ("/reload?hold=60s&canary=2", Operation::Reload(canary)),
             ("/reload?hold=0m%2060s&canary=2", Operation::Reload(canary)),
             ("/upgrade?", Operation::Upgrade),
-            ("/workers?count=4096", Operation::Workers(4096)),
+            ("/workers?count=4096", Operation::Workers(Size::To(4096))),
+            ("/workers?by=2", Operation::Workers(Size::By(2))),
+            ("/workers?by=-4095", Operation::Workers(Size::By(-4095))),
             ("/recycle?slot=0", Operation::Recycle(0)),
             ("/stop", Operation::Stop { now: false }),
             ("/stop?now=0", Operation::Stop { now: false }),
@@ -353,6 +290,9 @@ mod tests {
             ("/workers?count=0", "count cannot be `0`: expected "),
             ("/workers?count=4097", "count cannot be `4097`: expected "),
             ("/workers?count=4&count=5", "unknown parameter `count`"),
+            ("/workers?count=4&by=1", "unknown parameter `count`"),
+            ("/workers?by=4096", "by cannot be `4096`: expected a number from -4095 to 4095"),
+            ("/workers?by=some", "by cannot be `some`"),
             ("/recycle?slot=-1", "slot cannot be `-1`"),
             ("/recycle?slot=18446744073709551616", "slot cannot be"),
             ("/stop?now=maybe", "now cannot be `maybe`"),
@@ -371,7 +311,7 @@ mod tests {
         #[test]
         fn any_query_is_taken_or_refused_with_one_short_line(
             name in prop::sample::select(vec!["/reload", "/workers", "/recycle", "/stop", "/promote"]),
-            query in "((canary|hold|count|slot|now)=?)?.{0,200}",
+            query in "((canary|hold|count|by|slot|now)=?)?.{0,200}",
         ) {
             if let Some(Err(problem)) = Operation::from_request(name, &query) {
                 prop_assert!(!problem.contains(char::is_control) && problem.len() < 600, "{problem:?}");

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use prefork_options as options;
+
 use super::Submitted;
-use super::operation::Operation;
+use super::operation::{Operation, Size};
 use super::tracker::ready_pid;
 use crate::logging::Follower;
 use crate::master::Master;
@@ -56,7 +58,11 @@ impl Master {
             }
             Operation::Reload(choice) => self.try_request(now, Request::ReloadWith(choice)),
             Operation::Upgrade => self.try_request(now, Request::Upgrade),
-            Operation::Workers(count) => self.try_request(now, Request::Resize(count)),
+            Operation::Workers(size) => {
+                let count = new_size(size, fleet.slots);
+                let count = count.map_err(|reason| self.report_not_begun(operation, reason))?;
+                self.try_request(now, Request::Resize(count))
+            }
             Operation::Stop { now: false } => self.try_request(now, Request::Stop),
             Operation::Stop { now: true } => self.try_request(now, Request::Quit),
             Operation::Recycle(slot) => {
@@ -85,5 +91,42 @@ impl Master {
         let child = child.ok_or_else(|| format!("slot {slot} has no ready child to replace"))?;
         self.supervisor.handle(now, Event::RecycleRequested(child, RecycleReason::Operator));
         Ok(())
+    }
+}
+
+/// The number of slots that a fleet with so many is to have.
+///
+/// # Errors
+///
+/// It cannot have so many.
+fn new_size(size: Size, slots: usize) -> Result<usize, String> {
+    let most = usize::try_from(options::WORKERS_MAX).unwrap_or(usize::MAX);
+    match size.of(slots) {
+        0 => Err(format!("a fleet keeps one slot, and this one has {slots}: a stop ends it")),
+        count if count > most => Err(format!("a fleet has {most} slots at most, and this one has {slots}")),
+        count => Ok(count),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn difference_is_of_the_slots_that_there_are() {
+        for (size, slots, expected) in [
+            (Size::To(4096), 1, Ok(4096)),
+            (Size::By(2), 3, Ok(5)),
+            (Size::By(-2), 3, Ok(1)),
+            (Size::By(0), 3, Ok(3)),
+            (Size::By(-3), 3, Err("keeps one slot, and this one has 3")),
+            (Size::By(-4095), 1, Err("keeps one slot, and this one has 1")),
+            (Size::By(4095), 2, Err("4096 slots at most, and this one has 2")),
+        ] {
+            match (new_size(size, slots), expected) {
+                (Err(refused), Err(reason)) => assert!(refused.contains(reason), "{refused}"),
+                (count, expected) => assert_eq!(count, expected.map_err(str::to_owned), "{size:?}"),
+            }
+        }
     }
 }

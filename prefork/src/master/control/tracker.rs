@@ -65,7 +65,7 @@ impl Tracker {
     /// The operation was requested: `before` is the fleet before that, `after` right after it.
     pub(super) fn begin(operation: Operation, before: &FleetStatus, after: &FleetStatus) -> Self {
         let of = match operation {
-            Operation::Workers(count) => count.abs_diff(before.slots),
+            Operation::Workers(size) => size.of(before.slots).abs_diff(before.slots),
             Operation::Recycle(_) => 1,
             Operation::Stop { .. } => before.children.len(),
             Operation::Rollback => after.change.map_or(0, |change| change.of),
@@ -189,7 +189,7 @@ impl Tracker {
             Operation::Reload(_) => self.change(fleet, Tally::Reload),
             Operation::Upgrade if self.executed => self.change(fleet, Tally::Reload),
             Operation::Upgrade => self.change(fleet, Tally::Upgrade),
-            Operation::Workers(count) => self.resize(fleet, count),
+            Operation::Workers(size) => self.resize(fleet, size.of(self.slots)),
             Operation::Recycle(slot) => self.recycle(fleet, slot),
             Operation::Stop { .. } => {
                 let left = fleet.children.len();

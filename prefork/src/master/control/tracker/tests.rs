@@ -1,5 +1,6 @@
 //! The end of each operation, from what the supervisor says.
 
+use super::super::operation::Size;
 use super::*;
 use crate::supervisor::CanaryChoice;
 use crate::supervisor::{ChangeKind, ChangeStatus, ChildStatus, FleetState};
@@ -91,14 +92,14 @@ fn growth_ends_when_every_new_child_is_ready() {
     use ChildState::{Ready, Starting};
     let before = fleet(1, &[(0, 1, Ready)]);
     let after = fleet(3, &[(0, 1, Ready)]);
-    let mut tracker = Tracker::begin(Operation::Workers(3), &before, &after);
+    let mut tracker = Tracker::begin(Operation::Workers(Size::To(3)), &before, &after);
     assert_eq!(tracker.turn(&after), None);
     assert_eq!(tracker.turn(&fleet(3, &[(0, 1, Ready), (1, 2, Ready), (2, 3, Starting)])), None);
     assert_eq!(tracker.progress(), Progress { replaced: 1, of: 2 });
     let all = fleet(3, &[(0, 1, Ready), (1, 2, Ready), (2, 3, Ready)]);
     assert_eq!(tracker.turn(&all).unwrap().message, "resized from 1 to 3 children");
 
-    let mut tracker = Tracker::begin(Operation::Workers(3), &before, &after);
+    let mut tracker = Tracker::begin(Operation::Workers(Size::To(3)), &before, &after);
     tracker.note(&Remark::RespawnIn { slot: 0, delay: std::time::Duration::ZERO });
     assert_eq!(tracker.turn(&after), None, "an old child's trouble is another matter");
     tracker.note(&Remark::RespawnIn { slot: 2, delay: std::time::Duration::ZERO });
@@ -110,13 +111,13 @@ fn shrinking_ends_when_the_surplus_children_are_gone() {
     use ChildState::{Ready, Stopping};
     let before = fleet(2, &[(0, 1, Ready), (1, 2, Ready)]);
     let after = fleet(1, &[(0, 1, Ready), (1, 2, Stopping)]);
-    let mut tracker = Tracker::begin(Operation::Workers(1), &before, &after);
+    let mut tracker = Tracker::begin(Operation::Workers(Size::To(1)), &before, &after);
     assert_eq!(tracker.turn(&after), None);
     let done = tracker.turn(&fleet(1, &[(0, 1, Ready)])).unwrap();
     assert_eq!(done.message, "resized from 2 to 1 child");
-    let mut tracker = Tracker::begin(Operation::Workers(1), &before, &after);
+    let mut tracker = Tracker::begin(Operation::Workers(Size::To(1)), &before, &after);
     assert_eq!(result(tracker.turn(&fleet(4, &[]))), Some(OperationResult::Superseded));
-    let mut tracker = Tracker::begin(Operation::Workers(2), &before, &before);
+    let mut tracker = Tracker::begin(Operation::Workers(Size::To(2)), &before, &before);
     assert_eq!(tracker.turn(&before).unwrap().message, "the fleet has 2 slots already");
 }
 
