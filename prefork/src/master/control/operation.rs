@@ -6,7 +6,7 @@ use prefork_options as options;
 
 use super::parameters::Parameters;
 use crate::json;
-use crate::master::messages::children;
+use crate::master::messages::{children, readable};
 use crate::supervisor::CanaryChoice;
 
 /// What a client can have done.
@@ -73,9 +73,10 @@ impl Operation {
     /// What is asked for, in the words of the log.
     pub(crate) fn describe(self) -> String {
         match self {
-            Self::Reload(CanaryChoice { children: None, .. }) => "a reload".to_owned(),
-            Self::Reload(CanaryChoice { children: Some(children), .. }) => {
-                format!("a reload with a canary of {children}")
+            Self::Reload(CanaryChoice { children, hold }) => {
+                let canary = children.map(|children| format!(" with a canary of {children}"));
+                let hold = hold.map(|hold| format!(", to hold for {}", readable(hold)));
+                format!("a reload{}{}", canary.unwrap_or_default(), hold.unwrap_or_default())
             }
             Self::Upgrade => "an upgrade".to_owned(),
             Self::Workers(Size::To(count)) => format!("a size of {count}"),
@@ -289,7 +290,7 @@ mod tests {
             ("/workers", "`count` is missing"),
             ("/workers?count=0", "count cannot be `0`: expected "),
             ("/workers?count=4097", "count cannot be `4097`: expected "),
-            ("/workers?count=4&count=5", "unknown parameter `count`"),
+            ("/workers?count=4&count=5", "`count` is given twice"),
             ("/workers?count=4&by=1", "unknown parameter `count`"),
             ("/workers?by=4096", "by cannot be `4096`: expected a number from -4095 to 4095"),
             ("/workers?by=some", "by cannot be `some`"),
@@ -297,6 +298,7 @@ mod tests {
             ("/recycle?slot=18446744073709551616", "slot cannot be"),
             ("/stop?now=maybe", "now cannot be `maybe`"),
             ("/upgrade?canary=1", "unknown parameter `canary`"),
+            ("/reload?canary=1&canary=2", "`canary` is given twice"),
             ("/reload?hold=soon", "hold cannot be `soon`: expected "),
             ("/reload?hold=%zz%e2%", "hold cannot be `%zz"),
             ("/reload?hold=1s&canary=0", "hold has no meaning without a canary"),

@@ -6,23 +6,30 @@ use super::operation::Size;
 use super::perform::HOLD_ALONE;
 use crate::supervisor::CanaryChoice;
 
-/// The parameters of a query, until they are read.
-pub(super) struct Parameters<'a>(Vec<(&'a str, &'a str)>);
+/// The parameters of a query.
+pub(super) struct Parameters<'a> {
+    /// Until they are read.
+    left: Vec<(&'a str, String)>,
+    taken: Vec<&'a str>,
+}
 
 impl<'a> Parameters<'a> {
     pub(super) fn of(query: &'a str) -> Self {
         let parameters = query.split('&').filter(|parameter| !parameter.is_empty());
-        Self(parameters.map(|parameter| parameter.split_once('=').unwrap_or((parameter, ""))).collect())
+        let named = parameters.map(|parameter| parameter.split_once('=').unwrap_or((parameter, "")));
+        Self { left: named.map(|(name, text)| (name, decoded(text))).collect(), taken: Vec::new() }
     }
 
-    fn take(&mut self, name: &str) -> Option<&'a str> {
-        let place = self.0.iter().position(|(given, _)| *given == name)?;
-        Some(self.0.remove(place).1)
+    fn take(&mut self, name: &str) -> Option<String> {
+        let place = self.left.iter().position(|(given, _)| *given == name)?;
+        let (name, text) = self.left.remove(place);
+        self.taken.push(name);
+        Some(text)
     }
 
     pub(super) fn count(&mut self, name: &str, least: u64, most: u64) -> Result<usize, String> {
         let text = self.take(name).ok_or_else(|| format!("`{name}` is missing: use `?{name}=N`"))?;
-        number(name, text, least, most)
+        number(name, &text, least, most)
     }
 
     /// A size, or a difference.
@@ -31,7 +38,7 @@ impl<'a> Parameters<'a> {
         let Some(text) = self.take("by") else {
             return self.count("count", 1, u64::from(options::WORKERS_MAX)).map(Size::To);
         };
-        match parsed("by", text, Kind::Signed(-most, most))? {
+        match parsed("by", &text, Kind::Signed(-most, most))? {
             Value::Signed(by) => isize::try_from(by).map(Size::By).map_err(|error| format!("by: {error}")),
             _ => Err("by is no number".to_owned()),
         }
@@ -39,7 +46,8 @@ impl<'a> Parameters<'a> {
 
     /// Absent is no.
     pub(super) fn switch(&mut self, name: &str) -> Result<bool, String> {
-        match self.take(name) {
+        let given = self.take(name);
+        match given.as_deref() {
             None | Some("0" | "false") => Ok(false),
             Some("" | "1" | "true") => Ok(true),
             Some(text) => Err(format!("{name} cannot be `{}`: expected `1` or `0`", shown(text))),
@@ -48,8 +56,8 @@ impl<'a> Parameters<'a> {
 
     pub(super) fn canary(&mut self) -> Result<CanaryChoice, String> {
         let most = u64::from(options::WORKERS_MAX);
-        let children = self.take("canary").map(|text| number("canary", text, 0, most)).transpose()?;
-        let hold = self.take("hold").map(|text| match parsed("hold", &decoded(text), options::HOLD.kind)? {
+        let children = self.take("canary").map(|text| number("canary", &text, 0, most)).transpose()?;
+        let hold = self.take("hold").map(|text| match parsed("hold", &text, options::HOLD.kind)? {
             Value::Duration(hold) => Ok(hold),
             _ => Err("hold is no duration".to_owned()),
         });
@@ -62,10 +70,14 @@ impl<'a> Parameters<'a> {
 
     /// # Errors
     ///
-    /// A parameter is left that the operation does not have.
+    /// A parameter is left: the operation does not have it, or it was given twice.
     pub(super) fn end(self) -> Result<(), String> {
-        let unknown = |(name, _): &(&str, &str)| Err(format!("unknown parameter `{}`", shown(name)));
-        self.0.first().map_or(Ok(()), unknown)
+        let Self { left, taken } = self;
+        match left.first() {
+            None => Ok(()),
+            Some((name, _)) if taken.contains(name) => Err(format!("`{name}` is given twice")),
+            Some((name, _)) => Err(format!("unknown parameter `{}`", shown(name))),
+        }
     }
 }
 
