@@ -67,7 +67,7 @@ fn operations_are_answered_when_they_are_done_and_logged_with_who_asked() {
     let answer = control.post("/workers?by=2");
     assert!(answer.is(200, "done") && answer.says("resized from 1 to 3 children"), "{answer:?}");
     let answer = control.post("/workers?by=-2");
-    assert!(answer.is(200, "done") && answer.says("resized from 3 to 1 children"), "{answer:?}");
+    assert!(answer.is(200, "done") && answer.says("resized from 3 to 1 child\""), "{answer:?}");
     let answer = control.post("/workers?by=-1");
     assert!(answer.is(422, "refused") && answer.says("a fleet keeps one slot"), "{answer:?}");
     wait::until("end of the removed slots", || fleet.children().len() == 1);
