@@ -74,12 +74,26 @@ fn refusal_is_escaped_in_one_line() {
 
 #[test]
 fn what_is_passed_on_is_escaped_on_a_terminal_only() {
-    let directory = tempfile::tempdir().unwrap();
-    let socket = start(&directory, 200, format!("{TITLE}a\tb\nend\n"));
-    for arguments in [["metrics"].as_slice(), &["events"], &["status", "--json"]] {
-        let (_, out, _) = outcome(&mut command(&socket, arguments));
-        assert_eq!(out, format!("{TITLE}a\tb\nend\n"));
-        let shown = shown(&socket, arguments, "end\r\n");
-        assert_eq!(shown, "\\u{1b}]0;title\\u{7}a\tb\r\nend\r\n");
+    let events = "{\"time\":1.5,\"message\":\"";
+    for (arguments, beginning) in [(["metrics"], "# HELP\nprefork_generation 1\n"), (["events"], events)] {
+        let directory = tempfile::tempdir().unwrap();
+        let socket = start(&directory, 200, format!("{beginning}{TITLE}a\tb\n"));
+        let (_, out, _) = outcome(&mut command(&socket, &arguments));
+        assert_eq!(out, format!("{beginning}{TITLE}a\tb\n"));
+        let shown = shown(&socket, &arguments, "a\tb\r\n");
+        assert_eq!(shown, format!("{beginning}\\u{{1b}}]0;title\\u{{7}}a\tb\n").replace('\n', "\r\n"));
     }
+}
+
+#[test]
+fn answer_of_another_program_is_told_as_such() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = start(&directory, 200, "<html>\n".to_owned());
+    for arguments in [["metrics"].as_slice(), &["events"], &["status"], &["status", "--json"]] {
+        let (code, out, err) = outcome(&mut command(&socket, arguments));
+        assert_eq!((code, out.as_str()), (1, ""), "{err}");
+        assert!(err.contains("is none of a fleet's"), "{err}");
+    }
+    let (code, _, err) = outcome(&mut command(directory.path(), &["status"]));
+    assert!(code == 3 && err.contains("is no socket"), "{err}");
 }

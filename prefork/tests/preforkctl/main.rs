@@ -37,7 +37,8 @@ fn fleet() {
 }
 
 /// Its file `broken` makes a child exit, the file `wrong` makes it return an error, and the file `slow` keeps it from
-/// being ready. A connection is a request, and makes the child crash while there is the file `fragile`.
+/// being ready. A connection is a request, and makes the child crash while there is the file `fragile`; while there is
+/// the file `lost`, a child of another than the first generation returns an error.
 fn serve(listener: TcpListener, child: ChildContext) -> io::Result<()> {
     let directory = PathBuf::from(std::env::var_os(DIRECTORY).unwrap());
     if directory.join("broken").exists() {
@@ -52,6 +53,9 @@ fn serve(listener: TcpListener, child: ChildContext) -> io::Result<()> {
     for stream in listener.incoming() {
         if directory.join("fragile").exists() {
             std::process::abort();
+        }
+        if child.generation() > 0 && directory.join("lost").exists() {
+            return Err(io::Error::other("lost the database"));
         }
         REQUESTS.inc();
         drop(stream);

@@ -96,6 +96,24 @@ fn rollback_ends_it_with_1_and_the_reason() {
 }
 
 #[test]
+fn reason_of_a_child_that_fails_in_the_hold_is_told() {
+    for json in [false, true] {
+        let fleet = Fleet::start();
+        let mut waiting = Waiting::start(&fleet, if json { &["--json"] } else { &[] });
+        wait_for("hold", || fleet.log().contains("holding: generation 1"));
+        fs::write(fleet.path("lost"), "").unwrap();
+        wait_for("end of the command", || {
+            fleet.connect();
+            waiting.process.try_wait().unwrap().is_some()
+        });
+        let (status, out, err) = waiting.end();
+        assert_eq!(status, 1, "{out}{err}");
+        let told = if json { out.lines().last().unwrap() } else { &err };
+        assert!(told.contains("has returned an error: lost the database"), "{out}{err}");
+    }
+}
+
+#[test]
 fn failure_of_a_child_after_the_promotion_ends_it_with_1() {
     let fleet = Fleet::start();
     let waiting = Waiting::hold(&fleet, &[]);

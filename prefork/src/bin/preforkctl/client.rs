@@ -1,6 +1,8 @@
 //! HTTP over the control socket: one request for each connection.
 
+use std::fs;
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,8 +12,10 @@ use crate::failure::Failure;
 /// More than the head of any answer.
 const HEAD_LIMIT: u64 = 16 * 1024;
 const FIELD_LIMIT: usize = 32;
-/// More than any answer that is no stream has, and any line of a stream.
+/// More than any answer that is no stream has.
 const BODY_LIMIT: u64 = 64 * 1024 * 1024;
+/// More than any line of a stream has.
+const LINE_LIMIT: u64 = 1024 * 1024;
 /// How long the fleet may take for something that it has at hand.
 const READ_LIMIT: Duration = Duration::from_secs(10);
 
@@ -91,31 +95,43 @@ impl Answer {
     /// The whole body.
     pub(crate) fn text(self) -> Result<String, Failure> {
         let mut text = String::new();
-        let mut body = self.body.take(self.length.unwrap_or(BODY_LIMIT).min(BODY_LIMIT));
+        let mut body = self.body.take(self.length.unwrap_or(BODY_LIMIT + 1).min(BODY_LIMIT + 1));
         body.read_to_string(&mut text).map_err(|error| cut(&error))?;
         match self.length {
+            _ if text.len() as u64 > BODY_LIMIT => Err(cut(&too_long("the answer"))),
             Some(length) if length != text.len() as u64 => Err(cut(&ErrorKind::UnexpectedEof.into())),
             _ => Ok(text),
         }
     }
 
-    /// The lines of the body, as they come.
+    /// The lines of the body, as they come. An error is the last.
     pub(crate) fn lines(self) -> impl Iterator<Item = Result<String, Failure>> {
         let mut body = self.body.take(0);
         let mut left = self.length.unwrap_or(u64::MAX);
         std::iter::from_fn(move || {
-            body.set_limit(left.min(BODY_LIMIT));
+            body.set_limit(left.min(LINE_LIMIT));
             let mut line = String::new();
-            match body.read_line(&mut line) {
+            let read = match body.read_line(&mut line) {
+                Ok(length) if length as u64 == LINE_LIMIT => Err(too_long("a line of the answer")),
+                read => read,
+            };
+            match read {
                 Ok(0) => None,
                 Ok(length) => {
                     left = left.saturating_sub(length as u64);
                     Some(Ok(line.trim_end_matches(['\r', '\n']).to_owned()))
                 }
-                Err(error) => Some(Err(cut(&error))),
+                Err(error) => {
+                    left = 0;
+                    Some(Err(cut(&error)))
+                }
             }
         })
     }
+}
+
+fn too_long(what: &str) -> io::Error {
+    io::Error::new(ErrorKind::InvalidData, format!("{what} is too long for one of a fleet"))
 }
 
 fn not_reached(socket: &Path, error: &io::Error) -> Failure {
@@ -124,12 +140,17 @@ fn not_reached(socket: &Path, error: &io::Error) -> Failure {
         ErrorKind::NotFound => {
             format!("there is no socket {path}: is the fleet running, with control = \"{path}\"?")
         }
+        ErrorKind::ConnectionRefused if !is_socket(socket) => format!("{path} is no socket"),
         ErrorKind::ConnectionRefused => format!("no fleet listens on {path}: it has ended"),
         ErrorKind::PermissionDenied => {
             format!("cannot connect to {path}: permission denied; the fleet answers its own user and root")
         }
         _ => format!("cannot connect to {path}: {error}"),
     })
+}
+
+fn is_socket(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|file| file.file_type().is_socket())
 }
 
 fn cut(error: &io::Error) -> Failure {
@@ -165,6 +186,20 @@ mod tests {
         let open = answer("HTTP/1.0 200 OK\r\n\r\na\nb\n").unwrap();
         let lines: Vec<_> = open.lines().map(Result::unwrap).collect();
         assert_eq!(lines, ["a", "b"]);
+    }
+
+    #[test]
+    fn line_without_end_is_an_error() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        thread::spawn(move || {
+            theirs.write_all(b"HTTP/1.0 200 OK\r\n\r\n").unwrap();
+            while theirs.write_all(&[b'x'; 4096]).is_ok() {}
+        });
+        let lines: Vec<_> = Answer::read(ours).unwrap().lines().collect();
+        assert!(
+            matches!(&lines[..], [Err(Failure::NoFleet(problem))] if problem.contains("too long")),
+            "{lines:?}"
+        );
     }
 
     #[test]

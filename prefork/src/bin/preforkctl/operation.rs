@@ -11,6 +11,8 @@ use crate::shown;
 /// Asks for progress, a JSON object in each line, the last of which is the result.
 const JSON_LINES: &str = "application/x-ndjson";
 const JSON: &str = "application/json";
+/// What is shown of an answer that is none of a fleet's.
+const UNKNOWN_LIMIT: usize = 1024;
 /// Back to the start of the line, which is cleared.
 const CLEAR: &str = "\r\x1b[K";
 
@@ -82,9 +84,12 @@ fn follow(answer: Answer) -> Result<Outcome, Failure> {
             Ok(Line::Progress { replaced, of }) => progress.show(&format!("{replaced} of {of} children")),
             Ok(Line::Ended(outcome)) => {
                 progress.end();
-                outcome.log.iter().for_each(|line| say(&mut io::stderr(), &format!("  {line}")));
+                // The last one may be what is said below.
+                let log = outcome.log.iter().filter(|line| **line != outcome.message);
+                log.for_each(|line| say(&mut io::stderr(), &format!("  {line}")));
                 return outcome.check(status);
             }
+            Err(_) if unknown.len() > UNKNOWN_LIMIT => break,
             Err(_) => unknown += &(line + "\n"),
         }
     }

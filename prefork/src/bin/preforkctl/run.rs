@@ -41,7 +41,11 @@ fn perform(arguments: Arguments) -> Result<(), Failure> {
     };
     let operate = |path: String| operation::run(&client()?, &path, json);
     match command {
-        Command::Status if json => print_answer(client()?.get("/status")?),
+        Command::Status if json => {
+            let text = body(client()?.get("/status")?)?;
+            read_status(&text)?;
+            written(shown::pass_on(&text))
+        }
         Command::Status => print(&status(&client()?)?.text(SystemTime::now())),
         Command::Reload(canary) if canary.wait => wait::reload(&client()?, &reload_path(&canary), json),
         Command::Reload(canary) => operate(reload_path(&canary)),
@@ -53,7 +57,13 @@ fn perform(arguments: Arguments) -> Result<(), Failure> {
         Command::Reopen => operate("/reopen".to_owned()),
         Command::Stop { now } => operate(if now { "/stop?now=1" } else { "/stop" }.to_owned()),
         Command::Top { interval } => top::run(&client()?, Duration::from_secs_f64(interval)),
-        Command::Metrics => print_answer(client()?.get("/metrics")?),
+        Command::Metrics => {
+            let text = body(client()?.get("/metrics")?)?;
+            if !text.contains("\nprefork_") {
+                return Err(not_a_fleet("/metrics"));
+            }
+            written(shown::pass_on(&text))
+        }
         Command::Events => follow_events(&client()?),
         Command::Check { program } => Err(check::run(&program)),
         Command::Completions { shell } => {
@@ -97,13 +107,18 @@ fn encoded(text: &str) -> String {
 }
 
 pub(crate) fn status(client: &Client) -> Result<Status, Failure> {
-    let text = body(client.get("/status")?)?;
-    serde_json::from_str(&text)
-        .map_err(|error| Failure::NotDone(format!("cannot understand the fleet's status: {error}")))
+    read_status(&body(client.get("/status")?)?)
 }
 
-fn print_answer(answer: Answer) -> Result<(), Failure> {
-    written(shown::pass_on(&body(answer)?))
+fn read_status(text: &str) -> Result<Status, Failure> {
+    serde_json::from_str(text).map_err(|_| not_a_fleet("/status"))
+}
+
+/// The answer is another program's.
+fn not_a_fleet(path: &str) -> Failure {
+    Failure::NotDone(format!(
+        "the answer to {path} is none of a fleet's: is this the socket of the option `control`?"
+    ))
 }
 
 /// What was asked for, and not why it was refused.
@@ -120,10 +135,14 @@ fn body(answer: Answer) -> Result<String, Failure> {
 fn follow_events(client: &Client) -> Result<(), Failure> {
     let answer = client.follow("/events")?;
     if answer.status != 200 {
-        return print_answer(answer);
+        return body(answer).and_then(|text| written(shown::pass_on(&text)));
     }
     for line in answer.lines() {
-        match shown::pass_on(&(line? + "\n")) {
+        let line = line?;
+        if !line.starts_with("{\"time\":") {
+            return Err(not_a_fleet("/events"));
+        }
+        match shown::pass_on(&(line + "\n")) {
             Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
             written => self::written(written)?,
         }

@@ -1,8 +1,10 @@
 //! The end of a reload that holds: a reload with a canary is answered when it begins to hold.
 //!
 //! What counts is `/status`, which is asked for each second and at each event. `/events` tells the reason of a rollback,
-//! and an end that another change has followed at once; without it, `/status` is enough.
+//! also what the failing child has said, and an end that another change has followed at once; without it, `/status` is
+//! enough.
 
+use std::collections::VecDeque;
 use std::io::{self, IsTerminal};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
@@ -30,6 +32,8 @@ const ROLLBACK_LIMIT: Duration = Duration::from_secs(60);
 /// How much the time at which a master has started may differ, in seconds: `/status` tells whole seconds, which another
 /// version of the program may round otherwise.
 const START_TOLERANCE: f64 = 1.5;
+/// The warnings and errors of new children that are kept and shown: the last ones tell why one has failed.
+const REASONS_MAX: usize = 20;
 /// The events that tell how a reload goes on after it holds.
 const EVENTS: [&str; 11] = [
     "promoted",
@@ -49,7 +53,10 @@ const EVENTS: [&str; 11] = [
 #[derive(Debug, Deserialize)]
 struct Event {
     event: String,
+    #[serde(default)]
+    level: String,
     generation: Option<u64>,
+    slot: Option<u64>,
     #[serde(default, deserialize_with = "shown::field")]
     message: String,
     /// `child` if a child has logged it, under a name of its choice.
@@ -85,6 +92,8 @@ struct Watch {
     rolls_back: bool,
     /// What the fleet has said of a slot that it cannot restore for now.
     stuck: Option<String>,
+    /// The last warnings and errors about new children, by themselves and by the master.
+    reasons: VecDeque<String>,
     /// The slots that a rollback has restored, and since when there are so many.
     restored: Option<(u64, Instant)>,
 }
@@ -105,7 +114,7 @@ pub(crate) fn reload(client: &Client, path: &str, json: bool) -> Result<(), Fail
     if json {
         let seconds = (seconds * 1000.0).round() / 1000.0;
         let line = serde_json::json!({ "operation": "reload", "result": result, "message": message,
-            "generation": generation, "seconds": seconds });
+            "generation": generation, "seconds": seconds, "log": watch.reasons });
         say(&mut io::stdout(), &line.to_string());
     } else if result == "done" {
         say(&mut io::stdout(), &format!("{message} ({seconds:.1} s)"));
@@ -137,9 +146,17 @@ fn follow(client: Client) -> Receiver<Event> {
 impl Event {
     fn of(line: &str) -> Option<Self> {
         let event: Self = serde_json::from_str(line).ok()?;
-        // Only the master knows how a reload goes on.
-        let matters = event.from.is_none() && EVENTS.contains(&event.event.as_str());
-        matters.then_some(event)
+        (event.is_course() || event.is_reason()).then_some(event)
+    }
+
+    /// Whether it tells how the reload goes on. Only the master knows that.
+    fn is_course(&self) -> bool {
+        self.from.is_none() && EVENTS.contains(&self.event.as_str())
+    }
+
+    /// Whether it may tell why a child has failed.
+    fn is_reason(&self) -> bool {
+        self.slot.is_some() && ["warn", "error"].contains(&self.level.as_str())
     }
 }
 
@@ -155,6 +172,7 @@ impl Watch {
             failure: None,
             rolls_back: false,
             stuck: None,
+            reasons: VecDeque::new(),
             restored: None,
         }
     }
@@ -212,12 +230,19 @@ impl Watch {
         }
     }
 
-    /// Notes what the fleet says. Returns whether it is about this reload.
+    /// Notes what the fleet says. Returns whether it is shown: it is about this reload, and is not said in the end.
     fn note(&mut self, event: &Event) -> bool {
         let is_this = event.generation == Some(self.generation);
+        if !event.is_course() {
+            return is_this && self.note_reason(event);
+        }
         let message = || Some(event.message.clone());
         match event.event.as_str() {
-            "reloaded" if is_this => self.is_complete = true,
+            "reloaded" if is_this => {
+                self.is_complete = true;
+                // It is what is said in the end.
+                return false;
+            }
             "promoted" | "reload_resumed" if is_this => {}
             "rolling_back" if is_this => (self.failure, self.rolls_back) = (message(), true),
             // It tells the generation that is restored.
@@ -227,6 +252,14 @@ impl Watch {
             "reload_aborted" => self.failure = message(),
             "stop_delayed" | "stopping" | "stopping_at_once" | "stopped" => self.stops = true,
             _ => return false,
+        }
+        true
+    }
+
+    fn note_reason(&mut self, event: &Event) -> bool {
+        self.reasons.push_back(event.message.clone());
+        if self.reasons.len() > REASONS_MAX {
+            self.reasons.pop_front();
         }
         true
     }

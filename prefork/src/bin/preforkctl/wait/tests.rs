@@ -23,7 +23,27 @@ fn watch() -> Watch {
 }
 
 fn event(name: &str, generation: u64, message: &str) -> Event {
-    Event { event: name.to_owned(), generation: Some(generation), message: message.to_owned(), from: None }
+    let text = format!(r#"{{"event":"{name}","generation":{generation},"message":"{message}"}}"#);
+    Event::of(&text).unwrap()
+}
+
+#[test]
+fn what_a_new_child_says_of_its_failure_is_a_reason() {
+    let mut watch = watch();
+    let said = |generation: u32, level: &str| {
+        let text = format!(
+            r#"{{"level":"{level}","event":"serve_failed","slot":0,"pid":7,"generation":{generation},"from":"child",
+            "message":"no such table"}}"#
+        );
+        Event::of(&text)
+    };
+    assert!(said(3, "info").is_none());
+    assert!(!watch.note(&said(2, "error").unwrap()), "it is about an old child");
+    for _ in 0..2 * REASONS_MAX {
+        assert!(watch.note(&said(3, "error").unwrap()));
+    }
+    assert_eq!(watch.reasons, vec!["no such table"; REASONS_MAX]);
+    assert_eq!(watch.failure, None);
 }
 
 #[test]
@@ -69,7 +89,7 @@ fn later_generation_takes_its_place_unless_this_one_was_complete_before() {
     assert_eq!(watch.turn(&status("reloading", 4, "reload", [3, 2])).unwrap().result, "superseded");
     assert_eq!(watch.turn(&status("serving", 4, "", [4, 4])).unwrap().result, "superseded");
     assert!(!watch.note(&event("reloaded", 4, "reloaded")));
-    assert!(watch.note(&event("reloaded", 3, "reloaded")));
+    assert!(!watch.note(&event("reloaded", 3, "reloaded")), "it is said in the end");
     assert_eq!(watch.turn(&status("reloading", 4, "reload", [3, 4])).unwrap().result, "done");
 }
 
