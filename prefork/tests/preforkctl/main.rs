@@ -231,7 +231,7 @@ fn differences_of_several_commands_at_once_add_up() {
     const BUSY: i32 = 4;
     let fleet = Fleet::start();
     thread::scope(|scope| {
-        for _ in 0..4 {
+        for _ in 0..12 {
             scope.spawn(|| {
                 wait_for("the turn of a command", || {
                     let (status, out, err) = fleet.ctl(&["scale", "+1"]);
@@ -241,7 +241,7 @@ fn differences_of_several_commands_at_once_add_up() {
             });
         }
     });
-    assert!(fleet.ctl(&["status"]).1.contains("6 of 6 ready"), "{}", fleet.log());
+    assert!(fleet.ctl(&["status"]).1.contains("14 of 14 ready"), "{}", fleet.log());
 }
 
 #[test]

@@ -146,11 +146,10 @@ fn event_that_a_child_has_named_decides_nothing() {
 
 #[test]
 fn events_that_come_faster_than_they_are_taken_do_not_delay_the_status() {
-    let (sender, events) = mpsc::sync_channel(EVENTS_MAX);
-    let sends = thread::spawn(move || while sender.send(event("promoted", 4, "m")).is_ok() {});
-    watch().take(&events, INTERVAL, &mut Progress::default(), true);
-    drop(events);
-    sends.join().unwrap();
+    let (sender, events) = mpsc::sync_channel(2 * EVENTS_MAX);
+    (0..2 * EVENTS_MAX).for_each(|_| sender.send(event("promoted", 4, "m")).unwrap());
+    watch().take(&events, Duration::ZERO, &mut Progress::default(), true);
+    assert_eq!(events.try_iter().count(), EVENTS_MAX);
 }
 
 #[test]
