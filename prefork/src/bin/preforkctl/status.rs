@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use crate::shown;
 
@@ -65,7 +65,9 @@ pub(crate) struct Row {
     pub(crate) leader: bool,
     pub(crate) age_seconds: Option<f64>,
     pub(crate) cpu_seconds: Option<f64>,
+    #[serde(default, deserialize_with = "more_than_none")]
     pub(crate) resident_bytes: Option<u64>,
+    #[serde(default, deserialize_with = "more_than_none")]
     pub(crate) open_files: Option<u64>,
     pub(crate) requests: Option<u64>,
     /// When the next child of a slot that waits is started.
@@ -75,6 +77,11 @@ pub(crate) struct Row {
 /// The state of a slot that waits, which the fleet does not name.
 fn waiting() -> String {
     "waiting".to_owned()
+}
+
+/// A process that has ended has no memory and no files until its parent has waited for it.
+fn more_than_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    Option::<u64>::deserialize(deserializer).map(|number| number.filter(|number| *number > 0))
 }
 
 impl Status {
@@ -188,15 +195,24 @@ pub(crate) fn age_text(seconds: f64) -> String {
     texts.join(" ")
 }
 
+/// Three digits: `9.16M`.
 pub(crate) fn bytes_text(bytes: u64) -> String {
-    let mut left = bytes;
-    for unit in ["B", "K", "M", "G"] {
-        if left < 10_000 {
-            return format!("{left}{unit}");
-        }
-        left /= 1024;
+    if bytes < 1000 {
+        return format!("{bytes}B");
     }
-    format!("{left}T")
+    #[expect(clippy::cast_precision_loss, reason = "three digits are shown")]
+    let mut left = bytes as f64;
+    for unit in ["K", "M", "G", "T", "P", "E"] {
+        left /= 1024.0;
+        // What is shown is rounded.
+        match left {
+            ..9.995 => return format!("{left:.2}{unit}"),
+            ..99.95 => return format!("{left:.1}{unit}"),
+            ..999.5 => return format!("{left:.0}{unit}"),
+            _ => {}
+        }
+    }
+    format!("{left:.0}E")
 }
 
 #[cfg(test)]
@@ -229,7 +245,7 @@ mod tests {
             reload: 1 of 4 children replaced, holding for 1m 1s\n\
             127.0.0.1:80: 3 of 128 connections queued\n\
             SLOT  STATE           GEN  PID  AGE     CPU   MEMORY  FILES  REQUESTS\n\
-            0     ready (leader)  3    7    1m 15s  0.2s  20M     12     99\n";
+            0     ready (leader)  3    7    1m 15s  0.2s  20.0M   12     99\n";
         assert_eq!(text(status), expected);
     }
 
@@ -254,10 +270,23 @@ mod tests {
     }
 
     #[test]
+    fn child_that_has_just_ended_has_neither_memory_nor_files() {
+        let status = r#"{"state":"serving","master":1,"generation":2,"slots":1,"ready":0,
+            "children":[{"slot":0,"pid":7,"generation":2,"state":"stopping","resident_bytes":0,"open_files":0}]}"#;
+        let expected = "serving: 0 of 1 ready, generation 2, master 1\n\
+            SLOT  STATE     GEN  PID\n0     stopping  2    7\n";
+        assert_eq!(text(status), expected);
+    }
+
+    #[test]
     fn ages_and_sizes_are_short() {
         let ages: Vec<String> = [0.0, 59.9, 60.0, 3605.0, 90_000.0, -1.0, f64::NAN].map(age_text).into();
         assert_eq!(ages, ["0s", "59s", "1m 0s", "1h", "1d 1h", "0s", "0s"]);
-        let sizes: Vec<String> = [0, 9999, 10_000, 20 << 20, 5 << 40, u64::MAX].map(bytes_text).into();
-        assert_eq!(sizes, ["0B", "9999B", "9K", "20M", "5120G", "16777215T"]);
+        let sizes = [0, 999, 1000, 2 << 10, 10_234, 10_235, 102_348, 1_023_487, 1_023_488, 9876 << 10];
+        let texts: Vec<String> = sizes.map(bytes_text).into();
+        let expected = ["0B", "999B", "0.98K", "2.00K", "9.99K", "10.0K", "99.9K", "999K", "0.98M", "9.64M"];
+        assert_eq!(texts, expected);
+        let texts: Vec<String> = [20 << 20, 999 << 30, 5 << 40, u64::MAX].map(bytes_text).into();
+        assert_eq!(texts, ["20.0M", "999G", "5.00T", "16.0E"]);
     }
 }

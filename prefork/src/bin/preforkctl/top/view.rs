@@ -128,7 +128,7 @@ mod tests {
             lines[3].starts_with("0    ready (leader) 2            7                    25      50%   ▄"),
             "{lines:?}"
         );
-        assert!(lines[4].starts_with("1    ready          2    1m 15s  12      2048K"), "{lines:?}");
+        assert!(lines[4].starts_with("1    ready          2    1m 15s  12      2.00M"), "{lines:?}");
         assert_eq!(lines[7], KEYS);
     }
 
