@@ -12,7 +12,7 @@ use super::{command, outcome, wait_for};
 const TITLE: &str = "\u{1b}]0;title\u{7}";
 
 /// Answers every request with this body.
-fn start(directory: &tempfile::TempDir, status: u16, body: String) -> PathBuf {
+pub(super) fn start(directory: &tempfile::TempDir, status: u16, body: String) -> PathBuf {
     let path = directory.path().join("socket");
     let listener = UnixListener::bind(&path).unwrap();
     thread::spawn(move || {

@@ -4,6 +4,7 @@
 
 mod false_fleet;
 mod terminal;
+mod top;
 mod wait;
 
 use std::fs::{self, File};

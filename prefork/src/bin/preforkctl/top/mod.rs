@@ -3,7 +3,9 @@
 //! - `mod.rs`: the terminal, and the threads that wait for the fleet
 //! - `model.rs`: what is shown, and what keys do
 //! - `view.rs`: how it looks
+//! - `columns.rs`: the columns that there is room for
 
+mod columns;
 mod model;
 mod view;
 
@@ -14,7 +16,7 @@ use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use model::{Model, Wish};
+use model::{Model, NEXT_PAGE, PAGE_BEFORE, Wish};
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
 use signal_hook::consts::TERM_SIGNALS;
@@ -62,7 +64,7 @@ fn show(terminal: &mut DefaultTerminal, client: &Client, interval: Duration) -> 
     let mut model = Model::default();
     while !asked_to_end.load(Ordering::Relaxed) {
         model.tick(Instant::now());
-        terminal.draw(|frame| view::draw(frame, &model, SystemTime::now()))?;
+        terminal.draw(|frame| view::draw(frame, &mut model, SystemTime::now()))?;
         if event::poll(TICK)? {
             match wish_of(&event::read()?, &mut model) {
                 Some(Wish::Quit) => return Ok(()),
@@ -96,6 +98,10 @@ fn wish_of(event: &Event, model: &mut Model) -> Option<Wish> {
         KeyCode::Esc => model.press('q', now),
         KeyCode::Down => model.press('j', now),
         KeyCode::Up => model.press('k', now),
+        KeyCode::PageDown => model.press(NEXT_PAGE, now),
+        KeyCode::PageUp => model.press(PAGE_BEFORE, now),
+        KeyCode::Home => model.press('g', now),
+        KeyCode::End => model.press('G', now),
         _ => None,
     }
 }

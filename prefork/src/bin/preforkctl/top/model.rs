@@ -8,6 +8,10 @@ use crate::status::Status;
 /// How many numbers of the past a row of bars has.
 pub(super) const BARS: usize = 30;
 
+/// The keys of the next page and the page before, as in less(1).
+pub(super) const NEXT_PAGE: char = ' ';
+pub(super) const PAGE_BEFORE: char = 'b';
+
 /// How long it is told what became of an operation, unless a key is pressed before.
 const MESSAGE_TIME: Duration = Duration::from_secs(5);
 
@@ -22,6 +26,10 @@ pub(super) struct Model {
     pub(super) question: Option<Question>,
     /// The row that is chosen.
     pub(super) selected: usize,
+    /// The first row on the screen.
+    pub(super) first: usize,
+    /// How many rows the screen had room for.
+    pub(super) page: usize,
     /// By pid.
     pub(super) rates: BTreeMap<u32, Rates>,
     at: Option<Instant>,
@@ -71,14 +79,31 @@ impl Model {
             rates.note(child.cpu_seconds, child.requests, seconds);
             self.rates.insert(pid, rates);
         }
-        self.selected = self.selected.min(status.rows().len().saturating_sub(1));
         self.status = Some(status);
+        self.choose(self.selected);
         self.lost = None;
     }
 
     /// The fleet does not answer.
     pub(super) fn lose(&mut self, reason: String) {
         self.lost = Some(reason);
+    }
+
+    /// How many rows there are.
+    pub(super) fn count(&self) -> usize {
+        self.status.as_ref().map_or(0, |status| status.rows().len())
+    }
+
+    fn choose(&mut self, row: usize) {
+        self.selected = row.min(self.count().saturating_sub(1));
+    }
+
+    /// Scrolls so that the chosen row is on a screen with room for `page` rows.
+    pub(super) fn scroll(&mut self, page: usize) {
+        self.page = page.max(1);
+        let earliest = (self.selected + 1).saturating_sub(self.page);
+        let latest = self.selected.min(self.count().saturating_sub(self.page));
+        self.first = self.first.clamp(earliest, latest.max(earliest));
     }
 
     /// Tells what became of something, for a time.
@@ -107,14 +132,30 @@ impl Model {
             self.message = Some(Message { text: format!("{text}: under way"), until: None });
             return Some(Wish::Operate(path));
         }
-        if key == 'q' {
-            return Some(Wish::Quit);
+        match key {
+            'q' => return Some(Wish::Quit),
+            'j' => self.choose(self.selected + 1),
+            'k' => self.choose(self.selected.saturating_sub(1)),
+            NEXT_PAGE => {
+                self.first += self.page;
+                self.choose(self.selected + self.page);
+            }
+            PAGE_BEFORE => {
+                self.first = self.first.saturating_sub(self.page);
+                self.choose(self.selected.saturating_sub(self.page));
+            }
+            'g' => self.choose(0),
+            'G' => self.choose(usize::MAX),
+            _ => self.ask_of(key, now)?,
         }
+        None
+    }
+
+    /// Asks whether the fleet is to be changed as the key says.
+    fn ask_of(&mut self, key: char, now: Instant) -> Option<()> {
         let held = self.held();
         let status = self.status.as_ref()?;
         match key {
-            'j' => self.selected = (self.selected + 1).min(status.rows().len().saturating_sub(1)),
-            'k' => self.selected = self.selected.saturating_sub(1),
             'r' => {
                 let slot = status.rows().get(self.selected)?.slot;
                 self.ask(format!("recycle slot {slot}"), format!("/recycle?slot={slot}"));
@@ -128,7 +169,7 @@ impl Model {
             'R' => self.ask_of_canary(held, "roll back", "/rollback", now),
             _ => {}
         }
-        None
+        Some(())
     }
 
     fn ask_to_scale(&mut self, count: u64) {
