@@ -1,6 +1,9 @@
-//! `top` in a terminal: rows that it has no room for.
+//! `top` in a terminal: rows that it has no room for, and a fleet that ends.
 
-use super::{Terminal, command, false_fleet};
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use super::{Fleet, Terminal, command, false_fleet, wait_for};
 
 #[test]
 fn top_reaches_the_rows_beyond_the_screen() {
@@ -27,4 +30,29 @@ fn top_reaches_the_rows_beyond_the_screen() {
         top.press(key);
         top.wait_until(rows, |screen| screen.contains(rows) && screen.contains(pid));
     }
+}
+
+#[test]
+fn top_marks_a_fleet_that_is_gone_until_another_one_takes_its_path() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("socket");
+    let mut first = Fleet::start();
+    symlink(first.path("socket"), &path).unwrap();
+    let mut top = Terminal::start(command(&path, &["top", "--interval", "0.1"]));
+    top.wait_for("2 of 2 ready");
+    first.master.kill().unwrap();
+    top.wait_until("a fleet that is gone", |screen| {
+        screen.starts_with("gone: no answer for ")
+            && !screen.contains("2 of 2 ready")
+            && !screen.contains('%')
+    });
+    // It asks nothing of a fleet that is gone.
+    top.press("r");
+    let second = Fleet::start();
+    fs::remove_file(&path).unwrap();
+    symlink(second.path("socket"), &path).unwrap();
+    let master = format!("serving: 2 of 2 ready, generation 0, master {}", second.master.id());
+    top.wait_for(&master);
+    top.press("q");
+    wait_for("end of top", || top.process.try_wait().unwrap().is_some());
 }

@@ -75,7 +75,7 @@ fn show(terminal: &mut DefaultTerminal, client: &Client, interval: Duration) -> 
         for news in news.try_iter() {
             match news {
                 News::Status(Ok(status), at) => model.update(status, at),
-                News::Status(Err(failure), _) => model.lose(failure.to_string()),
+                News::Status(Err(failure), at) => model.lose(failure.to_string(), at),
                 News::Outcome(outcome) => {
                     let text = outcome.unwrap_or_else(|failure| failure.to_string());
                     model.tell(text, Instant::now());

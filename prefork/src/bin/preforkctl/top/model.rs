@@ -20,8 +20,8 @@ const MESSAGE_TIME: Duration = Duration::from_secs(5);
 pub(super) struct Model {
     /// What the fleet said last.
     pub(super) status: Option<Status>,
-    /// Why it does not answer, if it does not.
-    pub(super) lost: Option<String>,
+    /// Set while it does not answer: what is known of it is old.
+    pub(super) lost: Option<Lost>,
     pub(super) message: Option<Message>,
     pub(super) question: Option<Question>,
     /// The row that is chosen.
@@ -44,6 +44,14 @@ pub(super) struct Rates {
     pub(super) requests: Option<f64>,
     last_cpu: Option<f64>,
     last_requests: Option<u64>,
+}
+
+/// Why the fleet does not answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Lost {
+    pub(super) reason: String,
+    /// Since its last answer.
+    pub(super) time: Duration,
 }
 
 /// What became of the last operation, or what is under way.
@@ -85,8 +93,12 @@ impl Model {
     }
 
     /// The fleet does not answer.
-    pub(super) fn lose(&mut self, reason: String) {
-        self.lost = Some(reason);
+    pub(super) fn lose(&mut self, reason: String, now: Instant) {
+        self.lost = Some(Lost { reason, time: Duration::ZERO });
+        self.tick(now);
+        // Nothing is done now, and the next fleet at this path is not the one that the question was about.
+        self.rates.clear();
+        self.question = None;
     }
 
     /// How many rows there are.
@@ -114,11 +126,14 @@ impl Model {
     /// Time has passed.
     pub(super) fn tick(&mut self, now: Instant) {
         self.message.take_if(|message| message.until.is_some_and(|until| until <= now));
+        if let (Some(lost), Some(at)) = (&mut self.lost, self.at) {
+            lost.time = now.saturating_duration_since(at);
+        }
     }
 
     /// The generation of a reload that holds.
     pub(super) fn held(&self) -> Option<u64> {
-        let status = self.status.as_ref()?;
+        let status = self.status.as_ref().filter(|_| self.lost.is_none())?;
         status.operation.as_ref().filter(|operation| operation.holding).map(|_| status.generation)
     }
 
@@ -146,6 +161,8 @@ impl Model {
             }
             'g' => self.choose(0),
             'G' => self.choose(usize::MAX),
+            // There is no fleet to change.
+            _ if self.lost.is_some() => {}
             _ => self.ask_of(key, now)?,
         }
         None

@@ -9,8 +9,8 @@ use ratatui::text::Line;
 use ratatui::widgets::{Paragraph, Table, TableState};
 
 use super::columns::Columns;
-use super::model::Model;
-use crate::status::Status;
+use super::model::{Lost, Model};
+use crate::status::{Status, age_text};
 
 /// In a narrow terminal, the first is left out first.
 const KEYS: [&str; 4] = ["up/down: choose", "r: recycle", "+/-: scale", QUIT];
@@ -47,6 +47,12 @@ pub(super) fn draw(frame: &mut Frame<'_>, model: &mut Model, now: SystemTime) {
 /// At most as many lines as there is room for.
 fn head(model: &Model, now: SystemTime, width: usize, room: usize) -> Vec<Line<'static>> {
     let Some(status) = &model.status else { return vec![Line::from("waiting for the fleet")] };
+    if let Some(Lost { time, .. }) = &model.lost {
+        let Status { master, generation, .. } = status;
+        let time = age_text(time.as_secs_f64());
+        let text = format!("gone: no answer for {time}; last seen: generation {generation}, master {master}");
+        return vec![Line::from(shortened(&text, width)).style(Modifier::BOLD)];
+    }
     let summary = status.summary(now);
     let mut lines: Vec<Line<'_>> = summary.lines().map(|line| Line::from(shortened(line, width))).collect();
     if let Some(requests) = model.requests() {
@@ -73,7 +79,7 @@ fn foot(model: &Model, width: usize) -> String {
     let keys = [of_canary, &KEYS].concat();
     match (&model.question, &model.lost, &model.message) {
         (Some(question), ..) => question_text(&question.text, width),
-        (None, Some(reason), _) => with_keys(reason.clone(), vec![QUIT], width),
+        (None, Some(Lost { reason, .. }), _) => with_keys(reason.clone(), vec![QUIT], width),
         (None, None, Some(message)) => with_keys(message.text.clone(), keys, width),
         (None, None, None) => keys_text(keys, width),
     }
@@ -126,14 +132,16 @@ fn table(model: &Model, status: &Status, width: usize) -> Table<'static> {
     let columns = Columns::fitting(&rows, &model.rates, width);
     let shown = rows.iter().skip(model.first).take(model.page);
     let shown = shown.map(|child| columns.row(child, &model.rates));
+    let age = if model.lost.is_some() { Modifier::DIM } else { Modifier::empty() };
     Table::new(shown, columns.widths())
         .header(columns.names().style(Style::default().add_modifier(Modifier::BOLD)))
         .row_highlight_style(Style::default().add_modifier(Modifier::REVERSED))
+        .style(Style::default().add_modifier(age))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
 
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
@@ -217,6 +225,28 @@ mod tests {
         assert!(screen(&mut model)[7].starts_with("P: promote   R: roll back   up/down"));
         model.press('P', now);
         assert_eq!(sized(&mut model, 40, 10)[9], "replace the other children by …? y/n");
+    }
+
+    #[test]
+    fn fleet_that_is_gone_is_marked_as_old() {
+        let (mut model, now) = (model(), Instant::now());
+        model.update(status(2.0, 150), now);
+        model.press('+', now);
+        model.lose("no fleet".to_owned(), now + Duration::from_secs(1));
+        model.lose("no fleet listens at /a".to_owned(), now + Duration::from_secs(5));
+        model.tick(now + Duration::from_secs(72));
+        let lines = screen(&mut model);
+        assert_eq!(lines[0], "gone: no answer for 1m 12s; last seen: generation 2, master 1");
+        assert!(lines[1].starts_with("SLOT STATE"), "{lines:?}");
+        assert_eq!(lines[2], "0    ready (leader) 2            7", "there are no rates");
+        assert_eq!(lines[7], "no fleet listens at /a   q: quit");
+        let buffer = cells(&mut model, 100, 8);
+        assert!((0..20).all(|column| buffer[(column, 2)].modifier.contains(Modifier::DIM)));
+        model.update(status(3.0, 200), now);
+        let lines = screen(&mut model);
+        assert!(lines[0].starts_with("serving: 2 of 2 ready"), "{lines:?}");
+        assert_eq!(lines[7], KEYS.join(GAP));
+        assert!(!cells(&mut model, 100, 8)[(0, 2)].modifier.contains(Modifier::DIM));
     }
 
     #[test]

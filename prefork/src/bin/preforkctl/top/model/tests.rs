@@ -110,3 +110,17 @@ fn message_goes_after_a_time_or_with_a_key_and_not_while_it_is_under_way() {
     }
     assert_eq!(model.message.unwrap().text, "change the number of children to 3: under way");
 }
+
+#[test]
+fn fleet_that_is_gone_is_not_changed() {
+    let (mut model, now) = (model(), Instant::now());
+    model.press('r', now);
+    model.update(holding(), now);
+    model.lose("no fleet".to_owned(), now);
+    for key in ['y', 'r', '+', '-', 'P', 'R', 'j'] {
+        assert_eq!(model.press(key, now), None);
+        assert_eq!((&model.question, &model.message), (&None, &None), "{key}");
+    }
+    assert_eq!((model.selected, model.held(), model.requests()), (1, None, None));
+    assert_eq!(model.press('q', now), Some(Wish::Quit));
+}
