@@ -17,8 +17,12 @@ const QUOTA_TIME: Duration = Duration::from_secs(10);
 /// What a child may send in that time. This version sends four short lines in its life, two a second at most about the
 /// leadership, and of what it logs 36 lines and 3600 bytes at most; a newer one may send others. 64 lines and 4 KiB leave
 /// it room, and cost the master less than a millisecond.
-const QUOTA_LINES: usize = 64;
-const QUOTA_BYTES: usize = 4096;
+const QUOTA_LINES: u32 = 64;
+const QUOTA_BYTES: u32 = 4096;
+/// For how long a child that sends less keeps its right to more: 240 KiB. The master counts what it reads, which is more
+/// than the child has sent in that time if the master was stopped or busy before, but no more than a socket holds: 208 KiB
+/// on Linux, less elsewhere.
+const SAVED_TIME: Duration = Duration::from_secs(600);
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -31,7 +35,13 @@ pub(super) struct Inbox {
 impl Inbox {
     /// For what a child sends.
     pub(super) fn from_child() -> Self {
-        Self { lines: LineBuffer::new(CHILD_LINE), quota: Some(Quota::new()) }
+        Self { lines: LineBuffer::new(CHILD_LINE), quota: Some(Quota::new(Instant::now(), QUOTA_TIME)) }
+    }
+
+    /// For what a child sends that an earlier program in this process has started. Nobody has read it for an unknown time.
+    #[cfg(unix)]
+    pub(super) fn from_earlier_child() -> Self {
+        Self { lines: LineBuffer::new(CHILD_LINE), quota: Some(Quota::new(Instant::now(), SAVED_TIME)) }
     }
 
     /// For what a master sends, in lines of at most `longest_line` bytes.
@@ -58,7 +68,7 @@ impl Inbox {
     pub(super) fn allow_long_line(&mut self, longest: usize) {
         self.lines.longest = longest;
         if let Some(quota) = &mut self.quota {
-            quota.bytes_allowed += longest;
+            quota.bytes += PER_BYTE.saturating_mul(number(longest));
         }
     }
 
@@ -123,35 +133,45 @@ impl LineBuffer {
     }
 }
 
-/// What a child may still send.
+/// What a child may still send: bytes and lines, each as the time in which it earns them.
 #[derive(Debug)]
 struct Quota {
-    since: Option<Instant>,
-    bytes: usize,
-    lines: usize,
-    bytes_allowed: usize,
+    bytes: Duration,
+    lines: Duration,
+    at: Instant,
 }
 
+const PER_BYTE: Duration = QUOTA_TIME.checked_div(QUOTA_BYTES).unwrap();
+const PER_LINE: Duration = QUOTA_TIME.checked_div(QUOTA_LINES).unwrap();
+
 impl Quota {
-    fn new() -> Self {
-        Self { since: None, bytes: 0, lines: 0, bytes_allowed: QUOTA_BYTES }
+    /// With what is earned in the `saved` time.
+    fn new(now: Instant, saved: Duration) -> Self {
+        Self { bytes: saved, lines: saved, at: now }
     }
 
     fn spend(&mut self, now: Instant, bytes: usize, lines: usize) -> io::Result<()> {
-        if self.since.is_none_or(|since| now.saturating_duration_since(since) >= QUOTA_TIME) {
-            *self = Self { since: Some(now), bytes_allowed: self.bytes_allowed, ..Self::new() };
-        }
-        self.bytes += bytes;
-        self.lines += lines;
+        let earned = now.saturating_duration_since(self.at);
+        self.at = now;
+        let spend = |left: &mut Duration, amount: usize, each: Duration| {
+            let rest =
+                left.saturating_add(earned).min(SAVED_TIME).checked_sub(each.saturating_mul(number(amount)));
+            *left = rest.unwrap_or_default();
+            rest.is_some()
+        };
         let seconds = QUOTA_TIME.as_secs();
-        if self.bytes > self.bytes_allowed {
-            return Err(invalid(format!("more than {} bytes within {seconds}s", self.bytes_allowed)));
+        if !spend(&mut self.bytes, bytes, PER_BYTE) {
+            return Err(invalid(format!("more than {QUOTA_BYTES} bytes within {seconds}s")));
         }
-        if self.lines > QUOTA_LINES {
+        if !spend(&mut self.lines, lines, PER_LINE) {
             return Err(invalid(format!("more than {QUOTA_LINES} messages within {seconds}s")));
         }
         Ok(())
     }
+}
+
+fn number(amount: usize) -> u32 {
+    u32::try_from(amount).unwrap_or(u32::MAX)
 }
 
 fn invalid(reason: String) -> io::Error {
@@ -209,14 +229,51 @@ mod tests {
         assert_eq!(inbox.push(&long).unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
 
+    const BYTES: usize = QUOTA_BYTES as usize;
+    const LINES: usize = QUOTA_LINES as usize;
+
     #[test]
     fn quota_is_for_bytes_and_lines_and_is_renewed() {
         let start = Instant::now();
-        let mut quota = Quota::new();
-        quota.spend(start, QUOTA_BYTES, QUOTA_LINES).unwrap();
-        assert_eq!(quota.spend(start, 1, 0).unwrap_err().to_string(), "more than 4096 bytes within 10s");
-        quota.spend(start + QUOTA_TIME, 1, QUOTA_LINES).unwrap();
+        let mut quota = Quota::new(start, QUOTA_TIME);
+        quota.spend(start, BYTES, LINES).unwrap();
+        assert_eq!(quota.spend(start, 2, 0).unwrap_err().to_string(), "more than 4096 bytes within 10s");
+        quota.spend(start + QUOTA_TIME, 1, LINES).unwrap();
         let error = quota.spend(start + QUOTA_TIME, 1, 1).unwrap_err();
         assert_eq!(error.to_string(), "more than 64 messages within 10s");
+    }
+
+    /// 24 lines of 100 bytes at once, and then 120 bytes a second.
+    #[test]
+    fn child_within_its_allowance_is_taken_although_the_master_was_stopped_meanwhile() {
+        for (stopped, at_once) in [(0, 512), (14, 512), (30, 512), (600, 512), (30, 100_000)] {
+            let start = Instant::now();
+            let (mut quota, end) = (Quota::new(start, QUOTA_TIME), start + Duration::from_secs(stopped));
+            let mut left = 2400 + 120 * usize::try_from(stopped).unwrap();
+            while left > 0 {
+                let bytes = left.min(at_once);
+                quota.spend(end, bytes, bytes.div_ceil(100)).unwrap();
+                left -= bytes;
+            }
+            for second in 1..100 {
+                quota.spend(end + Duration::from_secs(second), 120, 1).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn flood_is_refused_whatever_was_sent_before() {
+        let start = Instant::now();
+        for idle in [0, 1, 100, 10_000] {
+            let mut quota = Quota::new(start, QUOTA_TIME);
+            quota.spend(start, 1, 1).unwrap();
+            let now = start + Duration::from_secs(idle);
+            let taken = (0..10_000).take_while(|_| quota.spend(now, 512, 2).is_ok()).count();
+            assert!(taken * 512 <= 240 * 1024, "{taken}");
+        }
+        // A little more than the quota, for long.
+        let mut quota = Quota::new(start, QUOTA_TIME);
+        let mut seconds = (0..100).map(|second| start + Duration::from_secs(second));
+        assert!(seconds.any(|now| quota.spend(now, 600, 1).is_err()));
     }
 }

@@ -66,6 +66,11 @@ impl Channel {
         Self { socket, inbox: Inbox::from_child(), descriptors: None }
     }
 
+    /// The master's end, from an earlier program in this process.
+    pub(super) fn to_earlier_child(socket: UnixStream) -> Self {
+        Self { socket, inbox: Inbox::from_earlier_child(), descriptors: None }
+    }
+
     /// A child's end.
     pub(super) fn to_master(socket: UnixStream) -> Self {
         Self { socket, inbox: Inbox::from_master(MAX_LINE), descriptors: Some(VecDeque::new()) }

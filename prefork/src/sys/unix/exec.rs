@@ -100,7 +100,7 @@ pub(crate) fn inheritance() -> io::Result<Option<Inheritance>> {
     Ok(Some(Inheritance {
         text: text.to_owned(),
         listeners: listeners?.into_iter().map(Socket::from).collect(),
-        channels: channels?.into_iter().map(|channel| Channel::to_child(UnixStream::from(channel))).collect(),
+        channels: channels?.into_iter().map(|end| Channel::to_earlier_child(UnixStream::from(end))).collect(),
     }))
 }
 
