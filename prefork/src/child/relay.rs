@@ -1,4 +1,4 @@
-//! What this child logs, for whoever follows the log at its master.
+//! What prefork logs in this child, for those who follow the log at the master.
 //!
 //! A message is sent by the thread that logs it, which waits for nothing: what is logged right before the end of the
 //! process is with the master by then. Its [`Allowance`] keeps a child that logs much far below what the master takes
@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use log::Level;
 
 use crate::logging::{self, LoggedEvent};
-use crate::protocol::LogMessage;
+use crate::protocol::{LINES_MAX, LogMessage};
 use crate::sys::MasterSender;
 
-/// What may be sent at once, in bytes.
-const BURST: usize = 2400;
+/// What may be sent at once, in bytes: the longest message, and some short ones.
+const BURST: usize = LINES_MAX + 6 * LEAST;
 /// What is added to it each second. In the ten seconds of a master's quota this is 3600 bytes of 4096.
 const PER_SECOND: usize = 120;
 /// A line counts as so many bytes at least: in the same time this is 36 lines of 64.
@@ -28,19 +28,16 @@ pub(super) fn begin(sender: MasterSender) {
 
 fn pass_on(event: &LoggedEvent, sender: &MasterSender, allowance: &Mutex<Allowance>) {
     let LoggedEvent { level, ref name, ref text, .. } = *event;
-    let lines = LogMessage { level, event: name.clone().into_owned(), text: text.clone() }.to_lines();
+    let message = LogMessage { level, event: name.clone().into_owned(), text: text.clone() };
     // The lines of two threads do not mix, because they are sent under the lock.
     let mut allowance = allowance.lock().unwrap_or_else(PoisonError::into_inner);
-    if !allowance.take(Instant::now(), cost(&lines)) || !sender.send_at_once(&lines) {
+    if !allowance.send(&message, sender) {
         allowance.left_out += 1;
         return;
     }
     let left_out = std::mem::take(&mut allowance.left_out);
-    if left_out > 0 {
-        let lines = note_of(left_out).to_lines();
-        if !allowance.take(Instant::now(), cost(&lines)) || !sender.send_at_once(&lines) {
-            allowance.left_out = left_out;
-        }
+    if left_out > 0 && !allowance.send(&note_of(left_out), sender) {
+        allowance.left_out = left_out;
     }
 }
 
@@ -72,6 +69,12 @@ impl Allowance {
         Self { bytes: BURST, at: now, left_out: 0 }
     }
 
+    /// Sends a message if it may be sent. Returns whether it is.
+    fn send(&mut self, message: &LogMessage, sender: &MasterSender) -> bool {
+        let lines = message.to_lines();
+        lines.is_some_and(|lines| self.take(Instant::now(), cost(&lines)) && sender.send_at_once(&lines))
+    }
+
     /// Whether so many bytes may be sent.
     fn take(&mut self, now: Instant, bytes: usize) -> bool {
         let seconds = now.saturating_duration_since(self.at).as_secs();
@@ -89,7 +92,8 @@ mod tests {
     use super::*;
 
     fn lines(text: &str) -> String {
-        LogMessage { level: Level::Error, event: "cannot_start".to_owned(), text: text.to_owned() }.to_lines()
+        let event = "cannot_start".to_owned();
+        LogMessage { level: Level::Error, event, text: text.to_owned() }.to_lines().unwrap()
     }
 
     #[test]

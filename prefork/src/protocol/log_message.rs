@@ -1,12 +1,14 @@
 //! A message of the log, from the child that has logged it to its master.
 //!
 //! ```text
-//! log text=child%203%20(pid%204711)%20cannot%20start:%20init%20failed:%20
-//! log text=no%20such%20file level=error event=cannot_start
+//! log first=1 text=child%203%20(pid%204711)%20cannot%20start:%20init%20failed:%20
+//! log text=no%20such%20file event=cannot_start level=error
 //! ```
 //!
-//! The text comes in parts, and the record with the event ends the message. No line is longer than any master
-//! takes from a child, and a master that does not know them skips them: a child need not know which one it has.
+//! The text comes in parts. The first one says so, because the end of the message before it may be missing; the record
+//! with the event ends the message. The level comes last: a line that was cut has none, or one that does not exist. No
+//! line is longer than any master takes from a child, and a master that does not know them skips them: a child need not
+//! know which one it has.
 
 use std::mem;
 
@@ -17,11 +19,11 @@ use super::codec::Record;
 const KIND: &str = "log";
 /// The longest text, in bytes. The rest is left out.
 const TEXT_MAX: usize = 1024;
-/// The longest line, with what every line has beside its text.
+/// The longest line, with what a line may have beside its text.
 const LINE_MAX: usize = 240;
-const REST_MAX: usize = "log text= level=error event=\n".len() + NAME_MAX;
+const REST_MAX: usize = "log first=1 text=%e2%80%a6 event= level=error\n".len() + NAME_MAX;
 /// The longest message as lines: text without ASCII is three times as long there.
-const LINES_MAX: usize = 1800;
+pub(crate) const LINES_MAX: usize = 1800;
 /// The longest name of an event.
 const NAME_MAX: usize = 32;
 /// Ends a text that was cut.
@@ -45,8 +47,12 @@ pub(crate) struct LogMessage {
 }
 
 impl LogMessage {
-    /// The message as lines, each with a line break; without the end of a long text.
-    pub(crate) fn to_lines(&self) -> String {
+    /// The message as lines, each with a line break; without the end of a long text. `None` for a name that no master
+    /// takes.
+    pub(crate) fn to_lines(&self) -> Option<String> {
+        if !is_name(&self.event) {
+            return None;
+        }
         let (mut lines, mut part, mut length) = (String::new(), String::new(), 0);
         let mut written = 0;
         for character in self.text.chars() {
@@ -57,7 +63,7 @@ impl LogMessage {
                 break;
             }
             if length + size > LINE_MAX - REST_MAX {
-                lines += &line(&mem::take(&mut part), |record| record);
+                lines += &line(lines.is_empty(), &mem::take(&mut part), |record| record);
                 length = 0;
             }
             part.push(character);
@@ -65,12 +71,15 @@ impl LogMessage {
             written += character.len_utf8();
         }
         let level = LEVELS.iter().find(|(level, _)| *level == self.level).map_or("error", |(_, name)| name);
-        lines + &line(&part, |record| record.with("level", &level.to_owned()).with("event", &self.event))
+        let end = |record: Record| record.with("event", &self.event).with("level", &level.to_owned());
+        let last = line(lines.is_empty(), &part, end);
+        Some(lines + &last)
     }
 }
 
-fn line(text: &String, end: impl FnOnce(Record) -> Record) -> String {
-    end(Record::new(KIND).with("text", text)).to_line() + "\n"
+fn line(is_first: bool, text: &String, end: impl FnOnce(Record) -> Record) -> String {
+    let first = is_first.then(|| "1".to_owned());
+    end(Record::new(KIND).with_each("first", &first).with("text", text)).to_line() + "\n"
 }
 
 /// How long a character is in a field.
@@ -100,6 +109,9 @@ impl LogParts {
         let record = Record::parse(line);
         if record.kind() != KIND {
             return LogPart::Other;
+        }
+        if record.find::<String>("first").is_ok_and(|first| first.is_some()) {
+            self.text.clear();
         }
         let (Ok(text), Ok(event), Ok(level)) =
             (record.find::<String>("text"), record.find::<String>("event"), record.find::<String>("level"))
@@ -145,10 +157,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn text_round_trips_but_for_its_end(text: String, repeated in 1..200_usize, level in 0..5_usize) {
+        fn text_round_trips_but_for_its_end(
+            text: String, repeated in 1..200_usize, level in 0..5_usize, event in "[a-z0-9_]{1,32}"
+        ) {
             let text = text.repeat(repeated);
-            let sent = LogMessage { level: LEVELS[level].0, ..message(&text) };
-            let lines = sent.to_lines();
+            let sent = LogMessage { level: LEVELS[level].0, event, text: text.clone() };
+            let lines = sent.to_lines().unwrap();
             prop_assert!(lines.len() <= LINES_MAX, "{}", lines.len());
             prop_assert!(lines.lines().all(|line| line.len() < LINE_MAX), "{}", lines);
             let Ok([LogPart::Whole(read)]) = <[_; 1]>::try_from(read(&mut LogParts::default(), &lines)) else {
@@ -178,12 +192,42 @@ mod tests {
         for (text, least) in
             [("x".repeat(5000), TEXT_MAX), ("a b ".repeat(900), 600), ("é".repeat(3000), 400)]
         {
-            let lines = message(&text).to_lines();
+            let lines = message(&text).to_lines().unwrap();
             let read = read(&mut LogParts::default(), &lines);
             let [LogPart::Whole(read)] = &read[..] else { panic!("{read:?}") };
             let beginning = read.text.strip_suffix(CUT).unwrap();
             assert!(text.starts_with(beginning) && (least..=TEXT_MAX).contains(&beginning.len()), "{read:?}");
         }
+    }
+
+    /// Whatever has arrived of the first message: nothing that is not its own is in the second.
+    #[test]
+    fn message_after_a_cut_one_is_whole() {
+        let cut = message(&"a long text ".repeat(30)).to_lines().unwrap();
+        for (end, next) in (0..cut.len()).flat_map(|end| [(end, "short".to_owned()), (end, "x".repeat(500))])
+        {
+            let lines = format!("{}\n{}", &cut[..end], message(&next).to_lines().unwrap());
+            let read = read(&mut LogParts::default(), &lines);
+            let whole = read
+                .into_iter()
+                .filter_map(|part| if let LogPart::Whole(it) = part { Some(it) } else { None });
+            let whole: Vec<_> = whole.filter(|read| read.text != "a long text ".repeat(30)).collect();
+            assert_eq!(whole, [message(&next)], "{}", &cut[..end]);
+        }
+    }
+
+    #[test]
+    fn longest_lines_stay_within_their_bounds() {
+        for text in ["x", "é", "…", "\u{10ffff}", "a b"].map(|text| text.repeat(5000)) {
+            for length in 0..200 {
+                // A blank is longer as it is written: the text is cut at another place of its line.
+                let text = format!("{}{text}", " ".repeat(length));
+                let lines = LogMessage { event: "e".repeat(NAME_MAX), ..message(&text) }.to_lines().unwrap();
+                let longest = lines.lines().map(str::len).max();
+                assert!(lines.len() <= LINES_MAX && longest < Some(LINE_MAX), "{longest:?}: {lines}");
+            }
+        }
+        assert_eq!(LogMessage { event: "e".repeat(NAME_MAX + 1), ..message("") }.to_lines(), None);
     }
 
     #[test]

@@ -61,7 +61,7 @@ mod upgrade_plan;
 
 pub(crate) use control::{ClientWait, PassedClient, PassedControl, PassedOperation};
 pub(crate) use handshake::{GREETING, Handshake, ToChild, ToMaster};
-pub(crate) use log_message::{LogMessage, LogPart, LogParts};
+pub(crate) use log_message::{LINES_MAX, LogMessage, LogPart, LogParts};
 #[cfg(feature = "rustls")]
 pub(crate) use secrets::TicketSecret;
 pub(crate) use secrets::{SecretFile, Secrets};
