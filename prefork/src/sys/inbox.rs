@@ -72,9 +72,9 @@ impl Inbox {
         }
     }
 
-    /// The next whole line.
+    /// The next whole line. An empty one only ends a line that may have been cut, and was not.
     pub(super) fn next_line(&mut self) -> Option<String> {
-        self.lines.next_line()
+        std::iter::from_fn(|| self.lines.next_line()).find(|line| !line.is_empty())
     }
 
     /// Puts a line back in front of the others.
@@ -216,6 +216,15 @@ mod tests {
         buffer.push(b"later\nhalf").unwrap();
         buffer.put_back("first");
         assert_eq!(lines(&mut buffer), ["first", "later"]);
+    }
+
+    #[test]
+    fn empty_line_is_no_message() {
+        let mut inbox = Inbox::from_child();
+        inbox.push(b"\nready\n\n\nlog text=a\n\n").unwrap();
+        assert_eq!(inbox.next_line().as_deref(), Some("ready"));
+        assert_eq!(inbox.next_line().as_deref(), Some("log text=a"));
+        assert_eq!(inbox.next_line(), None);
     }
 
     #[test]

@@ -74,6 +74,7 @@ use std::time::{Duration, SystemTime};
 
 use socket2::Socket;
 
+mod cut_line;
 #[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
 mod fallback;
 mod inbox;

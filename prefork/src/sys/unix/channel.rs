@@ -17,6 +17,7 @@ use socket2::Socket;
 use super::SharedMemory;
 use super::master_link::MasterSender;
 use super::platform::descriptors::anonymous_file;
+use crate::sys::cut_line::LastLine;
 use crate::sys::inbox::Inbox;
 
 /// What is received in one step.
@@ -48,6 +49,8 @@ pub(crate) struct Channel {
     inbox: Inbox,
     /// The descriptors that were received and not taken; `None` at the master's end.
     descriptors: Option<Descriptors>,
+    /// Of what the senders of this end have sent.
+    last_line: LastLine,
 }
 
 /// Descriptors, apart for each message that they came with: one receive returns the end of a message, and
@@ -63,22 +66,28 @@ impl Channel {
 
     /// The master's end.
     pub(super) fn to_child(socket: UnixStream) -> Self {
-        Self { socket, inbox: Inbox::from_child(), descriptors: None }
+        Self { socket, inbox: Inbox::from_child(), descriptors: None, last_line: LastLine::default() }
     }
 
     /// The master's end, from an earlier program in this process.
     pub(super) fn to_earlier_child(socket: UnixStream) -> Self {
-        Self { socket, inbox: Inbox::from_earlier_child(), descriptors: None }
+        Self { socket, inbox: Inbox::from_earlier_child(), descriptors: None, last_line: LastLine::default() }
     }
 
     /// A child's end.
     pub(super) fn to_master(socket: UnixStream) -> Self {
-        Self { socket, inbox: Inbox::from_master(MAX_LINE), descriptors: Some(VecDeque::new()) }
+        Self {
+            socket,
+            inbox: Inbox::from_master(MAX_LINE),
+            descriptors: Some(VecDeque::new()),
+            last_line: LastLine::default(),
+        }
     }
 
     /// The sending half of a child's end.
     pub(crate) fn sender(&self) -> io::Result<MasterSender> {
-        self.socket.try_clone().map(MasterSender)
+        let last_line = self.last_line.clone();
+        self.socket.try_clone().map(|socket| MasterSender { socket, last_line })
     }
 
     /// Blocks until there is a whole line.

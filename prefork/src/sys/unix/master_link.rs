@@ -3,7 +3,6 @@
 use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, poll};
@@ -14,6 +13,7 @@ use super::channel::{Channel, Received};
 use super::signals::{Signals, listen_for};
 use super::waker::poll_timeout;
 use crate::sys::LinkEvent;
+use crate::sys::cut_line::LastLine;
 
 /// Waits for messages and for SIGTERM, in a thread of its own. Sleeps while nothing happens.
 #[derive(Debug)]
@@ -64,34 +64,23 @@ impl MasterLink {
 
 /// The sending half of the link, for any thread.
 #[derive(Debug)]
-pub(crate) struct MasterSender(pub(super) UnixStream);
-
-/// Whether the last line of this process has no end, because the link was full.
-static CUT: AtomicBool = AtomicBool::new(false);
+pub(crate) struct MasterSender {
+    pub(super) socket: UnixStream,
+    pub(super) last_line: LastLine,
+}
 
 impl MasterSender {
     pub(crate) fn send(&self, line: &str) -> io::Result<()> {
-        (&self.0).write_all(format!("{}{line}\n", end_of_cut()).as_bytes())
+        self.last_line.send(line, |text| (&self.socket).write_all(text))
     }
 
     /// Sends whole lines without waiting, or not at all, or their beginning if the link has room for no more. Returns
     /// whether they are sent.
     pub(crate) fn send_at_once(&self, lines: &str) -> bool {
-        let text = format!("{}{lines}", end_of_cut());
         let flags = MsgFlags::MSG_DONTWAIT | no_signal();
-        let sent = send(self.0.as_raw_fd(), text.as_bytes(), flags).unwrap_or(0);
-        let is_cut = sent > 0 && !text.as_bytes()[..sent].ends_with(b"\n");
-        // A cut line that was to be ended by this text has still no end if nothing was sent.
-        if is_cut || (sent == 0 && text.len() > lines.len()) {
-            CUT.store(true, Ordering::SeqCst);
-        }
-        sent == text.len()
+        self.last_line
+            .send_at_once(lines, |text| Some(send(self.socket.as_raw_fd(), text, flags).unwrap_or(0)))
     }
-}
-
-/// Ends a line that was cut, so that what follows is a line of its own.
-fn end_of_cut() -> &'static str {
-    if CUT.swap(false, Ordering::SeqCst) { "\n" } else { "" }
 }
 
 /// Without it, a send after the master's death would be a signal. On Apple's systems std sets an option of the socket
@@ -113,9 +102,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn full_link_delays_nobody_and_what_follows_a_cut_line_is_a_line_of_its_own() {
+    fn full_link_delays_no_sender_and_line_after_a_cut_one_is_whole() {
         let (child, mut master) = UnixStream::pair().unwrap();
-        let sender = MasterSender(child);
+        let sender = sender(child);
         let lines = format!("log text={}\n", "x".repeat(200)).repeat(8);
         let mut sent = 0;
         while sender.send_at_once(&lines) {
@@ -127,17 +116,22 @@ mod tests {
         master.read_exact(&mut received).unwrap();
         assert_eq!(received, lines.repeat(sent).as_bytes());
         // As if only the beginning of a line had found room.
-        CUT.store(true, Ordering::SeqCst);
+        let cut = |text: &[u8]| Some((&sender.socket).write(&text[..5]).unwrap());
+        assert!(!sender.last_line.send_at_once("log text=cut\n", cut));
         sender.send("ready").unwrap();
         assert!(sender.send_at_once("log text=a\n"));
         drop(sender);
         let mut rest = String::new();
         master.read_to_string(&mut rest).unwrap();
-        assert!(rest.ends_with("\nready\nlog text=a\n"), "{rest:?}");
+        assert!(rest.ends_with("log t\nready\nlog text=a\n"), "{rest:?}");
         assert!(!sender_after_master().send_at_once("log text=a\n"), "nobody reads it");
     }
 
+    fn sender(socket: UnixStream) -> MasterSender {
+        MasterSender { socket, last_line: LastLine::default() }
+    }
+
     fn sender_after_master() -> MasterSender {
-        UnixStream::pair().map(|(child, _)| MasterSender(child)).unwrap()
+        UnixStream::pair().map(|(child, _)| sender(child)).unwrap()
     }
 }

@@ -9,6 +9,7 @@ use socket2::Socket;
 use super::master_link::MasterSender;
 use super::pipe::{Pipe, Reader};
 use super::{SharedMemory, object, socket};
+use crate::sys::cut_line::LastLine;
 use crate::sys::inbox::Inbox;
 
 /// The longest line of a master.
@@ -47,18 +48,22 @@ pub(super) enum Received {
 pub(crate) struct Channel {
     reader: Reader,
     inbox: Inbox,
+    /// Of what the senders of this end have sent.
+    last_line: LastLine,
 }
 
 impl Channel {
     /// The master's end, and a child's.
     pub(super) fn pair() -> io::Result<(Self, OwnedHandle)> {
         let (ours, theirs) = Pipe::pair()?;
-        Ok((Self { reader: Reader::new(ours)?, inbox: Inbox::from_child() }, theirs))
+        let (reader, inbox) = (Reader::new(ours)?, Inbox::from_child());
+        Ok((Self { reader, inbox, last_line: LastLine::default() }, theirs))
     }
 
     /// A child's end.
     pub(super) fn to_master(pipe: Pipe) -> io::Result<Self> {
-        Ok(Self { reader: Reader::new(pipe)?, inbox: Inbox::from_master(MAX_LINE) })
+        let (reader, inbox) = (Reader::new(pipe)?, Inbox::from_master(MAX_LINE));
+        Ok(Self { reader, inbox, last_line: LastLine::default() })
     }
 
     /// A sending half of this end, usable while a thread receives on it.
@@ -68,7 +73,8 @@ impl Channel {
 
     /// The sending half of a child's end.
     pub(crate) fn sender(&self) -> io::Result<MasterSender> {
-        self.pipe().map(MasterSender)
+        let last_line = self.last_line.clone();
+        self.pipe().map(|pipe| MasterSender { pipe, last_line })
     }
 
     /// Blocks until there is a whole line.

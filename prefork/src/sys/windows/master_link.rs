@@ -9,6 +9,7 @@ use super::channel::{Channel, Received};
 use super::console;
 use super::pipe::Pipe;
 use crate::sys::LinkEvent;
+use crate::sys::cut_line::LastLine;
 
 /// Whether the master of this process is dead.
 static ORPHANED: AtomicBool = AtomicBool::new(false);
@@ -62,27 +63,20 @@ impl MasterLink {
 
 /// The sending half of the link, for any thread.
 #[derive(Debug)]
-pub(crate) struct MasterSender(pub(super) Pipe);
-
-/// Whether the last line of this process may have no end, because the pipe was full.
-static CUT: AtomicBool = AtomicBool::new(false);
+pub(crate) struct MasterSender {
+    pub(super) pipe: Pipe,
+    pub(super) last_line: LastLine,
+}
 
 impl MasterSender {
     pub(crate) fn send(&self, line: &str) -> io::Result<()> {
-        self.0.send(&format!("{}{line}", end_of_cut()))
+        self.last_line.send(line, |text| self.pipe.write_all(text))
     }
 
-    /// Sends whole lines, without waiting for room in the pipe. Returns whether they are sent.
+    /// Sends whole lines, or not at all, or their beginning if the pipe has room for no more, which takes 10 ms. Returns
+    /// whether they are sent.
     pub(crate) fn send_at_once(&self, lines: &str) -> bool {
-        let sent = self.0.send_at_once(&format!("{}{lines}", end_of_cut())).is_ok();
-        if !sent {
-            CUT.store(true, Ordering::SeqCst);
-        }
-        sent
+        // The system does not tell how much of a write that it has cancelled was read before.
+        self.last_line.send_at_once(lines, |text| self.pipe.write_at_once(text).ok().map(|()| text.len()))
     }
-}
-
-/// Ends a line that was cut, so that what follows is a line of its own.
-fn end_of_cut() -> &'static str {
-    if CUT.swap(false, Ordering::SeqCst) { "\n" } else { "" }
 }

@@ -30,7 +30,8 @@ use super::object;
 const CAPACITY: u32 = 64 * 1024;
 /// How long a write waits on a full pipe. Its reader hangs then, and the writer must not.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How long a write may take for which the pipe has room.
+/// How long a write waits that may be lost. One for which the pipe has room is done before, but not always when the call
+/// returns.
 const AT_ONCE: Duration = Duration::from_millis(10);
 
 /// One end; see the [module](self).
@@ -77,12 +78,16 @@ impl Pipe {
 
     /// Writes a whole line.
     pub(super) fn send(&self, line: &str) -> io::Result<()> {
-        self.write(format!("{line}\n").as_bytes(), PATIENCE)
+        self.write_all(format!("{line}\n").as_bytes())
     }
 
-    /// Writes whole lines, if the pipe has room for them.
-    pub(super) fn send_at_once(&self, lines: &str) -> io::Result<()> {
-        self.write(lines.as_bytes(), AT_ONCE)
+    pub(super) fn write_all(&self, bytes: &[u8]) -> io::Result<()> {
+        self.write(bytes, PATIENCE)
+    }
+
+    /// Writes all if the pipe has room for it. If it has none, this fails after 10 ms.
+    pub(super) fn write_at_once(&self, bytes: &[u8]) -> io::Result<()> {
+        self.write(bytes, AT_ONCE)
     }
 
     fn write(&self, bytes: &[u8], patience: Duration) -> io::Result<()> {
