@@ -10,7 +10,7 @@ use std::process::Termination;
 pub use std::time::Duration;
 
 use crate::builder::{End, Prefork, status_of_failure};
-use crate::child::{self, StartError, watched};
+use crate::child::{self, StartError, reporting_panics};
 use crate::error::chain;
 use crate::hooks::HookResult;
 use crate::listen::Listener;
@@ -26,7 +26,7 @@ pub fn main<I: HookResult>(init: impl FnOnce() -> I, configure: impl FnOnce() ->
         return fail(&chain(&error));
     }
     let logger = Logger::default();
-    if let Err(error) = in_child_watched(&logger, init).into_result() {
+    if let Err(error) = reporting_panics_of_child(&logger, init).into_result() {
         let error = StartError::Init(error);
         return if child::is_child() {
             child::report_start_error(&error, &logger)
@@ -34,7 +34,7 @@ pub fn main<I: HookResult>(init: impl FnOnce() -> I, configure: impl FnOnce() ->
             fail(&chain(&error))
         };
     }
-    match in_child_watched(&logger, configure).with_attribute_values().run_to_end() {
+    match reporting_panics_of_child(&logger, configure).with_attribute_values().run_to_end() {
         Ok(End::Process(code)) => code,
         Ok(End::Fleet) => ExitCode::SUCCESS,
         Err(error) => fail(&chain(&error)),
@@ -42,8 +42,8 @@ pub fn main<I: HookResult>(init: impl FnOnce() -> I, configure: impl FnOnce() ->
 }
 
 /// What a child says of its panic reaches its master.
-fn in_child_watched<T>(logger: &Logger, call: impl FnOnce() -> T) -> T {
-    if child::is_child() { watched(logger, call) } else { call() }
+fn reporting_panics_of_child<T>(logger: &Logger, call: impl FnOnce() -> T) -> T {
+    if child::is_child() { reporting_panics(logger, call) } else { call() }
 }
 
 fn fail(error: &dyn std::fmt::Display) -> ExitCode {

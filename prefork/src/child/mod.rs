@@ -45,7 +45,7 @@ pub(crate) use host::Host;
 pub(crate) use latch::Latch;
 pub use leadership::{LeaderTerm, Leadership, NextTerm, TermOver};
 use link::LinkThread;
-pub(crate) use panics::watched;
+pub(crate) use panics::reporting_panics;
 pub(crate) use start_error::{StartError, report_start_error, this_child};
 
 pub use watchdog::Busy;

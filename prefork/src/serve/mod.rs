@@ -34,7 +34,7 @@ pub use runtime::Runtime;
 pub(crate) use serve_context::ServeContext;
 pub use shapes::Serve;
 
-use crate::child::{self, Adopted, ChildOptions, Limits, StartError, watched};
+use crate::child::{self, Adopted, ChildOptions, Limits, StartError, reporting_panics};
 use crate::hooks::Hooks;
 use crate::logging::Logger;
 use crate::tls;
@@ -87,6 +87,6 @@ pub(crate) fn start_and_call(
     #[cfg(feature = "tracing")]
     let _child = state.context.span().entered();
     let context = ServeContext::new(listeners, options, state.clone(), logger.clone());
-    let code = watched(logger, || serve.call(&context))?;
+    let code = reporting_panics(logger, || serve.call(&context))?;
     Ok(state.status_after_drain(code))
 }
