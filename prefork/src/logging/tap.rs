@@ -19,8 +19,10 @@ use crate::json;
 /// The most messages that wait for a client, and their bytes.
 const WAITING_MAX: usize = 1024;
 const WAITING_BYTES: usize = 256 * 1024;
-/// The messages that the record of an operation keeps.
-const RECENT_MAX: usize = 64;
+/// The messages that the record of an operation keeps: of the master, of its children, and of one child.
+const OF_MASTER_MAX: usize = 64;
+const OF_CHILDREN_MAX: usize = 64;
+const OF_CHILD_MAX: usize = 8;
 
 /// Whether there is a follower.
 static FOLLOWED: AtomicBool = AtomicBool::new(false);
@@ -108,13 +110,24 @@ struct FollowerState {
     lost: bool,
 }
 
+impl FollowerState {
+    /// Drops the oldest of these messages if there are more than `limit`.
+    fn keep_last(&mut self, limit: usize, is_one: impl Fn(&LoggedEvent) -> bool) {
+        if self.events.iter().filter(|event| is_one(event)).count() > limit {
+            let oldest = self.events.iter().position(|event| is_one(event));
+            oldest.and_then(|oldest| self.events.remove(oldest));
+        }
+    }
+}
+
 impl Follower {
     /// A reader, which is notified. One that has too much to read is lost.
     pub(crate) fn reader(notify: impl Fn() + Send + Sync + 'static) -> Arc<Self> {
         Self::begin(Some(Box::new(notify)))
     }
 
-    /// A record of the last messages.
+    /// A record of the last messages. Those of a child displace first its own, then those of other children, and never
+    /// those of the master.
     pub(crate) fn record() -> Arc<Self> {
         Self::begin(None)
     }
@@ -155,8 +168,11 @@ impl Follower {
                 drop(state);
                 notify();
             }
-            None if state.events.len() > RECENT_MAX => drop(state.events.pop_front()),
-            None => {}
+            None if event.of_child => {
+                state.keep_last(OF_CHILD_MAX, |other| other.of_child && other.pid == event.pid);
+                state.keep_last(OF_CHILDREN_MAX, |other| other.of_child);
+            }
+            None => state.keep_last(OF_MASTER_MAX, |other| !other.of_child),
         }
     }
 
@@ -251,7 +267,27 @@ mod tests {
         let record = alone(None);
         (0..100).for_each(|number| record.note(&event(&number.to_string())));
         let kept = record.take(usize::MAX).unwrap();
-        assert_eq!((kept.len(), kept[0].text.as_str()), (RECENT_MAX, "36"));
+        assert_eq!((kept.len(), kept[0].text.as_str()), (OF_MASTER_MAX, "36"));
+    }
+
+    #[test]
+    fn child_that_logs_much_displaces_its_own_messages_in_a_record() {
+        let record = alone(None);
+        let of_child = |pid: u32, text: String| {
+            let name = "serve_failed".to_owned();
+            record.note(&Arc::new(LoggedEvent::of_child((3, pid, 0), Level::Warn, name, text)));
+        };
+        of_child(1, "reason".to_owned());
+        record.note(&event("master"));
+        (0..1000).for_each(|number| of_child(2, number.to_string()));
+        record.note(&event("end"));
+        let kept = record.take(usize::MAX).unwrap();
+        let kept: Vec<&str> = kept.iter().map(|event| event.text.as_str()).collect();
+        assert_eq!(kept, ["reason", "master", "992", "993", "994", "995", "996", "997", "998", "999", "end"]);
+        record.note(&event("master"));
+        (0..1000).for_each(|pid| of_child(pid, pid.to_string()));
+        let kept = record.take(usize::MAX).unwrap();
+        assert_eq!((kept.len(), kept[0].text.as_str()), (1 + OF_CHILDREN_MAX, "master"));
     }
 
     #[test]
