@@ -154,7 +154,7 @@ fn noted(served: TokenStream, function: &Function, runtime: &Runtime<'_>) -> Tok
     }
     let here = Span::mixed_site();
     let (returned, note) = (Ident::new("__returned", here), runtime.private("note_error", here));
-    let noted = |value| {
+    let with_note = |value| {
         quote_spanned!(here=> {
             let #returned = #value;
             #note!(#returned);
@@ -162,10 +162,10 @@ fn noted(served: TokenStream, function: &Function, runtime: &Runtime<'_>) -> Tok
         })
     };
     if !function.is_async() {
-        return noted(served);
+        return with_note(served);
     }
     let serving = Ident::new("__serving", here);
-    let awaited = noted(quote_spanned!(here=> #serving.await));
+    let awaited = with_note(quote_spanned!(here=> #serving.await));
     quote_spanned!(here=> {
         let #serving = #served;
         async move #awaited

@@ -179,7 +179,9 @@ pub mod returned {
 
     impl<T, E: Error + 'static> NoteError for &&&Returned<'_, Result<T, E>> {
         fn note_error(&self) {
-            self.0.as_ref().err().iter().for_each(|error| note_returned_error(chain(*error).to_string()));
+            if let Err(error) = self.0 {
+                note_returned_error(chain(error).to_string());
+            }
         }
     }
 
@@ -190,7 +192,9 @@ pub mod returned {
 
     impl<T, E: Display> NoteText for &&Returned<'_, Result<T, E>> {
         fn note_error(&self) {
-            self.0.as_ref().err().iter().for_each(|error| note_returned_error(format!("{error:#}")));
+            if let Err(error) = self.0 {
+                note_returned_error(format!("{error:#}"));
+            }
         }
     }
 
@@ -201,7 +205,9 @@ pub mod returned {
 
     impl<T, E: Debug> NoteDebug for &Returned<'_, Result<T, E>> {
         fn note_error(&self) {
-            self.0.as_ref().err().iter().for_each(|error| note_returned_error(format!("{error:?}")));
+            if let Err(error) = self.0 {
+                note_returned_error(format!("{error:?}"));
+            }
         }
     }
 

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use super::ServeState;
 use super::drain::Drain;
 use super::shutdown::StopEvent;
+use super::start_error::process_name;
 use super::watchdog::{Health, LookTimer};
 use crate::hooks::{self, HookRuns, Hooks};
 use crate::logging::{self, Logger};
@@ -141,7 +142,7 @@ impl LinkThread {
         // A new fleet may have a leader at once.
         state.context.leader().close();
         self.limit_orphan();
-        let (name, master) = (state.name_and_pid(), state.context.master_pid());
+        let (name, master) = (process_name(), state.context.master_pid());
         self.logger.event("orphaned").warn(format_args!("{name} lost its master {master}"));
         if let Some(hook) = &self.hooks.on_master_death {
             let _ = hooks::run_and_log("on_master_death", &**hook, &self.logger);
@@ -191,7 +192,7 @@ impl LinkThread {
             self.logger.event("io_uring").warn(format_args!(
                 "{} uses io_uring: a server that accepts with it must cancel its accepts when `Shutdown` \
                  resolves",
-                self.state.name_and_pid()
+                process_name()
             ));
         }
     }
@@ -209,7 +210,7 @@ impl LinkThread {
                 let _ = context.send(ToMaster::RecycleOfSize);
             }
             Health::Hangs => {
-                let name = self.state.name_and_pid();
+                let name = process_name();
                 self.logger.event("child_hangs").error(format_args!("{name} hangs; its threads:"));
                 for thread in sys::threads() {
                     self.logger.event("child_hangs").error(format_args!("{name}: {thread}"));

@@ -46,7 +46,7 @@ pub(crate) use latch::Latch;
 pub use leadership::{LeaderTerm, Leadership, NextTerm, TermOver};
 use link::LinkThread;
 pub(crate) use panics::reporting_panics;
-pub(crate) use start_error::{StartError, report_start_error, this_child};
+pub(crate) use start_error::{StartError, process_name, report_start_error};
 
 pub use watchdog::Busy;
 pub(crate) use watchdog::Limits;
@@ -167,11 +167,6 @@ impl ServeState {
             Host::ChildProcess => format!("child {}", self.context.slot()),
             Host::MasterProcess(_) => "this process".to_owned(),
         }
-    }
-
-    /// The same with the pid: `child 3 (pid 4711)`.
-    fn name_and_pid(&self) -> String {
-        format!("{} (pid {})", self.name(), std::process::id())
     }
 
     /// Whether the serve function is to return by itself after a stop: it took a [`Shutdown`], and it

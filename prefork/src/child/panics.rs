@@ -6,7 +6,7 @@ use std::cell::RefCell;
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::sync::{Mutex, Once, PoisonError};
 
-use super::start_error::this_child;
+use super::start_error::process_name;
 use crate::logging::{self, Logger};
 
 /// A panic's text, and where it was.
@@ -71,7 +71,7 @@ fn remember_panics() {
 /// `child 3 (pid 4711) panicked at src/main.rs:12:5: no such table`.
 fn report(logger: &Logger, text: &str, place: Option<&str>) {
     let place = place.map_or_else(String::new, |place| format!(" at {place}"));
-    logger.event("serve_failed").printed().error(format_args!("{} panicked{place}: {text}", this_child()));
+    logger.event("serve_failed").printed().error(format_args!("{} panicked{place}: {text}", process_name()));
     logging::flush();
 }
 

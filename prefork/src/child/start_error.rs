@@ -65,13 +65,13 @@ impl std::error::Error for StartError {
 /// Reports on one line that the serve function cannot be called: `child 3 (pid 4711) cannot start: …`. Returns the
 /// status that the process has to end with.
 pub(crate) fn report_start_error(error: &StartError, logger: &Logger) -> ExitCode {
-    logger.event("cannot_start").error(format_args!("{} cannot start: {}", this_child(), chain(error)));
+    logger.event("cannot_start").error(format_args!("{} cannot start: {}", process_name(), chain(error)));
     logging::flush();
     ExitCode::FAILURE
 }
 
-/// This process in messages about it: `child 3 (pid 4711)`.
-pub(crate) fn this_child() -> impl fmt::Display {
+/// This process in messages about it: `child 3 (pid 4711)`, or `this process (pid 4711)`.
+pub(crate) fn process_name() -> impl fmt::Display {
     let pid = std::process::id();
     match this_process().slot() {
         Some(slot) => format!("child {slot} (pid {pid})"),

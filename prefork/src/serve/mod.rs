@@ -5,14 +5,14 @@
 //! - `arguments.rs`: the further arguments
 //! - `function.rs`: a boxed serve function
 //! - `serve_context.rs`: what the arguments are made from
-//! - `outcome.rs`: the error that it has returned
+//! - `returned_error.rs`: the error that it has returned
 //! - `runtime.rs` (feature `tokio`): the runtime of an `async` one
 //! - `mod.rs`: from the options of a child to the call
 
 mod arguments;
 mod function;
 mod listeners;
-mod outcome;
+mod returned_error;
 #[cfg(feature = "tokio")]
 mod runtime;
 mod serve_context;
@@ -28,7 +28,7 @@ pub use arguments::FromChild;
 pub(crate) use function::{ServeFn, TlsForm};
 pub(crate) use listeners::Demand;
 pub use listeners::{FromListener, FromListeners};
-pub(crate) use outcome::note_returned_error;
+pub(crate) use returned_error::note_returned_error;
 #[cfg(feature = "tokio")]
 pub use runtime::Runtime;
 pub(crate) use serve_context::ServeContext;

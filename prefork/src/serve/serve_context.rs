@@ -11,8 +11,8 @@ use socket2::Socket;
 #[cfg(feature = "tokio")]
 use super::arguments::Argument;
 use super::arguments::{self, FromChild};
-use super::{ServeOptions, outcome};
-use crate::child::{ServeState, StartError, this_child};
+use super::{ServeOptions, returned_error};
+use crate::child::{ServeState, StartError, process_name};
 use crate::listen::Listener;
 use crate::logging::Logger;
 use crate::tls::PemSource;
@@ -52,9 +52,9 @@ impl ServeContext {
 
     /// The status of what the serve function has returned. Its error is logged; std prints it too.
     pub(super) fn status_of(&self, returned: impl Termination + 'static) -> ExitCode {
-        if let Some(error) = outcome::error_in(&returned) {
+        if let Some(error) = returned_error::error_in(&returned) {
             let event = self.logger.event("serve_failed").printed();
-            event.error(format_args!("{} has returned an error: {error}", this_child()));
+            event.error(format_args!("{} has returned an error: {error}", process_name()));
         }
         returned.report()
     }
