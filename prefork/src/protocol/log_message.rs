@@ -91,6 +91,7 @@ fn written_length(character: char) -> usize {
 #[derive(Debug, Default)]
 pub(crate) struct LogParts {
     text: String,
+    has_begun: bool,
 }
 
 /// What a line of a child was.
@@ -110,18 +111,23 @@ impl LogParts {
         if record.kind() != KIND {
             return LogPart::Other;
         }
-        if record.find::<String>("first").is_ok_and(|first| first.is_some()) {
+        let is_first = record.find::<String>("first").is_ok_and(|first| first.is_some());
+        if is_first {
             self.text.clear();
+        } else if !self.has_begun {
+            // The program before this one has read the beginning, for example.
+            self.text.push(CUT);
         }
+        self.has_begun = true;
         let (Ok(text), Ok(event), Ok(level)) =
             (record.find::<String>("text"), record.find::<String>("event"), record.find::<String>("level"))
         else {
-            self.text.clear();
+            *self = Self::default();
             return LogPart::Other;
         };
         self.append(&text.unwrap_or_default());
         let Some(event) = event else { return LogPart::Part };
-        let text = mem::take(&mut self.text);
+        let text = mem::take(self).text;
         let level = LEVELS.iter().find(|(_, name)| level.as_deref() == Some(name)).map(|(level, _)| *level);
         match level {
             Some(level) if is_name(&event) => LogPart::Whole(LogMessage { level, event, text }),
@@ -237,7 +243,11 @@ mod tests {
         assert!((0..1000).all(|_| parts.add(&part) == LogPart::Part));
         assert_eq!(parts.text.len(), TEXT_MAX + CUT.len_utf8());
         assert!(matches!(parts.add("log level=info event=a"), LogPart::Whole(_)));
-        assert_eq!(parts.add("log text=b level=error event=cannot_start"), LogPart::Whole(message("b")));
+        assert_eq!(
+            parts.add("log first=1 text=b level=error event=cannot_start"),
+            LogPart::Whole(message("b"))
+        );
+        assert_eq!(parts.add("log text=b level=error event=cannot_start"), LogPart::Whole(message("…b")));
     }
 
     #[test]
