@@ -147,7 +147,7 @@ fn rollback_takes_back_a_canary_that_is_being_started() {
     assert!(back.is(200, "done") && back.says("rolled back: the fleet is of generation 0 again"), "{back:?}");
     let reload = reload.answer();
     assert!(reload.is(409, "superseded") && reload.says("a rollback was requested"), "{reload:?}");
-    assert_eq!(fleet.children(), fleet.first_children(), "no child was replaced");
+    wait::until("end of the canary, and of no other child", || fleet.children() == fleet.first_children());
 
     // One without a canary cannot be taken back, and goes on.
     let reload = control.begin("POST", "/reload", "");

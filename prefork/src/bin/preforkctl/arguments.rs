@@ -69,7 +69,7 @@ pub(crate) enum Command {
     },
     /// Prints the metrics, in the text format of Prometheus.
     Metrics,
-    /// Prints what the master logs from now on, a JSON object in each line.
+    /// Prints what the master, and prefork in the children, log from now on, a JSON object in each line.
     Events,
     /// Checks whether a program would start: its options, sockets and certificates, without starting it.
     Check {

@@ -180,7 +180,12 @@ impl Operation {
             (true, None) => ", holding until promote or rollback".to_owned(),
             (true, Some(left)) => format!(", holding for {}", age_text(*left)),
         };
-        format!("{name}: {replaced} of {of} children replaced{hold}\n")
+        let done = match name.as_str() {
+            "stop" => "ended",
+            "workers" => "added or ended",
+            _ => "replaced",
+        };
+        format!("{name}: {replaced} of {of} children {done}{hold}\n")
     }
 }
 
@@ -241,6 +246,7 @@ mod tests {
             "listeners":[{"addr":"127.0.0.1:80","queue":3,"limit":128},{"addr":"unix:/a","queue":null,"limit":null}],
             "children":[{"slot":0,"pid":7,"generation":3,"state":"ready","leader":true,"age_seconds":75.2,
             "cpu_seconds":0.25,"resident_bytes":20971520,"open_files":12,"requests":99}]}"#;
+        assert!(text(&status.replace("reload\"", "stop\"")).contains("stop: 1 of 4 children ended"));
         let expected = "reloading: 1 of 1 ready, generation 3, master 1, up 1d 2h, 2 recent failures\n\
             reload: 1 of 4 children replaced, holding for 1m 1s\n\
             127.0.0.1:80: 3 of 128 connections queued\n\
