@@ -112,6 +112,7 @@ mod listen;
 mod logging;
 mod master;
 mod one_process;
+mod preload;
 mod privileges;
 mod protocol;
 mod serve;
@@ -142,6 +143,7 @@ pub use crate::hooks::{Canary, CanaryGroup, CanaryVerdict};
 pub use crate::listen::{Listener, Network};
 pub use crate::logging::{ThisProcess, this_process};
 pub use crate::master::FleetHandle;
+pub use crate::preload::{NotPreloaded, Preloaded};
 pub use crate::serve::{Async, Blocking, FromChild, FromListener, FromListeners, Serve};
 #[cfg(feature = "tokio")]
 pub use crate::serve::{AsyncFromChild, Runtime};

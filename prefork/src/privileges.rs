@@ -26,6 +26,22 @@ pub(crate) struct Privileges {
 }
 
 impl Privileges {
+    /// Checks that this process has inherited them from its template, and applies the one that is its own.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Privileges`]; the process must then exit.
+    pub(crate) fn apply_to_forked(&self) -> Result<(), Error> {
+        let step = |attempt: String| move |source| Error::Privileges { attempt, source };
+        if let Some(cpu) = self.cpu {
+            sys::pin_to_cpu(cpu).map_err(step(format!("run on CPU {cpu}")))?;
+        }
+        if let Some(identity) = &self.identity {
+            sys::verify_user(identity).map_err(step(format!("run as user {}", identity.uid)))?;
+        }
+        Ok(())
+    }
+
     /// Applies them to this process; they cannot be undone. What needs root comes before the change of
     /// user.
     ///

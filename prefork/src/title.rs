@@ -32,6 +32,14 @@ pub(crate) fn title_child(title: &str, slot: usize) {
     }
 }
 
+/// Sets the title of a template.
+pub(crate) fn title_template(title: &str) {
+    if !title.is_empty() {
+        let role = ": template";
+        sys::set_title(&format!("{title}{role}"), &short(title, role));
+    }
+}
+
 /// A long title is shortened, and never the role, which distinguishes the processes.
 fn short(title: &str, role: &str) -> String {
     let mut end = title.len().min(NAME_LENGTH.saturating_sub(role.len()));

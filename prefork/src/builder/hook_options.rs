@@ -8,8 +8,10 @@ use std::sync::Arc;
 use prefork_options as options;
 
 use super::Prefork;
+use crate::error::BoxError;
 use crate::hooks::{Canary, CanaryResult, HookResult};
 use crate::logging::Logger;
+use crate::preload::Load;
 
 /// # Hooks, titles, files and logger
 impl Prefork {
@@ -103,6 +105,31 @@ impl Prefork {
     /// not replace: an upgrade does.
     pub fn on_canary<R: CanaryResult>(mut self, hook: impl Fn(&Canary) -> R + Send + Sync + 'static) -> Self {
         self.hooks.on_canary = Some(Arc::new(move |canary| hook(canary).into_result()));
+        self
+    }
+
+    /// Loads data once for all children: an index, a model, a table. The serve function takes it as
+    /// [`Preloaded<T>`](crate::Preloaded).
+    ///
+    /// On Linux a process of its own, the template, calls the function, and then forks each child when the master
+    /// asks for it: the children share the memory of what was loaded, and are ready at once. A reload calls it again,
+    /// in a new template. Elsewhere, and with `workers = 0`, each child calls it before it is ready.
+    ///
+    /// `init` and this function run in the template's only thread. A thread that they leave behind is an error, because
+    /// a fork copies one thread. A random number generator that they have used goes on in each child with the same
+    /// numbers: seed it again in an argument of the serve function.
+    pub fn preload<T: 'static>(mut self, load: impl FnOnce() -> T + 'static) -> Self {
+        self.serve.set_load(Load::new(|| Ok(load())));
+        self
+    }
+
+    /// The same with a function that can fail. An error at the start ends the fleet; during a reload, the old children
+    /// stay.
+    pub fn try_preload<T: 'static, E: Into<BoxError>>(
+        mut self,
+        load: impl FnOnce() -> Result<T, E> + 'static,
+    ) -> Self {
+        self.serve.set_load(Load::new(|| load().map_err(Into::into)));
         self
     }
 

@@ -44,6 +44,7 @@ use crate::error::Error;
 use crate::hooks::Hooks;
 use crate::logging::{self, Logger};
 use crate::master::{self, FleetHandle, Predecessor};
+use crate::preload;
 use crate::privileges::Privileges;
 use crate::serve::{self, Serve, ServeFn, ServeOptions};
 use crate::sys::{self, Role};
@@ -251,6 +252,14 @@ impl Prefork {
     fn serve_as_child(mut self) -> ExitCode {
         if let Some(check) = UpgradeCheck::begin() {
             return self.check_for_upgrade(check);
+        }
+        if child::is_template() {
+            let load = self.serve.take_load();
+            match child::adopted().and_then(|template| preload::serve_orders(template, load)) {
+                // This is a child that the template has forked.
+                Ok(adopted) => child::adopt_again(adopted),
+                Err(error) => return child::report_start_error(&error, &self.logger),
+            }
         }
         // Where the master cannot hand the configuration file over, or this program names another one, the child
         // has tried to read it.

@@ -64,6 +64,7 @@ impl Prefork {
             endpoints,
             activated,
             sharing,
+            preloads: self.serve.has_load() && sys::can_fork_for_parent(),
             workers_reason,
             sockets,
             health: self.get(&options::HEALTH),

@@ -7,12 +7,12 @@ use socket2::Socket;
 
 use super::{Host, StartError, relay, report_start_error, role};
 use crate::error::Error;
-use crate::logging::{self, Logger};
+use crate::logging::{self, HeldMessages, Logger};
 use crate::privileges::Privileges;
-use crate::protocol::{Handshake, SecretFile, Secrets, ToMaster, UpgradePlan};
+use crate::protocol::{Handshake, OwnPid, SecretFile, Secrets, ToMaster, UpgradePlan};
 use crate::shared;
 use crate::sys::{self, Activated, Role};
-use crate::title::title_child;
+use crate::title::{title_child, title_template};
 
 /// A handshake that has been taken.
 pub(crate) struct Adopted {
@@ -122,25 +122,64 @@ fn stray() -> Error {
 }
 
 fn adopt() -> Result<Adopted, Error> {
-    let adopted = take_handshake().map_err(|source| Error::Handshake { source })?;
-    let Handshake { slot, title, privileges, .. } = &adopted.handshake;
-    title_child(title, *slot);
-    privileges.apply()?;
+    let broken = |source| Error::Handshake { source };
+    let adopted = sys::take_handshake().and_then(read_handshake).map_err(broken)?;
+    let Handshake { slot, title, privileges, template, master, .. } = &adopted.handshake;
+    if *template {
+        title_template(title);
+        privileges.apply()?;
+        // The change of user has untied it.
+        sys::tie_to_master(*master).map_err(broken)?;
+    } else {
+        title_child(title, *slot);
+        privileges.apply()?;
+    }
     Ok(adopted)
 }
 
-fn take_handshake() -> io::Result<Adopted> {
-    let mut channel = sys::take_handshake()?;
+/// Takes the handshake in a child that a template has forked.
+pub(crate) fn adopt_forked(mut channel: sys::Channel) -> Result<Adopted, Error> {
+    let broken = |source| Error::Handshake { source };
+    // Before it leaves the template's group, where the master finds a child whose pid it does not know.
+    channel.send(&OwnPid(std::process::id()).to_line(), &[]).map_err(broken)?;
+    sys::leave_template().map_err(broken)?;
+    logging::start_anew();
+    let adopted = read_handshake(channel).map_err(broken)?;
+    let Handshake { slot, title, privileges, .. } = &adopted.handshake;
+    title_child(title, *slot);
+    privileges.apply_to_forked()?;
+    Ok(adopted)
+}
+
+/// Whether this process is a template whose handshake was taken.
+pub(crate) fn is_template() -> bool {
+    let adopted = ADOPTED.lock().unwrap_or_else(PoisonError::into_inner);
+    adopted.as_ref().is_some_and(|adopted| adopted.handshake.template)
+}
+
+/// The handshake of a child that a template has forked, for [`adopted`].
+pub(crate) fn adopt_again(adopted: Adopted) {
+    *ADOPTED.lock().unwrap_or_else(PoisonError::into_inner) = Some(adopted);
+}
+
+fn read_handshake(mut channel: sys::Channel) -> io::Result<Adopted> {
     let line = channel.wait_for_line()?;
     let handshake = Handshake::from_line(&line)?;
     // What follows may be logged.
-    logging::note_child(handshake.slot, handshake.generation);
-    if let Ok(sender) = channel.sender() {
-        relay::begin(sender);
+    if handshake.template {
+        logging::note_template();
+        // A thread that writes would be missing in the children, and they have links of their own for what they log.
+        std::mem::forget(HeldMessages::begin());
+    } else {
+        logging::note_child(handshake.slot, handshake.generation);
+        if let Ok(sender) = channel.sender() {
+            relay::begin(sender);
+        }
     }
     channel.send(ToMaster::Received.to_line(), &[])?;
     // Without listeners, the next descriptor that comes is that of the secrets.
-    let has_listeners = handshake.check.as_ref().is_none_or(|activated| !activated.is_empty());
+    let is_to_listen = handshake.check.as_ref().is_none_or(|activated| !activated.is_empty());
+    let has_listeners = is_to_listen && !handshake.template;
     let listeners = if has_listeners { channel.take_listeners()? } else { Vec::new() };
     let text = if handshake.secrets { channel.take_secrets()? } else { String::new() };
     if let Some(place) = handshake.lane {

@@ -38,7 +38,10 @@ use std::thread;
 
 use socket2::Socket;
 
-pub(crate) use adopt::{Adopted, UpgradeCheck, adopt_early, adopted, config_file, privileges_on_trial};
+pub(crate) use adopt::{
+    Adopted, UpgradeCheck, adopt_again, adopt_early, adopt_forked, adopted, config_file, is_template,
+    privileges_on_trial,
+};
 pub use context::{ChildContext, Shutdown};
 
 pub(crate) use host::Host;

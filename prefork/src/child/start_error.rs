@@ -17,6 +17,10 @@ pub enum StartError {
     Fleet(Error),
     /// `init` returned an error.
     Init(BoxError),
+    /// What `preload` calls returned an error.
+    Load(BoxError),
+    /// This process cannot fork children.
+    Template(io::Error),
     /// The listeners that the master sent do not fit the serve function.
     Listeners(io::Error),
     /// The async runtime cannot be built.
@@ -43,6 +47,8 @@ impl fmt::Display for StartError {
         match self {
             Self::Fleet(error) => error.fmt(f),
             Self::Init(_) => f.write_str("init failed"),
+            Self::Load(_) => f.write_str("load failed"),
+            Self::Template(_) => f.write_str("it cannot fork children"),
             Self::Listeners(_) => f.write_str("its listeners cannot be used"),
             Self::Runtime(_) => f.write_str("cannot build the tokio runtime"),
             Self::NoTls(what) => write!(f, "the serve function takes {what}, and the options name none"),
@@ -55,8 +61,8 @@ impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Fleet(error) => error.source(),
-            Self::Init(source) | Self::Argument { source, .. } => Some(&**source),
-            Self::Listeners(source) | Self::Runtime(source) => Some(source),
+            Self::Init(source) | Self::Load(source) | Self::Argument { source, .. } => Some(&**source),
+            Self::Template(source) | Self::Listeners(source) | Self::Runtime(source) => Some(source),
             Self::NoTls(_) => None,
         }
     }
@@ -75,6 +81,7 @@ pub(crate) fn process_name() -> impl fmt::Display {
     let pid = std::process::id();
     match this_process().slot() {
         Some(slot) => format!("child {slot} (pid {pid})"),
+        None if this_process().is_template() => format!("template (pid {pid})"),
         None if role() == Role::Master => format!("this process (pid {pid})"),
         // Without a handshake the slot is unknown.
         None => format!("a child (pid {pid})"),
@@ -94,6 +101,8 @@ mod tests {
                 "handshake between master and child failed: the cause",
             ),
             (StartError::Init(cause().into()), "init failed: the cause"),
+            (StartError::Load(cause().into()), "load failed: the cause"),
+            (StartError::Template(cause()), "it cannot fork children: the cause"),
             (StartError::Listeners(cause()), "its listeners cannot be used: the cause"),
             (StartError::Runtime(cause()), "cannot build the tokio runtime: the cause"),
             (StartError::NoTls("a key"), "the serve function takes a key, and the options name none"),

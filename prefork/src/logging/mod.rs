@@ -19,10 +19,10 @@ use std::sync::Arc;
 use log::kv::Value;
 use log::{Level, LevelFilter, Log, Metadata, MetadataBuilder, Record};
 
-pub(crate) use queue::{HeldMessages, dropped, flush};
+pub(crate) use queue::{HeldMessages, dropped, flush, start_anew};
 pub(crate) use tap::{Follower, LoggedEvent, relay, tell_followers};
-pub(crate) use this_process::note_child;
 pub use this_process::{ThisProcess, this_process};
+pub(crate) use this_process::{note_child, note_template};
 
 use crate::sys;
 

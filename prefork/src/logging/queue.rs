@@ -51,6 +51,12 @@ impl Drop for HeldMessages {
     }
 }
 
+/// Forgets the messages that another process has held, of which this one is a copy. From now on they are written.
+pub(crate) fn start_anew() {
+    *QUEUE.lock() = State::new();
+    HELD.store(false, Ordering::SeqCst);
+}
+
 /// Queues a message. Returns at once, whatever the logger does.
 pub(super) fn push(message: Message) {
     super::tap::note(&message);
@@ -91,14 +97,7 @@ struct State {
 
 impl Queue {
     const fn new() -> Self {
-        let state = State {
-            waiting: VecDeque::new(),
-            dropped: None,
-            dropped_total: 0,
-            writing: false,
-            has_writer: false,
-        };
-        Self { state: Mutex::new(state), changed: Condvar::new() }
+        Self { state: Mutex::new(State::new()), changed: Condvar::new() }
     }
 
     /// No user code runs under the lock, so a poisoned state is consistent.
@@ -151,6 +150,10 @@ impl Queue {
 }
 
 impl State {
+    const fn new() -> Self {
+        Self { waiting: VecDeque::new(), dropped: None, dropped_total: 0, writing: false, has_writer: false }
+    }
+
     fn push(&mut self, message: Message) {
         if self.waiting.len() >= CAPACITY {
             let (count, first) = self.dropped.take().unwrap_or((0, message));

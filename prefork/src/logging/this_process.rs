@@ -2,8 +2,10 @@
 
 use std::fmt;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-/// The identity of this process in its fleet. It displays as `master` or as `child 3`.
+/// The identity of this process in its fleet. It displays as `master`, as `child 3`, or as `template`: the process that
+/// has loaded what [`Preloaded`](crate::Preloaded) gives.
 ///
 /// A logger can add it to every record; here with env_logger:
 ///
@@ -15,26 +17,36 @@ use std::sync::OnceLock;
 /// }
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct ThisProcess(Option<(usize, u32)>);
+pub struct ThisProcess {
+    child: Option<(usize, u32)>,
+    is_template: bool,
+}
 
 impl ThisProcess {
     /// The slot, in a child.
     #[must_use]
     pub fn slot(&self) -> Option<usize> {
-        self.0.map(|(slot, _)| slot)
+        self.child.map(|(slot, _)| slot)
     }
 
     /// The child's generation, in a child: the number of reloads before it was started.
     #[must_use]
     pub fn generation(&self) -> Option<u32> {
-        self.0.map(|(_, generation)| generation)
+        self.child.map(|(_, generation)| generation)
+    }
+}
+
+impl ThisProcess {
+    pub(crate) fn is_template(&self) -> bool {
+        self.is_template
     }
 }
 
 impl fmt::Display for ThisProcess {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
+        match self.child {
             Some((slot, _)) => write!(f, "child {slot}"),
+            None if self.is_template => f.write_str("template"),
             None => f.write_str("master"),
         }
     }
@@ -43,15 +55,24 @@ impl fmt::Display for ThisProcess {
 /// Slot and generation, in a child.
 static CHILD: OnceLock<(usize, u32)> = OnceLock::new();
 
+/// Whether this process is a template, or was forked by one.
+static IS_TEMPLATE: AtomicBool = AtomicBool::new(false);
+
 /// The identity of this process in its fleet. With the attribute it is known in `init` already; with the
 /// builder, a child knows it from `listen_and_serve` on.
 #[must_use]
 pub fn this_process() -> ThisProcess {
-    ThisProcess(CHILD.get().copied())
+    let child = CHILD.get().copied();
+    ThisProcess { child, is_template: child.is_none() && IS_TEMPLATE.load(Ordering::SeqCst) }
 }
 
 /// Records that this process is a child.
 pub(crate) fn note_child(slot: usize, generation: u32) {
     // A process becomes a child once.
     let _ = CHILD.set((slot, generation));
+}
+
+/// Records that this process is a template. A child that it forks becomes one by [`note_child`].
+pub(crate) fn note_template() {
+    IS_TEMPLATE.store(true, Ordering::SeqCst);
 }

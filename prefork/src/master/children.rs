@@ -72,18 +72,12 @@ impl ChildEntry {
     }
 }
 
-type Panic = Box<dyn Any + Send>;
+pub(super) type Panic = Box<dyn Any + Send>;
 
 impl Master {
     pub(super) fn spawn(&mut self, child: ChildId, slot: usize, generation: u32) {
         let panicked = RefCell::new(None);
-        let lane = self.values.lease();
-        if lane.is_none() && self.values.memory().is_some() {
-            let event = self.plan.logger.event("not_shared");
-            event.warn(format_args!(
-                "the next child of slot {slot} counts its shared values alone: there are too many processes"
-            ));
-        }
+        let lane = self.lease_lane(slot);
         let started = self.start(child, slot, generation, lane, &panicked);
         let now = Instant::now();
         match started {
@@ -121,6 +115,18 @@ impl Master {
         }
     }
 
+    /// A lane for the slot's next child.
+    pub(super) fn lease_lane(&self, slot: usize) -> Option<LanePlace> {
+        let lane = self.values.lease();
+        if lane.is_none() && self.values.memory().is_some() {
+            let event = self.plan.logger.event("not_shared");
+            event.warn(format_args!(
+                "the next child of slot {slot} counts its shared values alone: there are too many processes"
+            ));
+        }
+        lane
+    }
+
     fn start(
         &mut self,
         child: ChildId,
@@ -129,12 +135,33 @@ impl Master {
         lane: Option<LanePlace>,
         panicked: &RefCell<Option<Panic>>,
     ) -> io::Result<(u32, Vec<Weak<Socket>>)> {
+        let command = self.program_of(generation)?.command();
+        let producer = self.plan.hooks.command_producer.clone();
+        let producer = producer.map(|producer| move |command| produce(&*producer, panicked, command));
+        let producer = producer.as_ref().map(|producer| producer as &Producer<'_>);
+        let mut pid = 0;
+        let listeners = self.start_with(child, slot, generation, lane, |reactor, handover| {
+            pid = reactor.spawn(child, command, producer, handover)?;
+            Ok(())
+        })?;
+        if self.supervisor.is_upgrade_check(child) {
+            self.reactor.expect_long_line(child);
+            return Ok((pid, Vec::new()));
+        }
+        Ok((pid, listeners))
+    }
+
+    /// Starts a child with what it is given. Returns its listeners.
+    pub(super) fn start_with(
+        &mut self,
+        child: ChildId,
+        slot: usize,
+        generation: u32,
+        lane: Option<LanePlace>,
+        start: impl FnOnce(&mut Reactor<ChildId>, &Handover<'_>) -> io::Result<()>,
+    ) -> io::Result<Vec<Weak<Socket>>> {
         let Provision { handshake, listeners, secrets } = self.provide(child, slot, generation)?;
         let handshake = Handshake { lane: lane.filter(|_| handshake.check.is_none()), ..handshake };
-        let command = self.program_of(generation)?.command();
-        let producer = self.plan.hooks.command_producer.as_deref();
-        let producer = producer.map(|producer| |command| produce(producer, panicked, command));
-        let producer = producer.as_ref().map(|producer| producer as &Producer<'_>);
         let sockets: Vec<&Socket> = listeners.iter().map(|listener| &**listener).collect();
         let handover = Handover {
             handshake: &handshake.to_line(),
@@ -142,12 +169,27 @@ impl Master {
             secrets: &secrets,
             memory: self.values.memory().filter(|_| handshake.lane.is_some()),
         };
-        let pid = self.reactor.spawn(child, command, producer, &handover)?;
-        if handshake.check.is_some() {
-            self.reactor.expect_long_line(child);
-            return Ok((pid, Vec::new()));
-        }
-        Ok((pid, listeners.iter().map(Arc::downgrade).collect()))
+        start(&mut self.reactor, &handover)?;
+        Ok(listeners.iter().map(Arc::downgrade).collect())
+    }
+
+    /// Starts a process of this program that is given no listeners.
+    pub(super) fn start_process(
+        &mut self,
+        key: ChildId,
+        generation: u32,
+        handshake: Handshake,
+        secrets: &Secrets,
+        panicked: &RefCell<Option<Panic>>,
+    ) -> io::Result<u32> {
+        let command = self.program_of(generation)?.command();
+        let producer = self.plan.hooks.command_producer.as_deref();
+        let producer = producer.map(|producer| |command| produce(producer, panicked, command));
+        let producer = producer.as_ref().map(|producer| producer as &Producer<'_>);
+        let Provision { handshake, secrets, .. } = Provision::new(handshake, Vec::new(), secrets);
+        let handover =
+            Handover { handshake: &handshake.to_line(), listeners: &[], secrets: &secrets, memory: None };
+        self.reactor.spawn(key, command, producer, &handover)
     }
 
     /// What the child is given.
@@ -162,6 +204,7 @@ impl Master {
             trial: self.supervisor.is_successor(child),
             upgrade: false,
             check: None,
+            template: false,
             title: self.plan.title.clone(),
             privileges: Privileges { cpu: options.cpu_of(slot), ..options.privileges.clone() },
             secrets: false,
@@ -250,7 +293,7 @@ impl Master {
     }
 
     /// Drops a cause that did not end the fleet, such as that of an aborted reload.
-    fn forget_harmless_cause(&mut self) {
+    pub(super) fn forget_harmless_cause(&mut self) {
         if self.supervisor.is_active() {
             self.cause = None;
         }

@@ -16,6 +16,7 @@
 //! - `canary.rs`: the program is asked about new children
 //! - `config.rs`: the configuration file, and the options of each generation
 //! - `children.rs`: starting and signalling children
+//! - `templates.rs`: processes that fork children
 //! - `leader.rs`: telling children about the leadership
 //! - `reconcile.rs`: what follows from the state of the fleet
 //! - `upgrade/`: another program in this process
@@ -45,6 +46,7 @@ mod reconcile;
 mod requests;
 mod status;
 mod systemd;
+mod templates;
 mod upgrade;
 
 use std::collections::BTreeMap;
@@ -63,6 +65,7 @@ use config::GenerationOptions;
 pub(crate) use config::Reread;
 pub(crate) use config::{Change, Configuration};
 use socket2::Socket;
+use templates::TemplateSet;
 use upgrade::NextProgram;
 
 use crate::error::{Error, Failure, chain};
@@ -70,7 +73,7 @@ use crate::hooks::{self, Hooks};
 use crate::listen::{self, Endpoint, ResolvedEndpoint, Sharing, SocketOptions, SocketSet};
 use crate::logging::{self, Logger};
 use crate::privileges::Privileges;
-use crate::protocol::{ToChild, ToMaster, UpgradePlan};
+use crate::protocol::{OwnPid, ToChild, ToMaster, UpgradePlan};
 use crate::shared::FleetValues;
 use crate::supervisor::{
     Action, ChildId, Event, Exit, Hook, RecycleReason, Remark, Settings, Supervisor, Verdict,
@@ -94,6 +97,8 @@ pub(crate) struct Plan {
     pub(crate) activated: Vec<Activated>,
     pub(crate) sharing: Sharing,
     pub(crate) sockets: SocketOptions,
+    /// Whether children are forked by a template.
+    pub(crate) preloads: bool,
     /// Why there are `settings.workers` children, if the system decides that.
     pub(crate) workers_reason: Option<String>,
     /// Address of the health endpoint.
@@ -153,6 +158,9 @@ struct Master {
     observers: Observers,
     values: FleetValues,
     children: BTreeMap<ChildId, ChildEntry>,
+    templates: TemplateSet,
+    /// Why the last template ended, if none has become ready since.
+    last_template_failure: Option<String>,
     last_failure: Option<Failure>,
     canary: CanaryWatch,
     /// Why the last attempt to start a child for a slot failed.
@@ -186,6 +194,8 @@ impl Master {
             observers: Observers::new(ServiceManager::new(&plan.logger), plan.handle.clone()),
             values: FleetValues::create(&plan.logger),
             supervisor: Supervisor::new(plan.settings),
+            templates: TemplateSet::new(plan.settings.start_timeout),
+            last_template_failure: None,
             options: BTreeMap::from([(0, GenerationOptions::new(&plan))]),
             plan,
             programs: BTreeMap::from([(0, program)]),
@@ -234,11 +244,13 @@ impl Master {
             }
             self.reconcile();
             let update_at = self.observers.update(&self.supervisor, &self.sockets);
-            let timeout = time_to_first([self.supervisor.next_deadline(), update_at]);
+            let deadlines = [self.supervisor.next_deadline(), self.templates.next_deadline(), update_at];
+            let timeout = time_to_first(deadlines);
             for event in self.reactor.wait(timeout)? {
                 self.on_event(event);
             }
             self.take_requests()?;
+            self.check_templates();
             self.supervisor.handle(Instant::now(), Event::DeadlinePassed);
         }
     }
@@ -256,6 +268,16 @@ impl Master {
     }
 
     fn on_message(&mut self, now: Instant, child: ChildId, line: &str) {
+        if child.is_template() {
+            return self.on_template_message(now, child, line);
+        }
+        if let Some(OwnPid(pid)) = OwnPid::from_line(line) {
+            // The template may have told it.
+            if self.is_ordered(child) {
+                self.note_pid(child, pid);
+            }
+            return;
+        }
         let Some(entry) = self.children.get_mut(&child) else { return };
         if UpgradePlan::is_one(line) && self.supervisor.is_upgrade_check(child) {
             // From any other child it is an unknown message.
@@ -290,6 +312,9 @@ impl Master {
 
     /// A child that exits closes its link as well. The supervisor decides when it has not exited in time.
     fn on_link_closed(&mut self, now: Instant, child: ChildId) {
+        if self.is_ordered(child) {
+            return self.on_order_link_closed(child);
+        }
         self.check_handshake(now, child);
         if self.children.contains_key(&child) {
             self.supervisor.handle(now, Event::LinkClosed(child));
@@ -297,12 +322,18 @@ impl Master {
     }
 
     fn on_link_abused(&mut self, now: Instant, child: ChildId, reason: &str) {
+        if child.is_template() {
+            return self.on_template_abused(child, reason);
+        }
         let Some(entry) = self.children.get(&child) else { return };
         entry.report_abuse(&self.plan.logger, reason);
         self.supervisor.handle(now, Event::LinkAbused(child));
     }
 
     fn on_exited(&mut self, now: Instant, child: ChildId, status: ExitStatus, cpu: Duration) {
+        if child.is_template() {
+            return self.on_template_exited(now, child, status);
+        }
         let Some(entry) = self.children.remove(&child) else { return };
         let ChildEntry { slot, pid, ready, order, lane, .. } = entry;
         lane.iter().for_each(|lane| self.values.release(*lane, &self.plan.logger));
@@ -322,7 +353,11 @@ impl Master {
     fn perform(&mut self, action: Action) -> Option<Verdict> {
         self.observers.post_change(&self.supervisor);
         match action {
+            Action::Spawn { child, slot, generation } if self.is_forked(child) => {
+                self.order_child(child, slot, generation);
+            }
             Action::Spawn { child, slot, generation } => self.spawn(child, slot, generation),
+            Action::Withdraw(child) => self.withdraw_child(child),
             Action::Terminate(child) | Action::StopAfterQueue(child) => self.terminate(child),
             Action::Kill(child) => self.order_stop(child, |reactor| reactor.kill(child)),
             Action::KillFailed(child) => self.signal(child, |reactor| reactor.kill(child)),

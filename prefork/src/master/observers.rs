@@ -265,7 +265,7 @@ impl Observers {
 }
 
 /// How long a master's loop may wait from now on: until the first of these; `None` is for ever.
-pub(crate) fn time_to_first(deadlines: [Option<Instant>; 2]) -> Option<Duration> {
+pub(crate) fn time_to_first<const N: usize>(deadlines: [Option<Instant>; N]) -> Option<Duration> {
     let first = deadlines.into_iter().flatten().min()?;
     Some(first.saturating_duration_since(Instant::now()))
 }

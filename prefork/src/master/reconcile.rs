@@ -11,6 +11,7 @@ impl Master {
     /// Updates what follows from the state of the fleet: programs, certificates, what was opened for an
     /// upgrade, steering.
     pub(super) fn reconcile(&mut self) {
+        self.keep_templates();
         self.programs.retain(|generation, _| self.supervisor.needs_generation(*generation));
         self.options.retain(|generation, _| self.supervisor.needs_generation(*generation));
         self.store.forget(|generation| self.supervisor.needs_generation(generation));

@@ -283,7 +283,8 @@ impl OneProcess {
                 self.log(&remark);
             }
             // No child is started or replaced.
-            Action::Hook(Hook::ChildSpawn(_) | Hook::ChildRecover { .. })
+            Action::Withdraw(_)
+            | Action::Hook(Hook::ChildSpawn(_) | Hook::ChildRecover { .. })
             | Action::CloseSlot
             | Action::WatchCanary
             | Action::AskCanary
@@ -390,6 +391,7 @@ fn handshake(grace: Duration) -> Handshake {
         trial: false,
         upgrade: false,
         check: None,
+        template: false,
         secrets: false,
         title: String::new(),
         privileges: crate::privileges::Privileges::default(),

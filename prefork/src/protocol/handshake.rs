@@ -45,6 +45,8 @@ pub(crate) struct Handshake {
     /// Whether the child answers with its program's [`UpgradePlan`](super::UpgradePlan), and ends. The
     /// listeners are then the service manager's, with these names.
     pub(crate) check: Option<Vec<String>>,
+    /// Whether the process is a template: it loads what `preload` gives, and forks children.
+    pub(crate) template: bool,
     /// Whether secrets follow the handshake.
     pub(crate) secrets: bool,
     /// The name in process titles; empty: titles are left alone.
@@ -65,6 +67,7 @@ impl Handshake {
             trial,
             upgrade,
             check,
+            template,
             secrets,
             title,
             privileges,
@@ -81,6 +84,7 @@ impl Handshake {
             .with_each("snapshot", upgrade.then_some(&snapshot::FORMAT.version))
             .with_each("check_only", check.is_some().then_some(&true))
             .with_each("activated", check.iter().flatten())
+            .with_each("template", template.then_some(&true))
             .with("secrets", secrets)
             .with("title", title)
             .with_each("layout", lane.as_ref().map(|place| &place.layout))
@@ -113,6 +117,7 @@ impl Handshake {
                 Some(true) => Some(record.all("activated")?),
                 Some(false) | None => None,
             },
+            template: record.find("template")?.unwrap_or_default(),
             secrets: record.find("secrets")?.unwrap_or_default(),
             title: record.find("title")?.unwrap_or_default(),
             privileges: privileges_of(&record)?,
@@ -264,10 +269,10 @@ pub(super) mod tests {
 
     fn handshake() -> impl Strategy<Value = Handshake> {
         let numbers = any::<(usize, usize, u32, u32, Option<(u32, usize)>)>();
-        let kind = any::<(bool, bool, Option<Vec<String>>, bool, String)>();
+        let kind = any::<(bool, bool, Option<Vec<String>>, bool, bool, String)>();
         (numbers, duration(), kind, privileges()).prop_map(
             |((slot, fleet, generation, master, lane), grace, kind, privileges)| {
-                let (trial, upgrade, check, secrets, title) = kind;
+                let (trial, upgrade, check, template, secrets, title) = kind;
                 Handshake {
                     lane: lane.map(|(layout, lane)| LanePlace { layout, lane }),
                     slot,
@@ -278,6 +283,7 @@ pub(super) mod tests {
                     trial,
                     upgrade,
                     check,
+                    template,
                     secrets,
                     title,
                     privileges,
@@ -297,6 +303,7 @@ pub(super) mod tests {
             trial: true,
             upgrade: true,
             check: None,
+            template: false,
             secrets: true,
             title: "two words".to_owned(),
             lane: Some(LanePlace { layout: 1, lane: 7 }),

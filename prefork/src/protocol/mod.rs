@@ -31,6 +31,9 @@
 //! master ──▶ child   ToChild::Resign                   the leader is to give that up
 //! master ──▶ child   ToChild::Stop                     stop
 //! master ──▶ child   ToChild::StopAfterQueue           stop once certain listeners' queues are empty
+//! master ──▶ template ToTemplate::Fork, with a link    fork a child, whose link this is
+//! template ──▶ master FromTemplate                     the answer
+//! child ──▶ master   OwnPid                            the first message of a child that was forked
 //! end of file        either way                        the other process is dead
 //! ```
 //!
@@ -40,6 +43,7 @@
 //! - `privilege_fields.rs`: privileges, in the handshake and in the snapshot
 //! - `secrets.rs`: TLS material and the configuration file, for a child and for the next program
 //! - `upgrade_plan.rs`: from a child that checks the next program to its master
+//! - `template.rs`: between master and template
 //! - `snapshot.rs`: from a master to the next program
 //! - `control.rs`: the control socket, in the snapshot
 //! - `totals.rs`: what was counted, in the snapshot
@@ -56,6 +60,7 @@ mod log_message;
 mod privilege_fields;
 mod secrets;
 mod snapshot;
+mod template;
 mod totals;
 mod upgrade_plan;
 
@@ -66,5 +71,6 @@ pub(crate) use log_message::{LINES_MAX, LogMessage, LogPart, LogParts};
 pub(crate) use secrets::TicketSecret;
 pub(crate) use secrets::{SecretFile, Secrets};
 pub(crate) use snapshot::{HealthSocket, UpgradeSnapshot};
+pub(crate) use template::{FromTemplate, OwnPid, ToTemplate};
 pub(crate) use totals::MasterTotals;
 pub(crate) use upgrade_plan::UpgradePlan;

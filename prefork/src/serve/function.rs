@@ -7,6 +7,7 @@ use std::process::{ExitCode, Termination};
 use super::runtime;
 use super::{Demand, ServeContext};
 use crate::child::StartError;
+use crate::preload::Load;
 
 /// Which TLS arguments a serve function takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub struct ServeFn {
     /// Whether one of its further arguments needs certificate and key.
     pub(crate) needs_tls: bool,
     blocking: bool,
+    /// Loads what its argument `Preloaded` gives, if the program has such a function.
+    load: Option<Load>,
 }
 
 impl fmt::Debug for ServeFn {
@@ -55,7 +58,7 @@ impl ServeFn {
             context.announce_ready();
             Ok(context.status_of(serve()))
         };
-        Self { call: Box::new(call), form, demand, needs_tls: false, blocking: true }
+        Self { call: Box::new(call), form, demand, needs_tls: false, blocking: true, load: None }
     }
 
     /// Boxes an `async` function. `prepare` makes its arguments, on the child's runtime, and returns its
@@ -71,7 +74,7 @@ impl ServeFn {
         F: Future<Output: Termination + 'static>,
     {
         let call = |context: &ServeContext| runtime::run(context, prepare);
-        Self { call: Box::new(call), form, demand, needs_tls: false, blocking: false }
+        Self { call: Box::new(call), form, demand, needs_tls: false, blocking: false, load: None }
     }
 
     /// Records whether one of the further arguments needs certificate and key.
@@ -79,6 +82,18 @@ impl ServeFn {
     #[must_use]
     pub fn needing_tls(self, arguments: &[bool]) -> Self {
         Self { needs_tls: arguments.contains(&true), ..self }
+    }
+
+    pub(crate) fn set_load(&mut self, load: Load) {
+        self.load = Some(load);
+    }
+
+    pub(crate) fn take_load(&mut self) -> Option<Load> {
+        self.load.take()
+    }
+
+    pub(crate) fn has_load(&self) -> bool {
+        self.load.is_some()
     }
 
     /// Whether it is a plain function, which accepts in threads.

@@ -37,6 +37,7 @@ pub use shapes::Serve;
 use crate::child::{self, Adopted, ChildOptions, Limits, StartError, reporting_panics};
 use crate::hooks::Hooks;
 use crate::logging::Logger;
+use crate::preload::Load;
 use crate::tls;
 
 /// Marks a plain serve function in types and messages.
@@ -74,7 +75,7 @@ pub(crate) fn run(serve: ServeFn, options: ServeOptions, hooks: Hooks, logger: &
 /// Why the serve function cannot be called.
 pub(crate) fn start_and_call(
     adopted: Adopted,
-    serve: ServeFn,
+    mut serve: ServeFn,
     options: ServeOptions,
     hooks: Hooks,
     logger: &Logger,
@@ -83,6 +84,8 @@ pub(crate) fn start_and_call(
     let options: &'static ServeOptions = Box::leak(Box::new(options));
     let child_options =
         ChildOptions { tls: &options.tls, limits: options.limits, hooks, blocking: serve.is_blocking() };
+    // In a child that a template has forked it has been taken.
+    serve.take_load().map_or(Ok(()), Load::run)?;
     let (state, listeners) = child::start(adopted, child_options, logger)?;
     #[cfg(feature = "tracing")]
     let _child = state.context.span().entered();

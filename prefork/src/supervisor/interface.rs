@@ -8,6 +8,20 @@ use super::RecoverPolicy;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ChildId(pub(crate) u64);
 
+impl ChildId {
+    /// The first number of templates, which are processes of the master's as well. No child has so high a number.
+    const FIRST_TEMPLATE: u64 = 1 << 63;
+
+    pub(super) fn of_template(number: u64) -> Self {
+        Self(Self::FIRST_TEMPLATE | number)
+    }
+
+    /// Whether it identifies a template, and no child.
+    pub(crate) fn is_template(self) -> bool {
+        self.0 >= Self::FIRST_TEMPLATE
+    }
+}
+
 /// Why a child is replaced that has not failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RecycleReason {
@@ -41,6 +55,8 @@ pub(crate) enum Event {
     Spawned { child: ChildId, pid: u32 },
     /// A `Spawn` action could not be carried out; `transient` if it may work later.
     SpawnFailed { child: ChildId, transient: bool },
+    /// A child whose `Spawn` action was taken back with `Withdraw` is not started.
+    Withdrawn(ChildId),
     /// The child said that it is ready.
     Ready(ChildId),
     /// The child asked to be replaced.
@@ -143,8 +159,10 @@ pub(crate) enum RollbackReason {
 /// What the driver has to do. It performs actions in order, each before it asks for the next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// Start a child for the slot; answered by `Spawned` or `SpawnFailed`.
+    /// Start a child for the slot; answered by `Spawned` or `SpawnFailed`, maybe later.
     Spawn { child: ChildId, slot: usize, generation: u32 },
+    /// Do not start the child, if that has not begun; answered by `Withdrawn`, `Spawned` or `SpawnFailed`.
+    Withdraw(ChildId),
     /// Ask the child to stop.
     Terminate(ChildId),
     /// Ask the child to stop: its slot is gone.

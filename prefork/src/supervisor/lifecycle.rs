@@ -354,7 +354,16 @@ impl Supervisor {
         self.actions.retain(|action| !matches!(action, Action::Spawn { child, .. } if *child == id));
         if self.actions.len() < planned {
             self.remove(id);
+        } else {
+            self.actions.push_back(Action::Withdraw(id));
         }
+    }
+
+    pub(super) fn on_withdrawn(&mut self, event: Event, id: ChildId) {
+        if self.children.get(&id).is_none_or(|child| child.phase != Phase::Starting) {
+            return self.unexpected(event);
+        }
+        self.remove(id);
     }
 
     /// Asks a child to stop, in any phase.

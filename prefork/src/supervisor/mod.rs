@@ -40,6 +40,7 @@
 //! - `rollout.rs`: replacement, new before old: reload and recycling
 //! - `canary.rs`: a reload that holds after some children, and its rollback
 //! - `trial.rs`: upgrade: another program in the master's own process
+//! - `templates.rs`: processes that fork children
 //! - `status.rs`: the state that observers see
 //! - `totals.rs`: what was counted
 //! - `policy.rs`: number of failures, length of delays
@@ -55,6 +56,7 @@ mod settings;
 mod size;
 mod status;
 mod stop;
+mod templates;
 #[cfg(test)]
 mod tests;
 mod totals;
@@ -74,6 +76,7 @@ pub(crate) use policy::{RecoverPolicy, SAME_STOP};
 use rollout::Rollout;
 pub(crate) use status::{ChangeKind, ChangeStatus};
 pub use status::{ChildState, ChildStatus, FleetState, FleetStatus, HoldStatus, WaitingSlot};
+pub(crate) use templates::{TemplateAction, TemplateRemark, Templates};
 pub(crate) use totals::{ChangeResult, FailureCause, FleetTotals, StartReason, Tally};
 pub(crate) use trial::{ChildSnapshot, SlotRole, Snapshot};
 
@@ -267,6 +270,7 @@ impl Supervisor {
         match event {
             Event::Spawned { child, pid } => self.on_spawned(now, event, child, pid),
             Event::SpawnFailed { child, transient } => self.on_spawn_failed(now, event, child, transient),
+            Event::Withdrawn(child) => self.on_withdrawn(event, child),
             Event::Ready(child) => self.on_ready(now, event, child),
             Event::RecycleRequested(child, reason) => self.recycle(now, child, reason),
             Event::Exited { child, exit } => self.on_exited(now, event, child, exit),

@@ -136,7 +136,9 @@ impl Supervisor {
     /// Whether the trial child is ready, so that the master can execute the new program.
     pub(super) fn trial_is_ready(&self) -> bool {
         let trial = self.rollout.upgrade.filter(|upgrade| upgrade.stage == Stage::Trial);
-        trial.is_some_and(|upgrade| self.is_serving(upgrade.child))
+        // The new program would not know a child that is being started.
+        let is_starting = self.children.values().any(|child| child.phase == Phase::Starting);
+        trial.is_some_and(|upgrade| self.is_serving(upgrade.child)) && !is_starting
     }
 
     /// The child that the upgrade depends on has failed.

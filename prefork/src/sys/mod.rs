@@ -44,7 +44,7 @@
 //!
 //! **Privileges.** [`find_user`], [`find_group`], [`groups_of`] and [`allowed_cpus`] look up what the options
 //! name, and the functions `check_…` tell the master whether a child can apply an option. A child applies
-//! them for the rest of its life with [`change_user`], [`limit_open_files`], [`set_nice`], [`pin_to_cpu`],
+//! them for the rest of its life with [`change_user`] ([`verify_user`] tells later that it has), [`limit_open_files`], [`set_nice`], [`pin_to_cpu`],
 //! [`set_no_new_privs`] and [`confine_to`].
 //!
 //! **Shared memory.** [`SharedMemory`] is memory for every process of a fleet, of a size that never changes; a
@@ -63,6 +63,11 @@
 //! which a program may have a handler of its own; [`open_regular`] opens a file and nothing else, [`os_string`] is
 //! the system's text from bytes, [`how_to_stop`] the operator's way to stop the master, and [`descriptor_limit`] how
 //! many descriptors it may have. A [`PidFile`] tells others the pid of the master.
+//!
+//! **Template.** [`can_fork_for_parent`] tells whether this system has templates; [`fork_for_parent`] makes a child of
+//! the parent, and tells in which process it returns: [`Forked`]. [`tie_to_master`], [`ignore_stop_in_template`] and
+//! [`names_of_other_threads`] are for a template, [`leave_template`] for a child that it has forked,
+//! [`reap_group_of_template`] and `Reactor::order_fork` for the master.
 //!
 //! **Errors.** [`is_transient`], [`is_shortage`] and [`lacks_ipv6`] interpret an error; [`shortage_hint`] and
 //! [`ADDRESS_DENIED_HINT`] say what to do about it.
@@ -266,6 +271,16 @@ pub(crate) struct Handover<'a> {
     #[cfg_attr(windows, expect(dead_code, reason = "not every system hands them over"))]
     pub(crate) secrets: &'a str,
     pub(crate) memory: Option<&'a SharedMemory>,
+}
+
+/// The process in which a fork returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(dead_code, reason = "not every system forks")]
+pub(crate) enum Forked {
+    /// The template, with the pid of the child.
+    Template(u32),
+    /// The child.
+    Child,
 }
 
 /// What the previous program in this process passed to this one; see `Program::exec`.

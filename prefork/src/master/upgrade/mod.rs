@@ -85,6 +85,8 @@ impl Master {
         held: &HeldSignals,
         halted: Option<&HaltedControl>,
     ) -> io::Result<Interrupted> {
+        // The new program starts its own.
+        self.destroy_templates();
         let secrets = Secrets { config: self.options_of(newest)?.file, ..self.store.secrets(newest) };
         let next = self.next.as_ref().ok_or_else(NextProgram::lost)?;
         let program = self.program_of(newest)?;

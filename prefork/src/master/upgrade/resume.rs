@@ -16,6 +16,7 @@ use crate::master::control::{Control, ControlSocket};
 use crate::master::metrics::History;
 use crate::master::observers::Observers;
 use crate::master::systemd::ServiceManager;
+use crate::master::templates::TemplateSet;
 use crate::master::{GenerationOptions, Master, Plan, create_pid_file, messages};
 use crate::protocol::{HealthSocket, LogParts, PassedControl, SecretFile, UpgradeSnapshot};
 use crate::shared::{FleetValues, PassedValues};
@@ -107,13 +108,17 @@ impl Master {
         let first_cpu = options.cpu_of(0);
         // The trial child was started as this program's children are, unless its options have changed since, or it
         // could not join the shared values.
-        let everyone = !joins || snapshot.privileges != plan.privileges || snapshot.cpus != plan.cpus;
+        // With `preload`, it has loaded for itself alone.
+        let everyone =
+            plan.preloads || !joins || snapshot.privileges != plan.privileges || snapshot.cpus != plan.cpus;
         let supervisor = Supervisor::resume(plan.settings, &snapshot.fleet, everyone, Instant::now());
         let mut master = Self {
             observers: Observers::new(ServiceManager::after_upgrade(&plan.logger), plan.handle.clone())
                 .with_history(History::resume(snapshot.totals, &snapshot.fleet.totals)),
             values,
             supervisor,
+            templates: TemplateSet::new(plan.settings.start_timeout),
+            last_template_failure: None,
             plan,
             programs: [(generation, program)].into(),
             store,

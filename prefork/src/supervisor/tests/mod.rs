@@ -17,6 +17,7 @@ mod resizing;
 mod rollout;
 mod status;
 mod stopping;
+mod templates;
 mod totals;
 mod trial;
 mod virtual_fleet;

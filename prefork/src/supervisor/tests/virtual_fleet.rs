@@ -242,6 +242,7 @@ impl Fleet {
                 assert!(self.programs.contains(&generation), "{child:?} has no program: {self:?}");
                 self.spawn(child, slot);
             }
+            Action::Withdraw(child) => panic!("{child:?} was started at once: {self:?}"),
             Action::Terminate(child) | Action::StopAfterQueue(child) => self.terminate(child),
             Action::Kill(child) => self.kill(child),
             Action::KillFailed(child) => {
@@ -405,6 +406,7 @@ pub(super) fn describe(action: &Action) -> String {
     match action {
         Action::Spawn { child, slot, generation: 0 } => format!("start#{}@{slot}", child.0),
         Action::Spawn { child, slot, generation } => format!("start#{}@{slot}^{generation}", child.0),
+        Action::Withdraw(child) => format!("withdraw#{}", child.0),
         Action::Terminate(child) => format!("stop#{}", child.0),
         Action::StopAfterQueue(child) => format!("stop-after-queue#{}", child.0),
         Action::Kill(child) => format!("kill#{}", child.0),

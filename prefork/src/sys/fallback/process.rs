@@ -15,6 +15,11 @@ pub(crate) fn other_threads() -> usize {
     0
 }
 
+/// Unknown.
+pub(crate) fn names_of_other_threads() -> Option<Vec<String>> {
+    None
+}
+
 /// Unknown: the core dump has it.
 pub(crate) fn threads() -> Vec<String> {
     Vec::new()

@@ -5,6 +5,7 @@ pub(in crate::sys) mod accept_calls;
 pub(in crate::sys) mod decoy;
 pub(in crate::sys) mod descriptors;
 pub(in crate::sys) mod epoll;
+pub(in crate::sys) mod fork;
 pub(in crate::sys) mod io_uring;
 pub(in crate::sys) mod landlock;
 pub(in crate::sys) mod listener;

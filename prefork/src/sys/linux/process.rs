@@ -16,6 +16,19 @@ pub(crate) fn other_threads() -> usize {
     fs::read_dir("/proc/self/task").map_or(0, |tasks| tasks.count().saturating_sub(1))
 }
 
+/// The names of the threads besides the main one. `None` where `/proc` does not tell.
+pub(crate) fn names_of_other_threads() -> Option<Vec<String>> {
+    let main = std::process::id().to_string();
+    let mut names = Vec::new();
+    for task in fs::read_dir("/proc/self/task").ok()?.flatten() {
+        if task.file_name().to_str() != Some(&main) {
+            let name = fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+            names.push(name.trim().to_owned());
+        }
+    }
+    Some(names)
+}
+
 /// The state of each thread of this process, one line a thread, as far as `/proc` shows it to the process.
 pub(crate) fn threads() -> Vec<String> {
     let Ok(tasks) = fs::read_dir("/proc/self/task") else { return Vec::new() };

@@ -157,6 +157,23 @@ impl Channel {
         SharedMemory::adopt(file.ok_or_else(|| io::Error::other("the master sent no shared memory"))?, size)
     }
 
+    /// Sends the other end of a channel, with a line.
+    pub(super) fn send_end(&mut self, line: &str, end: BorrowedFd<'_>) -> io::Result<()> {
+        self.send_with(line, &[end.as_raw_fd()])
+    }
+
+    /// Takes the end of a channel that came with a line.
+    pub(crate) fn take_end(&mut self) -> io::Result<Self> {
+        let end = self.next_descriptors().pop();
+        let end = end.ok_or_else(|| io::Error::other("the master sent no channel"))?;
+        Ok(Self::to_master(UnixStream::from(end)))
+    }
+
+    /// Lets the child at the other end send one line more than any child may.
+    pub(super) fn expect_line(&mut self) {
+        self.inbox.allow_line();
+    }
+
     fn send_with(&self, line: &str, raw: &[RawFd]) -> io::Result<()> {
         let text = format!("{line}\n");
         let sent = sendmsg::<()>(

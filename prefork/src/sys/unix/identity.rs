@@ -21,11 +21,12 @@ pub(crate) fn change_user(identity: &Identity) -> io::Result<()> {
     setgroups(&groups)?;
     platform::set_ids(Uid::from_raw(identity.uid), Gid::from_raw(identity.gid))?;
     platform::drop_capabilities()?;
-    verify(identity)?;
+    verify_user(identity)?;
     platform::restore_access_to_itself()
 }
 
-fn verify(identity: &Identity) -> io::Result<()> {
+/// Whether this process runs as `identity` and nothing else. A child inherits that from its template.
+pub(crate) fn verify_user(identity: &Identity) -> io::Result<()> {
     let wrong = |what: &str| Err(io::Error::other(format!("{what}; giving up")));
     if !platform::has_ids(Uid::from_raw(identity.uid), Gid::from_raw(identity.gid))? {
         return wrong("the change of user and group did not take effect");

@@ -12,3 +12,7 @@ pub(crate) fn groups_of(_user: &str, _primary: u32) -> io::Result<Vec<u32>> {
 pub(crate) fn change_user(_identity: &Identity) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
+
+pub(crate) fn verify_user(_identity: &Identity) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}

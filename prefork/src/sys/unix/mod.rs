@@ -26,6 +26,7 @@ mod service;
 mod shared_memory;
 mod signals;
 mod socket_file;
+mod template;
 mod waker;
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
@@ -44,9 +45,9 @@ pub(crate) use descriptors::descriptor_limit;
 pub(crate) use errors::{is_shortage, is_transient, lacks_ipv6, shortage_hint};
 pub(crate) use exec::{guard_inheritance, inheritance};
 #[cfg(not(target_vendor = "apple"))]
-pub(crate) use identity::{change_user, groups_of};
+pub(crate) use identity::{change_user, groups_of, verify_user};
 #[cfg(target_vendor = "apple")]
-pub(crate) use identity_apple::{change_user, groups_of};
+pub(crate) use identity_apple::{change_user, groups_of, verify_user};
 #[cfg(feature = "tokio")]
 pub(crate) use listener::TokioUnixListener;
 pub(crate) use listener::{
@@ -56,6 +57,7 @@ pub(crate) use listener::{
 };
 pub(crate) use master_link::{MasterLink, MasterSender};
 pub(crate) use pid_file::PidFile;
+pub(crate) use platform::fork::{can_fork_for_parent, fork_for_parent};
 pub(crate) use platform::io_uring::HAS_IO_URING;
 pub(crate) use platform::landlock::{check_landlock, confine_to};
 pub(crate) use platform::listener::{
@@ -63,7 +65,7 @@ pub(crate) use platform::listener::{
     withdraw_listener,
 };
 pub(crate) use platform::privileges::{allowed_cpus, check_no_new_privs, pin_to_cpu, set_no_new_privs};
-pub(crate) use platform::process::{other_threads, resident_bytes, threads};
+pub(crate) use platform::process::{names_of_other_threads, other_threads, resident_bytes, threads};
 pub(crate) use platform::steering::{refuse_connections, steer, unsteer};
 pub(crate) use platform::title::set_title;
 pub(crate) use platform::usage::{CpuClock, UsageReader, dropped_connections};
@@ -78,4 +80,7 @@ pub(crate) use service::{is_managed, notify, stderr_is_journal, watchdog};
 pub(crate) use shared_memory::{Mapping, SharedMemory};
 pub(crate) use signals::{HeldSignals, TerminalGuard, ignores_hangup, raise_stop_signal, spawn_thread};
 pub(crate) use socket_file::SocketFile;
+pub(crate) use template::{
+    ignore_stop_in_template, kill_group_of_template, leave_template, reap_group_of_template, tie_to_master,
+};
 pub(crate) use waker::Waker;

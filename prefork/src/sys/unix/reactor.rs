@@ -27,6 +27,7 @@ use super::signals::{
     SignalFlag, Signals, block_for_child, is_left_alone, listen_for, spawn_thread, survive_alarms,
     take_signal_of_terminal, tell_signals_of_terminals_apart,
 };
+use super::template::is_own_child;
 use super::waker::{SelfPipe, Waker, poll_timeout};
 use crate::sys::{Handover, ProcessEvent, Producer, Signal};
 
@@ -78,6 +79,8 @@ enum Handle {
     Adopted(Pid),
     /// No process: a part of this one plays the child.
     Inside,
+    /// Ordered of a template, which has not told its pid.
+    Ordered,
 }
 
 impl Handle {
@@ -85,7 +88,7 @@ impl Handle {
         match self {
             Self::Started(child) => pid_of(child.id()),
             Self::Adopted(pid) => Ok(*pid),
-            Self::Inside => Err(io::ErrorKind::Unsupported.into()),
+            Self::Inside | Self::Ordered => Err(io::ErrorKind::Unsupported.into()),
         }
     }
 
@@ -97,7 +100,7 @@ impl Handle {
     /// child): both are then unknown, except for the status that user code has left in the handle.
     fn try_wait(&mut self) -> io::Result<Option<(ExitStatus, Duration)>> {
         const UNKNOWN: i32 = 127 << 8;
-        if matches!(self, Self::Inside) {
+        if matches!(self, Self::Inside | Self::Ordered) {
             return Ok(None);
         }
         match wait_for_exit(self.id()?) {
@@ -106,7 +109,7 @@ impl Handle {
         }
         let known = match self {
             Self::Started(child) => child.try_wait().ok().flatten(),
-            Self::Adopted(_) | Self::Inside => None,
+            Self::Adopted(_) | Self::Inside | Self::Ordered => None,
         };
         Ok(Some((known.unwrap_or(ExitStatus::from_raw(UNKNOWN)), Duration::ZERO)))
     }
@@ -117,7 +120,7 @@ impl Handle {
         match self {
             Self::Started(child) => drop(child.wait()),
             Self::Adopted(pid) => drop(waitpid(*pid, None)),
-            Self::Inside => {}
+            Self::Inside | Self::Ordered => {}
         }
     }
 }
@@ -187,17 +190,9 @@ impl<K: Ord + Copy> Reactor<K> {
         key: K,
         mut command: Command,
         producer: Option<&Producer<'_>>,
-        Handover { handshake, listeners, secrets, memory }: &Handover<'_>,
+        handover: &Handover<'_>,
     ) -> io::Result<u32> {
-        let (mut channel, theirs) = Channel::pair()?;
-        channel.set_nonblocking()?;
-        channel.send(handshake, listeners)?;
-        if !secrets.is_empty() {
-            channel.send_secrets(secrets)?;
-        }
-        if let Some(memory) = memory {
-            channel.send_memory(memory)?;
-        }
+        let (channel, theirs) = channel_with(handover)?;
         close_on_exec_from_3();
         let name = command.get_program().to_owned();
         let _blocked = block_for_child()?;
@@ -212,6 +207,57 @@ impl<K: Ord + Copy> Reactor<K> {
         self.children
             .insert(key, Process { handle: Handle::Started(child), channel: Some(channel), is_muted: false });
         Ok(pid)
+    }
+
+    /// Orders a child of a template, with what is handed over waiting on its link. `order` is the line for the
+    /// template. The child has no pid until [`note_pid`](Self::note_pid).
+    pub(crate) fn order_fork(
+        &mut self,
+        template: K,
+        key: K,
+        order: &str,
+        handover: &Handover<'_>,
+    ) -> io::Result<()> {
+        let (channel, theirs) = channel_with(handover)?;
+        let template = self.children.get_mut(&template).and_then(|process| process.channel.as_mut());
+        let template = template.ok_or(io::ErrorKind::NotConnected)?;
+        template.send_end(order, theirs.as_fd())?;
+        template.expect_line();
+        self.children
+            .insert(key, Process { handle: Handle::Ordered, channel: Some(channel), is_muted: false });
+        Ok(())
+    }
+
+    /// Notes the pid of a child that was ordered, if it can be one: it is a child of this process, and no other key
+    /// has it. Returns whether it is.
+    pub(crate) fn note_pid(&mut self, key: K, pid: u32) -> bool {
+        let Ok(pid) = pid_of(pid) else { return false };
+        let is_known = self.children.values().any(|process| process.handle.id().is_ok_and(|id| id == pid));
+        let Some(process) = self.children.get_mut(&key) else { return false };
+        if is_known || !matches!(process.handle, Handle::Ordered) || !is_own_child(pid) {
+            return false;
+        }
+        process.handle = Handle::Adopted(pid);
+        // It may have ended before its pid was known.
+        self.children_ended = true;
+        true
+    }
+
+    /// Whether the other end of a child's channel is closed.
+    pub(crate) fn channel_is_closed(&self, key: K) -> bool {
+        self.children.get(&key).is_none_or(|process| process.channel.is_none())
+    }
+
+    /// Forgets a child that was ordered, and that there is none of.
+    pub(crate) fn forget_order(&mut self, key: K) {
+        if self.children.get(&key).is_some_and(|process| matches!(process.handle, Handle::Ordered)) {
+            self.children.remove(&key);
+        }
+    }
+
+    /// Kills and reaps a process, and forgets it.
+    pub(crate) fn destroy(&mut self, key: K) {
+        self.children.remove(&key).iter_mut().for_each(|process| process.handle.destroy());
     }
 
     /// Lets a part of this process play the child `key`. Returns the child's end of their channel.
@@ -353,7 +399,9 @@ impl<K: Ord + Copy> Reactor<K> {
             self.children.remove(&key);
             events.push(ProcessEvent::Exited(key, status, cpu));
         }
-        if std::process::id() == 1 {
+        // A template may have forked a child whose pid is not known yet.
+        let is_waited_for = |process: &Process| matches!(process.handle, Handle::Ordered);
+        if std::process::id() == 1 && !self.children.values().any(is_waited_for) {
             let known: Vec<Pid> =
                 self.children.values().filter_map(|process| process.handle.id().ok()).collect();
             platform::reactor::reap_orphans(&known);
@@ -370,6 +418,22 @@ impl<K: Ord + Copy> Drop for Reactor<K> {
         }
         retire(&self.retired);
     }
+}
+
+/// A channel in which everything that is handed over waits, and its other end.
+fn channel_with(
+    Handover { handshake, listeners, secrets, memory }: &Handover<'_>,
+) -> io::Result<(Channel, OwnedFd)> {
+    let (mut channel, theirs) = Channel::pair()?;
+    channel.set_nonblocking()?;
+    channel.send(handshake, listeners)?;
+    if !secrets.is_empty() {
+        channel.send_secrets(secrets)?;
+    }
+    if let Some(memory) = memory {
+        channel.send_memory(memory)?;
+    }
+    Ok((channel, theirs))
 }
 
 /// Gives signals their default effect again, after a while: tools send the request to stop twice, and the second must

@@ -69,6 +69,7 @@ mod service;
 mod shared_memory;
 mod socket;
 mod socket_file;
+mod template;
 mod usage;
 
 pub(crate) use accept_gate::{AcceptGate, HAS_IO_URING};
@@ -89,7 +90,7 @@ pub(crate) use pid_file::PidFile;
 pub(crate) use privileges::{
     allowed_cpus, change_user, check_landlock, check_may_change_user, check_nice, check_no_new_privs,
     check_open_files, confine_to, find_group, find_user, groups_of, limit_open_files, pin_to_cpu, set_nice,
-    set_no_new_privs,
+    set_no_new_privs, verify_user,
 };
 pub(crate) use process::{
     descriptor_limit, exit_now, how_to_stop, monotonic_nanos, open_regular, os_string, other_threads,
@@ -106,4 +107,8 @@ pub(crate) use socket::close_for_all;
 #[cfg(feature = "tokio")]
 pub(crate) use socket_file::TokioUnixListener;
 pub(crate) use socket_file::{SocketFile, UnixListener, into_unix_listener, unix_name};
+pub(crate) use template::{
+    can_fork_for_parent, fork_for_parent, ignore_stop_in_template, kill_group_of_template, leave_template,
+    names_of_other_threads, reap_group_of_template, tie_to_master,
+};
 pub(crate) use usage::{CpuClock, UsageReader, dropped_connections};

@@ -28,6 +28,10 @@ pub(crate) fn change_user(_identity: &Identity) -> io::Result<()> {
     unsupported()
 }
 
+pub(crate) fn verify_user(_identity: &Identity) -> io::Result<()> {
+    unsupported()
+}
+
 pub(crate) fn check_nice(_nice: i32) -> io::Result<()> {
     unsupported()
 }

@@ -1,0 +1,88 @@
+//! The template: loads, and then forks a child whenever the master orders one.
+//!
+//! It has one thread, because a fork copies no other: a lock that another thread holds would stay locked in the child,
+//! and what that thread does would not be done there. So it has no thread that writes log messages either; they are
+//! held until it ends.
+
+use std::io::{self, Write};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::Load;
+use crate::child::{Adopted, StartError, adopt_forked};
+use crate::error::Error;
+use crate::logging;
+use crate::protocol::{FromTemplate, ToMaster, ToTemplate};
+use crate::sys::{self, Channel, Forked};
+
+/// How long a thread that has been joined may still be seen.
+const THREAD_END: Duration = Duration::from_millis(100);
+
+/// Loads, and forks children as long as the master lives. Returns in each child, with its handshake.
+///
+/// # Errors
+///
+/// In the template: why it cannot serve orders. In a child: why it cannot serve.
+pub(crate) fn serve_orders(template: Adopted, load: Option<Load>) -> Result<Adopted, StartError> {
+    let missing = || StartError::Template(io::Error::other("this program has no `preload`"));
+    load.ok_or_else(missing)?.run()?;
+    check_threads()?;
+    sys::ignore_stop_in_template().map_err(StartError::Template)?;
+    let mut channel = template.channel;
+    let broken = |source| Error::Handshake { source };
+    channel.send(ToMaster::Ready.to_line(), &[]).map_err(broken)?;
+    loop {
+        let Ok(line) = channel.wait_for_line() else { end() };
+        let Some(ToTemplate::Fork(child)) = ToTemplate::from_line(&line) else { continue };
+        let link = channel.take_end().map_err(broken)?;
+        check_threads()?;
+        // What is in the buffer would be written by the child as well.
+        let _ = io::stdout().flush();
+        let answer = match sys::fork_for_parent() {
+            Ok(Forked::Child) => return begin_child(channel, link),
+            Ok(Forked::Template(pid)) => FromTemplate::Forked { child, pid },
+            Err(error) => FromTemplate::NotForked { child, error: error.raw_os_error().unwrap_or_default() },
+        };
+        // The master learns of the child's end by its link, so no other process keeps it open.
+        drop(link);
+        if channel.send(&answer.to_line(), &[]).is_err() {
+            end();
+        }
+    }
+}
+
+/// The links of other children may wait in the template's channel: it is dropped first.
+fn begin_child(template: Channel, link: Channel) -> Result<Adopted, StartError> {
+    drop(template);
+    Ok(adopt_forked(link)?)
+}
+
+/// The master is dead, or needs this template no more. What was loaded is not dropped: children may use files of it.
+fn end() -> ! {
+    logging::flush();
+    sys::exit_now(0)
+}
+
+fn check_threads() -> Result<(), StartError> {
+    let start = Instant::now();
+    loop {
+        let names = sys::names_of_other_threads();
+        match &names {
+            Some(names) if names.is_empty() => return Ok(()),
+            Some(_) if start.elapsed() < THREAD_END => thread::sleep(Duration::from_millis(1)),
+            _ => return Err(StartError::Template(io::Error::other(describe(names)))),
+        }
+    }
+}
+
+fn describe(names: Option<Vec<String>>) -> String {
+    let Some(names) = names else {
+        return "/proc does not tell whether it has one thread, and a fork copies one".to_owned();
+    };
+    let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+    format!(
+        "it has threads besides the main one ({}), and a fork copies one: start them in the serve function or in an \
+         argument of it, not in `init` or in what `preload` calls",
+        names.join(", ")
+    )
+}

@@ -1,0 +1,289 @@
+//! Templates on a virtual clock.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::super::{TemplateAction, TemplateRemark, Templates};
+use super::*;
+
+const TIMEOUT: Duration = secs(10);
+
+/// The answer to an order, as the driver learns it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    Forked,
+    Failed { transient: bool },
+    Withdrawn,
+}
+
+/// A driver whose templates do what a test says.
+struct Driver {
+    templates: Templates,
+    now: Instant,
+    /// Templates that live, and their generation.
+    living: BTreeMap<ChildId, u32>,
+    /// Orders that a template was sent.
+    sent: BTreeMap<ChildId, ChildId>,
+    answers: BTreeMap<ChildId, Answer>,
+    remarks: Vec<TemplateRemark>,
+    started: usize,
+    next_child: u64,
+}
+
+impl Driver {
+    fn new() -> Self {
+        Self {
+            templates: Templates::new(TIMEOUT),
+            now: Instant::now(),
+            living: BTreeMap::new(),
+            sent: BTreeMap::new(),
+            answers: BTreeMap::new(),
+            remarks: Vec::new(),
+            started: 0,
+            next_child: 0,
+        }
+    }
+
+    /// A driver whose template of generation 0 is ready.
+    fn ready() -> Self {
+        let mut driver = Self::new();
+        let child = driver.order(0);
+        driver.load(driver.last());
+        driver.fork_all();
+        assert_eq!(driver.answers.remove(&child), Some(Answer::Forked));
+        driver
+    }
+
+    fn last(&self) -> ChildId {
+        *self.living.keys().last().expect("a template lives")
+    }
+
+    fn order(&mut self, generation: u32) -> ChildId {
+        let child = ChildId(self.next_child);
+        self.next_child += 1;
+        self.templates.order(self.now, child, generation);
+        self.act();
+        child
+    }
+
+    fn load(&mut self, template: ChildId) {
+        self.templates.ready(self.now, template);
+        self.act();
+    }
+
+    /// Every template forks what it was ordered.
+    fn fork_all(&mut self) {
+        for (child, _) in std::mem::take(&mut self.sent) {
+            assert!(self.templates.answered(child), "{child:?} was answered before");
+            self.answer(child, Answer::Forked);
+        }
+        self.act();
+    }
+
+    /// A template ends. The links of children that it has not forked end with it.
+    fn end(&mut self, template: ChildId, by_signal: bool) {
+        if self.living.remove(&template).is_none() {
+            return;
+        }
+        self.templates.exited(self.now, template, by_signal);
+        let left: Vec<ChildId> =
+            self.sent.iter().filter(|(_, by)| **by == template).map(|(child, _)| *child).collect();
+        left.iter().for_each(|child| self.templates.link_ended(*child));
+        self.act();
+    }
+
+    fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        while let Some(at) = self.templates.next_deadline().filter(|at| *at <= end) {
+            self.now = self.now.max(at);
+            self.templates.on_deadline(self.now);
+            self.act();
+        }
+        self.now = end;
+    }
+
+    fn answer(&mut self, child: ChildId, answer: Answer) {
+        self.sent.remove(&child);
+        let before = self.answers.insert(child, answer);
+        assert_eq!(before, None, "{child:?} is answered twice");
+    }
+
+    fn act(&mut self) {
+        let mut killed = Vec::new();
+        while let Some(action) = self.templates.poll_action() {
+            match action {
+                TemplateAction::Start { template, generation } => {
+                    assert!(!self.living.values().any(|living| *living == generation) || !killed.is_empty());
+                    assert!(template.is_template());
+                    self.living.insert(template, generation);
+                    self.started += 1;
+                    self.templates.started(self.now, template);
+                }
+                TemplateAction::Fork { template, child } => {
+                    assert!(self.living.contains_key(&template), "{template:?} is gone");
+                    assert_eq!(self.sent.insert(child, template), None);
+                }
+                TemplateAction::Kill(template) => {
+                    assert!(self.living.contains_key(&template));
+                    killed.push(template);
+                }
+                TemplateAction::KillUnnamed(_) => {}
+                TemplateAction::Fail { child, transient } => self.answer(child, Answer::Failed { transient }),
+                TemplateAction::Withdrawn(child) => self.answer(child, Answer::Withdrawn),
+                TemplateAction::Log(remark) => self.remarks.push(remark),
+            }
+        }
+        killed.into_iter().for_each(|template| self.end(template, true));
+    }
+}
+
+#[test]
+fn orders_wait_until_the_template_has_loaded() {
+    let mut driver = Driver::new();
+    let children = [driver.order(0), driver.order(0)];
+    assert_eq!((driver.started, driver.sent.len()), (1, 0));
+    driver.load(driver.last());
+    assert!(driver.sent.keys().eq(&children));
+    driver.fork_all();
+    assert_eq!(driver.answers.len(), 2);
+    assert_eq!(driver.templates.next_deadline(), None, "an idle template wakes nobody");
+}
+
+#[test]
+fn each_generation_has_a_template_as_long_as_it_is_needed() {
+    let mut driver = Driver::ready();
+    let child = driver.order(1);
+    assert_eq!(driver.living.len(), 2);
+    driver.load(driver.last());
+    driver.templates.keep(|generation| generation == 1);
+    driver.act();
+    assert!(driver.living.values().eq(&[1]));
+    driver.fork_all();
+    assert_eq!(driver.answers[&child], Answer::Forked);
+}
+
+#[test]
+fn template_that_was_ready_is_started_again_at_once() {
+    let mut driver = Driver::ready();
+    driver.end(driver.last(), true);
+    assert_eq!((driver.started, driver.living.len()), (2, 1));
+    assert_eq!(driver.remarks, [TemplateRemark::StartedAgain { generation: 0 }]);
+}
+
+#[test]
+fn failed_load_fails_what_waits_and_is_tried_again_ever_later() {
+    let mut driver = Driver::ready();
+    driver.end(driver.last(), true);
+    let child = driver.order(0);
+    driver.end(driver.last(), false);
+    assert_eq!(driver.answers[&child], Answer::Failed { transient: false });
+    let mut waits = Vec::new();
+    for _ in 0..7 {
+        let before = driver.now;
+        driver.run(driver.templates.next_deadline().unwrap() - before);
+        waits.push((driver.now - before).as_secs());
+        driver.end(driver.last(), false);
+    }
+    assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30]);
+    // A child that is needed does not wait for that.
+    driver.order(0);
+    assert_eq!(driver.living.len(), 1);
+}
+
+#[test]
+fn template_that_does_not_load_in_time_is_killed() {
+    let mut driver = Driver::new();
+    let (child, template) = (driver.order(0), driver.last());
+    driver.run(TIMEOUT);
+    assert!(!driver.living.contains_key(&template));
+    assert!(driver.remarks.contains(&TemplateRemark::LoadTimeout(template)), "{:?}", driver.remarks);
+    assert_eq!(driver.answers[&child], Answer::Failed { transient: true });
+}
+
+#[test]
+fn template_that_does_not_answer_is_killed_and_the_order_fails() {
+    let mut driver = Driver::ready();
+    let (child, template) = (driver.order(0), driver.last());
+    driver.run(TIMEOUT);
+    assert!(!driver.living.contains_key(&template));
+    assert!(driver.remarks.contains(&TemplateRemark::Unanswered(template)), "{:?}", driver.remarks);
+    assert_eq!(driver.answers[&child], Answer::Failed { transient: true });
+}
+
+#[test]
+fn withdrawn_order_is_not_sent_and_one_that_was_sent_is_answered() {
+    let mut driver = Driver::new();
+    let child = driver.order(0);
+    driver.templates.withdraw(child);
+    driver.act();
+    assert_eq!(driver.answers[&child], Answer::Withdrawn);
+    driver.load(driver.last());
+    let child = driver.order(0);
+    driver.templates.withdraw(child);
+    driver.act();
+    assert_eq!(driver.answers.get(&child), None);
+    driver.fork_all();
+    assert_eq!(driver.answers[&child], Answer::Forked);
+}
+
+#[test]
+fn end_of_a_childs_link_fails_its_order_only_after_the_template() {
+    let mut driver = Driver::ready();
+    let child = driver.order(0);
+    driver.templates.link_ended(child);
+    driver.act();
+    assert_eq!(driver.answers.get(&child), None, "the template is about to answer");
+    driver.end(driver.last(), true);
+    assert_eq!(driver.answers[&child], Answer::Failed { transient: true });
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Order(u32),
+    Withdraw(u64),
+    Load,
+    Fork,
+    End { by_signal: bool },
+    Keep(u32),
+    Pass(u64),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        (0..3_u32).prop_map(Step::Order),
+        (0..20_u64).prop_map(Step::Withdraw),
+        Just(Step::Load),
+        Just(Step::Fork),
+        any::<bool>().prop_map(|by_signal| Step::End { by_signal }),
+        (0..3_u32).prop_map(Step::Keep),
+        (0..20_u64).prop_map(Step::Pass),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn every_order_is_answered_once(steps in prop::collection::vec(step(), 0..60)) {
+        let mut driver = Driver::new();
+        let mut ordered = BTreeSet::new();
+        for step in steps {
+            match step {
+                Step::Order(generation) => drop(ordered.insert(driver.order(generation))),
+                Step::Withdraw(child) => driver.templates.withdraw(ChildId(child)),
+                Step::Load => driver.living.clone().into_keys().for_each(|template| driver.load(template)),
+                Step::Fork => driver.fork_all(),
+                Step::End { by_signal } => {
+                    let one = driver.living.keys().next().copied();
+                    one.into_iter().for_each(|template| driver.end(template, by_signal));
+                }
+                Step::Keep(from) => driver.templates.keep(|generation| generation >= from),
+                Step::Pass(seconds) => driver.run(secs(seconds)),
+            }
+            driver.act();
+        }
+        driver.templates.keep(|_| false);
+        driver.act();
+        prop_assert!(driver.living.is_empty());
+        prop_assert!(driver.answers.keys().eq(&ordered));
+    }
+}

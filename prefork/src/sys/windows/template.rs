@@ -1,0 +1,65 @@
+//! There are no templates: no system call forks a process. The data is loaded in each child.
+
+use std::io;
+
+use super::{Channel, Reactor};
+use crate::sys::{Forked, Handover};
+
+pub(crate) fn can_fork_for_parent() -> bool {
+    false
+}
+
+pub(crate) fn fork_for_parent() -> io::Result<Forked> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(crate) fn tie_to_master(_master: u32) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(crate) fn ignore_stop_in_template() -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(crate) fn leave_template() -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(crate) fn names_of_other_threads() -> Option<Vec<String>> {
+    None
+}
+
+pub(crate) fn reap_group_of_template(_template: u32) {}
+
+pub(crate) fn kill_group_of_template(_template: u32) {}
+
+impl Channel {
+    pub(crate) fn take_end(&mut self) -> io::Result<Self> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+#[expect(clippy::unused_self, reason = "where there are templates, the reactor knows them")]
+impl<K: Ord + Copy> Reactor<K> {
+    pub(crate) fn order_fork(
+        &mut self,
+        _template: K,
+        _key: K,
+        _order: &str,
+        _handover: &Handover<'_>,
+    ) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub(crate) fn note_pid(&mut self, _key: K, _pid: u32) -> bool {
+        false
+    }
+
+    pub(crate) fn channel_is_closed(&self, _key: K) -> bool {
+        true
+    }
+
+    pub(crate) fn forget_order(&mut self, _key: K) {}
+
+    pub(crate) fn destroy(&mut self, _key: K) {}
+}

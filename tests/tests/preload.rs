@@ -1,0 +1,322 @@
+//! Children that a template forks, which has loaded for all of them.
+#![cfg(all(target_os = "linux", target_env = "gnu"))]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a panic in a test helper fails the test"
+)]
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Stdio;
+
+use prefork_tests::fleet::{RunningFleet, Server};
+use prefork_tests::gate::ResponseGate;
+use prefork_tests::signal::{Signal, send};
+use prefork_tests::{client, proc, wait};
+use tempfile::TempDir;
+
+const SERVER: &str = env!("CARGO_BIN_EXE_preload_server");
+
+/// A server, a file with the pids of the processes that have loaded, and one with options that can change.
+struct Loads {
+    directory: TempDir,
+}
+
+impl Loads {
+    fn new() -> Self {
+        let loads = Self { directory: tempfile::tempdir().unwrap() };
+        fs::write(loads.next(), "").unwrap();
+        loads
+    }
+
+    fn server(&self) -> Server {
+        let path = self.directory.path().join("loads");
+        Server::new(SERVER).set("loads", path.display()).set("next", self.next().display())
+    }
+
+    fn next(&self) -> PathBuf {
+        self.directory.path().join("next")
+    }
+
+    /// From now on the server's option `load` has this value.
+    fn change(&self, load: &str) {
+        fs::write(self.next(), format!("load={load}\n")).unwrap();
+    }
+
+    fn pids(&self) -> Vec<u32> {
+        let text = fs::read_to_string(self.directory.path().join("loads")).unwrap_or_default();
+        text.lines().map(|pid| pid.parse().unwrap()).collect()
+    }
+}
+
+/// The template that the console has named last, and that lives.
+fn template(fleet: &RunningFleet) -> u32 {
+    wait::for_value_or(
+        || format!("a template; {:#?}", fleet.console.lines()),
+        || {
+            let lines = fleet.console.lines();
+            let ready =
+                lines.iter().rfind(|line| line.contains("template of") && line.contains(" is ready"))?;
+            let (_, rest) = ready.split_once("(pid ")?;
+            let pid = rest.split_once(')')?.0.parse().ok()?;
+            proc::is_alive(pid).then_some(pid)
+        },
+    )
+}
+
+/// The children, without the template.
+fn children(fleet: &RunningFleet) -> Vec<u32> {
+    let is_template = |pid: &u32| proc::name(*pid).is_some_and(|name| name.ends_with("template"));
+    fleet.children().into_iter().filter(|pid| !is_template(pid)).collect()
+}
+
+/// Waits for so many live children, none of which is in `gone`.
+fn wait_for_children(fleet: &RunningFleet, count: usize, gone: &[u32]) -> Vec<u32> {
+    let what = || format!("{count} children without {gone:?}; {:#?}", fleet.console.lines());
+    wait::for_value_or(what, || {
+        let children = children(fleet);
+        let alive = children.iter().all(|pid| proc::is_alive(*pid) && !gone.contains(pid));
+        (children.len() == count && alive).then_some(children)
+    })
+}
+
+fn get(fleet: &RunningFleet, path: &str) -> String {
+    client::try_get(fleet.addr(), path)
+        .unwrap_or_else(|error| panic!("{error}; {:#?}", fleet.console.lines()))
+}
+
+#[test]
+fn children_are_the_masters_and_have_what_the_template_has_loaded() {
+    let loads = Loads::new();
+    let fleet = loads.server().start();
+    let template = template(&fleet);
+    assert_eq!(loads.pids(), [template]);
+    assert_eq!(get(&fleet, "/loaded-by"), template.to_string());
+    assert_eq!(get(&fleet, "/value"), (1 << 20).to_string());
+    assert_eq!(proc::parent(template), Some(fleet.master()));
+    let children = children(&fleet);
+    assert_eq!(children, fleet.first_children());
+    for child in &children {
+        assert_eq!((proc::parent(*child), proc::group(*child)), (Some(fleet.master()), Some(*child)));
+    }
+    // One socket is its link to the master: it holds none of a child, and no listener.
+    let sockets =
+        proc::descriptors(template).iter().filter(|(_, target)| target.starts_with("socket:")).count();
+    assert_eq!(sockets, 1, "{:?}", proc::descriptors(template));
+    assert_eq!(proc::thread_count(template), 1);
+    let lines = fleet.stop();
+    assert!(!lines.iter().any(|line| line.contains("dropped")), "{lines:#?}");
+}
+
+#[test]
+fn killed_child_is_forked_again_without_another_load() {
+    let loads = Loads::new();
+    let fleet = loads.server().set("recover", 100_000).start();
+    for _ in 0..10 {
+        let victim = children(&fleet)[0];
+        send(victim, Signal::SIGKILL);
+        wait_for_children(&fleet, 2, &[victim]);
+        fleet.console.wait_for(&format!("in place of pid {victim}"));
+    }
+    get(&fleet, "/value");
+    assert_eq!(loads.pids(), [template(&fleet)]);
+    fleet.stop();
+}
+
+#[test]
+fn abort_in_a_child_ends_that_child_only() {
+    let loads = Loads::new();
+    let fleet = loads.server().start();
+    let (before, template) = (children(&fleet), template(&fleet));
+    assert!(client::try_get(fleet.addr(), "/abort").is_err());
+    let gone = before.iter().find(|child| !proc::is_alive(**child));
+    let gone =
+        *wait::for_value("end of a child", || gone.or(before.iter().find(|one| !proc::is_alive(**one))));
+    fleet.console.wait_for("SIGABRT");
+    wait_for_children(&fleet, 2, &[gone]);
+    assert!(proc::is_alive(template));
+    fleet.stop();
+}
+
+#[test]
+fn reload_loads_again_in_a_new_template() {
+    let loads = Loads::new();
+    let fleet = loads.server().start();
+    let (before, old) = (children(&fleet), template(&fleet));
+    fleet.operate(Signal::SIGHUP, 1, "every child is of generation 1");
+    wait_for_children(&fleet, 2, &before);
+    wait::until("end of the old template", || !proc::is_alive(old));
+    let new = template(&fleet);
+    assert_eq!(loads.pids(), [old, new]);
+    assert_eq!(get(&fleet, "/loaded-by"), new.to_string());
+    fleet.stop();
+}
+
+#[test]
+fn load_that_fails_at_the_start_ends_the_fleet() {
+    let loads = Loads::new();
+    let outcome = loads.server().set("load", "fail").run();
+    assert!(outcome.stderr.iter().any(|line| line.contains("cannot start: load failed: no such index")));
+    assert!(outcome.error().contains("exited before it was ready"), "{outcome:#?}");
+    assert_eq!(loads.pids().len(), 1);
+}
+
+#[test]
+fn load_that_fails_in_a_reload_keeps_the_old_children() {
+    let loads = Loads::new();
+    let fleet = loads.server().start();
+    let (before, old) = (children(&fleet), template(&fleet));
+    loads.change("fail");
+    fleet.operate(Signal::SIGHUP, 1, "reload aborted");
+    assert_eq!(children(&fleet), before);
+    assert_eq!(get(&fleet, "/loaded-by"), old.to_string());
+    // The old template forks children of the old generation.
+    send(before[0], Signal::SIGKILL);
+    wait_for_children(&fleet, 2, &before[..1]);
+    assert_eq!(get(&fleet, "/loaded-by"), old.to_string());
+    loads.change("");
+    fleet.operate(Signal::SIGHUP, 1, "every child is of generation 2");
+    fleet.stop();
+}
+
+#[test]
+fn thread_that_load_leaves_behind_is_named() {
+    let outcome = Loads::new().server().set("load", "thread").run();
+    let is_named =
+        |line: &String| line.contains("it cannot fork children: it has threads") && line.contains("`helper`");
+    assert!(outcome.stderr.iter().any(is_named), "{outcome:#?}");
+    assert_eq!(outcome.status.code(), Some(1));
+}
+
+#[test]
+fn killed_template_is_started_again_and_its_children_serve_on() {
+    let loads = Loads::new();
+    let fleet = loads.server().start();
+    let (before, old) = (children(&fleet), template(&fleet));
+    send(old, Signal::SIGKILL);
+    fleet.console.wait_for("its children serve on");
+    let new = template(&fleet);
+    assert_ne!(new, old);
+    assert_eq!(children(&fleet), before);
+    assert_eq!(get(&fleet, "/loaded-by"), old.to_string());
+    before.iter().for_each(|child| send(*child, Signal::SIGKILL));
+    wait_for_children(&fleet, 2, &before);
+    assert_eq!(get(&fleet, "/loaded-by"), new.to_string());
+    fleet.stop();
+}
+
+#[test]
+fn child_that_dies_while_its_template_loads_is_started_when_it_has_loaded() {
+    let loads = Loads::new();
+    let gate = ResponseGate::new();
+    let fleet = loads.server().gate(&gate).start();
+    let (before, old) = (children(&fleet), template(&fleet));
+    loads.change("gate");
+    send(old, Signal::SIGKILL);
+    wait::until("another load", || loads.pids().len() == 2);
+    send(before[0], Signal::SIGKILL);
+    fleet.console.wait_for("waits for the template of generation 0");
+    get(&fleet, "/loaded-by");
+    gate.open();
+    wait_for_children(&fleet, 2, &before[..1]);
+    assert_eq!(loads.pids().len(), 2);
+    fleet.stop();
+}
+
+#[test]
+fn children_and_template_that_are_killed_together_come_back() {
+    let loads = Loads::new();
+    // Otherwise a child that is killed again and again is started ever more slowly.
+    let fleet = loads.server().set("workers", 4).set("recover", 100_000).start();
+    for round in 0..20 {
+        let (victims, template) = (children(&fleet), template(&fleet));
+        // The template is killed before, while or after it forks.
+        victims.iter().for_each(|victim| send(*victim, Signal::SIGKILL));
+        std::thread::sleep(std::time::Duration::from_micros(300 * round));
+        send(template, Signal::SIGKILL);
+        wait_for_children(&fleet, 4, &victims);
+        wait::until("another template", || {
+            fleet.console.lines_with(") is ready after").len() as u64 >= round + 2
+        });
+    }
+    get(&fleet, "/value");
+    wait::until("no zombie", || proc::zombies(fleet.master()).is_empty());
+    let lines = fleet.stop();
+    assert!(!lines.iter().any(|line| line.contains("unexpected")), "{lines:#?}");
+}
+
+#[test]
+fn stop_while_a_template_loads_does_not_wait_for_it() {
+    let loads = Loads::new();
+    let fleet = loads.server().set("load", "hang").launch();
+    wait::until("a load", || loads.pids().len() == 1);
+    fleet.stop();
+}
+
+#[test]
+fn template_ends_with_its_master_also_while_it_loads() {
+    for load in ["", "hang"] {
+        let loads = Loads::new();
+        let mut fleet = loads.server().set("load", load).launch();
+        wait::until("a load", || loads.pids().len() == 1);
+        if load.is_empty() {
+            fleet.console.wait_for("ready (pids");
+        }
+        fleet.signal(Signal::SIGKILL);
+        fleet.wait();
+        wait::until("end of every process", || fleet.processes().is_empty());
+    }
+}
+
+#[test]
+fn fleet_grows_and_shrinks() {
+    let loads = Loads::new();
+    let fleet = loads.server().start();
+    fleet.signal(Signal::SIGTTIN);
+    wait_for_children(&fleet, 3, &[]);
+    fleet.signal(Signal::SIGTTOU);
+    wait_for_children(&fleet, 2, &[]);
+    assert_eq!(loads.pids().len(), 1);
+    fleet.stop();
+}
+
+#[test]
+fn stopped_template_is_replaced_when_it_does_not_fork() {
+    let loads = Loads::new();
+    let mut fleet = loads.server().set("start_timeout", "1s").start();
+    let (before, old) = (children(&fleet), template(&fleet));
+    send(old, Signal::SIGSTOP);
+    send(before[0], Signal::SIGKILL);
+    fleet.console.wait_for("did not fork a child within 1s");
+    wait_for_children(&fleet, 2, &before[..1]);
+    assert_ne!(template(&fleet), old);
+    // Not `stop`, which wants that nothing was killed.
+    fleet.signal(Signal::SIGTERM);
+    assert_eq!(fleet.wait().code(), Some(0));
+}
+
+#[test]
+fn upgrade_starts_a_template_of_the_new_program() {
+    let loads = Loads::new();
+    let fleet = loads.server().start();
+    let (before, old) = (children(&fleet), template(&fleet));
+    fleet.operate(Signal::SIGUSR2, 1, "every child is of generation 1");
+    wait_for_children(&fleet, 2, &before);
+    assert!(!proc::is_alive(old));
+    assert_eq!(get(&fleet, "/loaded-by"), template(&fleet).to_string());
+    wait::until("no zombie", || proc::zombies(fleet.master()).is_empty());
+    fleet.stop();
+}
+
+#[test]
+fn without_children_the_master_loads() {
+    let loads = Loads::new();
+    let mut server = loads.server().set("workers", 0);
+    server.command.stdout(Stdio::null());
+    let fleet = server.launch();
+    wait::until("an answer", || client::try_get(fleet.addr(), "/value").is_ok());
+    assert_eq!(get(&fleet, "/loaded-by"), fleet.master().to_string());
+    fleet.stop();
+}
