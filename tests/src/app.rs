@@ -16,6 +16,7 @@
 //! - `early_helper`: the master starts a process before the fleet, and prints its pid;
 //! - `gate`: requests for `/gate` are answered once this file exists;
 //! - `pidfile_in`: a file with the path of the pid file;
+//! - `preload`: children are forked by a template, which has loaded a megabyte;
 //! - `reads`: a thread of the master reads standard input once the gate is open;
 //! - `started`: a directory in which each child that reaches `main` creates a file.
 //!
@@ -127,6 +128,9 @@ pub fn builder<Args>(serve: impl Serve<Args>) -> Prefork {
     }
     if let Some(path) = option("log_file") {
         fleet = fleet.logger(FileLogger::append(path));
+    }
+    if option("preload").is_some() {
+        fleet = fleet.preload(|| vec![1_u8; 1 << 20]);
     }
     if let Some(reuseport) = reuseport() {
         fleet = fleet.reuseport(reuseport);

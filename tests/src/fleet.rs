@@ -58,9 +58,10 @@ impl RunningFleet {
         line.rsplit(' ').next().and_then(|addr| addr.parse().ok()).expect("an address")
     }
 
-    /// The master's children, zombies included.
+    /// The master's children, zombies included, without templates.
     pub fn children(&self) -> Vec<u32> {
-        proc::children(self.master())
+        let is_template = |pid: &u32| proc::is_template(*pid);
+        proc::children(self.master()).into_iter().filter(|pid| !is_template(pid)).collect()
     }
 
     /// The pids in the first message of readiness, in the order of the slots.

@@ -66,22 +66,6 @@ fn template(fleet: &RunningFleet) -> u32 {
     )
 }
 
-/// The children, without the template.
-fn children(fleet: &RunningFleet) -> Vec<u32> {
-    let is_template = |pid: &u32| proc::name(*pid).is_some_and(|name| name.ends_with("template"));
-    fleet.children().into_iter().filter(|pid| !is_template(pid)).collect()
-}
-
-/// Waits for so many live children, none of which is in `gone`.
-fn wait_for_children(fleet: &RunningFleet, count: usize, gone: &[u32]) -> Vec<u32> {
-    let what = || format!("{count} children without {gone:?}; {:#?}", fleet.console.lines());
-    wait::for_value_or(what, || {
-        let children = children(fleet);
-        let alive = children.iter().all(|pid| proc::is_alive(*pid) && !gone.contains(pid));
-        (children.len() == count && alive).then_some(children)
-    })
-}
-
 fn get(fleet: &RunningFleet, path: &str) -> String {
     client::try_get(fleet.addr(), path)
         .unwrap_or_else(|error| panic!("{error}; {:#?}", fleet.console.lines()))
@@ -96,7 +80,7 @@ fn children_are_the_masters_and_have_what_the_template_has_loaded() {
     assert_eq!(get(&fleet, "/loaded-by"), template.to_string());
     assert_eq!(get(&fleet, "/value"), (1 << 20).to_string());
     assert_eq!(proc::parent(template), Some(fleet.master()));
-    let children = children(&fleet);
+    let children = fleet.children();
     assert_eq!(children, fleet.first_children());
     for child in &children {
         assert_eq!((proc::parent(*child), proc::group(*child)), (Some(fleet.master()), Some(*child)));
@@ -115,9 +99,9 @@ fn killed_child_is_forked_again_without_another_load() {
     let loads = Loads::new();
     let fleet = loads.server().set("recover", 100_000).start();
     for _ in 0..10 {
-        let victim = children(&fleet)[0];
+        let victim = fleet.children()[0];
         send(victim, Signal::SIGKILL);
-        wait_for_children(&fleet, 2, &[victim]);
+        fleet.wait_for_children(2, &[victim]);
         fleet.console.wait_for(&format!("in place of pid {victim}"));
     }
     get(&fleet, "/value");
@@ -129,13 +113,13 @@ fn killed_child_is_forked_again_without_another_load() {
 fn abort_in_a_child_ends_that_child_only() {
     let loads = Loads::new();
     let fleet = loads.server().start();
-    let (before, template) = (children(&fleet), template(&fleet));
+    let (before, template) = (fleet.children(), template(&fleet));
     assert!(client::try_get(fleet.addr(), "/abort").is_err());
     let gone = before.iter().find(|child| !proc::is_alive(**child));
     let gone =
         *wait::for_value("end of a child", || gone.or(before.iter().find(|one| !proc::is_alive(**one))));
     fleet.console.wait_for("SIGABRT");
-    wait_for_children(&fleet, 2, &[gone]);
+    fleet.wait_for_children(2, &[gone]);
     assert!(proc::is_alive(template));
     fleet.stop();
 }
@@ -144,9 +128,9 @@ fn abort_in_a_child_ends_that_child_only() {
 fn reload_loads_again_in_a_new_template() {
     let loads = Loads::new();
     let fleet = loads.server().start();
-    let (before, old) = (children(&fleet), template(&fleet));
+    let (before, old) = (fleet.children(), template(&fleet));
     fleet.operate(Signal::SIGHUP, 1, "every child is of generation 1");
-    wait_for_children(&fleet, 2, &before);
+    fleet.wait_for_children(2, &before);
     wait::until("end of the old template", || !proc::is_alive(old));
     let new = template(&fleet);
     assert_eq!(loads.pids(), [old, new]);
@@ -167,14 +151,14 @@ fn load_that_fails_at_the_start_ends_the_fleet() {
 fn load_that_fails_in_a_reload_keeps_the_old_children() {
     let loads = Loads::new();
     let fleet = loads.server().start();
-    let (before, old) = (children(&fleet), template(&fleet));
+    let (before, old) = (fleet.children(), template(&fleet));
     loads.change("fail");
     fleet.operate(Signal::SIGHUP, 1, "reload aborted");
-    assert_eq!(children(&fleet), before);
+    assert_eq!(fleet.children(), before);
     assert_eq!(get(&fleet, "/loaded-by"), old.to_string());
     // The old template forks children of the old generation.
     send(before[0], Signal::SIGKILL);
-    wait_for_children(&fleet, 2, &before[..1]);
+    fleet.wait_for_children(2, &before[..1]);
     assert_eq!(get(&fleet, "/loaded-by"), old.to_string());
     loads.change("");
     fleet.operate(Signal::SIGHUP, 1, "every child is of generation 2");
@@ -194,15 +178,15 @@ fn thread_that_load_leaves_behind_is_named() {
 fn killed_template_is_started_again_and_its_children_serve_on() {
     let loads = Loads::new();
     let fleet = loads.server().start();
-    let (before, old) = (children(&fleet), template(&fleet));
+    let (before, old) = (fleet.children(), template(&fleet));
     send(old, Signal::SIGKILL);
     fleet.console.wait_for("its children serve on");
     let new = template(&fleet);
     assert_ne!(new, old);
-    assert_eq!(children(&fleet), before);
+    assert_eq!(fleet.children(), before);
     assert_eq!(get(&fleet, "/loaded-by"), old.to_string());
     before.iter().for_each(|child| send(*child, Signal::SIGKILL));
-    wait_for_children(&fleet, 2, &before);
+    fleet.wait_for_children(2, &before);
     assert_eq!(get(&fleet, "/loaded-by"), new.to_string());
     fleet.stop();
 }
@@ -212,7 +196,7 @@ fn child_that_dies_while_its_template_loads_is_started_when_it_has_loaded() {
     let loads = Loads::new();
     let gate = ResponseGate::new();
     let fleet = loads.server().gate(&gate).start();
-    let (before, old) = (children(&fleet), template(&fleet));
+    let (before, old) = (fleet.children(), template(&fleet));
     loads.change("gate");
     send(old, Signal::SIGKILL);
     wait::until("another load", || loads.pids().len() == 2);
@@ -220,7 +204,7 @@ fn child_that_dies_while_its_template_loads_is_started_when_it_has_loaded() {
     fleet.console.wait_for("waits for the template of generation 0");
     get(&fleet, "/loaded-by");
     gate.open();
-    wait_for_children(&fleet, 2, &before[..1]);
+    fleet.wait_for_children(2, &before[..1]);
     assert_eq!(loads.pids().len(), 2);
     fleet.stop();
 }
@@ -231,12 +215,12 @@ fn children_and_template_that_are_killed_together_come_back() {
     // Otherwise a child that is killed again and again is started ever more slowly.
     let fleet = loads.server().set("workers", 4).set("recover", 100_000).start();
     for round in 0..20 {
-        let (victims, template) = (children(&fleet), template(&fleet));
+        let (victims, template) = (fleet.children(), template(&fleet));
         // The template is killed before, while or after it forks.
         victims.iter().for_each(|victim| send(*victim, Signal::SIGKILL));
         std::thread::sleep(std::time::Duration::from_micros(300 * round));
         send(template, Signal::SIGKILL);
-        wait_for_children(&fleet, 4, &victims);
+        fleet.wait_for_children(4, &victims);
         wait::until("another template", || {
             fleet.console.lines_with(") is ready after").len() as u64 >= round + 2
         });
@@ -275,9 +259,9 @@ fn fleet_grows_and_shrinks() {
     let loads = Loads::new();
     let fleet = loads.server().start();
     fleet.signal(Signal::SIGTTIN);
-    wait_for_children(&fleet, 3, &[]);
+    fleet.wait_for_children(3, &[]);
     fleet.signal(Signal::SIGTTOU);
-    wait_for_children(&fleet, 2, &[]);
+    fleet.wait_for_children(2, &[]);
     assert_eq!(loads.pids().len(), 1);
     fleet.stop();
 }
@@ -286,11 +270,11 @@ fn fleet_grows_and_shrinks() {
 fn stopped_template_is_replaced_when_it_does_not_fork() {
     let loads = Loads::new();
     let mut fleet = loads.server().set("start_timeout", "1s").start();
-    let (before, old) = (children(&fleet), template(&fleet));
+    let (before, old) = (fleet.children(), template(&fleet));
     send(old, Signal::SIGSTOP);
     send(before[0], Signal::SIGKILL);
     fleet.console.wait_for("did not fork a child within 1s");
-    wait_for_children(&fleet, 2, &before[..1]);
+    fleet.wait_for_children(2, &before[..1]);
     assert_ne!(template(&fleet), old);
     // Not `stop`, which wants that nothing was killed.
     fleet.signal(Signal::SIGTERM);
@@ -301,9 +285,9 @@ fn stopped_template_is_replaced_when_it_does_not_fork() {
 fn upgrade_starts_a_template_of_the_new_program() {
     let loads = Loads::new();
     let fleet = loads.server().start();
-    let (before, old) = (children(&fleet), template(&fleet));
+    let (before, old) = (fleet.children(), template(&fleet));
     fleet.operate(Signal::SIGUSR2, 1, "every child is of generation 1");
-    wait_for_children(&fleet, 2, &before);
+    fleet.wait_for_children(2, &before);
     assert!(!proc::is_alive(old));
     assert_eq!(get(&fleet, "/loaded-by"), template(&fleet).to_string());
     wait::until("no zombie", || proc::zombies(fleet.master()).is_empty());

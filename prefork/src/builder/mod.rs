@@ -308,6 +308,7 @@ impl Prefork {
             limits: Limits {
                 max_rss: self.get(&options::MAX_RSS),
                 hang_timeout: self.get(&options::HANG_TIMEOUT),
+                of_private: false,
             },
             #[cfg(feature = "tokio")]
             runtime: self.get_or_default(&options::RUNTIME),

@@ -21,6 +21,8 @@ pub(crate) struct Adopted {
     pub(crate) channel: sys::Channel,
     pub(crate) secrets: Secrets,
     pub(crate) host: Host,
+    /// Whether a template has forked this process.
+    pub(crate) is_forked: bool,
 }
 
 /// The handshake, from the time it is taken until the fleet is configured.
@@ -144,11 +146,13 @@ pub(crate) fn adopt_forked(mut channel: sys::Channel) -> Result<Adopted, Error> 
     channel.send(&OwnPid(std::process::id()).to_line(), &[]).map_err(broken)?;
     sys::leave_template().map_err(broken)?;
     logging::start_anew();
+    // What the template has counted would be counted by each of its children.
+    shared::forget_private();
     let adopted = read_handshake(channel).map_err(broken)?;
     let Handshake { slot, title, privileges, .. } = &adopted.handshake;
     title_child(title, *slot);
     privileges.apply_to_forked()?;
-    Ok(adopted)
+    Ok(Adopted { is_forked: true, ..adopted })
 }
 
 /// Whether this process is a template whose handshake was taken.
@@ -187,5 +191,5 @@ fn read_handshake(mut channel: sys::Channel) -> io::Result<Adopted> {
     }
     // Where secrets cannot be handed over, the text is empty, and the child reads the files itself.
     let secrets = if text.is_empty() { Secrets::default() } else { Secrets::from_text(&text)? };
-    Ok(Adopted { handshake, listeners, channel, secrets, host: Host::ChildProcess })
+    Ok(Adopted { handshake, listeners, channel, secrets, host: Host::ChildProcess, is_forked: false })
 }

@@ -102,7 +102,8 @@ pub(crate) fn start(
     logger: &Logger,
 ) -> Result<(Arc<ServeState>, Vec<Socket>), StartError> {
     shared::use_logger(logger);
-    let Adopted { handshake, listeners, channel, secrets, host } = adopted;
+    let Adopted { handshake, listeners, channel, secrets, host, is_forked } = adopted;
+    let limits = Limits { of_private: is_forked, ..options.limits };
     let broken = |source| Error::Handshake { source };
     let tls = PreparedTls::new(options.tls, secrets.into(), handshake.trial)?;
     let gate = AcceptGate::new(&listeners).map_err(broken)?;
@@ -110,7 +111,7 @@ pub(crate) fn start(
     let addrs = listeners.iter().map(|listener| listen::name_of(listener).unwrap_or_default()).collect();
     let (link, sender) = host.link(channel).map_err(broken)?;
     let state = Arc::new(ServeState {
-        context: ChildContext::new(handshake, sender, options.limits, tls),
+        context: ChildContext::new(handshake, sender, limits, tls),
         host,
         blocking: options.blocking,
         drained: Latch::new(),

@@ -5,6 +5,7 @@
 //! that outlasts a number of looks hangs. Without these options there is no interval and no wake-up.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
@@ -21,8 +22,16 @@ const SIZE_INTERVAL: Duration = Duration::from_secs(2);
 pub(crate) struct Limits {
     /// Bytes of resident memory.
     pub(crate) max_rss: Option<u64>,
+    /// Whether that is of the memory which no other process has: what a template has loaded is resident in each child.
+    pub(crate) of_private: bool,
     /// The most time that one piece of work may take.
     pub(crate) hang_timeout: Option<Duration>,
+}
+
+impl Limits {
+    fn size(&self) -> io::Result<u64> {
+        if self.of_private { sys::private_bytes() } else { sys::resident_bytes() }
+    }
 }
 
 /// The result of a look.
@@ -90,7 +99,7 @@ impl Watchdog {
         let look = state.looks;
         let question = state.probe.ask(look);
         let large =
-            self.limits.max_rss.is_some_and(|most| sys::resident_bytes().is_ok_and(|size| size > most));
+            self.limits.max_rss.is_some_and(|most| self.limits.size().is_ok_and(|size| size > most));
         let found = large && !std::mem::replace(&mut state.too_large, large);
         drop(state);
         if let Some(task) = question {
@@ -201,7 +210,7 @@ mod tests {
     use super::*;
 
     fn watched() -> Arc<Watchdog> {
-        Arc::new(Watchdog::new(Limits { max_rss: None, hang_timeout: Some(Duration::from_secs(8)) }))
+        Arc::new(Watchdog::new(Limits { hang_timeout: Some(Duration::from_secs(8)), ..Limits::default() }))
     }
 
     fn looks(watchdog: &Watchdog, count: u64) -> Health {
@@ -262,7 +271,7 @@ mod tests {
 
     #[test]
     fn too_large_is_reported_once() {
-        let watchdog = Watchdog::new(Limits { max_rss: Some(1), hang_timeout: None });
+        let watchdog = Watchdog::new(Limits { max_rss: Some(1), ..Limits::default() });
         assert_eq!(watchdog.look(), Health::TooLarge);
         assert_eq!(watchdog.look(), Health::Healthy);
     }

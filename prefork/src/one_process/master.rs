@@ -76,6 +76,7 @@ impl OneProcess {
             channel: reactor.attach(CHILD).map_err(linked)?,
             secrets: store.secrets(0),
             host: Host::MasterProcess(Box::new(drained)),
+            is_forked: false,
         };
         let master = Self {
             supervisor: Supervisor::new(settings(plan.settings)),

@@ -27,6 +27,8 @@ pub(crate) fn serve_orders(template: Adopted, load: Option<Load>) -> Result<Adop
     let missing = || StartError::Template(io::Error::other("this program has no `preload`"));
     load.ok_or_else(missing)?.run()?;
     check_threads()?;
+    // An error: forks take longer.
+    let _ = sys::use_huge_pages();
     sys::ignore_stop_in_template().map_err(StartError::Template)?;
     let mut channel = template.channel;
     let broken = |source| Error::Handshake { source };

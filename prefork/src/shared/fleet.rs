@@ -185,6 +185,11 @@ pub(crate) fn join(place: LanePlace, take: impl FnOnce(usize) -> io::Result<Shar
     }
 }
 
+/// Forgets what this process has counted by itself: it is a copy of the process that has counted.
+pub(crate) fn forget_private() {
+    PROCESS.forget();
+}
+
 /// The logger for warnings of this process.
 pub(crate) fn use_logger(logger: &Logger) {
     PROCESS.use_logger(logger);

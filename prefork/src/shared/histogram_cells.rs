@@ -34,6 +34,12 @@ impl HistogramCells {
         Self { bounds, state: AtomicU32::new(0), private, home: OnceLock::new() }
     }
 
+    /// Forgets what is in cells of this process. No thread counts meanwhile.
+    pub(super) fn forget(&self) {
+        self.private.iter().for_each(|cell| cell.store(0, Ordering::Relaxed));
+        self.state.store(0, Ordering::Relaxed);
+    }
+
     /// Counts a value that is finite.
     #[inline]
     pub(super) fn observe(&self, value: f64) {

@@ -100,7 +100,7 @@ pub use extremes::{Max, Min};
 pub use family::{CounterFamily, GaugeFamily, HistogramFamily};
 pub use flag::Flag;
 pub(crate) use fleet::{
-    FleetValues, LanePlace, PassedValues, collect, has_region, join, requests, use_logger,
+    FleetValues, LanePlace, PassedValues, collect, forget_private, has_region, join, requests, use_logger,
 };
 pub use gauge::{Gauge, Held};
 pub use histogram::{Histogram, Observations, Timer};

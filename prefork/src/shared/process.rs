@@ -104,6 +104,11 @@ impl Process {
         self.registry().logger = Some(logger.clone());
     }
 
+    /// Forgets what was counted so far, in a process that is a copy of another one. It has no lane.
+    pub(super) fn forget(&self) {
+        self.registry().values.values().flatten().for_each(Value::forget);
+    }
+
     /// Moves every value to the lane, as those that are used later.
     pub(super) fn attach(&self, lane: Lane) {
         self.with(|registry| {
@@ -300,6 +305,16 @@ impl Value {
                 *home = cells.first().or(*private);
                 home.iter().for_each(|home| move_home(self.entry.kind, *private, home));
             }
+        }
+    }
+
+    fn forget(&self) {
+        match self.cells {
+            Cells::One { private, .. } => {
+                private.iter().for_each(|cell| cell.store(0, Ordering::Relaxed));
+            }
+            Cells::Histogram(histogram) => histogram.forget(),
+            Cells::Keys(_) => {}
         }
     }
 

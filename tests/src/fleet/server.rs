@@ -18,6 +18,9 @@ use crate::signal;
 /// A wrapper for [`Server::through`] that runs the program as the user 65534, without capabilities.
 pub const AS_NOBODY: [&str; 4] = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
 
+/// With this variable, the tests run with servers whose children are forked by a template.
+const PRELOAD: &str = "PREFORK_TEST_PRELOAD";
+
 /// A server program and its options, before the start.
 #[derive(Debug)]
 pub struct Server {
@@ -75,7 +78,10 @@ impl Server {
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
         let tree = ProcessTree::prepare(&mut command, &id);
-        let server = Self { command, tree, started };
+        let mut server = Self { command, tree, started };
+        if env::var_os(PRELOAD).is_some() {
+            server = server.set("preload", 1);
+        }
         server.set("addr", "127.0.0.1:0").set("workers", 2)
     }
 

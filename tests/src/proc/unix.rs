@@ -65,6 +65,11 @@ pub fn is_stopped(pid: u32) -> bool {
     threads(pid).iter().all(|thread| state(*thread) == Some('T'))
 }
 
+/// Whether the process has the title of a template.
+pub fn is_template(pid: u32) -> bool {
+    name(pid).is_some_and(|name| name.ends_with(": template"))
+}
+
 /// The pid of the parent.
 pub fn parent(pid: u32) -> Option<u32> {
     stat(pid)?.get(1)?.parse().ok()

@@ -103,6 +103,11 @@ pub fn is_alive(pid: u32) -> bool {
     all().iter().any(|process| process.th32ProcessID == pid)
 }
 
+/// There are no templates.
+pub fn is_template(_pid: u32) -> bool {
+    false
+}
+
 /// The children of a process that have not ended, sorted.
 pub fn children(pid: u32) -> Vec<u32> {
     let ours = all().into_iter().filter(|process| process.th32ParentProcessID == pid);

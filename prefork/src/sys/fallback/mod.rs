@@ -6,6 +6,7 @@ pub(in crate::sys) mod decoy;
 pub(in crate::sys) mod descriptors;
 pub(in crate::sys) mod epoll;
 pub(in crate::sys) mod fork;
+pub(in crate::sys) mod huge_pages;
 pub(in crate::sys) mod io_uring;
 pub(in crate::sys) mod landlock;
 pub(in crate::sys) mod listener;

@@ -32,6 +32,11 @@ pub(crate) fn resident_bytes() -> io::Result<u64> {
     u64::try_from(usage.max_rss()).map(|rss| rss * unit).map_err(io::Error::other)
 }
 
+/// Unknown.
+pub(crate) fn private_bytes() -> io::Result<u64> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// Whether the kernel itself has sent the signal, such as a terminal, and not a process.
 pub(in crate::sys) fn is_sent_by_kernel(info: &libc::siginfo_t) -> bool {
     // SAFETY: a signal that a process sends has this field, and in others these systems leave it zero.

@@ -59,6 +59,15 @@ pub(crate) fn resident_bytes() -> io::Result<u64> {
     }
 }
 
+/// The resident memory of this process that no other process has.
+pub(crate) fn private_bytes() -> io::Result<u64> {
+    let rollup = fs::read_to_string("/proc/self/smaps_rollup")?;
+    let kilobytes = |line: &str| line.split_whitespace().nth(1)?.parse::<u64>().ok();
+    let private = rollup.lines().filter(|line| line.starts_with("Private_"));
+    let private = private.map(kilobytes).sum::<Option<u64>>();
+    private.map(|kilobytes| kilobytes << 10).ok_or_else(|| io::Error::other("smaps_rollup has an unknown format"))
+}
+
 /// Whether the kernel itself has sent the signal, such as a terminal, and not a process.
 pub(in crate::sys) fn is_sent_by_kernel(info: &libc::siginfo_t) -> bool {
     info.si_code == libc::SI_KERNEL

@@ -58,6 +58,7 @@ pub(crate) use listener::{
 pub(crate) use master_link::{MasterLink, MasterSender};
 pub(crate) use pid_file::PidFile;
 pub(crate) use platform::fork::{can_fork_for_parent, fork_for_parent};
+pub(crate) use platform::huge_pages::use_huge_pages;
 pub(crate) use platform::io_uring::HAS_IO_URING;
 pub(crate) use platform::landlock::{check_landlock, confine_to};
 pub(crate) use platform::listener::{
@@ -65,7 +66,7 @@ pub(crate) use platform::listener::{
     withdraw_listener,
 };
 pub(crate) use platform::privileges::{allowed_cpus, check_no_new_privs, pin_to_cpu, set_no_new_privs};
-pub(crate) use platform::process::{names_of_other_threads, other_threads, resident_bytes, threads};
+pub(crate) use platform::process::{names_of_other_threads, other_threads, private_bytes, resident_bytes, threads};
 pub(crate) use platform::steering::{refuse_connections, steer, unsteer};
 pub(crate) use platform::title::set_title;
 pub(crate) use platform::usage::{CpuClock, UsageReader, dropped_connections};

@@ -25,6 +25,14 @@ pub(crate) fn leave_template() -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+pub(crate) fn use_huge_pages() -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(crate) fn private_bytes() -> io::Result<u64> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 pub(crate) fn names_of_other_threads() -> Option<Vec<String>> {
     None
 }
