@@ -98,8 +98,7 @@ impl Watchdog {
         }
         let look = state.looks;
         let question = state.probe.ask(look);
-        let large =
-            self.limits.max_rss.is_some_and(|most| self.limits.size().is_ok_and(|size| size > most));
+        let large = self.limits.max_rss.is_some_and(|most| self.limits.size().is_ok_and(|size| size > most));
         let found = large && !std::mem::replace(&mut state.too_large, large);
         drop(state);
         if let Some(task) = question {

@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use super::{Master, any_fleet};
-use crate::listen::Holders;
+use crate::listen::{Holders, Holding};
 use crate::supervisor::Event;
 
 impl Master {
@@ -61,6 +61,9 @@ impl Master {
         let mut holders = Holders::default();
         for entry in self.children.values() {
             holders.add(&entry.listeners, entry.holding());
+        }
+        for listeners in self.templates.listeners_of_orders() {
+            holders.add(listeners, Holding::Idle);
         }
         holders
     }

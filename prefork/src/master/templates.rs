@@ -76,6 +76,11 @@ impl TemplateSet {
         self.machine.next_deadline()
     }
 
+    /// The listeners that children hold, or are about to, whose pid is not known.
+    pub(super) fn listeners_of_orders(&self) -> impl Iterator<Item = &[Weak<Socket>]> {
+        self.orders.values().filter_map(|order| order.given.as_ref()).map(|(_, _, listeners)| &listeners[..])
+    }
+
     /// Forgets an ended template, unless there is an order that it has not answered.
     fn forget_ended(&mut self, template: ChildId) {
         let waits = |order: &ForkOrder| order.given.as_ref().is_some_and(|(by, ..)| *by == template);
@@ -242,6 +247,7 @@ impl Master {
         }
         self.supervisor.handle(Instant::now(), Event::SpawnFailed { child, transient });
         self.forget_harmless_cause();
+        self.close_vacated_sockets();
     }
 
     /// A line of a template.

@@ -20,16 +20,23 @@ impl Fleet {
                 assert!(!self.closed && serving, "{self:?}");
             }
             Mode::Stopping { .. } => assert!(self.closed && self.verdict.is_none(), "{self:?}"),
-            Mode::Finished => assert!(self.verdict.is_some() && self.processes.is_empty(), "{self:?}"),
+            Mode::Finished => {
+                let is_empty = self.processes.is_empty() && self.ordered.is_empty();
+                assert!(self.verdict.is_some() && is_empty, "{self:?}");
+            }
         }
     }
 
     /// The supervisor knows exactly the processes that exist.
     fn check_children(&self) {
-        assert!(self.supervisor.children.keys().eq(self.processes.keys()), "{self:?}");
+        let is_starting = |id: &ChildId| self.supervisor.children[id].phase == Phase::Starting;
+        let (starting, started): (Vec<ChildId>, Vec<ChildId>) =
+            self.supervisor.children.keys().copied().partition(|id| is_starting(id));
+        assert!(starting.iter().eq(self.ordered.keys()), "{self:?}");
+        assert!(started.iter().eq(self.processes.keys()), "{self:?}");
         let stopping = matches!(self.supervisor.mode, Mode::Stopping { .. });
-        for (id, child) in &self.supervisor.children {
-            let process = &self.processes[id];
+        for (id, process) in &self.processes {
+            let child = &self.supervisor.children[id];
             assert_eq!(child.slot, process.slot);
             let asked = match child.phase {
                 Phase::Starting => panic!("{id:?} was never started: {self:?}"),
@@ -52,7 +59,8 @@ impl Fleet {
             for id in [slot.occupant, slot.successor].into_iter().flatten() {
                 assert!(!placed.contains(&id), "{id:?} is in two slots: {self:?}");
                 assert_eq!(self.supervisor.children[&id].slot, index);
-                assert!(!self.processes[&id].terminated, "{id:?} stops but keeps its slot: {self:?}");
+                let stops = self.processes.get(&id).is_some_and(|process| process.terminated);
+                assert!(!stops, "{id:?} stops but keeps its slot: {self:?}");
                 placed.push(id);
             }
         }

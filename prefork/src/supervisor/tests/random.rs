@@ -29,11 +29,14 @@ fn nature() -> impl Strategy<Value = Nature> {
     let words = (option::weighted(0.2, moment(2000)), option::weighted(0.02, moment(300)));
     let unlinks = option::weighted(0.1, moment(3000));
     let stop = option::weighted(0.8, moment(400));
-    (start(), life, words, unlinks, stop).prop_map(|(start, (ready, exit), words, unlinks, stop)| {
+    let told_after = prop_oneof![3 => Just(Duration::ZERO), 1 => moment(400)];
+    let begin = (start(), told_after);
+    (begin, life, words, unlinks, stop).prop_map(|(begin, (ready, exit), words, unlinks, stop)| {
+        let (start, told_after) = begin;
         let (recycle_requested, refuses) = words;
         // A child that becomes ready has taken the handshake.
         let refuses = if ready.is_some() { None } else { refuses };
-        Nature { start, ready, exit, recycle_requested, refuses, unlinks, stop }
+        Nature { start, told_after, ready, exit, recycle_requested, refuses, unlinks, stop }
     })
 }
 
@@ -243,7 +246,8 @@ proptest! {
         fleet.run(at);
         if fleet.verdict.is_none() {
             fleet.request(Request::Quit);
-            fleet.run(DEATH);
+            // A child that a template is about to fork cannot be killed before.
+            fleet.run(ms(100) + DEATH);
         }
         fleet.assert_over();
     }

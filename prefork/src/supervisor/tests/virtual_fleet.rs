@@ -21,6 +21,8 @@ pub(super) enum Start {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Nature {
     pub(super) start: Start,
+    /// When the driver learns whether it was started: a template forks it. 0: at once.
+    pub(super) told_after: Duration,
     pub(super) ready: Option<Duration>,
     /// When it exits by itself, and whether cleanly.
     pub(super) exit: Option<(Duration, bool)>,
@@ -36,6 +38,7 @@ pub(super) struct Nature {
 
 pub(super) const WELL: Nature = Nature {
     start: Start::Works,
+    told_after: Duration::ZERO,
     ready: Some(ms(100)),
     exit: None,
     recycle_requested: None,
@@ -67,6 +70,8 @@ pub(super) struct Fleet {
     /// The behaviour of all other children.
     pub(super) nature: Nature,
     pub(super) processes: BTreeMap<ChildId, Process>,
+    /// The children of which it is not known whether they were started, and their slots.
+    pub(super) ordered: BTreeMap<ChildId, usize>,
     pub(super) leaders: Leaders,
     /// The generations whose program the driver keeps.
     pub(super) programs: BTreeSet<u32>,
@@ -111,6 +116,7 @@ impl Fleet {
             natures: BTreeMap::new(),
             nature: WELL,
             processes: BTreeMap::new(),
+            ordered: BTreeMap::new(),
             leaders: Leaders::default(),
             programs: BTreeSet::from([0]),
             agenda: BTreeMap::new(),
@@ -201,6 +207,12 @@ impl Fleet {
                 return;
             }
         }
+        if let Event::Spawned { child, .. } = event {
+            if let Some(slot) = self.ordered.remove(&child) {
+                self.tell_start(child, slot);
+            }
+            return;
+        }
         if let Event::Exited { child, .. } = event {
             if self.processes.remove(&child).is_none() {
                 return;
@@ -242,7 +254,7 @@ impl Fleet {
                 assert!(self.programs.contains(&generation), "{child:?} has no program: {self:?}");
                 self.spawn(child, slot);
             }
-            Action::Withdraw(child) => panic!("{child:?} was started at once: {self:?}"),
+            Action::Withdraw(child) => self.withdraw(child),
             Action::Terminate(child) | Action::StopAfterQueue(child) => self.terminate(child),
             Action::Kill(child) => self.kill(child),
             Action::KillFailed(child) => {
@@ -273,7 +285,29 @@ impl Fleet {
 
     pub(super) fn spawn(&mut self, child: ChildId, slot: usize) {
         assert!(!self.closed, "{child:?} is started after the listeners were closed");
-        let nature = self.natures.get(&child.0).copied().unwrap_or(self.nature);
+        let told_after = self.nature_of(child).told_after;
+        if told_after.is_zero() {
+            return self.tell_start(child, slot);
+        }
+        self.ordered.insert(child, slot);
+        // Which of the answers it is, is decided then.
+        self.plan(self.now + told_after, Event::Spawned { child, pid: pid(child) });
+    }
+
+    fn nature_of(&self, child: ChildId) -> Nature {
+        self.natures.get(&child.0).copied().unwrap_or(self.nature)
+    }
+
+    /// A template that has not begun to fork it does not. Otherwise the answer comes later.
+    fn withdraw(&mut self, child: ChildId) {
+        let told_after = self.nature_of(child).told_after;
+        if told_after > ms(100) && self.ordered.remove(&child).is_some() {
+            self.supervisor.handle(self.now, Event::Withdrawn(child));
+        }
+    }
+
+    fn tell_start(&mut self, child: ChildId, slot: usize) {
+        let nature = self.nature_of(child);
         if nature.start != Start::Works {
             let transient = nature.start == Start::FailsForNow;
             return self.supervisor.handle(self.now, Event::SpawnFailed { child, transient });
@@ -329,6 +363,7 @@ impl Fleet {
         }
         // Pending actions of the old program would be lost.
         assert_eq!(self.supervisor.actions, [], "lost in the exec");
+        assert!(self.ordered.is_empty(), "lost in the exec: {:?}", self.ordered);
         let snapshot = self.supervisor.snapshot(self.now);
         self.programs = BTreeSet::from([snapshot.generation]);
         // The snapshot has no kills; the new program kills again if necessary.

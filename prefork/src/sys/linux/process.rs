@@ -65,7 +65,9 @@ pub(crate) fn private_bytes() -> io::Result<u64> {
     let kilobytes = |line: &str| line.split_whitespace().nth(1)?.parse::<u64>().ok();
     let private = rollup.lines().filter(|line| line.starts_with("Private_"));
     let private = private.map(kilobytes).sum::<Option<u64>>();
-    private.map(|kilobytes| kilobytes << 10).ok_or_else(|| io::Error::other("smaps_rollup has an unknown format"))
+    private
+        .map(|kilobytes| kilobytes << 10)
+        .ok_or_else(|| io::Error::other("smaps_rollup has an unknown format"))
 }
 
 /// Whether the kernel itself has sent the signal, such as a terminal, and not a process.

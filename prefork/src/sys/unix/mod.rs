@@ -66,7 +66,9 @@ pub(crate) use platform::listener::{
     withdraw_listener,
 };
 pub(crate) use platform::privileges::{allowed_cpus, check_no_new_privs, pin_to_cpu, set_no_new_privs};
-pub(crate) use platform::process::{names_of_other_threads, other_threads, private_bytes, resident_bytes, threads};
+pub(crate) use platform::process::{
+    names_of_other_threads, other_threads, private_bytes, resident_bytes, threads,
+};
 pub(crate) use platform::steering::{refuse_connections, steer, unsteer};
 pub(crate) use platform::title::set_title;
 pub(crate) use platform::usage::{CpuClock, UsageReader, dropped_connections};
