@@ -280,7 +280,7 @@ impl Supervisor {
         let slots = self.slots.iter().enumerate();
         // One that a template is about to fork is no process yet.
         let is_process = |id: ChildId| self.children.get(&id).is_some_and(|child| child.pid.is_some());
-        let is_empty = |slot: &Slot| !slot.occupant.is_some_and(is_process) && slot.successor.is_none();
+        let is_empty = |slot: &Slot| ![slot.occupant, slot.successor].into_iter().flatten().any(is_process);
         let waiting = slots.filter(|(_, slot)| is_empty(slot));
         let status = |(slot, Slot { generation, respawn_at, .. }): (usize, &Slot)| WaitingSlot {
             slot,

@@ -67,7 +67,9 @@ impl Fleet {
         let status = self.supervisor.status(self.now);
         for index in 0..status.slots {
             let has_child = status.children.iter().any(|child| child.slot == index);
-            let waits = status.waiting.iter().any(|slot| slot.slot == index && slot.starts_at.is_some());
+            let is_ordered = self.ordered.values().any(|slot| *slot == index);
+            let mut waiting = status.waiting.iter();
+            let waits = waiting.any(|slot| slot.slot == index && (slot.starts_at.is_some() || is_ordered));
             assert!(has_child || waits, "observers are told nothing of slot {index}: {self:?}");
         }
         let asked = |id: &ChildId| self.processes[id].terminated || self.processes[id].killed;
