@@ -91,6 +91,11 @@ fn builder_call(call: &BuilderCall, runtime: &Runtime<'_>) -> TokenStream {
             let nanoseconds = duration.subsec_nanos();
             quote_spanned!(here=> #path::new(#seconds, #nanoseconds))
         }
+        BuilderArgument::Loader(function) => {
+            let (result, value) = (runtime.private("LoadsResult", here), runtime.private("LoadsValue", here));
+            let loader = runtime.private("loader", here);
+            quote_spanned!(here=> { use #result as _; use #value as _; (&&#loader(#function)).load() })
+        }
         BuilderArgument::Size(bytes) => quote_spanned!(here=> #bytes),
         BuilderArgument::Variant { of, variant } => {
             let (path, variant) = (runtime.item(of, here), Ident::new(variant, here));

@@ -21,6 +21,8 @@ pub(crate) enum BuilderArgument {
     Size(u64),
     /// A list in brackets, unchanged.
     List(Expr),
+    /// A function that loads, and that returns a value or a `Result`.
+    Loader(Expr),
     /// A variant of one of the runtime's enums.
     Variant {
         of: &'static str,

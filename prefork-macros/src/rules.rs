@@ -59,6 +59,10 @@ fn plan(args: &Args, report: &mut Diagnostics) -> Expansion {
             ("cert_pem", value) => cert = Some((method("cert_pem"), value)),
             ("key" | "key_pem", value) => key = Some(value),
             ("init", BuilderArgument::Expr(function)) => plan.init = Some((given.name.clone(), function)),
+            ("preload", BuilderArgument::Expr(function)) => {
+                let values = vec![BuilderArgument::Loader(function)];
+                plan.calls.push(BuilderCall { method: method("with_load"), values });
+            }
             ("addr", value @ BuilderArgument::List(_)) => {
                 plan.calls.push(BuilderCall { method: method("addrs"), values: vec![value] });
             }

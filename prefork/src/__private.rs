@@ -1,6 +1,8 @@
 //! What `#[prefork::main]` expands to. Not part of the public API: it changes with the macro, in any
 //! release.
 
+use std::cell::Cell;
+use std::fmt;
 use std::io;
 use std::path::Path;
 #[cfg(feature = "tokio")]
@@ -11,10 +13,11 @@ pub use std::time::Duration;
 
 use crate::builder::{End, Prefork, status_of_failure};
 use crate::child::{self, StartError, reporting_panics};
-use crate::error::chain;
+use crate::error::{BoxError, chain};
 use crate::hooks::HookResult;
 use crate::listen::Listener;
 use crate::logging::{self, Logger};
+pub use crate::preload::Load;
 #[cfg(feature = "tokio")]
 use crate::serve::Argument;
 use crate::serve::{Demand, FromChild, FromListeners, ServeContext, ServeFn, TlsForm};
@@ -46,7 +49,7 @@ fn reporting_panics_of_child<T>(logger: &Logger, call: impl FnOnce() -> T) -> T 
     if child::is_child() { reporting_panics(logger, call) } else { call() }
 }
 
-fn fail(error: &dyn std::fmt::Display) -> ExitCode {
+fn fail(error: &dyn fmt::Display) -> ExitCode {
     logging::report_end(format_args!("{error}"));
     status_of_failure()
 }
@@ -224,4 +227,58 @@ pub mod returned {
 /// Names the type of what `prepare` returns.
 pub fn prepared<S>(serve: S) -> Result<S, StartError> {
     Ok(serve)
+}
+
+/// A function that loads what [`Preloaded`](crate::Preloaded) gives, and that returns a value or a `Result`. The
+/// compiler finds the method of the trait that fits: a reference to a reference is tried first.
+pub struct Loader<F>(Cell<Option<F>>);
+
+impl<F> fmt::Debug for Loader<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Loader")
+    }
+}
+
+/// Names a function that loads.
+pub fn loader<F>(load: F) -> Loader<F> {
+    Loader(Cell::new(Some(load)))
+}
+
+impl<F> Loader<F> {
+    fn take(&self) -> F {
+        #[expect(clippy::expect_used, reason = "generated code loads once")]
+        self.0.take().expect("a function that was not taken")
+    }
+}
+
+/// A function that returns a `Result`.
+pub trait LoadsResult {
+    /// The function in a box.
+    fn load(self) -> Load;
+}
+
+impl<F, T: 'static, E: Into<BoxError>> LoadsResult for &&Loader<F>
+where
+    F: FnOnce() -> Result<T, E> + 'static,
+{
+    fn load(self) -> Load {
+        let load = self.take();
+        Load::new(|| load().map_err(Into::into))
+    }
+}
+
+/// A function that returns any other value.
+pub trait LoadsValue {
+    /// The function in a box.
+    fn load(self) -> Load;
+}
+
+impl<F, T: 'static> LoadsValue for &Loader<F>
+where
+    F: FnOnce() -> T + 'static,
+{
+    fn load(self) -> Load {
+        let load = self.take();
+        Load::new(|| Ok(load()))
+    }
 }

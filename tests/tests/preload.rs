@@ -304,3 +304,15 @@ fn without_children_the_master_loads() {
     assert_eq!(get(&fleet, "/loaded-by"), fleet.master().to_string());
     fleet.stop();
 }
+
+#[test]
+fn attribute_takes_a_function_that_can_fail() {
+    const SERVER: &str = env!("CARGO_BIN_EXE_preload_attribute_server");
+    let fleet = Server::new(SERVER).start();
+    let answer = get(&fleet, "/index");
+    assert_eq!(answer.split(' ').next(), Some(template(&fleet).to_string().as_str()), "{answer}");
+    fleet.stop();
+    let outcome = Server::new(SERVER).set("load", "fails").run();
+    let failed = outcome.stderr.iter().any(|line| line.contains("load failed: no such index"));
+    assert!(failed, "{outcome:#?}");
+}

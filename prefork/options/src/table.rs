@@ -562,6 +562,15 @@ rows! {
         doc: "`FnOnce()`; runs first, in the master and in every child: set up logging, read arguments. Attribute only; with the builder, `main` does this.",
         ..PLAIN
     };
+    PRELOAD = OptionRow {
+        name: "preload",
+        kind: Kind::Function,
+        default: OptionDefault::Rule("none"),
+        example: "my_function",
+        aliases: &["preloadapp", "load", "loadonce"],
+        doc: "`FnOnce() -> T` or `FnOnce() -> Result<T, E>`; loads what every child needs, once for all of them: the serve function takes it as `Preloaded<T>`. With the builder, `try_preload` is for a `Result`.",
+        ..PLAIN
+    };
     RUNTIME = OptionRow {
         name: "runtime",
         kind: Kind::Runtime,

@@ -118,18 +118,23 @@ impl Prefork {
     /// `init` and this function run in the template's only thread. A thread that they leave behind is an error, because
     /// a fork copies one thread. A random number generator that they have used goes on in each child with the same
     /// numbers: seed it again in an argument of the serve function.
-    pub fn preload<T: 'static>(mut self, load: impl FnOnce() -> T + 'static) -> Self {
-        self.serve.set_load(Load::new(|| Ok(load())));
-        self
+    pub fn preload<T: 'static>(self, load: impl FnOnce() -> T + 'static) -> Self {
+        self.with_load(Load::new(|| Ok(load())))
     }
 
     /// The same with a function that can fail. An error at the start ends the fleet; during a reload, the old children
     /// stay.
     pub fn try_preload<T: 'static, E: Into<BoxError>>(
-        mut self,
+        self,
         load: impl FnOnce() -> Result<T, E> + 'static,
     ) -> Self {
-        self.serve.set_load(Load::new(|| load().map_err(Into::into)));
+        self.with_load(Load::new(|| load().map_err(Into::into)))
+    }
+
+    /// For the attribute, which knows which of the two it is.
+    #[doc(hidden)]
+    pub fn with_load(mut self, load: Load) -> Self {
+        self.serve.set_load(load);
         self
     }
 

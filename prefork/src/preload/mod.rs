@@ -121,7 +121,7 @@ impl fmt::Display for NotPreloaded {
 impl std::error::Error for NotPreloaded {}
 
 /// The function that loads, and keeps what it has loaded.
-pub(crate) struct Load(Box<dyn FnOnce() -> Result<(), BoxError>>);
+pub struct Load(Box<dyn FnOnce() -> Result<(), BoxError>>);
 
 impl fmt::Debug for Load {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
