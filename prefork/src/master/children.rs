@@ -282,11 +282,7 @@ impl Master {
         if producer_works || entry.order != StopOrder::None || self.plan.hooks.command_producer.is_none() {
             return;
         }
-        let source = io::Error::other(format!(
-            "the process that it returned (pid {}) did not take the handshake; it must run the command that it \
-             was given, with its standard input and its environment",
-            entry.pid
-        ));
+        let source = messages::handshake_not_taken(entry.pid);
         self.record_cause(Cause::Error(Error::CommandProducer { source }));
         self.supervisor.handle(now, Event::HandshakeRefused(child));
         self.forget_harmless_cause();

@@ -22,7 +22,7 @@ use crate::logging::Logger;
 use crate::supervisor::Remark;
 use crate::sys;
 
-pub(super) use one_child::not_started_by_producer;
+pub(super) use one_child::{handshake_not_taken, not_started_by_producer};
 
 impl Master {
     pub(super) fn announce_start(&self) {

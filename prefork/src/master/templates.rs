@@ -13,9 +13,9 @@ use std::time::Instant;
 
 use socket2::Socket;
 
-use super::Master;
 use super::children::{ChildEntry, Panic, StopOrder};
-use crate::error::{Failure, Status, chain};
+use super::{Cause, Master, messages};
+use crate::error::{Error, Failure, Status, chain};
 use crate::privileges::Privileges;
 use crate::protocol::{FromTemplate, Handshake, LogParts, Secrets, ToMaster, ToTemplate};
 use crate::shared::LanePlace;
@@ -41,6 +41,8 @@ struct TemplateEntry {
     pid: u32,
     generation: u32,
     started_at: Instant,
+    /// Whether it took the handshake.
+    took_handshake: bool,
     ready: bool,
     /// Whether the master has killed it.
     killed: bool,
@@ -159,7 +161,14 @@ impl Master {
         match self.try_start_template(template, generation, &panicked) {
             Ok(pid) => {
                 let started_at = Instant::now();
-                let entry = TemplateEntry { pid, generation, started_at, ready: false, killed: false };
+                let entry = TemplateEntry {
+                    pid,
+                    generation,
+                    started_at,
+                    took_handshake: false,
+                    ready: false,
+                    killed: false,
+                };
                 let event = self.plan.logger.event("template_started").generation(generation);
                 event.debug(format_args!("{entry} started"));
                 self.templates.entries.insert(template, entry);
@@ -212,7 +221,13 @@ impl Master {
                 orders.entry(child).and_modify(|order| order.given = Some((template, lane, listeners)));
             }
             Err(source) => {
-                let transient = sys::is_transient(&source);
+                let is_unlinked =
+                    matches!(source.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::NotConnected);
+                if is_unlinked {
+                    // It takes no orders any more. Mostly it has ended, and that is the next event.
+                    let _ = self.reactor.kill(template);
+                }
+                let transient = is_unlinked || sys::is_transient(&source);
                 lane.iter().for_each(|lane| self.values.release(*lane, &self.plan.logger));
                 self.note_order_problem(child, slot, source);
                 self.templates.machine.fork_failed(child, transient);
@@ -269,8 +284,15 @@ impl Master {
                 }
                 FromTemplate::NotForked { .. } => {}
             }
-        } else if ToMaster::from_line(line) == Some(ToMaster::Ready) {
-            self.template_is_ready(now, template);
+        } else {
+            match ToMaster::from_line(line) {
+                Some(ToMaster::Received) => {
+                    let entry = self.templates.entries.get_mut(&template);
+                    entry.into_iter().for_each(|entry| entry.took_handshake = true);
+                }
+                Some(ToMaster::Ready) => self.template_is_ready(now, template),
+                _ => {}
+            }
         }
         self.perform_for_templates();
     }
@@ -278,7 +300,7 @@ impl Master {
     fn template_is_ready(&mut self, now: Instant, template: ChildId) {
         let Some(entry) = self.templates.entries.get_mut(&template) else { return };
         entry.ready = true;
-        let after = super::messages::readable(now.saturating_duration_since(entry.started_at));
+        let after = messages::readable(now.saturating_duration_since(entry.started_at));
         let event = self.plan.logger.event("template_ready").generation(entry.generation);
         event.info(format_args!("{entry} is ready after {after}"));
         self.templates.waiting.clear();
@@ -340,6 +362,18 @@ impl Master {
         self.kill_template(template);
     }
 
+    /// Whether `command_producer` has returned a process that is no template. It is then the cause of the fleet's end.
+    fn check_producer_of(&mut self, template: ChildId) -> bool {
+        let Some(entry) = self.templates.entries.get(&template) else { return false };
+        let works = entry.took_handshake || self.supervisor.has_announced_ready();
+        if works || entry.killed || self.plan.hooks.command_producer.is_none() {
+            return false;
+        }
+        let source = messages::handshake_not_taken(entry.pid);
+        self.record_cause(Cause::Error(Error::CommandProducer { source }));
+        true
+    }
+
     fn kill_template(&mut self, template: ChildId) {
         if let Some(entry) = self.templates.entries.get_mut(&template) {
             entry.killed = true;
@@ -351,6 +385,7 @@ impl Master {
     }
 
     pub(super) fn on_template_exited(&mut self, now: Instant, template: ChildId, status: ExitStatus) {
+        let is_refused = self.check_producer_of(template);
         let Some(entry) = self.templates.entries.remove(&template) else { return };
         let orders = self.templates.orders.iter();
         let left = orders.filter(|(_, order)| order.given.as_ref().is_some_and(|(by, ..)| *by == template));
@@ -365,7 +400,7 @@ impl Master {
             event.warn(&reason);
             self.last_template_failure = Some(reason);
         }
-        self.templates.machine.exited(now, template, status.code().is_none());
+        self.templates.machine.exited(now, template, status.code().is_none() && !is_refused);
         for child in left {
             if self.reactor.channel_is_closed(child) {
                 self.templates.machine.link_ended(child);
@@ -392,14 +427,18 @@ impl Master {
         let event = self.plan.logger.event("template_not_started").generation(generation);
         event.error(&reason);
         self.last_template_failure = Some(reason);
-        if let Some(panic) = panic {
-            self.record_cause(super::Cause::Panic(panic));
+        match panic {
+            Some(panic) => self.record_cause(Cause::Panic(panic)),
+            None if self.plan.hooks.command_producer.is_some() && !sys::is_transient(&source) => {
+                self.record_cause(Cause::Error(Error::CommandProducer { source }));
+            }
+            None => {}
         }
     }
 
     fn log_template(&mut self, remark: TemplateRemark) {
         let logger = &self.plan.logger;
-        let timeout = super::messages::readable(self.plan.settings.start_timeout);
+        let timeout = messages::readable(self.plan.settings.start_timeout);
         let entry = |template| self.templates.entries.get(template);
         match remark {
             TemplateRemark::LoadTimeout(template) => {
@@ -426,7 +465,7 @@ impl Master {
                 let event = logger.event("template_again").generation(generation);
                 event.info(format_args!(
                     "the template of generation {generation} is started again in {}, or when a child needs it",
-                    super::messages::readable(delay)
+                    messages::readable(delay)
                 ));
             }
         }

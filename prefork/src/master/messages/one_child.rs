@@ -171,6 +171,14 @@ impl Master {
     }
 }
 
+/// Why `command_producer` is the cause: the process that it returned takes no handshake.
+pub(in crate::master) fn handshake_not_taken(pid: u32) -> io::Error {
+    io::Error::other(format!(
+        "the process that it returned (pid {pid}) did not take the handshake; it must run the command that it was given, \
+         with its standard input and its environment"
+    ))
+}
+
 /// Why `command_producer` could not start the slot's child.
 pub(in crate::master) fn not_started_by_producer(slot: usize, error: &Error) -> String {
     format!("child {slot} could not be started: {}", chain(error))
