@@ -7,10 +7,12 @@
     reason = "a panic in a test helper fails the test"
 )]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Stdio;
 
+use prefork_tests::control::ControlPath;
 use prefork_tests::fleet::{RunningFleet, Server};
 use prefork_tests::gate::ResponseGate;
 use prefork_tests::signal::{Signal, send};
@@ -66,6 +68,12 @@ fn template(fleet: &RunningFleet) -> u32 {
     )
 }
 
+/// The sockets that a process holds, each once.
+fn sockets(pid: u32) -> BTreeSet<String> {
+    let sockets = proc::descriptors(pid).into_iter().map(|(_, target)| target);
+    sockets.filter(|target| target.starts_with("socket:")).collect()
+}
+
 fn get(fleet: &RunningFleet, path: &str) -> String {
     client::try_get(fleet.addr(), path)
         .unwrap_or_else(|error| panic!("{error}; {:#?}", fleet.console.lines()))
@@ -85,10 +93,12 @@ fn children_are_the_masters_and_have_what_the_template_has_loaded() {
     for child in &children {
         assert_eq!((proc::parent(*child), proc::group(*child)), (Some(fleet.master()), Some(*child)));
     }
-    // One socket is its link to the master: it holds none of a child, and no listener.
-    let sockets =
-        proc::descriptors(template).iter().filter(|(_, target)| target.starts_with("socket:")).count();
-    assert_eq!(sockets, 1, "{:?}", proc::descriptors(template));
+    // One socket is its link to the master: it holds none of a child, and no listener. No child holds that link.
+    let links = sockets(template);
+    assert_eq!(links.len(), 1, "{:?}", proc::descriptors(template));
+    for child in &children {
+        assert!(sockets(*child).is_disjoint(&links), "{:?}", proc::descriptors(*child));
+    }
     assert_eq!(proc::thread_count(template), 1);
     let lines = fleet.stop();
     assert!(!lines.iter().any(|line| line.contains("dropped")), "{lines:#?}");
@@ -143,7 +153,11 @@ fn load_that_fails_at_the_start_ends_the_fleet() {
     let loads = Loads::new();
     let outcome = loads.server().set("load", "fail").run();
     assert!(outcome.stderr.iter().any(|line| line.contains("cannot start: load failed: no such index")));
-    assert!(outcome.error().contains("exited before it was ready"), "{outcome:#?}");
+    let error = outcome.error();
+    assert!(
+        error.contains("template of generation 0 (pid ") && error.contains("load failed: no such index"),
+        "{error}"
+    );
     assert_eq!(loads.pids().len(), 1);
 }
 
@@ -166,11 +180,34 @@ fn load_that_fails_in_a_reload_keeps_the_old_children() {
 }
 
 #[test]
+fn outcome_of_a_reload_and_the_events_have_the_reason_that_the_template_gives() {
+    let (loads, control) = (Loads::new(), ControlPath::default());
+    let fleet = control.of(loads.server()).start();
+    let events = control.begin("GET", "/events", "");
+    assert_eq!(control.get("/livez").status, 200);
+    for (load, reason) in
+        [("fail", "load failed: no such index"), ("panic", "no such index"), ("thread", "`helper`")]
+    {
+        loads.change(load);
+        let answer = control.post("/reload");
+        assert!(answer.is(500, "aborted") && answer.says(reason), "{load}: {answer:?}");
+    }
+    fleet.stop();
+    let events = events.answer().body;
+    let told = |event: &str| events.lines().find(|line| line.contains(event)).unwrap_or_default();
+    for (number, event) in [(1, "load failed"), (2, "panicked at"), (3, "it has threads")] {
+        let line = told(event);
+        let from = format!("\"generation\":{number},\"from\":\"template\"");
+        assert!(line.contains(&from) && !line.contains("slot"), "{events}");
+    }
+}
+
+#[test]
 fn thread_that_load_leaves_behind_is_named() {
     let outcome = Loads::new().server().set("load", "thread").run();
     let is_named =
-        |line: &String| line.contains("it cannot fork children: it has threads") && line.contains("`helper`");
-    assert!(outcome.stderr.iter().any(is_named), "{outcome:#?}");
+        |line: &str| line.contains("it cannot fork children: it has threads") && line.contains("`helper`");
+    assert!(outcome.stderr.iter().any(|line| is_named(line)) && is_named(outcome.error()), "{outcome:#?}");
     assert_eq!(outcome.status.code(), Some(1));
 }
 

@@ -255,7 +255,7 @@ impl Prefork {
         }
         if child::is_template() {
             let load = self.serve.take_load();
-            match child::adopted().and_then(|template| preload::serve_orders(template, load)) {
+            match child::adopted().and_then(|template| preload::serve_orders(template, load, &self.logger)) {
                 // This is a child that the template has forked.
                 Ok(adopted) => child::adopt_again(adopted),
                 Err(error) => return child::report_start_error(&error, &self.logger),

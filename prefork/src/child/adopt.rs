@@ -145,7 +145,6 @@ pub(crate) fn adopt_forked(mut channel: sys::Channel) -> Result<Adopted, Error> 
     // Before it leaves the template's group, where the master finds a child whose pid it does not know.
     channel.send(&OwnPid(std::process::id()).to_line(), &[]).map_err(broken)?;
     sys::leave_template().map_err(broken)?;
-    logging::start_anew();
     // What the template has counted would be counted by each of its children.
     shared::forget_private();
     let adopted = read_handshake(channel).map_err(broken)?;
@@ -171,14 +170,14 @@ fn read_handshake(mut channel: sys::Channel) -> io::Result<Adopted> {
     let handshake = Handshake::from_line(&line)?;
     // What follows may be logged.
     if handshake.template {
-        logging::note_template();
-        // A thread that writes would be missing in the children, and they have links of their own for what they log.
+        logging::note_template(handshake.generation);
+        // A thread that writes would be missing in the children.
         std::mem::forget(HeldMessages::begin());
     } else {
         logging::note_child(handshake.slot, handshake.generation);
-        if let Ok(sender) = channel.sender() {
-            relay::begin(sender);
-        }
+    }
+    if let Ok(sender) = channel.sender() {
+        relay::begin(sender);
     }
     channel.send(ToMaster::Received.to_line(), &[])?;
     // Without listeners, the next descriptor that comes is that of the secrets.

@@ -79,12 +79,12 @@ pub(crate) fn report_start_error(error: &StartError, logger: &Logger) -> ExitCod
 /// This process in messages about it: `child 3 (pid 4711)`, or `this process (pid 4711)`.
 pub(crate) fn process_name() -> impl fmt::Display {
     let pid = std::process::id();
-    match this_process().slot() {
-        Some(slot) => format!("child {slot} (pid {pid})"),
-        None if this_process().is_template() => format!("template (pid {pid})"),
-        None if role() == Role::Master => format!("this process (pid {pid})"),
+    match (this_process().slot(), this_process().generation()) {
+        (Some(slot), _) => format!("child {slot} (pid {pid})"),
+        (None, Some(generation)) => format!("template of generation {generation} (pid {pid})"),
+        (None, None) if role() == Role::Master => format!("this process (pid {pid})"),
         // Without a handshake the slot is unknown.
-        None => format!("a child (pid {pid})"),
+        (None, None) => format!("a child (pid {pid})"),
     }
 }
 

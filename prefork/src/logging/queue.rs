@@ -51,8 +51,10 @@ impl Drop for HeldMessages {
     }
 }
 
-/// Forgets the messages that another process has held, of which this one is a copy. From now on they are written.
+/// Forgets the messages that another process has held, of which this one is a copy, and where it has passed them on to.
+/// From now on they are written.
 pub(crate) fn start_anew() {
+    super::tap::forget_relay();
     *QUEUE.lock() = State::new();
     HELD.store(false, Ordering::SeqCst);
 }

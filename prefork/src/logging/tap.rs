@@ -1,14 +1,14 @@
 //! Who follows the log beside the logger: clients of the control socket, and the record of an operation.
 //!
 //! While there is no follower, a message costs one load more. A follower has a bounded buffer, and nothing waits for
-//! it. The followers are in the master, and are told of the messages of children too, which a relay in each child
-//! passes on.
+//! it. The followers are in the master, and are told of the messages of children and templates too, which a relay in each
+//! of them passes on.
 
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::{Duration, SystemTime};
 
 use log::Level;
@@ -19,7 +19,7 @@ use crate::json;
 /// The most messages that wait for a client, and their bytes.
 const WAITING_MAX: usize = 1024;
 const WAITING_BYTES: usize = 256 * 1024;
-/// The messages that the record of an operation keeps: of the master, of its children, and of one child.
+/// The messages that the record of an operation keeps: of the master, of its children and templates, and of one of them.
 const OF_MASTER_MAX: usize = 64;
 const OF_CHILDREN_MAX: usize = 64;
 const OF_CHILD_MAX: usize = 8;
@@ -27,8 +27,8 @@ const OF_CHILD_MAX: usize = 8;
 /// Whether there is a follower.
 static FOLLOWED: AtomicBool = AtomicBool::new(false);
 static FOLLOWERS: Mutex<Vec<Weak<Follower>>> = Mutex::new(Vec::new());
-/// In a child, passes on what is logged. It logs nothing itself.
-static RELAY: OnceLock<Box<Relay>> = OnceLock::new();
+/// In a child or a template, passes on what is logged. It logs nothing itself.
+static RELAY: RwLock<Option<Box<Relay>>> = RwLock::new(None);
 
 type Relay = dyn Fn(&LoggedEvent) + Send + Sync;
 
@@ -42,20 +42,27 @@ pub(crate) struct LoggedEvent {
     pub(crate) pid: Option<u32>,
     pub(crate) generation: Option<u32>,
     pub(crate) text: String,
-    /// Whether a child has logged it. The master does not trust the text.
-    pub(crate) of_child: bool,
+    pub(crate) origin: Origin,
+}
+
+/// Which process has logged an event. The master does not trust the text of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    Master,
+    Child,
+    Template,
 }
 
 impl LoggedEvent {
     fn new(at: SystemTime, message: &Message) -> Self {
         let Message { subject: Subject { name, slot, pid, generation }, level, ref text, .. } = *message;
         let name = Cow::Borrowed(name);
-        Self { at, level, name, slot, pid, generation, text: text.clone(), of_child: false }
+        Self { at, level, name, slot, pid, generation, text: text.clone(), origin: Origin::Master }
     }
 
-    /// What the child in this slot says that it has logged.
-    pub(crate) fn of_child(
-        (slot, pid, generation): (usize, u32, u32),
+    /// What the child in this slot, or without a slot a template, says that it has logged.
+    pub(crate) fn of_process(
+        (slot, pid, generation): (Option<usize>, u32, u32),
         level: Level,
         name: String,
         text: String,
@@ -64,17 +71,21 @@ impl LoggedEvent {
             at: SystemTime::now(),
             level,
             name: Cow::Owned(name),
-            slot: Some(slot),
+            slot,
             pid: Some(pid),
             generation: Some(generation),
             text: one_line(text),
-            of_child: true,
+            origin: if slot.is_some() { Origin::Child } else { Origin::Template },
         }
+    }
+
+    pub(crate) fn is_of_child(&self) -> bool {
+        self.origin == Origin::Child
     }
 
     /// One line, with the names of the fields that a logger sees.
     pub(crate) fn to_json(&self) -> String {
-        let Self { at, level, name, slot, pid, generation, text, of_child } = self;
+        let Self { at, level, name, slot, pid, generation, text, origin } = self;
         let time = at.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO);
         let level = level.as_str().to_ascii_lowercase();
         let mut line =
@@ -88,9 +99,11 @@ impl LoggedEvent {
                 line += &format!(",\"{field}\":{value}");
             }
         }
-        if *of_child {
-            line += ",\"from\":\"child\"";
-        }
+        line += match origin {
+            Origin::Master => "",
+            Origin::Child => ",\"from\":\"child\"",
+            Origin::Template => ",\"from\":\"template\"",
+        };
         line + &format!(",\"message\":{}}}\n", json::text(text))
     }
 }
@@ -168,11 +181,14 @@ impl Follower {
                 drop(state);
                 notify();
             }
-            None if event.of_child => {
-                state.keep_last(OF_CHILD_MAX, |other| other.of_child && other.pid == event.pid);
-                state.keep_last(OF_CHILDREN_MAX, |other| other.of_child);
+            None if event.origin == Origin::Master => {
+                state.keep_last(OF_MASTER_MAX, |other| other.origin == Origin::Master);
             }
-            None => state.keep_last(OF_MASTER_MAX, |other| !other.of_child),
+            None => {
+                let is_told = |other: &LoggedEvent| other.origin != Origin::Master;
+                state.keep_last(OF_CHILD_MAX, |other| is_told(other) && other.pid == event.pid);
+                state.keep_last(OF_CHILDREN_MAX, is_told);
+            }
         }
     }
 
@@ -187,14 +203,19 @@ impl fmt::Debug for Follower {
     }
 }
 
-/// Lets `relay` pass on what this process logs from now on: it is a child. The first relay counts.
+/// Lets `relay` pass on what this process logs from now on: it is a child or a template. The first relay counts.
 pub(crate) fn relay(relay: impl Fn(&LoggedEvent) + Send + Sync + 'static) {
-    let _ = RELAY.set(Box::new(relay));
+    RELAY.write().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| Box::new(relay));
+}
+
+/// Forgets the relay of the template that this process was forked by. The next one counts.
+pub(super) fn forget_relay() {
+    *RELAY.write().unwrap_or_else(PoisonError::into_inner) = None;
 }
 
 /// Tells the relay and the followers of a message.
 pub(super) fn note(message: &Message) {
-    if let Some(relay) = RELAY.get() {
+    if let Some(relay) = &*RELAY.read().unwrap_or_else(PoisonError::into_inner) {
         relay(&LoggedEvent::new(SystemTime::now(), message));
     }
     tell_followers(|| LoggedEvent::new(SystemTime::now(), message));
@@ -244,10 +265,19 @@ mod tests {
     }
 
     #[test]
-    fn event_that_a_child_tells_is_marked() {
+    fn event_that_another_process_tells_is_marked() {
         let (name, text) = ("reloaded".to_owned(), "done".to_owned());
-        let told = LoggedEvent::of_child((3, 4711, 2), Level::Info, name, text).to_json();
-        assert!(told.ends_with(",\"generation\":2,\"from\":\"child\",\"message\":\"done\"}\n"), "{told}");
+        for (slot, end) in [
+            (Some(3), ",\"generation\":2,\"from\":\"child\",\"message\":\"done\"}\n"),
+            (
+                None,
+                "\"info\",\"event\":\"reloaded\",\"pid\":4711,\"generation\":2,\"from\":\"template\",\"message\":\"done\"}\n",
+            ),
+        ] {
+            let (name, text) = (name.clone(), text.clone());
+            let told = LoggedEvent::of_process((slot, 4711, 2), Level::Info, name, text).to_json();
+            assert!(told.ends_with(end), "{told}");
+        }
     }
 
     #[test]
@@ -275,7 +305,7 @@ mod tests {
         let record = alone(None);
         let of_child = |pid: u32, text: String| {
             let name = "serve_failed".to_owned();
-            record.note(&Arc::new(LoggedEvent::of_child((3, pid, 0), Level::Warn, name, text)));
+            record.note(&Arc::new(LoggedEvent::of_process((Some(3), pid, 0), Level::Warn, name, text)));
         };
         of_child(1, "reason".to_owned());
         record.note(&event("master"));

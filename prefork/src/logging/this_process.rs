@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The identity of this process in its fleet. It displays as `master`, as `child 3`, or as `template`: the process that
 /// has loaded what [`Preloaded`](crate::Preloaded) gives.
@@ -18,35 +17,36 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ThisProcess {
-    child: Option<(usize, u32)>,
-    is_template: bool,
+    slot: Option<usize>,
+    /// `None` in the master.
+    generation: Option<u32>,
 }
 
 impl ThisProcess {
     /// The slot, in a child.
     #[must_use]
     pub fn slot(&self) -> Option<usize> {
-        self.child.map(|(slot, _)| slot)
+        self.slot
     }
 
-    /// The child's generation, in a child: the number of reloads before it was started.
+    /// The generation, in a child or a template: the number of reloads before it was started.
     #[must_use]
     pub fn generation(&self) -> Option<u32> {
-        self.child.map(|(_, generation)| generation)
+        self.generation
     }
 }
 
 impl ThisProcess {
     pub(crate) fn is_template(&self) -> bool {
-        self.is_template
+        self.slot.is_none() && self.generation.is_some()
     }
 }
 
 impl fmt::Display for ThisProcess {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.child {
-            Some((slot, _)) => write!(f, "child {slot}"),
-            None if self.is_template => f.write_str("template"),
+        match self.slot {
+            Some(slot) => write!(f, "child {slot}"),
+            None if self.is_template() => f.write_str("template"),
             None => f.write_str("master"),
         }
     }
@@ -55,15 +55,17 @@ impl fmt::Display for ThisProcess {
 /// Slot and generation, in a child.
 static CHILD: OnceLock<(usize, u32)> = OnceLock::new();
 
-/// Whether this process is a template, or was forked by one.
-static IS_TEMPLATE: AtomicBool = AtomicBool::new(false);
+/// The generation, in a template and in what it has forked.
+static TEMPLATE: OnceLock<u32> = OnceLock::new();
 
 /// The identity of this process in its fleet. With the attribute it is known in `init` already; with the
 /// builder, a child knows it from `listen_and_serve` on.
 #[must_use]
 pub fn this_process() -> ThisProcess {
-    let child = CHILD.get().copied();
-    ThisProcess { child, is_template: child.is_none() && IS_TEMPLATE.load(Ordering::SeqCst) }
+    match (CHILD.get(), TEMPLATE.get()) {
+        (Some((slot, generation)), _) => ThisProcess { slot: Some(*slot), generation: Some(*generation) },
+        (None, generation) => ThisProcess { slot: None, generation: generation.copied() },
+    }
 }
 
 /// Records that this process is a child.
@@ -73,6 +75,7 @@ pub(crate) fn note_child(slot: usize, generation: u32) {
 }
 
 /// Records that this process is a template. A child that it forks becomes one by [`note_child`].
-pub(crate) fn note_template() {
-    IS_TEMPLATE.store(true, Ordering::SeqCst);
+pub(crate) fn note_template(generation: u32) {
+    // Once, as a child.
+    let _ = TEMPLATE.set(generation);
 }

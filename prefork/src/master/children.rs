@@ -65,7 +65,7 @@ impl ChildEntry {
             LogPart::Other => return false,
             LogPart::Part => {}
             LogPart::Whole(LogMessage { level, event, text }) => {
-                tell_followers(|| LoggedEvent::of_child((slot, pid, generation), level, event, text));
+                tell_followers(|| LoggedEvent::of_process((Some(slot), pid, generation), level, event, text));
             }
         }
         true

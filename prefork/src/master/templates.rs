@@ -11,13 +11,17 @@ use std::process::ExitStatus;
 use std::sync::Weak;
 use std::time::Instant;
 
+use log::Level;
 use socket2::Socket;
 
 use super::children::{ChildEntry, Panic, StopOrder};
 use super::{Cause, Master, messages};
 use crate::error::{Error, Failure, Status, chain};
+use crate::logging::{LoggedEvent, tell_followers};
 use crate::privileges::Privileges;
-use crate::protocol::{FromTemplate, Handshake, LogParts, Secrets, ToMaster, ToTemplate};
+use crate::protocol::{
+    FromTemplate, Handshake, LogMessage, LogPart, LogParts, Secrets, ToMaster, ToTemplate,
+};
 use crate::shared::LanePlace;
 use crate::supervisor::{ChildId, Event, TemplateAction, TemplateRemark, Templates};
 use crate::sys;
@@ -46,6 +50,41 @@ struct TemplateEntry {
     ready: bool,
     /// Whether the master has killed it.
     killed: bool,
+    /// What it has sent of a message of its log.
+    log_parts: LogParts,
+    /// Why it ends, in its own words.
+    reason: Option<String>,
+}
+
+impl TemplateEntry {
+    fn new(pid: u32, generation: u32, started_at: Instant) -> Self {
+        Self {
+            pid,
+            generation,
+            started_at,
+            took_handshake: false,
+            ready: false,
+            killed: false,
+            log_parts: LogParts::default(),
+            reason: None,
+        }
+    }
+
+    /// Notes a line that is a part of what the template logs, as of a child. Returns whether it is one.
+    fn note_logged(&mut self, line: &str) -> bool {
+        match self.log_parts.add(line) {
+            LogPart::Other => return false,
+            LogPart::Part => {}
+            LogPart::Whole(LogMessage { level, event, text }) => {
+                let event = LoggedEvent::of_process((None, self.pid, self.generation), level, event, text);
+                if level == Level::Error {
+                    self.reason = Some(event.text.clone());
+                }
+                tell_followers(|| event);
+            }
+        }
+        true
+    }
 }
 
 /// `template of generation 2 (pid 4711)`.
@@ -161,14 +200,7 @@ impl Master {
         match self.try_start_template(template, generation, &panicked) {
             Ok(pid) => {
                 let started_at = Instant::now();
-                let entry = TemplateEntry {
-                    pid,
-                    generation,
-                    started_at,
-                    took_handshake: false,
-                    ready: false,
-                    killed: false,
-                };
+                let entry = TemplateEntry::new(pid, generation, started_at);
                 let event = self.plan.logger.event("template_started").generation(generation);
                 event.debug(format_args!("{entry} started"));
                 self.templates.entries.insert(template, entry);
@@ -285,13 +317,14 @@ impl Master {
                 FromTemplate::NotForked { .. } => {}
             }
         } else {
+            let Some(entry) = self.templates.entries.get_mut(&template) else { return };
             match ToMaster::from_line(line) {
-                Some(ToMaster::Received) => {
-                    let entry = self.templates.entries.get_mut(&template);
-                    entry.into_iter().for_each(|entry| entry.took_handshake = true);
-                }
+                Some(ToMaster::Received) => entry.took_handshake = true,
                 Some(ToMaster::Ready) => self.template_is_ready(now, template),
-                _ => {}
+                // A newer program may send others.
+                _ => {
+                    entry.note_logged(line);
+                }
             }
         }
         self.perform_for_templates();
@@ -398,7 +431,7 @@ impl Master {
             let reason = format!("{entry} exited{state}: {}", Status(status));
             let event = self.plan.logger.event("template_ended").generation(entry.generation);
             event.warn(&reason);
-            self.last_template_failure = Some(reason);
+            self.last_template_failure = Some(entry.reason.unwrap_or(reason));
         }
         self.templates.machine.exited(now, template, status.code().is_none() && !is_refused);
         for child in left {

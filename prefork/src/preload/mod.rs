@@ -16,8 +16,9 @@ use std::ops::Deref;
 
 pub(crate) use template::serve_orders;
 
-use crate::child::{ChildContext, StartError};
+use crate::child::{ChildContext, StartError, reporting_panics};
 use crate::error::BoxError;
+use crate::logging::Logger;
 use crate::serve::FromChild;
 
 thread_local! {
@@ -143,7 +144,7 @@ impl Load {
     /// # Errors
     ///
     /// [`StartError::Load`].
-    pub(crate) fn run(self) -> Result<(), StartError> {
-        self.0().map_err(StartError::Load)
+    pub(crate) fn run(self, logger: &Logger) -> Result<(), StartError> {
+        reporting_panics(logger, self.0).map_err(StartError::Load)
     }
 }

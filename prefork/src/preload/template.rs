@@ -2,7 +2,7 @@
 //!
 //! It has one thread, because a fork copies no other: a lock that another thread holds would stay locked in the child,
 //! and what that thread does would not be done there. So it has no thread that writes log messages either; they are
-//! held until it ends.
+//! held until it ends. Those who follow the log at the master are told at once.
 
 use std::io::{self, Write};
 use std::thread;
@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use super::Load;
 use crate::child::{Adopted, StartError, adopt_forked};
 use crate::error::Error;
-use crate::logging;
+use crate::logging::{self, Logger};
 use crate::protocol::{FromTemplate, ToMaster, ToTemplate};
 use crate::sys::{self, Channel, Forked};
 
@@ -23,16 +23,22 @@ const THREAD_END: Duration = Duration::from_millis(100);
 /// # Errors
 ///
 /// In the template: why it cannot serve orders. In a child: why it cannot serve.
-pub(crate) fn serve_orders(template: Adopted, load: Option<Load>) -> Result<Adopted, StartError> {
+pub(crate) fn serve_orders(
+    template: Adopted,
+    load: Option<Load>,
+    logger: &Logger,
+) -> Result<Adopted, StartError> {
     let missing = || StartError::Template(io::Error::other("this program has no `preload`"));
-    load.ok_or_else(missing)?.run()?;
+    load.ok_or_else(missing)?.run(logger)?;
     check_threads()?;
     // An error: forks take longer.
     let _ = sys::use_huge_pages();
     sys::ignore_stop_in_template().map_err(StartError::Template)?;
+    // In a child it is dropped first: the links of other children may wait in it.
     let mut channel = template.channel;
     let broken = |source| Error::Handshake { source };
-    channel.send(ToMaster::Ready.to_line(), &[]).map_err(broken)?;
+    let sender = channel.sender().map_err(broken)?;
+    sender.send(ToMaster::Ready.to_line()).map_err(broken)?;
     loop {
         let Ok(line) = channel.wait_for_line() else { end() };
         let Some(ToTemplate::Fork(child)) = ToTemplate::from_line(&line) else { continue };
@@ -41,21 +47,23 @@ pub(crate) fn serve_orders(template: Adopted, load: Option<Load>) -> Result<Adop
         // What is in the buffer would be written by the child as well.
         let _ = io::stdout().flush();
         let answer = match sys::fork_for_parent() {
-            Ok(Forked::Child) => return begin_child(channel, link),
+            Ok(Forked::Child) => {
+                drop((channel, sender));
+                return begin_child(link);
+            }
             Ok(Forked::Template(pid)) => FromTemplate::Forked { child, pid },
             Err(error) => FromTemplate::NotForked { child, error: error.raw_os_error().unwrap_or_default() },
         };
         // The master learns of the child's end by its link, so no other process keeps it open.
         drop(link);
-        if channel.send(&answer.to_line(), &[]).is_err() {
+        if sender.send(&answer.to_line()).is_err() {
             end();
         }
     }
 }
 
-/// The links of other children may wait in the template's channel: it is dropped first.
-fn begin_child(template: Channel, link: Channel) -> Result<Adopted, StartError> {
-    drop(template);
+fn begin_child(link: Channel) -> Result<Adopted, StartError> {
+    logging::start_anew();
     Ok(adopt_forked(link)?)
 }
 

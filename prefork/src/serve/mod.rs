@@ -37,7 +37,6 @@ pub use shapes::Serve;
 use crate::child::{self, Adopted, ChildOptions, Limits, StartError, reporting_panics};
 use crate::hooks::Hooks;
 use crate::logging::Logger;
-use crate::preload::Load;
 use crate::tls;
 
 /// Marks a plain serve function in types and messages.
@@ -85,7 +84,7 @@ pub(crate) fn start_and_call(
     let child_options =
         ChildOptions { tls: &options.tls, limits: options.limits, hooks, blocking: serve.is_blocking() };
     // In a child that a template has forked it has been taken.
-    serve.take_load().map_or(Ok(()), Load::run)?;
+    serve.take_load().map_or(Ok(()), |load| load.run(logger))?;
     let (state, listeners) = child::start(adopted, child_options, logger)?;
     #[cfg(feature = "tracing")]
     let _child = state.context.span().entered();

@@ -1,11 +1,12 @@
 //! A blocking server with data that is loaded once. Further options:
 //!
 //! - `loads`: a file to which each process that loads adds a line with its pid;
-//! - `load`: `fail` returns an error, `exit` exits with status 3, `thread` leaves a thread named `helper`, `gate` waits
-//!   until the gate is open, `hang` never returns;
+//! - `load`: `fail` returns an error, `panic` panics, `exit` exits with status 3, `thread` leaves a thread named `helper`,
+//!   `gate` waits until the gate is open, `hang` never returns;
 //! - `size`: megabytes that are loaded.
 //!
 //! `/loaded-by` answers with the pid of the process that has loaded, `/value` with the sum of the bytes.
+#![allow(clippy::panic, reason = "an option of this server")]
 
 use std::fs::OpenOptions;
 use std::io::Write;
@@ -44,6 +45,7 @@ fn load() -> Result<Data, String> {
     }
     match app::option("load").as_deref() {
         Some("fail") => return Err("no such index".to_owned()),
+        Some("panic") => panic!("no such index"),
         Some("exit") => process::exit(3),
         Some("thread") => drop(thread::Builder::new().name("helper".to_owned()).spawn(thread::park)),
         Some("gate") => app::wait_at_gate(),

@@ -47,7 +47,7 @@ use super::board::Board;
 use super::http::{Clients, HttpServer};
 use crate::error::Error;
 use crate::hooks::NotReopened;
-use crate::logging::{Follower, LoggedEvent, Logger};
+use crate::logging::{Follower, LoggedEvent, Logger, Origin};
 use crate::supervisor::{FleetStatus, Remark};
 use crate::sys::{self, ControlListener, Peer, SocketFile, SocketFileOptions};
 
@@ -316,7 +316,7 @@ fn clients(
 fn events_about(record: &Follower, slot: Option<usize>) -> Vec<Arc<LoggedEvent>> {
     let concerns = |event: &Arc<LoggedEvent>| {
         let is_about_slot = slot.is_some() && event.slot == slot;
-        is_about_slot || (event.level <= Level::Warn && (slot.is_none() || !event.of_child))
+        is_about_slot || (event.level <= Level::Warn && (slot.is_none() || !event.is_of_child()))
     };
     let mut events = record.take(usize::MAX).unwrap_or_default();
     events.retain(concerns);
@@ -326,7 +326,7 @@ fn events_about(record: &Follower, slot: Option<usize>) -> Vec<Arc<LoggedEvent>>
 
 /// What the master itself has said last.
 fn last_of_master(events: &[Arc<LoggedEvent>]) -> Option<String> {
-    events.iter().rfind(|event| !event.of_child).map(|event| event.text.clone())
+    events.iter().rfind(|event| event.origin == Origin::Master).map(|event| event.text.clone())
 }
 
 fn texts(events: &[Arc<LoggedEvent>]) -> Vec<String> {
