@@ -4,26 +4,25 @@
 //! whose other end goes through the template. Its pid is told by the template and by itself, because either may be
 //! killed before; both are checked.
 
+mod messages;
+mod orders;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::io;
 use std::process::ExitStatus;
-use std::sync::Weak;
 use std::time::Instant;
 
 use log::Level;
-use socket2::Socket;
 
-use super::children::{ChildEntry, Panic, StopOrder};
-use super::{Cause, Master, messages};
-use crate::error::{Error, Failure, Status, chain};
+use self::orders::ForkOrder;
+use super::children::Panic;
+use super::messages::{handshake_not_taken, readable};
+use super::{Cause, Master};
+use crate::error::{Error, Status};
 use crate::logging::{LoggedEvent, tell_followers};
 use crate::privileges::Privileges;
-use crate::protocol::{
-    FromTemplate, Handshake, LogMessage, LogPart, LogParts, Secrets, ToMaster, ToTemplate,
-};
-use crate::shared::LanePlace;
-use crate::supervisor::{ChildId, Event, TemplateAction, TemplateRemark, Templates};
+use crate::protocol::{FromTemplate, Handshake, LogMessage, LogPart, LogParts, Secrets, ToMaster};
+use crate::supervisor::{ChildId, Event, TemplateAction, Templates};
 use crate::sys;
 
 /// See the [module](self).
@@ -87,21 +86,6 @@ impl TemplateEntry {
     }
 }
 
-/// `template of generation 2 (pid 4711)`.
-impl fmt::Display for TemplateEntry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "template of generation {} (pid {})", self.generation, self.pid)
-    }
-}
-
-#[derive(Debug)]
-struct ForkOrder {
-    slot: usize,
-    generation: u32,
-    /// What the child was given, once it was ordered of this template.
-    given: Option<(ChildId, Option<LanePlace>, Vec<Weak<Socket>>)>,
-}
-
 impl TemplateSet {
     pub(super) fn new(timeout: std::time::Duration) -> Self {
         Self {
@@ -116,45 +100,9 @@ impl TemplateSet {
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.machine.next_deadline()
     }
-
-    /// The listeners that children hold, or are about to, whose pid is not known.
-    pub(super) fn listeners_of_orders(&self) -> impl Iterator<Item = &[Weak<Socket>]> {
-        self.orders.values().filter_map(|order| order.given.as_ref()).map(|(_, _, listeners)| &listeners[..])
-    }
-
-    /// Forgets an ended template, unless there is an order that it has not answered.
-    fn forget_ended(&mut self, template: ChildId) {
-        let waits = |order: &ForkOrder| order.given.as_ref().is_some_and(|(by, ..)| *by == template);
-        if !self.orders.values().any(waits) {
-            self.ended.remove(&template);
-        }
-    }
 }
 
 impl Master {
-    /// Whether the child is forked by a template. One that is part of an upgrade runs another program.
-    pub(super) fn is_forked(&self, child: ChildId) -> bool {
-        let of_upgrade = self.supervisor.is_upgrade_check(child) || self.supervisor.is_upgrade_trial(child);
-        self.plan.preloads && !of_upgrade
-    }
-
-    pub(super) fn order_child(&mut self, child: ChildId, slot: usize, generation: u32) {
-        self.templates.orders.insert(child, ForkOrder { slot, generation, given: None });
-        let waits = self.templates.machine.order(Instant::now(), child, generation);
-        if waits && self.supervisor.has_announced_ready() && self.templates.waiting.insert(slot) {
-            let event = self.plan.logger.event("template_awaited").slot(slot).generation(generation);
-            event.info(format_args!(
-                "child for slot {slot} waits for the template of generation {generation}"
-            ));
-        }
-        self.perform_for_templates();
-    }
-
-    pub(super) fn withdraw_child(&mut self, child: ChildId) {
-        self.templates.machine.withdraw(child);
-        self.perform_for_templates();
-    }
-
     /// Ends the templates that are not needed any more.
     pub(super) fn keep_templates(&mut self) {
         let supervisor = &self.supervisor;
@@ -240,63 +188,6 @@ impl Master {
         self.start_process(template, generation, handshake, &secrets, panicked)
     }
 
-    fn order_fork(&mut self, template: ChildId, child: ChildId) {
-        let Some(ForkOrder { slot, generation, .. }) = self.templates.orders.get(&child) else { return };
-        let (slot, generation) = (*slot, *generation);
-        let lane = self.lease_lane(slot);
-        let line = ToTemplate::Fork(child).to_line();
-        match self.start_with(child, slot, generation, lane, |reactor, handover| {
-            reactor.order_fork(template, child, &line, handover)
-        }) {
-            Ok(listeners) => {
-                let orders = &mut self.templates.orders;
-                orders.entry(child).and_modify(|order| order.given = Some((template, lane, listeners)));
-            }
-            Err(source) => {
-                let is_unlinked =
-                    matches!(source.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::NotConnected);
-                if is_unlinked {
-                    // It takes no orders any more. Mostly it has ended, and that is the next event.
-                    let _ = self.reactor.kill(template);
-                }
-                let transient = is_unlinked || sys::is_transient(&source);
-                lane.iter().for_each(|lane| self.values.release(*lane, &self.plan.logger));
-                self.note_order_problem(child, slot, source);
-                self.templates.machine.fork_failed(child, transient);
-            }
-        }
-    }
-
-    fn note_order_problem(&mut self, child: ChildId, slot: usize, source: io::Error) {
-        if self.supervisor.is_successor(child) {
-            // The reason that a reload is aborted is always logged.
-            self.start_problems.remove(&slot);
-        }
-        let transient = sys::is_transient(&source);
-        let failure = Failure::NotStarted { slot, source };
-        self.report_start_problem(slot, transient, chain(&failure).to_string());
-        self.last_failure = Some(failure);
-    }
-
-    fn order_failed(&mut self, child: ChildId, transient: bool) {
-        self.reactor.forget_order(child);
-        if let Some(ForkOrder { slot, given, .. }) = self.templates.orders.remove(&child) {
-            if let Some((template, lane, _)) = given {
-                lane.iter().for_each(|lane| self.values.release(*lane, &self.plan.logger));
-                self.reap_unnamed(template);
-            }
-            self.templates.waiting.remove(&slot);
-            let known = self.start_problems.contains_key(&slot);
-            if !known && self.last_template_failure.is_some() {
-                let reason = self.last_template_failure.clone().unwrap_or_default();
-                self.note_order_problem(child, slot, io::Error::other(reason));
-            }
-        }
-        self.supervisor.handle(Instant::now(), Event::SpawnFailed { child, transient });
-        self.forget_harmless_cause();
-        self.close_vacated_sockets();
-    }
-
     /// A line of a template.
     pub(super) fn on_template_message(&mut self, now: Instant, template: ChildId, line: &str) {
         if let Some(answer) = FromTemplate::from_line(line) {
@@ -333,59 +224,12 @@ impl Master {
     fn template_is_ready(&mut self, now: Instant, template: ChildId) {
         let Some(entry) = self.templates.entries.get_mut(&template) else { return };
         entry.ready = true;
-        let after = messages::readable(now.saturating_duration_since(entry.started_at));
+        let after = readable(now.saturating_duration_since(entry.started_at));
         let event = self.plan.logger.event("template_ready").generation(entry.generation);
         event.info(format_args!("{entry} is ready after {after}"));
         self.templates.waiting.clear();
         self.last_template_failure = None;
         self.templates.machine.ready(now, template);
-    }
-
-    fn is_ordered_of(&self, child: ChildId, template: ChildId) -> bool {
-        let order = self.templates.orders.get(&child).and_then(|order| order.given.as_ref());
-        order.is_some_and(|(by, ..)| *by == template)
-    }
-
-    /// The pid of a child that was ordered. Returns whether it can be one.
-    pub(super) fn note_pid(&mut self, child: ChildId, pid: u32) -> bool {
-        if !self.reactor.note_pid(child, pid) {
-            return false;
-        }
-        let Some(ForkOrder { slot, generation, given: Some((template, lane, listeners)) }) =
-            self.templates.orders.remove(&child)
-        else {
-            return false;
-        };
-        self.templates.machine.answered(child);
-        self.templates.forget_ended(template);
-        self.start_problems.remove(&slot);
-        self.templates.waiting.remove(&slot);
-        let entry = ChildEntry {
-            slot,
-            pid,
-            generation,
-            took_handshake: false,
-            ready: false,
-            listeners,
-            order: StopOrder::None,
-            lane,
-            log_parts: LogParts::default(),
-        };
-        entry.report_started(&self.plan.logger);
-        self.children.insert(child, entry);
-        self.supervisor.handle(Instant::now(), Event::Spawned { child, pid });
-        true
-    }
-
-    /// Whether the pid of this child is not known yet.
-    pub(super) fn is_ordered(&self, child: ChildId) -> bool {
-        self.templates.orders.contains_key(&child)
-    }
-
-    /// Nothing has the other end of the link of a child that was ordered.
-    pub(super) fn on_order_link_closed(&mut self, child: ChildId) {
-        self.templates.machine.link_ended(child);
-        self.perform_for_templates();
     }
 
     pub(super) fn on_template_abused(&mut self, template: ChildId, reason: &str) {
@@ -402,7 +246,7 @@ impl Master {
         if works || entry.killed || self.plan.hooks.command_producer.is_none() {
             return false;
         }
-        let source = messages::handshake_not_taken(entry.pid);
+        let source = handshake_not_taken(entry.pid);
         self.record_cause(Cause::Error(Error::CommandProducer { source }));
         true
     }
@@ -442,19 +286,6 @@ impl Master {
         self.perform_for_templates();
     }
 
-    /// Reaps children of an ended template whose pid nobody told.
-    fn reap_unnamed(&mut self, template: ChildId) {
-        let Some(pid) = self.templates.ended.get(&template).copied() else { return };
-        sys::reap_group_of_template(pid);
-        self.templates.forget_ended(template);
-    }
-
-    fn kill_unnamed(&mut self, template: ChildId) {
-        if let Some(pid) = self.templates.ended.get(&template) {
-            sys::kill_group_of_template(*pid);
-        }
-    }
-
     fn template_not_started(&mut self, generation: u32, source: io::Error, panic: Option<Panic>) {
         let reason = format!("cannot start the template of generation {generation}: {source}");
         let event = self.plan.logger.event("template_not_started").generation(generation);
@@ -466,41 +297,6 @@ impl Master {
                 self.record_cause(Cause::Error(Error::CommandProducer { source }));
             }
             None => {}
-        }
-    }
-
-    fn log_template(&mut self, remark: TemplateRemark) {
-        let logger = &self.plan.logger;
-        let timeout = messages::readable(self.plan.settings.start_timeout);
-        let entry = |template| self.templates.entries.get(template);
-        match remark {
-            TemplateRemark::LoadTimeout(template) => {
-                let Some(entry) = entry(&template) else { return };
-                let reason = format!("{entry} was not ready within {timeout}");
-                let event = logger.event("template_killed").generation(entry.generation);
-                event.warn(format_args!("{reason}; killing it"));
-                self.last_template_failure = Some(reason);
-            }
-            TemplateRemark::Unanswered(template) => {
-                let Some(entry) = entry(&template) else { return };
-                let reason = format!("{entry} did not fork a child within {timeout}");
-                let event = logger.event("template_killed").generation(entry.generation);
-                event.warn(format_args!("{reason}; killing it"));
-                self.last_template_failure = Some(reason);
-            }
-            TemplateRemark::StartedAgain { generation } => {
-                let event = logger.event("template_again").generation(generation);
-                event.info(format_args!(
-                    "starting the template of generation {generation} again; its children serve on"
-                ));
-            }
-            TemplateRemark::AgainIn { generation, delay } => {
-                let event = logger.event("template_again").generation(generation);
-                event.info(format_args!(
-                    "the template of generation {generation} is started again in {}, or when a child needs it",
-                    messages::readable(delay)
-                ));
-            }
         }
     }
 }
