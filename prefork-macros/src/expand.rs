@@ -189,14 +189,14 @@ fn needs_of_arguments(function: &Function, runtime: &Runtime<'_>) -> TokenStream
         let span = here.located_at(first_and_last(ty).0);
         let cfgs = cfgs_of(argument);
         if function.is_async() {
-            let needs_tls = runtime.private("async_needs_tls", span);
-            quote_spanned!(span=> #(#cfgs)* #needs_tls::<#ty, _>())
+            let needs = runtime.private("async_needs", span);
+            quote_spanned!(span=> #(#cfgs)* #needs::<#ty, _>())
         } else {
-            let needs_tls = runtime.private("needs_tls", span);
-            quote_spanned!(span=> #(#cfgs)* #needs_tls::<#ty>())
+            let needs = runtime.private("needs", span);
+            quote_spanned!(span=> #(#cfgs)* #needs::<#ty>())
         }
     });
-    quote_spanned!(here=> .needing_tls(&[#(#needs),*]))
+    quote_spanned!(here=> .needing(&[#(#needs),*]))
 }
 
 fn cfgs_of(argument: &PatType) -> impl Iterator<Item = &Attribute> {

@@ -20,7 +20,7 @@ use crate::logging::{self, Logger};
 pub use crate::preload::Load;
 #[cfg(feature = "tokio")]
 use crate::serve::Argument;
-use crate::serve::{Demand, FromChild, FromListeners, ServeContext, ServeFn, TlsForm};
+use crate::serve::{Demand, FromChild, FromListeners, Needs, ServeContext, ServeFn, TlsForm};
 
 /// The whole of a generated `main`. A child takes its handshake first, so that no user code runs in a
 /// process that does not know its role.
@@ -113,15 +113,15 @@ pub fn async_argument<'a, T: Argument<How> + 'a, How: 'a>(context: &'a ServeCont
     Box::pin(context.async_argument())
 }
 
-/// Whether a further argument of a plain serve function needs a certificate.
-pub fn needs_tls<T: FromChild>() -> bool {
-    T::NEEDS_TLS
+/// What a further argument of a plain serve function needs of the options.
+pub fn needs<T: FromChild>() -> Needs {
+    Needs::of::<T>()
 }
 
-/// Whether a further argument of an `async` serve function needs a certificate.
+/// What a further argument of an `async` serve function needs of the options.
 #[cfg(feature = "tokio")]
-pub fn async_needs_tls<T: Argument<How>, How>() -> bool {
-    T::NEEDS_TLS
+pub fn async_needs<T: Argument<How>, How>() -> Needs {
+    T::NEEDS
 }
 
 /// The certificate's path.

@@ -1,5 +1,6 @@
 //! From options to a plan: rules across options, and defaults.
 
+use std::any::type_name;
 use std::path::PathBuf;
 
 use prefork_options::{self as options, OptionRow};
@@ -12,6 +13,7 @@ use super::worker_count::WorkerCount;
 use crate::error::Error;
 use crate::listen::{Endpoint, Network, Sharing};
 use crate::master::Plan;
+use crate::preload::LoadedType;
 use crate::privileges::Privileges;
 use crate::serve::{Demand, TlsForm};
 use crate::supervisor::{RecoverPolicy, Settings};
@@ -42,6 +44,7 @@ impl Prefork {
         if !problems.concern(&[&options::CERT, &options::KEY, &options::CLIENT_CA]) {
             self.check_tls(&tls, problems);
         }
+        problems.add_error_of(self.check_preload());
         let endpoints = if problems.concern(&[&options::ADDR, &options::NETWORK]) {
             Vec::new()
         } else {
@@ -64,7 +67,7 @@ impl Prefork {
             endpoints,
             activated,
             sharing,
-            preloads: self.serve.has_load() && sys::can_fork_for_parent(),
+            preloads: self.serve.loads.is_some() && sys::can_fork_for_parent(),
             workers_reason,
             sockets,
             health: self.get(&options::HEALTH),
@@ -92,6 +95,24 @@ impl Prefork {
             handle: self.handle.get().cloned(),
             config: None,
         }
+    }
+
+    /// Checks that the program loads what the serve function takes.
+    fn check_preload(&self) -> Result<(), Error> {
+        let Some(LoadedType { name: wanted, .. }) = self.serve.not_loaded() else { return Ok(()) };
+        let expected = format!(
+            "a function that loads `{wanted}`, because the serve function takes `Preloaded<{wanted}>`"
+        );
+        Err(match self.serve.loads {
+            None => missing("preload", expected),
+            Some(LoadedType { name, .. }) => {
+                // The builder has two methods.
+                let fails = name.starts_with(type_name::<Result<(), ()>>().trim_end_matches("<(), ()>"));
+                let hint =
+                    if fails { "; `try_preload` is for a function that returns a `Result`" } else { "" };
+                bad("preload", format!("a function that loads {name}"), format!("{expected}{hint}"))
+            }
+        })
     }
 
     fn sharing(&self) -> Result<Sharing, Error> {

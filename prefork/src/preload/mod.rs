@@ -9,7 +9,7 @@
 
 mod template;
 
-use std::any::{Any, type_name};
+use std::any::{Any, TypeId, type_name};
 use std::cell::Cell;
 use std::fmt;
 use std::ops::Deref;
@@ -28,7 +28,27 @@ thread_local! {
 #[derive(Clone, Copy)]
 struct Loaded {
     value: &'static dyn Any,
-    type_name: &'static str,
+    of: LoadedType,
+}
+
+/// The type of what is loaded.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy)]
+pub struct LoadedType {
+    id: TypeId,
+    pub(crate) name: &'static str,
+}
+
+impl LoadedType {
+    fn of<T: 'static>() -> Self {
+        Self { id: TypeId::of::<T>(), name: type_name::<T>() }
+    }
+}
+
+impl PartialEq for LoadedType {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
 }
 
 /// What the function of the option [`preload`](crate::Prefork::preload) has loaded: an argument of the serve function.
@@ -95,10 +115,12 @@ impl<T: fmt::Debug> fmt::Debug for Preloaded<T> {
 impl<T: 'static> FromChild for Preloaded<T> {
     type Error = NotPreloaded;
 
+    const PRELOADED: Option<fn() -> LoadedType> = Some(LoadedType::of::<T>);
+
     fn from_child(_: &ChildContext) -> Result<Self, NotPreloaded> {
         let loaded = LOADED.get();
         let value = loaded.and_then(|loaded| loaded.value.downcast_ref::<T>());
-        let found = loaded.map(|loaded| loaded.type_name);
+        let found = loaded.map(|loaded| loaded.of.name);
         value.map(Self).ok_or(NotPreloaded { found })
     }
 }
@@ -122,7 +144,10 @@ impl fmt::Display for NotPreloaded {
 impl std::error::Error for NotPreloaded {}
 
 /// The function that loads, and keeps what it has loaded.
-pub struct Load(Box<dyn FnOnce() -> Result<(), BoxError>>);
+pub struct Load {
+    call: Box<dyn FnOnce() -> Result<(), BoxError>>,
+    of: LoadedType,
+}
 
 impl fmt::Debug for Load {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -132,11 +157,17 @@ impl fmt::Debug for Load {
 
 impl Load {
     pub(crate) fn new<T: 'static>(load: impl FnOnce() -> Result<T, BoxError> + 'static) -> Self {
-        Self(Box::new(move || {
+        let of = LoadedType::of::<T>();
+        let call = move || {
             let value: &'static T = Box::leak(Box::new(load()?));
-            LOADED.set(Some(Loaded { value, type_name: type_name::<T>() }));
+            LOADED.set(Some(Loaded { value, of }));
             Ok(())
-        }))
+        };
+        Self { call: Box::new(call), of }
+    }
+
+    pub(crate) fn loads(&self) -> LoadedType {
+        self.of
     }
 
     /// Loads, in the thread that makes the arguments of the serve function.
@@ -145,6 +176,6 @@ impl Load {
     ///
     /// [`StartError::Load`].
     pub(crate) fn run(self, logger: &Logger) -> Result<(), StartError> {
-        reporting_panics(logger, self.0).map_err(StartError::Load)
+        reporting_panics(logger, self.call).map_err(StartError::Load)
     }
 }

@@ -10,6 +10,7 @@ use crate::child::{ChildContext, Leadership, Shutdown, StartError};
 use crate::error::BoxError;
 #[cfg(feature = "rustls")]
 use crate::error::Error;
+use crate::preload::LoadedType;
 
 /// An argument of a serve function, after the listener and the certificate.
 ///
@@ -64,12 +65,31 @@ pub trait FromChild: Sized {
     /// before it starts a child.
     const NEEDS_TLS: bool = false;
 
+    /// What the option `preload` has to give, if the argument is that. The master refuses another `preload` before it
+    /// starts a child.
+    #[doc(hidden)]
+    const PRELOADED: Option<fn() -> LoadedType> = None;
+
     /// Makes the argument, in the child.
     ///
     /// # Errors
     ///
     /// An error ends the child before it is ready.
     fn from_child(child: &ChildContext) -> Result<Self, Self::Error>;
+}
+
+/// What an argument needs of the options. Known before anything is started.
+#[doc(hidden)]
+#[derive(Debug, Clone, Copy)]
+pub struct Needs {
+    pub(super) tls: bool,
+    pub(super) preloaded: Option<fn() -> LoadedType>,
+}
+
+impl Needs {
+    pub(crate) const fn of<T: FromChild>() -> Self {
+        Self { tls: T::NEEDS_TLS, preloaded: T::PRELOADED }
+    }
 }
 
 impl FromChild for ChildContext {
@@ -200,7 +220,7 @@ pub trait AsyncFromChild: Sized {
             `prefork::AsyncFromChild`, in any order"
 )]
 pub trait Argument<How>: Sized + sealed::Argument<How> {
-    const NEEDS_TLS: bool;
+    const NEEDS: Needs;
 
     fn make(child: &ChildContext) -> impl Future<Output = Result<Self, StartError>>;
 }
@@ -221,7 +241,7 @@ pub enum Awaited {}
 
 #[cfg(feature = "tokio")]
 impl<T: FromChild> Argument<Made> for T {
-    const NEEDS_TLS: bool = T::NEEDS_TLS;
+    const NEEDS: Needs = Needs::of::<T>();
 
     async fn make(child: &ChildContext) -> Result<Self, StartError> {
         make(child)
@@ -230,7 +250,7 @@ impl<T: FromChild> Argument<Made> for T {
 
 #[cfg(feature = "tokio")]
 impl<T: AsyncFromChild> Argument<Awaited> for T {
-    const NEEDS_TLS: bool = T::NEEDS_TLS;
+    const NEEDS: Needs = Needs { tls: T::NEEDS_TLS, preloaded: None };
 
     async fn make(child: &ChildContext) -> Result<Self, StartError> {
         T::from_child(child).await.map_err(failed::<T>)

@@ -5,9 +5,9 @@ use std::process::{ExitCode, Termination};
 
 #[cfg(feature = "tokio")]
 use super::runtime;
-use super::{Demand, ServeContext};
+use super::{Demand, Needs, ServeContext};
 use crate::child::StartError;
-use crate::preload::Load;
+use crate::preload::{Load, LoadedType};
 
 /// Which TLS arguments a serve function takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +34,10 @@ pub struct ServeFn {
     blocking: bool,
     /// Loads what its argument `Preloaded` gives, if the program has such a function.
     load: Option<Load>,
+    /// What that function loads, also after it was called.
+    pub(crate) loads: Option<LoadedType>,
+    /// What its arguments `Preloaded` give.
+    pub(crate) preloaded: Vec<LoadedType>,
 }
 
 impl fmt::Debug for ServeFn {
@@ -43,6 +47,11 @@ impl fmt::Debug for ServeFn {
 }
 
 impl ServeFn {
+    fn new(call: Call, form: TlsForm, demand: Demand, blocking: bool) -> Self {
+        let preloaded = Vec::new();
+        Self { call, form, demand, needs_tls: false, blocking, load: None, loads: None, preloaded }
+    }
+
     /// Boxes a plain function. `prepare` makes the arguments and returns the call.
     pub(crate) fn blocking<S, R>(
         form: TlsForm,
@@ -58,7 +67,7 @@ impl ServeFn {
             context.announce_ready();
             Ok(context.status_of(serve()))
         };
-        Self { call: Box::new(call), form, demand, needs_tls: false, blocking: true, load: None }
+        Self::new(Box::new(call), form, demand, true)
     }
 
     /// Boxes an `async` function. `prepare` makes its arguments, on the child's runtime, and returns its
@@ -74,17 +83,20 @@ impl ServeFn {
         F: Future<Output: Termination + 'static>,
     {
         let call = |context: &ServeContext| runtime::run(context, prepare);
-        Self { call: Box::new(call), form, demand, needs_tls: false, blocking: false, load: None }
+        Self::new(Box::new(call), form, demand, false)
     }
 
-    /// Records whether one of the further arguments needs certificate and key.
+    /// Records what the further arguments need.
     #[doc(hidden)]
     #[must_use]
-    pub fn needing_tls(self, arguments: &[bool]) -> Self {
-        Self { needs_tls: arguments.contains(&true), ..self }
+    pub fn needing(self, arguments: &[Needs]) -> Self {
+        let needs_tls = arguments.iter().any(|argument| argument.tls);
+        let preloaded = arguments.iter().filter_map(|argument| argument.preloaded).map(|get| get()).collect();
+        Self { needs_tls, preloaded, ..self }
     }
 
     pub(crate) fn set_load(&mut self, load: Load) {
+        self.loads = Some(load.loads());
         self.load = Some(load);
     }
 
@@ -92,8 +104,9 @@ impl ServeFn {
         self.load.take()
     }
 
-    pub(crate) fn has_load(&self) -> bool {
-        self.load.is_some()
+    /// What an argument takes that the program does not load.
+    pub(crate) fn not_loaded(&self) -> Option<LoadedType> {
+        self.preloaded.iter().copied().find(|wanted| self.loads != Some(*wanted))
     }
 
     /// Whether it is a plain function, which accepts in threads.

@@ -25,6 +25,7 @@ pub(crate) use arguments::Argument;
 #[cfg(feature = "tokio")]
 pub use arguments::AsyncFromChild;
 pub use arguments::FromChild;
+pub(crate) use arguments::Needs;
 pub(crate) use function::{ServeFn, TlsForm};
 pub(crate) use listeners::Demand;
 pub use listeners::{FromListener, FromListeners};

@@ -9,7 +9,7 @@ use std::process::Termination;
 use super::Async;
 #[cfg(feature = "tokio")]
 use super::arguments::Argument;
-use super::arguments::FromChild;
+use super::arguments::{FromChild, Needs};
 use super::listeners::FromListeners;
 use super::{Blocking, ServeFn, TlsForm};
 
@@ -60,7 +60,7 @@ macro_rules! serve_shape {
                     $(let $extra = context.argument::<$extra>()?;)*
                     Ok(move || self(listeners, $($tls,)* $($extra),*))
                 })
-                .needing_tls(&[$($extra::NEEDS_TLS),*])
+                .needing(&[$(Needs::of::<$extra>()),*])
             }
         }
 
@@ -80,7 +80,7 @@ macro_rules! serve_shape {
                     $(let $extra = context.async_argument::<$extra, $how>().await?;)*
                     Ok(move || self(listeners, $($tls,)* $($extra),*))
                 })
-                .needing_tls(&[$($extra::NEEDS_TLS),*])
+                .needing(&[$($extra::NEEDS),*])
             }
         }
     };

@@ -71,7 +71,7 @@ fn options_become_builder_calls_in_the_order_they_are_given() {
                                 __returned
                             })
                         }
-                    ).needing_tls(&[::prefork::__private::needs_tls::<prefork::Shutdown>()]))
+                    ).needing(&[::prefork::__private::needs::<prefork::Shutdown>()]))
                     .recover(5)
                     .addr("127.0.0.1:8080")
                     .network(::prefork::Network::Tcp4)
