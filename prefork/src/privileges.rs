@@ -26,6 +26,18 @@ pub(crate) struct Privileges {
 }
 
 impl Privileges {
+    /// Protects a template from other processes of its user, such as a child that was taken over: what is changed in it
+    /// would be in all later children. It may still be killed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Privileges`].
+    pub(crate) fn protect_template(&self) -> Result<(), Error> {
+        let Some(identity) = &self.identity else { return Ok(()) };
+        let attempt = format!("refuse to be traced by user {}", identity.uid);
+        sys::refuse_tracing().map_err(|source| Error::Privileges { attempt, source })
+    }
+
     /// Checks that this process has inherited them from its template, and applies the one that is its own.
     ///
     /// # Errors
@@ -37,7 +49,13 @@ impl Privileges {
             sys::pin_to_cpu(cpu).map_err(step(format!("run on CPU {cpu}")))?;
         }
         if let Some(identity) = &self.identity {
-            sys::verify_user(identity).map_err(step(format!("run as user {}", identity.uid)))?;
+            let verified = sys::verify_user(identity).and_then(|()| sys::restore_access_to_itself());
+            verified.map_err(step(format!("run as user {}", identity.uid)))?;
+        }
+        if self.no_new_privs {
+            let lacks = || io::Error::other("its template does not have it; giving up");
+            let verified = sys::has_no_new_privs().and_then(|is_set| is_set.then_some(()).ok_or_else(lacks));
+            verified.map_err(step("verify no_new_privs".to_owned()))?;
         }
         Ok(())
     }

@@ -9,6 +9,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::process::Stdio;
 
@@ -339,6 +340,47 @@ fn without_children_the_master_loads() {
     let fleet = server.launch();
     wait::until("an answer", || client::try_get(fleet.addr(), "/value").is_ok());
     assert_eq!(get(&fleet, "/loaded-by"), fleet.master().to_string());
+    fleet.stop();
+}
+
+#[test]
+fn what_was_loaded_is_not_dropped_and_what_was_buffered_is_written_once() {
+    let (loads, directory) = (Loads::new(), tempfile::tempdir().unwrap());
+    let output = directory.path().join("output");
+    let mut server = loads.server();
+    server.command.stdout(fs::File::create(&output).unwrap());
+    let fleet = server.start();
+    let before = fleet.children();
+    send(before[0], Signal::SIGTERM);
+    fleet.wait_for_children(2, &before[..1]);
+    let ended = template(&fleet);
+    fleet.operate(Signal::SIGHUP, 1, "every child is of generation 1");
+    wait::until("end of the old template", || !proc::is_alive(ended));
+    let lines = fleet.stop();
+    assert!(!lines.iter().any(|line| line.contains("the data was dropped")), "{lines:#?}");
+    // Once for each template.
+    assert_eq!(fs::read_to_string(&output).unwrap(), "buffered".repeat(2));
+}
+
+#[test]
+fn template_that_has_changed_its_user_cannot_be_traced_and_its_children_are_as_executed_ones() {
+    if !nix::unistd::geteuid().is_root() {
+        return prefork_tests::skip::skipped("root");
+    }
+    // The owner of these files is root if the process cannot be traced by its user.
+    let owner = |pid: u32| fs::metadata(format!("/proc/{pid}/environ")).unwrap().uid();
+    let directory = prefork_tests::program::public_directory();
+    let server = Server::new(SERVER).set("next", directory.path().join("none").display());
+    let fleet = server.env("PREFORK_USER", "nobody").env("PREFORK_NO_NEW_PRIVS", "true").start();
+    let (children, template) = (fleet.children(), template(&fleet));
+    let nobody = nix::unistd::User::from_name("nobody").unwrap().unwrap().uid.as_raw();
+    assert_eq!(owner(template), 0);
+    for pid in children.iter().copied().chain([template]) {
+        let user = proc::status_field(pid, "Uid").unwrap();
+        assert!(user.split_whitespace().all(|uid| uid == nobody.to_string()), "{user}");
+        assert_eq!(proc::status_field(pid, "NoNewPrivs").unwrap().trim(), "1");
+    }
+    children.iter().for_each(|child| assert_eq!(owner(*child), nobody));
     fleet.stop();
 }
 

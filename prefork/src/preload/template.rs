@@ -33,6 +33,8 @@ pub(crate) fn serve_orders(
     check_threads()?;
     // An error: forks take longer.
     let _ = sys::use_huge_pages();
+    // Before, what loads may open files by `/proc/self`.
+    template.handshake.privileges.protect_template()?;
     sys::ignore_stop_in_template().map_err(StartError::Template)?;
     // In a child it is dropped first: the links of other children may wait in it.
     let mut channel = template.channel;

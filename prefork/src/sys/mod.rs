@@ -44,7 +44,8 @@
 //!
 //! **Privileges.** [`find_user`], [`find_group`], [`groups_of`] and [`allowed_cpus`] look up what the options
 //! name, and the functions `check_…` tell the master whether a child can apply an option. A child applies
-//! them for the rest of its life with [`change_user`] ([`verify_user`] tells later that it has), [`limit_open_files`], [`set_nice`], [`pin_to_cpu`],
+//! them for the rest of its life with [`change_user`] ([`verify_user`] and [`has_no_new_privs`] tell
+//! later that it has), [`refuse_tracing`] and [`restore_access_to_itself`], [`limit_open_files`], [`set_nice`], [`pin_to_cpu`],
 //! [`set_no_new_privs`] and [`confine_to`].
 //!
 //! **Shared memory.** [`SharedMemory`] is memory for every process of a fleet, of a size that never changes; a

@@ -54,7 +54,7 @@ pub(in crate::sys) fn has_ids(uid: Uid, gid: Gid) -> io::Result<bool> {
 }
 
 /// Does nothing: the access was not lost.
-pub(in crate::sys) fn restore_access_to_itself() -> io::Result<()> {
+pub(crate) fn restore_access_to_itself() -> io::Result<()> {
     Ok(())
 }
 
@@ -71,5 +71,13 @@ pub(crate) fn check_no_new_privs() -> io::Result<()> {
 }
 
 pub(crate) fn set_no_new_privs() -> io::Result<()> {
+    Err(unsupported())
+}
+
+pub(crate) fn has_no_new_privs() -> io::Result<bool> {
+    Err(unsupported())
+}
+
+pub(crate) fn refuse_tracing() -> io::Result<()> {
     Err(unsupported())
 }

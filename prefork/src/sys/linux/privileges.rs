@@ -69,8 +69,13 @@ pub(in crate::sys) fn has_ids(uid: Uid, gid: Gid) -> io::Result<bool> {
 /// Makes the process dumpable again. The kernel clears that flag with a change of user, and then only
 /// root may read most of `/proc/self`, which a drain needs. The flag protects nothing here: no user code
 /// has run as root in this process, so it holds no more than if that user had started it.
-pub(in crate::sys) fn restore_access_to_itself() -> io::Result<()> {
+pub(crate) fn restore_access_to_itself() -> io::Result<()> {
     Ok(nix::sys::prctl::set_dumpable(true)?)
+}
+
+/// From now on other processes of the same user can neither trace this process nor read its memory.
+pub(crate) fn refuse_tracing() -> io::Result<()> {
+    Ok(nix::sys::prctl::set_dumpable(false)?)
 }
 
 /// The CPUs that this process may run on.
@@ -91,4 +96,8 @@ pub(crate) fn check_no_new_privs() -> io::Result<()> {
 
 pub(crate) fn set_no_new_privs() -> io::Result<()> {
     Ok(nix::sys::prctl::set_no_new_privs()?)
+}
+
+pub(crate) fn has_no_new_privs() -> io::Result<bool> {
+    Ok(nix::sys::prctl::get_no_new_privs()?)
 }

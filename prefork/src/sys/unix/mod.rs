@@ -65,7 +65,10 @@ pub(crate) use platform::listener::{
     ADDRESS_DENIED_HINT, JOINS_GROUPS_LATE, prefer_cpu, restore_listener, set_defer_accept, set_fast_open,
     withdraw_listener,
 };
-pub(crate) use platform::privileges::{allowed_cpus, check_no_new_privs, pin_to_cpu, set_no_new_privs};
+pub(crate) use platform::privileges::{
+    allowed_cpus, check_no_new_privs, has_no_new_privs, pin_to_cpu, refuse_tracing, restore_access_to_itself,
+    set_no_new_privs,
+};
 pub(crate) use platform::process::{
     names_of_other_threads, other_threads, private_bytes, resident_bytes, threads,
 };

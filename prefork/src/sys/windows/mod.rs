@@ -89,8 +89,8 @@ pub(crate) use master_link::{MasterLink, MasterSender};
 pub(crate) use pid_file::PidFile;
 pub(crate) use privileges::{
     allowed_cpus, change_user, check_landlock, check_may_change_user, check_nice, check_no_new_privs,
-    check_open_files, confine_to, find_group, find_user, groups_of, limit_open_files, pin_to_cpu, set_nice,
-    set_no_new_privs, verify_user,
+    check_open_files, confine_to, find_group, find_user, groups_of, has_no_new_privs, limit_open_files,
+    pin_to_cpu, refuse_tracing, restore_access_to_itself, set_nice, set_no_new_privs, verify_user,
 };
 pub(crate) use process::{
     descriptor_limit, exit_now, how_to_stop, monotonic_nanos, open_regular, os_string, other_threads,

@@ -56,6 +56,18 @@ pub(crate) fn set_no_new_privs() -> io::Result<()> {
     unsupported()
 }
 
+pub(crate) fn has_no_new_privs() -> io::Result<bool> {
+    unsupported().map(|()| false)
+}
+
+pub(crate) fn refuse_tracing() -> io::Result<()> {
+    unsupported()
+}
+
+pub(crate) fn restore_access_to_itself() -> io::Result<()> {
+    unsupported()
+}
+
 pub(crate) fn check_landlock() -> io::Result<()> {
     unsupported()
 }
