@@ -251,17 +251,27 @@ impl<F> Loader<F> {
     }
 }
 
-/// A function that returns a `Result`.
+/// A function that returns a `Result`. What its error has to be is required by the method: if it were required by the
+/// implementation, a function with another error would be one that returns any value.
 pub trait LoadsResult {
+    type Error;
+
     /// The function in a box.
-    fn load(self) -> Load;
+    fn load(self) -> Load
+    where
+        Self::Error: Into<BoxError>;
 }
 
-impl<F, T: 'static, E: Into<BoxError>> LoadsResult for &&Loader<F>
+impl<F, T: 'static, E> LoadsResult for &&Loader<F>
 where
     F: FnOnce() -> Result<T, E> + 'static,
 {
-    fn load(self) -> Load {
+    type Error = E;
+
+    fn load(self) -> Load
+    where
+        E: Into<BoxError>,
+    {
         let load = self.take();
         Load::new(|| load().map_err(Into::into))
     }
