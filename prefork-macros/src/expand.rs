@@ -92,6 +92,8 @@ fn builder_call(call: &BuilderCall, runtime: &Runtime<'_>) -> TokenStream {
             quote_spanned!(here=> #path::new(#seconds, #nanoseconds))
         }
         BuilderArgument::Loader(function) => {
+            // The compiler reports a function of another form there.
+            let here = here.located_at(first_and_last(function).0);
             let (result, value) = (runtime.private("LoadsResult", here), runtime.private("LoadsValue", here));
             let loader = runtime.private("loader", here);
             quote_spanned!(here=> { use #result as _; use #value as _; (&&#loader(#function)).load() })

@@ -240,7 +240,7 @@ impl<F> fmt::Debug for Loader<F> {
 }
 
 /// Names a function that loads.
-pub fn loader<F>(load: F) -> Loader<F> {
+pub fn loader<F: FnOnce() -> R, R>(load: F) -> Loader<F> {
     Loader(Cell::new(Some(load)))
 }
 
