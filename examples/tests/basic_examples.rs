@@ -13,7 +13,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
 use prefork_tests::fleet::{RunningFleet, Server};
-use prefork_tests::wait;
+use prefork_tests::signal::Signal;
+use prefork_tests::{client, wait};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
@@ -150,4 +151,29 @@ fn axum_with_idle_connection_answers_and_stops() {
     let idle = connect(fleet.addr());
     fleet.stop();
     drop(idle);
+}
+
+#[test]
+fn search_index_is_built_once_for_all_children() {
+    let fleet = Server::example("search_index").env("DOCUMENTS", "100").start();
+    let first = fleet.first_children();
+    let search = |words: &str| client::get(fleet.addr(), &format!("/?q={words}"));
+    let answer = search("w0");
+    let (number, pid) = answer.split_once(" documents, says process ").unwrap_or_else(|| panic!("{answer}"));
+    assert!((1..=100).contains(&number.parse::<u32>().unwrap()), "{answer}");
+    let pid: u32 = pid.split_once('\n').unwrap().0.parse().unwrap();
+    assert!(fleet.children().contains(&pid), "{pid} is not a child of {}", fleet.master());
+    assert!(search("w0+no-such-word").starts_with("0 documents,"));
+    fleet.operate(Signal::SIGHUP, 1, "reloaded:");
+    fleet.wait_for_children(2, &first);
+    assert!(search("w0").starts_with(&format!("{number} documents,")));
+    fleet.stop();
+}
+
+#[test]
+fn search_index_that_cannot_be_built_ends_the_start() {
+    let fleet = Server::example("search_index").env("DOCUMENTS", "many").launch();
+    let outcome = fleet.expect_end();
+    assert_eq!(outcome.status.code(), Some(1), "{outcome:#?}");
+    assert!(outcome.stderr.iter().any(|line| line.contains("DOCUMENTS=many")), "{outcome:#?}");
 }
