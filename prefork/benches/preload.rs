@@ -134,8 +134,8 @@ fn measure_memory_and_idle() -> BenchResult<()> {
     let mut master = StartedProcess::new(&["preloading", &CHILDREN.to_string()])?;
     // The template and the children.
     let mut pids = master.next_ups(1 + CHILDREN)?;
-    // The last child has printed its pid but may not sleep yet.
-    thread::sleep(Duration::from_millis(500));
+    // A second after its start each child looks once at what it may have been left with.
+    thread::sleep(Duration::from_secs(2));
     let shared = proportional(&pids)?;
     println!("memory of a process that loads for itself: {} MB", alone / 1000);
     println!(
