@@ -20,11 +20,11 @@
 pub mod options {}
 
 #[doc = "[options]: crate::guide::options\n[operations]: crate::guide::operations\n"]
-#[doc = "[canary]: crate::guide::operations#canary\n"]
+#[doc = "[canary]: crate::guide::operations#canary\n[shared values]: crate::guide::shared_values\n"]
 #[cfg_attr(any(not(doctest), all(feature = "tokio", feature = "rustls")), doc = include_str!("../docs/serving.md"))]
 pub mod serving {}
 
-#[doc = "[canary]: crate::guide::operations#canary\n[failures]: crate::guide::operations#failures\n[child]: crate::guide::logging#the-end-of-a-child\n[health]: crate::guide::operations#health\n[leader]: crate::guide::leader\n[logging]: crate::guide::logging#log-lines\n[log files]: crate::guide::logging#log-files\n[preforkctl]: crate::guide::preforkctl\n[serving]: crate::guide::serving#operating-the-fleet-from-inside\n[shared values]: crate::guide::shared_values\n"]
+#[doc = "[canary]: crate::guide::operations#canary\n[failures]: crate::guide::operations#failures\n[child]: crate::guide::logging#the-end-of-a-child\n[health]: crate::guide::operations#health\n[leader]: crate::guide::leader\n[logging]: crate::guide::logging#log-lines\n[log files]: crate::guide::logging#log-files\n[preforkctl]: crate::guide::preforkctl\n[serving]: crate::guide::serving#operating-the-fleet-from-inside\n[shared values]: crate::guide::shared_values\n[preload]: crate::guide::serving#load-once\n"]
 #[doc = include_str!("../docs/control.md")]
 pub mod control {}
 
