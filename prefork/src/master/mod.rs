@@ -236,16 +236,16 @@ impl Master {
         loop {
             while let Some(action) = self.supervisor.poll_action() {
                 if let Some(verdict) = self.perform(action) {
-                    self.observers.update(&self.supervisor, &self.sockets);
+                    self.observers.update(&self.supervisor, &self.sockets, None);
                     return Ok(verdict);
                 }
                 // A stop must not wait for starts and hooks that it cancels.
                 self.take_requests()?;
             }
             self.reconcile();
-            let update_at = self.observers.update(&self.supervisor, &self.sockets);
-            let deadlines = [self.supervisor.next_deadline(), self.templates.next_deadline(), update_at];
-            let timeout = time_to_first(deadlines);
+            let due_at = self.next_deadline();
+            let update_at = self.observers.update(&self.supervisor, &self.sockets, due_at);
+            let timeout = time_to_first([due_at, update_at]);
             for event in self.reactor.wait(timeout)? {
                 self.on_event(event);
             }
@@ -253,6 +253,11 @@ impl Master {
             self.check_templates();
             self.supervisor.handle(Instant::now(), Event::DeadlinePassed);
         }
+    }
+
+    /// When children or templates have to be looked at, unless an event comes first.
+    fn next_deadline(&self) -> Option<Instant> {
+        [self.supervisor.next_deadline(), self.templates.next_deadline()].into_iter().flatten().min()
     }
 
     /// Translates an event of the reactor into an event of the supervisor.

@@ -195,15 +195,19 @@ impl Observers {
         self.health.as_ref().map(HealthServer::listener)
     }
 
-    /// Updates the observers. Returns the latest time of the next update.
-    pub(crate) fn update(&mut self, supervisor: &Supervisor, sockets: &SocketSet) -> Option<Instant> {
+    /// Updates the observers. `deadline` is the next one of the fleet. Returns the latest time of the next update.
+    pub(crate) fn update(
+        &mut self,
+        supervisor: &Supervisor,
+        sockets: &SocketSet,
+        deadline: Option<Instant>,
+    ) -> Option<Instant> {
         self.history.note_changes(supervisor.totals());
         if self.service.is_none() && self.board.is_none() && self.handle.is_none() {
             return None;
         }
         let now = Instant::now();
         let fleet = supervisor.status(now);
-        let deadline = supervisor.next_deadline();
         let next = self.service.as_mut().and_then(|service| service.update(now, &fleet, deadline));
         self.posted = Some(fleet.state);
         if let Some(handle) = &self.handle {

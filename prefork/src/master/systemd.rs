@@ -24,7 +24,7 @@ use crate::sys;
 
 /// Least interval between status lines without a change of state.
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
-/// How much more time is asked for than the supervisor's next deadline leaves.
+/// How much more time is asked for than the fleet's next deadline leaves.
 const MARGIN: Duration = Duration::from_secs(10);
 
 /// A service manager that receives notifications.
@@ -111,7 +111,7 @@ impl ServiceManager {
         self.reload_failure = Some(how);
     }
 
-    /// Sends what has changed; `deadline` is the supervisor's next. Returns the latest time of the next
+    /// Sends what has changed; `deadline` is the fleet's next. Returns the latest time of the next
     /// call.
     pub(super) fn update(
         &mut self,
@@ -193,7 +193,7 @@ impl ServiceManager {
         text
     }
 
-    /// While the fleet starts, reloads or stops, asks for time until the supervisor's next deadline,
+    /// While the fleet starts, reloads or stops, asks for time until the fleet's next deadline,
     /// whatever the unit's own timeouts are.
     fn extend_timeout(&mut self, now: Instant, state: FleetState, deadline: Option<Instant>) {
         if matches!(state, FleetState::Serving | FleetState::Holding) {

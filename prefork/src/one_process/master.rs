@@ -146,11 +146,12 @@ impl OneProcess {
                 self.perform(action);
                 self.take_requests()?;
             }
-            let update_at = self.observers.update(&self.supervisor, &self.sockets);
+            let due_at = self.supervisor.next_deadline();
+            let update_at = self.observers.update(&self.supervisor, &self.sockets, due_at);
             if let Some(ended) = self.serving.ended() {
                 return Ok(ended);
             }
-            let timeout = time_to_first([self.supervisor.next_deadline(), update_at]);
+            let timeout = time_to_first([due_at, update_at]);
             for event in self.reactor.wait(timeout)? {
                 self.on_event(event);
             }
@@ -332,7 +333,7 @@ impl OneProcess {
         if let Some(Cause::Error(error)) = &self.cause {
             self.observers.failed(&chain(error));
         }
-        self.observers.update(&self.supervisor, &self.sockets);
+        self.observers.update(&self.supervisor, &self.sockets, None);
     }
 
     fn conclude(mut self, ended: Ended) -> Result<(), Cause> {
