@@ -72,6 +72,16 @@ impl ChildEntry {
     }
 }
 
+/// A child that has been started, by the master or by a template.
+pub(super) struct StartedChild {
+    pub(super) slot: usize,
+    pub(super) generation: u32,
+    pub(super) pid: u32,
+    /// The listeners that it was given.
+    pub(super) listeners: Vec<Weak<Socket>>,
+    pub(super) lane: Option<LanePlace>,
+}
+
 pub(super) type Panic = Box<dyn Any + Send>;
 
 impl Master {
@@ -82,23 +92,7 @@ impl Master {
         let now = Instant::now();
         match started {
             Ok((pid, listeners)) => {
-                self.start_problems.remove(&slot);
-                // One that checks the next program is not told its lane.
-                let joins = !self.supervisor.is_upgrade_check(child);
-                lane.iter().filter(|_| joins).for_each(|lane| self.values.note_pid(*lane, pid));
-                let entry = ChildEntry {
-                    slot,
-                    pid,
-                    generation,
-                    took_handshake: false,
-                    ready: false,
-                    listeners,
-                    order: StopOrder::None,
-                    lane,
-                    log_parts: LogParts::default(),
-                };
-                entry.report_started(&self.plan.logger);
-                self.children.insert(child, entry);
+                self.note_started(child, StartedChild { slot, generation, pid, listeners, lane });
                 self.supervisor.handle(now, Event::Spawned { child, pid });
             }
             Err(source) => {
@@ -113,6 +107,28 @@ impl Master {
                 self.forget_harmless_cause();
             }
         }
+    }
+
+    /// The child has a process.
+    pub(super) fn note_started(&mut self, child: ChildId, started: StartedChild) {
+        let StartedChild { slot, generation, pid, listeners, lane } = started;
+        self.start_problems.remove(&slot);
+        // One that checks the next program is not told its lane.
+        let joins = !self.supervisor.is_upgrade_check(child);
+        lane.iter().filter(|_| joins).for_each(|lane| self.values.note_pid(*lane, pid));
+        let entry = ChildEntry {
+            slot,
+            pid,
+            generation,
+            took_handshake: false,
+            ready: false,
+            listeners,
+            order: StopOrder::None,
+            lane,
+            log_parts: LogParts::default(),
+        };
+        entry.report_started(&self.plan.logger);
+        self.children.insert(child, entry);
     }
 
     /// A lane for the slot's next child.

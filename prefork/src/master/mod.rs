@@ -160,7 +160,7 @@ struct Master {
     children: BTreeMap<ChildId, ChildEntry>,
     templates: TemplateSet,
     /// Why the last template ended, if none has become ready since.
-    last_template_failure: Option<String>,
+    last_template_failure: Option<io::Error>,
     last_failure: Option<Failure>,
     canary: CanaryWatch,
     /// Why the last attempt to start a child for a slot failed.

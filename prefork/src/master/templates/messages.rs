@@ -1,6 +1,7 @@
 //! What the master logs about its templates.
 
 use std::fmt;
+use std::io;
 
 use super::TemplateEntry;
 use crate::master::Master;
@@ -25,14 +26,15 @@ impl Master {
                 let reason = format!("{entry} was not ready within {timeout}");
                 let event = logger.event("template_killed").generation(entry.generation);
                 event.warn(format_args!("{reason}; killing it"));
-                self.last_template_failure = Some(reason);
+                self.last_template_failure = Some(io::Error::other(reason));
+                self.check_producer_of(template);
             }
             TemplateRemark::Unanswered(template) => {
                 let Some(entry) = entry(&template) else { return };
                 let reason = format!("{entry} did not fork a child within {timeout}");
                 let event = logger.event("template_killed").generation(entry.generation);
                 event.warn(format_args!("{reason}; killing it"));
-                self.last_template_failure = Some(reason);
+                self.last_template_failure = Some(io::Error::other(reason));
             }
             TemplateRemark::StartedAgain { generation } => {
                 let event = logger.event("template_again").generation(generation);

@@ -14,11 +14,11 @@ use std::time::Instant;
 
 use log::Level;
 
-use self::orders::ForkOrder;
+use self::orders::{ForkOrder, copy_of};
 use super::children::Panic;
 use super::messages::{handshake_not_taken, readable};
 use super::{Cause, Master};
-use crate::error::{Error, Status};
+use crate::error::{Error, Status, plain};
 use crate::logging::{LoggedEvent, tell_followers};
 use crate::privileges::Privileges;
 use crate::protocol::{FromTemplate, Handshake, LogMessage, LogPart, LogParts, Secrets, ToMaster};
@@ -133,7 +133,10 @@ impl Master {
                 TemplateAction::Fork { template, child } => self.order_fork(template, child),
                 TemplateAction::Kill(template) => self.kill_template(template),
                 TemplateAction::KillUnnamed(template) => self.kill_unnamed(template),
-                TemplateAction::Fail { child, transient } => self.order_failed(child, transient),
+                TemplateAction::Fail { child, transient } => {
+                    let is_refused = matches!(self.cause, Some(Cause::Error(Error::CommandProducer { .. })));
+                    self.order_failed(child, transient && !is_refused);
+                }
                 TemplateAction::Withdrawn(child) => {
                     self.templates.orders.remove(&child);
                     self.supervisor.handle(Instant::now(), Event::Withdrawn(child));
@@ -275,7 +278,7 @@ impl Master {
             let reason = format!("{entry} exited{state}: {}", Status(status));
             let event = self.plan.logger.event("template_ended").generation(entry.generation);
             event.warn(&reason);
-            self.last_template_failure = Some(entry.reason.unwrap_or(reason));
+            self.last_template_failure = Some(io::Error::other(entry.reason.unwrap_or(reason)));
         }
         self.templates.machine.exited(now, template, status.code().is_none() && !is_refused);
         for child in left {
@@ -287,10 +290,9 @@ impl Master {
     }
 
     fn template_not_started(&mut self, generation: u32, source: io::Error, panic: Option<Panic>) {
-        let reason = format!("cannot start the template of generation {generation}: {source}");
         let event = self.plan.logger.event("template_not_started").generation(generation);
-        event.error(&reason);
-        self.last_template_failure = Some(reason);
+        event.error(format_args!("cannot start the template of generation {generation}: {}", plain(&source)));
+        self.last_template_failure = Some(copy_of(&source));
         match panic {
             Some(panic) => self.record_cause(Cause::Panic(panic)),
             None if self.plan.hooks.command_producer.is_some() && !sys::is_transient(&source) => {

@@ -9,8 +9,8 @@ use socket2::Socket;
 use super::TemplateSet;
 use crate::error::{Failure, chain};
 use crate::master::Master;
-use crate::master::children::{ChildEntry, StopOrder};
-use crate::protocol::{LogParts, ToTemplate};
+use crate::master::children::StartedChild;
+use crate::protocol::ToTemplate;
 use crate::shared::LanePlace;
 use crate::supervisor::{ChildId, Event};
 use crate::sys;
@@ -109,10 +109,9 @@ impl Master {
                 self.reap_unnamed(template);
             }
             self.templates.waiting.remove(&slot);
-            let known = self.start_problems.contains_key(&slot);
-            if !known && self.last_template_failure.is_some() {
-                let reason = self.last_template_failure.clone().unwrap_or_default();
-                self.note_order_problem(child, slot, io::Error::other(reason));
+            let reason = self.last_template_failure.as_ref().map(copy_of);
+            if let Some(reason) = reason.filter(|_| !self.start_problems.contains_key(&slot)) {
+                self.note_order_problem(child, slot, reason);
             }
         }
         self.supervisor.handle(Instant::now(), Event::SpawnFailed { child, transient });
@@ -137,21 +136,8 @@ impl Master {
         };
         self.templates.machine.answered(child);
         self.templates.forget_ended(template);
-        self.start_problems.remove(&slot);
         self.templates.waiting.remove(&slot);
-        let entry = ChildEntry {
-            slot,
-            pid,
-            generation,
-            took_handshake: false,
-            ready: false,
-            listeners,
-            order: StopOrder::None,
-            lane,
-            log_parts: LogParts::default(),
-        };
-        entry.report_started(&self.plan.logger);
-        self.children.insert(child, entry);
+        self.note_started(child, StartedChild { slot, generation, pid, listeners, lane });
         self.supervisor.handle(Instant::now(), Event::Spawned { child, pid });
         true
     }
@@ -179,4 +165,10 @@ impl Master {
             sys::kill_group_of_template(*pid);
         }
     }
+}
+
+/// The same error, for another child.
+pub(super) fn copy_of(error: &io::Error) -> io::Error {
+    let copy = || io::Error::new(error.kind(), error.to_string());
+    error.raw_os_error().map_or_else(copy, io::Error::from_raw_os_error)
 }
