@@ -1,18 +1,32 @@
 //! What a hostile child can send over the link to its master.
 
 use std::io::{self, IoSlice};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::OnceLock;
 use std::{fs, thread};
 
-use nix::sys::socket::{ControlMessage, MsgFlags, Shutdown, send, sendmsg, shutdown};
+use nix::sys::socket::{ControlMessage, MsgFlags, Shutdown, getsockopt, send, sendmsg, shutdown, sockopt};
+use nix::unistd::getppid;
 
-/// The link to the master, which is standard input until the child takes the handshake.
+/// The link to the master.
 static LINK: OnceLock<OwnedFd> = OnceLock::new();
 
-/// Keeps a copy of the link. To be called before the child takes the handshake.
+/// Keeps a copy of the link. To be called in the child itself: a template has another link.
 pub fn keep_link() {
-    LINK.get_or_init(|| io::stdin().as_fd().try_clone_to_owned().expect("standard input is open"));
+    LINK.get_or_init(|| find_link().expect("a child has a link to its master"));
+}
+
+/// A copy of a socket whose other end is the parent's.
+fn find_link() -> Option<OwnedFd> {
+    let descriptors = fs::read_dir("/proc/self/fd").ok()?;
+    let numbers = descriptors.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let numbers: Vec<RawFd> = numbers.collect();
+    numbers.into_iter().find_map(|number| {
+        // SAFETY: it is used for the call and a copy only, and one that was closed meanwhile fails.
+        let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
+        let peer = getsockopt(&descriptor, sockopt::PeerCredentials).ok()?;
+        (peer.pid() == getppid().as_raw()).then(|| descriptor.try_clone_to_owned().ok())?
+    })
 }
 
 /// Sends lines without end, in a thread of its own.

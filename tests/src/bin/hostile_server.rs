@@ -11,11 +11,8 @@ fn main() {}
 #[cfg(target_os = "linux")]
 fn main() -> std::process::ExitCode {
     use nix::sys::signal::{SigSet, Signal};
-    use prefork_tests::{app, link_attack};
+    use prefork_tests::app;
 
-    if prefork::is_child() {
-        link_attack::keep_link();
-    }
     if prefork::is_child() && app::option("block_term").is_some() {
         // Every thread that is started later inherits this.
         SigSet::from(Signal::SIGTERM).thread_block().expect("the mask can be set");
@@ -44,6 +41,7 @@ mod attack {
     const RETURN: u16 = 6;
 
     pub(super) fn serve(ln: TcpListener) -> io::Result<()> {
+        link_attack::keep_link();
         // Children share the socket, and one may have changed its mode.
         ln.set_nonblocking(false)?;
         let ln = Arc::new(ln);

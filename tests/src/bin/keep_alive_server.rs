@@ -8,15 +8,16 @@
 
 #![allow(clippy::expect_used, reason = "a panic in a server under test fails the test")]
 
+use std::convert::Infallible;
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Mutex;
-use std::thread;
 use std::time::Duration;
+use std::{process, thread};
 
-use prefork::{ChildContext, Prefork, Shutdown};
+use prefork::{ChildContext, FromChild, Prefork, Shutdown};
 use prefork_tests::{app, wait};
 
 /// How often an idle connection checks for a stop request.
@@ -29,9 +30,6 @@ const POLLS_AFTER_STOP: u32 = 30;
 static BALLAST: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
 fn main() -> ExitCode {
-    if prefork::is_child() && app::option("broken").is_some_and(|path| PathBuf::from(path).exists()) {
-        return ExitCode::FAILURE;
-    }
     let fleet = with_lifecycle_options(app::builder(serve));
     let overrides = app::option("overrides").and_then(|path| std::fs::read_to_string(path).ok());
     let words: Vec<&str> = overrides.iter().flat_map(|text| text.split(' ')).collect();
@@ -63,7 +61,21 @@ fn with_lifecycle_options(mut fleet: Prefork) -> Prefork {
     fleet
 }
 
-fn serve(ln: TcpListener, child: ChildContext, shutdown: Shutdown) -> io::Result<()> {
+/// Ends the child before it is ready if it is `broken`. An argument is made in a child that is forked as well.
+struct NotBroken;
+
+impl FromChild for NotBroken {
+    type Error = Infallible;
+
+    fn from_child(_: &ChildContext) -> Result<Self, Infallible> {
+        if app::option("broken").is_some_and(|path| PathBuf::from(path).exists()) {
+            process::exit(1);
+        }
+        Ok(Self)
+    }
+}
+
+fn serve(ln: TcpListener, child: ChildContext, shutdown: Shutdown, _: NotBroken) -> io::Result<()> {
     if app::option("ready").as_deref() == Some("manual") {
         let child = child.clone();
         thread::spawn(move || {
@@ -133,17 +145,17 @@ fn body(path: &str, child: &ChildContext) -> String {
         "/slow" => {
             let _busy = child.busy();
             thread::sleep(Duration::from_millis(500));
-            std::process::id().to_string()
+            process::id().to_string()
         }
         "/gate" => {
             app::wait_at_gate();
-            std::process::id().to_string()
+            process::id().to_string()
         }
         "/work" => {
             let _busy = child.busy();
-            app::print_error(&format!("work of {} has begun", std::process::id()));
+            app::print_error(&format!("work of {} has begun", process::id()));
             app::wait_at_gate();
-            std::process::id().to_string()
+            process::id().to_string()
         }
         "/hang" => {
             let _busy = child.busy();
@@ -158,6 +170,6 @@ fn body(path: &str, child: &ChildContext) -> String {
         }
         "/stopping" => child.is_stopping().to_string(),
         "/generation" => child.generation().to_string(),
-        _ => std::process::id().to_string(),
+        _ => process::id().to_string(),
     }
 }
