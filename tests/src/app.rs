@@ -27,6 +27,7 @@
 mod answers;
 mod loggers;
 
+use std::convert::Infallible;
 use std::io;
 use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
@@ -34,7 +35,7 @@ use std::process::{self, Command, ExitCode, Stdio};
 use std::time::Duration;
 use std::{env, fs, thread};
 
-use prefork::{Prefork, Serve};
+use prefork::{ChildContext, FromChild, Prefork, Serve};
 
 use answers::hang;
 pub use answers::{answer, answer_or, gate_is_open, head, path_of, print_error, read_request, wait_at_gate};
@@ -59,7 +60,9 @@ fn number<T: std::str::FromStr>(name: &str) -> Option<T> {
 /// A fleet with the options from the environment. A server program calls it first in `main`.
 pub fn builder<Args>(serve: impl Serve<Args>) -> Prefork {
     if prefork::is_child() {
-        boot();
+        if !preloads() {
+            boot();
+        }
     } else if option("reads").is_some() {
         thread::spawn(|| {
             wait_at_gate();
@@ -129,7 +132,7 @@ pub fn builder<Args>(serve: impl Serve<Args>) -> Prefork {
     if let Some(path) = option("log_file") {
         fleet = fleet.logger(FileLogger::append(path));
     }
-    if option("preload").is_some() {
+    if preloads() {
         fleet = fleet.preload(|| vec![1_u8; 1 << 20]);
     }
     if let Some(reuseport) = reuseport() {
@@ -169,6 +172,26 @@ pub fn finish(result: Result<(), prefork::Error>) -> ExitCode {
     }
 }
 
+/// The option `preload`.
+fn preloads() -> bool {
+    option("preload").is_some()
+}
+
+/// An argument of serve functions: what an executed child does in `main`, a child that a template forks does here.
+#[derive(Debug)]
+pub struct Booted(());
+
+impl FromChild for Booted {
+    type Error = Infallible;
+
+    fn from_child(_: &ChildContext) -> Result<Self, Infallible> {
+        if prefork::is_child() && preloads() {
+            boot();
+        }
+        Ok(Self(()))
+    }
+}
+
 /// Records the start of this child, and applies the option `boot`.
 fn boot() {
     let mut started = 0;
@@ -199,8 +222,17 @@ pub fn incoming(ln: &TcpListener) -> impl Iterator<Item = io::Result<TcpStream>>
 /// # Errors
 ///
 /// Errors of `accept`.
-pub fn serve(ln: TcpListener) -> io::Result<()> {
-    for stream in incoming(&ln) {
+pub fn serve(ln: TcpListener, _: Booted) -> io::Result<()> {
+    answer_all(&ln)
+}
+
+/// Answers each connection in its own thread.
+///
+/// # Errors
+///
+/// Errors of `accept`.
+pub fn answer_all(ln: &TcpListener) -> io::Result<()> {
+    for stream in incoming(ln) {
         let stream = stream?;
         thread::spawn(move || answer(stream));
     }

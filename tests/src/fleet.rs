@@ -60,8 +60,7 @@ impl RunningFleet {
 
     /// The master's children, zombies included, without templates.
     pub fn children(&self) -> Vec<u32> {
-        let is_template = |pid: &u32| proc::is_template(*pid);
-        proc::children(self.master()).into_iter().filter(|pid| !is_template(pid)).collect()
+        proc::children_of_fleet(self.master())
     }
 
     /// The pids in the first message of readiness, in the order of the slots.

@@ -46,10 +46,10 @@ fn pid_1_serves_and_stops_on_term_and_int() {
 #[test]
 fn pid_1_replaces_killed_children() {
     let Some((fleet, master)) = as_pid_1(|server| server) else { return };
-    let children = proc::children(master);
+    let children = proc::children_of_fleet(master);
     children.iter().for_each(|child| send(*child, Signal::SIGKILL));
     wait::until("two successors", || {
-        let now = proc::children(master);
+        let now = proc::children_of_fleet(master);
         now.len() == 2 && now.iter().all(|child| !children.contains(child) && proc::is_alive(*child))
     });
     client::serving_pid(fleet.addr());
@@ -61,7 +61,7 @@ fn pid_1_replaces_killed_children() {
 fn pid_1_reaps_orphaned_grandchild() {
     let Some((fleet, master)) = as_pid_1(|server| server.set("workers", 1)) else { return };
     client::get(fleet.addr(), "/leave");
-    let [child] = proc::children(master)[..] else { panic!("one child") };
+    let [child] = proc::children_of_fleet(master)[..] else { panic!("one child") };
     let [orphan] = proc::children(child)[..] else { panic!("one grandchild") };
     send(child, Signal::SIGKILL);
     wait::until("orphan with PID 1 as parent", || proc::parent(orphan) == Some(master));

@@ -75,7 +75,7 @@ async fn serve(ln: tokio::net::TcpListener, child: ChildContext, stop: Shutdown)
     child.ready();
     let ln = ln.into_std()?;
     ln.set_nonblocking(false)?;
-    thread::spawn(move || app::serve(ln));
+    thread::spawn(move || app::answer_all(&ln));
     stop.await;
     Ok(())
 }

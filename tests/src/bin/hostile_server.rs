@@ -40,7 +40,7 @@ mod attack {
     /// `BPF_RET | BPF_K`: an instruction that returns a constant, here what is kept of a packet.
     const RETURN: u16 = 6;
 
-    pub(super) fn serve(ln: TcpListener) -> io::Result<()> {
+    pub(super) fn serve(ln: TcpListener, _: app::Booted) -> io::Result<()> {
         link_attack::keep_link();
         // Children share the socket, and one may have changed its mode.
         ln.set_nonblocking(false)?;

@@ -40,7 +40,7 @@ fn load() -> u32 {
 
 fn plain(ln: TcpListener, text: Preloaded<String>) -> io::Result<()> {
     app::print_error(&text);
-    app::serve(ln)
+    app::answer_all(&ln)
 }
 
 fn two(ln: TcpListener, number: Preloaded<u32>, _: Shutdown, text: Preloaded<String>) -> io::Result<()> {

@@ -77,7 +77,7 @@ fn talkative() -> CryptoProvider {
 
 fn serve_plain(_: TcpListener) {}
 
-fn serve(ln: TcpListener, child: ChildContext, config: Arc<ServerConfig>) -> io::Result<()> {
+fn serve(ln: TcpListener, child: ChildContext, config: Arc<ServerConfig>, _: app::Booted) -> io::Result<()> {
     assert!(!reveals_a_secret(), "child {}", child.slot());
     for stream in app::incoming(&ln) {
         let (stream, config) = (stream?, Arc::clone(&config));
@@ -95,7 +95,7 @@ fn answer(stream: TcpStream, config: Arc<ServerConfig>) -> io::Result<()> {
     stream.conn.complete_io(&mut stream.sock).map(drop)
 }
 
-async fn serve_async(ln: tokio::net::TcpListener, acceptor: TlsAcceptor) -> io::Result<()> {
+async fn serve_async(ln: tokio::net::TcpListener, acceptor: TlsAcceptor, _: app::Booted) -> io::Result<()> {
     loop {
         let (stream, _) = ln.accept().await?;
         tokio::spawn(answer_async(acceptor.clone(), stream));

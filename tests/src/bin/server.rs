@@ -14,7 +14,7 @@ fn main() -> ExitCode {
     app::start(app::builder(serve))
 }
 
-fn serve(ln: TcpListener) -> std::io::Result<()> {
+fn serve(ln: TcpListener, _: app::Booted) -> std::io::Result<()> {
     let one_by_one = app::option("one_by_one").is_some();
     for stream in app::incoming(&ln) {
         let stream = stream?;

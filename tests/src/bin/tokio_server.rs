@@ -25,15 +25,15 @@ fn with_hang_timeout(fleet: Prefork) -> Prefork {
     }
 }
 
-async fn serve(ln: TcpListener) -> io::Result<()> {
+async fn serve(ln: TcpListener, _: app::Booted) -> io::Result<()> {
     loop {
         let (stream, _) = ln.accept().await?;
         tokio::spawn(answer(stream));
     }
 }
 
-async fn serve_until_stopped(ln: TcpListener, shutdown: Shutdown) -> io::Result<()> {
-    let served = tokio::spawn(serve(ln));
+async fn serve_until_stopped(ln: TcpListener, shutdown: Shutdown, booted: app::Booted) -> io::Result<()> {
+    let served = tokio::spawn(serve(ln, booted));
     shutdown.await;
     app::print_error(&format!("serve: stop requested, accepting: {}", !served.is_finished()));
     served.abort();

@@ -35,3 +35,8 @@ impl ProcessTree {
         self.0.live_pids()
     }
 }
+
+/// The children of a master, zombies included, sorted. A template is none.
+pub fn children_of_fleet(master: u32) -> Vec<u32> {
+    children(master).into_iter().filter(|child| !is_template(*child)).collect()
+}
