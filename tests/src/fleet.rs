@@ -14,7 +14,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 
 pub use outcome::Outcome;
-pub use server::{AS_NOBODY, Server};
+pub use server::{AS_NOBODY, Server, preloads};
 
 use crate::console::Console;
 use crate::proc::ProcessTree;

@@ -6,7 +6,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use prefork_tests::fleet::{RunningFleet, Server};
+use prefork_tests::fleet::{RunningFleet, Server, preloads};
 use prefork_tests::gate::ResponseGate;
 use prefork_tests::load::{self, ClientMix, Connection};
 use prefork_tests::program::ProgramCopy;
@@ -206,6 +206,10 @@ fn reload_upgrade_scale_and_crash_lose_no_new_async_connection() {
 
 #[test]
 fn upgrade_with_same_options_keeps_the_trial_child() {
+    if preloads() {
+        // It has loaded for itself, and is replaced by one that a template forks.
+        return;
+    }
     let program = ProgramCopy::new(KEEP_ALIVE_SERVER);
     let fleet = Server::new(program.path()).start();
     fleet.first_children();

@@ -21,6 +21,11 @@ pub const AS_NOBODY: [&str; 4] = ["setpriv", "--reuid=65534", "--regid=65534", "
 /// With this variable, the tests run with servers whose children are forked by a template.
 const PRELOAD: &str = "PREFORK_TEST_PRELOAD";
 
+/// Whether servers have templates that fork their children.
+pub fn preloads() -> bool {
+    env::var_os(PRELOAD).is_some()
+}
+
 /// A server program and its options, before the start.
 #[derive(Debug)]
 pub struct Server {
@@ -79,7 +84,7 @@ impl Server {
             .stderr(Stdio::piped());
         let tree = ProcessTree::prepare(&mut command, &id);
         let mut server = Self { command, tree, started };
-        if env::var_os(PRELOAD).is_some() {
+        if preloads() {
             server = server.set("preload", 1);
         }
         server.set("addr", "127.0.0.1:0").set("workers", 2)
