@@ -30,6 +30,11 @@ impl Status {
         self.rows("waiting")
     }
 
+    /// The templates.
+    pub fn templates(&self) -> Vec<Row> {
+        self.rows("templates")
+    }
+
     /// The requests of each child, by pid.
     pub fn requests(&self) -> BTreeMap<u32, Option<u64>> {
         let pid = |child: &Row| child.get("pid").expect("a child has a pid");
@@ -51,6 +56,7 @@ impl Row {
         let (_, rest) = self.0.split_once(&begin).unwrap_or_else(|| panic!("no {field}: {}", self.0));
         let value = rest.split([',', '}']).next().unwrap_or_default();
         let is_known = value != "null";
+        let value = value.trim_matches('"');
         is_known.then(|| value.parse().unwrap_or_else(|_| panic!("{field} is {value}: {}", self.0)))
     }
 }

@@ -17,6 +17,7 @@ use prefork_tests::control::ControlPath;
 use prefork_tests::fleet::{RunningFleet, Server};
 use prefork_tests::gate::ResponseGate;
 use prefork_tests::signal::{Signal, send};
+use prefork_tests::status::{Row, Status};
 use prefork_tests::{client, proc, wait};
 use tempfile::TempDir;
 
@@ -226,6 +227,45 @@ fn killed_template_is_started_again_and_its_children_serve_on() {
     before.iter().for_each(|child| send(*child, Signal::SIGKILL));
     fleet.wait_for_children(2, &before);
     assert_eq!(get(&fleet, "/loaded-by"), new.to_string());
+    fleet.stop();
+}
+
+fn templates(fleet: &RunningFleet) -> Vec<Row> {
+    Status::of(fleet.health_addr()).templates()
+}
+
+/// Generation, pid and state of each template.
+fn states(rows: &[Row]) -> Vec<(u32, Option<u32>, String)> {
+    let state = |row: &Row| (row.get("generation").unwrap(), row.get("pid"), row.get("state").unwrap());
+    rows.iter().map(state).collect()
+}
+
+#[test]
+fn status_has_the_templates_while_they_load_serve_and_wait() {
+    let (loads, gate) = (Loads::new(), ResponseGate::new());
+    let fleet = loads.server().set("health", "127.0.0.1:0").set("size", 64).gate(&gate).start();
+    let old = template(&fleet);
+    let ready = templates(&fleet);
+    assert_eq!(states(&ready), [(0, Some(old), "ready".to_owned())]);
+    assert!(ready[0].get::<u64>("resident_bytes").unwrap() > 64 << 20, "{ready:?}");
+    assert!(ready[0].get::<f64>("age_seconds").is_some(), "{ready:?}");
+    loads.change("gate");
+    fleet.signal(Signal::SIGHUP);
+    wait::until("another load", || loads.pids().len() == 2);
+    let new = loads.pids()[1];
+    let both = [(0, Some(old), "ready".to_owned()), (1, Some(new), "loading".to_owned())];
+    wait::until("a template that loads", || states(&templates(&fleet)) == both);
+    gate.open();
+    fleet.console.wait_for("every child is of generation 1");
+    let expected = [(1, Some(new), "ready".to_owned())];
+    wait::until("the new one alone", || states(&templates(&fleet)) == expected);
+    loads.change("fail");
+    send(new, Signal::SIGKILL);
+    let expected = [(1, None, "waiting".to_owned())];
+    let waiting = wait::for_value("a template that waits", || {
+        Some(templates(&fleet)).filter(|rows| states(rows) == expected)
+    });
+    assert_eq!(waiting[0].get::<u64>("resident_bytes"), None);
     fleet.stop();
 }
 

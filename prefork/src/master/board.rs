@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use super::http::Answer;
 use super::metrics::{History, MetricsPage, ProcessUsages};
 use super::status::{Change, StatusPage};
+use super::templates::TemplateStatus;
 use crate::listen::WatchedListeners;
 use crate::supervisor::FleetStatus;
 use crate::sys::Waker;
@@ -43,6 +44,7 @@ struct Posted {
     /// Whether an answer waits for the next turn.
     awaited: bool,
     fleet: FleetStatus,
+    templates: Vec<TemplateStatus>,
     listeners: Arc<[WatchedListeners]>,
 }
 
@@ -61,7 +63,13 @@ impl Board {
         history: History,
     ) -> Self {
         Self {
-            posted: Mutex::new(Posted { turns: 0, awaited: false, fleet, listeners: listeners.into() }),
+            posted: Mutex::new(Posted {
+                turns: 0,
+                awaited: false,
+                fleet,
+                templates: Vec::new(),
+                listeners: listeners.into(),
+            }),
             supervisor,
             pages: Mutex::new(Pages {
                 status: StatusPage::new(history.clone()),
@@ -82,11 +90,13 @@ impl Board {
         self.posted().fleet = fleet;
     }
 
-    /// Posts the fleet's state at the end of a turn of the supervisor's loop. Returns whether an answer waits for it.
-    pub(super) fn end_turn(&self, fleet: FleetStatus) -> bool {
+    /// Posts the state of the fleet and of its templates at the end of a turn of the supervisor's loop. Returns whether
+    /// an answer waits for it.
+    pub(super) fn end_turn(&self, fleet: FleetStatus, templates: Vec<TemplateStatus>) -> bool {
         let mut posted = self.posted();
         posted.turns = posted.turns.wrapping_add(1);
         posted.fleet = fleet;
+        posted.templates = templates;
         std::mem::take(&mut posted.awaited)
     }
 
@@ -130,22 +140,28 @@ impl Board {
         let mut pages = self.pages();
         let Pages { metrics, usages, .. } = &mut *pages;
         Answer::metrics(metrics.recent(now).unwrap_or_else(|| {
-            let (fleet, listeners) = self.fleet_and_listeners();
-            metrics.make(&fleet, &listeners, self.health_connections.load(Ordering::Relaxed), usages)
+            let (fleet, templates, listeners) = self.fleet_and_more();
+            metrics.make(
+                &fleet,
+                &templates,
+                &listeners,
+                self.health_connections.load(Ordering::Relaxed),
+                usages,
+            )
         }))
     }
 
     /// The fleet in JSON. `change` is what an operator has asked for and is under way, if there is such a thing.
     pub(super) fn status(&self, now: Instant, change: Option<Change>) -> Answer {
-        let (fleet, listeners) = self.fleet_and_listeners();
+        let (fleet, templates, listeners) = self.fleet_and_more();
         let mut pages = self.pages();
         let Pages { status, usages, .. } = &mut *pages;
-        Answer::json(200, status.make(now, &fleet, &listeners, change, usages))
+        Answer::json(200, status.make(now, &fleet, &templates, &listeners, change, usages))
     }
 
-    fn fleet_and_listeners(&self) -> (FleetStatus, Arc<[WatchedListeners]>) {
+    fn fleet_and_more(&self) -> (FleetStatus, Vec<TemplateStatus>, Arc<[WatchedListeners]>) {
         let posted = self.posted();
-        (posted.fleet.clone(), Arc::clone(&posted.listeners))
+        (posted.fleet.clone(), posted.templates.clone(), Arc::clone(&posted.listeners))
     }
 
     fn pages(&self) -> MutexGuard<'_, Pages> {

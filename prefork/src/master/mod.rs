@@ -236,15 +236,16 @@ impl Master {
         loop {
             while let Some(action) = self.supervisor.poll_action() {
                 if let Some(verdict) = self.perform(action) {
-                    self.observers.update(&self.supervisor, &self.sockets, None);
+                    let templates = self.templates.status();
+                    self.observers.update(&self.supervisor, &self.sockets, templates, None);
                     return Ok(verdict);
                 }
                 // A stop must not wait for starts and hooks that it cancels.
                 self.take_requests()?;
             }
             self.reconcile();
-            let due_at = self.next_deadline();
-            let update_at = self.observers.update(&self.supervisor, &self.sockets, due_at);
+            let (due_at, templates) = (self.next_deadline(), self.templates.status());
+            let update_at = self.observers.update(&self.supervisor, &self.sockets, templates, due_at);
             let timeout = time_to_first([due_at, update_at]);
             for event in self.reactor.wait(timeout)? {
                 self.on_event(event);

@@ -13,6 +13,7 @@ use super::control::{Control, ControlSocket, HaltedControl, Submitted};
 use super::health::HealthServer;
 use super::metrics::History;
 use super::systemd::ServiceManager;
+use super::templates::TemplateStatus;
 use super::{FleetHandle, messages};
 use crate::hooks::NotReopened;
 use crate::listen::{SocketSet, WatchedListeners};
@@ -200,6 +201,7 @@ impl Observers {
         &mut self,
         supervisor: &Supervisor,
         sockets: &SocketSet,
+        templates: Vec<TemplateStatus>,
         deadline: Option<Instant>,
     ) -> Option<Instant> {
         self.history.note_changes(supervisor.totals());
@@ -218,7 +220,7 @@ impl Observers {
                 self.watched = sockets.watched();
                 board.watch(self.watched.clone());
             }
-            if board.end_turn(fleet.clone()) {
+            if board.end_turn(fleet.clone(), templates) {
                 self.health.iter().for_each(HealthServer::wake);
                 self.control.iter().for_each(Control::wake);
             }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Instant, SystemTime};
 
 use super::metrics::{History, ProcessUsages, reuse_of, since_epoch};
+use super::templates::TemplateStatus;
 use crate::json;
 use crate::listen::{ListenerQueues, WatchedListeners};
 use crate::shared;
@@ -66,23 +67,27 @@ impl StatusPage {
         &mut self,
         now: Instant,
         fleet: &FleetStatus,
+        templates: &[TemplateStatus],
         listeners: &[WatchedListeners],
         change: Option<Change>,
         usages: &mut ProcessUsages,
     ) -> String {
-        usages.update(now, &fleet.children);
+        usages.update(now, fleet, templates);
         self.read_requests(now);
         let FleetStatus { state, generation, slots, ready, failures, children, waiting, .. } = fleet;
         let change = change.or(fleet.change.map(Change::from));
         let change = change.map(|change| change.to_json(now, fleet.hold.as_ref()));
         let listeners: Vec<String> = listeners.iter().map(|watched| listener(&watched.queues())).collect();
         let children: Vec<String> =
-            children.iter().map(|child| self.child(child, usages.of_child(child.pid))).collect();
+            children.iter().map(|child| self.child(child, usages.of_process(child.pid))).collect();
         let waiting: Vec<String> = waiting.iter().map(|slot| waiting_slot(now, slot)).collect();
+        let templates =
+            templates.iter().map(|one| template(one, one.pid.and_then(|pid| usages.of_process(pid))));
+        let templates: Vec<String> = templates.collect();
         format!(
             "{{\"state\":\"{}\",\"master\":{},\"version\":\"{}\",\"generation\":{generation},\"slots\":{slots},\
              \"ready\":{ready},\"failures\":{failures},\"started_at\":{},\"operation\":{},\"listeners\":[{}],\
-             \"children\":[{}],\"waiting\":[{}]}}\n",
+             \"children\":[{}],\"waiting\":[{}],\"templates\":[{}]}}\n",
             state.name(),
             std::process::id(),
             env!("CARGO_PKG_VERSION"),
@@ -90,7 +95,8 @@ impl StatusPage {
             json::or_null(change),
             listeners.join(","),
             children.join(","),
-            waiting.join(",")
+            waiting.join(","),
+            templates.join(",")
         )
     }
 
@@ -104,18 +110,33 @@ impl StatusPage {
 
     fn child(&self, child: &ChildStatus, usage: Option<&ProcessUsage>) -> String {
         let ChildStatus { slot, pid, generation, state, leader } = child;
-        let age = usage.and_then(|usage| SystemTime::now().duration_since(usage.started_at).ok());
         format!(
             "{{\"slot\":{slot},\"pid\":{pid},\"generation\":{generation},\"state\":\"{}\",\"leader\":{leader},\
              \"age_seconds\":{},\"cpu_seconds\":{},\"resident_bytes\":{},\"open_files\":{},\"requests\":{}}}",
             state.name(),
-            json::or_null(age.map(json::seconds)),
+            age_seconds(usage),
             json::or_null(usage.map(|usage| json::seconds(usage.cpu))),
             json::or_null(usage.map(|usage| usage.resident)),
             json::or_null(usage.and_then(|usage| usage.open_files)),
             json::or_null(self.requests.get(pid)),
         )
     }
+}
+
+fn template(template: &TemplateStatus, usage: Option<&ProcessUsage>) -> String {
+    let TemplateStatus { generation, pid, state } = template;
+    format!(
+        "{{\"generation\":{generation},\"pid\":{},\"state\":\"{}\",\"age_seconds\":{},\"resident_bytes\":{}}}",
+        json::or_null(*pid),
+        state.name(),
+        age_seconds(usage),
+        json::or_null(usage.map(|usage| usage.resident)),
+    )
+}
+
+fn age_seconds(usage: Option<&ProcessUsage>) -> String {
+    let age = usage.and_then(|usage| SystemTime::now().duration_since(usage.started_at).ok());
+    json::or_null(age.map(json::seconds))
 }
 
 fn waiting_slot(now: Instant, waiting: &WaitingSlot) -> String {
@@ -143,7 +164,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::supervisor::{ChildState, FleetState};
+    use crate::supervisor::{ChildState, FleetState, TemplateState};
     use crate::sys::ListenQueue;
 
     #[test]
@@ -167,6 +188,16 @@ mod tests {
     }
 
     #[test]
+    fn template_that_waits_has_no_process() {
+        let text = |pid, state| template(&TemplateStatus { generation: 2, pid, state }, None);
+        assert_eq!(
+            text(None, TemplateState::Waiting),
+            r#"{"generation":2,"pid":null,"state":"waiting","age_seconds":null,"resident_bytes":null}"#
+        );
+        assert!(text(Some(7), TemplateState::Loading).contains(r#""pid":7,"state":"loading","#));
+    }
+
+    #[test]
     fn change_of_an_operator_goes_before_that_of_the_supervisor() {
         let (mut page, mut usages) = (StatusPage::new(History::new()), ProcessUsages::new());
         let of_supervisor = ChangeStatus {
@@ -182,14 +213,14 @@ mod tests {
             children: vec![child],
             ..FleetStatus::without_children(FleetState::Reloading)
         };
-        let text = page.make(Instant::now(), &fleet, &[], None, &mut usages);
+        let text = page.make(Instant::now(), &fleet, &[], &[], None, &mut usages);
         assert!(
             text.contains(r#""operation":{"name":"reload","generation":3,"replaced":1,"of":2,"#),
             "{text}"
         );
         assert!(text.contains(r#""leader":false,"age_seconds":null,"cpu_seconds":null,"#), "{text}");
         let change = Change { name: "upgrade", ..of_supervisor.into() };
-        let text = page.make(Instant::now(), &fleet, &[], Some(change), &mut usages);
+        let text = page.make(Instant::now(), &fleet, &[], &[], Some(change), &mut usages);
         assert!(text.contains(r#""operation":{"name":"upgrade","#), "{text}");
     }
 }

@@ -147,7 +147,7 @@ impl OneProcess {
                 self.take_requests()?;
             }
             let due_at = self.supervisor.next_deadline();
-            let update_at = self.observers.update(&self.supervisor, &self.sockets, due_at);
+            let update_at = self.observers.update(&self.supervisor, &self.sockets, Vec::new(), due_at);
             if let Some(ended) = self.serving.ended() {
                 return Ok(ended);
             }
@@ -333,7 +333,7 @@ impl OneProcess {
         if let Some(Cause::Error(error)) = &self.cause {
             self.observers.failed(&chain(error));
         }
-        self.observers.update(&self.supervisor, &self.sockets, None);
+        self.observers.update(&self.supervisor, &self.sockets, Vec::new(), None);
     }
 
     fn conclude(mut self, ended: Ended) -> Result<(), Cause> {

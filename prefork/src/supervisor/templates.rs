@@ -60,6 +60,29 @@ pub(crate) enum TemplateRemark {
     AgainIn { generation: u32, delay: Duration },
 }
 
+/// What a template does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TemplateState {
+    /// The process does not run this program yet.
+    Starting,
+    Loading,
+    Ready,
+    /// The last process has ended, or is about to. The next one is started after a delay.
+    Waiting,
+}
+
+impl TemplateState {
+    /// The state's name, as `/status` tells it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Loading => "loading",
+            Self::Ready => "ready",
+            Self::Waiting => "waiting",
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Absent { again_at: Instant },
@@ -120,6 +143,19 @@ impl Templates {
             Phase::Starting | Phase::Ready => None,
         });
         templates.chain(self.unanswered().map(|(_, until)| until)).min()
+    }
+
+    /// The template of each generation, with its last process.
+    pub(crate) fn states(&self) -> impl Iterator<Item = (u32, ChildId, TemplateState)> {
+        self.templates.iter().map(|(generation, template)| {
+            let state = match template.phase {
+                Phase::Absent { .. } => TemplateState::Waiting,
+                Phase::Starting => TemplateState::Starting,
+                Phase::Loading { .. } => TemplateState::Loading,
+                Phase::Ready => TemplateState::Ready,
+            };
+            (*generation, template.id, state)
+        })
     }
 
     /// The templates that were sent an order which is not answered, and until when.

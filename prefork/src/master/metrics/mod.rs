@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 use exposition::Exposition;
 use fleet::Sources;
 
+use super::templates::TemplateStatus;
 use crate::listen::WatchedListeners;
 use crate::shared;
 use crate::supervisor::FleetStatus;
@@ -72,13 +73,14 @@ impl MetricsPage {
     pub(super) fn make(
         &mut self,
         fleet: &FleetStatus,
+        templates: &[TemplateStatus],
         listeners: &[WatchedListeners],
         health_connections: usize,
         usages: &mut ProcessUsages,
     ) -> Arc<str> {
         let start = Instant::now();
         let history = self.history.view();
-        let slots = usages.of_slots(start, fleet, &history.ended_cpu);
+        let slots = usages.of_slots(start, fleet, templates, &history.ended_cpu);
         let values = shared::collect();
         let queues: Vec<_> = listeners.iter().map(WatchedListeners::queues).collect();
         let last_size = self.made.as_ref().map_or(0, |made| made.text.len());
@@ -140,7 +142,7 @@ mod tests {
     fn text_is_used_again_for_a_while() {
         let mut page = MetricsPage::new(History::new());
         assert!(page.recent(Instant::now()).is_none());
-        let text = page.make(&status(&[]), &[], 0, &mut ProcessUsages::new());
+        let text = page.make(&status(&[]), &[], &[], 0, &mut ProcessUsages::new());
         let made = page.made.as_ref().unwrap();
         let (last, end) =
             (made.usable_until.checked_sub(Duration::from_nanos(1)).unwrap(), made.usable_until);
@@ -153,7 +155,8 @@ mod tests {
         let mut page = MetricsPage::new(History::new());
         let later = || Instant::now() + Duration::from_secs(3600);
         let mut usages = ProcessUsages::new();
-        let mut ask = || page.recent(later()).unwrap_or_else(|| page.make(&status(&[]), &[], 0, &mut usages));
+        let mut ask =
+            || page.recent(later()).unwrap_or_else(|| page.make(&status(&[]), &[], &[], 0, &mut usages));
         let mut held: Vec<Arc<str>> = (0..100).map(|_| ask()).collect();
         let last = held[99].clone();
         assert!(held[OLDER_TEXTS..].iter().all(|text| Arc::ptr_eq(text, &last)));

@@ -1,18 +1,19 @@
 //! What the processes of the fleet use, for `/metrics` and `/status`. What was read a moment ago for either is used
 //! again for both.
 //!
-//! When they are read, the CPU time of each child is, by a clock. All else takes 10 us for a child, and is read anew for
+//! When they are read, the CPU time of each process is, by a clock. All else takes 10 us for a process, and is read anew for
 //! some of them, in turns: a scrape of a large fleet must not take long.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use super::super::templates::TemplateStatus;
 use super::fleet::{LivingUsage, SlotUsage};
 use super::reuse_of;
-use crate::supervisor::{ChildStatus, FleetStatus};
+use crate::supervisor::FleetStatus;
 use crate::sys::{CpuClock, ProcessUsage, UsageReader};
 
-/// The children whose usage is read anew at a scrape, beside new children. All children, if there are no more.
+/// The processes whose usage is read anew at a scrape, beside new ones. All of them, if there are no more.
 const TURN: usize = 32;
 
 /// See the [module](self).
@@ -58,12 +59,13 @@ impl ProcessUsages {
         &mut self,
         now: Instant,
         fleet: &FleetStatus,
+        templates: &[TemplateStatus],
         ended_cpu: &[Duration],
     ) -> Vec<SlotUsage> {
         if self.reader.is_none() {
             return Vec::new();
         }
-        self.update(now, &fleet.children);
+        self.update(now, fleet, templates);
         let count = fleet.children.iter().map(|child| child.slot + 1).max().unwrap_or(0).max(fleet.slots);
         let mut slots: Vec<SlotUsage> = (0..count)
             .map(|slot| SlotUsage {
@@ -74,35 +76,41 @@ impl ProcessUsages {
             .collect();
         // In the order of their start: the last one is the newest.
         for child in &fleet.children {
-            self.of_child(child.pid).into_iter().for_each(|usage| slots[child.slot].add(usage));
+            self.of_process(child.pid).into_iter().for_each(|usage| slots[child.slot].add(usage));
         }
         slots.retain(|usage| usage.slot < fleet.slots || usage.living.is_some());
         self.keep_cpu_from_shrinking(&mut slots);
         slots
     }
 
-    /// Reads what these children use, which are all that have not ended, unless that was done a moment ago.
-    pub(in crate::master) fn update(&mut self, now: Instant, children: &[ChildStatus]) {
-        let is_known = |child: &ChildStatus| self.readings.contains_key(&child.pid);
-        if now < self.usable_until && children.iter().all(is_known) {
+    /// Reads what children and templates use that have not ended, unless that was done a moment ago.
+    pub(in crate::master) fn update(
+        &mut self,
+        now: Instant,
+        fleet: &FleetStatus,
+        templates: &[TemplateStatus],
+    ) {
+        let children = fleet.children.iter().map(|child| child.pid);
+        let pids: Vec<u32> = children.chain(templates.iter().filter_map(|template| template.pid)).collect();
+        if now < self.usable_until && pids.iter().all(|pid| self.readings.contains_key(pid)) {
             return;
         }
         let start = Instant::now();
-        self.read(children);
+        self.read(&pids);
         self.usable_until = now + reuse_of(start.elapsed());
     }
 
-    /// What a child uses, as it was read last.
-    pub(in crate::master) fn of_child(&self, pid: u32) -> Option<&ProcessUsage> {
+    /// What a child or a template uses, as it was read last.
+    pub(in crate::master) fn of_process(&self, pid: u32) -> Option<&ProcessUsage> {
         self.readings.get(&pid).map(|reading| &reading.usage)
     }
 
-    fn read(&mut self, children: &[ChildStatus]) {
+    fn read(&mut self, pids: &[u32]) {
         let mut last = std::mem::take(&mut self.readings);
         let mut numbers: Vec<u64> = last.values().map(|reading| reading.number).collect();
         // The number of the first reading that is not read anew.
         let kept_from = (numbers.len() > TURN).then(|| *numbers.select_nth_unstable(TURN).1);
-        for ChildStatus { pid, .. } in children {
+        for pid in pids {
             let kept =
                 last.remove(pid).filter(|reading| kept_from.is_some_and(|from| reading.number >= from));
             if let Some(reading) = kept.and_then(Reading::at_present).or_else(|| self.read_anew(*pid)) {
@@ -172,7 +180,7 @@ mod tests {
 
     use super::super::tests::{child, status};
     use super::*;
-    use crate::supervisor::ChildState;
+    use crate::supervisor::{ChildState, ChildStatus};
 
     #[test]
     fn cpu_time_of_a_slot_never_shrinks() {
@@ -182,7 +190,7 @@ mod tests {
             numbers.iter().map(|number| Duration::from_secs(*number)).collect()
         };
         let mut told = |ended: &[u64]| {
-            let slots = usages.of_slots(Instant::now(), &fleet, &seconds(ended));
+            let slots = usages.of_slots(Instant::now(), &fleet, &[], &seconds(ended));
             slots.iter().map(|usage| usage.cpu.as_secs()).collect::<Vec<u64>>()
         };
         if UsageReader::new().is_err() {
@@ -245,6 +253,10 @@ mod tests {
                 self.0.extend((0..count).map(start));
             }
 
+            fn pids(&self) -> Vec<u32> {
+                self.0.iter().map(Child::id).collect()
+            }
+
             fn children(&self) -> Vec<ChildStatus> {
                 let child = |(slot, process): (usize, &Child)| ChildStatus {
                     pid: process.id(),
@@ -271,7 +283,7 @@ mod tests {
             for more in [TURN, 0, TURN / 2, 0, 0, 0] {
                 sleepers.start(more);
                 let before = usages.count;
-                usages.read(&sleepers.children());
+                usages.read(&sleepers.pids());
                 assert_eq!(usages.readings.len(), sleepers.0.len());
                 counts.push(usages.count - before);
             }
@@ -290,17 +302,17 @@ mod tests {
             sleepers.start(2);
             let children = sleepers.children();
             let now = Instant::now();
-            usages.update(now, &children[..1]);
+            usages.update(now, &status(&children[..1]), &[]);
             let end = usages.usable_until;
             let last = end.checked_sub(Duration::from_nanos(1)).unwrap();
-            usages.update(last, &children[..1]);
+            usages.update(last, &status(&children[..1]), &[]);
             assert_eq!(usages.count, 1);
-            usages.update(last, &children);
+            usages.update(last, &status(&children), &[]);
             assert_eq!(usages.count, 3, "one of them is new");
             let fleet = status(&children);
-            usages.of_slots(now, &fleet, &[]);
+            usages.of_slots(now, &fleet, &[], &[]);
             assert_eq!(usages.count, 3);
-            usages.of_slots(usages.usable_until, &fleet, &[]);
+            usages.of_slots(usages.usable_until, &fleet, &[], &[]);
             assert_eq!(usages.count, 5);
         }
 
@@ -309,14 +321,14 @@ mod tests {
             let mut usages = ProcessUsages::new();
             let mut sleepers = Sleepers(Vec::new());
             sleepers.start(TURN + 1);
-            let children = sleepers.children();
-            usages.read(&children);
+            let pids = sleepers.pids();
+            usages.read(&pids);
             for process in &mut sleepers.0 {
                 process.kill().unwrap();
                 process.wait().unwrap();
             }
             sleepers.0.clear();
-            usages.read(&children);
+            usages.read(&pids);
             assert!(usages.readings.is_empty());
         }
     }

@@ -6,6 +6,7 @@
 
 mod messages;
 mod orders;
+mod status;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -15,6 +16,7 @@ use std::time::Instant;
 use log::Level;
 
 use self::orders::{ForkOrder, copy_of};
+pub(super) use self::status::TemplateStatus;
 use super::children::Panic;
 use super::messages::{handshake_not_taken, readable};
 use super::{Cause, Master};

@@ -1,0 +1,30 @@
+//! What the endpoints tell of the templates.
+
+use super::TemplateSet;
+use crate::supervisor::TemplateState;
+
+/// The template of a generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TemplateStatus {
+    pub(crate) generation: u32,
+    /// `None` while it waits for its next process. A killed one may not have exited yet.
+    pub(crate) pid: Option<u32>,
+    pub(crate) state: TemplateState,
+}
+
+impl TemplateSet {
+    /// The template of each generation that children may be started of, in their order.
+    pub(in crate::master) fn status(&self) -> Vec<TemplateStatus> {
+        let states = self.machine.states();
+        let status = states.map(|(generation, id, state)| {
+            let entry = self.entries.get(&id).filter(|_| state != TemplateState::Waiting);
+            let state = match (state, entry) {
+                // It loads nothing before it knows what it is.
+                (TemplateState::Loading, Some(entry)) if !entry.took_handshake => TemplateState::Starting,
+                _ => state,
+            };
+            TemplateStatus { generation, pid: entry.map(|entry| entry.pid), state }
+        });
+        status.collect()
+    }
+}
