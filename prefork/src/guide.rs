@@ -28,7 +28,7 @@ pub mod serving {}
 #[doc = include_str!("../docs/control.md")]
 pub mod control {}
 
-#[doc = "[canary]: crate::guide::operations#canary\n[control]: crate::guide::control\n[requests]: crate::guide::control#requests\n[log files]: crate::guide::logging#log-files\n[metrics]: crate::guide::metrics\n[health]: crate::guide::operations#health\n[check]: crate::guide::operations#check-of-a-configuration\n"]
+#[doc = "[canary]: crate::guide::operations#canary\n[control]: crate::guide::control\n[requests]: crate::guide::control#requests\n[log files]: crate::guide::logging#log-files\n[metrics]: crate::guide::metrics\n[health]: crate::guide::operations#health\n[preload]: crate::guide::serving#load-once\n[reading]: crate::guide::control#reading\n[check]: crate::guide::operations#check-of-a-configuration\n"]
 #[doc = include_str!("../docs/preforkctl.md")]
 pub mod preforkctl {}
 

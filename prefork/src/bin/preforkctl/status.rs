@@ -29,6 +29,8 @@ pub(crate) struct Status {
     /// Slots that wait for their next child.
     #[serde(default)]
     pub(crate) waiting: Vec<Row>,
+    #[serde(default)]
+    pub(crate) templates: Vec<Template>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -50,6 +52,19 @@ pub(crate) struct Listener {
     pub(crate) addr: String,
     pub(crate) queue: Option<u64>,
     pub(crate) limit: Option<u64>,
+}
+
+/// A process that forks children.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Template {
+    pub(crate) generation: u64,
+    /// `None` while it waits for its next process.
+    pub(crate) pid: Option<u32>,
+    #[serde(deserialize_with = "shown::field")]
+    pub(crate) state: String,
+    pub(crate) age_seconds: Option<f64>,
+    #[serde(default, deserialize_with = "more_than_none")]
+    pub(crate) resident_bytes: Option<u64>,
 }
 
 /// A child, or a slot that waits for its next one: a row of the table.
@@ -103,6 +118,7 @@ impl Status {
         }
         text.push('\n');
         self.operation.iter().for_each(|operation| text += &operation.text());
+        self.templates.iter().for_each(|template| text += &template.text());
         for Listener { addr, queue, limit } in &self.listeners {
             if let (Some(queue), Some(limit)) = (queue, limit) {
                 text += &format!("{addr}: {queue} of {limit} connections queued\n");
@@ -170,6 +186,19 @@ fn side_by_side(columns: &[(&str, Vec<String>)]) -> String {
         text.push('\n');
     }
     if height == 0 { String::new() } else { text }
+}
+
+impl Template {
+    fn text(&self) -> String {
+        let Self { generation, pid, state, age_seconds, resident_bytes } = self;
+        let parts = [
+            pid.map(|pid| format!(", pid {pid}")),
+            age_seconds.map(|age| format!(", up {}", age_text(age))),
+            resident_bytes.map(|bytes| format!(", {} of memory", bytes_text(bytes))),
+        ];
+        let parts: String = parts.into_iter().flatten().collect();
+        format!("template of generation {generation}: {state}{parts}\n")
+    }
 }
 
 impl Operation {
@@ -259,10 +288,11 @@ mod tests {
     fn text_of_the_fleet_is_shown_without_control_characters() {
         let status = r#"{"state":"a\u001b[2J","master":1,"generation":2,"slots":1,"ready":1,
             "operation":{"name":"b\r"},"listeners":[{"addr":"c\u009b","queue":3,"limit":128}],
-            "children":[{"slot":0,"pid":7,"generation":3,"state":"d\n"}]}"#;
+            "children":[{"slot":0,"pid":7,"generation":3,"state":"d\n"}],
+            "templates":[{"generation":3,"pid":6,"state":"e\u001b\n"}]}"#;
         let text = text(status);
         assert!(!text.replace('\n', "").contains(char::is_control), "{text:?}");
-        assert_eq!(text.lines().count(), 5, "{text}");
+        assert_eq!(text.lines().count(), 6, "{text}");
     }
 
     #[test]
@@ -272,6 +302,19 @@ mod tests {
             {"slot":0,"generation":2,"starts_in_seconds":4.2},{"slot":2,"generation":1,"starts_in_seconds":null}]}"#;
         let expected = "serving: 1 of 3 ready, generation 2, master 1, 1 recent failure\n\
             SLOT  STATE       GEN  PID\n0     waiting 4s  2\n1     ready       2    12\n2     waiting     1\n";
+        assert_eq!(text(status), expected);
+    }
+
+    #[test]
+    fn template_is_a_line() {
+        let status = r#"{"state":"reloading","master":1,"generation":2,"slots":2,"ready":2,"templates":[
+            {"generation":1,"pid":7,"state":"ready","age_seconds":75.2,"resident_bytes":20971520},
+            {"generation":2,"pid":null,"state":"waiting","age_seconds":null,"resident_bytes":null},
+            {"generation":3,"pid":9,"state":"loading","more":1}]}"#;
+        let expected = "reloading: 2 of 2 ready, generation 2, master 1\n\
+            template of generation 1: ready, pid 7, up 1m 15s, 20.0M of memory\n\
+            template of generation 2: waiting\n\
+            template of generation 3: loading, pid 9\n";
         assert_eq!(text(status), expected);
     }
 

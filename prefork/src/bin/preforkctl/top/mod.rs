@@ -33,7 +33,7 @@ const TICK: Duration = Duration::from_millis(50);
 
 /// What a thread that waited for the fleet has to say.
 enum News {
-    Status(Result<Status, Failure>, Instant),
+    Status(Result<Box<Status>, Failure>, Instant),
     Outcome(Result<String, Failure>),
 }
 
@@ -74,7 +74,7 @@ fn show(terminal: &mut DefaultTerminal, client: &Client, interval: Duration) -> 
         }
         for news in news.try_iter() {
             match news {
-                News::Status(Ok(status), at) => model.update(status, at),
+                News::Status(Ok(status), at) => model.update(*status, at),
                 News::Status(Err(failure), at) => model.lose(failure.to_string(), at),
                 News::Outcome(outcome) => {
                     let text = outcome.unwrap_or_else(|failure| failure.to_string());
@@ -110,7 +110,7 @@ fn wish_of(event: &Event, model: &mut Model) -> Option<Wish> {
 fn ask_again_and_again(client: Client, interval: Duration, sender: Sender<News>) {
     thread::spawn(move || {
         loop {
-            let status = run::status(&client);
+            let status = run::status(&client).map(Box::new);
             if sender.send(News::Status(status, Instant::now())).is_err() {
                 return;
             }

@@ -310,6 +310,13 @@ mod tests {
         model.update(Status { listeners, ..status(3.0, 200) }, now);
         let lines = sized(&mut model, 80, 24);
         assert_eq!((lines[11].as_str(), first_slots(&lines)), ("…", vec![0, 1]));
+        let template = |generation| format!(r#"{{"generation":{generation},"pid":7,"state":"ready"}}"#);
+        let templates: Vec<String> = (0..30).map(template).collect();
+        let templates = serde_json::from_str(&format!("[{}]", templates.join(","))).unwrap();
+        model.update(Status { templates, ..status(4.0, 250) }, now);
+        let lines = sized(&mut model, 80, 24);
+        assert_eq!(lines[1], "template of generation 0: ready, pid 7");
+        assert_eq!((lines[11].as_str(), first_slots(&lines)), ("…", vec![0, 1]));
     }
 
     #[test]
