@@ -44,7 +44,7 @@ pub mod leader {}
 pub mod shared_values {}
 
 #[cfg_attr(feature = "metrics", doc = "[recorder]: crate::shared::Recorder\n")]
-#[doc = "[health]: crate::guide::operations#health\n[control]: crate::guide::control\n[failures]: crate::guide::operations#failures\n[canary]: crate::guide::operations#canary\n[logging]: crate::guide::logging\n[shared values]: crate::guide::shared_values\n"]
+#[doc = "[health]: crate::guide::operations#health\n[control]: crate::guide::control\n[failures]: crate::guide::operations#failures\n[canary]: crate::guide::operations#canary\n[logging]: crate::guide::logging\n[preload]: crate::guide::serving#load-once\n[shared values]: crate::guide::shared_values\n"]
 #[doc = include_str!("../docs/metrics.md")]
 pub mod metrics {}
 

@@ -18,7 +18,7 @@ use prefork_tests::fleet::{RunningFleet, Server};
 use prefork_tests::gate::ResponseGate;
 use prefork_tests::signal::{Signal, send};
 use prefork_tests::status::{Row, Status};
-use prefork_tests::{client, proc, wait};
+use prefork_tests::{client, metrics, proc, wait};
 use tempfile::TempDir;
 
 const SERVER: &str = env!("CARGO_BIN_EXE_preload_server");
@@ -253,6 +253,11 @@ fn status_has_the_templates_while_they_load_serve_and_wait() {
     fleet.signal(Signal::SIGHUP);
     wait::until("another load", || loads.pids().len() == 2);
     let new = loads.pids()[1];
+    let metrics = metrics::wait_for_value(&fleet, "prefork_templates{state=\"loading\"}", 1.0);
+    assert_eq!(metrics.get("prefork_templates{state=\"ready\"}"), 1.0);
+    let resident = metrics.get("prefork_template_resident_memory_bytes");
+    // The old one has loaded; what a process has while it starts is less.
+    assert!(resident > f64::from(64 << 20) && resident < f64::from(128 << 20), "{resident}");
     let both = [(0, Some(old), "ready".to_owned()), (1, Some(new), "loading".to_owned())];
     wait::until("a template that loads", || states(&templates(&fleet)) == both);
     gate.open();
@@ -266,6 +271,8 @@ fn status_has_the_templates_while_they_load_serve_and_wait() {
         Some(templates(&fleet)).filter(|rows| states(rows) == expected)
     });
     assert_eq!(waiting[0].get::<u64>("resident_bytes"), None);
+    let metrics = metrics::scrape(fleet.health_addr());
+    assert_eq!(metrics.sum("prefork_templates"), 1.0);
     fleet.stop();
 }
 

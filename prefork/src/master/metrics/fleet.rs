@@ -5,8 +5,10 @@ use std::time::{Duration, SystemTime};
 use super::exposition::{Exposition, MetricKind, Number, Samples};
 use super::history::{HistoryView, LastChange, since_epoch};
 use crate::listen::ListenerQueues;
+use crate::master::templates::TemplateStatus;
 use crate::supervisor::{
     ChangeResult, ChildState, FailureCause, FleetState, FleetStatus, RecycleReason, StartReason, Tally,
+    TemplateState,
 };
 use crate::sys::{DroppedConnections, ListenQueue, ProcessUsage};
 
@@ -14,6 +16,9 @@ use crate::sys::{DroppedConnections, ListenQueue, ProcessUsage};
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Sources<'a> {
     pub(super) fleet: &'a FleetStatus,
+    pub(super) templates: &'a [TemplateStatus],
+    /// Of the templates together.
+    pub(super) template_resident: Option<u64>,
     pub(super) history: &'a HistoryView,
     pub(super) queues: &'a [ListenerQueues],
     pub(super) slots: &'a [SlotUsage],
@@ -71,6 +76,7 @@ families! {
     SLOTS Gauge "prefork_slots" [] "How many slots there are, each for one child that serves";
     SLOTS_READY Gauge "prefork_slots_ready" [] "Slots whose child accepts connections";
     CHILDREN Gauge "prefork_children" ["state"] "Child processes that live, by what they do; a slot that is being replaced has two";
+    TEMPLATES Gauge "prefork_templates" ["state"] "Templates, by what they do: with preload, each generation that children may be started of has one";
     LEADER Gauge "prefork_leader" ["slot"] "1 for the slot of the leader; absent before a child has asked to become it";
     STARTS Counter "prefork_child_starts_total" ["reason"] "Child processes that were started";
     FAILURES Counter "prefork_child_failures_total" ["kind" "phase"] "Children that failed, before or after they were ready";
@@ -87,6 +93,7 @@ families! {
     MASTER_CPU Counter "prefork_master_cpu_seconds_total" [] "CPU time of the master itself";
     MASTER_RESIDENT Gauge "prefork_master_resident_memory_bytes" [] "Resident memory of the master";
     MASTER_FILES Gauge "prefork_master_open_fds" [] "Open file descriptors of the master, on Windows handles";
+    TEMPLATE_RESIDENT Gauge "prefork_template_resident_memory_bytes" [] "Resident memory of the templates; absent without one";
     QUEUE Gauge "prefork_listener_queue_length" ["listener" "slot"] "Connections that wait to be accepted";
     QUEUE_LIMIT Gauge "prefork_listener_queue_limit" ["listener" "slot"] "Connections that can wait to be accepted";
     LISTENER_DROPS Counter "prefork_listener_drops_total" ["listener" "slot"] "Packets for the listener that the system dropped, as it does while the queue is full";
@@ -128,12 +135,20 @@ impl Family {
 }
 
 pub(super) fn write_fleet(out: &mut Exposition, sources: &Sources<'_>) {
-    let Sources { fleet, history, queues, slots, master, dropped, shared, unplaced, health_connections } =
-        *sources;
+    let Sources {
+        fleet, history, queues, slots, master, dropped, shared, unplaced, health_connections, ..
+    } = *sources;
     write_state(out, fleet, history);
+    write_templates(out, sources.templates);
+    if fleet.elects {
+        write_leader(out, fleet);
+    }
     write_counts(out, fleet, history);
     write_slots(out, slots);
     write_master(out, master);
+    if let Some(resident) = sources.template_resident {
+        TEMPLATE_RESIDENT.write_one(out, resident);
+    }
     write_queues(out, queues);
     if let Some(DroppedConnections { overflows, drops }) = dropped {
         OVERFLOWS.write_one(out, overflows);
@@ -170,9 +185,17 @@ fn write_state(out: &mut Exposition, fleet: &FleetStatus, history: &HistoryView)
             samples.add(&[("state", state.name())], whole(count));
         }
     });
-    if fleet.elects {
-        write_leader(out, fleet);
-    }
+}
+
+fn write_templates(out: &mut Exposition, templates: &[TemplateStatus]) {
+    const STATES: [TemplateState; 4] =
+        [TemplateState::Starting, TemplateState::Loading, TemplateState::Ready, TemplateState::Waiting];
+    TEMPLATES.write(out, |samples| {
+        for state in STATES {
+            let count = templates.iter().filter(|template| template.state == state).count();
+            samples.add(&[("state", state.name())], whole(count));
+        }
+    });
 }
 
 fn write_leader(out: &mut Exposition, fleet: &FleetStatus) {

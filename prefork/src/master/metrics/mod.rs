@@ -87,6 +87,8 @@ impl MetricsPage {
         let mut out = Exposition::with_capacity(last_size + 1024);
         let sources = Sources {
             fleet,
+            templates,
+            template_resident: usages.resident_of_templates(templates),
             history: &history,
             queues: &queues,
             slots: &slots,

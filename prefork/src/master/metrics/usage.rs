@@ -105,6 +105,13 @@ impl ProcessUsages {
         self.readings.get(&pid).map(|reading| &reading.usage)
     }
 
+    /// The resident memory of the templates together, as it was read last; `None` if nothing is known of any.
+    pub(super) fn resident_of_templates(&self, templates: &[TemplateStatus]) -> Option<u64> {
+        let pids = templates.iter().filter_map(|template| template.pid);
+        let known = pids.filter_map(|pid| self.of_process(pid)).map(|usage| usage.resident);
+        known.reduce(|one, other| one + other)
+    }
+
     fn read(&mut self, pids: &[u32]) {
         let mut last = std::mem::take(&mut self.readings);
         let mut numbers: Vec<u64> = last.values().map(|reading| reading.number).collect();

@@ -46,11 +46,15 @@ fn text() -> String {
         ListenerQueues { listener: "[::1]:80".to_owned(), per_slot: true, queues: vec![queue(0), queue(5)] },
         ListenerQueues { listener: "unix:/a\"b".to_owned(), per_slot: false, queues: vec![None] },
     ];
+    let template = |generation, state| TemplateStatus { generation, pid: Some(u32::MAX), state };
+    let templates = [template(2, TemplateState::Ready), template(3, TemplateState::Loading)];
     let mut out = Exposition::default();
     write_fleet(
         &mut out,
         &Sources {
             fleet: &fleet,
+            templates: &templates,
+            template_resident: Some(2048),
             history: &view(),
             queues: &queues,
             slots: &slots,
@@ -99,6 +103,9 @@ fn values_are_those_of_the_sources() {
         "prefork_slots_ready 1",
         "prefork_children{state=\"ready\"} 1",
         "prefork_children{state=\"stopping\"} 1",
+        "prefork_templates{state=\"loading\"} 1",
+        "prefork_templates{state=\"waiting\"} 0",
+        "prefork_template_resident_memory_bytes 2048",
         "prefork_child_starts_total{reason=\"start\"} 0",
         "prefork_child_failures_total{kind=\"signal\",phase=\"ready\"} 0",
         "prefork_last_reload_successful 0",
@@ -127,6 +134,8 @@ fn what_the_system_does_not_tell_is_absent() {
     let mut out = Exposition::default();
     let sources = Sources {
         fleet: &status(&[]),
+        templates: &[],
+        template_resident: None,
         history: &HistoryView { last_change: None, ..view() },
         queues: &[ListenerQueues { listener: "a".to_owned(), per_slot: false, queues: vec![None] }],
         slots: &[],
@@ -138,9 +147,14 @@ fn what_the_system_does_not_tell_is_absent() {
     };
     write_fleet(&mut out, &sources);
     let text = out.into_text();
-    for absent in
-        ["prefork_slot_", "prefork_master_", "prefork_listener", "prefork_namespace", "prefork_last_"]
-    {
+    for absent in [
+        "prefork_slot_",
+        "prefork_master_",
+        "prefork_template_",
+        "prefork_listener",
+        "prefork_namespace",
+        "prefork_last_",
+    ] {
         assert!(!text.contains(absent), "{text}");
     }
 }
