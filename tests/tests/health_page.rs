@@ -12,6 +12,8 @@ use prefork_tests::status::Status;
 use prefork_tests::{client, wait};
 
 const SERVER: &str = env!("CARGO_BIN_EXE_server");
+#[cfg(target_env = "gnu")]
+const PRELOAD_SERVER: &str = env!("CARGO_BIN_EXE_preload_server");
 const SHARED_VALUES_SERVER: &str = env!("CARGO_BIN_EXE_shared_values_server");
 
 /// What the browser has made of the page after some polls, and what it says of errors; `None` without a browser.
@@ -48,6 +50,18 @@ fn page_shows_the_fleet() {
         page.split("memory-line\" points=\"").nth(1).unwrap().split('"').next().unwrap().contains(' '),
         "{page}"
     );
+    fleet.stop();
+}
+
+#[test]
+#[cfg(target_env = "gnu")]
+fn page_shows_the_template() {
+    let fleet = Server::new(PRELOAD_SERVER).set("health", "127.0.0.1:0").start();
+    let pid: u32 = Status::of(fleet.health_addr()).templates()[0].get("pid").unwrap();
+    let Some((page, said)) = in_browser(fleet.health_addr()) else { return skipped("browser") };
+    assert!(!said.contains("CONSOLE"), "{said}");
+    let text = format!("<p id=\"templates\">template of generation 0: ready, pid {pid}, up ");
+    assert!(page.contains(&text), "{page}\n{said}");
     fleet.stop();
 }
 
