@@ -205,6 +205,24 @@ fn outcome_of_a_reload_and_the_events_have_the_reason_that_the_template_gives() 
 }
 
 #[test]
+fn events_of_a_template_have_its_pid() {
+    let (loads, control) = (Loads::new(), ControlPath::default());
+    let fleet = control.of(loads.server()).start();
+    let events = control.begin("GET", "/events", "");
+    assert_eq!(control.get("/livez").status, 200);
+    let old = template(&fleet);
+    send(old, Signal::SIGKILL);
+    wait::until("another template", || loads.pids().len() == 2);
+    let new = template(&fleet);
+    fleet.stop();
+    let events = events.answer().body;
+    for (event, pid) in [("template_ended", old), ("template_started", new), ("template_ready", new)] {
+        let fields = format!("\"event\":\"{event}\",\"pid\":{pid},\"generation\":0,");
+        assert!(events.contains(&fields), "{fields}: {events}");
+    }
+}
+
+#[test]
 fn thread_that_load_leaves_behind_is_named() {
     let outcome = Loads::new().server().set("load", "thread").run();
     let is_named =

@@ -64,7 +64,7 @@ impl fmt::Debug for Logger {
     }
 }
 
-/// The child that a message concerns.
+/// The child or the template that a message concerns.
 #[derive(Debug, Clone, Copy)]
 struct Subject {
     name: &'static str,
@@ -89,6 +89,11 @@ impl LogEvent<'_> {
 
     pub(crate) fn child(self, slot: usize, pid: u32) -> Self {
         Self { subject: Subject { slot: Some(slot), pid: Some(pid), ..self.subject }, ..self }
+    }
+
+    /// Of a process that fills no slot.
+    pub(crate) fn pid(self, pid: u32) -> Self {
+        Self { subject: Subject { pid: Some(pid), ..self.subject }, ..self }
     }
 
     pub(crate) fn generation(self, generation: u32) -> Self {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 
 use super::TemplateEntry;
+use crate::logging::{LogEvent, Logger};
 use crate::master::Master;
 use crate::master::messages::readable;
 use crate::supervisor::TemplateRemark;
@@ -12,6 +13,12 @@ use crate::supervisor::TemplateRemark;
 impl fmt::Display for TemplateEntry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "template of generation {} (pid {})", self.generation, self.pid)
+    }
+}
+
+impl TemplateEntry {
+    pub(super) fn event<'a>(&self, name: &'static str, logger: &'a Logger) -> LogEvent<'a> {
+        logger.event(name).pid(self.pid).generation(self.generation)
     }
 }
 
@@ -24,7 +31,7 @@ impl Master {
             TemplateRemark::LoadTimeout(template) => {
                 let Some(entry) = entry(&template) else { return };
                 let reason = format!("{entry} was not ready within {timeout}");
-                let event = logger.event("template_killed").generation(entry.generation);
+                let event = entry.event("template_killed", logger);
                 event.warn(format_args!("{reason}; killing it"));
                 self.last_template_failure = Some(io::Error::other(reason));
                 self.check_producer_of(template);
@@ -32,7 +39,7 @@ impl Master {
             TemplateRemark::Unanswered(template) => {
                 let Some(entry) = entry(&template) else { return };
                 let reason = format!("{entry} did not fork a child within {timeout}");
-                let event = logger.event("template_killed").generation(entry.generation);
+                let event = entry.event("template_killed", logger);
                 event.warn(format_args!("{reason}; killing it"));
                 self.last_template_failure = Some(io::Error::other(reason));
             }

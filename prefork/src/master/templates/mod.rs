@@ -154,7 +154,7 @@ impl Master {
             Ok(pid) => {
                 let started_at = Instant::now();
                 let entry = TemplateEntry::new(pid, generation, started_at);
-                let event = self.plan.logger.event("template_started").generation(generation);
+                let event = entry.event("template_started", &self.plan.logger);
                 event.debug(format_args!("{entry} started"));
                 self.templates.entries.insert(template, entry);
                 self.templates.machine.started(started_at, template);
@@ -230,7 +230,7 @@ impl Master {
         let Some(entry) = self.templates.entries.get_mut(&template) else { return };
         entry.ready = true;
         let after = readable(now.saturating_duration_since(entry.started_at));
-        let event = self.plan.logger.event("template_ready").generation(entry.generation);
+        let event = entry.event("template_ready", &self.plan.logger);
         event.info(format_args!("{entry} is ready after {after}"));
         self.templates.waiting.clear();
         self.last_template_failure = None;
@@ -239,7 +239,7 @@ impl Master {
 
     pub(super) fn on_template_abused(&mut self, template: ChildId, reason: &str) {
         let Some(entry) = self.templates.entries.get(&template) else { return };
-        let event = self.plan.logger.event("template_killed").generation(entry.generation);
+        let event = entry.event("template_killed", &self.plan.logger);
         event.warn(format_args!("{entry} sent its master {reason}; killing it"));
         self.kill_template(template);
     }
@@ -278,7 +278,7 @@ impl Master {
         if !entry.killed {
             let state = if entry.ready { "" } else { " before it was ready" };
             let reason = format!("{entry} exited{state}: {}", Status(status));
-            let event = self.plan.logger.event("template_ended").generation(entry.generation);
+            let event = entry.event("template_ended", &self.plan.logger);
             event.warn(&reason);
             self.last_template_failure = Some(io::Error::other(entry.reason.unwrap_or(reason)));
         }
