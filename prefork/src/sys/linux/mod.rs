@@ -10,6 +10,7 @@ pub(in crate::sys) mod huge_pages;
 pub(in crate::sys) mod io_uring;
 pub(in crate::sys) mod landlock;
 pub(in crate::sys) mod listener;
+pub(in crate::sys) mod poller;
 pub(in crate::sys) mod privileges;
 pub(in crate::sys) mod process;
 pub(in crate::sys) mod program;

@@ -4,6 +4,7 @@
 mod accept_gate;
 mod activation;
 mod channel;
+mod child_process;
 mod connections;
 mod control_socket;
 mod decoy;
@@ -17,6 +18,7 @@ mod identity_apple;
 mod listener;
 mod master_link;
 mod pid_file;
+mod poller;
 mod privileges;
 mod process;
 mod program;

@@ -4,7 +4,7 @@ use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{BorrowedFd, FromRawFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -139,4 +139,17 @@ pub(super) fn close_pin() {
         // process was executed through; no other code knows the number.
         drop(unsafe { File::from_raw_fd(number) });
     }
+}
+
+/// Runs `start` with `handshake` also as this process's own standard input: a producer that wraps the
+/// command in another cannot move its standard input, but what it starts inherits the master's.
+pub(super) fn with_stdin<T>(
+    handshake: OwnedFd,
+    start: impl FnOnce(OwnedFd) -> io::Result<T>,
+) -> io::Result<T> {
+    let before = io::stdin().as_fd().try_clone_to_owned()?;
+    nix::unistd::dup2_stdin(&handshake)?;
+    let started = start(handshake);
+    nix::unistd::dup2_stdin(before)?;
+    started
 }

@@ -1,34 +1,34 @@
-//! The master's event loop: signals by self-pipe, children by socket and SIGCHLD, one `poll`.
+//! The master's event loop: signals by self-pipe, children by their links and by descriptors that tell their end. What
+//! one event costs does not depend on the number of children.
+//!
+//! Where the system has no such descriptors, or none is left, SIGCHLD tells that one of the children has ended.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::{SigSet, Signal as Number, kill};
-use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 use signal_hook::consts::{SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2};
 
 use super::channel::{Channel, Received};
+use super::child_process::{ChildProcess, Handle, channel_with, end_descriptor};
 use super::descriptors::close_on_exec_from_3;
 use super::platform;
-use super::process::{is_reaped, pid_of, wait_for_exit};
-use super::program::with_pin;
+use super::poller::Poller;
+use super::process::pid_of;
+use super::program::{with_pin, with_stdin};
 use super::signals::{
-    SignalFlag, Signals, block_for_child, is_left_alone, listen_for, spawn_thread, survive_alarms,
+    SignalFlag, Signals, block_for_child, is_left_alone, listen_for, retire, survive_alarms,
     take_signal_of_terminal, tell_signals_of_terminals_apart,
 };
 use super::template::is_own_child;
-use super::waker::{SelfPipe, Waker, poll_timeout};
+use super::waker::{SelfPipe, Waker};
 use crate::sys::{Handover, ProcessEvent, Producer, Signal};
 
 /// The signals that a master handles, in the order in which those of one moment are returned: after a stop
@@ -44,9 +44,6 @@ const REQUESTS: [(i32, Signal); 8] = [
     (SIGUSR1, Signal::ReopenLogs),
 ];
 
-/// How long signals have no effect after the end of a reactor.
-const RETIRE_AFTER: Duration = Duration::from_millis(250);
-
 /// See the [module](self).
 #[derive(Debug)]
 pub(crate) struct Reactor<K: Ord + Copy> {
@@ -54,75 +51,25 @@ pub(crate) struct Reactor<K: Ord + Copy> {
     requested: SignalFlag,
     /// Whether a SIGCHLD was taken and no child was reaped since.
     children_ended: bool,
-    children: BTreeMap<K, Process>,
+    poller: Poller<Watched<K>>,
+    children: BTreeMap<K, ChildProcess>,
+    /// The children whose end is told by SIGCHLD alone.
+    without_descriptor: BTreeSet<K>,
     /// What [`Waker`]s write to, if there are any.
     self_pipe: Option<SelfPipe>,
     /// Set after the reactor is dropped: signals then have their default effect again.
     retired: Arc<AtomicBool>,
 }
 
-#[derive(Debug)]
-struct Process {
-    handle: Handle,
-    /// `None` once the child has closed its end.
-    channel: Option<Channel>,
-    /// Whether the child has sent what no prefork process sends. Its channel stays open, so that it does not
-    /// take its master for dead, but is not read any more.
-    is_muted: bool,
-}
-
-/// A child of this process. It is not reaped yet, so no other process has its pid.
-#[derive(Debug)]
-enum Handle {
-    Started(Child),
-    /// Started by the previous program in this process.
-    Adopted(Pid),
-    /// No process: a part of this one plays the child.
-    Inside,
-    /// Ordered of a template, which has not told its pid.
-    Ordered,
-}
-
-impl Handle {
-    fn id(&self) -> io::Result<Pid> {
-        match self {
-            Self::Started(child) => pid_of(child.id()),
-            Self::Adopted(pid) => Ok(*pid),
-            Self::Inside | Self::Ordered => Err(io::ErrorKind::Unsupported.into()),
-        }
-    }
-
-    fn signal(&self, signal: Number) -> io::Result<()> {
-        Ok(kill(self.id()?, signal)?)
-    }
-
-    /// The status and the CPU time, if it has exited. User code may have reaped it (a hook that waits for any
-    /// child): both are then unknown, except for the status that user code has left in the handle.
-    fn try_wait(&mut self) -> io::Result<Option<(ExitStatus, Duration)>> {
-        const UNKNOWN: i32 = 127 << 8;
-        if matches!(self, Self::Inside | Self::Ordered) {
-            return Ok(None);
-        }
-        match wait_for_exit(self.id()?) {
-            Err(error) if is_reaped(&error) => {}
-            ended => return ended,
-        }
-        let known = match self {
-            Self::Started(child) => child.try_wait().ok().flatten(),
-            Self::Adopted(_) | Self::Inside | Self::Ordered => None,
-        };
-        Ok(Some((known.unwrap_or(ExitStatus::from_raw(UNKNOWN)), Duration::ZERO)))
-    }
-
-    /// Kills it and reaps it.
-    fn destroy(&mut self) {
-        let _ = self.signal(Number::SIGKILL);
-        match self {
-            Self::Started(child) => drop(child.wait()),
-            Self::Adopted(pid) => drop(waitpid(*pid, None)),
-            Self::Inside | Self::Ordered => {}
-        }
-    }
+/// What the reactor waits for.
+#[derive(Debug, Clone, Copy)]
+enum Watched<K> {
+    Signals,
+    Waker,
+    /// A message of this child.
+    Link(K),
+    /// The end of this child.
+    End(K),
 }
 
 impl<K: Ord + Copy> Reactor<K> {
@@ -142,26 +89,38 @@ impl<K: Ord + Copy> Reactor<K> {
         let signals = listen_for(&wanted)?;
         let requested = SignalFlag::register(requests())?;
         survive_alarms()?;
-        let children = BTreeMap::new();
-        Ok(Self { signals, requested, children_ended: false, children, self_pipe: None, retired })
+        let mut poller = Poller::new()?;
+        poller.add(signals.get_read(), Watched::Signals)?;
+        Ok(Self {
+            signals,
+            requested,
+            children_ended: false,
+            poller,
+            children: BTreeMap::new(),
+            without_descriptor: BTreeSet::new(),
+            self_pipe: None,
+            retired,
+        })
     }
 
     /// For other threads, to end a [`wait`](Self::wait).
     pub(crate) fn waker(&mut self) -> io::Result<Waker> {
-        let self_pipe = match self.self_pipe.take() {
-            Some(self_pipe) => self_pipe,
-            None => SelfPipe::new()?,
-        };
+        if let Some(self_pipe) = &self.self_pipe {
+            return Ok(self_pipe.waker());
+        }
+        let self_pipe = SelfPipe::new()?;
+        self.poller.add(&self_pipe, Watched::Waker)?;
         Ok(self.self_pipe.insert(self_pipe).waker())
     }
 
     /// Takes over a child that the previous program in this process started.
     pub(crate) fn adopt(&mut self, key: K, pid: u32, channel: Option<Channel>) -> io::Result<()> {
+        let pid = pid_of(pid)?;
         if let Some(channel) = &channel {
             channel.set_nonblocking()?;
+            self.poller.add(channel, Watched::Link(key))?;
         }
-        self.children
-            .insert(key, Process { handle: Handle::Adopted(pid_of(pid)?), channel, is_muted: false });
+        self.insert(key, Handle::Adopted(pid), channel);
         Ok(())
     }
 
@@ -174,7 +133,7 @@ impl<K: Ord + Copy> Reactor<K> {
     /// The children that have ended by now, with their last messages, whether or not a signal has told of it yet.
     pub(crate) fn take_ended(&mut self) -> io::Result<Vec<ProcessEvent<K>>> {
         let mut events = Vec::new();
-        self.reap(&mut events)?;
+        self.reap(self.children.keys().copied().collect(), &mut events)?;
         Ok(events)
     }
 
@@ -195,18 +154,29 @@ impl<K: Ord + Copy> Reactor<K> {
         let (channel, theirs) = channel_with(handover)?;
         close_on_exec_from_3();
         let name = command.get_program().to_owned();
-        let _blocked = block_for_child()?;
-        let child = with_pin(&name, || match producer {
-            Some(produce) => with_stdin(theirs, |theirs| {
-                command.stdin(Stdio::from(theirs));
-                produce(command)
-            }),
-            None => command.stdin(Stdio::from(theirs)).spawn(),
-        })?;
-        let pid = child.id();
-        self.children
-            .insert(key, Process { handle: Handle::Started(child), channel: Some(channel), is_muted: false });
-        Ok(pid)
+        // Without it, the child is not started.
+        self.poller.add(&channel, Watched::Link(key))?;
+        let blocked = block_for_child();
+        let started = blocked.and_then(|_blocked| {
+            with_pin(&name, || match producer {
+                Some(produce) => with_stdin(theirs, |theirs| {
+                    command.stdin(Stdio::from(theirs));
+                    produce(command)
+                }),
+                None => command.stdin(Stdio::from(theirs)).spawn(),
+            })
+        });
+        match started {
+            Ok(child) => {
+                let pid = child.id();
+                self.insert(key, Handle::Started(child), Some(channel));
+                Ok(pid)
+            }
+            Err(error) => {
+                self.poller.remove(&channel);
+                Err(error)
+            }
+        }
     }
 
     /// Orders a child of a template, with what is handed over waiting on its link. `order` is the line for the
@@ -221,10 +191,13 @@ impl<K: Ord + Copy> Reactor<K> {
         let (channel, theirs) = channel_with(handover)?;
         let template = self.children.get_mut(&template).and_then(|process| process.channel.as_mut());
         let template = template.ok_or(io::ErrorKind::NotConnected)?;
-        template.send_end(order, theirs.as_fd())?;
+        self.poller.add(&channel, Watched::Link(key))?;
+        if let Err(error) = template.send_end(order, theirs.as_fd()) {
+            self.poller.remove(&channel);
+            return Err(error);
+        }
         template.expect_line();
-        self.children
-            .insert(key, Process { handle: Handle::Ordered, channel: Some(channel), is_muted: false });
+        self.insert(key, Handle::Ordered, Some(channel));
         Ok(())
     }
 
@@ -238,8 +211,7 @@ impl<K: Ord + Copy> Reactor<K> {
             return false;
         }
         process.handle = Handle::Adopted(pid);
-        // It may have ended before its pid was known.
-        self.children_ended = true;
+        self.watch_end(key);
         true
     }
 
@@ -251,21 +223,50 @@ impl<K: Ord + Copy> Reactor<K> {
     /// Forgets a child that was ordered, and that there is none of.
     pub(crate) fn forget_order(&mut self, key: K) {
         if self.children.get(&key).is_some_and(|process| matches!(process.handle, Handle::Ordered)) {
-            self.children.remove(&key);
+            self.forget(key);
         }
     }
 
     /// Kills and reaps a process, and forgets it.
     pub(crate) fn destroy(&mut self, key: K) {
-        self.children.remove(&key).iter_mut().for_each(|process| process.handle.destroy());
+        if let Some(process) = self.children.get_mut(&key) {
+            process.handle.destroy();
+            self.forget(key);
+        }
+    }
+
+    /// Adds a child whose channel, if it has one, is waited for.
+    fn insert(&mut self, key: K, handle: Handle, channel: Option<Channel>) {
+        self.children.insert(key, ChildProcess { handle, channel, end: None, is_muted: false });
+        self.watch_end(key);
+    }
+
+    /// Waits for the end of a child from now on. It may have come.
+    fn watch_end(&mut self, key: K) {
+        let Some(process) = self.children.get_mut(&key) else { return };
+        let Ok(pid) = process.handle.id() else { return };
+        let end = end_descriptor(pid).filter(|end| self.poller.add(end, Watched::End(key)).is_ok());
+        if end.is_none() {
+            self.without_descriptor.insert(key);
+            self.children_ended = true;
+        }
+        process.end = end;
+    }
+
+    /// Forgets a child.
+    fn forget(&mut self, key: K) {
+        let Some(process) = self.children.remove(&key) else { return };
+        process.channel.iter().for_each(|channel| self.poller.remove(channel));
+        process.end.iter().for_each(|end| self.poller.remove(end));
+        self.without_descriptor.remove(&key);
     }
 
     /// Lets a part of this process play the child `key`. Returns the child's end of their channel.
     pub(crate) fn attach(&mut self, key: K) -> io::Result<Channel> {
         let (channel, theirs) = Channel::pair()?;
         channel.set_nonblocking()?;
-        self.children
-            .insert(key, Process { handle: Handle::Inside, channel: Some(channel), is_muted: false });
+        self.poller.add(&channel, Watched::Link(key))?;
+        self.insert(key, Handle::Inside, Some(channel));
         Ok(Channel::to_master(UnixStream::from(theirs)))
     }
 
@@ -299,34 +300,30 @@ impl<K: Ord + Copy> Reactor<K> {
 
     /// Waits until something happens, or for `timeout`. May return nothing.
     pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<Vec<ProcessEvent<K>>> {
-        let mut keys = Vec::with_capacity(self.children.len());
-        let mut descriptors = vec![PollFd::new(self.signals.get_read().as_fd(), PollFlags::POLLIN)];
-        for (key, process) in self.children.iter().filter(|(_, process)| !process.is_muted) {
-            if let Some(channel) = &process.channel {
-                keys.push(*key);
-                descriptors.push(PollFd::new(channel.as_fd(), PollFlags::POLLIN));
+        let timeout = if self.children_ended { Some(Duration::ZERO) } else { timeout };
+        let (mut readable, mut ended) = (BTreeSet::new(), BTreeSet::new());
+        for ready in self.poller.wait(timeout)? {
+            match ready {
+                Watched::Link(key) => drop(readable.insert(key)),
+                Watched::End(key) => drop(ended.insert(key)),
+                Watched::Waker => self.self_pipe.iter_mut().for_each(SelfPipe::drain),
+                Watched::Signals => {}
             }
         }
-        // It comes last, so that the others are in the order of their keys.
-        descriptors
-            .extend(self.self_pipe.iter().map(|self_pipe| PollFd::new(self_pipe.as_fd(), PollFlags::POLLIN)));
-        let timeout = if self.children_ended { Some(Duration::ZERO) } else { timeout };
-        match poll(&mut descriptors, poll_timeout(timeout)) {
-            Ok(_) => {}
-            Err(Errno::EINTR) => return Ok(Vec::new()),
-            Err(error) => return Err(error.into()),
-        }
-        let readable = descriptors[1..].iter().map(|descriptor| descriptor.any().unwrap_or(false));
-        let readable: Vec<K> =
-            keys.iter().zip(readable).filter(|(_, readable)| *readable).map(|(key, _)| *key).collect();
         let mut events = Vec::new();
         // Messages come before exits: a child may send one and exit.
         for key in readable {
             self.receive(key, &mut events);
         }
-        self.take_signals(&mut events)?;
-        if let Some(self_pipe) = &mut self.self_pipe {
-            self_pipe.drain();
+        events.extend(self.take_pending().into_iter().map(ProcessEvent::Signal));
+        let told_by_signal = std::mem::take(&mut self.children_ended);
+        if told_by_signal {
+            ended.extend(&self.without_descriptor);
+        }
+        self.reap(ended.clone(), &mut events)?;
+        ended.into_iter().for_each(|key| self.tell_end_by_signal(key));
+        if told_by_signal {
+            self.reap_orphans();
         }
         Ok(events)
     }
@@ -347,9 +344,11 @@ impl<K: Ord + Copy> Reactor<K> {
             Ok(Received::Nothing) => return false,
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                 process.is_muted = true;
+                self.poller.remove(channel);
                 events.push(ProcessEvent::BadMessage(key, error.to_string()));
             }
             Ok(Received::End) | Err(_) => {
+                self.poller.remove(channel);
                 process.channel = None;
                 events.push(ProcessEvent::HungUp(key));
             }
@@ -377,36 +376,38 @@ impl<K: Ord + Copy> Reactor<K> {
         requests.collect()
     }
 
-    fn take_signals(&mut self, events: &mut Vec<ProcessEvent<K>>) -> io::Result<()> {
-        events.extend(self.take_pending().into_iter().map(ProcessEvent::Signal));
-        if std::mem::take(&mut self.children_ended) {
-            self.reap(events)?;
+    /// Reaps those of these children that have exited.
+    fn reap(&mut self, keys: BTreeSet<K>, events: &mut Vec<ProcessEvent<K>>) -> io::Result<()> {
+        for key in keys {
+            let Some(process) = self.children.get_mut(&key) else { continue };
+            if let Some((status, cpu)) = process.handle.try_wait()? {
+                // Its last messages, if there are any. Its quota bounds them.
+                while self.receive(key, events) {}
+                self.forget(key);
+                events.push(ProcessEvent::Exited(key, status, cpu));
+            }
         }
         Ok(())
     }
 
-    /// Reaps every child that has exited: one SIGCHLD may stand for several.
-    fn reap(&mut self, events: &mut Vec<ProcessEvent<K>>) -> io::Result<()> {
-        let mut ended = Vec::new();
-        for (key, process) in &mut self.children {
-            if let Some((status, cpu)) = process.handle.try_wait()? {
-                ended.push((*key, status, cpu));
-            }
+    /// A child that has ended and cannot be reaped is traced by another process, which the system tells first. Its
+    /// descriptor stays readable meanwhile.
+    fn tell_end_by_signal(&mut self, key: K) {
+        if let Some(end) = self.children.get_mut(&key).and_then(|process| process.end.take()) {
+            self.poller.remove(&end);
+            self.without_descriptor.insert(key);
         }
-        for (key, status, cpu) in ended {
-            // Its last messages, if there are any. Its quota bounds them.
-            while self.receive(key, events) {}
-            self.children.remove(&key);
-            events.push(ProcessEvent::Exited(key, status, cpu));
-        }
+    }
+
+    /// Reaps the processes of others that are this process's because it is PID 1.
+    fn reap_orphans(&self) {
         // A template may have forked a child whose pid is not known yet.
-        let is_waited_for = |process: &Process| matches!(process.handle, Handle::Ordered);
+        let is_waited_for = |process: &ChildProcess| matches!(process.handle, Handle::Ordered);
         if std::process::id() == 1 && !self.children.values().any(is_waited_for) {
             let known: Vec<Pid> =
                 self.children.values().filter_map(|process| process.handle.id().ok()).collect();
             platform::reactor::reap_orphans(&known);
         }
-        Ok(())
     }
 }
 
@@ -418,45 +419,4 @@ impl<K: Ord + Copy> Drop for Reactor<K> {
         }
         retire(&self.retired);
     }
-}
-
-/// A channel in which everything that is handed over waits, and its other end.
-fn channel_with(
-    Handover { handshake, listeners, secrets, memory }: &Handover<'_>,
-) -> io::Result<(Channel, OwnedFd)> {
-    let (mut channel, theirs) = Channel::pair()?;
-    channel.set_nonblocking()?;
-    channel.send(handshake, listeners)?;
-    if !secrets.is_empty() {
-        channel.send_secrets(secrets)?;
-    }
-    if let Some(memory) = memory {
-        channel.send_memory(memory)?;
-    }
-    Ok((channel, theirs))
-}
-
-/// Gives signals their default effect again, after a while: tools send the request to stop twice, and the second must
-/// not end a process that is about to exit with its own status.
-fn retire(retired: &Arc<AtomicBool>) {
-    let after_a_while = {
-        let retired = Arc::clone(retired);
-        move || {
-            thread::sleep(RETIRE_AFTER);
-            retired.store(true, Ordering::SeqCst);
-        }
-    };
-    if spawn_thread("prefork-retire", after_a_while).is_err() {
-        retired.store(true, Ordering::SeqCst);
-    }
-}
-
-/// Runs `start` with `handshake` also as this process's own standard input: a producer that wraps the
-/// command in another cannot move its standard input, but what it starts inherits the master's.
-fn with_stdin<T>(handshake: OwnedFd, start: impl FnOnce(OwnedFd) -> io::Result<T>) -> io::Result<T> {
-    let before = io::stdin().as_fd().try_clone_to_owned()?;
-    nix::unistd::dup2_stdin(&handshake)?;
-    let started = start(handshake);
-    nix::unistd::dup2_stdin(before)?;
-    started
 }

@@ -7,6 +7,7 @@ use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use nix::libc;
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, sigaction};
@@ -245,6 +246,24 @@ pub(crate) fn spawn_thread(name: &str, body: impl FnOnce() + Send + 'static) -> 
     // A thread inherits the mask of the one that starts it.
     let _mask = SignalMaskGuard::begin()?;
     thread::Builder::new().name(name.to_owned()).spawn(body).map(drop)
+}
+
+/// How long signals have no effect after the end of a reactor.
+const RETIRE_AFTER: Duration = Duration::from_millis(250);
+
+/// Gives signals their default effect again, after a while: tools send the request to stop twice, and the second must
+/// not end a process that is about to exit with its own status.
+pub(super) fn retire(retired: &Arc<AtomicBool>) {
+    let after_a_while = {
+        let retired = Arc::clone(retired);
+        move || {
+            thread::sleep(RETIRE_AFTER);
+            retired.store(true, Ordering::SeqCst);
+        }
+    };
+    if spawn_thread("prefork-retire", after_a_while).is_err() {
+        retired.store(true, Ordering::SeqCst);
+    }
 }
 
 #[cfg(test)]

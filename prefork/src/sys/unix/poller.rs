@@ -1,0 +1,111 @@
+//! The descriptors that the reactor waits for, and what each of them stands for.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::time::Duration;
+
+use nix::errno::Errno;
+
+use super::platform::poller::DescriptorSet;
+use super::waker::poll_timeout;
+
+/// See the [module](self). `W` names a descriptor.
+#[derive(Debug)]
+pub(super) struct Poller<W> {
+    set: DescriptorSet,
+    watched: BTreeMap<RawFd, W>,
+}
+
+impl<W: Copy> Poller<W> {
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self { set: DescriptorSet::new()?, watched: BTreeMap::new() })
+    }
+
+    /// Waits for the descriptor from now on, until it is [removed](Self::remove).
+    pub(super) fn add(&mut self, descriptor: &impl AsFd, what: W) -> io::Result<()> {
+        let descriptor = descriptor.as_fd();
+        let number = descriptor.as_raw_fd();
+        self.set.add(descriptor, number)?;
+        self.watched.insert(number, what);
+        Ok(())
+    }
+
+    /// Call it before the descriptor is closed, also if it is not waited for.
+    pub(super) fn remove(&mut self, descriptor: &impl AsFd) {
+        let descriptor = descriptor.as_fd();
+        if self.watched.remove(&descriptor.as_raw_fd()).is_some() {
+            self.set.remove(descriptor);
+        }
+    }
+
+    /// Waits until there is something to read, or for `timeout`. May return nothing.
+    pub(super) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<Vec<W>> {
+        match self.set.wait(poll_timeout(timeout)) {
+            Ok(ready) => Ok(ready.iter().filter_map(|number| self.watched.get(number).copied()).collect()),
+            Err(Errno::EINTR) => Ok(Vec::new()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::unix::net::UnixStream;
+    use std::process::{Command, Stdio};
+
+    use super::*;
+    use crate::sys::unix::child_process::end_descriptor;
+    use crate::sys::unix::process::pid_of;
+
+    fn now(poller: &mut Poller<u32>) -> Vec<u32> {
+        poller.wait(Some(Duration::ZERO)).unwrap()
+    }
+
+    #[test]
+    fn descriptor_is_told_until_it_is_removed_although_it_has_a_copy() {
+        let mut poller = Poller::new().unwrap();
+        let (read, mut write) = UnixStream::pair().unwrap();
+        let copy = read.try_clone().unwrap();
+        poller.add(&read, 7).unwrap();
+        assert!(now(&mut poller).is_empty());
+        write.write_all(b"x").unwrap();
+        assert_eq!(now(&mut poller), [7]);
+        assert_eq!(now(&mut poller), [7], "it was not read");
+        poller.remove(&read);
+        drop(read);
+        assert!(now(&mut poller).is_empty());
+        drop(copy);
+    }
+
+    #[test]
+    fn more_descriptors_than_one_wait_tells_are_all_told() {
+        let mut poller = Poller::new().unwrap();
+        let pairs: Vec<_> = (0..300).map(|_| UnixStream::pair().unwrap()).collect();
+        for ((read, write), number) in pairs.iter().zip(0..) {
+            poller.add(read, number).unwrap();
+            (&*write).write_all(b"x").unwrap();
+        }
+        let mut told: Vec<u32> = (0..3).flat_map(|_| now(&mut poller)).collect();
+        told.sort_unstable();
+        told.dedup();
+        assert!(told.into_iter().eq(0..300));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn end_of_a_process_is_told() {
+        let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        // Before Linux 5.3 there is none.
+        if let Some(end) = end_descriptor(pid_of(child.id()).unwrap()) {
+            let mut poller = Poller::new().unwrap();
+            poller.add(&end, 1).unwrap();
+            assert!(now(&mut poller).is_empty());
+            drop(child.stdin.take());
+            assert_eq!(poller.wait(None).unwrap(), [1]);
+            assert!(child.try_wait().unwrap().is_some());
+        }
+        assert!(child.wait().unwrap().success());
+    }
+}
