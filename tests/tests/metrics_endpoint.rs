@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a panic in a test helper fails the test")]
 
 use prefork_tests::client;
-use prefork_tests::fleet::{Server, preloads};
+use prefork_tests::fleet::Server;
+#[cfg(unix)]
+use prefork_tests::fleet::preloads;
 use prefork_tests::gate::ResponseGate;
 use prefork_tests::metrics::{Metrics, passes_promtool, scrape, text, wait_for, wait_for_value};
 #[cfg(unix)]

@@ -187,7 +187,7 @@ mod tests {
 
     use super::super::tests::{child, status};
     use super::*;
-    use crate::supervisor::{ChildState, ChildStatus};
+    use crate::supervisor::ChildState;
 
     #[test]
     fn cpu_time_of_a_slot_never_shrinks() {
@@ -250,6 +250,7 @@ mod tests {
         use std::process::{Child, Command};
 
         use super::*;
+        use crate::supervisor::ChildStatus;
 
         /// Processes that end with the test.
         struct Sleepers(Vec<Child>);

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use nix::unistd::Pid;
+
 use crate::sys::Forked;
 
 pub(crate) fn can_fork_for_parent() -> bool {
@@ -14,4 +16,9 @@ pub(crate) fn fork_for_parent() -> io::Result<Forked> {
 
 pub(crate) fn end_with_parent() -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
+}
+
+/// No process has forked a child for this one.
+pub(in crate::sys) fn is_own_child(_pid: Pid) -> bool {
+    false
 }

@@ -11,6 +11,8 @@ use std::io;
 use std::ptr;
 
 use nix::libc;
+use nix::sys::wait::{Id, WaitPidFlag, waitid};
+use nix::unistd::Pid;
 
 use crate::sys::Forked;
 
@@ -81,4 +83,10 @@ impl RobustList {
 /// Kills this process when its parent ends.
 pub(crate) fn end_with_parent() -> io::Result<()> {
     Ok(nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?)
+}
+
+/// Whether the process is a child of this one that is not reaped.
+pub(in crate::sys) fn is_own_child(pid: Pid) -> bool {
+    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    pid.as_raw() > 0 && waitid(Id::Pid(pid), flags).is_ok()
 }

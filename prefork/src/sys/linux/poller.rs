@@ -48,3 +48,26 @@ pub(in crate::sys) fn exit_descriptor(pid: Pid) -> io::Result<OwnedFd> {
     // SAFETY: the kernel has opened it for this call; it is close-on-exec.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd;
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn end_of_a_process_is_told() {
+        let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        // Before Linux 5.3 there is none.
+        if let Ok(end) = exit_descriptor(Pid::from_raw(child.id().try_into().unwrap())) {
+            let mut set = DescriptorSet::new().unwrap();
+            set.add(end.as_fd(), end.as_raw_fd()).unwrap();
+            assert!(set.wait(PollTimeout::ZERO).unwrap().is_empty());
+            drop(child.stdin.take());
+            assert_eq!(set.wait(PollTimeout::NONE).unwrap(), [end.as_raw_fd()]);
+            assert!(child.try_wait().unwrap().is_some());
+        }
+        assert!(child.wait().unwrap().success());
+    }
+}

@@ -27,7 +27,6 @@ use super::signals::{
     SignalFlag, Signals, block_for_child, is_left_alone, listen_for, retire, survive_alarms,
     take_signal_of_terminal, tell_signals_of_terminals_apart,
 };
-use super::template::is_own_child;
 use super::waker::{SelfPipe, Waker};
 use crate::sys::{Handover, ProcessEvent, Producer, Signal};
 
@@ -207,7 +206,7 @@ impl<K: Ord + Copy> Reactor<K> {
         let Ok(pid) = pid_of(pid) else { return false };
         let is_known = self.children.values().any(|process| process.handle.id().is_ok_and(|id| id == pid));
         let Some(process) = self.children.get_mut(&key) else { return false };
-        if is_known || !matches!(process.handle, Handle::Ordered) || !is_own_child(pid) {
+        if is_known || !matches!(process.handle, Handle::Ordered) || !platform::fork::is_own_child(pid) {
             return false;
         }
         process.handle = Handle::Adopted(pid);

@@ -3,7 +3,7 @@
 use std::io;
 
 use nix::sys::signal::{SigSet, Signal, killpg};
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getppid, setpgid};
 
 use super::platform::fork::end_with_parent;
@@ -35,12 +35,6 @@ pub(crate) fn ignore_stop_in_template() -> io::Result<()> {
 pub(crate) fn leave_template() -> io::Result<()> {
     setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
     Ok(SigSet::from_iter([Signal::SIGTERM]).thread_unblock()?)
-}
-
-/// Whether the process is a child of this one that is not reaped.
-pub(super) fn is_own_child(pid: Pid) -> bool {
-    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-    pid.as_raw() > 0 && waitid(Id::Pid(pid), flags).is_ok()
 }
 
 /// Reaps the children that a template has forked and that have ended before they left its group.
