@@ -36,8 +36,12 @@ impl Loads {
     }
 
     fn server(&self) -> Server {
+        self.of(Server::new(SERVER))
+    }
+
+    fn of(&self, server: Server) -> Server {
         let path = self.directory.path().join("loads");
-        Server::new(SERVER).set("loads", path.display()).set("next", self.next().display())
+        server.set("loads", path.display()).set("next", self.next().display())
     }
 
     fn next(&self) -> PathBuf {
@@ -394,6 +398,20 @@ fn upgrade_starts_a_template_of_the_new_program() {
     assert!(!proc::is_alive(old));
     assert_eq!(get(&fleet, "/loaded-by"), template(&fleet).to_string());
     wait::until("no zombie", || proc::zombies(fleet.master()).is_empty());
+    fleet.stop();
+}
+
+/// As with a C library that a template would not work with: what it asks the system is refused.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn where_there_is_no_template_each_child_loads() {
+    let loads = Loads::new();
+    let fleet = loads.of(Server::through(&[env!("CARGO_BIN_EXE_forbid"), "prctl"], SERVER)).start();
+    assert!(fleet.console.says("each child loads for itself what `preload` gives"));
+    assert_eq!(loads.pids().len(), 2);
+    assert!(proc::children(fleet.master()).iter().all(|child| !proc::is_template(*child)));
+    fleet.replace(&fleet.first_children()[..1]);
+    assert_eq!(loads.pids().len(), 3);
     fleet.stop();
 }
 

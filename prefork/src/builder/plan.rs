@@ -12,7 +12,7 @@ use super::values::{Source, bad, missing};
 use super::worker_count::WorkerCount;
 use crate::error::Error;
 use crate::listen::{Endpoint, Network, Sharing};
-use crate::master::Plan;
+use crate::master::{Loader, Plan};
 use crate::preload::LoadedType;
 use crate::privileges::Privileges;
 use crate::serve::{Demand, TlsForm};
@@ -67,7 +67,10 @@ impl Prefork {
             endpoints,
             activated,
             sharing,
-            preloads: self.serve.loads.is_some() && sys::can_fork_for_parent(),
+            loader: self
+                .serve
+                .loads
+                .map(|_| if sys::can_fork_for_parent() { Loader::Template } else { Loader::Child }),
             workers_reason,
             sockets,
             health: self.get(&options::HEALTH),

@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Change, Master, Plan};
+use super::{Change, Loader, Master, Plan};
 use crate::error::{Error, chain, plain};
 use crate::listen::SocketSet;
 use crate::logging::Logger;
@@ -35,6 +35,12 @@ impl Master {
             children(settings.workers),
             std::process::id()
         ));
+        if self.plan.loader == Some(Loader::Child) {
+            let event = logger.event("no_template");
+            event.info(
+                "each child loads for itself what `preload` gives: there are no templates on this system",
+            );
+        }
         if sys::ignores_hangup() {
             let event = logger.event("hangup_ignored");
             event.info("SIGHUP stays ignored, as it was at the start (nohup): reload with SIGUSR2");

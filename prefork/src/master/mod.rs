@@ -97,8 +97,8 @@ pub(crate) struct Plan {
     pub(crate) activated: Vec<Activated>,
     pub(crate) sharing: Sharing,
     pub(crate) sockets: SocketOptions,
-    /// Whether children are forked by a template.
-    pub(crate) preloads: bool,
+    /// What loads the data of `preload`; `None` if there is none.
+    pub(crate) loader: Option<Loader>,
     /// Why there are `settings.workers` children, if the system decides that.
     pub(crate) workers_reason: Option<String>,
     /// Address of the health endpoint.
@@ -120,6 +120,22 @@ pub(crate) struct Plan {
     pub(crate) handle: Option<FleetHandle>,
     /// The configuration file, if there is one.
     pub(crate) config: Option<Box<dyn Configuration>>,
+}
+
+/// Who loads what `preload` gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Loader {
+    /// A template, which then forks the children.
+    Template,
+    /// Each child for itself: this system cannot fork children so.
+    Child,
+}
+
+impl Plan {
+    /// Whether children are forked by a template.
+    fn has_templates(&self) -> bool {
+        self.loader == Some(Loader::Template)
+    }
 }
 
 /// Runs a fleet until it ends. `predecessor` is the program before this one in this process.

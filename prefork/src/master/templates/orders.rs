@@ -43,7 +43,7 @@ impl Master {
     /// Whether the child is forked by a template. One that is part of an upgrade runs another program.
     pub(in crate::master) fn is_forked(&self, child: ChildId) -> bool {
         let of_upgrade = self.supervisor.is_upgrade_check(child) || self.supervisor.is_upgrade_trial(child);
-        self.plan.preloads && !of_upgrade
+        self.plan.has_templates() && !of_upgrade
     }
 
     pub(in crate::master) fn order_child(&mut self, child: ChildId, slot: usize, generation: u32) {

@@ -109,8 +109,10 @@ impl Master {
         // The trial child was started as this program's children are, unless its options have changed since, or it
         // could not join the shared values.
         // With `preload`, it has loaded for itself alone.
-        let everyone =
-            plan.preloads || !joins || snapshot.privileges != plan.privileges || snapshot.cpus != plan.cpus;
+        let everyone = plan.has_templates()
+            || !joins
+            || snapshot.privileges != plan.privileges
+            || snapshot.cpus != plan.cpus;
         let supervisor = Supervisor::resume(plan.settings, &snapshot.fleet, everyone, Instant::now());
         let mut master = Self {
             observers: Observers::new(ServiceManager::after_upgrade(&plan.logger), plan.handle.clone())
