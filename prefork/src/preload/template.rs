@@ -36,6 +36,9 @@ pub(crate) fn serve_orders(
     // Before, what loads may open files by `/proc/self`.
     template.handshake.privileges.protect_template()?;
     sys::ignore_stop_in_template().map_err(StartError::Template)?;
+    // What is in the buffer would be written by each child as well. Nothing is added to it from now on, and a template
+    // that is ready does not wait for a reader.
+    let _ = io::stdout().flush();
     // In a child it is dropped first: the links of other children may wait in it.
     let mut channel = template.channel;
     let broken = |source| Error::Handshake { source };
@@ -46,8 +49,6 @@ pub(crate) fn serve_orders(
         let Some(ToTemplate::Fork(child)) = ToTemplate::from_line(&line) else { continue };
         let link = channel.take_end().map_err(broken)?;
         check_threads()?;
-        // What is in the buffer would be written by the child as well.
-        let _ = io::stdout().flush();
         let answer = match sys::fork_for_parent() {
             Ok(Forked::Child) => {
                 drop((channel, sender));
