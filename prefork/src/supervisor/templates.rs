@@ -13,9 +13,10 @@
 //!     └── not needed ── Absent { again_at } ◀───────────┘
 //! ```
 //!
-//! A template that ends is started again: at once if it was ready, and after a delay that grows if it was not. An
-//! order starts it whatever that delay is, because the supervisor has its own. An order that a template was sent, and
-//! that is not answered when it ends, is answered by the child or by the end of the child's link.
+//! A template that ends is started again: at once if it was ready, and after a delay that grows if it was not, or if
+//! two in a row have ended soon. An order starts it whatever that delay is, because the supervisor has its own. An order
+//! that a template was sent, and that is not answered when it ends, is answered by the child or by the end of the child's
+//! link; if neither comes, what the template has forked is killed, and the order fails.
 //!
 //! This module knows no process, no clock and no descriptor.
 
@@ -27,6 +28,8 @@ use super::{ChildId, deadline};
 /// The delays before a template is started again that could not load, from the first to the longest.
 const FIRST_DELAY: Duration = Duration::from_secs(1);
 const LONGEST_DELAY: Duration = Duration::from_secs(30);
+/// Two templates in a row that were ready for less are not replaced at once: loading takes time and memory.
+const SHORT_LIFE: Duration = Duration::from_secs(10);
 
 /// What the driver has to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,7 +91,7 @@ enum Phase {
     Absent { again_at: Instant },
     Starting,
     Loading { until: Instant },
-    Ready,
+    Ready { since: Instant },
 }
 
 #[derive(Debug)]
@@ -98,6 +101,8 @@ struct Template {
     phase: Phase,
     /// How many processes in a row have ended before they were ready.
     failures: u32,
+    /// How many in a row have ended soon after they were ready.
+    short_lives: u32,
 }
 
 /// A child that is to be forked.
@@ -106,6 +111,8 @@ struct Order {
     generation: u32,
     /// The template that was sent the order, and when it is to be answered.
     sent: Option<(ChildId, Instant)>,
+    /// Whether what the template has forked was killed, since no answer had come.
+    killed: bool,
 }
 
 /// See the [module](self).
@@ -140,7 +147,7 @@ impl Templates {
         let templates = self.templates.values().filter_map(|template| match template.phase {
             Phase::Absent { again_at } => Some(again_at),
             Phase::Loading { until } => Some(until),
-            Phase::Starting | Phase::Ready => None,
+            Phase::Starting | Phase::Ready { .. } => None,
         });
         templates.chain(self.unanswered().map(|(_, until)| until)).min()
     }
@@ -152,7 +159,7 @@ impl Templates {
                 Phase::Absent { .. } => TemplateState::Waiting,
                 Phase::Starting => TemplateState::Starting,
                 Phase::Loading { .. } => TemplateState::Loading,
-                Phase::Ready => TemplateState::Ready,
+                Phase::Ready { .. } => TemplateState::Ready,
             };
             (*generation, template.id, state)
         })
@@ -172,9 +179,9 @@ impl Templates {
 
     /// Orders a child. Returns whether it has to wait for its template.
     pub(crate) fn order(&mut self, now: Instant, child: ChildId, generation: u32) -> bool {
-        self.orders.insert(child, Order { generation, sent: None });
+        self.orders.insert(child, Order { generation, sent: None, killed: false });
         match self.templates.get(&generation).map(|template| template.phase) {
-            Some(Phase::Ready) => self.send_orders(now, generation),
+            Some(Phase::Ready { .. }) => self.send_orders(now, generation),
             Some(Phase::Starting | Phase::Loading { .. }) => return true,
             Some(Phase::Absent { .. }) | None => {
                 self.start(generation);
@@ -197,7 +204,9 @@ impl Templates {
         let gone: Vec<u32> = self.templates.keys().copied().filter(|one| !is_needed(*one)).collect();
         for generation in gone {
             if let Some(Template {
-                id, phase: Phase::Starting | Phase::Loading { .. } | Phase::Ready, ..
+                id,
+                phase: Phase::Starting | Phase::Loading { .. } | Phase::Ready { .. },
+                ..
             }) = self.templates.remove(&generation)
             {
                 self.actions.push_back(TemplateAction::Kill(id));
@@ -209,8 +218,9 @@ impl Templates {
     fn start(&mut self, generation: u32) {
         let id = ChildId::of_template(self.next_id);
         self.next_id += 1;
-        let failures = self.templates.get(&generation).map_or(0, |template| template.failures);
-        self.templates.insert(generation, Template { id, phase: Phase::Starting, failures });
+        let counts = |template: &Template| (template.failures, template.short_lives);
+        let (failures, short_lives) = self.templates.get(&generation).map_or((0, 0), counts);
+        self.templates.insert(generation, Template { id, phase: Phase::Starting, failures, short_lives });
         self.actions.push_back(TemplateAction::Start { template: id, generation });
     }
 
@@ -255,7 +265,7 @@ impl Templates {
     pub(crate) fn ready(&mut self, now: Instant, id: ChildId) {
         let Some(generation) = self.generation_of(id) else { return };
         if let Some(template) = self.living(id) {
-            template.phase = Phase::Ready;
+            template.phase = Phase::Ready { since: now };
             template.failures = 0;
         }
         self.send_orders(now, generation);
@@ -283,12 +293,20 @@ impl Templates {
     pub(crate) fn exited(&mut self, now: Instant, id: ChildId, by_signal: bool) {
         let Some(generation) = self.generation_of(id) else { return };
         match self.living(id).map(|template| template.phase) {
-            Some(Phase::Ready) => {
+            Some(Phase::Ready { since }) if self.is_exception(id, now.duration_since(since)) => {
                 self.actions.push_back(TemplateAction::Log(TemplateRemark::StartedAgain { generation }));
                 self.start(generation);
             }
             _ => self.ended_unready(now, id, by_signal),
         }
+    }
+
+    /// Notes the end of a template that was ready for this time. Returns whether the one before was ready for long.
+    fn is_exception(&mut self, id: ChildId, age: Duration) -> bool {
+        let Some(template) = self.living(id) else { return false };
+        template.short_lives = if age < SHORT_LIFE { template.short_lives.saturating_add(1) } else { 0 };
+        template.failures = template.short_lives.saturating_sub(2);
+        template.short_lives < 2
     }
 
     fn ended_unready(&mut self, now: Instant, id: ChildId, transient: bool) {
@@ -310,7 +328,7 @@ impl Templates {
         let due = |template: &Template| match template.phase {
             Phase::Absent { again_at } => again_at <= now,
             Phase::Loading { until } => until <= now,
-            Phase::Starting | Phase::Ready => false,
+            Phase::Starting | Phase::Ready { .. } => false,
         };
         let due: Vec<u32> =
             self.templates.iter().filter(|(_, one)| due(one)).map(|(generation, _)| *generation).collect();
@@ -329,13 +347,27 @@ impl Templates {
             if self.generation_of(id).is_some() {
                 self.kill_late(now, id, TemplateRemark::Unanswered(id));
             } else {
-                self.actions.push_back(TemplateAction::KillUnnamed(id));
+                self.end_unnamed(now, id);
             }
         }
         // What was killed has the time again to end.
         let again = deadline(now, self.timeout);
         let sent = self.orders.values_mut().filter_map(|order| order.sent.as_mut());
         sent.filter(|(_, until)| *until <= now).for_each(|(_, until)| *until = again);
+    }
+
+    /// Kills what an ended template has forked without an answer; and if that has ended no link either, gives up: a
+    /// process of another group holds it.
+    fn end_unnamed(&mut self, now: Instant, template: ChildId) {
+        let is_late = |order: &Order| order.sent.is_some_and(|(by, until)| by == template && until <= now);
+        let late = self.orders.iter_mut().filter(|(_, order)| is_late(order));
+        let killed: Vec<ChildId> = late
+            .filter_map(|(child, order)| std::mem::replace(&mut order.killed, true).then_some(*child))
+            .collect();
+        if killed.is_empty() {
+            self.actions.push_back(TemplateAction::KillUnnamed(template));
+        }
+        killed.into_iter().for_each(|child| self.fail(child, true));
     }
 
     fn kill_late(&mut self, now: Instant, id: ChildId, remark: TemplateRemark) {

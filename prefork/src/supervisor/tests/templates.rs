@@ -172,6 +172,38 @@ fn template_that_was_ready_is_started_again_at_once() {
 }
 
 #[test]
+fn templates_that_end_soon_one_after_the_other_are_started_again_ever_later() {
+    let mut driver = Driver::ready();
+    let mut waits = Vec::new();
+    for _ in 0..4 {
+        driver.end(driver.last(), true);
+        let before = driver.now;
+        if driver.living.is_empty() {
+            driver.run(driver.templates.next_deadline().unwrap() - before);
+        }
+        waits.push((driver.now - before).as_secs());
+        driver.load(driver.last());
+    }
+    assert_eq!(waits, [0, 1, 2, 4]);
+    driver.run(Duration::from_secs(10));
+    driver.end(driver.last(), true);
+    assert_eq!(driver.living.len(), 1, "the last one was ready for long");
+}
+
+#[test]
+fn order_fails_whose_link_does_not_end_though_what_the_template_has_forked_was_killed() {
+    let mut driver = Driver::ready();
+    let (child, template) = (driver.order(0), driver.last());
+    driver.living.remove(&template);
+    driver.templates.exited(driver.now, template, true);
+    driver.act();
+    driver.run(TIMEOUT);
+    assert_eq!(driver.answers.get(&child), None, "what was forked is killed");
+    driver.run(TIMEOUT);
+    assert_eq!(driver.answers[&child], Answer::Failed { transient: true });
+}
+
+#[test]
 fn failed_load_fails_what_waits_and_is_tried_again_ever_later() {
     let mut driver = Driver::ready();
     driver.end(driver.last(), true);
