@@ -415,6 +415,15 @@ fn where_there_is_no_template_each_child_loads() {
     fleet.stop();
 }
 
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn template_that_may_not_fork_ends_the_start_with_that_reason() {
+    let loads = Loads::new();
+    let outcome = loads.of(Server::through(&[env!("CARGO_BIN_EXE_forbid"), "clone"], SERVER)).run();
+    assert!(outcome.error().contains("its template cannot fork: operation not permitted"), "{outcome:#?}");
+    assert_eq!((outcome.status.code(), loads.pids().len()), (Some(1), 1), "{outcome:#?}");
+}
+
 #[test]
 fn without_children_the_master_loads() {
     let loads = Loads::new();

@@ -38,6 +38,7 @@ mod filter {
 
     fn number_of(name: &str) -> Option<i64> {
         Some(match name {
+            "clone" => libc::SYS_clone,
             "close_range" => libc::SYS_close_range,
             "dup2" => libc::SYS_dup2,
             "getdents64" => libc::SYS_getdents64,

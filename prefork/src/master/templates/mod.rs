@@ -206,7 +206,9 @@ impl Master {
                     let source = io::Error::from_raw_os_error(error);
                     let transient = sys::is_transient(&source);
                     if let Some(slot) = self.templates.orders.get(&child).map(|order| order.slot) {
-                        self.note_order_problem(child, slot, source);
+                        let reason = format!("its template cannot fork: {}", plain(&source));
+                        let source = io::Error::new(source.kind(), reason);
+                        self.note_order_problem(child, slot, transient, source);
                     }
                     self.templates.machine.fork_failed(child, transient);
                 }

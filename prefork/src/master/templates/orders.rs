@@ -84,18 +84,23 @@ impl Master {
                 }
                 let transient = is_unlinked || sys::is_transient(&source);
                 lane.iter().for_each(|lane| self.values.release(*lane, &self.plan.logger));
-                self.note_order_problem(child, slot, source);
+                self.note_order_problem(child, slot, transient, source);
                 self.templates.machine.fork_failed(child, transient);
             }
         }
     }
 
-    pub(super) fn note_order_problem(&mut self, child: ChildId, slot: usize, source: io::Error) {
+    pub(super) fn note_order_problem(
+        &mut self,
+        child: ChildId,
+        slot: usize,
+        transient: bool,
+        source: io::Error,
+    ) {
         if self.supervisor.is_successor(child) {
             // The reason that a reload is aborted is always logged.
             self.start_problems.remove(&slot);
         }
-        let transient = sys::is_transient(&source);
         let failure = Failure::NotStarted { slot, source };
         self.report_start_problem(slot, transient, chain(&failure).to_string());
         self.last_failure = Some(failure);
@@ -111,7 +116,7 @@ impl Master {
             self.templates.waiting.remove(&slot);
             let reason = self.last_template_failure.as_ref().map(copy_of);
             if let Some(reason) = reason.filter(|_| !self.start_problems.contains_key(&slot)) {
-                self.note_order_problem(child, slot, reason);
+                self.note_order_problem(child, slot, transient, reason);
             }
         }
         self.supervisor.handle(Instant::now(), Event::SpawnFailed { child, transient });
