@@ -3,7 +3,8 @@
 //! - `loads`: a file to which each process that loads adds a line with its pid;
 //! - `load`: `fail` returns an error, `panic` panics, `exit` exits with status 3, `thread` leaves a thread named `helper`,
 //!   `gate` waits until the gate is open, `hang` never returns;
-//! - `size`: megabytes that are loaded.
+//! - `size`: megabytes that are loaded;
+//! - `form`: `async` serves on a runtime, with a task for each connection; `/block` blocks the thread that runs it.
 //!
 //! `/loaded-by` answers with the pid of the process that has loaded, `/value` with the sum of the bytes.
 #![allow(clippy::panic, reason = "an option of this server")]
@@ -17,6 +18,8 @@ use std::time::Duration;
 
 use prefork::Preloaded;
 use prefork_tests::app;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 /// Not `Sync`, and its drop is told.
 struct Data {
@@ -35,7 +38,10 @@ fn main() -> ExitCode {
     if app::ran_subcommand() {
         return ExitCode::SUCCESS;
     }
-    app::start(app::builder(serve).try_preload(load))
+    app::start(match app::option("form").as_deref() {
+        Some("async") => app::builder(serve_async).try_preload(load),
+        _ => app::builder(serve).try_preload(load),
+    })
 }
 
 fn load() -> Result<Data, String> {
@@ -62,9 +68,34 @@ fn serve(ln: TcpListener, data: Preloaded<Data>) -> std::io::Result<()> {
     for stream in app::incoming(&ln) {
         let _ = app::answer_or(stream?, |path| match path {
             "/loaded-by" => data.loaded_by.to_string(),
-            "/value" => data.bytes.iter().map(|byte| u64::from(*byte)).sum::<u64>().to_string(),
+            "/value" => sum(&data.bytes).to_string(),
             _ => format!("unknown path: {path}"),
         });
     }
     Ok(())
+}
+
+fn sum(bytes: &[u8]) -> u64 {
+    bytes.iter().map(|byte| u64::from(*byte)).sum()
+}
+
+async fn serve_async(ln: tokio::net::TcpListener, data: Preloaded<Data>) -> std::io::Result<()> {
+    let Data { bytes, loaded_by, .. } = data.into_static();
+    loop {
+        let (stream, _) = ln.accept().await?;
+        tokio::spawn(answer_async(stream, bytes, *loaded_by));
+    }
+}
+
+async fn answer_async(mut stream: TcpStream, bytes: &[u8], loaded_by: u32) -> std::io::Result<()> {
+    let Some(request) = app::read_request(&mut stream).await? else { return Ok(()) };
+    let body = match app::path_of(&request).as_str() {
+        "/loaded-by" => loaded_by.to_string(),
+        "/value" => sum(bytes).to_string(),
+        "/block" => loop {
+            thread::park();
+        },
+        path => format!("unknown path: {path}"),
+    };
+    stream.write_all(format!("{}{body}\n", app::head()).as_bytes()).await
 }
