@@ -20,7 +20,7 @@
 //!
 //! This module knows no process, no clock and no descriptor.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::{ChildId, deadline};
@@ -341,7 +341,7 @@ impl Templates {
                 self.kill_late(now, id, TemplateRemark::LoadTimeout(id));
             }
         }
-        let late: Vec<ChildId> =
+        let late: BTreeSet<ChildId> =
             self.unanswered().filter(|(_, until)| *until <= now).map(|(id, _)| id).collect();
         for id in late {
             if self.generation_of(id).is_some() {

@@ -204,6 +204,19 @@ fn order_fails_whose_link_does_not_end_though_what_the_template_has_forked_was_k
 }
 
 #[test]
+fn orders_that_are_late_together_are_not_given_up_before_the_template_has_ended() {
+    let mut driver = Driver::ready();
+    let children = [driver.order(0), driver.order(0), driver.order(0)];
+    driver.now += TIMEOUT;
+    driver.templates.on_deadline(driver.now);
+    let actions: Vec<_> = std::iter::from_fn(|| driver.templates.poll_action()).collect();
+    let is_kill = |action: &&TemplateAction| matches!(action, TemplateAction::Kill(_));
+    assert_eq!(actions.iter().filter(is_kill).count(), 1, "{actions:?}");
+    let fails = |action: &TemplateAction| matches!(action, TemplateAction::Fail { child, .. } if children.contains(child));
+    assert!(!actions.iter().any(fails), "{actions:?}");
+}
+
+#[test]
 fn failed_load_fails_what_waits_and_is_tried_again_ever_later() {
     let mut driver = Driver::ready();
     driver.end(driver.last(), true);
