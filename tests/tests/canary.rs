@@ -40,6 +40,8 @@ fn status(fleet: &RunningFleet) -> String {
 fn generations(fleet: &RunningFleet) -> Vec<String> {
     let status = status(fleet);
     let children = status.split("\"children\":").nth(1).unwrap_or_default();
+    // Slots that wait, and templates, have generations as well.
+    let children = children.split("\"waiting\":").next().unwrap_or_default();
     let generation = |part: &str| part.split([',', '}']).next().unwrap_or_default().to_owned();
     children.split("\"generation\":").skip(1).map(generation).collect()
 }
