@@ -253,7 +253,7 @@ impl Prefork {
         if let Some(check) = UpgradeCheck::begin() {
             return self.check_for_upgrade(check);
         }
-        if child::is_template() {
+        if logging::this_process().is_template() {
             let load = self.serve.take_load();
             match child::adopted().and_then(|template| preload::serve_orders(template, load, &self.logger)) {
                 // This is a child that the template has forked.

@@ -130,7 +130,7 @@ fn adopt() -> Result<Adopted, Error> {
     if *template {
         title_template(title);
         privileges.apply()?;
-        // The change of user has untied it.
+        // Last: a change of user would untie it.
         sys::tie_to_master(*master).map_err(broken)?;
     } else {
         title_child(title, *slot);
@@ -152,12 +152,6 @@ pub(crate) fn adopt_forked(mut channel: sys::Channel) -> Result<Adopted, Error> 
     title_child(title, *slot);
     privileges.apply_to_forked()?;
     Ok(Adopted { is_forked: true, ..adopted })
-}
-
-/// Whether this process is a template whose handshake was taken.
-pub(crate) fn is_template() -> bool {
-    let adopted = ADOPTED.lock().unwrap_or_else(PoisonError::into_inner);
-    adopted.as_ref().is_some_and(|adopted| adopted.handshake.template)
 }
 
 /// The handshake of a child that a template has forked, for [`adopted`].

@@ -39,8 +39,7 @@ use std::thread;
 use socket2::Socket;
 
 pub(crate) use adopt::{
-    Adopted, UpgradeCheck, adopt_again, adopt_early, adopt_forked, adopted, config_file, is_template,
-    privileges_on_trial,
+    Adopted, UpgradeCheck, adopt_again, adopt_early, adopt_forked, adopted, config_file, privileges_on_trial,
 };
 pub use context::{ChildContext, Shutdown};
 

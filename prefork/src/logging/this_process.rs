@@ -34,9 +34,7 @@ impl ThisProcess {
     pub fn generation(&self) -> Option<u32> {
         self.generation
     }
-}
 
-impl ThisProcess {
     pub(crate) fn is_template(&self) -> bool {
         self.slot.is_none() && self.generation.is_some()
     }
