@@ -153,11 +153,9 @@ impl Master {
     ) -> io::Result<(u32, Vec<Weak<Socket>>)> {
         let command = self.program_of(generation)?.command();
         let producer = self.plan.hooks.command_producer.clone();
-        let producer = producer.map(|producer| move |command| produce(&*producer, panicked, command));
-        let producer = producer.as_ref().map(|producer| producer as &Producer<'_>);
         let mut pid = 0;
         let listeners = self.start_with(child, slot, generation, lane, |reactor, handover| {
-            pid = reactor.spawn(child, command, producer, handover)?;
+            pid = run(reactor, child, command, producer.as_deref(), panicked, handover)?;
             Ok(())
         })?;
         if self.supervisor.is_upgrade_check(child) {
@@ -199,13 +197,11 @@ impl Master {
         panicked: &RefCell<Option<Panic>>,
     ) -> io::Result<u32> {
         let command = self.program_of(generation)?.command();
-        let producer = self.plan.hooks.command_producer.as_deref();
-        let producer = producer.map(|producer| |command| produce(producer, panicked, command));
-        let producer = producer.as_ref().map(|producer| producer as &Producer<'_>);
         let Provision { handshake, secrets, .. } = Provision::new(handshake, Vec::new(), secrets);
         let handover =
             Handover { handshake: &handshake.to_line(), listeners: &[], secrets: &secrets, memory: None };
-        self.reactor.spawn(key, command, producer, &handover)
+        let producer = self.plan.hooks.command_producer.as_deref();
+        run(&mut self.reactor, key, command, producer, panicked, &handover)
     }
 
     /// What the child is given.
@@ -380,6 +376,20 @@ impl Provision {
         let secrets = if secrets.is_empty() { String::new() } else { secrets.to_text() };
         Self { handshake, listeners, secrets }
     }
+}
+
+/// Starts a process by the command or, if there is one, by the user's producer. Returns its pid.
+fn run(
+    reactor: &mut Reactor<ChildId>,
+    key: ChildId,
+    command: Command,
+    producer: Option<&CommandProducer>,
+    panicked: &RefCell<Option<Panic>>,
+    handover: &Handover<'_>,
+) -> io::Result<u32> {
+    let producer = producer.map(|producer| |command| produce(producer, panicked, command));
+    let producer = producer.as_ref().map(|producer| producer as &Producer<'_>);
+    reactor.spawn(key, command, producer, handover)
 }
 
 /// Calls the user's producer, and turns a panic into an error.
