@@ -293,7 +293,7 @@ impl Templates {
     pub(crate) fn exited(&mut self, now: Instant, id: ChildId, by_signal: bool) {
         let Some(generation) = self.generation_of(id) else { return };
         match self.living(id).map(|template| template.phase) {
-            Some(Phase::Ready { since }) if self.is_exception(id, now.duration_since(since)) => {
+            Some(Phase::Ready { since }) if self.note_life(id, now.duration_since(since)) < 2 => {
                 self.actions.push_back(TemplateAction::Log(TemplateRemark::StartedAgain { generation }));
                 self.start(generation);
             }
@@ -301,12 +301,12 @@ impl Templates {
         }
     }
 
-    /// Notes the end of a template that was ready for this time. Returns whether the one before was ready for long.
-    fn is_exception(&mut self, id: ChildId, age: Duration) -> bool {
-        let Some(template) = self.living(id) else { return false };
+    /// Notes the end of a template that was ready for this time. Returns how many in a row have ended soon.
+    fn note_life(&mut self, id: ChildId, age: Duration) -> u32 {
+        let Some(template) = self.living(id) else { return 0 };
         template.short_lives = if age < SHORT_LIFE { template.short_lives.saturating_add(1) } else { 0 };
         template.failures = template.short_lives.saturating_sub(2);
-        template.short_lives < 2
+        template.short_lives
     }
 
     fn ended_unready(&mut self, now: Instant, id: ChildId, transient: bool) {

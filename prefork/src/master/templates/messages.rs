@@ -7,7 +7,7 @@ use super::TemplateEntry;
 use crate::logging::{LogEvent, Logger};
 use crate::master::Master;
 use crate::master::messages::readable;
-use crate::supervisor::TemplateRemark;
+use crate::supervisor::{ChildId, TemplateRemark};
 
 /// `template of generation 2 (pid 4711)`.
 impl fmt::Display for TemplateEntry {
@@ -25,24 +25,12 @@ impl TemplateEntry {
 impl Master {
     pub(super) fn log_template(&mut self, remark: TemplateRemark) {
         let logger = &self.plan.logger;
-        let timeout = readable(self.plan.settings.start_timeout);
-        let entry = |template| self.templates.entries.get(template);
         match remark {
             TemplateRemark::LoadTimeout(template) => {
-                let Some(entry) = entry(&template) else { return };
-                let reason = format!("{entry} was not ready within {timeout}");
-                let event = entry.event("template_killed", logger);
-                event.warn(format_args!("{reason}; killing it"));
-                self.last_template_failure = Some(io::Error::other(reason));
+                self.report_late(template, "was not ready");
                 self.check_producer_of(template);
             }
-            TemplateRemark::Unanswered(template) => {
-                let Some(entry) = entry(&template) else { return };
-                let reason = format!("{entry} did not fork a child within {timeout}");
-                let event = entry.event("template_killed", logger);
-                event.warn(format_args!("{reason}; killing it"));
-                self.last_template_failure = Some(io::Error::other(reason));
-            }
+            TemplateRemark::Unanswered(template) => self.report_late(template, "did not fork a child"),
             TemplateRemark::StartedAgain { generation } => {
                 let event = logger.event("template_again").generation(generation);
                 event.info(format_args!(
@@ -57,5 +45,14 @@ impl Master {
                 ));
             }
         }
+    }
+
+    /// A template that has not done its work in time is about to be killed.
+    fn report_late(&mut self, template: ChildId, what: &str) {
+        let Some(entry) = self.templates.entries.get(&template) else { return };
+        let reason = format!("{entry} {what} within {}", readable(self.plan.settings.start_timeout));
+        let event = entry.event("template_killed", &self.plan.logger);
+        event.warn(format_args!("{reason}; killing it"));
+        self.last_template_failure = Some(io::Error::other(reason));
     }
 }
