@@ -111,9 +111,9 @@ impl Prefork {
     /// Loads data once for all children: an index, a model, a table. The serve function takes it as
     /// [`Preloaded<T>`](crate::Preloaded).
     ///
-    /// On Linux a process of its own, the template, calls the function, and then forks each child when the master
+    /// On Linux with glibc, on x86-64 and 64-bit ARM, a process of its own, the template, calls the function, and then forks each child when the master
     /// asks for it: the children share the memory of what was loaded, and are ready at once. A reload calls it again,
-    /// in a new template. Elsewhere, and with `workers = 0`, each child calls it before it is ready.
+    /// in a new template. Elsewhere each child calls it before it is ready, and with `workers = 0` the one process does.
     ///
     /// `init` and this function run in the template's only thread. A thread that they leave behind is an error, because
     /// a fork copies one thread. A random number generator that they have used goes on in each child with the same

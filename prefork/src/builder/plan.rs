@@ -12,7 +12,7 @@ use super::values::{Source, bad, missing};
 use super::worker_count::WorkerCount;
 use crate::error::Error;
 use crate::listen::{Endpoint, Network, Sharing};
-use crate::master::{Loader, Plan};
+use crate::master::{LoadedBy, Plan};
 use crate::preload::LoadedType;
 use crate::privileges::Privileges;
 use crate::serve::{Demand, TlsForm};
@@ -67,10 +67,10 @@ impl Prefork {
             endpoints,
             activated,
             sharing,
-            loader: self
+            loaded_by: self
                 .serve
                 .loads
-                .map(|_| if sys::can_fork_for_parent() { Loader::Template } else { Loader::Child }),
+                .map(|_| if sys::can_fork_for_parent() { LoadedBy::Template } else { LoadedBy::Child }),
             workers_reason,
             sockets,
             health: self.get(&options::HEALTH),

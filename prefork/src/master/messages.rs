@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Change, Loader, Master, Plan};
+use super::{Change, LoadedBy, Master, Plan};
 use crate::error::{Error, chain, plain};
 use crate::listen::SocketSet;
 use crate::logging::Logger;
@@ -35,7 +35,7 @@ impl Master {
             children(settings.workers),
             std::process::id()
         ));
-        if self.plan.loader == Some(Loader::Child) {
+        if self.plan.loaded_by == Some(LoadedBy::Child) {
             let event = logger.event("no_template");
             event.info(
                 "each child loads for itself what `preload` gives: there are no templates on this system",

@@ -11,6 +11,7 @@
 //! ```
 //!
 //! - `mod.rs`: the loop, and the result of a fleet
+//! - `plan.rs`: the checked options
 //! - `cause.rs`: what made a fleet stop, if not a request
 //! - `requests.rs`: requests of operators
 //! - `canary.rs`: the program is asked about new children
@@ -42,6 +43,7 @@ mod messages;
 mod metrics;
 mod observers;
 mod page;
+mod plan;
 mod reconcile;
 mod requests;
 mod status;
@@ -53,7 +55,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::panic;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
@@ -69,74 +71,23 @@ use templates::TemplateSet;
 use upgrade::NextProgram;
 
 use crate::error::{Error, Failure, chain};
-use crate::hooks::{self, Hooks};
-use crate::listen::{self, Endpoint, ResolvedEndpoint, Sharing, SocketOptions, SocketSet};
-use crate::logging::{self, Logger};
-use crate::privileges::Privileges;
+use crate::hooks;
+use crate::listen::{self, ResolvedEndpoint, SocketSet};
+use crate::logging;
 use crate::protocol::{OwnPid, ToChild, ToMaster, UpgradePlan};
 use crate::shared::FleetValues;
-use crate::supervisor::{
-    Action, ChildId, Event, Exit, Hook, RecycleReason, Remark, Settings, Supervisor, Verdict,
-};
-use crate::sys::{self, Activated, PidFile, ProcessEvent, Program, Reactor};
-use crate::tls::{self, TlsStore};
+use crate::supervisor::{Action, ChildId, Event, Exit, Hook, RecycleReason, Remark, Supervisor, Verdict};
+use crate::sys::{self, PidFile, ProcessEvent, Program, Reactor};
+use crate::tls::TlsStore;
 
 pub(crate) use control::{ControlSocket, Operation};
 pub(crate) use handle::EndNotice;
 pub use handle::FleetHandle;
 pub(crate) use messages::any_fleet;
 pub(crate) use observers::{Observers, time_to_first};
+pub(crate) use plan::{LoadedBy, Plan};
 pub(crate) use systemd::ServiceManager;
 pub(crate) use upgrade::{Predecessor, needs_of};
-
-/// The checked options of a fleet.
-#[derive(Debug)]
-pub(crate) struct Plan {
-    pub(crate) endpoints: Vec<Endpoint>,
-    /// Sockets that the service manager opened, until the master takes them.
-    pub(crate) activated: Vec<Activated>,
-    pub(crate) sharing: Sharing,
-    pub(crate) sockets: SocketOptions,
-    /// What loads the data of `preload`; `None` if there is none.
-    pub(crate) loader: Option<Loader>,
-    /// Why there are `settings.workers` children, if the system decides that.
-    pub(crate) workers_reason: Option<String>,
-    /// Address of the health endpoint.
-    pub(crate) health: Option<String>,
-    /// Path of the control socket.
-    pub(crate) control: Option<PathBuf>,
-    pub(crate) pid_file: Option<PathBuf>,
-    pub(crate) settings: Settings,
-    /// What children run with.
-    pub(crate) privileges: Privileges,
-    /// Name in process titles; empty leaves titles alone.
-    pub(crate) title: String,
-    /// The CPUs that children are pinned to, one each, cyclically; empty pins none.
-    pub(crate) cpus: Vec<usize>,
-    pub(crate) hooks: Hooks,
-    pub(crate) tls: tls::TlsOptions,
-    pub(crate) logger: Logger,
-    /// The program's own handle, if it took one.
-    pub(crate) handle: Option<FleetHandle>,
-    /// The configuration file, if there is one.
-    pub(crate) config: Option<Box<dyn Configuration>>,
-}
-
-/// Who loads what `preload` gives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Loader {
-    /// A template, which then forks the children.
-    Template,
-    /// Each child for itself: this system cannot fork children so.
-    Child,
-}
-
-impl Plan {
-    /// Whether children are forked by a template.
-    fn has_templates(&self) -> bool {
-        self.loader == Some(Loader::Template)
-    }
-}
 
 /// Runs a fleet until it ends. `predecessor` is the program before this one in this process.
 pub(crate) fn run(plan: Plan, predecessor: Option<Predecessor>) -> Result<(), Error> {

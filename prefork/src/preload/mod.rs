@@ -53,7 +53,7 @@ impl PartialEq for LoadedType {
 
 /// What the function of the option [`preload`](crate::Prefork::preload) has loaded: an argument of the serve function.
 ///
-/// On Linux it is loaded once for all children, which share its memory as long as none writes to it. It is a
+/// Where there are [templates](crate::Prefork::preload) it is loaded once for all children, which share its memory as long as none writes to it. It is a
 /// reference, cheap to copy. Its value is never dropped.
 ///
 /// ```no_run
