@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use socket2::Socket;
 
-use super::{Cause, Master, NextProgram, messages};
+use super::{Cause, Master, NextProgram, ProcessId, messages};
 use crate::error::{Error, Failure, chain};
 use crate::hooks::CommandProducer;
 use crate::listen::Holding;
@@ -98,11 +98,7 @@ impl Master {
             Err(source) => {
                 lane.iter().for_each(|lane| self.values.release(*lane, &self.plan.logger));
                 let transient = sys::is_transient(&source);
-                if self.supervisor.is_successor(child) {
-                    // The reason that a reload is aborted is always logged.
-                    self.start_problems.remove(&slot);
-                }
-                self.spawn_failed(slot, source, transient, panicked.into_inner());
+                self.spawn_failed(child, slot, source, transient, panicked.into_inner());
                 self.supervisor.handle(now, Event::SpawnFailed { child, transient });
                 self.forget_harmless_cause();
             }
@@ -155,11 +151,11 @@ impl Master {
         let producer = self.plan.hooks.command_producer.clone();
         let mut pid = 0;
         let listeners = self.start_with(child, slot, generation, lane, |reactor, handover| {
-            pid = run(reactor, child, command, producer.as_deref(), panicked, handover)?;
+            pid = run(reactor, child.into(), command, producer.as_deref(), panicked, handover)?;
             Ok(())
         })?;
         if self.supervisor.is_upgrade_check(child) {
-            self.reactor.expect_long_line(child);
+            self.reactor.expect_long_line(child.into());
             return Ok((pid, Vec::new()));
         }
         Ok((pid, listeners))
@@ -172,7 +168,7 @@ impl Master {
         slot: usize,
         generation: u32,
         lane: Option<LanePlace>,
-        start: impl FnOnce(&mut Reactor<ChildId>, &Handover<'_>) -> io::Result<()>,
+        start: impl FnOnce(&mut Reactor<ProcessId>, &Handover<'_>) -> io::Result<()>,
     ) -> io::Result<Vec<Weak<Socket>>> {
         let Provision { handshake, listeners, secrets } = self.provide(child, slot, generation)?;
         let handshake = Handshake { lane: lane.filter(|_| handshake.check.is_none()), ..handshake };
@@ -190,7 +186,7 @@ impl Master {
     /// Starts a process of this program that is given no listeners.
     pub(super) fn start_process(
         &mut self,
-        key: ChildId,
+        key: ProcessId,
         generation: u32,
         handshake: Handshake,
         secrets: &Secrets,
@@ -269,15 +265,31 @@ impl Master {
     }
 
     /// Notes why a child could not be started.
-    fn spawn_failed(&mut self, slot: usize, source: io::Error, transient: bool, panic: Option<Panic>) {
+    pub(super) fn note_not_started(
+        &mut self,
+        child: ChildId,
+        slot: usize,
+        transient: bool,
+        source: io::Error,
+    ) {
+        let failure = Failure::NotStarted { slot, source };
+        self.report_start_problem(child, slot, transient, chain(&failure).to_string());
+        self.last_failure = Some(failure);
+    }
+
+    fn spawn_failed(
+        &mut self,
+        child: ChildId,
+        slot: usize,
+        source: io::Error,
+        transient: bool,
+        panic: Option<Panic>,
+    ) {
         if transient || self.plan.hooks.command_producer.is_none() {
-            let failure = Failure::NotStarted { slot, source };
-            self.report_start_problem(slot, transient, chain(&failure).to_string());
-            self.last_failure = Some(failure);
-            return;
+            return self.note_not_started(child, slot, transient, source);
         }
         let error = Error::CommandProducer { source };
-        self.report_start_problem(slot, transient, messages::not_started_by_producer(slot, &error));
+        self.report_start_problem(child, slot, transient, messages::not_started_by_producer(slot, &error));
         self.record_cause(panic.map_or(Cause::Error(error), Cause::Panic));
     }
 
@@ -310,7 +322,7 @@ impl Master {
     pub(super) fn order_stop(
         &mut self,
         child: ChildId,
-        how: impl FnOnce(&mut Reactor<ChildId>) -> io::Result<()>,
+        how: impl FnOnce(&mut Reactor<ProcessId>) -> io::Result<()>,
     ) {
         if let Some(entry) = self.children.get_mut(&child) {
             entry.order = StopOrder::Given;
@@ -321,7 +333,7 @@ impl Master {
     pub(super) fn signal(
         &mut self,
         child: ChildId,
-        how: impl FnOnce(&mut Reactor<ChildId>) -> io::Result<()>,
+        how: impl FnOnce(&mut Reactor<ProcessId>) -> io::Result<()>,
     ) {
         let Some(entry) = self.children.get(&child) else { return };
         if let Err(error) = how(&mut self.reactor) {
@@ -342,7 +354,7 @@ impl Master {
         };
         if queues.is_empty() {
             self.send(child, &ToChild::Stop);
-            self.order_stop(child, |reactor| if ready { Ok(()) } else { reactor.end_early(child) });
+            self.order_stop(child, |reactor| if ready { Ok(()) } else { reactor.end_early(child.into()) });
         } else {
             // New connections go elsewhere from now on.
             self.reconcile();
@@ -353,7 +365,7 @@ impl Master {
     /// Returns whether the message was sent.
     pub(super) fn send(&mut self, child: ChildId, message: &ToChild) -> bool {
         let Some(entry) = self.children.get(&child) else { return false };
-        match self.reactor.send(child, &message.to_line()) {
+        match self.reactor.send(child.into(), &message.to_line()) {
             Ok(()) => return true,
             // It has closed its end, which is the next event: it has exited, or that is reported.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
@@ -380,8 +392,8 @@ impl Provision {
 
 /// Starts a process by the command or, if there is one, by the user's producer. Returns its pid.
 fn run(
-    reactor: &mut Reactor<ChildId>,
-    key: ChildId,
+    reactor: &mut Reactor<ProcessId>,
+    key: ProcessId,
     command: Command,
     producer: Option<&CommandProducer>,
     panicked: &RefCell<Option<Panic>>,

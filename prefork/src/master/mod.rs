@@ -17,7 +17,8 @@
 //! - `canary.rs`: the program is asked about new children
 //! - `config.rs`: the configuration file, and the options of each generation
 //! - `children.rs`: starting and signalling children
-//! - `templates.rs`: processes that fork children
+//! - `process_id.rs`: children and templates
+//! - `templates/`: processes that fork children
 //! - `leader.rs`: telling children about the leadership
 //! - `reconcile.rs`: what follows from the state of the fleet
 //! - `upgrade/`: another program in this process
@@ -44,6 +45,7 @@ mod metrics;
 mod observers;
 mod page;
 mod plan;
+mod process_id;
 mod reconcile;
 mod requests;
 mod status;
@@ -76,7 +78,9 @@ use crate::listen::{self, ResolvedEndpoint, SocketSet};
 use crate::logging;
 use crate::protocol::{OwnPid, ToChild, ToMaster, UpgradePlan};
 use crate::shared::FleetValues;
-use crate::supervisor::{Action, ChildId, Event, Exit, Hook, RecycleReason, Remark, Supervisor, Verdict};
+use crate::supervisor::{
+    Action, ChildId, Event, Exit, Hook, Order, RecycleReason, Remark, Supervisor, Verdict,
+};
 use crate::sys::{self, PidFile, ProcessEvent, Program, Reactor};
 use crate::tls::TlsStore;
 
@@ -86,6 +90,7 @@ pub use handle::FleetHandle;
 pub(crate) use messages::any_fleet;
 pub(crate) use observers::{Observers, time_to_first};
 pub(crate) use plan::{LoadedBy, Plan};
+pub(crate) use process_id::ProcessId;
 pub(crate) use systemd::ServiceManager;
 pub(crate) use upgrade::{Predecessor, needs_of};
 
@@ -117,7 +122,7 @@ struct Master {
     /// What the children of each generation are started with.
     options: BTreeMap<u32, GenerationOptions>,
     supervisor: Supervisor,
-    reactor: Reactor<ChildId>,
+    reactor: Reactor<ProcessId>,
     sockets: SocketSet,
     /// What was opened for the next program, while an upgrade is under way.
     next: Option<NextProgram>,
@@ -126,8 +131,6 @@ struct Master {
     values: FleetValues,
     children: BTreeMap<ChildId, ChildEntry>,
     templates: TemplateSet,
-    /// Why the last template ended, if none has become ready since.
-    last_template_failure: Option<io::Error>,
     last_failure: Option<Failure>,
     canary: CanaryWatch,
     /// Why the last attempt to start a child for a slot failed.
@@ -162,7 +165,6 @@ impl Master {
             values: FleetValues::create(&plan.logger),
             supervisor: Supervisor::new(plan.settings),
             templates: TemplateSet::new(plan.settings.start_timeout),
-            last_template_failure: None,
             options: BTreeMap::from([(0, GenerationOptions::new(&plan))]),
             plan,
             programs: BTreeMap::from([(0, program)]),
@@ -229,25 +231,34 @@ impl Master {
     }
 
     /// Translates an event of the reactor into an event of the supervisor.
-    pub(super) fn on_event(&mut self, event: ProcessEvent<ChildId>) {
+    pub(super) fn on_event(&mut self, event: ProcessEvent<ProcessId>) {
+        use ProcessId::{Child, Template};
+
         let now = Instant::now();
         match event {
             ProcessEvent::Signal(signal) => self.on_signal(signal),
-            ProcessEvent::Message(child, line) => self.on_message(now, child, &line),
-            ProcessEvent::HungUp(child) => self.on_link_closed(now, child),
-            ProcessEvent::BadMessage(child, reason) => self.on_link_abused(now, child, &reason),
-            ProcessEvent::Exited(child, status, cpu) => self.on_exited(now, child, status, cpu),
+            ProcessEvent::Message(Child(child), line) => self.on_message(now, child, &line),
+            ProcessEvent::HungUp(Child(child)) => self.on_link_closed(now, child),
+            ProcessEvent::BadMessage(Child(child), reason) => self.on_link_abused(now, child, &reason),
+            ProcessEvent::Exited(Child(child), status, cpu) => self.on_exited(now, child, status, cpu),
+            ProcessEvent::Message(Template(template), line) => self.on_template_message(now, template, &line),
+            ProcessEvent::BadMessage(Template(template), reason) => {
+                self.on_template_abused(template, &reason)
+            }
+            ProcessEvent::Exited(Template(template), status, _) => {
+                self.on_template_exited(now, template, status);
+            }
+            // It is about to exit: it has no other reason.
+            ProcessEvent::HungUp(Template(_)) => {}
         }
     }
 
     fn on_message(&mut self, now: Instant, child: ChildId, line: &str) {
-        if child.is_template() {
-            return self.on_template_message(now, child, line);
-        }
         if let Some(OwnPid(pid)) = OwnPid::from_line(line) {
             // The template may have told it.
-            if self.is_ordered(child) {
+            if self.templates.is_ordered(child) {
                 self.note_pid(child, pid);
+                self.perform_for_templates();
             }
             return;
         }
@@ -285,8 +296,8 @@ impl Master {
 
     /// A child that exits closes its link as well. The supervisor decides when it has not exited in time.
     fn on_link_closed(&mut self, now: Instant, child: ChildId) {
-        if self.is_ordered(child) {
-            return self.on_order_link_closed(child);
+        if self.templates.is_ordered(child) {
+            return self.on_order_link_closed(now, child);
         }
         self.check_handshake(now, child);
         if self.children.contains_key(&child) {
@@ -295,18 +306,12 @@ impl Master {
     }
 
     fn on_link_abused(&mut self, now: Instant, child: ChildId, reason: &str) {
-        if child.is_template() {
-            return self.on_template_abused(child, reason);
-        }
         let Some(entry) = self.children.get(&child) else { return };
         entry.report_abuse(&self.plan.logger, reason);
         self.supervisor.handle(now, Event::LinkAbused(child));
     }
 
     fn on_exited(&mut self, now: Instant, child: ChildId, status: ExitStatus, cpu: Duration) {
-        if child.is_template() {
-            return self.on_template_exited(now, child, status);
-        }
         let Some(entry) = self.children.remove(&child) else { return };
         let ChildEntry { slot, pid, ready, order, lane, .. } = entry;
         lane.iter().for_each(|lane| self.values.release(*lane, &self.plan.logger));
@@ -327,13 +332,13 @@ impl Master {
         self.observers.post_change(&self.supervisor);
         match action {
             Action::Spawn { child, slot, generation } if self.is_forked(child) => {
-                self.order_child(child, slot, generation);
+                self.order_child(Order { child, slot, generation });
             }
             Action::Spawn { child, slot, generation } => self.spawn(child, slot, generation),
             Action::Withdraw(child) => self.withdraw_child(child),
             Action::Terminate(child) | Action::StopAfterQueue(child) => self.terminate(child),
-            Action::Kill(child) => self.order_stop(child, |reactor| reactor.kill(child)),
-            Action::KillFailed(child) => self.signal(child, |reactor| reactor.kill(child)),
+            Action::Kill(child) => self.order_stop(child, |reactor| reactor.kill(child.into())),
+            Action::KillFailed(child) => self.signal(child, |reactor| reactor.kill(child.into())),
             Action::Lead(child) => self.lead(child),
             Action::Resign(child) => self.order_resignation(child),
             Action::AnnounceStop(child) => {

@@ -18,7 +18,7 @@ use super::{FleetHandle, messages};
 use crate::hooks::NotReopened;
 use crate::listen::{SocketSet, WatchedListeners};
 use crate::logging::{Follower, Logger};
-use crate::supervisor::{ChildId, FleetState, FleetStatus, Remark, Supervisor};
+use crate::supervisor::{FleetState, FleetStatus, Remark, Supervisor};
 use crate::sys::Reactor;
 
 /// See the [module](self).
@@ -62,10 +62,10 @@ impl Observers {
     }
 
     /// Starts the health endpoint on this listener.
-    pub(crate) fn start_health(
+    pub(crate) fn start_health<K: Ord + Copy + Send + 'static>(
         &mut self,
         listener: Socket,
-        reactor: &mut Reactor<ChildId>,
+        reactor: &mut Reactor<K>,
         supervisor: &Supervisor,
         sockets: &SocketSet,
         logger: &Logger,
@@ -79,10 +79,10 @@ impl Observers {
     }
 
     /// Starts the server of the control socket.
-    pub(crate) fn start_control(
+    pub(crate) fn start_control<K: Ord + Copy + Send + 'static>(
         &mut self,
         socket: ControlSocket,
-        reactor: &mut Reactor<ChildId>,
+        reactor: &mut Reactor<K>,
         supervisor: &Supervisor,
         sockets: &SocketSet,
         logger: &Logger,
@@ -97,9 +97,9 @@ impl Observers {
     }
 
     /// What the endpoints answer from.
-    pub(super) fn board(
+    pub(super) fn board<K: Ord + Copy + Send + 'static>(
         &mut self,
-        reactor: &mut Reactor<ChildId>,
+        reactor: &mut Reactor<K>,
         supervisor: &Supervisor,
         sockets: &SocketSet,
     ) -> io::Result<Arc<Board>> {

@@ -62,7 +62,7 @@ impl Master {
         for entry in self.children.values() {
             holders.add(&entry.listeners, entry.holding());
         }
-        for listeners in self.templates.listeners_of_orders() {
+        for listeners in self.templates.listeners_of_ordered() {
             holders.add(listeners, Holding::Idle);
         }
         holders

@@ -13,7 +13,7 @@ use crate::child::{Adopted, StartError, adopt_forked};
 use crate::error::Error;
 use crate::logging::{self, Logger};
 use crate::protocol::{FromTemplate, ToMaster, ToTemplate};
-use crate::sys::{self, Channel, Forked};
+use crate::sys::{self, Channel, Forked, OnlyThread};
 
 /// How long a thread that has been joined may still be seen.
 const THREAD_END: Duration = Duration::from_millis(100);
@@ -36,9 +36,10 @@ pub(crate) fn serve_orders(
     // Before, what loads may open files by `/proc/self`.
     template.handshake.privileges.protect_template()?;
     sys::ignore_stop_in_template().map_err(StartError::Template)?;
-    // What is in the buffer would be written by each child as well. Nothing is added to it from now on, and a template
-    // that is ready does not wait for a reader.
+    // What is in the buffers would be written by each child as well, or be lost. Nothing is added to them from now on,
+    // and a template that is ready does not wait for a reader.
     let _ = io::stdout().flush();
+    logging::write_held();
     // In a child it is dropped first: the links of other children may wait in it.
     let mut channel = template.channel;
     let broken = |source| Error::Handshake { source };
@@ -48,14 +49,13 @@ pub(crate) fn serve_orders(
         let Ok(line) = channel.wait_for_line() else { end() };
         let Some(ToTemplate::Fork(child)) = ToTemplate::from_line(&line) else { continue };
         let link = channel.take_end().map_err(broken)?;
-        check_threads()?;
-        let answer = match sys::fork_for_parent() {
+        let answer = match check_threads()?.fork_for_parent() {
             Ok(Forked::Child) => {
                 drop((channel, sender));
                 return begin_child(link);
             }
             Ok(Forked::Template(pid)) => FromTemplate::Forked { child, pid },
-            Err(error) => FromTemplate::NotForked { child, error: error.raw_os_error().unwrap_or_default() },
+            Err(error) => FromTemplate::NotForked { child, error },
         };
         // The master learns of the child's end by its link, so no other process keeps it open.
         drop(link);
@@ -76,14 +76,13 @@ fn end() -> ! {
     sys::exit_now(0)
 }
 
-fn check_threads() -> Result<(), StartError> {
+fn check_threads() -> Result<OnlyThread, StartError> {
     let start = Instant::now();
     loop {
-        let names = sys::names_of_other_threads();
-        match &names {
-            Some(names) if names.is_empty() => return Ok(()),
-            Some(_) if start.elapsed() < THREAD_END => thread::sleep(Duration::from_millis(1)),
-            _ => return Err(StartError::Template(io::Error::other(describe(names)))),
+        match OnlyThread::check() {
+            Ok(only) => return Ok(only),
+            Err(Some(_)) if start.elapsed() < THREAD_END => thread::sleep(Duration::from_millis(1)),
+            Err(names) => return Err(StartError::Template(io::Error::other(describe(names)))),
         }
     }
 }

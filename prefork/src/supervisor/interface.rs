@@ -1,41 +1,12 @@
 //! What the supervisor and its driver exchange: events, actions, settings.
 
-use std::cmp::Ordering;
 use std::time::Duration;
 
 use super::RecoverPolicy;
 
 /// Identifies one child process. Never reused, unlike a slot or a pid.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ChildId(pub(crate) u64);
-
-/// Templates come first: what one says of the children that it has forked is older than what they say themselves.
-impl Ord for ChildId {
-    fn cmp(&self, other: &Self) -> Ordering {
-        let key = |id: &Self| (!id.is_template(), id.0);
-        key(self).cmp(&key(other))
-    }
-}
-
-impl PartialOrd for ChildId {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl ChildId {
-    /// The first number of templates, which are processes of the master's as well. No child has so high a number.
-    const FIRST_TEMPLATE: u64 = 1 << 63;
-
-    pub(super) fn of_template(number: u64) -> Self {
-        Self(Self::FIRST_TEMPLATE | number)
-    }
-
-    /// Whether it identifies a template, and no child.
-    pub(crate) fn is_template(self) -> bool {
-        self.0 >= Self::FIRST_TEMPLATE
-    }
-}
 
 /// Why a child is replaced that has not failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

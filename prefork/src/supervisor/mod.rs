@@ -76,7 +76,9 @@ pub(crate) use policy::{RecoverPolicy, SAME_STOP};
 use rollout::Rollout;
 pub(crate) use status::{ChangeKind, ChangeStatus};
 pub use status::{ChildState, ChildStatus, FleetState, FleetStatus, HoldStatus, WaitingSlot};
-pub(crate) use templates::{TemplateAction, TemplateRemark, TemplateState, Templates};
+pub(crate) use templates::{
+    Order, Refusal, TemplateAction, TemplateId, TemplateRemark, TemplateState, Templates,
+};
 pub(crate) use totals::{ChangeResult, FailureCause, FleetTotals, StartReason, Tally};
 pub(crate) use trial::{ChildSnapshot, SlotRole, Snapshot};
 

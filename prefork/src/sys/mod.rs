@@ -65,11 +65,10 @@
 //! the system's text from bytes, [`how_to_stop`] the operator's way to stop the master, and [`descriptor_limit`] how
 //! many descriptors it may have. A [`PidFile`] tells others the pid of the master.
 //!
-//! **Template.** [`can_fork_for_parent`] tells whether this system has templates; [`fork_for_parent`] makes a child of
-//! the parent, and tells in which process it returns: [`Forked`]. [`tie_to_master`], [`ignore_stop_in_template`] and
-//! [`names_of_other_threads`] are for a template, and [`use_huge_pages`] makes its forks fast; [`leave_template`] and
-//! [`private_bytes`] are for a child that it has forked,
-//! [`reap_group_of_template`] and `Reactor::order_fork` for the master.
+//! **Template.** [`can_fork_for_parent`] tells whether this system has templates; an [`OnlyThread`] makes a child of
+//! the parent, and tells in which process it returns: [`Forked`]. [`tie_to_master`] and [`ignore_stop_in_template`]
+//! are for a template, and [`use_huge_pages`] makes its forks fast; [`leave_template`] and
+//! [`private_bytes`] are for a child that it has forked, and `Reactor::order_fork` for the master.
 //!
 //! **Errors.** [`is_transient`], [`is_shortage`] and [`lacks_ipv6`] interpret an error; [`shortage_hint`] and
 //! [`ADDRESS_DENIED_HINT`] say what to do about it.

@@ -93,9 +93,16 @@ impl Master {
         event.info(format_args!("{entry} started in place of pid {old}"));
     }
 
-    /// Reports why a child could not be started, unless the slot's last attempt failed likewise.
-    pub(in crate::master) fn report_start_problem(&mut self, slot: usize, transient: bool, problem: String) {
-        if self.start_problems.get(&slot) != Some(&problem) {
+    /// Reports why a child could not be started, unless the slot's last attempt failed likewise. Why a reload is
+    /// aborted is always reported.
+    pub(in crate::master) fn report_start_problem(
+        &mut self,
+        child: ChildId,
+        slot: usize,
+        transient: bool,
+        problem: String,
+    ) {
+        if self.supervisor.is_successor(child) || self.start_problems.get(&slot) != Some(&problem) {
             let event = self.plan.logger.event("child_not_started").slot(slot);
             if transient {
                 event.warn(&problem)

@@ -2,12 +2,15 @@
 
 use std::fmt;
 use std::io;
+use std::process::ExitStatus;
+use std::time::Instant;
 
 use super::TemplateEntry;
+use crate::error::{Status, plain};
 use crate::logging::{LogEvent, Logger};
 use crate::master::Master;
 use crate::master::messages::readable;
-use crate::supervisor::{ChildId, TemplateRemark};
+use crate::supervisor::{TemplateId, TemplateRemark};
 
 /// `template of generation 2 (pid 4711)`.
 impl fmt::Display for TemplateEntry {
@@ -20,39 +23,78 @@ impl TemplateEntry {
     pub(super) fn event<'a>(&self, name: &'static str, logger: &'a Logger) -> LogEvent<'a> {
         logger.event(name).pid(self.pid).generation(self.generation)
     }
+
+    pub(super) fn describe_exit(&self, status: ExitStatus) -> String {
+        let state = if self.ready { "" } else { " before it was ready" };
+        format!("{self} exited{state}: {}", Status(status))
+    }
 }
 
 impl Master {
     pub(super) fn log_template(&mut self, remark: TemplateRemark) {
-        let logger = &self.plan.logger;
         match remark {
+            TemplateRemark::Awaited { slot, generation } => self.report_awaited(slot, generation),
             TemplateRemark::LoadTimeout(template) => {
                 self.report_late(template, "was not ready");
                 self.check_producer_of(template);
             }
             TemplateRemark::Unanswered(template) => self.report_late(template, "did not fork a child"),
             TemplateRemark::StartedAgain { generation } => {
-                let event = logger.event("template_again").generation(generation);
+                let event = self.plan.logger.event("template_again").generation(generation);
                 event.info(format_args!(
                     "starting the template of generation {generation} again; its children serve on"
                 ));
             }
-            TemplateRemark::AgainIn { generation, delay } => {
-                let event = logger.event("template_again").generation(generation);
+            TemplateRemark::AgainIn { generation, delay, when_needed } => {
+                let event = self.plan.logger.event("template_again").generation(generation);
                 event.info(format_args!(
-                    "the template of generation {generation} is started again in {}, or when a child needs it",
-                    readable(delay)
+                    "the template of generation {generation} is started again in {}{}",
+                    readable(delay),
+                    if when_needed { ", or when a child needs it" } else { "" }
                 ));
             }
         }
     }
 
+    /// In a start, every child waits.
+    fn report_awaited(&self, slot: usize, generation: u32) {
+        if self.supervisor.has_announced_ready() {
+            let event = self.plan.logger.event("template_awaited").slot(slot).generation(generation);
+            event.info(format_args!(
+                "child for slot {slot} waits for the template of generation {generation}"
+            ));
+        }
+    }
+
     /// A template that has not done its work in time is about to be killed.
-    fn report_late(&mut self, template: ChildId, what: &str) {
+    fn report_late(&mut self, template: TemplateId, what: &str) {
         let Some(entry) = self.templates.entries.get(&template) else { return };
         let reason = format!("{entry} {what} within {}", readable(self.plan.settings.start_timeout));
         let event = entry.event("template_killed", &self.plan.logger);
         event.warn(format_args!("{reason}; killing it"));
-        self.last_template_failure = Some(io::Error::other(reason));
+        self.templates.failures.insert(entry.generation, io::Error::other(reason));
+    }
+
+    pub(super) fn report_template_ready(&self, now: Instant, template: TemplateId) {
+        let Some(entry) = self.templates.entries.get(&template) else { return };
+        let after = readable(now.saturating_duration_since(entry.started_at));
+        let event = entry.event("template_ready", &self.plan.logger);
+        event.info(format_args!("{entry} is ready after {after}"));
+    }
+
+    pub(super) fn report_template_exited(&self, entry: &TemplateEntry, status: ExitStatus) {
+        let event = entry.event("template_ended", &self.plan.logger);
+        let text = entry.describe_exit(status);
+        if entry.killed { event.debug(text) } else { event.warn(text) }
+    }
+
+    pub(super) fn report_template_not_started(&self, generation: u32, source: &io::Error) {
+        let event = self.plan.logger.event("template_not_started").generation(generation);
+        event.error(format_args!("cannot start the template of generation {generation}: {}", plain(source)));
+    }
+
+    pub(super) fn report_template_unsignalled(&self, error: &io::Error) {
+        let event = self.plan.logger.event("cannot_signal");
+        event.warn(format_args!("a template could not be signalled: {error}"));
     }
 }

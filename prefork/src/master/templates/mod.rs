@@ -8,36 +8,34 @@ mod messages;
 mod orders;
 mod status;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io;
 use std::process::ExitStatus;
 use std::time::Instant;
 
 use log::Level;
 
-use self::orders::{ForkOrder, copy_of};
+use self::orders::{OrderedChild, copy_of};
 pub(super) use self::status::TemplateStatus;
 use super::children::Panic;
-use super::messages::{handshake_not_taken, readable};
+use super::messages::handshake_not_taken;
 use super::{Cause, Master};
-use crate::error::{Error, Status, plain};
+use crate::error::Error;
 use crate::logging::{LoggedEvent, tell_followers};
 use crate::privileges::Privileges;
 use crate::protocol::{FromTemplate, Handshake, LogMessage, LogPart, LogParts, Secrets, ToMaster};
-use crate::supervisor::{ChildId, Event, TemplateAction, Templates};
+use crate::supervisor::{ChildId, Event, TemplateAction, TemplateId, Templates};
 use crate::sys;
 
 /// See the [module](self).
 #[derive(Debug)]
 pub(super) struct TemplateSet {
     machine: Templates,
-    entries: BTreeMap<ChildId, TemplateEntry>,
-    /// The children that are to be forked.
-    orders: BTreeMap<ChildId, ForkOrder>,
-    /// Templates that have ended, and may have forked a child whose pid is not known.
-    ended: BTreeMap<ChildId, u32>,
-    /// Slots whose wait for a template was logged.
-    waiting: BTreeSet<usize>,
+    entries: BTreeMap<TemplateId, TemplateEntry>,
+    /// The children that a template is about to fork.
+    ordered: BTreeMap<ChildId, OrderedChild>,
+    /// Why the last template of a generation ended, or did not start, if none has become ready since.
+    failures: BTreeMap<u32, io::Error>,
 }
 
 /// A template's entry in the master.
@@ -93,9 +91,8 @@ impl TemplateSet {
         Self {
             machine: Templates::new(timeout),
             entries: BTreeMap::new(),
-            orders: BTreeMap::new(),
-            ended: BTreeMap::new(),
-            waiting: BTreeSet::new(),
+            ordered: BTreeMap::new(),
+            failures: BTreeMap::new(),
         }
     }
 
@@ -110,6 +107,7 @@ impl Master {
         let supervisor = &self.supervisor;
         let is_needed = |generation| supervisor.is_active() && supervisor.needs_generation(generation);
         self.templates.machine.keep(is_needed);
+        self.templates.failures.retain(|generation, _| is_needed(*generation));
         self.templates.machine.set_timeout(self.plan.settings.start_timeout);
         self.perform_for_templates();
     }
@@ -124,23 +122,23 @@ impl Master {
         self.templates.machine.keep(|_| false);
         while self.templates.machine.poll_action().is_some() {}
         for template in std::mem::take(&mut self.templates.entries).into_keys() {
-            self.reactor.destroy(template);
+            self.reactor.destroy(template.into());
         }
     }
 
-    fn perform_for_templates(&mut self) {
+    pub(super) fn perform_for_templates(&mut self) {
         while let Some(action) = self.templates.machine.poll_action() {
             match action {
                 TemplateAction::Start { template, generation } => self.start_template(template, generation),
-                TemplateAction::Fork { template, child } => self.order_fork(template, child),
+                TemplateAction::Fork { template, order } => self.order_fork(template, order),
                 TemplateAction::Kill(template) => self.kill_template(template),
-                TemplateAction::KillUnnamed(template) => self.kill_unnamed(template),
-                TemplateAction::Fail { child, transient } => {
-                    let is_refused = matches!(self.cause, Some(Cause::Error(Error::CommandProducer { .. })));
-                    self.order_failed(child, transient && !is_refused);
+                TemplateAction::KillForked(template) => self.reactor.kill_forked(template.into()),
+                TemplateAction::TakeBack(child) => self.take_back(child),
+                TemplateAction::Fail { order, reason, transient } => {
+                    self.order_failed(order, reason, transient);
                 }
                 TemplateAction::Withdrawn(child) => {
-                    self.templates.orders.remove(&child);
+                    self.take_back(child);
                     self.supervisor.handle(Instant::now(), Event::Withdrawn(child));
                 }
                 TemplateAction::Log(remark) => self.log_template(remark),
@@ -148,20 +146,20 @@ impl Master {
         }
     }
 
-    fn start_template(&mut self, template: ChildId, generation: u32) {
+    fn start_template(&mut self, template: TemplateId, generation: u32) {
         let panicked = std::cell::RefCell::new(None);
         match self.try_start_template(template, generation, &panicked) {
             Ok(pid) => {
-                let started_at = Instant::now();
-                let entry = TemplateEntry::new(pid, generation, started_at);
+                let entry = TemplateEntry::new(pid, generation, Instant::now());
                 let event = entry.event("template_started", &self.plan.logger);
                 event.debug(format_args!("{entry} started"));
                 self.templates.entries.insert(template, entry);
-                self.templates.machine.started(started_at, template);
             }
             Err(source) => {
                 let transient = sys::is_transient(&source);
-                self.template_not_started(generation, source, panicked.into_inner());
+                self.report_template_not_started(generation, &source);
+                self.templates.failures.insert(generation, copy_of(&source));
+                self.note_producer_failure(source, panicked.into_inner());
                 self.templates.machine.start_failed(Instant::now(), template, transient);
             }
         }
@@ -169,7 +167,7 @@ impl Master {
 
     fn try_start_template(
         &mut self,
-        template: ChildId,
+        template: TemplateId,
         generation: u32,
         panicked: &std::cell::RefCell<Option<Panic>>,
     ) -> io::Result<u32> {
@@ -190,30 +188,13 @@ impl Master {
             secrets: false,
             lane: None,
         };
-        self.start_process(template, generation, handshake, &secrets, panicked)
+        self.start_process(template.into(), generation, handshake, &secrets, panicked)
     }
 
     /// A line of a template.
-    pub(super) fn on_template_message(&mut self, now: Instant, template: ChildId, line: &str) {
+    pub(super) fn on_template_message(&mut self, now: Instant, template: TemplateId, line: &str) {
         if let Some(answer) = FromTemplate::from_line(line) {
-            match answer {
-                FromTemplate::Forked { child, pid } => {
-                    if self.is_ordered_of(child, template) && !self.note_pid(child, pid) {
-                        self.on_template_abused(template, &format!("a pid that is none of a child ({pid})"));
-                    }
-                }
-                FromTemplate::NotForked { child, error } if self.is_ordered_of(child, template) => {
-                    let source = io::Error::from_raw_os_error(error);
-                    let transient = sys::is_transient(&source);
-                    if let Some(slot) = self.templates.orders.get(&child).map(|order| order.slot) {
-                        let reason = format!("its template cannot fork: {}", plain(&source));
-                        let source = io::Error::new(source.kind(), reason);
-                        self.note_order_problem(child, slot, transient, source);
-                    }
-                    self.templates.machine.fork_failed(child, transient);
-                }
-                FromTemplate::NotForked { .. } => {}
-            }
+            self.on_answer(now, template, answer);
         } else {
             let Some(entry) = self.templates.entries.get_mut(&template) else { return };
             match ToMaster::from_line(line) {
@@ -228,81 +209,67 @@ impl Master {
         self.perform_for_templates();
     }
 
-    fn template_is_ready(&mut self, now: Instant, template: ChildId) {
+    fn template_is_ready(&mut self, now: Instant, template: TemplateId) {
         let Some(entry) = self.templates.entries.get_mut(&template) else { return };
         entry.ready = true;
-        let after = readable(now.saturating_duration_since(entry.started_at));
-        let event = entry.event("template_ready", &self.plan.logger);
-        event.info(format_args!("{entry} is ready after {after}"));
-        self.templates.waiting.clear();
-        self.last_template_failure = None;
+        self.templates.failures.remove(&entry.generation);
+        self.report_template_ready(now, template);
         self.templates.machine.ready(now, template);
     }
 
-    pub(super) fn on_template_abused(&mut self, template: ChildId, reason: &str) {
+    /// Kills a template that has sent what no template sends.
+    pub(super) fn on_template_abused(&mut self, template: TemplateId, reason: &str) {
         let Some(entry) = self.templates.entries.get(&template) else { return };
+        let reason = format!("{entry} sent its master {reason}");
         let event = entry.event("template_killed", &self.plan.logger);
-        event.warn(format_args!("{entry} sent its master {reason}; killing it"));
+        event.warn(format_args!("{reason}; killing it"));
+        self.templates.failures.insert(entry.generation, io::Error::other(reason));
         self.kill_template(template);
     }
 
     /// Whether `command_producer` has returned a process that is no template. It is then the cause of the fleet's end.
-    fn check_producer_of(&mut self, template: ChildId) -> bool {
-        let Some(entry) = self.templates.entries.get(&template) else { return false };
+    fn check_producer_of(&mut self, template: TemplateId) {
+        let Some(entry) = self.templates.entries.get(&template) else { return };
         let works = entry.took_handshake || self.supervisor.has_announced_ready();
-        if works || entry.killed || self.plan.hooks.command_producer.is_none() {
-            return false;
+        if !works && !entry.killed && self.plan.hooks.command_producer.is_some() {
+            let source = handshake_not_taken(entry.pid);
+            self.record_cause(Cause::Error(Error::CommandProducer { source }));
         }
-        let source = handshake_not_taken(entry.pid);
-        self.record_cause(Cause::Error(Error::CommandProducer { source }));
-        true
     }
 
-    fn kill_template(&mut self, template: ChildId) {
+    fn kill_template(&mut self, template: TemplateId) {
         if let Some(entry) = self.templates.entries.get_mut(&template) {
             entry.killed = true;
         }
-        if let Err(error) = self.reactor.kill(template) {
-            let event = self.plan.logger.event("cannot_signal");
-            event.warn(format_args!("a template could not be signalled: {error}"));
+        if let Err(error) = self.reactor.kill(template.into()) {
+            self.report_template_unsignalled(&error);
         }
     }
 
-    pub(super) fn on_template_exited(&mut self, now: Instant, template: ChildId, status: ExitStatus) {
-        let is_refused = self.check_producer_of(template);
+    pub(super) fn on_template_exited(&mut self, now: Instant, template: TemplateId, status: ExitStatus) {
+        self.check_producer_of(template);
         let Some(entry) = self.templates.entries.remove(&template) else { return };
-        let orders = self.templates.orders.iter();
-        let left = orders.filter(|(_, order)| order.given.as_ref().is_some_and(|(by, ..)| *by == template));
-        let left: Vec<ChildId> = left.map(|(child, _)| *child).collect();
-        if !left.is_empty() {
-            self.templates.ended.insert(template, entry.pid);
-        }
+        self.report_template_exited(&entry, status);
         if !entry.killed {
-            let state = if entry.ready { "" } else { " before it was ready" };
-            let reason = format!("{entry} exited{state}: {}", Status(status));
-            let event = entry.event("template_ended", &self.plan.logger);
-            event.warn(&reason);
-            self.last_template_failure = Some(io::Error::other(entry.reason.unwrap_or(reason)));
+            let reason = entry.reason.clone().unwrap_or_else(|| entry.describe_exit(status));
+            self.templates.failures.insert(entry.generation, io::Error::other(reason));
         }
-        self.templates.machine.exited(now, template, status.code().is_none() && !is_refused);
-        for child in left {
-            if self.reactor.channel_is_closed(child) {
-                self.templates.machine.link_ended(child);
+        self.templates.machine.exited(now, template);
+        let ordered = self.templates.ordered.iter().filter(|(_, child)| child.template == template);
+        for child in ordered.map(|(child, _)| *child).collect::<Vec<_>>() {
+            if self.reactor.channel_is_closed(child.into()) {
+                self.templates.machine.link_ended(now, child);
             }
         }
         self.perform_for_templates();
     }
 
-    fn template_not_started(&mut self, generation: u32, source: io::Error, panic: Option<Panic>) {
-        let event = self.plan.logger.event("template_not_started").generation(generation);
-        event.error(format_args!("cannot start the template of generation {generation}: {}", plain(&source)));
-        self.last_template_failure = Some(copy_of(&source));
-        match panic {
-            Some(panic) => self.record_cause(Cause::Panic(panic)),
-            None if self.plan.hooks.command_producer.is_some() && !sys::is_transient(&source) => {
-                self.record_cause(Cause::Error(Error::CommandProducer { source }));
-            }
-            None => {}
+    /// Notes that a producer could not start a template, which may end the fleet.
+    fn note_producer_failure(&mut self, source: io::Error, panic: Option<Panic>) {
+        if let Some(panic) = panic {
+            self.record_cause(Cause::Panic(panic));
+        } else if self.plan.hooks.command_producer.is_some() && !sys::is_transient(&source) {
+            self.record_cause(Cause::Error(Error::CommandProducer { source }));
         }
     }
 }

@@ -7,35 +7,37 @@ use std::time::Instant;
 use socket2::Socket;
 
 use super::TemplateSet;
-use crate::error::{Failure, chain};
+use crate::error::{Failure, plain};
 use crate::master::Master;
 use crate::master::children::StartedChild;
-use crate::protocol::ToTemplate;
+use crate::protocol::{FromTemplate, ToTemplate};
 use crate::shared::LanePlace;
-use crate::supervisor::{ChildId, Event};
+use crate::supervisor::{ChildId, Event, Order, Refusal, TemplateId};
 use crate::sys;
 
-/// A child that is to be forked.
+/// A child that a template was ordered to fork, with what it is given.
 #[derive(Debug)]
-pub(super) struct ForkOrder {
-    pub(super) slot: usize,
+pub(super) struct OrderedChild {
+    slot: usize,
     generation: u32,
-    /// What the child was given, once it was ordered of this template.
-    pub(super) given: Option<(ChildId, Option<LanePlace>, Vec<Weak<Socket>>)>,
+    pub(super) template: TemplateId,
+    lane: Option<LanePlace>,
+    listeners: Vec<Weak<Socket>>,
 }
 
 impl TemplateSet {
-    /// The listeners that children hold, or are about to, whose pid is not known.
-    pub(in crate::master) fn listeners_of_orders(&self) -> impl Iterator<Item = &[Weak<Socket>]> {
-        self.orders.values().filter_map(|order| order.given.as_ref()).map(|(_, _, listeners)| &listeners[..])
+    /// The listeners of children that are about to be forked.
+    pub(in crate::master) fn listeners_of_ordered(&self) -> impl Iterator<Item = &[Weak<Socket>]> {
+        self.ordered.values().map(|child| &child.listeners[..])
     }
 
-    /// Forgets an ended template, unless there is an order that it has not answered.
-    fn forget_ended(&mut self, template: ChildId) {
-        let waits = |order: &ForkOrder| order.given.as_ref().is_some_and(|(by, ..)| *by == template);
-        if !self.orders.values().any(waits) {
-            self.ended.remove(&template);
-        }
+    /// Whether a template is about to fork this child.
+    pub(in crate::master) fn is_ordered(&self, child: ChildId) -> bool {
+        self.ordered.contains_key(&child)
+    }
+
+    fn is_ordered_of(&self, template: TemplateId, child: ChildId) -> bool {
+        self.ordered.get(&child).is_some_and(|ordered| ordered.template == template)
     }
 }
 
@@ -46,15 +48,8 @@ impl Master {
         self.plan.has_templates() && !of_upgrade
     }
 
-    pub(in crate::master) fn order_child(&mut self, child: ChildId, slot: usize, generation: u32) {
-        self.templates.orders.insert(child, ForkOrder { slot, generation, given: None });
-        let waits = self.templates.machine.order(Instant::now(), child, generation);
-        if waits && self.supervisor.has_announced_ready() && self.templates.waiting.insert(slot) {
-            let event = self.plan.logger.event("template_awaited").slot(slot).generation(generation);
-            event.info(format_args!(
-                "child for slot {slot} waits for the template of generation {generation}"
-            ));
-        }
+    pub(in crate::master) fn order_child(&mut self, order: Order) {
+        self.templates.machine.order(Instant::now(), order);
         self.perform_for_templates();
     }
 
@@ -63,112 +58,108 @@ impl Master {
         self.perform_for_templates();
     }
 
-    pub(super) fn order_fork(&mut self, template: ChildId, child: ChildId) {
-        let Some(ForkOrder { slot, generation, .. }) = self.templates.orders.get(&child) else { return };
-        let (slot, generation) = (*slot, *generation);
+    pub(super) fn order_fork(&mut self, template: TemplateId, order: Order) {
+        let Order { child, slot, generation } = order;
         let lane = self.lease_lane(slot);
         let line = ToTemplate::Fork(child).to_line();
         match self.start_with(child, slot, generation, lane, |reactor, handover| {
-            reactor.order_fork(template, child, &line, handover)
+            reactor.order_fork(template.into(), child.into(), &line, handover)
         }) {
             Ok(listeners) => {
-                let orders = &mut self.templates.orders;
-                orders.entry(child).and_modify(|order| order.given = Some((template, lane, listeners)));
+                let ordered = OrderedChild { slot, generation, template, lane, listeners };
+                self.templates.ordered.insert(child, ordered);
             }
             Err(source) => {
-                let is_unlinked =
-                    matches!(source.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::NotConnected);
-                if is_unlinked {
-                    // It takes no orders any more. Mostly it has ended, and that is the next event.
-                    let _ = self.reactor.kill(template);
+                lane.iter().for_each(|lane| self.values.release(*lane, &self.plan.logger));
+                self.not_ordered(template, order, source);
+            }
+        }
+    }
+
+    /// The template could not be told.
+    fn not_ordered(&mut self, template: TemplateId, Order { child, slot, .. }: Order, source: io::Error) {
+        let is_unlinked = matches!(source.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::NotConnected);
+        if is_unlinked {
+            // It takes no orders any more. Mostly it has ended, and that is the next event.
+            let _ = self.reactor.kill(template.into());
+        }
+        let transient = is_unlinked || sys::is_transient(&source);
+        self.note_not_started(child, slot, transient, source);
+        self.templates.machine.fork_failed(Instant::now(), child, transient);
+    }
+
+    pub(super) fn on_answer(&mut self, now: Instant, template: TemplateId, answer: FromTemplate) {
+        let (FromTemplate::Forked { child, .. } | FromTemplate::NotForked { child, .. }) = answer;
+        if !self.templates.is_ordered_of(template, child) {
+            // The child has told its pid itself.
+            return;
+        }
+        match answer {
+            FromTemplate::Forked { child, pid } => {
+                if !self.note_pid(child, pid) {
+                    self.on_template_abused(template, &format!("a pid that is none of a child ({pid})"));
                 }
-                let transient = is_unlinked || sys::is_transient(&source);
-                lane.iter().for_each(|lane| self.values.release(*lane, &self.plan.logger));
-                self.note_order_problem(child, slot, transient, source);
-                self.templates.machine.fork_failed(child, transient);
             }
+            FromTemplate::NotForked { child, error } => self.not_forked(now, child, error),
         }
     }
 
-    pub(super) fn note_order_problem(
-        &mut self,
-        child: ChildId,
-        slot: usize,
-        transient: bool,
-        source: io::Error,
-    ) {
-        if self.supervisor.is_successor(child) {
-            // The reason that a reload is aborted is always logged.
-            self.start_problems.remove(&slot);
-        }
-        let failure = Failure::NotStarted { slot, source };
-        self.report_start_problem(slot, transient, chain(&failure).to_string());
-        self.last_failure = Some(failure);
+    fn not_forked(&mut self, now: Instant, child: ChildId, error: i32) {
+        let Some(OrderedChild { slot, .. }) = self.templates.ordered.get(&child) else { return };
+        let source = io::Error::from_raw_os_error(error);
+        let transient = sys::is_transient(&source);
+        let reason = format!("its template cannot fork: {}", plain(&source));
+        self.note_not_started(child, *slot, transient, io::Error::new(source.kind(), reason));
+        self.templates.machine.fork_failed(now, child, transient);
     }
 
-    pub(super) fn order_failed(&mut self, child: ChildId, transient: bool) {
-        self.reactor.forget_order(child);
-        if let Some(ForkOrder { slot, given, .. }) = self.templates.orders.remove(&child) {
-            if let Some((template, lane, _)) = given {
-                lane.iter().for_each(|lane| self.values.release(*lane, &self.plan.logger));
-                self.reap_unnamed(template);
+    /// Takes what the child was given, which is not forked.
+    pub(super) fn take_back(&mut self, child: ChildId) {
+        self.reactor.forget_order(child.into());
+        if let Some(OrderedChild { lane, .. }) = self.templates.ordered.remove(&child) {
+            lane.iter().for_each(|lane| self.values.release(*lane, &self.plan.logger));
+        }
+    }
+
+    pub(super) fn order_failed(&mut self, order: Order, reason: Refusal, transient: bool) {
+        let Order { child, slot, generation } = order;
+        self.take_back(child);
+        match reason {
+            // The log has the reason, once for all children.
+            Refusal::NoTemplate => {
+                let source = self.templates.failures.get(&generation).map(copy_of);
+                let failure = source.map(|source| Failure::NotStarted { slot, source });
+                self.last_failure = failure.or(self.last_failure.take());
             }
-            self.templates.waiting.remove(&slot);
-            let reason = self.last_template_failure.as_ref().map(copy_of);
-            if let Some(reason) = reason.filter(|_| !self.start_problems.contains_key(&slot)) {
-                self.note_order_problem(child, slot, transient, reason);
+            Refusal::Unanswered => {
+                let source = io::Error::other("its template did not fork it in time");
+                self.note_not_started(child, slot, transient, source);
             }
+            // It is noted.
+            Refusal::NotForked => {}
         }
         self.supervisor.handle(Instant::now(), Event::SpawnFailed { child, transient });
         self.forget_harmless_cause();
         self.close_vacated_sockets();
     }
 
-    pub(super) fn is_ordered_of(&self, child: ChildId, template: ChildId) -> bool {
-        let order = self.templates.orders.get(&child).and_then(|order| order.given.as_ref());
-        order.is_some_and(|(by, ..)| *by == template)
-    }
-
     /// The pid of a child that was ordered. Returns whether it can be one.
     pub(in crate::master) fn note_pid(&mut self, child: ChildId, pid: u32) -> bool {
-        if !self.reactor.note_pid(child, pid) {
+        if !self.reactor.note_pid(child.into(), pid) {
             return false;
         }
-        let Some(ForkOrder { slot, generation, given: Some((template, lane, listeners)) }) =
-            self.templates.orders.remove(&child)
-        else {
-            return false;
-        };
-        self.templates.machine.answered(child);
-        self.templates.forget_ended(template);
-        self.templates.waiting.remove(&slot);
+        let Some(ordered) = self.templates.ordered.remove(&child) else { return false };
+        let OrderedChild { slot, generation, lane, listeners, .. } = ordered;
         self.note_started(child, StartedChild { slot, generation, pid, listeners, lane });
         self.supervisor.handle(Instant::now(), Event::Spawned { child, pid });
+        self.templates.machine.answered(Instant::now(), child);
         true
     }
 
-    /// Whether the pid of this child is not known yet.
-    pub(in crate::master) fn is_ordered(&self, child: ChildId) -> bool {
-        self.templates.orders.contains_key(&child)
-    }
-
     /// Nothing has the other end of the link of a child that was ordered.
-    pub(in crate::master) fn on_order_link_closed(&mut self, child: ChildId) {
-        self.templates.machine.link_ended(child);
+    pub(in crate::master) fn on_order_link_closed(&mut self, now: Instant, child: ChildId) {
+        self.templates.machine.link_ended(now, child);
         self.perform_for_templates();
-    }
-
-    /// Reaps children of an ended template whose pid nobody told.
-    fn reap_unnamed(&mut self, template: ChildId) {
-        let Some(pid) = self.templates.ended.get(&template).copied() else { return };
-        sys::reap_group_of_template(pid);
-        self.templates.forget_ended(template);
-    }
-
-    pub(super) fn kill_unnamed(&mut self, template: ChildId) {
-        if let Some(pid) = self.templates.ended.get(&template) {
-            sys::kill_group_of_template(*pid);
-        }
     }
 }
 

@@ -117,7 +117,7 @@ impl Master {
         snapshot.sockets = sockets;
         let mut channels = Vec::new();
         for child in &snapshot.fleet.children {
-            if let Some(channel) = self.reactor.channel(child.id) {
+            if let Some(channel) = self.reactor.channel(child.id.into()) {
                 snapshot.channels.insert(child.id, channels.len());
                 channels.push(channel);
             }

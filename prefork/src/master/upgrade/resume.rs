@@ -99,7 +99,7 @@ impl Master {
         let values = FleetValues::resume(&plan.logger, passed, last.snapshot.lanes.values().copied());
         let mut children = BTreeMap::new();
         for child in std::mem::take(&mut last.snapshot.fleet.children) {
-            reactor.adopt(child.id, child.pid, last.channel_of(&child)).map_err(broken)?;
+            reactor.adopt(child.id.into(), child.pid, last.channel_of(&child)).map_err(broken)?;
             children.insert(child.id, last.entry_of(&child, &values));
             last.snapshot.fleet.children.push(child);
         }
@@ -120,7 +120,6 @@ impl Master {
             values,
             supervisor,
             templates: TemplateSet::new(plan.settings.start_timeout),
-            last_template_failure: None,
             plan,
             programs: [(generation, program)].into(),
             store,
@@ -150,7 +149,8 @@ impl Master {
         // The last child that held a removed address may have ended before the exec.
         master.close_vacated_sockets();
         // The last program may have been about to kill such a child.
-        let unlinked = master.children.keys().filter(|child| master.reactor.channel(**child).is_none());
+        let unlinked =
+            master.children.keys().filter(|child| master.reactor.channel((**child).into()).is_none());
         for child in unlinked.copied().collect::<Vec<_>>() {
             master.supervisor.handle(Instant::now(), Event::LinkClosed(child));
         }

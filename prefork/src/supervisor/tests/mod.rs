@@ -41,6 +41,8 @@ const fn secs(secs: u64) -> Duration {
 
 /// The time from a kill to the exit of a simulated process.
 const DEATH: Duration = ms(10);
+/// The longest time from the order of a child until a template has forked it.
+const LONGEST_FORK: Duration = ms(100);
 
 /// The settings of most tests. A healthy child boots in 100 ms and stops in 100 ms.
 fn settings(workers: usize) -> Settings {

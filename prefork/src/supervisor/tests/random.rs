@@ -186,11 +186,12 @@ impl Fleet {
         self.agenda.retain(|_, event| !matches!(event, Event::RecycleRequested(..)));
     }
 
-    /// Stops; checks that the stop ends within stop delay and grace.
+    /// Stops; checks that the stop ends within stop delay and grace, which for a child that a template is about to fork
+    /// begins when it is forked.
     fn stop_in_time(&mut self) {
         let Settings { stop_delay, grace, .. } = self.settings;
         self.request(Request::Stop);
-        self.run(stop_delay + grace + DEATH);
+        self.run(stop_delay + LONGEST_FORK + grace + DEATH);
         assert!(self.verdict.is_some(), "a stop has to end: {self:?}");
     }
 
@@ -247,7 +248,7 @@ proptest! {
         if fleet.verdict.is_none() {
             fleet.request(Request::Quit);
             // A child that a template is about to fork cannot be killed before.
-            fleet.run(ms(100) + DEATH);
+            fleet.run(LONGEST_FORK + DEATH);
         }
         fleet.assert_over();
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 
-use super::super::{TemplateAction, TemplateRemark, Templates};
+use super::super::{Order, TemplateAction, TemplateId, TemplateRemark, Templates};
 use super::*;
 
 const TIMEOUT: Duration = secs(10);
@@ -22,9 +22,9 @@ struct Driver {
     templates: Templates,
     now: Instant,
     /// Templates that live, and their generation.
-    living: BTreeMap<ChildId, u32>,
+    living: BTreeMap<TemplateId, u32>,
     /// Orders that a template was sent.
-    sent: BTreeMap<ChildId, ChildId>,
+    sent: BTreeMap<ChildId, TemplateId>,
     answers: BTreeMap<ChildId, Answer>,
     remarks: Vec<TemplateRemark>,
     started: usize,
@@ -52,44 +52,47 @@ impl Driver {
         driver.load(driver.last());
         driver.fork_all();
         assert_eq!(driver.answers.remove(&child), Some(Answer::Forked));
+        driver.remarks.clear();
         driver
     }
 
-    fn last(&self) -> ChildId {
+    fn last(&self) -> TemplateId {
         *self.living.keys().last().expect("a template lives")
     }
 
     fn order(&mut self, generation: u32) -> ChildId {
         let child = ChildId(self.next_child);
         self.next_child += 1;
-        self.templates.order(self.now, child, generation);
+        self.templates.order(self.now, Order { child, slot: 0, generation });
         self.act();
         child
     }
 
-    fn load(&mut self, template: ChildId) {
+    fn load(&mut self, template: TemplateId) {
         self.templates.ready(self.now, template);
         self.act();
     }
 
     /// Every template forks what it was ordered.
     fn fork_all(&mut self) {
-        for (child, _) in std::mem::take(&mut self.sent) {
-            assert!(self.templates.answered(child), "{child:?} was answered before");
-            self.answer(child, Answer::Forked);
+        while !self.sent.is_empty() {
+            for (child, _) in std::mem::take(&mut self.sent) {
+                assert!(self.templates.answered(self.now, child), "{child:?} was answered before");
+                self.answer(child, Answer::Forked);
+            }
+            self.act();
         }
-        self.act();
     }
 
     /// A template ends. The links of children that it has not forked end with it.
-    fn end(&mut self, template: ChildId, by_signal: bool) {
+    fn end(&mut self, template: TemplateId) {
         if self.living.remove(&template).is_none() {
             return;
         }
-        self.templates.exited(self.now, template, by_signal);
+        self.templates.exited(self.now, template);
         let left: Vec<ChildId> =
             self.sent.iter().filter(|(_, by)| **by == template).map(|(child, _)| *child).collect();
-        left.iter().for_each(|child| self.templates.link_ended(*child));
+        left.iter().for_each(|child| self.templates.link_ended(self.now, *child));
         self.act();
     }
 
@@ -99,8 +102,14 @@ impl Driver {
             self.now = self.now.max(at);
             self.templates.on_deadline(self.now);
             self.act();
+            self.keep(|_| true);
         }
         self.now = end;
+    }
+
+    fn keep(&mut self, is_needed: impl Fn(u32) -> bool) {
+        self.templates.keep(is_needed);
+        self.act();
     }
 
     fn answer(&mut self, child: ChildId, answer: Answer) {
@@ -115,26 +124,29 @@ impl Driver {
             match action {
                 TemplateAction::Start { template, generation } => {
                     assert!(!self.living.values().any(|living| *living == generation) || !killed.is_empty());
-                    assert!(template.is_template());
                     self.living.insert(template, generation);
                     self.started += 1;
-                    self.templates.started(self.now, template);
                 }
-                TemplateAction::Fork { template, child } => {
+                TemplateAction::Fork { template, order } => {
                     assert!(self.living.contains_key(&template), "{template:?} is gone");
-                    assert_eq!(self.sent.insert(child, template), None);
+                    assert_eq!(self.sent.insert(order.child, template), None);
                 }
                 TemplateAction::Kill(template) => {
                     assert!(self.living.contains_key(&template));
                     killed.push(template);
                 }
-                TemplateAction::KillUnnamed(_) => {}
-                TemplateAction::Fail { child, transient } => self.answer(child, Answer::Failed { transient }),
+                TemplateAction::KillForked(_) => {}
+                TemplateAction::TakeBack(child) => {
+                    assert!(self.sent.remove(&child).is_some(), "{child:?} was not sent");
+                }
+                TemplateAction::Fail { order, transient, .. } => {
+                    self.answer(order.child, Answer::Failed { transient });
+                }
                 TemplateAction::Withdrawn(child) => self.answer(child, Answer::Withdrawn),
                 TemplateAction::Log(remark) => self.remarks.push(remark),
             }
         }
-        killed.into_iter().for_each(|template| self.end(template, true));
+        killed.into_iter().for_each(|template| self.end(template));
     }
 }
 
@@ -156,8 +168,7 @@ fn each_generation_has_a_template_as_long_as_it_is_needed() {
     let child = driver.order(1);
     assert_eq!(driver.living.len(), 2);
     driver.load(driver.last());
-    driver.templates.keep(|generation| generation == 1);
-    driver.act();
+    driver.keep(|generation| generation == 1);
     assert!(driver.living.values().eq(&[1]));
     driver.fork_all();
     assert_eq!(driver.answers[&child], Answer::Forked);
@@ -166,7 +177,7 @@ fn each_generation_has_a_template_as_long_as_it_is_needed() {
 #[test]
 fn template_that_was_ready_is_started_again_at_once() {
     let mut driver = Driver::ready();
-    driver.end(driver.last(), true);
+    driver.end(driver.last());
     assert_eq!((driver.started, driver.living.len()), (2, 1));
     assert_eq!(driver.remarks, [TemplateRemark::StartedAgain { generation: 0 }]);
 }
@@ -176,7 +187,7 @@ fn templates_that_end_soon_one_after_the_other_are_started_again_ever_later() {
     let mut driver = Driver::ready();
     let mut waits = Vec::new();
     for _ in 0..4 {
-        driver.end(driver.last(), true);
+        driver.end(driver.last());
         let before = driver.now;
         if driver.living.is_empty() {
             driver.run(driver.templates.next_deadline().unwrap() - before);
@@ -186,7 +197,7 @@ fn templates_that_end_soon_one_after_the_other_are_started_again_ever_later() {
     }
     assert_eq!(waits, [0, 1, 2, 4]);
     driver.run(Duration::from_secs(10));
-    driver.end(driver.last(), true);
+    driver.end(driver.last());
     assert_eq!(driver.living.len(), 1, "the last one was ready for long");
 }
 
@@ -195,7 +206,7 @@ fn order_fails_whose_link_does_not_end_though_what_the_template_has_forked_was_k
     let mut driver = Driver::ready();
     let (child, template) = (driver.order(0), driver.last());
     driver.living.remove(&template);
-    driver.templates.exited(driver.now, template, true);
+    driver.templates.exited(driver.now, template);
     driver.act();
     driver.run(TIMEOUT);
     assert_eq!(driver.answers.get(&child), None, "what was forked is killed");
@@ -212,28 +223,94 @@ fn orders_that_are_late_together_are_not_given_up_before_the_template_has_ended(
     let actions: Vec<_> = std::iter::from_fn(|| driver.templates.poll_action()).collect();
     let is_kill = |action: &&TemplateAction| matches!(action, TemplateAction::Kill(_));
     assert_eq!(actions.iter().filter(is_kill).count(), 1, "{actions:?}");
-    let fails = |action: &TemplateAction| matches!(action, TemplateAction::Fail { child, .. } if children.contains(child));
+    let fails = |action: &TemplateAction| matches!(action, TemplateAction::Fail { order, .. } if children.contains(&order.child));
     assert!(!actions.iter().any(fails), "{actions:?}");
 }
 
 #[test]
 fn failed_load_fails_what_waits_and_is_tried_again_ever_later() {
     let mut driver = Driver::ready();
-    driver.end(driver.last(), true);
+    driver.end(driver.last());
     let child = driver.order(0);
-    driver.end(driver.last(), false);
+    driver.end(driver.last());
+    driver.keep(|_| true);
     assert_eq!(driver.answers[&child], Answer::Failed { transient: false });
     let mut waits = Vec::new();
     for _ in 0..7 {
         let before = driver.now;
         driver.run(driver.templates.next_deadline().unwrap() - before);
         waits.push((driver.now - before).as_secs());
-        driver.end(driver.last(), false);
+        driver.end(driver.last());
+        driver.keep(|_| true);
     }
     assert_eq!(waits, [1, 2, 4, 8, 16, 30, 30]);
-    // A child that is needed does not wait for that.
+    let again = driver.remarks.iter().filter_map(|remark| match remark {
+        TemplateRemark::AgainIn { delay, .. } => Some(delay.as_secs()),
+        _ => None,
+    });
+    assert_eq!(again.take(7).collect::<Vec<_>>(), waits, "what is logged is what happens");
+}
+
+#[test]
+fn child_whose_template_was_ready_does_not_wait_before_it_is_started_again() {
+    let mut driver = Driver::ready();
+    driver.end(driver.last());
+    driver.load(driver.last());
+    driver.end(driver.last());
+    assert!(driver.living.is_empty());
     driver.order(0);
     assert_eq!(driver.living.len(), 1);
+}
+
+#[test]
+fn child_waits_as_long_as_its_template_that_could_not_load_is_not_started_again() {
+    let mut driver = Driver::ready();
+    driver.end(driver.last());
+    driver.end(driver.last());
+    driver.remarks.clear();
+    let children = [driver.order(0), driver.order(0)];
+    assert!(driver.living.is_empty() && driver.answers.is_empty());
+    assert_eq!(driver.remarks, [TemplateRemark::Awaited { slot: 0, generation: 0 }], "once");
+    driver.run(secs(1));
+    driver.load(driver.last());
+    driver.fork_all();
+    assert!(driver.answers.keys().eq(&children));
+}
+
+#[test]
+fn delay_of_a_template_that_is_not_needed_is_not_logged() {
+    let mut driver = Driver::new();
+    driver.order(0);
+    driver.end(driver.last());
+    driver.keep(|_| false);
+    assert!(driver.remarks.iter().all(|remark| !matches!(remark, TemplateRemark::AgainIn { .. })));
+}
+
+#[test]
+fn template_has_a_few_orders_at_the_same_time_and_the_others_wait() {
+    let mut driver = Driver::new();
+    let children: Vec<_> = (0..100).map(|_| driver.order(0)).collect();
+    driver.load(driver.last());
+    assert!(driver.sent.keys().eq(&children[..32]), "{:?}", driver.sent);
+    driver.sent.remove(&children[3]);
+    assert!(driver.templates.answered(driver.now, children[3]));
+    driver.act();
+    assert!(driver.sent.contains_key(&children[32]) && driver.sent.len() == 32);
+    driver.answer(children[3], Answer::Forked);
+    driver.fork_all();
+    assert_eq!(driver.answers.len(), 100);
+}
+
+#[test]
+fn order_of_a_template_that_is_killed_waits_for_the_next_one() {
+    let mut driver = Driver::ready();
+    driver.run(secs(10));
+    let children: Vec<_> = (0..40).map(|_| driver.order(0)).collect();
+    driver.end(driver.last());
+    assert!(driver.sent.is_empty() && driver.answers.is_empty());
+    driver.load(driver.last());
+    driver.fork_all();
+    assert!(driver.answers.keys().eq(&children));
 }
 
 #[test]
@@ -243,7 +320,7 @@ fn template_that_does_not_load_in_time_is_killed() {
     driver.run(TIMEOUT);
     assert!(!driver.living.contains_key(&template));
     assert!(driver.remarks.contains(&TemplateRemark::LoadTimeout(template)), "{:?}", driver.remarks);
-    assert_eq!(driver.answers[&child], Answer::Failed { transient: true });
+    assert_eq!(driver.answers[&child], Answer::Failed { transient: false });
 }
 
 #[test]
@@ -270,17 +347,21 @@ fn withdrawn_order_is_not_sent_and_one_that_was_sent_is_answered() {
     assert_eq!(driver.answers.get(&child), None);
     driver.fork_all();
     assert_eq!(driver.answers[&child], Answer::Forked);
+    let child = driver.order(0);
+    driver.templates.withdraw(child);
+    driver.end(driver.last());
+    assert_eq!(driver.answers[&child], Answer::Withdrawn);
 }
 
 #[test]
-fn end_of_a_childs_link_fails_its_order_only_after_the_template() {
+fn end_of_a_childs_link_counts_only_after_that_of_its_template() {
     let mut driver = Driver::ready();
     let child = driver.order(0);
-    driver.templates.link_ended(child);
+    driver.templates.link_ended(driver.now, child);
     driver.act();
-    assert_eq!(driver.answers.get(&child), None, "the template is about to answer");
-    driver.end(driver.last(), true);
-    assert_eq!(driver.answers[&child], Answer::Failed { transient: true });
+    assert!(driver.sent.contains_key(&child), "the template is about to answer");
+    driver.end(driver.last());
+    assert!(driver.sent.is_empty());
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -289,7 +370,7 @@ enum Step {
     Withdraw(u64),
     Load,
     Fork,
-    End { by_signal: bool },
+    End,
     Keep(u32),
     Pass(u64),
 }
@@ -300,7 +381,7 @@ fn step() -> impl Strategy<Value = Step> {
         (0..20_u64).prop_map(Step::Withdraw),
         Just(Step::Load),
         Just(Step::Fork),
-        any::<bool>().prop_map(|by_signal| Step::End { by_signal }),
+        Just(Step::End),
         (0..3_u32).prop_map(Step::Keep),
         (0..20_u64).prop_map(Step::Pass),
     ]
@@ -317,17 +398,16 @@ proptest! {
                 Step::Withdraw(child) => driver.templates.withdraw(ChildId(child)),
                 Step::Load => driver.living.clone().into_keys().for_each(|template| driver.load(template)),
                 Step::Fork => driver.fork_all(),
-                Step::End { by_signal } => {
+                Step::End => {
                     let one = driver.living.keys().next().copied();
-                    one.into_iter().for_each(|template| driver.end(template, by_signal));
+                    one.into_iter().for_each(|template| driver.end(template));
                 }
-                Step::Keep(from) => driver.templates.keep(|generation| generation >= from),
+                Step::Keep(from) => driver.keep(|generation| generation >= from),
                 Step::Pass(seconds) => driver.run(secs(seconds)),
             }
             driver.act();
         }
-        driver.templates.keep(|_| false);
-        driver.act();
+        driver.keep(|_| false);
         prop_assert!(driver.living.is_empty());
         prop_assert!(driver.answers.keys().eq(&ordered));
     }

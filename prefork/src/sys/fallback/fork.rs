@@ -1,6 +1,7 @@
 //! These systems have no fork for the parent: the data is loaded in each child.
 
 use std::io;
+use std::process::ExitStatus;
 
 use nix::unistd::Pid;
 
@@ -10,8 +11,11 @@ pub(crate) fn can_fork_for_parent() -> bool {
     false
 }
 
-pub(crate) fn fork_for_parent() -> io::Result<Forked> {
-    Err(io::ErrorKind::Unsupported.into())
+/// # Safety
+///
+/// It does nothing.
+pub(in crate::sys) unsafe fn fork_for_parent() -> Result<Forked, i32> {
+    Err(nix::libc::ENOSYS)
 }
 
 pub(crate) fn end_with_parent() -> io::Result<()> {
@@ -19,6 +23,19 @@ pub(crate) fn end_with_parent() -> io::Result<()> {
 }
 
 /// No process has forked a child for this one.
-pub(in crate::sys) fn is_own_child(_pid: Pid) -> bool {
-    false
+pub(in crate::sys) fn group_of_child(_pid: Pid) -> Option<Pid> {
+    None
 }
+
+/// No child is a template.
+pub(in crate::sys) fn status_of_zombie(_pid: Pid) -> io::Result<Option<ExitStatus>> {
+    Ok(None)
+}
+
+pub(in crate::sys) fn reap_group(_template: Pid, _is_known: impl Fn(Pid) -> bool) -> bool {
+    true
+}
+
+pub(in crate::sys) fn wait_for_group(_template: Pid) {}
+
+pub(in crate::sys) fn kill_group(_template: Pid) {}

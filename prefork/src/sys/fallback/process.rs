@@ -16,7 +16,7 @@ pub(crate) fn other_threads() -> usize {
 }
 
 /// Unknown.
-pub(crate) fn names_of_other_threads() -> Option<Vec<String>> {
+pub(in crate::sys) fn names_of_other_threads() -> Option<Vec<String>> {
     None
 }
 

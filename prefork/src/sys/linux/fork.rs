@@ -8,11 +8,15 @@
 //! Handlers of `pthread_atfork` do not run.
 
 use std::io;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 use std::ptr;
 
+use nix::errno::Errno;
 use nix::libc;
-use nix::sys::wait::{Id, WaitPidFlag, waitid};
-use nix::unistd::Pid;
+use nix::sys::signal::{Signal, killpg};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
+use nix::unistd::{Pid, getpgid};
 
 use crate::sys::Forked;
 
@@ -36,10 +40,13 @@ pub(crate) fn can_fork_for_parent() -> bool {
     cfg!(any(target_arch = "x86_64", target_arch = "aarch64")) && thread_id().is_some()
 }
 
-/// Makes a child of this process's parent that continues here, as the only thread. Call it in a process with one
-/// thread.
-pub(crate) fn fork_for_parent() -> io::Result<Forked> {
-    let thread_id = thread_id().ok_or(io::ErrorKind::Unsupported)?;
+/// Makes a child of this process's parent that continues here, as the only thread.
+///
+/// # Safety
+///
+/// This process has no other thread: what that holds would be held in the child for ever.
+pub(in crate::sys) unsafe fn fork_for_parent() -> Result<Forked, i32> {
+    let thread_id = thread_id().ok_or(libc::ENOSYS)?;
     let robust_list = RobustList::of_this_thread();
     // The kernel takes the signal that reports the end from this process: SIGCHLD.
     let flags = libc::CLONE_PARENT | libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID;
@@ -49,12 +56,12 @@ pub(crate) fn fork_for_parent() -> io::Result<Forked> {
     // SAFETY: without CLONE_VM the new process has its own copy of the memory, and continues on its own copy of this
     // stack. Other threads would be missing there, but this one is alone.
     match unsafe { libc::syscall(libc::SYS_clone, flags, none, none, fourth, fifth) } {
-        -1 => Err(io::Error::last_os_error()),
+        -1 => Err(Errno::last_raw()),
         0 => {
             robust_list.register();
             Ok(Forked::Child)
         }
-        pid => Ok(Forked::Template(u32::try_from(pid).map_err(io::Error::other)?)),
+        pid => Ok(Forked::Template(u32::try_from(pid).map_err(|_| libc::ERANGE)?)),
     }
 }
 
@@ -82,11 +89,49 @@ impl RobustList {
 
 /// Kills this process when its parent ends.
 pub(crate) fn end_with_parent() -> io::Result<()> {
-    Ok(nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?)
+    Ok(nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?)
 }
 
-/// Whether the process is a child of this one that is not reaped.
-pub(in crate::sys) fn is_own_child(pid: Pid) -> bool {
-    let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-    pid.as_raw() > 0 && waitid(Id::Pid(pid), flags).is_ok()
+/// Tells of a child that has ended, and leaves it a zombie. Without one that has ended: `WaitStatus::StillAlive`.
+const PEEK: WaitPidFlag = WaitPidFlag::WEXITED.union(WaitPidFlag::WNOHANG).union(WaitPidFlag::WNOWAIT);
+
+/// The process group of a child of this process that is not reaped.
+pub(in crate::sys) fn group_of_child(pid: Pid) -> Option<Pid> {
+    let is_own_child = pid.as_raw() > 0 && waitid(Id::Pid(pid), PEEK).is_ok();
+    is_own_child.then(|| getpgid(Some(pid)).ok())?
+}
+
+/// The status of a child that has ended. It is not reaped.
+pub(in crate::sys) fn status_of_zombie(pid: Pid) -> io::Result<Option<ExitStatus>> {
+    const DUMPED_CORE: i32 = 0x80;
+    match waitid(Id::Pid(pid), PEEK) {
+        Ok(WaitStatus::Exited(_, status)) => Ok(Some(ExitStatus::from_raw(status << 8))),
+        Ok(WaitStatus::Signaled(_, signal, dumped)) => {
+            Ok(Some(ExitStatus::from_raw(signal as i32 | if dumped { DUMPED_CORE } else { 0 })))
+        }
+        Ok(_) | Err(Errno::ECHILD) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Reaps a template that has ended, and what is in its process group and has ended, but for children that are known:
+/// they tell their end by themselves. Returns whether nothing is left to reap.
+pub(in crate::sys) fn reap_group(template: Pid, is_known: impl Fn(Pid) -> bool) -> bool {
+    loop {
+        match waitid(Id::PGid(template), PEEK).map(|status| status.pid()) {
+            Ok(Some(pid)) if !is_known(pid) => drop(waitpid(pid, Some(WaitPidFlag::WNOHANG))),
+            Ok(_) => return false,
+            Err(_) => return true,
+        }
+    }
+}
+
+/// Waits for a template and everything in its process group.
+pub(in crate::sys) fn wait_for_group(template: Pid) {
+    while waitpid(Pid::from_raw(-template.as_raw()), None).is_ok() {}
+}
+
+/// Kills what a template has forked that is in its process group. The template is not reaped, so the group is its own.
+pub(in crate::sys) fn kill_group(template: Pid) {
+    let _ = killpg(template, Signal::SIGKILL);
 }

@@ -32,8 +32,8 @@ pub(super) struct ChildProcess {
 #[derive(Debug)]
 pub(super) enum Handle {
     Started(Child),
-    /// Started by the previous program in this process.
-    Adopted(Pid),
+    /// Forked by a template, or started by the previous program in this process.
+    Pid(Pid),
     /// No process: a part of this one plays the child.
     Inside,
     /// Ordered of a template, which has not told its pid.
@@ -44,7 +44,7 @@ impl Handle {
     pub(super) fn id(&self) -> io::Result<Pid> {
         match self {
             Self::Started(child) => pid_of(child.id()),
-            Self::Adopted(pid) => Ok(*pid),
+            Self::Pid(pid) => Ok(*pid),
             Self::Inside | Self::Ordered => Err(io::ErrorKind::Unsupported.into()),
         }
     }
@@ -66,7 +66,7 @@ impl Handle {
         }
         let known = match self {
             Self::Started(child) => child.try_wait().ok().flatten(),
-            Self::Adopted(_) | Self::Inside | Self::Ordered => None,
+            Self::Pid(_) | Self::Inside | Self::Ordered => None,
         };
         Ok(Some((known.unwrap_or(ExitStatus::from_raw(UNKNOWN)), Duration::ZERO)))
     }
@@ -76,7 +76,7 @@ impl Handle {
         let _ = self.signal(Number::SIGKILL);
         match self {
             Self::Started(child) => drop(child.wait()),
-            Self::Adopted(pid) => drop(waitpid(*pid, None)),
+            Self::Pid(pid) => drop(waitpid(*pid, None)),
             Self::Inside | Self::Ordered => {}
         }
     }

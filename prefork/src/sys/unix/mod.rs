@@ -59,7 +59,7 @@ pub(crate) use listener::{
 };
 pub(crate) use master_link::{MasterLink, MasterSender};
 pub(crate) use pid_file::PidFile;
-pub(crate) use platform::fork::{can_fork_for_parent, fork_for_parent};
+pub(crate) use platform::fork::can_fork_for_parent;
 pub(crate) use platform::huge_pages::use_huge_pages;
 pub(crate) use platform::io_uring::HAS_IO_URING;
 pub(crate) use platform::landlock::{check_landlock, confine_to};
@@ -71,9 +71,7 @@ pub(crate) use platform::privileges::{
     allowed_cpus, check_no_new_privs, has_no_new_privs, pin_to_cpu, refuse_tracing, restore_access_to_itself,
     set_no_new_privs,
 };
-pub(crate) use platform::process::{
-    names_of_other_threads, other_threads, private_bytes, resident_bytes, threads,
-};
+pub(crate) use platform::process::{other_threads, private_bytes, resident_bytes, threads};
 pub(crate) use platform::steering::{refuse_connections, steer, unsteer};
 pub(crate) use platform::title::set_title;
 pub(crate) use platform::usage::{CpuClock, UsageReader, dropped_connections};
@@ -88,7 +86,5 @@ pub(crate) use service::{is_managed, notify, stderr_is_journal, watchdog};
 pub(crate) use shared_memory::{Mapping, SharedMemory};
 pub(crate) use signals::{HeldSignals, TerminalGuard, ignores_hangup, raise_stop_signal, spawn_thread};
 pub(crate) use socket_file::SocketFile;
-pub(crate) use template::{
-    ignore_stop_in_template, kill_group_of_template, leave_template, reap_group_of_template, tie_to_master,
-};
+pub(crate) use template::{OnlyThread, ignore_stop_in_template, leave_template, tie_to_master};
 pub(crate) use waker::Waker;

@@ -31,6 +31,21 @@ impl<W: Copy> Poller<W> {
         Ok(())
     }
 
+    /// The same, and starts what will write to the descriptor. Without the one, the other is not done.
+    pub(super) fn add_while<T>(
+        &mut self,
+        descriptor: &impl AsFd,
+        what: W,
+        start: impl FnOnce() -> io::Result<T>,
+    ) -> io::Result<T> {
+        self.add(descriptor, what)?;
+        let started = start();
+        if started.is_err() {
+            self.remove(descriptor);
+        }
+        started
+    }
+
     /// Call it before the descriptor is closed, also if it is not waited for.
     pub(super) fn remove(&mut self, descriptor: &impl AsFd) {
         let descriptor = descriptor.as_fd();

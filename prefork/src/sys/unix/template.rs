@@ -1,13 +1,14 @@
-//! A template, and the children that it forks.
+//! This process, if it is a template or was forked by one.
 
 use std::io;
 
-use nix::sys::signal::{SigSet, Signal, killpg};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::{Pid, getppid, setpgid};
 
+use super::platform;
 use super::platform::fork::end_with_parent;
-use super::process::pid_of;
+use super::platform::process::names_of_other_threads;
+use crate::sys::Forked;
 
 /// Ties the life of this process to its parent's, which has to be the master with this pid. Until a template has
 /// loaded its data it reads no messages.
@@ -26,6 +27,32 @@ pub(crate) fn tie_to_master(master: u32) -> io::Result<()> {
     )))
 }
 
+/// Proves that this process has one thread. Only that one could start another.
+#[derive(Debug)]
+pub(crate) struct OnlyThread(());
+
+impl OnlyThread {
+    /// # Errors
+    ///
+    /// The names of the other threads. `None` if the system does not tell.
+    pub(crate) fn check() -> Result<Self, Option<Vec<String>>> {
+        match names_of_other_threads() {
+            Some(names) if names.is_empty() => Ok(Self(())),
+            names => Err(names),
+        }
+    }
+
+    /// Makes a child of this process's parent that continues here.
+    ///
+    /// # Errors
+    ///
+    /// The system's number.
+    pub(crate) fn fork_for_parent(self) -> Result<Forked, i32> {
+        // SAFETY: there is no other thread.
+        unsafe { platform::fork::fork_for_parent() }
+    }
+}
+
 /// From now on SIGTERM does nothing in this process, until [`leave_template`].
 pub(crate) fn ignore_stop_in_template() -> io::Result<()> {
     Ok(SigSet::from_iter([Signal::SIGTERM]).thread_block()?)
@@ -35,21 +62,4 @@ pub(crate) fn ignore_stop_in_template() -> io::Result<()> {
 pub(crate) fn leave_template() -> io::Result<()> {
     setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
     Ok(SigSet::from_iter([Signal::SIGTERM]).thread_unblock()?)
-}
-
-/// Reaps the children that a template has forked and that have ended before they left its group.
-pub(crate) fn reap_group_of_template(template: u32) {
-    let Ok(pid) = pid_of(template) else { return };
-    let group = Pid::from_raw(-pid.as_raw());
-    while let Ok(WaitStatus::Exited(..) | WaitStatus::Signaled(..)) =
-        waitpid(group, Some(WaitPidFlag::WNOHANG))
-    {}
-}
-
-/// Kills the children that an ended template has forked and that are in its group. As long as there is one, no other
-/// process gets the group's number.
-pub(crate) fn kill_group_of_template(template: u32) {
-    if let Ok(pid) = pid_of(template) {
-        let _ = killpg(pid, Signal::SIGKILL);
-    }
 }

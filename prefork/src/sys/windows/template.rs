@@ -9,8 +9,18 @@ pub(crate) fn can_fork_for_parent() -> bool {
     false
 }
 
-pub(crate) fn fork_for_parent() -> io::Result<Forked> {
-    Err(io::ErrorKind::Unsupported.into())
+#[derive(Debug)]
+pub(crate) struct OnlyThread(());
+
+impl OnlyThread {
+    pub(crate) fn check() -> Result<Self, Option<Vec<String>>> {
+        Err(None)
+    }
+
+    pub(crate) fn fork_for_parent(self) -> Result<Forked, i32> {
+        const ERROR_NOT_SUPPORTED: i32 = 50;
+        Err(ERROR_NOT_SUPPORTED)
+    }
 }
 
 pub(crate) fn tie_to_master(_master: u32) -> io::Result<()> {
@@ -32,14 +42,6 @@ pub(crate) fn use_huge_pages() -> io::Result<()> {
 pub(crate) fn private_bytes() -> io::Result<u64> {
     Err(io::ErrorKind::Unsupported.into())
 }
-
-pub(crate) fn names_of_other_threads() -> Option<Vec<String>> {
-    None
-}
-
-pub(crate) fn reap_group_of_template(_template: u32) {}
-
-pub(crate) fn kill_group_of_template(_template: u32) {}
 
 impl Channel {
     pub(crate) fn take_end(&mut self) -> io::Result<Self> {
@@ -68,6 +70,8 @@ impl<K: Ord + Copy> Reactor<K> {
     }
 
     pub(crate) fn forget_order(&mut self, _key: K) {}
+
+    pub(crate) fn kill_forked(&self, _template: K) {}
 
     pub(crate) fn destroy(&mut self, _key: K) {}
 }

@@ -3,11 +3,12 @@
 //!
 //! Where the system has no such descriptors, or none is left, SIGCHLD tells that one of the children has ended.
 
+mod forks;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -50,10 +51,16 @@ pub(crate) struct Reactor<K: Ord + Copy> {
     requested: SignalFlag,
     /// Whether a SIGCHLD was taken and no child was reaped since.
     children_ended: bool,
+    /// Whether orphans may have ended that are not reaped.
+    orphans_ended: bool,
     poller: Poller<Watched<K>>,
     children: BTreeMap<K, ChildProcess>,
     /// The children whose end is told by SIGCHLD alone.
     without_descriptor: BTreeSet<K>,
+    /// The children whose pid is not known, and the template that is about to fork each.
+    ordered: BTreeMap<K, K>,
+    /// Templates that have ended and are not reaped: what they have forked may have no known pid.
+    ended_templates: BTreeMap<K, Pid>,
     /// What [`Waker`]s write to, if there are any.
     self_pipe: Option<SelfPipe>,
     /// Set after the reactor is dropped: signals then have their default effect again.
@@ -94,9 +101,12 @@ impl<K: Ord + Copy> Reactor<K> {
             signals,
             requested,
             children_ended: false,
+            orphans_ended: false,
             poller,
             children: BTreeMap::new(),
             without_descriptor: BTreeSet::new(),
+            ordered: BTreeMap::new(),
+            ended_templates: BTreeMap::new(),
             self_pipe: None,
             retired,
         })
@@ -119,7 +129,7 @@ impl<K: Ord + Copy> Reactor<K> {
             channel.set_nonblocking()?;
             self.poller.add(channel, Watched::Link(key))?;
         }
-        self.insert(key, Handle::Adopted(pid), channel);
+        self.insert(key, Handle::Pid(pid), channel);
         Ok(())
     }
 
@@ -153,10 +163,8 @@ impl<K: Ord + Copy> Reactor<K> {
         let (channel, theirs) = channel_with(handover)?;
         close_on_exec_from_3();
         let name = command.get_program().to_owned();
-        // Without it, the child is not started.
-        self.poller.add(&channel, Watched::Link(key))?;
-        let blocked = block_for_child();
-        let started = blocked.and_then(|_blocked| {
+        let started = self.poller.add_while(&channel, Watched::Link(key), || {
+            let _blocked = block_for_child()?;
             with_pin(&name, || match producer {
                 Some(produce) => with_stdin(theirs, |theirs| {
                     command.stdin(Stdio::from(theirs));
@@ -164,66 +172,10 @@ impl<K: Ord + Copy> Reactor<K> {
                 }),
                 None => command.stdin(Stdio::from(theirs)).spawn(),
             })
-        });
-        match started {
-            Ok(child) => {
-                let pid = child.id();
-                self.insert(key, Handle::Started(child), Some(channel));
-                Ok(pid)
-            }
-            Err(error) => {
-                self.poller.remove(&channel);
-                Err(error)
-            }
-        }
-    }
-
-    /// Orders a child of a template, with what is handed over waiting on its link. `order` is the line for the
-    /// template. The child has no pid until [`note_pid`](Self::note_pid).
-    pub(crate) fn order_fork(
-        &mut self,
-        template: K,
-        key: K,
-        order: &str,
-        handover: &Handover<'_>,
-    ) -> io::Result<()> {
-        let (channel, theirs) = channel_with(handover)?;
-        let template = self.children.get_mut(&template).and_then(|process| process.channel.as_mut());
-        let template = template.ok_or(io::ErrorKind::NotConnected)?;
-        self.poller.add(&channel, Watched::Link(key))?;
-        if let Err(error) = template.send_end(order, theirs.as_fd()) {
-            self.poller.remove(&channel);
-            return Err(error);
-        }
-        template.expect_line();
-        self.insert(key, Handle::Ordered, Some(channel));
-        Ok(())
-    }
-
-    /// Notes the pid of a child that was ordered, if it can be one: it is a child of this process, and no other key
-    /// has it. Returns whether it is.
-    pub(crate) fn note_pid(&mut self, key: K, pid: u32) -> bool {
-        let Ok(pid) = pid_of(pid) else { return false };
-        let is_known = self.children.values().any(|process| process.handle.id().is_ok_and(|id| id == pid));
-        let Some(process) = self.children.get_mut(&key) else { return false };
-        if is_known || !matches!(process.handle, Handle::Ordered) || !platform::fork::is_own_child(pid) {
-            return false;
-        }
-        process.handle = Handle::Adopted(pid);
-        self.watch_end(key);
-        true
-    }
-
-    /// Whether the other end of a child's channel is closed.
-    pub(crate) fn channel_is_closed(&self, key: K) -> bool {
-        self.children.get(&key).is_none_or(|process| process.channel.is_none())
-    }
-
-    /// Forgets a child that was ordered, and that there is none of.
-    pub(crate) fn forget_order(&mut self, key: K) {
-        if self.children.get(&key).is_some_and(|process| matches!(process.handle, Handle::Ordered)) {
-            self.forget(key);
-        }
+        })?;
+        let pid = started.id();
+        self.insert(key, Handle::Started(started), Some(channel));
+        Ok(pid)
     }
 
     /// Kills and reaps a process, and forgets it.
@@ -322,8 +274,10 @@ impl<K: Ord + Copy> Reactor<K> {
         self.reap(ended.clone(), &mut events)?;
         ended.into_iter().for_each(|key| self.tell_end_by_signal(key));
         if told_by_signal {
-            self.reap_orphans();
+            self.reap_forked();
+            self.orphans_ended = true;
         }
+        self.reap_orphans();
         Ok(events)
     }
 
@@ -378,8 +332,11 @@ impl<K: Ord + Copy> Reactor<K> {
     /// Reaps those of these children that have exited.
     fn reap(&mut self, keys: BTreeSet<K>, events: &mut Vec<ProcessEvent<K>>) -> io::Result<()> {
         for key in keys {
-            let Some(process) = self.children.get_mut(&key) else { continue };
-            if let Some((status, cpu)) = process.handle.try_wait()? {
+            let ended = match self.end_of_template(key)? {
+                Some(status) => Some((status, Duration::ZERO)),
+                None => self.try_wait(key)?,
+            };
+            if let Some((status, cpu)) = ended {
                 // Its last messages, if there are any. Its quota bounds them.
                 while self.receive(key, events) {}
                 self.forget(key);
@@ -387,6 +344,10 @@ impl<K: Ord + Copy> Reactor<K> {
             }
         }
         Ok(())
+    }
+
+    fn try_wait(&mut self, key: K) -> io::Result<Option<(ExitStatus, Duration)>> {
+        self.children.get_mut(&key).map_or(Ok(None), |process| process.handle.try_wait())
     }
 
     /// A child that has ended and cannot be reaped is traced by another process, which the system tells first. Its
@@ -399,10 +360,11 @@ impl<K: Ord + Copy> Reactor<K> {
     }
 
     /// Reaps the processes of others that are this process's because it is PID 1.
-    fn reap_orphans(&self) {
+    fn reap_orphans(&mut self) {
         // A template may have forked a child whose pid is not known yet.
-        let is_waited_for = |process: &ChildProcess| matches!(process.handle, Handle::Ordered);
-        if std::process::id() == 1 && !self.children.values().any(is_waited_for) {
+        let unknown = !self.ordered.is_empty() || !self.ended_templates.is_empty();
+        if self.orphans_ended && !unknown && std::process::id() == 1 {
+            self.orphans_ended = false;
             let known: Vec<Pid> =
                 self.children.values().filter_map(|process| process.handle.id().ok()).collect();
             platform::reactor::reap_orphans(&known);
@@ -416,6 +378,7 @@ impl<K: Ord + Copy> Drop for Reactor<K> {
         for process in self.children.values_mut() {
             process.handle.destroy();
         }
+        self.destroy_forked();
         retire(&self.retired);
     }
 }

@@ -1,0 +1,136 @@
+//! A template: what it does, and when the next one is started in its place.
+
+use std::time::{Duration, Instant};
+
+use super::{TemplateId, deadline};
+
+/// The delays before a template is started again that could not load, from the first to the longest.
+const FIRST_DELAY: Duration = Duration::from_secs(1);
+const LONGEST_DELAY: Duration = Duration::from_secs(30);
+/// Two templates in a row that were ready for less are not replaced at once: loading takes time and memory.
+const SHORT_LIFE: Duration = Duration::from_secs(10);
+
+/// What a template does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TemplateState {
+    /// The process does not run this program yet. Only the driver knows.
+    Starting,
+    Loading,
+    Ready,
+    /// The last process has ended, or is about to. The next one is started after a delay.
+    Waiting,
+}
+
+impl TemplateState {
+    /// The state's name, as `/status` tells it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Loading => "loading",
+            Self::Ready => "ready",
+            Self::Waiting => "waiting",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Phase {
+    Loading {
+        until: Instant,
+    },
+    Ready {
+        since: Instant,
+    },
+    /// `was_ready` if the last process was. Then a child does not wait as long.
+    Waiting {
+        again_at: Instant,
+        was_ready: bool,
+    },
+}
+
+#[derive(Debug)]
+pub(super) struct Template {
+    /// Of the present process, or of the last one.
+    pub(super) id: TemplateId,
+    pub(super) phase: Phase,
+    /// Whether a child that waits for it was logged.
+    awaited: bool,
+    /// The delay before the next process, until it is logged.
+    pub(super) unlogged_delay: Option<Duration>,
+    /// Of its generation: how many processes in a row have ended before they were ready.
+    failures: u32,
+    /// Of its generation: how many in a row have ended soon after they were ready.
+    short_lives: u32,
+}
+
+impl Template {
+    /// The generation's next template, after the `last`. It loads until then.
+    pub(super) fn new(id: TemplateId, until: Instant, last: Option<&Self>) -> Self {
+        let (failures, short_lives) = last.map_or((0, 0), |last| (last.failures, last.short_lives));
+        Self {
+            id,
+            phase: Phase::Loading { until },
+            awaited: false,
+            unlogged_delay: None,
+            failures,
+            short_lives,
+        }
+    }
+
+    pub(super) fn state(&self) -> TemplateState {
+        match self.phase {
+            Phase::Waiting { .. } => TemplateState::Waiting,
+            Phase::Loading { .. } => TemplateState::Loading,
+            Phase::Ready { .. } => TemplateState::Ready,
+        }
+    }
+
+    /// When something has to be done about it.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Waiting { again_at: at, .. } | Phase::Loading { until: at } => Some(at),
+            Phase::Ready { .. } => None,
+        }
+    }
+
+    /// Whether it is this process, which lives.
+    pub(super) fn is(&self, id: TemplateId) -> bool {
+        self.id == id && !matches!(self.phase, Phase::Waiting { .. })
+    }
+
+    /// Returns whether a child waits for it from now on.
+    pub(super) fn becomes_awaited(&mut self) -> bool {
+        !matches!(self.phase, Phase::Ready { .. }) && !std::mem::replace(&mut self.awaited, true)
+    }
+
+    pub(super) fn note_ready(&mut self, now: Instant) {
+        self.phase = Phase::Ready { since: now };
+        self.failures = 0;
+    }
+
+    /// Notes that the process ends. Returns whether the next one is started at once: it was ready, and has not ended
+    /// as soon as the one before.
+    pub(super) fn note_end(&mut self, now: Instant) -> bool {
+        let Phase::Ready { since } = self.phase else { return false };
+        let is_short = now.duration_since(since) < SHORT_LIFE;
+        self.short_lives = if is_short { self.short_lives.saturating_add(1) } else { 0 };
+        self.failures = self.short_lives.saturating_sub(2);
+        self.short_lives < 2
+    }
+
+    /// Whether a child that is ordered starts the next process. Why a template that was ready has ended need not concern
+    /// the next one, and there are delays between the attempts to start a child.
+    pub(super) fn starts_when_needed(&self) -> bool {
+        matches!(self.phase, Phase::Waiting { was_ready: true, .. })
+    }
+
+    /// Waits before the next process, longer each time.
+    pub(super) fn wait(&mut self, now: Instant) {
+        let was_ready = matches!(self.phase, Phase::Ready { .. });
+        let delay = FIRST_DELAY.saturating_mul(1 << self.failures.min(5)).min(LONGEST_DELAY);
+        self.failures = self.failures.saturating_add(1);
+        self.phase = Phase::Waiting { again_at: deadline(now, delay), was_ready };
+        self.awaited = false;
+        self.unlogged_delay = Some(delay);
+    }
+}
