@@ -380,12 +380,20 @@ fn stopped_template_is_replaced_when_it_does_not_fork() {
     let (before, old) = (fleet.children(), template(&fleet));
     send(old, Signal::SIGSTOP);
     send(before[0], Signal::SIGKILL);
-    fleet.console.wait_for("did not fork a child within 1s");
+    fleet.console.wait_for("did not fork a child within 1s (`start_timeout`); killing it");
     fleet.wait_for_children(2, &before[..1]);
     assert_ne!(template(&fleet), old);
     // Not `stop`, which wants that nothing was killed.
     fleet.signal(Signal::SIGTERM);
     assert_eq!(fleet.wait().code(), Some(0));
+}
+
+#[test]
+fn load_that_takes_too_long_ends_the_start_with_the_option_that_limits_it() {
+    let outcome = Loads::new().server().set("load", "hang").set("start_timeout", "300ms").run();
+    let error = outcome.error();
+    let reason = "was not ready within 300ms (`start_timeout`)";
+    assert!(error.contains("template of generation 0 (pid ") && error.contains(reason), "{error}");
 }
 
 #[test]

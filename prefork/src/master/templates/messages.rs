@@ -66,10 +66,12 @@ impl Master {
         }
     }
 
-    /// A template that has not done its work in time is about to be killed.
+    /// A template that has not done its work in time is about to be killed. The option is named: that it limits these
+    /// as well is not plain.
     fn report_late(&mut self, template: TemplateId, what: &str) {
         let Some(entry) = self.templates.entries.get(&template) else { return };
-        let reason = format!("{entry} {what} within {}", readable(self.plan.settings.start_timeout));
+        let timeout = readable(self.plan.settings.start_timeout);
+        let reason = format!("{entry} {what} within {timeout} (`start_timeout`)");
         let event = entry.event("template_killed", &self.plan.logger);
         event.warn(format_args!("{reason}; killing it"));
         self.templates.failures.insert(entry.generation, io::Error::other(reason));
@@ -91,10 +93,5 @@ impl Master {
     pub(super) fn report_template_not_started(&self, generation: u32, source: &io::Error) {
         let event = self.plan.logger.event("template_not_started").generation(generation);
         event.error(format_args!("cannot start the template of generation {generation}: {}", plain(source)));
-    }
-
-    pub(super) fn report_template_unsignalled(&self, error: &io::Error) {
-        let event = self.plan.logger.event("cannot_signal");
-        event.warn(format_args!("a template could not be signalled: {error}"));
     }
 }

@@ -238,11 +238,11 @@ impl Master {
     }
 
     fn kill_template(&mut self, template: TemplateId) {
-        if let Some(entry) = self.templates.entries.get_mut(&template) {
-            entry.killed = true;
-        }
+        let Some(entry) = self.templates.entries.get_mut(&template) else { return };
+        entry.killed = true;
         if let Err(error) = self.reactor.kill(template.into()) {
-            self.report_template_unsignalled(&error);
+            let event = entry.event("cannot_signal", &self.plan.logger);
+            event.warn(format_args!("{entry} could not be signalled: {error}"));
         }
     }
 
