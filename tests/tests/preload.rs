@@ -293,6 +293,7 @@ fn status_has_the_templates_while_they_load_serve_and_wait() {
         Some(templates(&fleet)).filter(|rows| states(rows) == expected)
     });
     assert_eq!(waiting[0].get::<u64>("resident_bytes"), None);
+    assert!(waiting[0].get::<f64>("starts_in_seconds").is_some_and(|left| left <= 30.0), "{waiting:?}");
     let metrics = metrics::scrape(fleet.health_addr());
     assert_eq!(metrics.sum("prefork_templates"), 1.0);
     fleet.stop();
@@ -386,6 +387,22 @@ fn stopped_template_is_replaced_when_it_does_not_fork() {
     // Not `stop`, which wants that nothing was killed.
     fleet.signal(Signal::SIGTERM);
     assert_eq!(fleet.wait().code(), Some(0));
+}
+
+#[test]
+fn template_that_does_not_fork_has_a_state_of_its_own() {
+    let loads = Loads::new();
+    let fleet = loads.server().set("health", "127.0.0.1:0").start();
+    let (before, template) = (fleet.children(), template(&fleet));
+    send(template, Signal::SIGSTOP);
+    send(before[0], Signal::SIGKILL);
+    let expected = [(0, Some(template), "forking".to_owned())];
+    wait::until("a template that does not answer", || states(&templates(&fleet)) == expected);
+    send(template, Signal::SIGCONT);
+    fleet.wait_for_children(2, &before[..1]);
+    let expected = [(0, Some(template), "ready".to_owned())];
+    wait::until("a template that has answered", || states(&templates(&fleet)) == expected);
+    fleet.stop();
 }
 
 #[test]

@@ -82,7 +82,7 @@ impl StatusPage {
             children.iter().map(|child| self.child(child, usages.of_process(child.pid))).collect();
         let waiting: Vec<String> = waiting.iter().map(|slot| waiting_slot(now, slot)).collect();
         let templates =
-            templates.iter().map(|one| template(one, one.pid.and_then(|pid| usages.of_process(pid))));
+            templates.iter().map(|one| template(now, one, one.pid.and_then(|pid| usages.of_process(pid))));
         let templates: Vec<String> = templates.collect();
         format!(
             "{{\"state\":\"{}\",\"master\":{},\"version\":\"{}\",\"generation\":{generation},\"slots\":{slots},\
@@ -123,15 +123,21 @@ impl StatusPage {
     }
 }
 
-fn template(template: &TemplateStatus, usage: Option<&ProcessUsage>) -> String {
-    let TemplateStatus { generation, pid, state } = template;
+fn template(now: Instant, template: &TemplateStatus, usage: Option<&ProcessUsage>) -> String {
+    let TemplateStatus { generation, pid, state, starts_at } = template;
     format!(
-        "{{\"generation\":{generation},\"pid\":{},\"state\":\"{}\",\"age_seconds\":{},\"resident_bytes\":{}}}",
+        "{{\"generation\":{generation},\"pid\":{},\"state\":\"{}\",\"age_seconds\":{},\"resident_bytes\":{},\
+         \"starts_in_seconds\":{}}}",
         json::or_null(*pid),
         state.name(),
         age_seconds(usage),
         json::or_null(usage.map(|usage| usage.resident)),
+        seconds_until(now, *starts_at),
     )
+}
+
+fn seconds_until(now: Instant, at: Option<Instant>) -> String {
+    json::or_null(at.map(|at| json::seconds(at.saturating_duration_since(now))))
 }
 
 fn age_seconds(usage: Option<&ProcessUsage>) -> String {
@@ -141,8 +147,8 @@ fn age_seconds(usage: Option<&ProcessUsage>) -> String {
 
 fn waiting_slot(now: Instant, waiting: &WaitingSlot) -> String {
     let WaitingSlot { slot, generation, starts_at } = waiting;
-    let left = starts_at.map(|at| json::seconds(at.saturating_duration_since(now)));
-    format!("{{\"slot\":{slot},\"generation\":{generation},\"starts_in_seconds\":{}}}", json::or_null(left))
+    let left = seconds_until(now, *starts_at);
+    format!("{{\"slot\":{slot},\"generation\":{generation},\"starts_in_seconds\":{left}}}")
 }
 
 /// A listener with the connections that wait in all of its queues; `null` where the system does not tell.
@@ -188,13 +194,18 @@ mod tests {
     }
 
     #[test]
-    fn template_that_waits_has_no_process() {
-        let text = |pid, state| template(&TemplateStatus { generation: 2, pid, state }, None);
+    fn template_that_waits_has_no_process_and_the_time_until_the_next_one() {
+        let now = Instant::now();
+        let text = |pid, state, starts_at| {
+            template(now, &TemplateStatus { generation: 2, pid, state, starts_at }, None)
+        };
         assert_eq!(
-            text(None, TemplateState::Waiting),
-            r#"{"generation":2,"pid":null,"state":"waiting","age_seconds":null,"resident_bytes":null}"#
+            text(None, TemplateState::Waiting, Some(now + Duration::from_millis(4200))),
+            r#"{"generation":2,"pid":null,"state":"waiting","age_seconds":null,"resident_bytes":null,"starts_in_seconds":4.200}"#
         );
-        assert!(text(Some(7), TemplateState::Loading).contains(r#""pid":7,"state":"loading","#));
+        let loading = text(Some(7), TemplateState::Loading, None);
+        assert!(loading.contains(r#""pid":7,"state":"loading","#), "{loading}");
+        assert!(loading.ends_with(r#""starts_in_seconds":null}"#), "{loading}");
     }
 
     #[test]

@@ -65,6 +65,8 @@ pub(crate) struct Template {
     pub(crate) age_seconds: Option<f64>,
     #[serde(default, deserialize_with = "more_than_none")]
     pub(crate) resident_bytes: Option<u64>,
+    /// When the next process of one that waits is started.
+    pub(crate) starts_in_seconds: Option<f64>,
 }
 
 /// A child, or a slot that waits for its next one: a row of the table.
@@ -190,8 +192,9 @@ fn side_by_side(columns: &[(&str, Vec<String>)]) -> String {
 
 impl Template {
     fn text(&self) -> String {
-        let Self { generation, pid, state, age_seconds, resident_bytes } = self;
+        let Self { generation, pid, state, age_seconds, resident_bytes, starts_in_seconds } = self;
         let parts = [
+            starts_in_seconds.map(|left| format!(" {}", age_text(left))),
             pid.map(|pid| format!(", pid {pid}")),
             age_seconds.map(|age| format!(", up {}", age_text(age))),
             resident_bytes.map(|bytes| format!(", {} of memory", bytes_text(bytes))),
@@ -309,11 +312,11 @@ mod tests {
     fn template_is_a_line() {
         let status = r#"{"state":"reloading","master":1,"generation":2,"slots":2,"ready":2,"templates":[
             {"generation":1,"pid":7,"state":"ready","age_seconds":75.2,"resident_bytes":20971520},
-            {"generation":2,"pid":null,"state":"waiting","age_seconds":null,"resident_bytes":null},
+            {"generation":2,"pid":null,"state":"waiting","age_seconds":null,"resident_bytes":null,"starts_in_seconds":4.2},
             {"generation":3,"pid":9,"state":"loading","more":1}]}"#;
         let expected = "reloading: 2 of 2 ready, generation 2, master 1\n\
             template of generation 1: ready, pid 7, up 1m 15s, 20.0M of memory\n\
-            template of generation 2: waiting\n\
+            template of generation 2: waiting 4s\n\
             template of generation 3: loading, pid 9\n";
         assert_eq!(text(status), expected);
     }

@@ -188,8 +188,13 @@ fn write_state(out: &mut Exposition, fleet: &FleetStatus, history: &HistoryView)
 }
 
 fn write_templates(out: &mut Exposition, templates: &[TemplateStatus]) {
-    const STATES: [TemplateState; 4] =
-        [TemplateState::Starting, TemplateState::Loading, TemplateState::Ready, TemplateState::Waiting];
+    const STATES: [TemplateState; 5] = [
+        TemplateState::Starting,
+        TemplateState::Loading,
+        TemplateState::Ready,
+        TemplateState::Forking,
+        TemplateState::Waiting,
+    ];
     TEMPLATES.write(out, |samples| {
         for state in STATES {
             let count = templates.iter().filter(|template| template.state == state).count();

@@ -128,9 +128,13 @@ impl Templates {
         templates.chain(self.orders.sent().map(|sent| sent.until)).min()
     }
 
-    /// The template of each generation, with its last process.
-    pub(crate) fn states(&self) -> impl Iterator<Item = (u32, TemplateId, TemplateState)> {
-        self.templates.iter().map(|(generation, one)| (*generation, one.id, one.state()))
+    /// The template of each generation, with its last process; and for one that waits, when the next one is started.
+    pub(crate) fn states(&self) -> impl Iterator<Item = (u32, TemplateId, TemplateState, Option<Instant>)> {
+        self.templates.iter().map(|(generation, template)| {
+            let has_orders = self.orders.sent().any(|sent| sent.template == template.id);
+            let (state, starts_at) = template.state(has_orders);
+            (*generation, template.id, state, starts_at)
+        })
     }
 
     /// The generation of a living template.

@@ -17,6 +17,8 @@ pub(crate) enum TemplateState {
     Starting,
     Loading,
     Ready,
+    /// It has an order that it has not answered, which takes a moment unless it is stopped.
+    Forking,
     /// The last process has ended, or is about to. The next one is started after a delay.
     Waiting,
 }
@@ -28,6 +30,7 @@ impl TemplateState {
             Self::Starting => "starting",
             Self::Loading => "loading",
             Self::Ready => "ready",
+            Self::Forking => "forking",
             Self::Waiting => "waiting",
         }
     }
@@ -77,11 +80,13 @@ impl Template {
         }
     }
 
-    pub(super) fn state(&self) -> TemplateState {
+    /// What it does; and when the next one is started, if it waits.
+    pub(super) fn state(&self, has_orders: bool) -> (TemplateState, Option<Instant>) {
         match self.phase {
-            Phase::Waiting { .. } => TemplateState::Waiting,
-            Phase::Loading { .. } => TemplateState::Loading,
-            Phase::Ready { .. } => TemplateState::Ready,
+            Phase::Waiting { again_at, .. } => (TemplateState::Waiting, Some(again_at)),
+            Phase::Loading { .. } => (TemplateState::Loading, None),
+            Phase::Ready { .. } if has_orders => (TemplateState::Forking, None),
+            Phase::Ready { .. } => (TemplateState::Ready, None),
         }
     }
 

@@ -46,7 +46,8 @@ fn text() -> String {
         ListenerQueues { listener: "[::1]:80".to_owned(), per_slot: true, queues: vec![queue(0), queue(5)] },
         ListenerQueues { listener: "unix:/a\"b".to_owned(), per_slot: false, queues: vec![None] },
     ];
-    let template = |generation, state| TemplateStatus { generation, pid: Some(u32::MAX), state };
+    let template =
+        |generation, state| TemplateStatus { generation, pid: Some(u32::MAX), state, starts_at: None };
     let templates = [template(2, TemplateState::Ready), template(3, TemplateState::Loading)];
     let mut out = Exposition::default();
     write_fleet(
