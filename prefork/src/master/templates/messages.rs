@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 use std::process::ExitStatus;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::TemplateEntry;
 use crate::error::{Status, plain};
@@ -34,6 +34,7 @@ impl Master {
     pub(super) fn log_template(&mut self, remark: TemplateRemark) {
         match remark {
             TemplateRemark::Awaited { slot, generation } => self.report_awaited(slot, generation),
+            TemplateRemark::StillLoading { template, time } => self.report_long_load(template, time),
             TemplateRemark::LoadTimeout(template) => {
                 self.report_late(template, "was not ready");
                 self.check_producer_of(template);
@@ -64,6 +65,13 @@ impl Master {
                 "child for slot {slot} waits for the template of generation {generation}"
             ));
         }
+    }
+
+    fn report_long_load(&self, template: TemplateId, time: Duration) {
+        let Some(entry) = self.templates.entries.get(&template) else { return };
+        let event = entry.event("template_loads", &self.plan.logger);
+        let (time, limit) = (readable(time), readable(self.plan.settings.start_timeout));
+        event.info(format_args!("{entry} is still loading after {time}, of {limit} (`start_timeout`)"));
     }
 
     /// A template that has not done its work in time is about to be killed. The option is named: that it limits these

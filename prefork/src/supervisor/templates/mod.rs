@@ -80,6 +80,8 @@ pub(crate) enum Refusal {
 pub(crate) enum TemplateRemark {
     /// The first child waits for a template that is not ready.
     Awaited { slot: usize, generation: u32 },
+    /// The template has loaded for this time, and goes on.
+    StillLoading { template: TemplateId, time: Duration },
     /// The template did not load within its time.
     LoadTimeout(TemplateId),
     /// The template has not answered an order within its time.
@@ -188,8 +190,7 @@ impl Templates {
     fn start(&mut self, now: Instant, generation: u32) {
         let id = TemplateId(self.next_id);
         self.next_id += 1;
-        let until = deadline(now, self.timeout);
-        let template = Template::new(id, until, self.templates.get(&generation));
+        let template = Template::new(id, now, self.timeout, self.templates.get(&generation));
         self.templates.insert(generation, template);
         self.actions.push_back(TemplateAction::Start { template: id, generation });
     }
@@ -297,12 +298,22 @@ impl Templates {
         self.fail_waiting(generation, transient);
     }
 
+    /// Tells once of each load that takes long.
+    fn tell_long_loads(&mut self, now: Instant) {
+        let long = self.templates.values_mut().filter_map(|template| {
+            let time = template.becomes_long_load(now)?;
+            Some(TemplateAction::Log(TemplateRemark::StillLoading { template: template.id, time }))
+        });
+        self.actions.extend(long);
+    }
+
     pub(crate) fn on_deadline(&mut self, now: Instant) {
+        self.tell_long_loads(now);
         let phases = self.templates.iter().map(|(generation, template)| (*generation, template.phase));
         for (generation, phase) in phases.collect::<Vec<_>>() {
             match phase {
                 Phase::Waiting { again_at, .. } if again_at <= now => self.start(now, generation),
-                Phase::Loading { until } if until <= now => {
+                Phase::Loading { until, .. } if until <= now => {
                     self.kill_late(now, generation, TemplateRemark::LoadTimeout);
                 }
                 _ => {}

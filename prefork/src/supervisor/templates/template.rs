@@ -9,6 +9,8 @@ const FIRST_DELAY: Duration = Duration::from_secs(1);
 const LONGEST_DELAY: Duration = Duration::from_secs(30);
 /// Two templates in a row that were ready for less are not replaced at once: loading takes time and memory.
 const SHORT_LIFE: Duration = Duration::from_secs(10);
+/// A load that takes longer is told once, so that a start does not look as if it hung.
+const LONG_LOAD: Duration = Duration::from_secs(10);
 
 /// What a template does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,8 +40,10 @@ impl TemplateState {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
+    /// With the time at which a long load is told, until then.
     Loading {
         until: Instant,
+        tell_at: Option<Instant>,
     },
     Ready {
         since: Instant,
@@ -67,12 +71,14 @@ pub(super) struct Template {
 }
 
 impl Template {
-    /// The generation's next template, after the `last`. It loads until then.
-    pub(super) fn new(id: TemplateId, until: Instant, last: Option<&Self>) -> Self {
+    /// The generation's next template, after the `last`. It has this time to load.
+    pub(super) fn new(id: TemplateId, now: Instant, timeout: Duration, last: Option<&Self>) -> Self {
         let (failures, short_lives) = last.map_or((0, 0), |last| (last.failures, last.short_lives));
+        let until = deadline(now, timeout);
+        let tell_at = Some(deadline(now, LONG_LOAD)).filter(|at| *at < until);
         Self {
             id,
-            phase: Phase::Loading { until },
+            phase: Phase::Loading { until, tell_at },
             awaited: false,
             unlogged_delay: None,
             failures,
@@ -93,7 +99,8 @@ impl Template {
     /// When something has to be done about it.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self.phase {
-            Phase::Waiting { again_at: at, .. } | Phase::Loading { until: at } => Some(at),
+            Phase::Waiting { again_at, .. } => Some(again_at),
+            Phase::Loading { until, tell_at } => Some(tell_at.unwrap_or(until)),
             Phase::Ready { .. } => None,
         }
     }
@@ -106,6 +113,12 @@ impl Template {
     /// Returns whether a child waits for it from now on.
     pub(super) fn becomes_awaited(&mut self) -> bool {
         !matches!(self.phase, Phase::Ready { .. }) && !std::mem::replace(&mut self.awaited, true)
+    }
+
+    /// The time that it has loaded for, if that is long and was not told.
+    pub(super) fn becomes_long_load(&mut self, now: Instant) -> Option<Duration> {
+        let Phase::Loading { tell_at, .. } = &mut self.phase else { return None };
+        tell_at.take_if(|at| *at <= now).map(|_| LONG_LOAD)
     }
 
     pub(super) fn note_ready(&mut self, now: Instant) {

@@ -324,6 +324,23 @@ fn template_that_does_not_load_in_time_is_killed() {
 }
 
 #[test]
+fn load_that_takes_long_is_told_once_and_one_that_is_killed_sooner_is_not() {
+    let (mut driver, still) =
+        (Driver::new(), |remark: &&TemplateRemark| matches!(remark, TemplateRemark::StillLoading { .. }));
+    driver.templates.set_timeout(secs(60));
+    driver.order(0);
+    driver.run(secs(50));
+    let (template, time) = (driver.last(), secs(10));
+    assert_eq!(driver.remarks.last(), Some(&TemplateRemark::StillLoading { template, time }));
+    driver.load(template);
+    assert_eq!(driver.remarks.iter().filter(still).count(), 1);
+    let mut driver = Driver::new();
+    driver.order(0);
+    driver.run(TIMEOUT);
+    assert_eq!(driver.remarks.iter().filter(still).count(), 0);
+}
+
+#[test]
 fn template_that_does_not_answer_is_killed_and_the_order_fails() {
     let mut driver = Driver::ready();
     let (child, template) = (driver.order(0), driver.last());
