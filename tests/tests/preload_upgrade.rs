@@ -68,13 +68,17 @@ fn load_of_a_new_program_that_fails_keeps_the_old_program_and_its_template() {
     let upgradable = Upgradable::start(PRELOAD_SERVER, OPTIONS);
     let fleet = &upgradable.fleet;
     let (before, old) = (fleet.first_children(), templates(fleet));
-    for (number, (load, reason)) in
-        [("fail", "load failed: no such index"), ("panic", "panicked at"), ("exit", "status 3")]
-            .into_iter()
-            .enumerate()
+    for (number, (load, reason)) in [
+        ("fail", ") cannot start: load failed: no such index"),
+        ("panic", ") panicked at"),
+        ("exit", ") exited before it was ready: status 3"),
+    ]
+    .into_iter()
+    .enumerate()
     {
-        upgradable.refuse(&format!("{OPTIONS} load={load}"), "the trial child did not become ready");
-        assert!(fleet.console.says(reason), "{load}: {:#?}", fleet.console.lines());
+        upgradable.refuse(&format!("{OPTIONS} load={load}"), reason);
+        let line = &fleet.console.lines_with("upgrade aborted: ")[number];
+        assert!(line.contains("upgrade aborted: the trial child (pid "), "{line}");
         assert_eq!(loads(&upgradable).len(), 2 + number, "{load}");
         wait::until("end of the trial child", || fleet.children() == before);
         assert_eq!((templates(fleet), fleet.console.lines_with("executing").len()), (old.clone(), 0));

@@ -180,8 +180,9 @@ fn upgrade_with_bad_certificate_keeps_old() {
     let fleet = server("blocking", &certificate).start();
     let children = fleet.first_children();
     fs::write(certificate.cert(), "rubbish").unwrap();
-    fleet.operate(Signal::SIGUSR2, 1, "upgrade aborted: the trial child did not become ready");
-    fleet.console.wait_for("cannot start: cannot use");
+    fleet.operate(Signal::SIGUSR2, 1, "upgrade aborted: the trial child (pid ");
+    let reason = &fleet.console.lines_with("upgrade aborted: ")[0];
+    assert!(reason.contains(") cannot start: cannot use"), "{reason}");
     fs::remove_file(certificate.key()).unwrap();
     fleet.operate(Signal::SIGUSR2, 1, "upgrade aborted: cannot use");
     fleet.wait_for_children(2, &[]);

@@ -281,7 +281,7 @@ fn trial_child_that_fails_closes_what_was_opened_for_it() {
     // The child that checks exits before it would hang: the trial child is the fourth one.
     fleet.refuse(
         "addrs=unix:DIR/new.sock,[::1]:0 health=127.0.0.1:0 pidfile=DIR/pid boot=late_hang workers=3 start_timeout=1s",
-        "the trial child did not become ready",
+        ") was not ready within 5s",
     );
     assert!(!fleet.path("new.sock").exists() && !fleet.path("pid").exists());
     wait::until("end of the trial child", || fleet.fleet.children() == children);

@@ -8,8 +8,10 @@ use std::process::{Child, Command};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
+use log::Level;
 use socket2::Socket;
 
+use super::messages::of_trial_child;
 use super::{Cause, Master, NextProgram, ProcessId, messages};
 use crate::error::{Error, Failure, chain};
 use crate::hooks::CommandProducer;
@@ -37,6 +39,10 @@ pub(super) struct ChildEntry {
     pub(super) lane: Option<LanePlace>,
     /// What it has sent of a message of its log.
     pub(super) log_parts: LogParts,
+    /// Whether an upgrade depends on it.
+    pub(super) is_trial: bool,
+    /// The last error that it has logged before it was ready.
+    pub(super) reason: Option<String>,
 }
 
 /// The order to stop that a child was given.
@@ -60,11 +66,14 @@ impl ChildEntry {
     /// Notes a line that is a part of what the child logs. It has logged that itself: only those who follow the log
     /// are told. Returns whether it is one.
     pub(super) fn note_logged(&mut self, line: &str) -> bool {
-        let Self { slot, pid, generation, ref mut log_parts, .. } = *self;
+        let Self { slot, pid, generation, ready, ref mut log_parts, ref mut reason, .. } = *self;
         match log_parts.add(line) {
             LogPart::Other => return false,
             LogPart::Part => {}
             LogPart::Whole(LogMessage { level, event, text }) => {
+                if level == Level::Error && !ready {
+                    *reason = Some(text.clone());
+                }
                 tell_followers(|| LoggedEvent::of_process((Some(slot), pid, generation), level, event, text));
             }
         }
@@ -99,6 +108,10 @@ impl Master {
                 lane.iter().for_each(|lane| self.values.release(*lane, &self.plan.logger));
                 let transient = sys::is_transient(&source);
                 self.spawn_failed(child, slot, source, transient, panicked.into_inner());
+                if self.supervisor.is_upgrade_trial(child) {
+                    let problem = self.start_problems.get(&slot);
+                    self.trial_failure = problem.map(|problem| of_trial_child(slot, problem));
+                }
                 self.supervisor.handle(now, Event::SpawnFailed { child, transient });
                 self.forget_harmless_cause();
             }
@@ -112,6 +125,10 @@ impl Master {
         // One that checks the next program is not told its lane.
         let joins = !self.supervisor.is_upgrade_check(child);
         lane.iter().filter(|_| joins).for_each(|lane| self.values.note_pid(*lane, pid));
+        let is_trial = self.supervisor.is_upgrade_trial(child);
+        if is_trial {
+            self.trial_failure = None;
+        }
         let entry = ChildEntry {
             slot,
             pid,
@@ -122,6 +139,8 @@ impl Master {
             order: StopOrder::None,
             lane,
             log_parts: LogParts::default(),
+            is_trial,
+            reason: None,
         };
         entry.report_started(&self.plan.logger);
         self.children.insert(child, entry);

@@ -22,7 +22,7 @@ use crate::logging::Logger;
 use crate::supervisor::Remark;
 use crate::sys;
 
-pub(super) use one_child::{handshake_not_taken, not_started_by_producer};
+pub(super) use one_child::{handshake_not_taken, not_started_by_producer, of_trial_child};
 
 impl Master {
     pub(super) fn announce_start(&self) {
@@ -144,7 +144,11 @@ impl Master {
             }
             Remark::Upgrading { generation } => self.report_upgrading(*generation),
             Remark::CheckFailed => self.report_upgrade_aborted("the new program failed its check"),
-            Remark::TrialFailed => self.report_upgrade_aborted("the trial child did not become ready"),
+            Remark::TrialFailed => {
+                let reason = self.trial_failure.take();
+                let unknown = "the trial child did not become ready";
+                self.report_upgrade_aborted(reason.as_deref().unwrap_or(unknown));
+            }
             Remark::UpgradeAborted => self.report_upgrade_aborted("the new program is not executed"),
             Remark::UpgradeReplaced => report_upgrade_replaced(&self.plan.logger),
             Remark::Resized { from, to } => self.report_resized(*from, *to),

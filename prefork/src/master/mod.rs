@@ -132,6 +132,8 @@ struct Master {
     children: BTreeMap<ChildId, ChildEntry>,
     templates: TemplateSet,
     last_failure: Option<Failure>,
+    /// Why the trial child of the upgrade under way has failed.
+    trial_failure: Option<String>,
     canary: CanaryWatch,
     /// Why the last attempt to start a child for a slot failed.
     start_problems: BTreeMap<usize, String>,
@@ -175,6 +177,7 @@ impl Master {
             pid_file,
             children: BTreeMap::new(),
             last_failure: None,
+            trial_failure: None,
             canary: CanaryWatch::default(),
             start_problems: BTreeMap::new(),
             cause: None,
@@ -322,7 +325,9 @@ impl Master {
             entry.report_stopped(&self.plan.logger, status);
         } else if !was_late {
             entry.report_exit(&self.plan.logger, status);
-            self.last_failure = Some(Failure::Exited { slot, pid, ready, status });
+            let failure = Failure::Exited { slot, pid, ready, status };
+            self.note_trial_failure(&entry, &failure);
+            self.last_failure = Some(failure);
         }
         self.supervisor.handle(now, Event::Exited { child, exit: exit_of(status) });
         self.close_vacated_sockets();

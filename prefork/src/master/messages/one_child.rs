@@ -129,8 +129,19 @@ impl Master {
             let failure = Failure::NotReady { slot: entry.slot, pid: entry.pid, timeout };
             let event = entry.event("child_not_ready", &self.plan.logger);
             event.warn(format_args!("{failure}; killing it"));
+            if entry.is_trial {
+                self.trial_failure = Some(of_trial_child(entry.slot, &failure.to_string()));
+            }
             self.last_failure = Some(failure);
             self.check_handshake(Instant::now(), child);
+        }
+    }
+
+    /// Notes why the trial child of an upgrade has failed: in its own words, if it has told.
+    pub(in crate::master) fn note_trial_failure(&mut self, entry: &ChildEntry, failure: &Failure) {
+        if entry.is_trial {
+            let reason = entry.reason.clone().unwrap_or_else(|| failure.to_string());
+            self.trial_failure = Some(of_trial_child(entry.slot, &reason));
         }
     }
 
@@ -176,6 +187,15 @@ impl Master {
         let event = self.plan.logger.event("child_not_replaced").slot(slot);
         event.warn(format_args!("child {slot} is not replaced yet: the new child did not become ready"));
     }
+}
+
+/// A message about the trial child of an upgrade, which names it as what it is: child 0 is the one that serves.
+pub(in crate::master) fn of_trial_child(slot: usize, message: &str) -> String {
+    let rest = message.strip_prefix(&format!("child {slot} "));
+    rest.map_or_else(
+        || format!("the trial child failed: {message}"),
+        |rest| format!("the trial child {rest}"),
+    )
 }
 
 /// Why `command_producer` is the cause: the process that it returned takes no handshake.

@@ -80,6 +80,8 @@ impl Predecessor {
             order: if child.role == SlotRole::Leftover { StopOrder::Given } else { StopOrder::None },
             lane: self.snapshot.lanes.get(&child.id).and_then(|lane| values.adopted(*lane, child.pid)),
             log_parts: LogParts::default(),
+            is_trial: false,
+            reason: None,
         }
     }
 }
@@ -130,6 +132,7 @@ impl Master {
             pid_file: None,
             children,
             last_failure: None,
+            trial_failure: None,
             canary: CanaryWatch::default(),
             start_problems: BTreeMap::new(),
             cause: None,
