@@ -155,6 +155,24 @@ fn reload_loads_again_in_a_new_template() {
 }
 
 #[test]
+fn reload_that_another_one_replaces_while_it_loads_ends_with_a_line_and_with_its_template() {
+    let (loads, gate) = (Loads::new(), ResponseGate::new());
+    let fleet = loads.server().gate(&gate).start();
+    let before = fleet.children();
+    loads.change("gate");
+    fleet.signal(Signal::SIGHUP);
+    wait::until("another load", || loads.pids().len() == 2);
+    let replaced = loads.pids()[1];
+    loads.change("");
+    fleet.operate(Signal::SIGHUP, 1, "every child is of generation 2");
+    let lines = fleet.console.lines_with("reload to generation 1 aborted: a later request takes its place");
+    assert_eq!(lines.len(), 1, "{:#?}", fleet.console.lines());
+    fleet.wait_for_children(2, &before);
+    wait::until("end of its template", || !proc::is_alive(replaced));
+    fleet.stop();
+}
+
+#[test]
 fn load_that_fails_at_the_start_ends_the_fleet() {
     let loads = Loads::new();
     let outcome = loads.server().set("load", "fail").run();

@@ -142,6 +142,7 @@ impl Master {
             Remark::ReloadAborted { slot, replaced, of } => {
                 self.report_reload_aborted(*slot, *replaced, *of);
             }
+            Remark::ReloadReplaced { generation } => report_reload_replaced(&self.plan.logger, *generation),
             Remark::Upgrading { generation } => self.report_upgrading(*generation),
             Remark::CheckFailed => self.report_upgrade_aborted("the new program failed its check"),
             Remark::TrialFailed => {
@@ -264,6 +265,11 @@ pub(super) fn report_control_lost(logger: &Logger, error: &io::Error) {
 pub(super) fn report_not_notified(logger: &Logger, error: &io::Error) {
     let event = logger.event("cannot_notify");
     event.warn(format_args!("cannot notify the service manager: {}", plain(error)));
+}
+
+fn report_reload_replaced(logger: &Logger, generation: u32) {
+    let event = logger.event("reload_aborted").generation(generation);
+    event.warn(format_args!("reload to generation {generation} aborted: a later request takes its place"));
 }
 
 fn report_upgrade_replaced(logger: &Logger) {

@@ -101,6 +101,7 @@ impl OneProcess {
             | Remark::ReloadResumed { .. }
             | Remark::Reloaded { .. }
             | Remark::ReloadAborted { .. }
+            | Remark::ReloadReplaced { .. }
             | Remark::Upgrading { .. }
             | Remark::CheckFailed
             | Remark::TrialFailed

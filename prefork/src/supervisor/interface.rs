@@ -237,6 +237,8 @@ pub(crate) enum Remark {
     /// A new child failed to become ready; `replaced` of `of` slots have a new child, the others
     /// keep the old one.
     ReloadAborted { slot: usize, replaced: usize, of: usize },
+    /// Another reload was requested, which takes the place of the one under way.
+    ReloadReplaced { generation: u32 },
     /// A child that checks a new program is started.
     Upgrading { generation: u32 },
     /// It did not answer.

@@ -114,6 +114,9 @@ impl Supervisor {
     /// Replaces every child. A reload that is under way starts over.
     pub(super) fn reload(&mut self, now: Instant, choice: CanaryChoice) {
         self.report_replaced_upgrade();
+        if let Some(generation) = self.rollout.interrupted() {
+            self.log(Remark::ReloadReplaced { generation });
+        }
         self.withdraw_successors(now);
         self.cancel_rollout(ChangeResult::Superseded);
         self.rollout.newest += 1;

@@ -151,7 +151,7 @@ fn second_reload_restarts_with_newest_generation() {
     fleet.run(ms(50));
     let story = fleet.story();
     assert_eq!(
-        story, "stop#3 Reloading { generation: 2 } start#4@0^2 started#4",
+        story, "ReloadReplaced { generation: 1 } stop#3 Reloading { generation: 2 } start#4@0^2 started#4",
         "after the exit of child 0"
     );
     fleet.run(secs(1));
