@@ -49,6 +49,19 @@ fn low_process_limit_is_named_in_error() {
 }
 
 #[test]
+fn child_without_a_thread_tells_why_it_ends() {
+    if !nix::unistd::geteuid().is_root() {
+        return skipped("root");
+    }
+    let program = ProgramCopy::new(SERVER);
+    let server = Server::through(&["prlimit", "--nproc=1:1"], program.path()).unset("preload");
+    let outcome = server.env("PREFORK_USER", "65534").set("recover", 0).run();
+    let reason = ") cannot start: cannot start the link thread: resource temporarily unavailable";
+    let is_told = |line: &String| line.contains(reason) && line.contains("raise the limit on processes");
+    assert!(outcome.stderr.iter().any(is_told), "{outcome:#?}");
+}
+
+#[test]
 fn stop_while_children_cannot_start_ends_fleet() {
     // The limit allows the listener but not all handshakes; the threshold is too high to end the fleet.
     let server = Server::through(&["prlimit", "--nofile=9:9"], SERVER).set("workers", 16);

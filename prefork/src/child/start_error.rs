@@ -72,7 +72,7 @@ impl std::error::Error for StartError {
 /// status that the process has to end with.
 pub(crate) fn report_start_error(error: &StartError, logger: &Logger) -> ExitCode {
     logger.event("cannot_start").error(format_args!("{} cannot start: {}", process_name(), chain(error)));
-    logging::flush();
+    logging::flush_at_failed_start();
     ExitCode::FAILURE
 }
 
@@ -85,6 +85,16 @@ pub(crate) fn process_name() -> impl fmt::Display {
         (None, None) if role() == Role::Master => format!("this process (pid {pid})"),
         // Without a handshake the slot is unknown.
         (None, None) => format!("a child (pid {pid})"),
+    }
+}
+
+impl StartError {
+    /// What to do about it, where that is known.
+    pub(crate) fn hint(&self) -> Option<&str> {
+        match self {
+            Self::Fleet(error) => error.hint(),
+            _ => None,
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 
 use super::{Error, Failure};
+use crate::child::StartError;
 
 /// Displays `error`, its causes and its hint on one line: `cannot bind 127.0.0.1:80: permission denied;
 /// ports below 1024 need root or CAP_NET_BIND_SERVICE`.
@@ -49,7 +50,8 @@ impl fmt::Debug for Failure {
 
 fn hint_of<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a str> {
     let of_fleet = error.downcast_ref::<Error>().and_then(Error::hint);
-    of_fleet.or_else(|| error.downcast_ref::<Failure>().and_then(Failure::hint))
+    let of_start = || error.downcast_ref::<StartError>().and_then(StartError::hint);
+    of_fleet.or_else(of_start).or_else(|| error.downcast_ref::<Failure>().and_then(Failure::hint))
 }
 
 /// The error's own text, on one line.

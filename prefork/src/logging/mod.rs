@@ -19,7 +19,7 @@ use std::sync::Arc;
 use log::kv::Value;
 use log::{Level, LevelFilter, Log, Metadata, MetadataBuilder, Record};
 
-pub(crate) use queue::{HeldMessages, dropped, flush, start_anew, write_held};
+pub(crate) use queue::{HeldMessages, dropped, flush, flush_at_failed_start, start_anew, write_held};
 pub(crate) use tap::{Follower, LoggedEvent, Origin, relay, tell_followers};
 pub use this_process::{ThisProcess, this_process};
 pub(crate) use this_process::{note_child, note_template};

@@ -88,6 +88,13 @@ pub(crate) fn flush() {
     QUEUE.wait_until_empty(Instant::now() + FLUSH_LIMIT);
 }
 
+/// As [`flush`], in a process that ends because it cannot start. If the system refuses it a thread, which may be why
+/// it ends, this one writes, and nothing limits how long that takes: its master does.
+pub(crate) fn flush_at_failed_start() {
+    flush();
+    QUEUE.write_without_writer();
+}
+
 /// The number of messages that this process has dropped.
 pub(crate) fn dropped() -> u64 {
     QUEUE.lock().dropped_total
@@ -148,6 +155,16 @@ impl Queue {
             }
             let (next, _) = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner);
             state = next;
+        }
+    }
+
+    fn write_without_writer(&self) {
+        let next = || {
+            let mut state = self.lock();
+            if state.has_writer { None } else { state.take() }
+        };
+        while let Some(message) = next() {
+            write(&message);
         }
     }
 
