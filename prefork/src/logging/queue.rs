@@ -71,14 +71,7 @@ pub(super) fn push(message: Message) {
 /// Writes the messages that are held, in this thread: for a process that is to have no other. Takes as long as the logger
 /// does.
 pub(crate) fn write_held() {
-    // The lock is free while one is written.
-    while let Some(message) = take_held() {
-        write(&message);
-    }
-}
-
-fn take_held() -> Option<Message> {
-    QUEUE.lock().take()
+    QUEUE.write_without_writer();
 }
 
 /// Waits until every message that was queued is written, or until [`FLUSH_LIMIT`] has passed.
