@@ -173,7 +173,7 @@ pub fn finish(result: Result<(), prefork::Error>) -> ExitCode {
 }
 
 /// The option `preload`.
-fn preloads() -> bool {
+pub fn preloads() -> bool {
     option("preload").is_some()
 }
 

@@ -9,7 +9,7 @@ use prefork_tests::signal::{Signal, try_send};
 
 use crate::cgroup::ProcessLimit;
 use crate::faults::End;
-use crate::fleet::{BOUND, Fleet, Site};
+use crate::fleet::{BOUND, Fleet, Orphan, Site};
 use crate::inject::{fill_descriptors, note_deaths};
 use crate::journal::Journal;
 
@@ -19,11 +19,13 @@ const SAME: Duration = Duration::from_millis(5);
 const LATER: Duration = Duration::from_millis(500);
 /// How long the table of processes stays full after the death of the master.
 const FULL: Duration = Duration::from_secs(1);
+/// The status of what SIGKILL has ended.
+const KILLED: i32 = 128 + Signal::SIGKILL as i32;
 
 /// Ends the fleet, and checks its end.
 pub(crate) fn end(fleet: &mut Fleet, site: &Site, journal: &Journal, end: End) {
     journal.note(format!("end: {end:?}"));
-    prepare(fleet, site, end);
+    prepare(fleet, site, journal, end);
     let how = begin(fleet, site, journal, end);
     let ended = fleet.wait(BOUND);
     let Some(status) = ended else {
@@ -66,7 +68,7 @@ struct Expected {
 const GRACEFUL: Expected = Expected { status: Some(0), says: Some("stopped"), kills: false };
 
 impl Expected {
-    fn check(self, end: End, fleet: &Fleet, status: ExitStatus, ended: &[(u32, i32)], journal: &Journal) {
+    fn check(self, end: End, fleet: &Fleet, status: ExitStatus, ended: &[Orphan], journal: &Journal) {
         if status.code() != self.status {
             journal.violation(format!("{end:?}: the master ended with {status}"));
         }
@@ -77,9 +79,14 @@ impl Expected {
         }
         // Orphans end with 1, and with 0 if their master had ordered them to stop.
         let replaces = matches!(end, End::KillMasterInReload | End::KillMasterInUpgrade);
-        let is_right = |status: i32| status == 1 || (replaces && status == 0);
-        for (pid, status) in
-            ended.iter().filter(|(pid, status)| !is_right(*status) && !journal.is_doomed(*pid))
+        let is_right = |orphan: &Orphan| match orphan.status {
+            0 => replaces || !orphan.is_child,
+            // The system kills a template.
+            KILLED => fleet.preloads && !orphan.is_child,
+            status => status == 1,
+        };
+        for Orphan { pid, status, .. } in
+            ended.iter().filter(|orphan| !is_right(orphan) && !journal.is_doomed(orphan.pid))
         {
             journal.violation(format!("{end:?}: orphan {pid} ended with {status}"));
         }
@@ -94,8 +101,8 @@ impl Expected {
 /// Dooms all children of a fleet that is killed.
 fn kill_all(fleet: &mut Fleet, journal: &Journal, how: &'static str) {
     journal.down(true, how);
-    for child in fleet.children() {
-        journal.doom(child, how);
+    for process in [fleet.children(), fleet.templates()].concat() {
+        journal.doom(process, how);
     }
 }
 
@@ -107,6 +114,7 @@ fn begin(fleet: &mut Fleet, site: &Site, journal: &Journal, end: End) -> Expecte
         | End::TermInUpgrade
         | End::TermWithStalledLog
         | End::TermWithFullTables
+        | End::TermWithStoppedTemplate
         | End::TermWithStoppedChild => {
             // A child without a number for a descriptor accepts nothing.
             let is_full = end == End::TermWithFullTables;
@@ -128,8 +136,7 @@ fn begin(fleet: &mut Fleet, site: &Site, journal: &Journal, end: End) -> Expecte
         }
         End::TermToAll => {
             journal.down(!is_privileged(), "the fleet stops");
-            let children = fleet.children();
-            for pid in children.into_iter().chain([fleet.master()]) {
+            for pid in [fleet.children(), fleet.templates(), vec![fleet.master()]].concat() {
                 let _ = try_send(pid, Signal::SIGTERM);
             }
             GRACEFUL
@@ -152,7 +159,8 @@ fn begin(fleet: &mut Fleet, site: &Site, journal: &Journal, end: End) -> Expecte
         | End::KillMasterInReload
         | End::KillMasterInUpgrade
         | End::KillMasterWithStalledLog
-        | End::KillMasterWithFullTables => {
+        | End::KillMasterWithFullTables
+        | End::KillMasterWithStoppedTemplate => {
             let children = fleet.children();
             journal.down(true, "the master was killed");
             fleet.signal(Signal::SIGKILL);
@@ -181,7 +189,7 @@ fn begin(fleet: &mut Fleet, site: &Site, journal: &Journal, end: End) -> Expecte
 }
 
 /// What is under way when the end begins.
-fn prepare(fleet: &mut Fleet, site: &Site, end: End) {
+fn prepare(fleet: &mut Fleet, site: &Site, journal: &Journal, end: End) {
     match end {
         End::TermInReload | End::KillMasterInReload => fleet.signal(Signal::SIGHUP),
         End::TermInUpgrade | End::KillMasterInUpgrade => fleet.signal(Signal::SIGUSR2),
@@ -192,12 +200,19 @@ fn prepare(fleet: &mut Fleet, site: &Site, end: End) {
         }
         End::TermWithStalledLog | End::KillMasterWithStalledLog => fleet.log.stall(true),
         End::TermWithFullTables | End::KillMasterWithFullTables => {
-            for child in fleet.children() {
-                fill_descriptors(child);
+            for process in [fleet.children(), fleet.templates()].concat() {
+                fill_descriptors(process);
             }
             if end == End::KillMasterWithFullTables {
                 let _ = site.limit.as_ref().is_some_and(ProcessLimit::fill);
             }
+        }
+        End::TermWithStoppedTemplate | End::KillMasterWithStoppedTemplate => {
+            let (templates, children) = (fleet.templates(), fleet.children());
+            let (Some(template), Some(child)) = (templates.first(), children.first()) else { return };
+            let _ = try_send(*template, Signal::SIGSTOP);
+            journal.doom(*child, "killed");
+            let _ = try_send(*child, Signal::SIGKILL);
         }
         _ => return,
     }

@@ -3,6 +3,7 @@
 use prefork_tests::signal::{Signal, WITHOUT_EFFECT_IN_CHILD};
 
 use crate::journal::Millis;
+use crate::templates::TemplateFault;
 
 /// With fewer kinds of ends than this, ends are what the run is for.
 const SEVERAL: usize = 8;
@@ -42,6 +43,7 @@ pub(crate) enum Fault {
     ResetConnections(usize),
     HalfRequests(usize, Millis),
     IdleConnections(usize, Millis),
+    Template(TemplateFault),
 }
 
 /// What a request makes a child do.
@@ -134,11 +136,14 @@ pub(crate) enum End {
     TermWithStalledLog,
     /// While the tables of descriptors of the children are full.
     TermWithFullTables,
+    /// While the template is stopped, for good, and is to fork a child.
+    TermWithStoppedTemplate,
     Quit,
     KillMaster,
     KillMasterWithStalledLog,
     /// While the tables of descriptors of the children, and that of processes, are full.
     KillMasterWithFullTables,
+    KillMasterWithStoppedTemplate,
     KillMasterAndChild,
     KillMasterInReload,
     KillMasterInUpgrade,
@@ -172,6 +177,7 @@ impl Fault {
             Self::ResetConnections(_) => "clients reset connections".to_owned(),
             Self::HalfRequests(..) => "clients send half requests".to_owned(),
             Self::IdleConnections(..) => "clients leave connections idle".to_owned(),
+            Self::Template(fault) => fault.name(),
         }
     }
 }
@@ -275,6 +281,7 @@ impl Plan {
             Fault::IdleConnections(..) => Fault::IdleConnections(many * 5, time),
             Fault::Canary(end, _) => Fault::Canary(end, time),
             Fault::Followers(..) => Fault::Followers(many, time),
+            Fault::Template(fault) => Fault::Template(fault.vary(number, time)),
             Fault::KillAllChildren
             | Fault::Attack(_)
             | Fault::Command(_)
@@ -288,8 +295,14 @@ impl Plan {
 
 /// Without a ready child, five failures before ready end a fleet, as documented.
 fn with_child_left(mut volley: Vec<(Millis, Fault)>) -> Vec<(Millis, Fault)> {
-    if volley.iter().any(|(_, fault)| matches!(fault, Fault::Boot(..))) {
-        volley.retain(|(_, fault)| *fault != Fault::KillAllChildren);
+    let fails = |fault| match fault {
+        Fault::Boot(..) => true,
+        Fault::Template(fault) => fault.fails_loads(),
+        _ => false,
+    };
+    if volley.iter().any(|(_, fault)| fails(*fault)) {
+        let kill_all = [Fault::KillAllChildren, Fault::Template(TemplateFault::KillWithAllChildren)];
+        volley.retain(|(_, fault)| !kill_all.contains(fault));
     }
     volley
 }
@@ -305,10 +318,12 @@ fn ends() -> Vec<End> {
         End::TermWithStoppedChild,
         End::TermWithStalledLog,
         End::TermWithFullTables,
+        End::TermWithStoppedTemplate,
         End::Quit,
         End::KillMaster,
         End::KillMasterWithStalledLog,
         End::KillMasterWithFullTables,
+        End::KillMasterWithStoppedTemplate,
         End::KillMasterAndChild,
         End::KillMasterInReload,
         End::KillMasterInUpgrade,
@@ -363,6 +378,7 @@ fn faults(watched: bool) -> Vec<Fault> {
         Fault::IdleConnections(0, 0),
         Fault::Followers(0, 0),
     ]);
+    faults.extend(TemplateFault::all().map(Fault::Template));
     faults
 }
 
@@ -399,5 +415,8 @@ mod tests {
         let kill = (0, Fault::KillAllChildren);
         assert_eq!(with_child_left(vec![kill, (0, Fault::Boot("exit1", 9))]).len(), 1);
         assert_eq!(with_child_left(vec![kill, (0, Fault::Reload)]).len(), 2);
+        let load = |how| (0, Fault::Template(TemplateFault::Load(how, 9)));
+        assert_eq!(with_child_left(vec![kill, load("panic")]).len(), 1);
+        assert_eq!(with_child_left(vec![kill, load("slow")]).len(), 2);
     }
 }

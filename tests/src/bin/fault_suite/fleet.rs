@@ -26,6 +26,8 @@ use crate::options::Mode;
 pub(crate) const BOUND: Duration = Duration::from_secs(60);
 /// More than a slow request, a stopped process or an idle client takes, and less than clients wait.
 const GRACE: &str = "10s";
+/// How long a template may take to load, or to fork a child.
+pub(crate) const ANSWER_TIME: Duration = Duration::from_secs(5);
 const WORKERS: usize = 4;
 
 /// What all fleets of a run have in common.
@@ -78,7 +80,7 @@ impl Site {
         self.program.replace_with(self.directory.path().join("server"));
     }
 
-    fn command(&self) -> Command {
+    fn command(&self, preloads: bool) -> Command {
         let mut command = Command::new(self.program.path());
         for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("PREFORK_")) {
             command.env_remove(name);
@@ -94,6 +96,10 @@ impl Site {
         set("REUSEPORT", &if self.mode.reuseport { "1" } else { "0" });
         set("ACCEPTS", &self.accepts());
         set("BEHAVIOUR", &self.directory.path().join("behaviour"));
+        if preloads {
+            set("PRELOAD", &"1");
+            set("START_TIMEOUT", &format!("{}s", ANSWER_TIME.as_secs()));
+        }
         if self.mode.tls {
             set("CERT", &self.certificate.cert());
             set("KEY", &self.certificate.key());
@@ -140,17 +146,20 @@ pub(crate) struct Fleet {
     master: Child,
     marker: ProcessTree,
     pub(crate) log: Log,
-    /// Every child that was seen.
+    /// Every child and template that was seen.
     pub(crate) seen: BTreeSet<u32>,
+    pub(crate) preloads: bool,
+    /// Templates that a fault may end, and need not.
+    pub(crate) may_end: BTreeSet<u32>,
 }
 
 impl Fleet {
     /// Starts a fleet; returns once it is ready.
-    pub(crate) fn start(site: &Site, journal: &Arc<Journal>) -> Result<Self, String> {
+    pub(crate) fn start(site: &Site, journal: &Arc<Journal>, preloads: bool) -> Result<Self, String> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("faults.{}.{}", process::id(), COUNT.fetch_add(1, Ordering::SeqCst));
         site.behave("");
-        let mut command = site.command();
+        let mut command = site.command(preloads);
         let marker = ProcessTree::prepare(&mut command, &name);
         TREES.lock().unwrap_or_else(PoisonError::into_inner).push(ProcessTree::prepare(&mut command, &name));
         let mut master = command.spawn().map_err(|error| format!("cannot start {command:?}: {error}"))?;
@@ -159,8 +168,9 @@ impl Fleet {
         if let Some(limit) = &site.limit {
             limit.add(master.id());
         }
-        journal.note(format!("fleet {name} started, master {}", master.id()));
-        let fleet = Self { master, marker, log, seen: BTreeSet::new() };
+        let with = if preloads { "with" } else { "without" };
+        journal.note(format!("fleet {name} started, master {}, {with} a template", master.id()));
+        let fleet = Self { master, marker, log, seen: BTreeSet::new(), preloads, may_end: BTreeSet::new() };
         if !fleet.log.wait_for("listening on ", BOUND) {
             return Err(format!("the fleet does not listen: {:?}", fleet.log.since(0)));
         }
@@ -182,9 +192,18 @@ impl Fleet {
 
     /// The live children, in the order of their pids.
     pub(crate) fn children(&mut self) -> Vec<u32> {
+        self.children_that(|pid| !is_template(pid))
+    }
+
+    /// The live templates, in the order of their pids. One that has not taken its handshake is not known from a child.
+    pub(crate) fn templates(&mut self) -> Vec<u32> {
+        if self.preloads { self.children_that(is_template) } else { Vec::new() }
+    }
+
+    fn children_that(&mut self, are: impl Fn(u32) -> bool) -> Vec<u32> {
         let children = proc::children(self.master());
         self.seen.extend(&children);
-        children.into_iter().filter(|child| proc::is_alive(*child)).collect()
+        children.into_iter().filter(|child| proc::is_alive(*child) && are(*child)).collect()
     }
 
     /// Every live process.
@@ -211,18 +230,17 @@ impl Fleet {
         }
     }
 
-    /// Waits until no process is left, and reaps those whose master was killed. Returns the exit statuses of
-    /// these, 128 plus the number for a signal.
-    pub(crate) fn wait_for_nobody(&mut self, limit: Duration) -> (Vec<(u32, i32)>, Vec<u32>) {
+    /// Waits until no process is left, and reaps those whose master was killed. Returns these, and which are left.
+    pub(crate) fn wait_for_nobody(&mut self, limit: Duration) -> (Vec<Orphan>, Vec<u32>) {
         let start = Instant::now();
         let mut ended = Vec::new();
         loop {
             let left = self.processes();
             self.seen.extend(left.iter().filter(|pid| **pid != self.master.id()));
-            ended.extend(self.seen.iter().filter_map(|pid| Some((*pid, reap(*pid)?))));
+            ended.extend(self.seen.iter().filter_map(|pid| reap(*pid)));
             if left.is_empty() || start.elapsed() > limit {
                 // One that has ended since then.
-                ended.extend(self.seen.iter().filter_map(|pid| Some((*pid, reap(*pid)?))));
+                ended.extend(self.seen.iter().filter_map(|pid| reap(*pid)));
                 return (ended, left);
             }
             thread::sleep(Duration::from_millis(20));
@@ -243,13 +261,29 @@ impl Drop for Fleet {
     }
 }
 
-/// The exit status of a child of this process that has ended. This process is the subreaper.
-fn reap(pid: u32) -> Option<i32> {
-    match waitpid(Pid::from_raw(pid.try_into().ok()?), Some(WaitPidFlag::WNOHANG)) {
-        Ok(WaitStatus::Exited(_, status)) => Some(status),
-        Ok(WaitStatus::Signaled(_, signal, _)) => Some(128 + signal as i32),
-        Ok(_) | Err(_) => None,
-    }
+/// Whether the process is a template, and no child that bears its title for a moment.
+fn is_template(pid: u32) -> bool {
+    proc::is_template(pid) && proc::group(pid) == Some(pid)
+}
+
+/// A process that has ended after its master.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Orphan {
+    pub(crate) pid: u32,
+    /// 128 plus the number for a signal.
+    pub(crate) status: i32,
+    pub(crate) is_child: bool,
+}
+
+/// A child of this process that has ended. This process is the subreaper.
+fn reap(pid: u32) -> Option<Orphan> {
+    let is_child = proc::name(pid).is_some_and(|name| name.contains(": child"));
+    let status = match waitpid(Pid::from_raw(pid.try_into().ok()?), Some(WaitPidFlag::WNOHANG)) {
+        Ok(WaitStatus::Exited(_, status)) => status,
+        Ok(WaitStatus::Signaled(_, signal, _)) => 128 + signal as i32,
+        Ok(_) | Err(_) => return None,
+    };
+    Some(Orphan { pid, status, is_child })
 }
 
 /// Makes orphans the children of this process.

@@ -27,7 +27,7 @@ const UPGRADE_TIME: Millis = 1200;
 
 /// What ends a fault.
 #[derive(Debug)]
-enum Undo {
+pub(crate) enum Undo {
     Continue(u32),
     ReadLog,
     RestoreTables,
@@ -122,7 +122,7 @@ impl<'a> Injector<'a> {
         }
     }
 
-    fn later(&mut self, delay: Millis, undo: Undo) {
+    pub(crate) fn later(&mut self, delay: Millis, undo: Undo) {
         self.undo.push((now() + delay, undo));
     }
 
@@ -202,6 +202,7 @@ impl<'a> Injector<'a> {
                 let connections = open(self.target.addr, count, "");
                 self.later(time, Undo::Close(connections));
             }
+            Fault::Template(fault) => return self.inject_template(fault),
         }
         true
     }
@@ -216,8 +217,8 @@ impl<'a> Injector<'a> {
             Undo::ReadLog => self.fleet.log.stall(false),
             Undo::RestoreTables => {
                 // Children that were started meanwhile have inherited the limit.
-                let children = self.fleet.children();
-                for pid in children.into_iter().chain([self.fleet.master()]) {
+                let processes = [self.fleet.children(), self.fleet.templates(), vec![self.fleet.master()]];
+                for pid in processes.concat() {
                     limit_descriptors(pid, None);
                 }
             }
@@ -236,23 +237,23 @@ impl<'a> Injector<'a> {
     }
 
     /// A live child.
-    fn child(&mut self, number: usize) -> Option<u32> {
+    pub(crate) fn child(&mut self, number: usize) -> Option<u32> {
         let children = self.fleet.children();
         (!children.is_empty()).then(|| children[number % children.len()])
     }
 
-    fn kill(&mut self, child: u32) -> bool {
+    pub(crate) fn kill(&mut self, child: u32) -> bool {
         self.journal.doom(child, "killed");
         try_send(child, Signal::SIGKILL).is_ok()
     }
 
-    fn stop_process(&mut self, pid: u32, time: Millis) {
+    pub(crate) fn stop_process(&mut self, pid: u32, time: Millis) {
         self.journal.note(format!("SIGSTOP to {pid}"));
         let _ = try_send(pid, Signal::SIGSTOP);
         self.later(time, Undo::Continue(pid));
     }
 
-    fn upgrade(&mut self, program: Program) {
+    pub(crate) fn upgrade(&mut self, program: Program) {
         match program {
             Program::Good => self.site.restore_program(),
             Program::Failing => self.site.program.replace_with("/bin/false"),

@@ -72,12 +72,21 @@ pub(crate) struct Checks {
     volleys: u32,
     pub(crate) worst_descriptors: usize,
     pub(crate) worst_kib: u64,
+    descriptors_of_template: Option<usize>,
 }
 
 impl Checks {
     pub(crate) fn new() -> Self {
         let may_fail = [false; 2];
-        Self { base: None, lines: 0, may_fail, volleys: 0, worst_descriptors: 0, worst_kib: 0 }
+        Self {
+            base: None,
+            lines: 0,
+            may_fail,
+            volleys: 0,
+            worst_descriptors: 0,
+            worst_kib: 0,
+            descriptors_of_template: None,
+        }
     }
 
     /// Checks a fleet after a volley. `may_fail`: children could fail before they were ready.
@@ -95,6 +104,7 @@ impl Checks {
         self.check_log(fleet, journal);
         self.volleys += 1;
         self.check_resources(fleet, slots, journal);
+        self.check_template(fleet, journal);
         Ok(())
     }
 
@@ -103,7 +113,8 @@ impl Checks {
         let lines = fleet.log.since(self.lines);
         self.lines += lines.len();
         for line in lines {
-            let doomed = pid_in(&line).is_some_and(|pid| journal.is_doomed(pid));
+            let doomed =
+                pid_in(&line).is_some_and(|pid| journal.is_doomed(pid) || fleet.may_end.contains(&pid));
             let early = line.contains("before it was ready") && self.may_fail.contains(&true);
             // TERM ends a child that has not taken its handshake.
             let early = early || line.contains("before it was ready: signal 15 (SIGTERM)");
@@ -113,6 +124,20 @@ impl Checks {
             if bad {
                 journal.violation(format!("no fault explains the log line: {line}"));
             }
+        }
+    }
+
+    /// A template has no descriptor more than the first one, and its link is its own.
+    fn check_template(&mut self, fleet: &mut Fleet, journal: &Journal) {
+        let Some(template) = fleet.templates().last().copied() else { return };
+        let allowed = *self.descriptors_of_template.get_or_insert_with(|| proc::handle_count(template));
+        if !holds(|| proc::handle_count(template) <= allowed) {
+            let open = proc::descriptors(template);
+            journal.violation(format!("the template has descriptors that the first one had not: {open:?}"));
+        }
+        let links = sockets(template);
+        for child in fleet.children().into_iter().filter(|child| !sockets(*child).is_disjoint(&links)) {
+            journal.violation(format!("child {child} has the link of template {template}: {links:?}"));
         }
     }
 
@@ -183,7 +208,7 @@ fn wait_until_complete(
         let children: BTreeSet<u32> = proc::children(fleet.master()).into_iter().collect();
         fleet.seen.extend(&children);
         if let Some(status) = &status
-            && is_complete(status, &children)
+            && is_complete(status, &children, usize::from(fleet.preloads))
             // One that hangs, for example, is replaced when it is noticed.
             && !children.iter().any(|child| journal.is_doomed(*child))
             && size.admits(status.slots)
@@ -202,10 +227,11 @@ fn wait_until_complete(
     }
 }
 
-fn is_complete(status: &Status, children: &BTreeSet<u32>) -> bool {
+fn is_complete(status: &Status, processes: &BTreeSet<u32>, templates: usize) -> bool {
     status.state == "serving" && status.ready == status.slots && status.children.len() == status.slots
-        // Zombies are among the children, and are not among the master's.
-        && status.children == *children
+        && status.templates.len() == templates && status.can_fork
+        // Zombies are among the processes, and are not among the master's.
+        && &status.children | &status.templates == *processes
 }
 
 fn last_lines(fleet: &Fleet) -> Vec<String> {
@@ -215,6 +241,11 @@ fn last_lines(fleet: &Fleet) -> Vec<String> {
 fn memory(pid: u32) -> u64 {
     let size = proc::status_field(pid, "VmRSS").unwrap_or_default();
     size.trim_end_matches(" kB").parse().unwrap_or(0)
+}
+
+fn sockets(pid: u32) -> BTreeSet<String> {
+    let targets = proc::descriptors(pid).into_iter().map(|(_, target)| target);
+    targets.filter(|target| target.starts_with("socket:")).collect()
 }
 
 /// The pid in `child 3 (pid 4711) exited: …`.

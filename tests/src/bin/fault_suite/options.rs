@@ -5,13 +5,15 @@ use std::time::Duration;
 
 pub(crate) const USAGE: &str = "\
 usage: fault_suite [--mode MODE] [--duration TIME] [--seed NUMBER] [--journal FILE] [--clients NUMBER]
-                   [--only TEXT]
+                   [--preload WHEN] [--only TEXT]
 
   --mode      shared, reuseport, sync, async, tls, epoll, or all (the default), which divides the time
   --duration  such as 60s or 1h; the default is 60s
   --seed      the same seed gives the same sequence of faults; the default is random, and is printed
   --journal   a file for everything that was done and logged
   --clients   the number of clients; the default is 12
+  --preload   whether a template forks the children: always, never, or sometimes (the default), which is in
+              every other fleet
   --only      only faults, or ends of fleets, whose name in the report contains this";
 
 /// A form of server, and a kind of listening socket.
@@ -26,6 +28,34 @@ pub(crate) struct Mode {
     pub(crate) tls: bool,
     /// Whether `/hang` is noticed.
     pub(crate) watched: bool,
+}
+
+/// Whether a template forks the children of a fleet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Preload {
+    Always,
+    Never,
+    Sometimes,
+}
+
+impl Preload {
+    fn parse(value: &str) -> Option<Self> {
+        match value {
+            "always" => Some(Self::Always),
+            "never" => Some(Self::Never),
+            "sometimes" => Some(Self::Sometimes),
+            _ => None,
+        }
+    }
+
+    /// Whether the fleet with this number, from 0, preloads.
+    pub(crate) fn of_fleet(self, number: u64, seed: u64) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Never => false,
+            Self::Sometimes => number.wrapping_add(seed).is_multiple_of(2),
+        }
+    }
 }
 
 const PLAIN: Mode =
@@ -47,6 +77,7 @@ pub(crate) struct Options {
     pub(crate) seed: u64,
     pub(crate) journal: Option<PathBuf>,
     pub(crate) clients: usize,
+    pub(crate) preload: Preload,
     pub(crate) only: String,
 }
 
@@ -58,6 +89,7 @@ impl Options {
             seed: fastrand::u64(..1_000_000),
             journal: None,
             clients: 12,
+            preload: Preload::Sometimes,
             only: String::new(),
         };
         while let Some(name) = arguments.next() {
@@ -76,6 +108,10 @@ impl Options {
                 "--seed" => options.seed = value.parse().map_err(|_| invalid("a number"))?,
                 "--journal" => options.journal = Some(value.into()),
                 "--only" => options.only = value,
+                "--preload" => {
+                    options.preload =
+                        Preload::parse(&value).ok_or_else(|| invalid("always, never or sometimes"))?;
+                }
                 "--clients" => options.clients = value.parse().map_err(|_| invalid("a number"))?,
                 _ => return Err(format!("unknown argument: {name}")),
             }
@@ -101,11 +137,20 @@ mod tests {
     }
 
     #[test]
+    fn template_forks_the_children_of_every_other_fleet() {
+        let preload = parse("").unwrap().preload;
+        assert_eq!([0, 1, 2, 3].map(|fleet| preload.of_fleet(fleet, 7)), [false, true, false, true]);
+        let preload = parse("--preload always").unwrap().preload;
+        assert_eq!([0, 1].map(|fleet| preload.of_fleet(fleet, 7)), [true, true]);
+    }
+
+    #[test]
     fn wrong_arguments_are_refused() {
         for (arguments, message) in [
             ("--mode slow", "--mode slow: not a mode"),
             ("--seed", "--seed needs a value"),
             ("--seed x", "--seed x: not a number"),
+            ("--preload 3", "--preload 3: not always, never or sometimes"),
             ("--speed 3", "unknown argument: --speed"),
         ] {
             assert_eq!(parse(arguments), Err(message.to_owned()));

@@ -11,6 +11,8 @@ pub(crate) struct Tally {
     /// For each kind how often it was injected, and how often it could not be.
     faults: BTreeMap<String, (u64, u64)>,
     pub(crate) fleets: u64,
+    /// Those whose children a template forks.
+    pub(crate) preloading: u64,
     pub(crate) volleys: u64,
     pub(crate) sent: u64,
     pub(crate) answered: u64,
@@ -49,7 +51,11 @@ impl Tally {
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let injected: u64 = self.faults.values().map(|(done, _)| done).sum();
-        writeln!(f, "  {injected:8} faults in {} volleys, {} fleets", self.volleys, self.fleets)?;
+        let Self { volleys, fleets, preloading, .. } = self;
+        writeln!(
+            f,
+            "  {injected:8} faults in {volleys} volleys, {fleets} fleets, {preloading} of them with a template"
+        )?;
         for (name, (done, skipped)) in &self.faults {
             let skipped = if *skipped > 0 { format!(" ({skipped} not possible)") } else { String::new() };
             writeln!(f, "    {done:6} {name}{skipped}")?;

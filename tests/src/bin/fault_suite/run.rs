@@ -121,10 +121,12 @@ impl<'a> Run<'a> {
 
     /// The life of one fleet.
     fn fleet(&mut self, load: &Load, until: Instant) -> Result<(), String> {
-        let mut fleet = Fleet::start(&self.site, &self.journal)?;
+        let preloads = self.options.preload.of_fleet(self.tally.fleets, self.options.seed);
+        let mut fleet = Fleet::start(&self.site, &self.journal, preloads)?;
         let start = Instant::now();
         let mut checks = Checks::new();
         self.tally.fleets += 1;
+        self.tally.preloading += u64::from(preloads);
         let end = self.volleys(&mut fleet, &mut checks, load, until);
         self.tally.master_ticks += proc::cpu_ticks(fleet.master());
         self.tally.master_millis += u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -207,5 +209,5 @@ fn fails_children(fault: Fault) -> bool {
             | Fault::Upgrade(Program::Failing)
             | Fault::FillMastersTable(_)
             | Fault::FillProcessTable(_)
-    )
+    ) || matches!(fault, Fault::Template(fault) if fault.fails_starts())
 }

@@ -13,6 +13,9 @@ pub(crate) struct Status {
     pub(crate) slots: usize,
     pub(crate) ready: usize,
     pub(crate) children: BTreeSet<u32>,
+    pub(crate) templates: BTreeSet<u32>,
+    /// Whether each template can fork a child.
+    pub(crate) can_fork: bool,
 }
 
 /// The status; `None` if the master does not answer.
@@ -39,12 +42,19 @@ fn parse(json: &str) -> Option<Status> {
         let (_, rest) = json.split_once(&format!("\"{name}\":"))?;
         Some(rest.split([',', '}']).next()?.trim_matches('"').to_owned())
     };
-    let pids = json.split("\"pid\":").skip(1).filter_map(|rest| rest.split(',').next()?.parse().ok());
+    let pids = |part: &str| {
+        let pids = part.split("\"pid\":").skip(1).filter_map(|rest| rest.split(',').next()?.parse().ok());
+        pids.collect::<BTreeSet<u32>>()
+    };
+    let (children, templates) = json.split_once("\"templates\":")?;
+    let mut states = templates.split("\"state\":").skip(1);
     Some(Status {
         state: text("state")?,
         slots: text("slots")?.parse().ok()?,
         ready: text("ready")?.parse().ok()?,
-        children: pids.collect(),
+        children: pids(children),
+        templates: pids(templates),
+        can_fork: states.all(|state| state.starts_with("\"ready\"")),
     })
 }
 
@@ -54,10 +64,18 @@ mod tests {
 
     #[test]
     fn status_is_read() {
-        let json = r#"{"state":"serving","master":7,"generation":3,"slots":2,"ready":1,"failures":0,"children":[{"slot":0,"pid":8,"generation":3,"state":"ready"},{"slot":1,"pid":9,"generation":3,"state":"starting"}]}"#;
-        let status =
-            Status { state: "serving".to_owned(), slots: 2, ready: 1, children: BTreeSet::from([8, 9]) };
+        let json = r#"{"state":"serving","master":7,"generation":3,"slots":2,"ready":1,"failures":0,"children":[{"slot":0,"pid":8,"generation":3,"state":"ready"},{"slot":1,"pid":9,"generation":3,"state":"starting"}],"waiting":[],"templates":[{"generation":3,"pid":10,"state":"ready","age_seconds":1}]}"#;
+        let status = Status {
+            state: "serving".to_owned(),
+            slots: 2,
+            ready: 1,
+            children: BTreeSet::from([8, 9]),
+            templates: BTreeSet::from([10]),
+            can_fork: true,
+        };
         assert_eq!(parse(json), Some(status));
+        let waiting = json.replace(r#""pid":10,"state":"ready""#, r#""pid":null,"state":"waiting""#);
+        assert!(parse(&waiting).is_some_and(|status| status.templates.is_empty() && !status.can_fork));
         assert_eq!(parse("{}"), None);
     }
 }

@@ -13,12 +13,13 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::time::{sleep, timeout};
 
+use super::Begun;
 use super::request::{self, Accepted, Request};
 
 /// How long a client may take for the handshake of TLS.
 const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 
-pub(super) async fn serve(ln: TcpListener, child: ChildContext) -> io::Result<()> {
+pub(super) async fn serve(ln: TcpListener, _: Begun, child: ChildContext) -> io::Result<()> {
     request::prepare();
     loop {
         match ln.accept().await {
@@ -33,6 +34,7 @@ pub(super) async fn serve(ln: TcpListener, child: ChildContext) -> io::Result<()
 
 pub(super) async fn serve_tls(
     ln: TcpListener,
+    _: Begun,
     acceptor: TlsAcceptor,
     child: ChildContext,
     shutdown: Shutdown,

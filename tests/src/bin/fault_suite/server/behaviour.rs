@@ -1,7 +1,8 @@
 //! What a file makes the processes of the fleet do: words such as `boot=exit1 hook=slow`.
 //!
 //! `boot`: a child before it is ready exits (`exit0`, `exit1`), panics (`panic`), aborts (`abort`) or is slow
-//! (`slow`). `hook`: `on_child_spawn` fails (`fail`) or is slow (`slow`).
+//! (`slow`). `hook`: `on_child_spawn` fails (`fail`) or is slow (`slow`). `load`: what is preloaded fails (`fail`), panics
+//! (`panic`), exits (`exit`) or is slow (`slow`).
 
 use std::time::Duration;
 use std::{fs, process, thread};
@@ -30,6 +31,16 @@ pub(super) fn at_start_of_child() {
     }
 }
 
+fn load() -> Result<Vec<u8>, String> {
+    match word("load").as_deref() {
+        Some("fail") => return Err("failed on request".to_owned()),
+        Some("exit") => process::exit(1),
+        Some("slow") => thread::sleep(SLOW),
+        other => assert_ne!(other, Some("panic"), "what is preloaded panics, on request"),
+    }
+    Ok(vec![1; 1 << 20])
+}
+
 fn on_child_spawn(_pid: u32) -> Result<(), String> {
     match word("hook").as_deref() {
         Some("fail") => return Err("failed on request".to_owned()),
@@ -41,6 +52,9 @@ fn on_child_spawn(_pid: u32) -> Result<(), String> {
 
 pub(super) fn with_options(mut fleet: Prefork) -> Prefork {
     fleet = fleet.on_child_spawn(on_child_spawn);
+    if app::preloads() {
+        fleet = fleet.try_preload(load);
+    }
     if let Some(timeout) = app::option("hang_timeout") {
         fleet = fleet.hang_timeout(timeout);
     }

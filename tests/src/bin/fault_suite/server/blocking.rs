@@ -13,6 +13,7 @@ use prefork::{ChildContext, Shutdown};
 use prefork_tests::accepts::Stage;
 use prefork_tests::app;
 
+use super::Begun;
 use super::request::{self, Accepted, Request};
 
 /// How often an idle connection looks for a stop request.
@@ -20,7 +21,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// The number of further looks before an idle connection is closed.
 const POLLS_AFTER_STOP: u32 = 20;
 
-pub(super) fn serve_plain(ln: TcpListener) -> io::Result<()> {
+pub(super) fn serve_plain(ln: TcpListener, _: Begun) -> io::Result<()> {
     request::prepare();
     loop {
         match ln.accept() {
@@ -30,7 +31,7 @@ pub(super) fn serve_plain(ln: TcpListener) -> io::Result<()> {
     }
 }
 
-pub(super) fn serve_with_epoll(ln: TcpListener) -> io::Result<()> {
+pub(super) fn serve_with_epoll(ln: TcpListener, _: Begun) -> io::Result<()> {
     request::prepare();
     ln.set_nonblocking(true)?;
     let set = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
@@ -85,7 +86,12 @@ fn insist(start: impl Fn() -> io::Result<()>) {
     }
 }
 
-pub(super) fn serve_keeping(ln: TcpListener, child: ChildContext, shutdown: Shutdown) -> io::Result<()> {
+pub(super) fn serve_keeping(
+    ln: TcpListener,
+    _: Begun,
+    child: ChildContext,
+    shutdown: Shutdown,
+) -> io::Result<()> {
     request::prepare();
     thread::scope(|scope| {
         while !shutdown.is_requested() {

@@ -1,5 +1,6 @@
-//! The server under test: this program again, when the option `form` is set. It answers requests for `/r/ID` and `/slow/MILLISECONDS/ID` with the id, and
-//! records each connection in the file that the option `accepts` names. Its forms:
+//! The server under test: this program again, when the option `form` is set. It answers requests for `/r/ID` and
+//! `/slow/MILLISECONDS/ID` with the id, and records each connection in the file that the option `accepts` names. With
+//! the option `preload` a template forks its children. Its forms:
 //!
 //! - `plain`: a blocking server, a thread and one request for each connection; it knows nothing of a stop;
 //! - `keeping`: a blocking server that keeps connections and takes `Shutdown`;
@@ -15,14 +16,15 @@ mod behaviour;
 mod blocking;
 mod request;
 
+use std::convert::Infallible;
 use std::process::ExitCode;
 
+use prefork::{ChildContext, FromChild};
 use prefork_tests::{app, link_attack};
 
 pub(crate) fn main(form: &str) -> ExitCode {
-    if prefork::is_child() {
-        link_attack::keep_link();
-        behaviour::at_start_of_child();
+    if prefork::is_child() && !app::preloads() {
+        Begun::now();
     }
     let fleet = match form {
         "keeping" => app::builder(blocking::serve_keeping),
@@ -32,4 +34,23 @@ pub(crate) fn main(form: &str) -> ExitCode {
         _ => app::builder(blocking::serve_plain),
     };
     app::start(behaviour::with_options(fleet))
+}
+
+/// An argument of serve functions: what an executed child does in `main`, a child that a template forks does here.
+struct Begun(());
+
+impl Begun {
+    fn now() -> Self {
+        link_attack::keep_link();
+        behaviour::at_start_of_child();
+        Self(())
+    }
+}
+
+impl FromChild for Begun {
+    type Error = Infallible;
+
+    fn from_child(_: &ChildContext) -> Result<Self, Infallible> {
+        Ok(if app::preloads() { Self::now() } else { Self(()) })
+    }
 }
