@@ -210,7 +210,8 @@ impl Master {
     }
 
     fn template_is_ready(&mut self, now: Instant, template: TemplateId) {
-        let Some(entry) = self.templates.entries.get_mut(&template) else { return };
+        let entry = self.templates.entries.get_mut(&template).filter(|entry| !entry.ready);
+        let Some(entry) = entry else { return };
         entry.ready = true;
         self.templates.failures.remove(&entry.generation);
         self.report_template_ready(now, template);
@@ -219,7 +220,8 @@ impl Master {
 
     /// Kills a template that has sent what no template sends.
     pub(super) fn on_template_abused(&mut self, template: TemplateId, reason: &str) {
-        let Some(entry) = self.templates.entries.get(&template) else { return };
+        let entry = self.templates.entries.get(&template).filter(|entry| !entry.killed);
+        let Some(entry) = entry else { return };
         let reason = format!("{entry} sent its master {reason}");
         let event = entry.event("template_killed", &self.plan.logger);
         event.warn(format_args!("{reason}; killing it"));
