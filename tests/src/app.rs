@@ -241,7 +241,8 @@ pub fn answer_all(ln: &TcpListener) -> io::Result<()> {
 
 /// Runs the subcommand in the first argument; returns false if there is none. Subcommands: `role` prints
 /// the role of this process, `exit` exits with a status, `sleep` sleeps, `run` executes another program,
-/// `serve` starts one like a Windows service, `ctrl-c` sends Ctrl-C to the console of a process.
+/// `serve` starts one like a Windows service, `ctrl-c` sends Ctrl-C to the console of a process, `tell` sends a file
+/// over the link that it was lent.
 pub fn ran_subcommand() -> bool {
     let mut arguments = env::args().skip(1);
     match arguments.next().as_deref() {
@@ -260,6 +261,11 @@ pub fn ran_subcommand() -> bool {
             print!("{}", io::read_to_string(stream).expect("the answer can be read"));
         }
         Some("sleep") => thread::sleep(Duration::from_secs(1000)),
+        #[cfg(target_os = "linux")]
+        Some("tell") => {
+            wait_at_gate();
+            crate::link_attack::tell(&arguments.next().expect("a file"));
+        }
         #[cfg(windows)]
         Some("ctrl-c") => {
             let pid = arguments.next().and_then(|pid| pid.parse().ok()).expect("a pid");

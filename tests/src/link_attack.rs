@@ -2,7 +2,9 @@
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
 use std::{fs, thread};
 
 use nix::sys::socket::{ControlMessage, MsgFlags, Shutdown, getsockopt, send, sendmsg, shutdown, sockopt};
@@ -27,6 +29,20 @@ fn find_link() -> Option<OwnedFd> {
         let peer = getsockopt(&descriptor, sockopt::PeerCredentials).ok()?;
         (peer.pid() == getppid().as_raw()).then(|| descriptor.try_clone_to_owned().ok())?
     })
+}
+
+/// Starts a process that has the link of this one as its standard input.
+pub fn lend_link(command: &mut Command) -> Child {
+    let link = find_link().expect("this process has a link to its master");
+    command.stdin(Stdio::from(link)).spawn().expect("the program runs")
+}
+
+/// Sends the text of a file over the link that is standard input, twice a second, as long as there is one.
+pub fn tell(path: &str) {
+    let text = fs::read(path).expect("the file can be read");
+    while send_text(io::stdin().as_raw_fd(), &text).is_ok() {
+        thread::sleep(Duration::from_millis(500));
+    }
 }
 
 /// Sends lines without end, in a thread of its own.

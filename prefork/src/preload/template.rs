@@ -29,7 +29,9 @@ pub(crate) fn serve_orders(
     logger: &Logger,
 ) -> Result<Adopted, StartError> {
     let missing = || StartError::Template(io::Error::other("this program has no `preload`"));
+    let pid = std::process::id();
     load.ok_or_else(missing)?.run(logger)?;
+    sys::restore_template(pid, template.handshake.master).map_err(StartError::Template)?;
     check_threads()?;
     // An error: forks take longer.
     let _ = sys::use_huge_pages();
@@ -46,7 +48,12 @@ pub(crate) fn serve_orders(
     let sender = channel.sender().map_err(broken)?;
     sender.send(ToMaster::Ready.to_line()).map_err(broken)?;
     loop {
-        let Ok(line) = channel.wait_for_line() else { end() };
+        let line = match channel.wait_for_line() {
+            Ok(line) => line,
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => end(),
+            // Without a number for the descriptor that comes with it, for example.
+            Err(error) => return Err(broken(error).into()),
+        };
         let Some(ToTemplate::Fork(child)) = ToTemplate::from_line(&line) else { continue };
         let link = channel.take_end().map_err(broken)?;
         let answer = match check_threads()?.fork_for_parent() {

@@ -2,7 +2,8 @@
 //!
 //! - `loads`: a file to which each process that loads adds a line with its pid;
 //! - `load`: `fail` returns an error, `panic` panics, `exit` exits with status 3, `thread` leaves a thread named `helper`,
-//!   `gate` waits until the gate is open, `hang` never returns;
+//!   `gate` waits until the gate is open, `hang` never returns, `fork` returns in two processes; `tell` starts a process
+//!   that sends the text of the file `tells` over the link to the master, once the gate is open;
 //! - `size`: megabytes that are loaded;
 //! - `form`: `async` serves on a runtime, with a task for each connection; `/block` blocks the thread that runs it.
 //!
@@ -56,6 +57,14 @@ fn load() -> Result<Data, String> {
         Some("thread") => drop(thread::Builder::new().name("helper".to_owned()).spawn(thread::park)),
         Some("gate") => app::wait_at_gate(),
         Some("hang") => thread::sleep(Duration::from_secs(1000)),
+        // SAFETY: this process has one thread.
+        #[cfg(target_os = "linux")]
+        Some("fork") => drop(unsafe { nix::unistd::fork() }),
+        #[cfg(target_os = "linux")]
+        Some("tell") => {
+            let path = app::option("tells").unwrap_or_default();
+            drop(prefork_tests::link_attack::lend_link(&mut app::subcommand(&["tell", &path])));
+        }
         _ => {}
     }
     // Without a line break it stays in the buffer.

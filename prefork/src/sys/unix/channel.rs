@@ -255,7 +255,8 @@ fn read_with_descriptors(
             received => break received?,
         }
     };
-    for control in message.cmsgs()? {
+    // There is room for what the master sends: a descriptor that is missing got no number.
+    for control in message.cmsgs().map_err(|_| Errno::EMFILE)? {
         if let ControlMessageOwned::ScmRights(raw) = control {
             // SAFETY: the kernel has just made these descriptors for this process; no other code knows them.
             descriptors.push_back(raw.into_iter().map(|raw| unsafe { OwnedFd::from_raw_fd(raw) }).collect());

@@ -3,7 +3,7 @@
 use std::io;
 
 use nix::sys::signal::{SigSet, Signal};
-use nix::unistd::{Pid, getppid, setpgid};
+use nix::unistd::{Pid, getpgrp, getpid, getppid, setpgid};
 
 use super::platform;
 use super::platform::fork::end_with_parent;
@@ -25,6 +25,24 @@ pub(crate) fn tie_to_master(master: u32) -> io::Result<()> {
         "its parent is not the master (pid {master}): with `preload`, command_producer returns the process that runs \
          the command, without one in between"
     )))
+}
+
+/// Undoes what loading may have changed in the template with this pid: its process group, in which the master finds
+/// children whose pid it does not know, and its tie to the master, which a change of user unties.
+///
+/// # Errors
+///
+/// This is another process: what `preload` calls has forked, and returns in both.
+pub(crate) fn restore_template(pid: u32, master: u32) -> io::Result<()> {
+    if std::process::id() != pid {
+        return Err(io::Error::other(format!(
+            "what `preload` calls has forked it from the template (pid {pid}), and has to end there"
+        )));
+    }
+    if getpgrp() != getpid() {
+        setpgid(Pid::from_raw(0), Pid::from_raw(0))?;
+    }
+    tie_to_master(master)
 }
 
 /// Proves that this process has one thread. Only that one could start another.

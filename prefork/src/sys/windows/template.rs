@@ -27,6 +27,10 @@ pub(crate) fn tie_to_master(_master: u32) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+pub(crate) fn restore_template(_pid: u32, _master: u32) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 pub(crate) fn ignore_stop_in_template() -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }

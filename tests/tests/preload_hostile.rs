@@ -1,0 +1,59 @@
+//! Templates that do what they must not do, because of what `preload` calls.
+#![cfg(all(target_os = "linux", target_env = "gnu"))]
+#![allow(clippy::unwrap_used, reason = "a panic in a test helper fails the test")]
+
+use std::fs;
+
+use prefork_tests::fleet::{RunningFleet, Server};
+use prefork_tests::gate::ResponseGate;
+use prefork_tests::signal::{Signal, send};
+use prefork_tests::{client, proc, wait};
+
+const SERVER: &str = env!("CARGO_BIN_EXE_preload_server");
+
+fn template(fleet: &RunningFleet) -> u32 {
+    let found = || proc::children(fleet.master()).into_iter().find(|pid| proc::is_template(*pid));
+    wait::for_value("a template", found)
+}
+
+/// The master would end the process, and reap it in place of the code that has started it.
+#[test]
+fn template_that_claims_a_process_of_user_code_for_a_child_is_killed() {
+    let (gate, directory) = (ResponseGate::new(), tempfile::tempdir().unwrap());
+    let tells = directory.path().join("tells");
+    let server = Server::new(SERVER).set("early_helper", 1).set("load", "tell").set("tells", tells.display());
+    let mut fleet = server.gate(&gate).start();
+    let helper: u32 = fleet.console.wait_for("helper ")[7..].parse().unwrap();
+    // The ids of the children that are ordered next.
+    let claims: Vec<String> = (2..5).map(|child| format!("forked child={child} pid={helper}\n")).collect();
+    fs::write(&tells, claims.concat()).unwrap();
+    let victim = fleet.first_children()[0];
+    // It does not answer the order itself.
+    send(template(&fleet), Signal::SIGSTOP);
+    send(victim, Signal::SIGKILL);
+    fleet.console.wait_for(&format!("(pid {victim}) exited"));
+    gate.open();
+    fleet.console.wait_for(&format!("a pid that is none of a child ({helper}); killing it"));
+    fleet.console.wait_for(&format!("in place of pid {victim}"));
+    // Not `stop`, which wants that nothing was killed.
+    fleet.signal(Signal::SIGTERM);
+    assert_eq!(fleet.wait().code(), Some(0));
+    assert!(proc::is_alive(helper), "{:#?}", fleet.console.lines());
+    send(helper, Signal::SIGKILL);
+}
+
+#[test]
+fn process_that_load_forks_and_returns_in_is_no_template() {
+    let fleet = Server::new(SERVER).set("load", "fork").start();
+    fleet.console.wait_for(&format!(
+        "what `preload` calls has forked it from the template (pid {}), and has to end there",
+        template(&fleet)
+    ));
+    for _ in 0..5 {
+        let victim = fleet.children()[0];
+        send(victim, Signal::SIGKILL);
+        fleet.wait_for_children(2, &[victim]);
+    }
+    client::try_get(fleet.addr(), "/value").unwrap();
+    fleet.stop();
+}
