@@ -15,7 +15,8 @@ static LINK: OnceLock<OwnedFd> = OnceLock::new();
 
 /// Keeps a copy of the link. To be called in the child itself: a template has another link.
 pub fn keep_link() {
-    LINK.get_or_init(|| find_link().expect("a child has a link to its master"));
+    // The parent of a child whose master has just died is another process, and such a child ends with this status.
+    LINK.get_or_init(|| find_link().unwrap_or_else(|| std::process::exit(1)));
 }
 
 /// A copy of a socket whose other end is the parent's.
