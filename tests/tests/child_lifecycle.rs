@@ -43,6 +43,24 @@ fn manual_ready_without_call_fails_after_start_timeout() {
     assert!(outcome.error().contains("was not ready within 300ms"), "{outcome:#?}");
 }
 
+/// So that nothing is killed because a container was paused.
+#[cfg(target_os = "linux")]
+#[test]
+fn child_that_is_ready_while_its_master_is_stopped_is_not_late() {
+    let (gate, timeout) = (ResponseGate::new(), Duration::from_secs(5));
+    let server = Server::new(KEEP_ALIVE_SERVER).set("ready", "manual").set("start_timeout", "5s");
+    let fleet = server.gate(&gate).launch();
+    wait::until("two children", || fleet.children().len() == 2);
+    fleet.signal(Signal::SIGSTOP);
+    wait::until("stopped master", || proc::is_stopped(fleet.master()));
+    gate.open();
+    // The children's time is over when the master continues.
+    std::thread::sleep(timeout);
+    fleet.signal(Signal::SIGCONT);
+    fleet.console.wait_for("2 children ready (pids");
+    fleet.stop();
+}
+
 #[test]
 fn stop_delay_accepts_connections_and_reports_stopping() {
     let mut fleet = Server::new(KEEP_ALIVE_SERVER).set("stop_delay", "1h").start();

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::time::Duration;
 
 use nix::errno::Errno;
+use nix::poll::PollTimeout;
 
 use super::platform::poller::DescriptorSet;
 use super::waker::poll_timeout;
@@ -56,7 +57,12 @@ impl<W: Copy> Poller<W> {
 
     /// Waits until there is something to read, or for `timeout`. May return nothing.
     pub(super) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<Vec<W>> {
-        match self.set.wait(poll_timeout(timeout)) {
+        let waited = match self.set.wait(poll_timeout(timeout)) {
+            // What has arrived while this process was stopped counts before what is overdue.
+            Err(Errno::EINTR) => self.set.wait(PollTimeout::ZERO),
+            waited => waited,
+        };
+        match waited {
             Ok(ready) => Ok(ready.iter().filter_map(|number| self.watched.get(number).copied()).collect()),
             Err(Errno::EINTR) => Ok(Vec::new()),
             Err(error) => Err(error.into()),
