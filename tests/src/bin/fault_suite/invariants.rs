@@ -208,7 +208,7 @@ fn wait_until_complete(
         let children: BTreeSet<u32> = proc::children(fleet.master()).into_iter().collect();
         fleet.seen.extend(&children);
         if let Some(status) = &status
-            && is_complete(status, &children, usize::from(fleet.preloads))
+            && is_complete(status, &children, fleet.preloads)
             // One that hangs, for example, is replaced when it is noticed.
             && !children.iter().any(|child| journal.is_doomed(*child))
             && size.admits(status.slots)
@@ -227,7 +227,8 @@ fn wait_until_complete(
     }
 }
 
-fn is_complete(status: &Status, processes: &BTreeSet<u32>, templates: usize) -> bool {
+fn is_complete(status: &Status, processes: &BTreeSet<u32>, preloads: bool) -> bool {
+    let templates = if preloads { status.generations.len() } else { 0 };
     status.state == "serving" && status.ready == status.slots && status.children.len() == status.slots
         && status.templates.len() == templates && status.can_fork
         // Zombies are among the processes, and are not among the master's.

@@ -13,6 +13,8 @@ pub(crate) struct Status {
     pub(crate) slots: usize,
     pub(crate) ready: usize,
     pub(crate) children: BTreeSet<u32>,
+    /// Those of the children: two after a reload that was aborted.
+    pub(crate) generations: BTreeSet<u32>,
     pub(crate) templates: BTreeSet<u32>,
     /// Whether each template can fork a child.
     pub(crate) can_fork: bool,
@@ -42,18 +44,20 @@ fn parse(json: &str) -> Option<Status> {
         let (_, rest) = json.split_once(&format!("\"{name}\":"))?;
         Some(rest.split([',', '}']).next()?.trim_matches('"').to_owned())
     };
-    let pids = |part: &str| {
-        let pids = part.split("\"pid\":").skip(1).filter_map(|rest| rest.split(',').next()?.parse().ok());
-        pids.collect::<BTreeSet<u32>>()
+    let numbers = |part: &str, name: &str| {
+        let field = format!("\"{name}\":");
+        let values = part.split(&field).skip(1);
+        values.filter_map(|rest| rest.split([',', '}']).next()?.parse().ok()).collect::<BTreeSet<u32>>()
     };
-    let (children, templates) = json.split_once("\"templates\":")?;
+    let (children, templates) = json.split_once("\"children\":")?.1.split_once("\"templates\":")?;
     let mut states = templates.split("\"state\":").skip(1);
     Some(Status {
         state: text("state")?,
         slots: text("slots")?.parse().ok()?,
         ready: text("ready")?.parse().ok()?,
-        children: pids(children),
-        templates: pids(templates),
+        children: numbers(children, "pid"),
+        generations: numbers(children, "generation"),
+        templates: numbers(templates, "pid"),
         can_fork: states.all(|state| state.starts_with("\"ready\"")),
     })
 }
@@ -70,6 +74,7 @@ mod tests {
             slots: 2,
             ready: 1,
             children: BTreeSet::from([8, 9]),
+            generations: BTreeSet::from([3]),
             templates: BTreeSet::from([10]),
             can_fork: true,
         };
