@@ -7,6 +7,7 @@
 //!
 //! Handlers of `pthread_atfork` do not run.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
@@ -116,10 +117,10 @@ pub(in crate::sys) fn status_of_zombie(pid: Pid) -> io::Result<Option<ExitStatus
 
 /// Reaps a template that has ended, and what is in its process group and has ended, but for children that are known:
 /// they tell their end by themselves. Returns whether nothing is left to reap.
-pub(in crate::sys) fn reap_group(template: Pid, is_known: impl Fn(Pid) -> bool) -> bool {
+pub(in crate::sys) fn reap_group(template: Pid, known: &BTreeSet<Pid>) -> bool {
     loop {
         match waitid(Id::PGid(template), PEEK).map(|status| status.pid()) {
-            Ok(Some(pid)) if !is_known(pid) => drop(waitpid(pid, Some(WaitPidFlag::WNOHANG))),
+            Ok(Some(pid)) if !known.contains(&pid) => drop(waitpid(pid, Some(WaitPidFlag::WNOHANG))),
             Ok(_) => return false,
             Err(_) => return true,
         }

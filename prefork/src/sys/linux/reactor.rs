@@ -1,5 +1,6 @@
 //! Orphans of a master that is PID 1.
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use nix::libc;
@@ -9,7 +10,7 @@ use nix::unistd::Pid;
 /// Reaps zombies that became children of this process because it is PID 1. Leaves out `known`, and what
 /// user code in this process started and may wait for itself: such a process is in this process's group,
 /// while an orphan was started by a child or a shell, in another group.
-pub(in crate::sys) fn reap_orphans(known: &[Pid]) {
+pub(in crate::sys) fn reap_orphans(known: &BTreeSet<Pid>) {
     let Ok(processes) = fs::read_dir("/proc") else { return };
     let own_group = nix::unistd::getpgrp().as_raw();
     for entry in processes.flatten() {

@@ -59,9 +59,7 @@ impl<K: Ord + Copy> Reactor<K> {
     }
 
     fn is_known(&self, pid: Pid) -> bool {
-        let mut processes = self.children.values();
-        let is_of_a_child = processes.any(|process| process.handle.id().is_ok_and(|id| id == pid));
-        is_of_a_child || self.ended_templates.values().any(|template| *template == pid)
+        self.pids.contains(&pid) || self.ended_templates.values().any(|template| *template == pid)
     }
 
     /// Whether the other end of a child's channel is closed.
@@ -104,11 +102,10 @@ impl<K: Ord + Copy> Reactor<K> {
         if self.ended_templates.is_empty() {
             return;
         }
-        let Self { ended_templates, ordered, children, .. } = self;
-        let is_known = |pid| children.values().any(|process| process.handle.id().is_ok_and(|id| id == pid));
+        let Self { ended_templates, ordered, pids, .. } = self;
         ended_templates.retain(|key, pid| {
             let is_awaited = ordered.values().any(|template| template == key);
-            is_awaited || !platform::fork::reap_group(*pid, is_known)
+            is_awaited || !platform::fork::reap_group(*pid, pids)
         });
     }
 

@@ -55,6 +55,8 @@ pub(crate) struct Reactor<K: Ord + Copy> {
     orphans_ended: bool,
     poller: Poller<Watched<K>>,
     children: BTreeMap<K, ChildProcess>,
+    /// Those of the children.
+    pids: BTreeSet<Pid>,
     /// The children whose end is told by SIGCHLD alone.
     without_descriptor: BTreeSet<K>,
     /// The children whose pid is not known, and the template that is about to fork each.
@@ -104,6 +106,7 @@ impl<K: Ord + Copy> Reactor<K> {
             orphans_ended: false,
             poller,
             children: BTreeMap::new(),
+            pids: BTreeSet::new(),
             without_descriptor: BTreeSet::new(),
             ordered: BTreeMap::new(),
             ended_templates: BTreeMap::new(),
@@ -196,6 +199,7 @@ impl<K: Ord + Copy> Reactor<K> {
     fn watch_end(&mut self, key: K) {
         let Some(process) = self.children.get_mut(&key) else { return };
         let Ok(pid) = process.handle.id() else { return };
+        self.pids.insert(pid);
         let end = end_descriptor(pid).filter(|end| self.poller.add(end, Watched::End(key)).is_ok());
         if end.is_none() {
             self.without_descriptor.insert(key);
@@ -207,6 +211,9 @@ impl<K: Ord + Copy> Reactor<K> {
     /// Forgets a child.
     fn forget(&mut self, key: K) {
         let Some(process) = self.children.remove(&key) else { return };
+        if let Ok(pid) = process.handle.id() {
+            self.pids.remove(&pid);
+        }
         process.channel.iter().for_each(|channel| self.poller.remove(channel));
         process.end.iter().for_each(|end| self.poller.remove(end));
         self.without_descriptor.remove(&key);
@@ -365,9 +372,7 @@ impl<K: Ord + Copy> Reactor<K> {
         let unknown = !self.ordered.is_empty() || !self.ended_templates.is_empty();
         if self.orphans_ended && !unknown && std::process::id() == 1 {
             self.orphans_ended = false;
-            let known: Vec<Pid> =
-                self.children.values().filter_map(|process| process.handle.id().ok()).collect();
-            platform::reactor::reap_orphans(&known);
+            platform::reactor::reap_orphans(&self.pids);
         }
     }
 }
