@@ -16,7 +16,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{Change, LoadedBy, Master, Plan};
-use crate::error::{Error, chain, plain};
+use crate::error::{Error, Failure, chain, plain};
 use crate::listen::SocketSet;
 use crate::logging::Logger;
 use crate::supervisor::Remark;
@@ -210,9 +210,15 @@ impl Master {
     fn report_reload_aborted(&mut self, slot: usize, replaced: usize, of: usize) {
         self.observers.reload_failed("reload aborted");
         let event = self.plan.logger.event("reload_aborted").slot(slot);
+        let failed = match &self.last_failure {
+            // There was no child that could have told more.
+            Some(failure @ Failure::NotStarted { slot: of, .. }) if *of == slot => {
+                format!("new {}", chain(failure))
+            }
+            _ => format!("new child {slot} failed"),
+        };
         event.error(format_args!(
-            "reload aborted: new child {slot} failed; {replaced} of {of} children replaced, the others keep \
-             running"
+            "reload aborted: {failed}; {replaced} of {of} children replaced, the others keep running"
         ));
     }
 

@@ -340,7 +340,7 @@ impl OneProcess {
         let was_asked = !self.supervisor.is_active();
         self.close();
         match ended {
-            Ended::Panicked => {}
+            Ended::Panicked | Ended::NotCalled => {}
             Ended::Returned if !was_asked => self.report_returned(),
             Ended::Returned | Ended::Drained if self.cause.is_none() => {
                 any_fleet::report_stopped(&self.logger);

@@ -65,12 +65,12 @@ pub(crate) fn run(
         let _guard = sys::TerminalGuard::begin();
         serve::start_and_call(adopted, serve, options, Hooks::default(), &logger)
     };
-    let result = match served {
-        Ok(code) => Ok(code),
-        Err(StartError::Fleet(error)) => Err(error),
-        Err(error) => Ok(child::report_start_error(&error, &logger)),
+    let (how, result) = match served {
+        Ok(code) => (Ended::Returned, Ok(code)),
+        Err(StartError::Fleet(error)) => (Ended::NotCalled, Err(error)),
+        Err(error) => (Ended::NotCalled, Ok(child::report_start_error(&error, &logger))),
     };
-    match (part.end(), result) {
+    match (part.end(how), result) {
         (Err(Cause::Panic(payload)), _) => panic::resume_unwind(payload),
         (Err(Cause::Error(error)), _) => Err(error),
         (Ok(()), result) => result,
@@ -92,9 +92,9 @@ impl MasterPart {
         Ok(Self { serving, thread: Some(thread) })
     }
 
-    /// The serve function has returned. Waits for the end of the thread.
-    fn end(mut self) -> Result<(), Cause> {
-        self.join(Ended::Returned)
+    /// Waits for the end of the thread.
+    fn end(mut self, how: Ended) -> Result<(), Cause> {
+        self.join(how)
     }
 
     fn join(&mut self, how: Ended) -> Result<(), Cause> {

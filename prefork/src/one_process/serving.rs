@@ -7,8 +7,10 @@ use crate::sys::Waker;
 /// How serving has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ended {
-    /// The serve function has returned, or could not be called.
+    /// The serve function has returned.
     Returned,
+    /// The serve function could not be called.
+    NotCalled,
     /// The serve function has panicked.
     Panicked,
     /// After a stop no connection is left, and the serve function does not return.

@@ -158,7 +158,7 @@ impl Supervisor {
         };
         self.failures.note_ready();
         if self.is_upgrade_trial(id) {
-            return;
+            return self.withdraw_starts(now);
         }
         if self.slots[slot].successor == Some(id) {
             self.promote(now, slot, id);
@@ -349,21 +349,38 @@ impl Supervisor {
     }
 
     /// Cancels a spawn that has not been carried out.
-    fn withdraw_spawn(&mut self, id: ChildId) {
+    fn withdraw_spawn(&mut self, now: Instant, id: ChildId) {
         let planned = self.actions.len();
         self.actions.retain(|action| !matches!(action, Action::Spawn { child, .. } if *child == id));
         if self.actions.len() < planned {
-            self.remove(id);
+            self.forget_spawn(now, id);
         } else {
             self.actions.push_back(Action::Withdraw(id));
         }
     }
 
-    pub(super) fn on_withdrawn(&mut self, event: Event, id: ChildId) {
+    /// Cancels the starts under way: another program takes over, and does not know them.
+    fn withdraw_starts(&mut self, now: Instant) {
+        for id in self.ids() {
+            if self.children.get(&id).is_some_and(|child| child.phase == Phase::Starting) {
+                self.withdraw_spawn(now, id);
+            }
+        }
+    }
+
+    pub(super) fn on_withdrawn(&mut self, now: Instant, event: Event, id: ChildId) {
         if self.children.get(&id).is_none_or(|child| child.phase != Phase::Starting) {
             return self.unexpected(event);
         }
-        self.remove(id);
+        self.forget_spawn(now, id);
+    }
+
+    /// Forgets a child that is not started. If its slot still needs one, the program that was to take over has not.
+    fn forget_spawn(&mut self, now: Instant, id: ChildId) {
+        let Some((child, role)) = self.remove(id) else { return };
+        if role == SlotRole::Occupant && self.is_active() {
+            self.slots[child.slot].respawn_at = Some(now);
+        }
     }
 
     /// Asks a child to stop, in any phase.
@@ -380,7 +397,7 @@ impl Supervisor {
         let until = deadline(now, self.settings.grace);
         let Some(child) = self.children.get_mut(&id) else { return };
         match child.phase {
-            Phase::Starting => self.withdraw_spawn(id),
+            Phase::Starting => self.withdraw_spawn(now, id),
             Phase::Booting { .. } | Phase::Serving { .. } => {
                 child.phase = Phase::Stopping { until };
                 self.order_resignation(id);

@@ -272,7 +272,7 @@ impl Supervisor {
         match event {
             Event::Spawned { child, pid } => self.on_spawned(now, event, child, pid),
             Event::SpawnFailed { child, transient } => self.on_spawn_failed(now, event, child, transient),
-            Event::Withdrawn(child) => self.on_withdrawn(event, child),
+            Event::Withdrawn(child) => self.on_withdrawn(now, event, child),
             Event::Ready(child) => self.on_ready(now, event, child),
             Event::RecycleRequested(child, reason) => self.recycle(now, child, reason),
             Event::Exited { child, exit } => self.on_exited(now, event, child, exit),

@@ -87,7 +87,8 @@ impl Master {
 
     pub(super) fn report_template_ready(&self, now: Instant, template: TemplateId) {
         let Some(entry) = self.templates.entries.get(&template) else { return };
-        let after = readable(now.saturating_duration_since(entry.started_at));
+        let after = now.saturating_duration_since(entry.started_at).max(Duration::from_millis(1));
+        let after = readable(after);
         let event = entry.event("template_ready", &self.plan.logger);
         event.info(format_args!("{entry} is ready after {after}"));
     }

@@ -21,6 +21,34 @@ fn upgrade_starts_trial_child_then_execs_then_replaces_the_rest() {
     assert!(fleet.is_complete());
 }
 
+/// A child that waits for its template, which may never load again.
+const WAITING: Nature = Nature { told_after: secs(1000), ..WELL };
+
+#[test]
+fn upgrade_does_not_wait_for_a_child_that_waits_for_its_template() {
+    let mut fleet = Fleet::serving(settings(2));
+    fleet.exec_works = true;
+    fleet.cast(2, WAITING);
+    fleet.happen(&[Event::Exited { child: ChildId(1), exit: Exit::Failed }]);
+    fleet.run(secs(1));
+    fleet.upgrade();
+    fleet.run(secs(2));
+    assert_eq!(fleet.times("exec").len(), 1);
+    assert!(fleet.is_complete());
+}
+
+#[test]
+fn child_that_an_upgrade_did_not_wait_for_is_ordered_again_if_the_exec_fails() {
+    let mut fleet = Fleet::serving(settings(2));
+    fleet.exec_works = false;
+    fleet.cast(2, WAITING);
+    fleet.happen(&[Event::Exited { child: ChildId(1), exit: Exit::Failed }]);
+    fleet.run(secs(1));
+    fleet.upgrade();
+    fleet.run(secs(5));
+    assert!(fleet.is_complete(), "{fleet:?}");
+}
+
 #[test]
 fn new_program_calls_master_ready() {
     let mut fleet = upgrading(2);
