@@ -289,6 +289,13 @@ fn status_has_the_templates_while_they_load_serve_and_wait() {
     assert_eq!(states(&ready), [(0, Some(old), "ready".to_owned())]);
     assert!(ready[0].get::<u64>("resident_bytes").unwrap() > 64 << 20, "{ready:?}");
     assert!(ready[0].get::<f64>("age_seconds").is_some(), "{ready:?}");
+    for child in Status::of(fleet.health_addr()).children() {
+        let (resident, private) = (child.get::<u64>("resident_bytes"), child.get::<u64>("private_bytes"));
+        assert!(resident.unwrap() > 64 << 20 && private.unwrap() < 32 << 20, "{child:?}");
+    }
+    let metrics = metrics::scrape(fleet.health_addr());
+    let private = metrics.get("prefork_slot_private_memory_bytes{slot=\"1\"}");
+    assert!(private > 0.0 && private < f64::from(32 << 20), "{private}");
     loads.change("gate");
     fleet.signal(Signal::SIGHUP);
     wait::until("another load", || loads.pids().len() == 2);

@@ -78,8 +78,7 @@ impl StatusPage {
         let change = change.or(fleet.change.map(Change::from));
         let change = change.map(|change| change.to_json(now, fleet.hold.as_ref()));
         let listeners: Vec<String> = listeners.iter().map(|watched| listener(&watched.queues())).collect();
-        let children: Vec<String> =
-            children.iter().map(|child| self.child(child, usages.of_process(child.pid))).collect();
+        let children: Vec<String> = children.iter().map(|child| self.child(child, usages)).collect();
         let waiting: Vec<String> = waiting.iter().map(|slot| waiting_slot(now, slot)).collect();
         let templates =
             templates.iter().map(|one| template(now, one, one.pid.and_then(|pid| usages.of_process(pid))));
@@ -108,15 +107,18 @@ impl StatusPage {
         }
     }
 
-    fn child(&self, child: &ChildStatus, usage: Option<&ProcessUsage>) -> String {
+    fn child(&self, child: &ChildStatus, usages: &ProcessUsages) -> String {
         let ChildStatus { slot, pid, generation, state, leader } = child;
+        let usage = usages.of_process(*pid);
         format!(
             "{{\"slot\":{slot},\"pid\":{pid},\"generation\":{generation},\"state\":\"{}\",\"leader\":{leader},\
-             \"age_seconds\":{},\"cpu_seconds\":{},\"resident_bytes\":{},\"open_files\":{},\"requests\":{}}}",
+             \"age_seconds\":{},\"cpu_seconds\":{},\"resident_bytes\":{},\"private_bytes\":{},\
+             \"open_files\":{},\"requests\":{}}}",
             state.name(),
             age_seconds(usage),
             json::or_null(usage.map(|usage| json::seconds(usage.cpu))),
             json::or_null(usage.map(|usage| usage.resident)),
+            json::or_null(usages.private_of(*pid)),
             json::or_null(usage.and_then(|usage| usage.open_files)),
             json::or_null(self.requests.get(pid)),
         )

@@ -84,6 +84,9 @@ pub(crate) struct Row {
     pub(crate) cpu_seconds: Option<f64>,
     #[serde(default, deserialize_with = "more_than_none")]
     pub(crate) resident_bytes: Option<u64>,
+    /// What of it no other process has; told of children that a template has forked.
+    #[serde(default, deserialize_with = "more_than_none")]
+    pub(crate) private_bytes: Option<u64>,
     #[serde(default, deserialize_with = "more_than_none")]
     pub(crate) open_files: Option<u64>,
     pub(crate) requests: Option<u64>,
@@ -141,7 +144,7 @@ impl Status {
         let rows = self.rows();
         let number = |number: Option<u64>| number.map_or_else(String::new, |number| number.to_string());
         type Cell = Box<dyn Fn(&Row) -> String>;
-        let columns: [(&str, Cell); 9] = [
+        let columns: [(&str, Cell); 10] = [
             ("SLOT", Box::new(|row| row.slot.to_string())),
             ("STATE", Box::new(Row::state_text)),
             ("GEN", Box::new(|row| row.generation.to_string())),
@@ -149,6 +152,7 @@ impl Status {
             ("AGE", Box::new(|row| row.age_seconds.map_or_else(String::new, age_text))),
             ("CPU", Box::new(|row| row.cpu_seconds.map_or_else(String::new, |cpu| format!("{cpu:.1}s")))),
             ("MEMORY", Box::new(|row| row.resident_bytes.map_or_else(String::new, bytes_text))),
+            ("PRIVATE", Box::new(|row| row.private_bytes.map_or_else(String::new, bytes_text))),
             ("FILES", Box::new(move |row| number(row.open_files))),
             ("REQUESTS", Box::new(move |row| number(row.requests))),
         ];
@@ -318,6 +322,16 @@ mod tests {
             template of generation 1: ready, pid 7, up 1m 15s, 20.0M of memory\n\
             template of generation 2: waiting 4s\n\
             template of generation 3: loading, pid 9\n";
+        assert_eq!(text(status), expected);
+    }
+
+    #[test]
+    fn child_that_shares_memory_has_what_is_its_own_beside_all() {
+        let status = r#"{"state":"serving","master":1,"generation":2,"slots":1,"ready":1,
+            "children":[{"slot":0,"pid":7,"generation":2,"state":"ready","resident_bytes":20971520,
+            "private_bytes":1048576,"open_files":3}]}"#;
+        let expected = "serving: 1 of 1 ready, generation 2, master 1\n\
+            SLOT  STATE  GEN  PID  MEMORY  PRIVATE  FILES\n0     ready  2    7    20.0M   1.00M    3\n";
         assert_eq!(text(status), expected);
     }
 

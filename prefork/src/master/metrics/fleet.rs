@@ -44,6 +44,7 @@ pub(super) struct SlotUsage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct LivingUsage {
     pub(super) resident: u64,
+    pub(super) private: Option<u64>,
     pub(super) open_files: Option<u64>,
     /// When the newest child started.
     pub(super) started_at: SystemTime,
@@ -88,6 +89,7 @@ families! {
     LAST_RELOAD_TIME Gauge "prefork_last_reload_timestamp_seconds" [] "When the last reload or upgrade ended";
     SLOT_CPU Counter "prefork_slot_cpu_seconds_total" ["slot"] "CPU time of the slot's children, those that have ended included";
     SLOT_RESIDENT Gauge "prefork_slot_resident_memory_bytes" ["slot"] "Resident memory of the slot's children";
+    SLOT_PRIVATE Gauge "prefork_slot_private_memory_bytes" ["slot"] "Resident memory of the slot's children that no other process has; absent without templates";
     SLOT_FILES Gauge "prefork_slot_open_fds" ["slot"] "Open file descriptors of the slot's children, on Windows handles";
     SLOT_START Gauge "prefork_slot_start_time_seconds" ["slot"] "When the slot's newest child started";
     MASTER_CPU Counter "prefork_master_cpu_seconds_total" [] "CPU time of the master itself";
@@ -260,6 +262,9 @@ fn write_slots(out: &mut Exposition, slots: &[SlotUsage]) {
     };
     write(&SLOT_CPU, &|usage| Some(usage.cpu.as_secs_f64().into()));
     write(&SLOT_RESIDENT, &|usage| Some(usage.living?.resident.into()));
+    if slots.iter().any(|usage| usage.living.is_some_and(|living| living.private.is_some())) {
+        write(&SLOT_PRIVATE, &|usage| Some(usage.living?.private?.into()));
+    }
     if slots.iter().any(|usage| usage.living.is_some_and(|living| living.open_files.is_some())) {
         write(&SLOT_FILES, &|usage| Some(usage.living?.open_files?.into()));
     }

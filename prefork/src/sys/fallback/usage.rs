@@ -17,6 +17,10 @@ impl UsageReader {
         None
     }
 
+    pub(crate) fn private_bytes_of(&mut self, _pid: u32) -> Option<u64> {
+        None
+    }
+
     pub(crate) fn of_this_process(&mut self) -> Option<ProcessUsage> {
         None
     }

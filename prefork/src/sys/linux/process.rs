@@ -66,10 +66,15 @@ pub(crate) fn resident_bytes() -> io::Result<u64> {
 
 /// The resident memory of this process that no other process has.
 pub(crate) fn private_bytes() -> io::Result<u64> {
-    let rollup = fs::read_to_string("/proc/self/smaps_rollup")?;
+    private_bytes_of("self")
+}
+
+/// The same of a process in `/proc`.
+pub(in crate::sys) fn private_bytes_of(process: &str) -> io::Result<u64> {
+    let rollup = fs::read_to_string(format!("/proc/{process}/smaps_rollup"))?;
     let kilobytes = |line: &str| line.split_whitespace().nth(1)?.parse::<u64>().ok();
     let private = rollup.lines().filter(|line| line.starts_with("Private_"));
-    let private = private.map(kilobytes).sum::<Option<u64>>();
+    let private = private.map(kilobytes).reduce(|one, other| Some(one? + other?)).flatten();
     private
         .map(|kilobytes| kilobytes << 10)
         .ok_or_else(|| io::Error::other("smaps_rollup has an unknown format"))

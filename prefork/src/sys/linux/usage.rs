@@ -10,6 +10,7 @@ use nix::libc;
 use nix::time::{ClockId, clock_getcpuclockid, clock_gettime};
 use nix::unistd::{Pid, SysconfVar};
 
+use super::process::private_bytes_of;
 use crate::sys::{DroppedConnections, ProcessUsage};
 
 /// Longer than any `/proc/PID/stat`: 52 numbers of at most 20 digits, and a name of 16 bytes.
@@ -60,6 +61,13 @@ impl UsageReader {
     /// The usage of this process, without its children.
     pub(crate) fn of_this_process(&mut self) -> Option<ProcessUsage> {
         Some(self.read(format_args!("self"))?.usage)
+    }
+
+    /// The resident memory of a process that no other process has: the kernel looks at every page. `None` if it cannot
+    /// be read, as without `CAP_SYS_PTRACE` in a master whose children have another user.
+    #[expect(clippy::unused_self, reason = "elsewhere nothing can be read")]
+    pub(crate) fn private_bytes_of(&mut self, pid: u32) -> Option<u64> {
+        private_bytes_of(&pid.to_string()).ok()
     }
 
     fn read(&mut self, process: std::fmt::Arguments<'_>) -> Option<ProcessStat> {
@@ -188,6 +196,18 @@ mod tests {
         child.wait().unwrap();
         assert!(usage.is_some());
         assert_eq!(reader.of_child(child.id()), None);
+    }
+
+    #[test]
+    fn private_memory_of_a_child_is_told_until_it_is_gone() {
+        let mut reader = UsageReader::new().unwrap();
+        let mut child = Command::new("sleep").arg("3600").spawn().unwrap();
+        let private = reader.private_bytes_of(child.id());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(private.is_some_and(|bytes| bytes > 0), "{private:?}");
+        assert_eq!(reader.private_bytes_of(child.id()), None);
+        assert_eq!(reader.private_bytes_of(u32::MAX), None);
     }
 
     #[test]

@@ -34,6 +34,12 @@ impl UsageReader {
         usage(open(pid).ok()?.as_handle()).ok()
     }
 
+    /// Unknown. There are no templates.
+    #[expect(clippy::unused_self, reason = "elsewhere it has memory")]
+    pub(crate) fn private_bytes_of(&mut self, _pid: u32) -> Option<u64> {
+        None
+    }
+
     pub(crate) fn of_this_process(&mut self) -> Option<ProcessUsage> {
         self.of_child(std::process::id())
     }

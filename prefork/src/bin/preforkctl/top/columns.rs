@@ -29,7 +29,7 @@ struct Column {
     text: fn(&Row, Option<&Rates>) -> String,
 }
 
-const COLUMNS: [Column; 9] = [
+const COLUMNS: [Column; 10] = [
     Column {
         name: "SLOT",
         rank: 0,
@@ -79,8 +79,16 @@ const COLUMNS: [Column; 9] = [
         text: |child, _| child.resident_bytes.map(bytes_text).unwrap_or_default(),
     },
     Column {
+        name: "PRIVATE",
+        rank: 6,
+        width: 7,
+        shortest: None,
+        is_known: |child| child.private_bytes.is_some(),
+        text: |child, _| child.private_bytes.map(bytes_text).unwrap_or_default(),
+    },
+    Column {
         name: "FILES",
-        rank: 7,
+        rank: 8,
         width: 5,
         shortest: None,
         is_known: |child| child.open_files.is_some(),
@@ -88,7 +96,7 @@ const COLUMNS: [Column; 9] = [
     },
     Column {
         name: "REQ/S",
-        rank: 8,
+        rank: 9,
         width: 7,
         shortest: None,
         is_known: |child| child.requests.is_some(),
@@ -99,7 +107,7 @@ const COLUMNS: [Column; 9] = [
     },
     Column {
         name: "CPU",
-        rank: 6,
+        rank: 7,
         width: 5,
         shortest: None,
         is_known: |child| child.cpu_seconds.is_some(),
@@ -243,6 +251,10 @@ mod tests {
         let child = r#"{"slot":0,"pid":7,"generation":1,"state":"ready"}"#;
         let child: Row = serde_json::from_str(child).unwrap();
         assert_eq!(names(&[child], 80), "SLOT STATE GEN PID and 30");
+        let child =
+            r#"{"slot":0,"pid":7,"generation":1,"state":"ready","resident_bytes":5,"private_bytes":4}"#;
+        let child: Row = serde_json::from_str(child).unwrap();
+        assert_eq!(names(&[child], 80), "SLOT STATE GEN PID MEMORY PRIVATE and 30");
         assert!(names(&[], 80).starts_with("SLOT STATE GEN AGE PID MEMORY"));
     }
 

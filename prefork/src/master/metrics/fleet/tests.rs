@@ -38,7 +38,7 @@ fn text() -> String {
         ])
     };
     let ProcessUsage { cpu, resident, open_files, started_at } = usage(4096, 77);
-    let living = Some(LivingUsage { resident, open_files, started_at });
+    let living = Some(LivingUsage { resident, private: Some(1024), open_files, started_at });
     let slots = [SlotUsage { slot: 0, cpu, living }, SlotUsage { slot: 1, cpu, living: None }];
     let queue = |length| Some(ListenQueue { length, limit: 128, drops: Some(2) });
     let queues = [
@@ -113,6 +113,7 @@ fn values_are_those_of_the_sources() {
         "prefork_last_reload_timestamp_seconds 2000.5",
         "prefork_slot_cpu_seconds_total{slot=\"1\"} 77.25",
         "prefork_slot_resident_memory_bytes{slot=\"0\"} 4096",
+        "prefork_slot_private_memory_bytes{slot=\"0\"} 1024",
         "prefork_slot_start_time_seconds{slot=\"0\"} 77",
         "prefork_master_cpu_seconds_total 5.25",
         "prefork_listener_queue_length{listener=\"127.0.0.1:80\"} 1",
