@@ -415,6 +415,30 @@ fn stopped_template_is_replaced_when_it_does_not_fork() {
 }
 
 #[test]
+fn max_rss_counts_what_a_child_takes_and_not_what_others_leave_to_it() {
+    const LIMIT: u64 = 32 << 20;
+    let (loads, gate) = (Loads::new(), ResponseGate::new());
+    // With that option a child looks ten times in a second.
+    let server = loads.server().gate(&gate).set("workers", 1).set("size", 64).set("health", "127.0.0.1:0");
+    let server = server.env("PREFORK_MAX_RSS", &LIMIT.to_string()).env("PREFORK_HANG_TIMEOUT", "800ms");
+    let fleet = server.start();
+    let (child, template) = (fleet.children(), template(&fleet));
+    let private = || Status::of(fleet.health_addr()).children()[0].get::<u64>("private_bytes").unwrap();
+    assert!(private() < LIMIT);
+    loads.change("gate");
+    send(template, Signal::SIGKILL);
+    // What it shared is its own now.
+    wait::until("a child alone", || private() > LIMIT);
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    assert!(!fleet.console.says("is larger than `max_rss`"), "{:#?}", fleet.console.lines());
+    get(&fleet, "/grow");
+    fleet.console.wait_for("is larger than `max_rss`");
+    gate.open();
+    fleet.wait_for_children(1, &child);
+    fleet.stop();
+}
+
+#[test]
 fn template_that_does_not_fork_has_a_state_of_its_own() {
     let loads = Loads::new();
     let fleet = loads.server().set("health", "127.0.0.1:0").start();

@@ -209,6 +209,13 @@ impl LinkThread {
                 // An error: the master is dead, which is the link's next event.
                 let _ = context.send(ToMaster::RecycleOfSize);
             }
+            Health::SizeUnknown(reason) => {
+                let event = self.logger.event("size_unknown");
+                event.warn(format_args!(
+                    "{} cannot read its size, and `max_rss` has no effect on it: {reason}",
+                    process_name()
+                ));
+            }
             Health::Hangs => {
                 let name = process_name();
                 self.logger.event("child_hangs").error(format_args!("{name} hangs; its threads:"));

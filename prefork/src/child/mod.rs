@@ -11,6 +11,7 @@
 //! - `shutdown.rs`: the stop of the child: its decisions, which know no process and no clock
 //! - `drain.rs`: the stop of the child: its system calls
 //! - `watchdog.rs`: limits on memory and on unfinished work
+//! - `own_size.rs`: the memory of a forked child that counts
 //! - `leadership.rs`: the leadership, as a child sees it
 //! - `latch.rs`: an event that happens once
 //! - `host.rs`: the process that the child is: one of its own, or with `workers = 0` its master's
@@ -25,6 +26,7 @@ mod host;
 mod latch;
 mod leadership;
 mod link;
+mod own_size;
 mod panics;
 mod relay;
 mod shutdown;

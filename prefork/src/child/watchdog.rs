@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use super::own_size::OwnSize;
 use crate::sys;
 
 /// Work hangs if this many looks in a row find it under way.
@@ -22,24 +23,20 @@ const SIZE_INTERVAL: Duration = Duration::from_secs(2);
 pub(crate) struct Limits {
     /// Bytes of resident memory.
     pub(crate) max_rss: Option<u64>,
-    /// Whether that is of the memory which no other process has: what a template has loaded is resident in each child.
+    /// Whether that is of the memory which it does not share: what a template has loaded is resident in each child.
     pub(crate) of_private: bool,
     /// The most time that one piece of work may take.
     pub(crate) hang_timeout: Option<Duration>,
 }
 
-impl Limits {
-    fn size(&self) -> io::Result<u64> {
-        if self.of_private { sys::private_bytes() } else { sys::resident_bytes() }
-    }
-}
-
 /// The result of a look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Health {
     Healthy,
     /// Larger than the limit; reported once.
     TooLarge,
+    /// The size cannot be read, for this reason; reported once.
+    SizeUnknown(String),
     Hangs,
 }
 
@@ -54,6 +51,9 @@ pub(crate) struct Watchdog {
 struct WatchdogState {
     looks: u64,
     too_large: bool,
+    /// Of a child that a template has forked, if its size is limited.
+    own_size: Option<OwnSize>,
+    size_unknown: bool,
     next_work: u64,
     /// Work under way, and the look before it began.
     work: BTreeMap<u64, u64>,
@@ -70,7 +70,9 @@ struct Probe {
 
 impl Watchdog {
     pub(super) fn new(limits: Limits) -> Self {
-        Self { limits, state: Mutex::default() }
+        let is_shared = limits.of_private && limits.max_rss.is_some();
+        let own_size = is_shared.then(OwnSize::at_fork);
+        Self { limits, state: Mutex::new(WatchdogState { own_size, ..WatchdogState::default() }) }
     }
 
     fn lock(&self) -> MutexGuard<'_, WatchdogState> {
@@ -98,13 +100,18 @@ impl Watchdog {
         }
         let look = state.looks;
         let question = state.probe.ask(look);
-        let large = self.limits.max_rss.is_some_and(|most| self.limits.size().is_ok_and(|size| size > most));
-        let found = large && !std::mem::replace(&mut state.too_large, large);
+        let health = match self.limits.max_rss {
+            Some(most) => {
+                let size = state.own_size.as_mut().map_or_else(sys::resident_bytes, OwnSize::read);
+                state.judge(most, size)
+            }
+            None => Health::Healthy,
+        };
         drop(state);
         if let Some(task) = question {
             task.wake();
         }
-        if found { Health::TooLarge } else { Health::Healthy }
+        health
     }
 
     /// Notes that work has begun. It ends when the result is dropped.
@@ -144,6 +151,16 @@ impl LookTimer {
 }
 
 impl WatchdogState {
+    fn judge(&mut self, most: u64, size: io::Result<u64>) -> Health {
+        match size {
+            Ok(size) if size > most && !std::mem::replace(&mut self.too_large, true) => Health::TooLarge,
+            Err(error) if !std::mem::replace(&mut self.size_unknown, true) => {
+                Health::SizeUnknown(error.to_string())
+            }
+            _ => Health::Healthy,
+        }
+    }
+
     fn hangs(&self) -> bool {
         let oldest = self.work.values().chain(&self.probe.asked).min();
         oldest.is_some_and(|since| self.looks - since > LOOKS)
@@ -266,6 +283,16 @@ mod tests {
         }
         assert_eq!(looks(&watchdog, LOOKS), Health::Healthy);
         assert_eq!(watchdog.look(), Health::Hangs);
+    }
+
+    #[test]
+    fn size_that_cannot_be_read_is_reported_once() {
+        let mut state = WatchdogState::default();
+        let unknown = || Err(io::Error::other("no such file"));
+        assert_eq!(state.judge(1, unknown()), Health::SizeUnknown("no such file".to_owned()));
+        assert_eq!(state.judge(1, unknown()), Health::Healthy);
+        assert_eq!(state.judge(1, Ok(1)), Health::Healthy);
+        assert_eq!(state.judge(1, Ok(2)), Health::TooLarge);
     }
 
     #[test]

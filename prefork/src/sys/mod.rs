@@ -68,7 +68,7 @@
 //! **Template.** [`can_fork_for_parent`] tells whether this system has templates; an [`OnlyThread`] makes a child of
 //! the parent, and tells in which process it returns: [`Forked`]. [`tie_to_master`] and [`ignore_stop_in_template`]
 //! are for a template, and [`use_huge_pages`] makes its forks fast; [`leave_template`] and
-//! [`private_bytes`] are for a child that it has forked, and `Reactor::order_fork` for the master.
+//! [`own_memory`] are for a child that it has forked, and `Reactor::order_fork` for the master.
 //!
 //! **Errors.** [`is_transient`], [`is_shortage`] and [`lacks_ipv6`] interpret an error; [`shortage_hint`] and
 //! [`ADDRESS_DENIED_HINT`] say what to do about it.
@@ -180,6 +180,16 @@ pub(crate) struct ProcessUsage {
     pub(crate) started_at: SystemTime,
     /// Descriptors, or handles on Windows.
     pub(crate) open_files: Option<u64>,
+}
+
+/// The memory of this process, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct OwnMemory {
+    pub(crate) resident: u64,
+    /// What of it no other process has.
+    pub(crate) private: u64,
+    /// A page for each page fault that it has ever had: it has brought in a page, or more than one, or has copied one.
+    pub(crate) faulted: u64,
 }
 
 /// The connections that wait to be accepted from a listener.

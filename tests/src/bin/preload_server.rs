@@ -7,7 +7,8 @@
 //! - `size`: megabytes that are loaded;
 //! - `form`: `async` serves on a runtime, with a task for each connection; `/block` blocks the thread that runs it.
 //!
-//! `/loaded-by` answers with the pid of the process that has loaded, `/value` with the sum of the bytes.
+//! `/loaded-by` answers with the pid of the process that has loaded, `/value` with the sum of the bytes. `/grow` takes 64 MB that
+//! are the child's own.
 #![allow(clippy::panic, reason = "an option of this server")]
 
 use std::fs::OpenOptions;
@@ -78,6 +79,7 @@ fn serve(ln: TcpListener, data: Preloaded<Data>) -> std::io::Result<()> {
         let _ = app::answer_or(stream?, |path| match path {
             "/loaded-by" => data.loaded_by.to_string(),
             "/value" => sum(&data.bytes).to_string(),
+            "/grow" => Vec::leak(vec![1_u8; 64 << 20]).len().to_string(),
             _ => format!("unknown path: {path}"),
         });
     }

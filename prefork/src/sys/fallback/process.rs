@@ -5,6 +5,8 @@ use std::io;
 use nix::libc;
 use nix::sys::resource::{UsageWho, getrusage};
 
+use crate::sys::OwnMemory;
+
 /// Unknown: false is the safe answer.
 pub(in crate::sys) fn is_single_threaded() -> bool {
     false
@@ -33,7 +35,7 @@ pub(crate) fn resident_bytes() -> io::Result<u64> {
 }
 
 /// Unknown.
-pub(crate) fn private_bytes() -> io::Result<u64> {
+pub(crate) fn own_memory() -> io::Result<OwnMemory> {
     Err(io::ErrorKind::Unsupported.into())
 }
 

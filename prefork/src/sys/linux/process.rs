@@ -5,7 +5,10 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 
 use nix::libc;
+use nix::sys::resource::{UsageWho, getrusage};
 use nix::unistd::SysconfVar;
+
+use crate::sys::OwnMemory;
 
 /// Whether the calling thread is the only one.
 pub(in crate::sys) fn is_single_threaded() -> bool {
@@ -64,20 +67,31 @@ pub(crate) fn resident_bytes() -> io::Result<u64> {
     }
 }
 
-/// The resident memory of this process that no other process has.
-pub(crate) fn private_bytes() -> io::Result<u64> {
-    private_bytes_of("self")
+/// The memory of this process.
+pub(crate) fn own_memory() -> io::Result<OwnMemory> {
+    let rollup = fs::read_to_string("/proc/self/smaps_rollup")?;
+    let usage = getrusage(UsageWho::RUSAGE_SELF)?;
+    let faults = u64::try_from(usage.minor_page_faults() + usage.major_page_faults()).unwrap_or_default();
+    let page = nix::unistd::sysconf(SysconfVar::PAGE_SIZE)?.and_then(|size| u64::try_from(size).ok());
+    Ok(OwnMemory {
+        resident: bytes_of(&rollup, "Rss:")?,
+        private: bytes_of(&rollup, "Private_")?,
+        faulted: faults.saturating_mul(page.unwrap_or(4096)),
+    })
 }
 
-/// The same of a process in `/proc`.
-pub(in crate::sys) fn private_bytes_of(process: &str) -> io::Result<u64> {
-    let rollup = fs::read_to_string(format!("/proc/{process}/smaps_rollup"))?;
+/// The resident memory of a process that no other process has.
+pub(in crate::sys) fn private_bytes_of(pid: u32) -> io::Result<u64> {
+    bytes_of(&fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?, "Private_")
+}
+
+/// The sum of the lines of `smaps_rollup` whose names begin with this.
+fn bytes_of(rollup: &str, name: &str) -> io::Result<u64> {
     let kilobytes = |line: &str| line.split_whitespace().nth(1)?.parse::<u64>().ok();
-    let private = rollup.lines().filter(|line| line.starts_with("Private_"));
-    let private = private.map(kilobytes).reduce(|one, other| Some(one? + other?)).flatten();
-    private
-        .map(|kilobytes| kilobytes << 10)
-        .ok_or_else(|| io::Error::other("smaps_rollup has an unknown format"))
+    let lines = rollup.lines().filter(|line| line.starts_with(name));
+    let sum = lines.map(kilobytes).reduce(|one, other| Some(one? + other?)).flatten();
+    sum.map(|kilobytes| kilobytes << 10)
+        .ok_or_else(|| io::Error::other("/proc/self/smaps_rollup has an unknown format"))
 }
 
 /// Whether the kernel itself has sent the signal, such as a terminal, and not a process.

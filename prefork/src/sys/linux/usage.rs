@@ -67,7 +67,7 @@ impl UsageReader {
     /// be read, as without `CAP_SYS_PTRACE` in a master whose children have another user.
     #[expect(clippy::unused_self, reason = "elsewhere nothing can be read")]
     pub(crate) fn private_bytes_of(&mut self, pid: u32) -> Option<u64> {
-        private_bytes_of(&pid.to_string()).ok()
+        private_bytes_of(pid).ok()
     }
 
     fn read(&mut self, process: std::fmt::Arguments<'_>) -> Option<ProcessStat> {

@@ -71,7 +71,7 @@ pub(crate) use platform::privileges::{
     allowed_cpus, check_no_new_privs, has_no_new_privs, pin_to_cpu, refuse_tracing, restore_access_to_itself,
     set_no_new_privs,
 };
-pub(crate) use platform::process::{other_threads, private_bytes, resident_bytes, threads};
+pub(crate) use platform::process::{other_threads, own_memory, resident_bytes, threads};
 pub(crate) use platform::steering::{refuse_connections, steer, unsteer};
 pub(crate) use platform::title::set_title;
 pub(crate) use platform::usage::{CpuClock, UsageReader, dropped_connections};

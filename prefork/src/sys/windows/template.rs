@@ -3,7 +3,7 @@
 use std::io;
 
 use super::{Channel, Reactor};
-use crate::sys::{Forked, Handover};
+use crate::sys::{Forked, Handover, OwnMemory};
 
 pub(crate) fn can_fork_for_parent() -> bool {
     false
@@ -43,7 +43,7 @@ pub(crate) fn use_huge_pages() -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-pub(crate) fn private_bytes() -> io::Result<u64> {
+pub(crate) fn own_memory() -> io::Result<OwnMemory> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
