@@ -38,7 +38,21 @@ impl Privileges {
         sys::refuse_tracing().map_err(|source| Error::Privileges { attempt, source })
     }
 
-    /// Checks that this process has inherited them from its template, and applies the one that is its own.
+    /// Applies them to a template. With Landlock it can read all of `/proc`: its children, whose pids are not known
+    /// yet, have no more than it has, and each confines itself to its own directory there.
+    ///
+    /// # Errors
+    ///
+    /// As [`apply`](Self::apply).
+    pub(crate) fn apply_to_template(&self) -> Result<(), Error> {
+        let mut own = self.clone();
+        own.files.iter_mut().for_each(|files| files.read.push("/proc".into()));
+        own.apply()
+    }
+
+    /// Checks that this process has inherited the user, its groups and `no_new_privs` from its template, and applies
+    /// what is its own: the CPU, and the directory in `/proc` that Landlock leaves to it. The limit on descriptors and
+    /// the priority are inherited as they are: what `init` has changed of them holds in an executed child as well.
     ///
     /// # Errors
     ///
@@ -56,6 +70,9 @@ impl Privileges {
             let lacks = || io::Error::other("its template does not have it; giving up");
             let verified = sys::has_no_new_privs().and_then(|is_set| is_set.then_some(()).ok_or_else(lacks));
             verified.map_err(step("verify no_new_privs".to_owned()))?;
+        }
+        if let Some(files) = &self.files {
+            sys::confine_to(files).map_err(step("confine itself with Landlock".to_owned()))?;
         }
         Ok(())
     }

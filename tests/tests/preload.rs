@@ -289,13 +289,17 @@ fn status_has_the_templates_while_they_load_serve_and_wait() {
     assert_eq!(states(&ready), [(0, Some(old), "ready".to_owned())]);
     assert!(ready[0].get::<u64>("resident_bytes").unwrap() > 64 << 20, "{ready:?}");
     assert!(ready[0].get::<f64>("age_seconds").is_some(), "{ready:?}");
-    for child in Status::of(fleet.health_addr()).children() {
+    // It is read of as many children at a time as there is time for.
+    let children = wait::for_value("the private memory of each child", || {
+        let children = Status::of(fleet.health_addr()).children();
+        children.iter().all(|child| child.get::<u64>("private_bytes").is_some()).then_some(children)
+    });
+    for child in children {
         let (resident, private) = (child.get::<u64>("resident_bytes"), child.get::<u64>("private_bytes"));
         assert!(resident.unwrap() > 64 << 20 && private.unwrap() < 32 << 20, "{child:?}");
     }
-    let metrics = metrics::scrape(fleet.health_addr());
-    let private = metrics.get("prefork_slot_private_memory_bytes{slot=\"1\"}");
-    assert!(private > 0.0 && private < f64::from(32 << 20), "{private}");
+    let private = metrics::scrape(fleet.health_addr()).sum("prefork_slot_private_memory_bytes");
+    assert!(private > 0.0 && private < f64::from(64 << 20), "{private}");
     loads.change("gate");
     fleet.signal(Signal::SIGHUP);
     wait::until("another load", || loads.pids().len() == 2);
@@ -436,6 +440,23 @@ fn max_rss_counts_what_a_child_takes_and_not_what_others_leave_to_it() {
     gate.open();
     fleet.wait_for_children(1, &child);
     fleet.stop();
+}
+
+#[test]
+fn confined_child_reads_its_own_size_and_nothing_else_in_proc() {
+    let loads = Loads::new();
+    let server = loads.server().set("workers", 1).env("PREFORK_LANDLOCK_READ", "/usr:/lib:/etc");
+    let server = server.env("PREFORK_LANDLOCK_WRITE", loads.directory.path().to_str().unwrap());
+    let server = server.env("PREFORK_MAX_RSS", "32MiB").env("PREFORK_HANG_TIMEOUT", "800ms");
+    let fleet = server.start();
+    let child = fleet.children();
+    assert_eq!(get(&fleet, "/read/proc/self/comm").trim(), "true");
+    assert_eq!(get(&fleet, &format!("/read/proc/{}/comm", fleet.master())).trim(), "false");
+    get(&fleet, "/grow");
+    fleet.console.wait_for("is larger than `max_rss`");
+    fleet.wait_for_children(1, &child);
+    let lines = fleet.stop();
+    assert!(!lines.iter().any(|line| line.contains("cannot read its size")), "{lines:#?}");
 }
 
 #[test]

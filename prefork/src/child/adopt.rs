@@ -129,7 +129,7 @@ fn adopt() -> Result<Adopted, Error> {
     let Handshake { slot, title, privileges, template, master, .. } = &adopted.handshake;
     if *template {
         title_template(title);
-        privileges.apply()?;
+        privileges.apply_to_template()?;
         // Last: a change of user would untie it.
         sys::tie_to_master(*master).map_err(broken)?;
     } else {

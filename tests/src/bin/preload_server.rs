@@ -8,7 +8,7 @@
 //! - `form`: `async` serves on a runtime, with a task for each connection; `/block` blocks the thread that runs it.
 //!
 //! `/loaded-by` answers with the pid of the process that has loaded, `/value` with the sum of the bytes. `/grow` takes 64 MB that
-//! are the child's own.
+//! are the child's own; `/read/FILE` tells whether it can read a file.
 #![allow(clippy::panic, reason = "an option of this server")]
 
 use std::fs::OpenOptions;
@@ -80,7 +80,10 @@ fn serve(ln: TcpListener, data: Preloaded<Data>) -> std::io::Result<()> {
             "/loaded-by" => data.loaded_by.to_string(),
             "/value" => sum(&data.bytes).to_string(),
             "/grow" => Vec::leak(vec![1_u8; 64 << 20]).len().to_string(),
-            _ => format!("unknown path: {path}"),
+            _ => path.strip_prefix("/read").map_or_else(
+                || format!("unknown path: {path}"),
+                |file| std::fs::read(file).is_ok().to_string(),
+            ),
         });
     }
     Ok(())
