@@ -144,7 +144,7 @@ rows! {
         example: r#""60s""#,
         environment: true,
         aliases: &["boottimeout", "readytimeout", "startuptimeout"],
-        doc: "Time a child has to become ready; then it is killed, which counts as a failure.",
+        doc: "Time a child has to become ready; then it is killed, which counts as a failure. With `preload` also the time to load, and the time a template has to fork a child.",
         ..PLAIN
     };
     READY = OptionRow {
@@ -212,7 +212,7 @@ rows! {
         example: r#""512MiB""#,
         environment: true,
         aliases: &["maxmemory", "memorylimit"],
-        doc: "Resident memory at which a child is replaced, new before old, in bytes or with a unit.",
+        doc: "Resident memory at which a child is replaced, new before old, in bytes or with a unit. Of a child that a template has forked (`preload`), memory that it shares does not count.",
         ..PLAIN
     };
     HANG_TIMEOUT = OptionRow {
@@ -559,7 +559,7 @@ rows! {
         default: OptionDefault::Rule("none"),
         example: "my_function",
         aliases: &["setup"],
-        doc: "`FnOnce()`; runs first, in the master and in every child: set up logging, read arguments. Attribute only; with the builder, `main` does this.",
+        doc: "`FnOnce()`; runs first, in the master and in every child, or with templates (`preload`) in each template and not in its children: set up logging, read arguments. Attribute only; with the builder, `main` does this.",
         ..PLAIN
     };
     PRELOAD = OptionRow {
