@@ -32,7 +32,7 @@ pub mod control {}
 #[doc = include_str!("../docs/preforkctl.md")]
 pub mod preforkctl {}
 
-#[doc = "[options]: crate::guide::options\n[leader]: crate::guide::leader\n[logging]: crate::guide::logging\n[control]: crate::guide::control\n[platforms]: crate::guide::platforms\n[log files]: crate::guide::logging#log-files\n[metrics]: crate::guide::metrics\n[shared values]: crate::guide::shared_values\n"]
+#[doc = "[options]: crate::guide::options\n[leader]: crate::guide::leader\n[preload]: crate::guide::serving#load-once\n[logging]: crate::guide::logging\n[control]: crate::guide::control\n[platforms]: crate::guide::platforms\n[log files]: crate::guide::logging#log-files\n[metrics]: crate::guide::metrics\n[shared values]: crate::guide::shared_values\n"]
 #[doc = include_str!("../docs/operations.md")]
 pub mod operations {}
 
