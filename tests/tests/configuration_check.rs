@@ -59,6 +59,19 @@ fn effective_options_are_printed_with_their_sources() {
 }
 
 #[test]
+fn check_does_not_load_and_says_so() {
+    let directory = tempfile::tempdir().unwrap();
+    let loads = directory.path().join("loads");
+    let server = Server::new(env!("CARGO_BIN_EXE_preload_server")).set("loads", loads.display());
+    let (_, output) = assert_valid(server.set("load", "fail"));
+    let is_told = |line: &&String| line.starts_with("# preload: ") && line.ends_with("a check does not load");
+    assert_eq!(output.iter().filter(is_told).count(), 1, "{output:#?}");
+    assert!(!loads.exists());
+    let (_, output) = assert_valid(Server::new(SERVER).unset("preload"));
+    assert_eq!(output.iter().filter(is_told).count(), 0, "{output:#?}");
+}
+
+#[test]
 fn live_fleet_with_the_same_configuration_is_left_alone_by_a_check() {
     let directory = tempfile::tempdir().unwrap();
     let pid_file = directory.path().join("app.pid");

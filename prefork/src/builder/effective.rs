@@ -8,7 +8,7 @@ use super::Prefork;
 use super::environment::has_feature;
 use super::values::Source;
 use crate::listen::{Endpoint, Sharing};
-use crate::master::Plan;
+use crate::master::{LoadedBy, Plan};
 
 const HEADING: &str = "# The effective options, and the source of each. As comments: options that are not set, and those that only\n\
                        # the program itself can set.\n";
@@ -28,6 +28,13 @@ impl Prefork {
 
     /// `None` for an option that is no value, and for one whose setting another row shows.
     fn line(&self, row: &'static OptionRow, plan: &Plan) -> Option<String> {
+        if row.name == "preload" {
+            let by = match plan.loaded_by? {
+                LoadedBy::Template => "once for the children of a generation, in a template",
+                LoadedBy::Child => "in each child",
+            };
+            return Some(format!("# preload: loaded {by}; a check does not load"));
+        }
         if matches!(row.kind, Kind::Function | Kind::Logger | Kind::CratePath) {
             return None;
         }
