@@ -7,7 +7,7 @@
 use std::ffi::{CStr, CString};
 use std::fs;
 use std::io;
-use std::ptr;
+use std::sync::{Mutex, PoisonError};
 
 use nix::libc;
 
@@ -26,8 +26,9 @@ fn show(title: CString, name: &CStr) -> io::Result<()> {
     show_arguments(title)
 }
 
-/// `struct prctl_mm_map` of linux/prctl.h.
+/// `struct prctl_mm_map` of linux/prctl.h. Without pointers that are followed, so it can be kept.
 #[repr(C)]
+#[derive(Clone, Copy)]
 struct MemoryMap {
     start_code: u64,
     end_code: u64,
@@ -40,17 +41,33 @@ struct MemoryMap {
     arg_end: u64,
     env_start: u64,
     env_end: u64,
-    auxv: *mut u64,
+    auxv: u64,
     auxv_size: u32,
     exe_fd: u32,
 }
 
-/// Needs no privilege where the kernel is built with checkpoint/restore, as distributions build it.
-fn show_arguments(title: CString) -> io::Result<()> {
+/// The map of the process with this pid, as it was read there.
+static KNOWN: Mutex<Option<(u32, MemoryMap)>> = Mutex::new(None);
+
+/// The present map, but for the end of the heap. A process that was forked has the same as the one that it is a copy of,
+/// and one thread, as long as it is about to show its title: it does not look into `/proc`, which takes long.
+fn memory_map() -> io::Result<MemoryMap> {
+    let own = std::process::id();
+    let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, map)) = known.filter(|(pid, _)| *pid != own) {
+        *known = Some((own, map));
+        return Ok(map);
+    }
     // Another thread could move the end of the heap between reading it and the call.
     if !process::is_single_threaded() {
         return Err(io::ErrorKind::ResourceBusy.into());
     }
+    let map = read_memory_map()?;
+    *known = Some((own, map));
+    Ok(map)
+}
+
+fn read_memory_map() -> io::Result<MemoryMap> {
     let stat = fs::read_to_string("/proc/self/stat")?;
     // The name in parentheses may contain anything; the third field comes after it.
     let (_, fields) = stat.rsplit_once(')').ok_or(io::ErrorKind::InvalidData)?;
@@ -59,7 +76,7 @@ fn show_arguments(title: CString) -> io::Result<()> {
         let field = fields.get(number - 3).and_then(|field| field.parse().ok());
         Ok(field.ok_or(io::ErrorKind::InvalidData)?)
     };
-    let mut map = MemoryMap {
+    Ok(MemoryMap {
         start_code: field(26)?,
         end_code: field(27)?,
         start_data: field(45)?,
@@ -71,11 +88,16 @@ fn show_arguments(title: CString) -> io::Result<()> {
         arg_end: 0,
         env_start: field(50)?,
         env_end: field(51)?,
-        auxv: ptr::null_mut(),
+        auxv: 0,
         auxv_size: 0,
         // No descriptor: the executable stays the same.
         exe_fd: u32::MAX,
-    };
+    })
+}
+
+/// Needs no privilege where the kernel is built with checkpoint/restore, as distributions build it.
+fn show_arguments(title: CString) -> io::Result<()> {
+    let mut map = memory_map()?;
     let size = libc::c_ulong::try_from(size_of::<MemoryMap>()).map_err(io::Error::other)?;
     let length = u64::try_from(title.as_bytes_with_nul().len()).map_err(io::Error::other)?;
     // Never freed: the kernel reads there for the rest of the process's life.
