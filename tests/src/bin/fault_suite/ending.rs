@@ -116,9 +116,14 @@ fn begin(fleet: &mut Fleet, site: &Site, journal: &Journal, end: End) -> Expecte
         | End::TermWithFullTables
         | End::TermWithStoppedTemplate
         | End::TermWithStoppedChild => {
-            // A child without a number for a descriptor accepts nothing.
-            let is_full = end == End::TermWithFullTables;
-            journal.down(is_full || !is_privileged(), "the fleet stops");
+            let loses = match end {
+                // A child without a number for a descriptor accepts nothing.
+                End::TermWithFullTables => true,
+                // The queue of a slot whose child was killed waits for the next one.
+                End::TermWithStoppedTemplate => site.mode.reuseport && fleet.preloads,
+                _ => false,
+            };
+            journal.down(loses || !is_privileged(), "the fleet stops");
             fleet.signal(Signal::SIGTERM);
             if end == End::TermTwice {
                 thread::sleep(SAME);
