@@ -21,6 +21,8 @@ const LATER: Duration = Duration::from_millis(500);
 const FULL: Duration = Duration::from_secs(1);
 /// The status of what SIGKILL has ended.
 const KILLED: i32 = 128 + Signal::SIGKILL as i32;
+/// The status of what SIGTERM has ended.
+const TERMINATED: i32 = 128 + Signal::SIGTERM as i32;
 
 /// Ends the fleet, and checks its end.
 pub(crate) fn end(fleet: &mut Fleet, site: &Site, journal: &Journal, end: End) {
@@ -83,6 +85,8 @@ impl Expected {
             0 => replaces || !orphan.is_child,
             // The system kills a template.
             KILLED => fleet.preloads && !orphan.is_child,
+            // The child that has checked the program for an upgrade.
+            TERMINATED => end == End::KillMasterInUpgrade,
             status => status == 1,
         };
         for Orphan { pid, status, .. } in

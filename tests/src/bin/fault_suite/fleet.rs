@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -149,6 +150,8 @@ pub(crate) struct Fleet {
     /// Every child and template that was seen.
     pub(crate) seen: BTreeSet<u32>,
     pub(crate) preloads: bool,
+    /// Whether an upgrade was requested.
+    pub(crate) upgrades: bool,
     /// Templates that a fault may end, and need not.
     pub(crate) may_end: BTreeSet<u32>,
 }
@@ -170,7 +173,15 @@ impl Fleet {
         }
         let with = if preloads { "with" } else { "without" };
         journal.note(format!("fleet {name} started, master {}, {with} a template", master.id()));
-        let fleet = Self { master, marker, log, seen: BTreeSet::new(), preloads, may_end: BTreeSet::new() };
+        let fleet = Self {
+            master,
+            marker,
+            log,
+            seen: BTreeSet::new(),
+            preloads,
+            upgrades: false,
+            may_end: BTreeSet::new(),
+        };
         if !fleet.log.wait_for("listening on ", BOUND) {
             return Err(format!("the fleet does not listen: {:?}", fleet.log.since(0)));
         }
@@ -198,6 +209,16 @@ impl Fleet {
     /// The live templates, in the order of their pids. One that has not taken its handshake is not known from a child.
     pub(crate) fn templates(&mut self) -> Vec<u32> {
         if self.preloads { self.children_that(is_template) } else { Vec::new() }
+    }
+
+    /// How many templates a complete fleet has, with children of this many generations. The generations of the program
+    /// before an upgrade have one again when a child needs it.
+    pub(crate) fn templates_for(&self, generations: usize) -> RangeInclusive<usize> {
+        match (self.preloads, self.upgrades) {
+            (false, _) => 0..=0,
+            (true, false) => generations..=generations,
+            (true, true) => 0..=generations,
+        }
     }
 
     fn children_that(&mut self, are: impl Fn(u32) -> bool) -> Vec<u32> {

@@ -99,6 +99,7 @@ impl<'a> Injector<'a> {
     }
 
     fn order(&mut self, target: &str) -> bool {
+        self.fleet.upgrades |= target == "/upgrade";
         let order = Order::send(&self.site.control(), target);
         let is_sent = order.is_some();
         self.orders.extend(order);
@@ -254,6 +255,7 @@ impl<'a> Injector<'a> {
     }
 
     pub(crate) fn upgrade(&mut self, program: Program) {
+        self.fleet.upgrades = true;
         match program {
             Program::Good => self.site.restore_program(),
             Program::Failing => self.site.program.replace_with("/bin/false"),

@@ -2,6 +2,7 @@
 //! end of a child that nobody caused.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -208,7 +209,7 @@ fn wait_until_complete(
         let children: BTreeSet<u32> = proc::children(fleet.master()).into_iter().collect();
         fleet.seen.extend(&children);
         if let Some(status) = &status
-            && is_complete(status, &children, fleet.preloads)
+            && is_complete(status, &children, &fleet.templates_for(status.generations.len()))
             // One that hangs, for example, is replaced when it is noticed.
             && !children.iter().any(|child| journal.is_doomed(*child))
             && size.admits(status.slots)
@@ -227,10 +228,9 @@ fn wait_until_complete(
     }
 }
 
-fn is_complete(status: &Status, processes: &BTreeSet<u32>, preloads: bool) -> bool {
-    let templates = if preloads { status.generations.len() } else { 0 };
+fn is_complete(status: &Status, processes: &BTreeSet<u32>, templates: &RangeInclusive<usize>) -> bool {
     status.state == "serving" && status.ready == status.slots && status.children.len() == status.slots
-        && status.templates.len() == templates && status.can_fork
+        && templates.contains(&status.templates.len()) && status.can_fork
         // Zombies are among the processes, and are not among the master's.
         && &status.children | &status.templates == *processes
 }
