@@ -34,9 +34,10 @@ pub(crate) fn lacks_ipv6(error: &io::Error) -> bool {
     is(error, Errno::EAFNOSUPPORT) || is(error, Errno::EADDRNOTAVAIL)
 }
 
-/// Whether the process or the system has no descriptor left.
+/// Whether the process or the system has no descriptor left. Linux counts those that its user has sent, and that are
+/// not received, against the limit of a process.
 fn is_out_of_descriptors(error: &io::Error) -> bool {
-    is(error, Errno::EMFILE) || is(error, Errno::ENFILE)
+    [Errno::EMFILE, Errno::ENFILE, Errno::ETOOMANYREFS].iter().any(|errno| is(error, *errno))
 }
 
 fn is(error: &io::Error, errno: Errno) -> bool {
