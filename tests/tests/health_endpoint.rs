@@ -287,6 +287,26 @@ fn idle_clients_leave_descriptors_for_children() {
     fleet.stop();
 }
 
+/// The client that has the last descriptor is not closed for the next one, which is not there.
+#[cfg(target_os = "linux")]
+#[test]
+fn client_that_gets_the_last_descriptor_is_answered() {
+    let fleet = with_health(SERVER).start();
+    let (addr, master) = (fleet.health_addr(), fleet.master());
+    let numbers = || proc::descriptors(master).into_iter().map(|(number, _)| number).collect::<Vec<_>>();
+    assert_eq!(ask(addr, "/livez").0, 200);
+    let mut used = Vec::new();
+    wait::until("a master at rest", || std::mem::replace(&mut used, numbers()) == used);
+    let free = (0..).find(|number| !used.contains(number)).unwrap();
+    let limit = ["--pid", &master.to_string(), &format!("--nofile={}:", free + 1)].map(str::to_owned);
+    assert!(std::process::Command::new("prlimit").args(limit).status().unwrap().success());
+    for _ in 0..5 {
+        assert_eq!(ask(addr, "/livez").0, 200);
+        wait::until("end of the connection", || !numbers().contains(&free));
+    }
+    fleet.stop();
+}
+
 #[test]
 fn kept_connection_gets_an_answer_for_each_request() {
     let fleet = with_health(SERVER).start();

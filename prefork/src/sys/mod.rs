@@ -29,7 +29,7 @@
 //! [`allow_quick_restart`], [`set_defer_accept`], [`set_fast_open`] and [`prefer_cpu`] set options; [`restore_listener`] undoes what a child has done to a
 //! socket that it shares. [`steer`] and [`unsteer`] choose the sockets of a group
 //! that get new connections; [`refuse_connections`] stops new ones, and [`withdraw_listener`] leaves them to
-//! other sockets on the address; [`has_queue`] tells whether any are queued, and [`close_for_all`] closes a listener in every process. [`HAS_UNIX_SOCKETS`], [`SocketFile`],
+//! other sockets on the address; [`has_queue`] tells whether any are queued (and [`may_have_client`] so of an endpoint), and [`close_for_all`] closes a listener in every process. [`HAS_UNIX_SOCKETS`], [`SocketFile`],
 //! [`UnixListener`], `TokioUnixListener`, [`into_unix_listener`] and [`unix_name`] are for Unix sockets;
 //! [`activated`] returns the sockets that the service manager opened.
 //!

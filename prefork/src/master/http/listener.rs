@@ -13,6 +13,9 @@ pub(in crate::master) trait HttpListener: Source + Send + 'static {
     type Stream: HttpStream + Source + Send;
 
     fn accept(&self) -> io::Result<Self::Stream>;
+
+    /// Whether a client waits. Without a number for a descriptor, `accept` fails before it looks.
+    fn has_client(&self) -> bool;
 }
 
 impl HttpListener for mio::net::TcpListener {
@@ -21,6 +24,10 @@ impl HttpListener for mio::net::TcpListener {
     fn accept(&self) -> io::Result<Self::Stream> {
         mio::net::TcpListener::accept(self).map(|(stream, _)| stream)
     }
+
+    fn has_client(&self) -> bool {
+        sys::may_have_client(self)
+    }
 }
 
 impl HttpListener for sys::ControlListener {
@@ -28,6 +35,10 @@ impl HttpListener for sys::ControlListener {
 
     fn accept(&self) -> io::Result<Self::Stream> {
         sys::accept_control(self)
+    }
+
+    fn has_client(&self) -> bool {
+        sys::may_have_client(self)
     }
 }
 

@@ -307,6 +307,11 @@ impl<L: HttpListener, S: Responder> Clients<L, S> {
                 // A client that has gone.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) if is_interruption(&error) => {}
+                // Nobody is to be closed for a client that is not there.
+                Err(error) if sys::is_shortage(&error) && !self.listener.has_client() => {
+                    self.accept_at = None;
+                    return accepted;
+                }
                 Err(error) => {
                     if sys::is_shortage(&error) {
                         // The next client gets what this one gives back.

@@ -60,6 +60,11 @@ pub(crate) fn has_queue(listener: impl AsFd) -> bool {
     poll(&mut listener, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
 }
 
+/// Whether a client of an endpoint waits.
+pub(crate) fn may_have_client(listener: &impl AsFd) -> bool {
+    has_queue(listener)
+}
+
 /// The queue of a listener, if the system tells. It tells nothing of Unix sockets.
 pub(crate) fn listen_queue(listener: &Socket) -> Option<ListenQueue> {
     platform::tcp_info::listen_queue(listener.as_raw_fd()).ok()

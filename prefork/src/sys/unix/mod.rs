@@ -55,7 +55,7 @@ pub(crate) use listener::TokioUnixListener;
 pub(crate) use listener::{
     HAS_UNIX_SOCKETS, NEEDS_REUSEPORT, SHARES_ONE_SOCKET, UnixListener, allow_quick_restart, close_for_all,
     has_queue, into_unix_listener, is_in_reuseport_group, join_reuseport_group, leave_reuseport_group,
-    listen_queue, unix_name,
+    listen_queue, may_have_client, unix_name,
 };
 pub(crate) use master_link::{MasterLink, MasterSender};
 pub(crate) use pid_file::PidFile;

@@ -89,3 +89,8 @@ pub(crate) fn refuse_connections(_listener: &Socket) -> io::Result<()> {
 pub(crate) fn has_queue(_listener: &Socket) -> bool {
     false
 }
+
+/// Whether a client of an endpoint waits, or may.
+pub(crate) fn may_have_client<L>(_listener: &L) -> bool {
+    true
+}

@@ -82,8 +82,8 @@ pub(crate) use errors::{is_shortage, is_transient, lacks_ipv6, shortage_hint};
 pub(crate) use listener::{
     ADDRESS_DENIED_HINT, HAS_UNIX_SOCKETS, JOINS_GROUPS_LATE, NEEDS_REUSEPORT, SHARES_ONE_SOCKET,
     allow_quick_restart, has_queue, is_in_reuseport_group, join_reuseport_group, leave_reuseport_group,
-    listen_queue, prefer_cpu, refuse_connections, restore_listener, set_defer_accept, set_fast_open, steer,
-    unsteer, withdraw_listener,
+    listen_queue, may_have_client, prefer_cpu, refuse_connections, restore_listener, set_defer_accept,
+    set_fast_open, steer, unsteer, withdraw_listener,
 };
 pub(crate) use master_link::{MasterLink, MasterSender};
 pub(crate) use pid_file::PidFile;
