@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::Load;
 use crate::child::{Adopted, StartError, adopt_forked};
-use crate::error::Error;
+use crate::error::{Error, plain};
 use crate::logging::{self, Logger};
 use crate::protocol::{FromTemplate, ToMaster, ToTemplate};
 use crate::sys::{self, Channel, Forked, OnlyThread};
@@ -45,6 +45,7 @@ pub(crate) fn serve_orders(
     // In a child it is dropped first: the links of other children may wait in it.
     let mut channel = template.channel;
     let broken = |source| Error::Handshake { source };
+    channel.set_blocking().map_err(broken)?;
     let sender = channel.sender().map_err(broken)?;
     sender.send(ToMaster::Ready.to_line()).map_err(broken)?;
     loop {
@@ -88,15 +89,19 @@ fn check_threads() -> Result<OnlyThread, StartError> {
     loop {
         match OnlyThread::check() {
             Ok(only) => return Ok(only),
-            Err(Some(_)) if start.elapsed() < THREAD_END => thread::sleep(Duration::from_millis(1)),
+            Err(Ok(_)) if start.elapsed() < THREAD_END => thread::sleep(Duration::from_millis(1)),
             Err(names) => return Err(StartError::Template(io::Error::other(describe(names)))),
         }
     }
 }
 
-fn describe(names: Option<Vec<String>>) -> String {
-    let Some(names) = names else {
-        return "/proc does not tell whether it has one thread, and a fork copies one".to_owned();
+fn describe(names: io::Result<Vec<String>>) -> String {
+    let names = match names {
+        Ok(names) => names,
+        Err(error) => {
+            let error = plain(&error);
+            return format!("/proc does not tell whether it has one thread, and a fork copies one: {error}");
+        }
     };
     let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
     format!(

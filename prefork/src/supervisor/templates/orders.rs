@@ -6,8 +6,9 @@ use std::time::Instant;
 use super::{ChildId, TemplateId};
 
 /// How many orders a template has at the same time. It forks one child after the other, so more would not be faster;
-/// and each waits in the template's socket, which holds some hundreds, with a descriptor that counts for its user.
-pub(super) const MOST_SENT: usize = 32;
+/// and in each, the descriptors of a child are in flight: the kernel counts them for the user, and refuses more than a
+/// process of that user may have open.
+pub(super) const MOST_SENT: usize = 8;
 
 /// A child that is to be forked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -18,8 +18,8 @@ pub(crate) fn other_threads() -> usize {
 }
 
 /// Unknown.
-pub(in crate::sys) fn names_of_other_threads() -> Option<Vec<String>> {
-    None
+pub(in crate::sys) fn names_of_other_threads() -> io::Result<Vec<String>> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// Unknown: the core dump has it.

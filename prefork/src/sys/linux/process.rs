@@ -20,21 +20,21 @@ pub(crate) fn other_threads() -> usize {
     fs::read_dir("/proc/self/task").map_or(0, |tasks| tasks.count().saturating_sub(1))
 }
 
-/// The names of the threads besides the main one. `None` where `/proc` does not tell.
-pub(in crate::sys) fn names_of_other_threads() -> Option<Vec<String>> {
+/// The names of the threads besides the main one.
+pub(in crate::sys) fn names_of_other_threads() -> io::Result<Vec<String>> {
     // A link for each thread, and two that every directory has.
-    if fs::metadata("/proc/self/task").ok()?.nlink() == 3 {
-        return Some(Vec::new());
+    if fs::metadata("/proc/self/task")?.nlink() == 3 {
+        return Ok(Vec::new());
     }
     let main = std::process::id().to_string();
     let mut names = Vec::new();
-    for task in fs::read_dir("/proc/self/task").ok()?.flatten() {
+    for task in fs::read_dir("/proc/self/task")?.flatten() {
         if task.file_name().to_str() != Some(&main) {
             let name = fs::read_to_string(task.path().join("comm")).unwrap_or_default();
             names.push(name.trim().to_owned());
         }
     }
-    Some(names)
+    Ok(names)
 }
 
 /// The state of each thread of this process, one line a thread, as far as `/proc` shows it to the process.

@@ -106,6 +106,11 @@ impl Channel {
         self.socket.set_nonblocking(true)
     }
 
+    /// Undoes what other code in this process may have set.
+    pub(crate) fn set_blocking(&self) -> io::Result<()> {
+        self.socket.set_nonblocking(false)
+    }
+
     /// Lets the child at the other end send one long line, in addition to what any child may send.
     pub(super) fn expect_long_line(&mut self) {
         self.inbox.allow_long_line(MAX_LINE);

@@ -52,10 +52,10 @@ pub(crate) struct OnlyThread(());
 impl OnlyThread {
     /// # Errors
     ///
-    /// The names of the other threads. `None` if the system does not tell.
-    pub(crate) fn check() -> Result<Self, Option<Vec<String>>> {
+    /// The names of the other threads, or why the system does not tell.
+    pub(crate) fn check() -> Result<Self, io::Result<Vec<String>>> {
         match names_of_other_threads() {
-            Some(names) if names.is_empty() => Ok(Self(())),
+            Ok(names) if names.is_empty() => Ok(Self(())),
             names => Err(names),
         }
     }

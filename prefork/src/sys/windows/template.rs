@@ -13,8 +13,8 @@ pub(crate) fn can_fork_for_parent() -> bool {
 pub(crate) struct OnlyThread(());
 
 impl OnlyThread {
-    pub(crate) fn check() -> Result<Self, Option<Vec<String>>> {
-        Err(None)
+    pub(crate) fn check() -> Result<Self, io::Result<Vec<String>>> {
+        Err(Err(io::ErrorKind::Unsupported.into()))
     }
 
     pub(crate) fn fork_for_parent(self) -> Result<Forked, i32> {
@@ -48,6 +48,11 @@ pub(crate) fn own_memory() -> io::Result<OwnMemory> {
 }
 
 impl Channel {
+    #[expect(clippy::unused_self, reason = "where there are templates, it is a socket")]
+    pub(crate) fn set_blocking(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     pub(crate) fn take_end(&mut self) -> io::Result<Self> {
         Err(io::ErrorKind::Unsupported.into())
     }
