@@ -1,4 +1,4 @@
-//! The templates: starting them, and letting them fork children. The decisions are in `supervisor/templates.rs`.
+//! The templates: starting them, and letting them fork children. The decisions are in `supervisor/templates/`.
 //!
 //! A child that a template forks is a child of the master, as any other. What it is handed over waits in its link,
 //! whose other end goes through the template. Its pid is told by the template and by itself, because either may be
