@@ -13,6 +13,7 @@
 //! - [`console`]: collects the standard error of a server.
 //! - [`metrics`]: scrapes metrics, and reads them strictly.
 //! - [`status`]: reads `/status`.
+//! - `preload`: a fleet whose children are forked by a template (Unix).
 //! - [`proc`]: reads the state of processes.
 //! - [`program`]: a copy of a program that a test can replace.
 //! - [`tls`]: certificates, and a client that reports the result of its handshake.
@@ -39,6 +40,8 @@ pub mod judged;
 pub mod link_attack;
 pub mod load;
 pub mod metrics;
+#[cfg(unix)]
+pub mod preload;
 pub mod proc;
 pub mod program;
 pub mod signal;

@@ -2,17 +2,13 @@
 #![cfg(all(target_os = "linux", target_env = "gnu"))]
 #![allow(clippy::unwrap_used, reason = "a panic in a test helper fails the test")]
 
-use prefork_tests::fleet::{RunningFleet, Server};
+use prefork_tests::fleet::Server;
+use prefork_tests::preload::template;
 use prefork_tests::signal::Signal;
 use prefork_tests::{client, proc, wait};
 
 fn server(runtime: &str) -> Server {
     Server::new(env!("CARGO_BIN_EXE_preload_server")).set("form", "async").set("runtime", runtime)
-}
-
-fn template(fleet: &RunningFleet) -> u32 {
-    let template = proc::children(fleet.master()).into_iter().find(|pid| proc::is_template(*pid));
-    template.unwrap()
 }
 
 #[test]

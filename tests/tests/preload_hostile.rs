@@ -4,17 +4,13 @@
 
 use std::fs;
 
-use prefork_tests::fleet::{RunningFleet, Server};
+use prefork_tests::fleet::Server;
 use prefork_tests::gate::ResponseGate;
+use prefork_tests::preload::template;
 use prefork_tests::signal::{Signal, send};
 use prefork_tests::{client, proc, wait};
 
 const SERVER: &str = env!("CARGO_BIN_EXE_preload_server");
-
-fn template(fleet: &RunningFleet) -> u32 {
-    let found = || proc::children(fleet.master()).into_iter().find(|pid| proc::is_template(*pid));
-    wait::for_value("a template", found)
-}
 
 /// The master would end the process, and reap it in place of the code that has started it.
 #[test]
