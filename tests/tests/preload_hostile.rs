@@ -8,7 +8,7 @@ use prefork_tests::fleet::Server;
 use prefork_tests::gate::ResponseGate;
 use prefork_tests::preload::template;
 use prefork_tests::signal::{Signal, send};
-use prefork_tests::{client, proc, wait};
+use prefork_tests::{client, proc};
 
 const SERVER: &str = env!("CARGO_BIN_EXE_preload_server");
 

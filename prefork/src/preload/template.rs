@@ -2,7 +2,7 @@
 //!
 //! It has one thread, because a fork copies no other: a lock that another thread holds would stay locked in the child,
 //! and what that thread does would not be done there. So it has no thread that writes log messages either; they are
-//! held until it ends. Those who follow the log at the master are told at once.
+//! held until it is ready, or ends. Those who follow the log at the master are told at once.
 
 use std::io::{self, Write};
 use std::thread;

@@ -43,6 +43,8 @@ pub(crate) enum Event {
     SpawnFailed { child: ChildId, transient: bool },
     /// A child whose `Spawn` action was taken back with `Withdraw` is not started.
     Withdrawn(ChildId),
+    /// Children of this generation can be started, which could not before.
+    TemplateReady { generation: u32 },
     /// The child said that it is ready.
     Ready(ChildId),
     /// The child asked to be replaced.

@@ -8,8 +8,8 @@ use super::policy::{
 };
 use super::trial::SlotRole;
 use super::{
-    Action, Child, ChildId, Event, Exit, FailureCause, Hook, Mode, Phase, Remark, StartReason, Supervisor,
-    Tally, Verdict, deadline,
+    Action, Child, ChildId, Event, Exit, FailureCause, Hook, Mode, Phase, Remark, Slot, StartReason,
+    Supervisor, Tally, Verdict, deadline,
 };
 
 impl Supervisor {
@@ -91,6 +91,14 @@ impl Supervisor {
         let policy = self.settings.recover;
         let delay = policy.delay(self.slots[slot].failures).min(left).max(policy.interval);
         self.slots[slot].respawn_at = Some(deadline(now, delay));
+    }
+
+    /// The next attempts to start a child come now.
+    pub(super) fn on_template_ready(&mut self, now: Instant, generation: u32) {
+        let waits = |slot: &&mut Slot| slot.unstartable && slot.generation == generation;
+        for slot in self.slots.iter_mut().filter(waits) {
+            slot.respawn_at = slot.respawn_at.map(|at| at.min(now));
+        }
     }
 
     /// How much longer a fleet without a ready child tries to start one.

@@ -272,6 +272,7 @@ impl Supervisor {
         match event {
             Event::Spawned { child, pid } => self.on_spawned(now, event, child, pid),
             Event::SpawnFailed { child, transient } => self.on_spawn_failed(now, event, child, transient),
+            Event::TemplateReady { generation } => self.on_template_ready(now, generation),
             Event::Withdrawn(child) => self.on_withdrawn(now, event, child),
             Event::Ready(child) => self.on_ready(now, event, child),
             Event::RecycleRequested(child, reason) => self.recycle(now, child, reason),

@@ -117,10 +117,10 @@ impl Master {
         self.perform_for_templates();
     }
 
-    /// Kills and reaps every template: what a program that is executed in this process does not know of.
+    /// Kills and reaps every template: what a program that is executed in this process does not know of. If it is not
+    /// executed, they are started again.
     pub(super) fn destroy_templates(&mut self) {
-        self.templates.machine.keep(|_| false);
-        while self.templates.machine.poll_action().is_some() {}
+        self.templates.machine.restart(Instant::now());
         for template in std::mem::take(&mut self.templates.entries).into_keys() {
             self.reactor.destroy(template.into());
         }
@@ -144,6 +144,8 @@ impl Master {
                 TemplateAction::Log(remark) => self.log_template(remark),
             }
         }
+        // No child has waited for a template that could not be started.
+        self.forget_harmless_cause();
     }
 
     fn start_template(&mut self, template: TemplateId, generation: u32) {
@@ -213,9 +215,11 @@ impl Master {
         let entry = self.templates.entries.get_mut(&template).filter(|entry| !entry.ready);
         let Some(entry) = entry else { return };
         entry.ready = true;
-        self.templates.failures.remove(&entry.generation);
+        let generation = entry.generation;
+        self.templates.failures.remove(&generation);
         self.report_template_ready(now, template);
         self.templates.machine.ready(now, template);
+        self.supervisor.handle(now, Event::TemplateReady { generation });
     }
 
     /// Kills a template that has sent what no template sends.

@@ -78,12 +78,12 @@ impl Master {
 
     /// The template could not be told.
     fn not_ordered(&mut self, template: TemplateId, Order { child, slot, .. }: Order, source: io::Error) {
-        let is_unlinked = matches!(source.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::NotConnected);
-        if is_unlinked {
+        if matches!(source.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::NotConnected) {
             // It takes no orders any more. Mostly it has ended, and that is the next event.
             let _ = self.reactor.kill(template.into());
+            return self.templates.machine.not_sent(child);
         }
-        let transient = is_unlinked || sys::is_transient(&source);
+        let transient = sys::is_transient(&source);
         self.note_not_started(child, slot, transient, source);
         self.templates.machine.fork_failed(Instant::now(), child, transient);
     }
@@ -122,15 +122,10 @@ impl Master {
     }
 
     pub(super) fn order_failed(&mut self, order: Order, reason: Refusal, transient: bool) {
-        let Order { child, slot, generation } = order;
+        let Order { child, slot, .. } = order;
         self.take_back(child);
         match reason {
-            // The log has the reason, once for all children.
-            Refusal::NoTemplate => {
-                let source = self.templates.failures.get(&generation).map(copy_of);
-                let failure = source.map(|source| Failure::NotStarted { slot, source });
-                self.last_failure = failure.or(self.last_failure.take());
-            }
+            Refusal::NoTemplate => self.note_no_template(order),
             Refusal::Unanswered => {
                 let source = io::Error::other("its template did not fork it in time");
                 self.note_not_started(child, slot, transient, source);
@@ -141,6 +136,18 @@ impl Master {
         self.supervisor.handle(Instant::now(), Event::SpawnFailed { child, transient });
         self.forget_harmless_cause();
         self.close_vacated_sockets();
+    }
+
+    /// The log has the reason, once for all children.
+    fn note_no_template(&mut self, Order { child, slot, generation }: Order) {
+        let Some(source) = self.templates.failures.get(&generation).map(copy_of) else { return };
+        self.last_failure = Some(Failure::NotStarted { slot, source });
+        if self.supervisor.has_announced_ready() && !self.supervisor.is_successor(child) {
+            let problem = format!(
+                "child {slot} could not be started: the template of generation {generation} has failed"
+            );
+            self.report_start_problem(child, slot, true, problem);
+        }
     }
 
     /// The pid of a child that was ordered. Returns whether it can be one.

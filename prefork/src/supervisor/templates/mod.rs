@@ -167,6 +167,14 @@ impl Templates {
         }
     }
 
+    /// Every template has been killed: starts them again.
+    pub(crate) fn restart(&mut self, now: Instant) {
+        let living = self.templates.iter().filter(|(_, template)| template.is(template.id));
+        for generation in living.map(|(generation, _)| *generation).collect::<Vec<_>>() {
+            self.start(now, generation);
+        }
+    }
+
     /// Ends the templates of generations that are not needed, and their orders.
     pub(crate) fn keep(&mut self, is_needed: impl Fn(u32) -> bool) {
         let gone: Vec<u32> = self.templates.keys().copied().filter(|one| !is_needed(*one)).collect();
@@ -242,6 +250,12 @@ impl Templates {
         let answered = self.orders.remove_sent(child);
         answered.iter().for_each(|sent| self.send_orders(now, sent.order.generation));
         answered.is_some()
+    }
+
+    /// The template could not be told of the order, because it is about to end.
+    pub(crate) fn not_sent(&mut self, child: ChildId) {
+        let sent = self.orders.remove_sent(child);
+        sent.into_iter().for_each(|sent| self.orders.add(sent.order));
     }
 
     /// The template could not fork the child, or could not be told.

@@ -247,3 +247,17 @@ fn child_recover_names_last_process_of_slot() {
     fleet.run(secs(1));
     assert!(fleet.story().ends_with("start#2@0 started#2 recovered#0#2"));
 }
+
+#[test]
+fn child_whose_template_had_failed_is_started_when_the_next_one_is_ready() {
+    let mut fleet = Fleet::serving(settings(2));
+    fleet.nature = UNSTARTABLE;
+    fleet.happen(&[Event::Exited { child: ChildId(1), exit: Exit::Failed }]);
+    fleet.run(secs(20));
+    fleet.nature = WELL;
+    let started = fleet.spawned;
+    fleet.happen(&[Event::TemplateReady { generation: 1 }, Event::DeadlinePassed]);
+    assert_eq!(fleet.spawned, started, "of another generation");
+    fleet.happen(&[Event::TemplateReady { generation: 0 }, Event::DeadlinePassed]);
+    assert_eq!(fleet.spawned, started + 1);
+}

@@ -302,6 +302,30 @@ fn template_has_a_few_orders_at_the_same_time_and_the_others_wait() {
 }
 
 #[test]
+fn order_that_could_not_be_sent_waits_for_the_next_template() {
+    let mut driver = Driver::ready();
+    driver.run(secs(10));
+    let child = driver.order(0);
+    driver.sent.remove(&child);
+    driver.templates.not_sent(child);
+    driver.act();
+    assert!(driver.sent.is_empty(), "it is not sent to the same one again");
+    driver.end(driver.last());
+    driver.load(driver.last());
+    driver.fork_all();
+    assert_eq!(driver.answers[&child], Answer::Forked);
+}
+
+#[test]
+fn templates_that_were_killed_for_a_program_that_is_not_executed_are_started_again() {
+    let mut driver = Driver::ready();
+    driver.living.clear();
+    driver.templates.restart(driver.now);
+    driver.act();
+    assert_eq!((driver.started, driver.living.len()), (2, 1));
+}
+
+#[test]
 fn order_of_a_template_that_is_killed_waits_for_the_next_one() {
     let mut driver = Driver::ready();
     driver.run(secs(10));

@@ -109,6 +109,14 @@ impl<K: Ord + Copy> Reactor<K> {
         });
     }
 
+    /// Kills and reaps a template that may live, and what it has forked and has no known pid.
+    pub(super) fn destroy_template(&mut self, template: K) {
+        if let Some(pid) = self.pid_of_template(template) {
+            self.forget(template);
+            self.ended_templates.insert(template, pid);
+        }
+    }
+
     /// Kills and reaps ended templates and what they have forked.
     pub(super) fn destroy_forked(&mut self) {
         for template in std::mem::take(&mut self.ended_templates).into_values() {

@@ -380,6 +380,10 @@ impl<K: Ord + Copy> Reactor<K> {
 impl<K: Ord + Copy> Drop for Reactor<K> {
     /// Leaves no child behind, also after a panic.
     fn drop(&mut self) {
+        let templates: BTreeSet<K> = self.ordered.values().copied().collect();
+        for template in templates {
+            self.destroy_template(template);
+        }
         for process in self.children.values_mut() {
             process.handle.destroy();
         }
