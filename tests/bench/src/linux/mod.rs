@@ -1,0 +1,76 @@
+//! The benchmark, which is for Linux.
+//!
+//! - [`arguments`]: the command line
+//! - [`machine`]: the machine that is measured
+//! - [`process`]: processes, their CPU time, memory and end
+//! - [`contender`]: what is compared, and how it is started
+//! - [`server`]: the servers that this program runs itself
+//! - [`client`]: the load generator
+//! - [`group`]: what is measured
+//! - [`statistics`]: medians and ratios
+//! - [`report`]: tables, as text, Markdown and SVG
+
+mod arguments;
+mod client;
+mod contender;
+mod group;
+mod machine;
+mod process;
+mod report;
+mod server;
+mod statistics;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use self::arguments::Arguments;
+use self::group::Context;
+use self::report::Report;
+
+pub(crate) type BenchResult<T> = Result<T, Box<dyn Error>>;
+
+pub(crate) fn main() -> ExitCode {
+    let done = server::run_if_asked().unwrap_or_else(|| measure(&arguments::parse()));
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn measure(arguments: &Arguments) -> BenchResult<()> {
+    if arguments.list {
+        return list();
+    }
+    process::prepare()?;
+    // Dropped last, also in a panic.
+    let end_of_all = process::EndOfAll::new()?;
+    let (contenders, skipped) = contender::all();
+    let contenders = contenders.into_iter().filter(|contender| arguments.wants(contender.name)).collect();
+    let context = Context::new(arguments, contenders)?;
+    let mut report = Report::begin(&context.contenders, skipped, arguments);
+    for group in arguments.groups() {
+        eprintln!("measuring: {}", group.describe());
+        group.run(&context, &mut report)?;
+    }
+    drop(end_of_all);
+    Ok(())
+}
+
+fn list() -> BenchResult<()> {
+    let (contenders, skipped) = contender::all();
+    println!("groups:");
+    for group in group::Group::ALL {
+        println!("  {:<12} {}", group.name(), group.describe());
+    }
+    println!("contenders:");
+    for contender in contenders {
+        println!("  {} ({})", contender.name, contender.version);
+    }
+    for reason in skipped {
+        println!("  skipped: {reason}");
+    }
+    Ok(())
+}

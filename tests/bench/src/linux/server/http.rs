@@ -1,0 +1,73 @@
+//! The hyper server: the same code in every arrangement.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::pin::pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use hyper_util::server::graceful::GracefulShutdown;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+
+static SMALL: [u8; 1024] = [b'x'; 1024];
+static LARGE: [u8; 100 * 1024] = [b'x'; 100 * 1024];
+
+pub(super) async fn serve(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    stop: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let connections = GracefulShutdown::new();
+    let mut stop = pin!(stop);
+    loop {
+        let stream = tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok((stream, _)) => stream,
+                Err(_) => {
+                    // A client has gone again, or no descriptor is free.
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                    continue;
+                }
+            },
+            () = &mut stop => break,
+        };
+        start(stream, tls.clone(), &connections);
+    }
+    drop(listener);
+    connections.shutdown().await;
+    Ok(())
+}
+
+fn start(stream: TcpStream, tls: Option<TlsAcceptor>, connections: &GracefulShutdown) {
+    let _ = stream.set_nodelay(true);
+    let watcher = connections.watcher();
+    // Errors end one connection: its client has gone.
+    match tls {
+        None => {
+            let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(answer));
+            drop(tokio::spawn(watcher.watch(connection)));
+        }
+        Some(tls) => drop(tokio::spawn(async move {
+            let Ok(stream) = tls.accept(stream).await else { return };
+            let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(answer));
+            let _ = watcher.watch(connection).await;
+        })),
+    }
+}
+
+async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    let body = match request.uri().path() {
+        "/100k" => Bytes::from_static(&LARGE),
+        "/pid" => Bytes::from(std::process::id().to_string()),
+        _ => Bytes::from_static(&SMALL),
+    };
+    Ok(Response::new(Full::new(body)))
+}
