@@ -1,9 +1,10 @@
 //! fasthttp's prefork, built from Debian's sources.
 
+use std::cell::OnceCell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
+use std::rc::Rc;
 
 use tempfile::TempDir;
 
@@ -70,13 +71,14 @@ pub(super) fn all() -> BenchResult<Vec<Contender>> {
     if !Path::new(SOURCES).join("src/github.com/valyala/fasthttp/prefork").exists() {
         return Err(format!("fasthttp: its sources are not installed (Debian: {PACKAGE})").into());
     }
-    let built = Arc::new(build()?);
+    // Built at the first start: a list of contenders needs no build.
+    let built = Rc::new(OnceCell::new());
     let package = first_line("dpkg-query", &["-W", "-f=${Version}", PACKAGE]);
     let go = first_line("go", &["env", "GOVERSION"]);
     let contender = |name, sharing: &'static str| {
-        let built = Arc::clone(&built);
+        let built = Rc::clone(&built);
         let command = move |setup: &super::Setup<'_>| {
-            let mut command = Command::new(built.path().join("server"));
+            let mut command = Command::new(program(&built)?);
             command.args([setup.addr.to_string().as_str(), sharing, if setup.tls { "tls" } else { "plain" }]);
             command.args([setup.files.cert(), setup.files.key()]);
             // It starts as many children as Go has processors.
@@ -89,6 +91,18 @@ pub(super) fn all() -> BenchResult<Vec<Contender>> {
     Ok(vec![contender("fasthttp, reuseport", "reuseport"), contender("fasthttp, shared socket", "shared")])
 }
 
+/// The path of the built program.
+fn program(built: &OnceCell<TempDir>) -> BenchResult<PathBuf> {
+    let directory = match built.get() {
+        Some(directory) => directory,
+        None => {
+            let directory = build()?;
+            built.get_or_init(|| directory)
+        }
+    };
+    Ok(directory.path().join("server"))
+}
+
 fn build() -> BenchResult<TempDir> {
     let directory = tempfile::tempdir()?;
     let source: PathBuf = directory.path().join("main.go");
@@ -96,7 +110,7 @@ fn build() -> BenchResult<TempDir> {
     let mut command = Command::new("go");
     command.args(["build", "-o", "server", "main.go"]).current_dir(directory.path());
     command.env("GO111MODULE", "off").env("GOPATH", SOURCES).env("GOFLAGS", "-trimpath");
-    let output = command.env("GOCACHE", directory.path().join("cache")).output()?;
+    let output = command.output()?;
     if !output.status.success() {
         return Err(format!("fasthttp: go build failed: {}", String::from_utf8_lossy(&output.stderr)).into());
     }

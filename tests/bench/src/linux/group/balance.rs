@@ -18,7 +18,7 @@ const CHILDREN: usize = 4;
 const STEP: Duration = Duration::from_millis(5);
 
 const fn index(name: &'static str) -> Metric {
-    Metric { name, unit: Unit::Index, better: Better::More, plotted: true }
+    Metric::new(name, Unit::Index, Better::More)
 }
 
 const METRICS: [Metric; 3] =
@@ -33,9 +33,8 @@ pub(super) fn run(context: &Context, report: &mut Report) -> BenchResult<()> {
     for contender in
         context.contenders.iter().filter(|one| one.abilities.has_workers && !alike.contains(&one.name))
     {
-        let mut running = context.start(contender, CHILDREN, false)?;
-        match running.wait_for_answer().and_then(|()| running.wait_for_workers(CHILDREN, &[])) {
-            Ok(_) => rivals.push((contender, running)),
+        match start(context, contender) {
+            Ok(running) => rivals.push((contender, running)),
             Err(error) => eprintln!("  {}: {error}", contender.name),
         }
     }
@@ -49,6 +48,13 @@ pub(super) fn run(context: &Context, report: &mut Report) -> BenchResult<()> {
         }
     }
     report.add(table)
+}
+
+fn start(context: &Context, contender: &Contender) -> BenchResult<Running> {
+    let mut running = context.start(contender, CHILDREN, false)?;
+    running.wait_for_answer()?;
+    running.wait_for_workers(CHILDREN, &[])?;
+    Ok(running)
 }
 
 /// The index of the pids that answered. A child without a connection counts.

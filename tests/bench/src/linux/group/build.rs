@@ -12,11 +12,11 @@ use crate::linux::BenchResult;
 use crate::linux::report::{Better, Metric, Report, Table, Unit};
 
 const METRICS: [Metric; 5] = [
-    Metric { name: "crates", unit: Unit::Count, better: Better::Less, plotted: false },
-    Metric { name: "clean build", unit: Unit::Seconds, better: Better::Less, plotted: true },
-    Metric { name: "clean release build", unit: Unit::Seconds, better: Better::Less, plotted: false },
-    Metric { name: "build of the program alone", unit: Unit::Seconds, better: Better::Less, plotted: false },
-    Metric { name: "expansion of macros", unit: Unit::Seconds, better: Better::Less, plotted: false },
+    Metric::unplotted("crates", Unit::Count, Better::Less),
+    Metric::new("clean build", Unit::Seconds, Better::Less),
+    Metric::unplotted("clean release build", Unit::Seconds, Better::Less),
+    Metric::unplotted("build of the program alone", Unit::Seconds, Better::Less),
+    Metric::unplotted("expansion of macros", Unit::Seconds, Better::Less),
 ];
 const CRATES: usize = 0;
 const CLEAN: usize = 1;

@@ -21,11 +21,11 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const ORPHANS: Duration = Duration::from_secs(1);
 
 const fn time(name: &'static str) -> Metric {
-    Metric { name, unit: Unit::Seconds, better: Better::Less, plotted: true }
+    Metric::new(name, Unit::Seconds, Better::Less)
 }
 
 const fn count(name: &'static str) -> Metric {
-    Metric { name, unit: Unit::Count, better: Better::Neither, plotted: false }
+    Metric::unplotted(name, Unit::Count, Better::Neither)
 }
 
 const STARTS: [Metric; 4] = [

@@ -8,88 +8,96 @@ use nix::sys::signal::Signal;
 use super::{Context, turn};
 use crate::linux::BenchResult;
 use crate::linux::contender::{Contender, PRELOAD, REUSEPORT, Running, SHARED, SPAWNED};
-use crate::linux::process::{cpu_time, is_alive, memory, send, time_until_gone, wake_ups};
-use crate::linux::report::{Better, Metric, Report, Table, Unit};
+use crate::linux::process::{cpu_time, memory, send, time_until_gone, wake_ups};
+use crate::linux::report::{Better, Report, Table, Unit};
 
 const PATIENCE: Duration = Duration::from_secs(120);
-const START: usize = 0;
-const START_CPU: usize = 1;
-const RECOVERY: usize = 2;
-const RECOVERY_CPU: usize = 3;
-const RELOAD: usize = 4;
-const RELOAD_CPU: usize = 5;
-const STOP: usize = 6;
-const WAKE_UPS: usize = 0;
-const MASTER_WAKE_UPS: usize = 1;
-const PROPORTIONAL: usize = 2;
-const PRIVATE: usize = 3;
 
-const fn time(name: &'static str, plotted: bool) -> Metric {
-    Metric { name, unit: Unit::Seconds, better: Better::Less, plotted }
+/// What has a table of its own, with a column for each number of children.
+#[derive(Clone, Copy)]
+enum Of {
+    Start,
+    StartCpu,
+    Recovery,
+    RecoveryCpu,
+    Reload,
+    ReloadCpu,
+    Stop,
+    WakeUps,
+    Proportional,
+    Private,
 }
 
-const TIMES: [Metric; 7] = [
-    time("start, per child", true),
-    time("master's CPU", false),
-    time("recovery of one", true),
-    time("master's CPU", false),
-    time("reload, per child", false),
-    time("master's CPU, per child", false),
-    time("stop, per child", false),
-];
-
-const REST: [Metric; 4] = [
-    Metric { name: "wake-ups", unit: Unit::Count, better: Better::Neither, plotted: false },
-    Metric { name: "of the master", unit: Unit::Count, better: Better::Neither, plotted: false },
-    Metric {
-        name: "proportional memory, per child",
-        unit: Unit::Bytes,
-        better: Better::Less,
-        plotted: false,
-    },
-    Metric { name: "private memory, per child", unit: Unit::Bytes, better: Better::Less, plotted: false },
+const TITLES: [(&str, Unit, Better); 10] = [
+    ("start, per child", Unit::Seconds, Better::Less),
+    ("CPU time of the master for the start, per child", Unit::Seconds, Better::Less),
+    ("a killed child, until another is ready", Unit::Seconds, Better::Less),
+    ("CPU time of the master for a killed child", Unit::Seconds, Better::Less),
+    ("reload, per child", Unit::Seconds, Better::Less),
+    ("CPU time of the master for a reload, per child", Unit::Seconds, Better::Less),
+    ("stop, per child", Unit::Seconds, Better::Less),
+    ("wake-ups of all processes at rest", Unit::Count, Better::Neither),
+    ("proportional memory at rest, per child", Unit::Bytes, Better::Less),
+    ("private memory at rest, per child", Unit::Bytes, Better::Less),
 ];
 
 pub(super) fn run(context: &Context, report: &mut Report) -> BenchResult<()> {
     let default: &[usize] = if context.quick { &[2, 16, 128] } else { &[2, 16, 128, 1000] };
     let sizes = if context.children.is_empty() { default } else { &context.children };
-    for children in sizes {
-        eprintln!("  {children} children");
-        measure_size(context, *children)?.into_iter().try_for_each(|table| report.add(table))?;
-    }
-    Ok(())
-}
-
-fn measure_size(context: &Context, count: usize) -> BenchResult<[Table; 2]> {
-    let rest = rest_period(context);
-    let mut times = Table::new(format!("Scale: {count} children"), SPAWNED, &TIMES);
-    let mut idle = Table::new(format!("At rest: {count} children, {} s", rest.as_secs()), SPAWNED, &REST);
-    times.note(
-        "CPU times of the master are those of the column before. A reload ends with the last old child."
-            .to_owned(),
-    );
-    idle.note(
-        "Master, children and templates together; memory divided by the number of children.".to_owned(),
-    );
+    let rest = Duration::from_secs(if context.quick { 1 } else { 3 });
+    let mut tables = Tables::new(sizes, rest);
     let is_meant = |contender: &&Contender| {
         [SPAWNED, SHARED, REUSEPORT, PRELOAD, "nginx, reuseport"].contains(&contender.name)
     };
     let mut contenders: Vec<&Contender> = context.contenders.iter().filter(is_meant).collect();
-    let rounds = if count > 500 { context.rounds(1, 3) } else { context.rounds(1, 7) };
-    for round in 0..rounds {
-        times.next_round();
-        idle.next_round();
-        for contender in turn(&mut contenders, round) {
-            if let Err(error) = measure(context, contender, count, &mut times, &mut idle) {
-                eprintln!("  {}: {error}", contender.name);
+    for (column, count) in sizes.iter().enumerate() {
+        eprintln!("  {count} children");
+        let rounds = if *count > 500 { context.rounds(1, 3) } else { context.rounds(1, 7) };
+        for round in 0..rounds {
+            tables.all.iter_mut().for_each(Table::next_round);
+            for contender in turn(&mut contenders, round) {
+                tables.place = (column, *count);
+                if let Err(error) = measure(context, contender, &mut tables) {
+                    eprintln!("  {}: {error}", contender.name);
+                }
             }
         }
     }
-    Ok([times, idle])
+    tables.all.into_iter().try_for_each(|table| report.add(table))
 }
 
-fn rest_period(context: &Context) -> Duration {
-    Duration::from_secs(if context.quick { 1 } else { 10 })
+struct Tables {
+    all: Vec<Table>,
+    /// The column, and its number of children.
+    place: (usize, usize),
+    rest: Duration,
+}
+
+impl Tables {
+    fn new(sizes: &[usize], rest: Duration) -> Self {
+        let table = |(title, unit, better): &(&str, Unit, Better)| {
+            Table::of_sizes(&format!("Scale: {title}"), SPAWNED, sizes, *unit, *better)
+        };
+        let mut all: Vec<Table> = TITLES.iter().map(table).collect();
+        all[Of::Reload as usize].note("It ends with the last old child.".to_owned());
+        all[Of::Start as usize].note("nginx is ready when its processes exist: they do not tell.".to_owned());
+        all[Of::WakeUps as usize].note(format!(
+            "In {} s. A process that does not wake calls no system call and takes no CPU time.",
+            rest.as_secs()
+        ));
+        all[Of::Proportional as usize].note("Master and templates included.".to_owned());
+        Self { all, place: (0, 0), rest }
+    }
+
+    fn set(&mut self, name: &str, of: Of, value: f64) {
+        self.all[of as usize].set(name, self.place.0, value);
+    }
+
+    fn set_per_child(&mut self, name: &str, of: Of, time: Duration) {
+        #[expect(clippy::cast_precision_loss, reason = "a number of children")]
+        let children = self.place.1 as f64;
+        self.set(name, of, time.as_secs_f64() / children);
+    }
 }
 
 /// A fleet of a contender.
@@ -99,24 +107,16 @@ struct Fleet<'a> {
     count: usize,
 }
 
-fn measure(
-    context: &Context,
-    contender: &Contender,
-    count: usize,
-    times: &mut Table,
-    idle: &mut Table,
-) -> BenchResult<()> {
-    let name = contender.name;
-    #[expect(clippy::cast_precision_loss, reason = "a number of children")]
-    let per_child = |time: Duration| time.as_secs_f64() / count as f64;
+fn measure(context: &Context, contender: &Contender, tables: &mut Tables) -> BenchResult<()> {
+    let (name, count) = (contender.name, tables.place.1);
     let running = context.start(contender, count, false)?;
     let mut fleet = Fleet { contender, running, count };
     let mut serving = fleet.wait_for(count, &[])?;
-    times.set(name, START, per_child(fleet.running.started.elapsed()));
-    times.set(name, START_CPU, per_child(cpu_time(fleet.running.pid())));
+    tables.set_per_child(name, Of::Start, fleet.running.started.elapsed());
+    tables.set_per_child(name, Of::StartCpu, cpu_time(fleet.running.pid()));
     // A second after its start each child looks once at what it may have been left with.
     thread::sleep(Duration::from_millis(1500));
-    fleet.measure_rest(rest_period(context), idle);
+    fleet.measure_rest(tables);
 
     let (time, cpu) = fleet.timed(|fleet| {
         send(serving[0], Signal::SIGKILL)?;
@@ -124,18 +124,17 @@ fn measure(
         serving.splice(0..1, replacement);
         Ok(())
     })?;
-    times.set(name, RECOVERY, time.as_secs_f64());
-    times.set(name, RECOVERY_CPU, cpu.as_secs_f64());
+    tables.set(name, Of::Recovery, time.as_secs_f64());
+    tables.set(name, Of::RecoveryCpu, cpu.as_secs_f64());
     if let Some(signal) = contender.abilities.reload {
         let (time, cpu) = fleet.timed(|fleet| fleet.reload(signal, &serving))?;
-        times.set(name, RELOAD, per_child(time));
-        times.set(name, RELOAD_CPU, per_child(cpu));
+        tables.set_per_child(name, Of::Reload, time);
+        tables.set_per_child(name, Of::ReloadCpu, cpu);
     }
     if let Some(signal) = contender.abilities.stop {
-        let start = Instant::now();
         fleet.running.signal(signal)?;
-        fleet.running.wait_for_end(PATIENCE)?;
-        times.set(name, STOP, per_child(start.elapsed()));
+        let time = fleet.running.wait_for_end(PATIENCE)?;
+        tables.set_per_child(name, Of::Stop, time);
     }
     Ok(())
 }
@@ -172,18 +171,17 @@ impl Fleet<'_> {
         Ok(())
     }
 
-    fn measure_rest(&self, period: Duration, table: &mut Table) {
-        let (all, master) = (self.running.processes(), [self.running.pid()]);
-        let (before, before_master) = (wake_ups(&all), wake_ups(&master));
-        thread::sleep(period);
-        let name = self.contender.name;
+    fn measure_rest(&self, tables: &mut Tables) {
+        let all = self.running.processes();
+        let before = wake_ups(&all);
+        thread::sleep(tables.rest);
+        let woken = wake_ups(&all).saturating_sub(before);
         let (proportional, private) = memory(&all);
         #[expect(clippy::cast_precision_loss, reason = "numbers of bytes and wake-ups")]
-        let mut set = |metric, value: u64, parts: usize| table.set(name, metric, value as f64 / parts as f64);
-        set(WAKE_UPS, wake_ups(&all).saturating_sub(before), 1);
-        set(MASTER_WAKE_UPS, wake_ups(&master).saturating_sub(before_master), 1);
-        set(PROPORTIONAL, proportional, self.count);
-        set(PRIVATE, private, self.count);
-        debug_assert!(all.iter().all(|pid| is_alive(*pid)));
+        let mut set =
+            |of, value: u64, parts: usize| tables.set(self.contender.name, of, value as f64 / parts as f64);
+        set(Of::WakeUps, woken, 1);
+        set(Of::Proportional, proportional, self.count);
+        set(Of::Private, private, self.count);
     }
 }

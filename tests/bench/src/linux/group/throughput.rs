@@ -44,12 +44,12 @@ const SCENARIOS: [Scenario; 6] = [
 ];
 
 const METRICS: [Metric; 6] = [
-    Metric { name: "requests per second", unit: Unit::PerSecond, better: Better::More, plotted: true },
-    Metric { name: "CPU per request", unit: Unit::Seconds, better: Better::Less, plotted: true },
-    Metric { name: "p50", unit: Unit::Seconds, better: Better::Less, plotted: false },
-    Metric { name: "p99", unit: Unit::Seconds, better: Better::Less, plotted: true },
-    Metric { name: "p99.9", unit: Unit::Seconds, better: Better::Less, plotted: false },
-    Metric { name: "lost", unit: Unit::Count, better: Better::Neither, plotted: false },
+    Metric::new("requests per second", Unit::PerSecond, Better::More),
+    Metric::new("CPU per request", Unit::Seconds, Better::Less),
+    Metric::unplotted("p50", Unit::Seconds, Better::Less),
+    Metric::new("p99", Unit::Seconds, Better::Less),
+    Metric::unplotted("p99.9", Unit::Seconds, Better::Less),
+    Metric::unplotted("lost", Unit::Count, Better::Neither),
 ];
 
 /// A contender that runs during all rounds. It costs nothing while others are measured.
@@ -97,11 +97,8 @@ fn start(context: &Context, tls: bool) -> BenchResult<Vec<Rival<'_>>> {
         |contender: &&Contender| !alike.contains(&contender.name) && (!tls || contender.abilities.tls);
     let mut rivals = Vec::new();
     for contender in context.contenders.iter().filter(wanted) {
-        let mut running = context.start(contender, context.workers, tls)?;
-        // Without TLS in that client, an open port is all that can be seen.
-        let up = if tls { wait_for_port(&running) } else { running.wait_for_answer() };
-        match up {
-            Ok(()) => rivals.push((contender, running)),
+        match start_one(context, contender, tls) {
+            Ok(running) => rivals.push((contender, running)),
             Err(error) => eprintln!("  skipped: {}: {error}", contender.name),
         }
     }
@@ -112,6 +109,17 @@ fn start(context: &Context, tls: bool) -> BenchResult<Vec<Rival<'_>>> {
         Rival { contender, running, processes }
     };
     Ok(rivals.into_iter().map(with_processes).collect())
+}
+
+fn start_one(context: &Context, contender: &Contender, tls: bool) -> BenchResult<Running> {
+    let mut running = context.start(contender, context.workers, tls)?;
+    // That client knows no TLS: an open port is all that it can see.
+    if tls {
+        wait_for_port(&running)?
+    } else {
+        running.wait_for_answer()?
+    }
+    Ok(running)
 }
 
 fn wait_for_port(running: &Running) -> BenchResult<()> {

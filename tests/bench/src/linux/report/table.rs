@@ -1,5 +1,7 @@
 //! The figures of one comparison.
 
+use std::borrow::Cow;
+
 use crate::linux::statistics::{Summary, ratios};
 
 /// An infinite time.
@@ -72,12 +74,24 @@ pub(crate) enum Better {
     Neither,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Metric {
-    pub(crate) name: &'static str,
+    pub(crate) name: Cow<'static, str>,
     pub(crate) unit: Unit,
     pub(crate) better: Better,
     pub(crate) plotted: bool,
+}
+
+impl Metric {
+    /// One that is plotted.
+    pub(crate) const fn new(name: &'static str, unit: Unit, better: Better) -> Self {
+        Self { name: Cow::Borrowed(name), unit, better, plotted: true }
+    }
+
+    /// One that is in the table only.
+    pub(crate) const fn unplotted(name: &'static str, unit: Unit, better: Better) -> Self {
+        Self { name: Cow::Borrowed(name), unit, better, plotted: false }
+    }
 }
 
 /// A contender's figures: for each metric those of all rounds.
@@ -92,12 +106,35 @@ pub(crate) struct Table {
     pub(crate) floor: &'static str,
     pub(crate) metrics: Vec<Metric>,
     pub(crate) rows: Vec<Row>,
+    /// The metrics are one metric at these sizes.
+    pub(crate) sizes: Vec<usize>,
     rounds: usize,
 }
 
 impl Table {
     pub(crate) fn new(title: String, floor: &'static str, metrics: &[Metric]) -> Self {
-        Self { title, notes: Vec::new(), floor, metrics: metrics.to_vec(), rows: Vec::new(), rounds: 0 }
+        Self {
+            title,
+            notes: Vec::new(),
+            floor,
+            metrics: metrics.to_vec(),
+            rows: Vec::new(),
+            sizes: Vec::new(),
+            rounds: 0,
+        }
+    }
+
+    /// One metric at several sizes.
+    pub(crate) fn of_sizes(
+        title: &str,
+        floor: &'static str,
+        sizes: &[usize],
+        unit: Unit,
+        better: Better,
+    ) -> Self {
+        let metric = |size: &usize| Metric { name: size.to_string().into(), unit, better, plotted: false };
+        let metrics: Vec<Metric> = sizes.iter().map(metric).collect();
+        Self { sizes: sizes.to_vec(), ..Self::new(title.to_owned(), floor, &metrics) }
     }
 
     pub(crate) fn note(&mut self, text: String) {
@@ -134,11 +171,11 @@ impl Table {
     }
 
     /// By how much the floor itself changed from round to round: a smaller difference between others is noise.
-    pub(crate) fn drift(&self) -> Vec<(&'static str, f64)> {
+    pub(crate) fn drift(&self) -> Vec<(&str, f64)> {
         let Some(floor) = self.floor_row().filter(|_| self.rounds > 1) else { return Vec::new() };
         let compared = self.metrics.iter().enumerate().filter(|(_, metric)| metric.better != Better::Neither);
         compared
-            .filter_map(|(place, metric)| Some((metric.name, self.summary(floor, place)?.spread())))
+            .filter_map(|(place, metric)| Some((&*metric.name, self.summary(floor, place)?.spread())))
             .collect()
     }
 
@@ -163,10 +200,10 @@ impl Table {
         let drift = self.drift();
         let parts: Vec<String> =
             drift.iter().map(|(name, spread)| format!("{name} {:.0}%", spread * 100.0)).collect();
-        (!parts.is_empty()).then(|| {
-            let rounds = self.rounds;
-            format!("Spread of the floor over {rounds} rounds: {}.", parts.join(", "))
-        })
+        // With sizes, each of them has rounds of its own.
+        let rounds = self.rounds / self.sizes.len().max(1);
+        (!parts.is_empty())
+            .then(|| format!("Spread of the floor over {rounds} rounds: {}.", parts.join(", ")))
     }
 }
 
@@ -174,8 +211,7 @@ impl Table {
 mod tests {
     use super::*;
 
-    const METRICS: [Metric; 1] =
-        [Metric { name: "time", unit: Unit::Seconds, better: Better::Less, plotted: false }];
+    const METRICS: [Metric; 1] = [Metric::new("time", Unit::Seconds, Better::Less)];
 
     fn table() -> Table {
         let mut table = Table::new("Times".to_owned(), "floor", &METRICS);

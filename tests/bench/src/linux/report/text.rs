@@ -17,7 +17,7 @@ pub(super) fn print_head(report: &Report) {
 pub(super) fn print_table(table: &Table) {
     println!("\n{} (× {})", table.title, table.floor);
     let mut lines = vec![vec![String::new()]];
-    lines[0].extend(table.metrics.iter().map(|metric| metric.name.to_owned()));
+    lines[0].extend(table.metrics.iter().map(|metric| metric.name.to_string()));
     for row in &table.rows {
         let cells = (0..table.metrics.len()).map(|metric| table.cell(row, metric));
         lines.push(std::iter::once(row.name.clone()).chain(cells).collect());

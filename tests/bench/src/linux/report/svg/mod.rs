@@ -1,4 +1,6 @@
-//! Plots: for each metric the ratio of every contender to the floor, with the range of the rounds.
+//! Plots. Of sizes: curves. Otherwise bars: for each metric the ratio of every contender to the floor, with the range of the rounds.
+
+mod curves;
 
 use std::path::Path;
 
@@ -20,6 +22,11 @@ const OTHER: RGBColor = RGBColor(0x7a, 0x8a, 0x99);
 
 /// Writes the plots of a table, and returns the names of their files.
 pub(super) fn write(table: &Table, directory: &Path) -> BenchResult<Vec<String>> {
+    if !table.sizes.is_empty() {
+        let name = file_name(&table.title);
+        let drawn = curves::draw(table, &directory.join(&name))?;
+        return Ok(drawn.then_some(name).into_iter().collect());
+    }
     let mut names = Vec::new();
     for (place, metric) in table.metrics.iter().enumerate().filter(|(_, metric)| metric.plotted) {
         let bars: Vec<(&str, Summary)> = table
