@@ -85,6 +85,11 @@ impl Connection {
         self.started
     }
 
+    /// Whether this connection has had no answer before.
+    pub(super) fn is_new(&self) -> bool {
+        !self.answered_before
+    }
+
     /// The next request on this connection.
     pub(super) fn again(&mut self, now: Instant) {
         (self.started, self.sent, self.missing, self.answered_before) = (now, 0, None, true);

@@ -13,7 +13,7 @@ mod worker;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -40,7 +40,6 @@ pub(crate) struct Load {
 pub(crate) struct Outcome {
     /// From the beginning of a request, or of its connection, to the last byte of its answer, in nanoseconds.
     pub(crate) latencies: Vec<u32>,
-    pub(crate) elapsed: Duration,
     /// Requests whose connection ended without the answer, or with a part of it.
     pub(crate) lost: u64,
     /// Kept connections that were closed when the next request was already on its way: HTTP clients send it again.
@@ -58,7 +57,6 @@ impl Outcome {
 
     fn plus(mut self, mut other: Self) -> Self {
         self.latencies.append(&mut other.latencies);
-        self.elapsed = self.elapsed.max(other.elapsed);
         self.lost += other.lost;
         self.closed += other.closed;
         self.refused += other.refused;
@@ -67,30 +65,53 @@ impl Outcome {
     }
 }
 
+/// What happens meanwhile tells here what is to be counted.
+#[derive(Default)]
+pub(crate) struct Window {
+    begun: AtomicBool,
+    over: AtomicBool,
+    /// Connections that have had an answer.
+    warm: AtomicUsize,
+}
+
+impl Window {
+    /// Waits until each connection has had an answer, so that no handshake of a kept one is measured.
+    pub(crate) fn warm_up(&self, connections: usize, at_least: Duration, at_most: Duration) {
+        let start = Instant::now();
+        while start.elapsed() < at_most
+            && (start.elapsed() < at_least || self.warm.load(Ordering::Relaxed) < connections)
+        {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// Forgets what was counted until now.
+    pub(crate) fn begin(&self) {
+        self.begun.store(true, Ordering::Relaxed);
+    }
+}
+
 impl Load {
     /// Sends requests while `meanwhile` runs, and waits for the answers to what was sent.
-    pub(crate) fn during<T>(&self, meanwhile: impl FnOnce() -> T) -> BenchResult<(Outcome, T)> {
-        let over = AtomicBool::new(false);
+    pub(crate) fn during<T>(&self, meanwhile: impl FnOnce(&Window) -> T) -> BenchResult<(Outcome, T)> {
+        let window = Window::default();
         let threads = cores().min(self.connections);
         thread::scope(|scope| {
+            let window = &window;
             let run = |number: usize| {
                 let own = self.connections / threads + usize::from(number < self.connections % threads);
-                Worker::new(self, own)
-                    .and_then(|mut worker| worker.run(&over))
-                    .map_err(|error| error.to_string())
+                let run = |mut worker: Worker<'_>| worker.run(window);
+                Worker::new(self, own).and_then(run).map_err(|error| error.to_string())
             };
             let workers: Vec<_> = (0..threads).map(|number| scope.spawn(move || run(number))).collect();
             // The scope waits for its threads: they have to end also if this panics.
-            let ends = Ends(&over);
-            let start = Instant::now();
-            let value = meanwhile();
-            let elapsed = start.elapsed();
+            let ends = Ends(&window.over);
+            let value = meanwhile(window);
             drop(ends);
             let mut total = Outcome::default();
             for worker in workers {
                 total = total.plus(worker.join().map_err(|_| "a thread of the client panicked")??);
             }
-            total.elapsed = elapsed;
             total.latencies.sort_unstable();
             Ok((total, value))
         })

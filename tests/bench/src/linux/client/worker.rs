@@ -1,13 +1,13 @@
 //! A thread of the load generator.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll};
 
 use super::connection::{Connection, Failure, Step};
-use super::{Load, Outcome};
+use super::{Load, Outcome, Window};
 
 /// How long a connection that failed is not opened again, and the time between two looks at the end.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -23,8 +23,12 @@ pub(super) struct Worker<'a> {
     buffer: Vec<u8>,
     /// A failed connection waits in `connections` as `None`.
     failed: bool,
+    /// Answers are counted from this on, and until `over`.
+    begun: bool,
     over: bool,
     in_progress: usize,
+    /// Connections that have had their first answer, and are not told of yet.
+    warmed: usize,
 }
 
 impl<'a> Worker<'a> {
@@ -39,12 +43,14 @@ impl<'a> Worker<'a> {
             outcome: Outcome::default(),
             buffer: vec![0; 128 * 1024],
             failed: true,
+            begun: false,
             over: false,
             in_progress: 0,
+            warmed: 0,
         })
     }
 
-    pub(super) fn run(&mut self, over: &AtomicBool) -> io::Result<Outcome> {
+    pub(super) fn run(&mut self, window: &Window) -> io::Result<Outcome> {
         let mut events = Events::with_capacity(1024);
         let mut last_opened: Option<Instant> = None;
         let mut end = None;
@@ -58,10 +64,15 @@ impl<'a> Worker<'a> {
                 Err(error) if error.kind() != io::ErrorKind::Interrupted => return Err(error),
                 _ => {}
             }
+            if !self.begun && window.begun.load(Ordering::Relaxed) {
+                self.begun = true;
+                self.outcome = Outcome::default();
+            }
             for event in &events {
                 self.advance(event.token().0)?;
             }
-            self.over = over.load(Ordering::Relaxed);
+            window.warm.fetch_add(std::mem::take(&mut self.warmed), Ordering::Relaxed);
+            self.over = window.over.load(Ordering::Relaxed);
             if self.over
                 && (self.in_progress == 0 || end.get_or_insert_with(Instant::now).elapsed() > PATIENCE)
             {
@@ -98,9 +109,13 @@ impl<'a> Worker<'a> {
             match connection.advance(&self.request, &mut self.buffer) {
                 Step::Pending => return Ok(()),
                 Step::Answered(now) => {
-                    let latency = (now - connection.started()).as_nanos();
-                    self.outcome.latencies.push(u32::try_from(latency).unwrap_or(u32::MAX));
+                    // The answers to what was sent before the window are in it; those after its end are not.
+                    if !(self.begun && self.over) {
+                        let latency = (now - connection.started()).as_nanos();
+                        self.outcome.latencies.push(u32::try_from(latency).unwrap_or(u32::MAX));
+                    }
                     self.in_progress -= 1;
+                    self.warmed += usize::from(connection.is_new());
                     if self.over {
                         self.connections[place] = None;
                     } else if self.load.fresh {

@@ -73,6 +73,8 @@ pub(super) fn granian() -> BenchResult<Vec<Contender>> {
     let arguments = |setup: &Setup<'_>| {
         let mut arguments =
             words("--interface asgi --log-level error --no-access-log --respawn-failed-workers");
+        // Connections of each worker: by default 512.
+        arguments.extend(words("--backlog 1024 --backpressure 16384"));
         arguments.extend(place(setup));
         arguments.extend(tls(setup, "--ssl-certificate", "--ssl-keyfile"));
         arguments

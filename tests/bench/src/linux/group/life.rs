@@ -155,7 +155,7 @@ fn change(
     signal: Signal,
 ) -> BenchResult<(f64, f64)> {
     let around = if context.quick { AROUND / 2 } else { AROUND };
-    let (outcome, time) = load(running).during(|| -> BenchResult<f64> {
+    let (outcome, time) = load(running).during(|_| -> BenchResult<f64> {
         thread::sleep(around);
         let start = Instant::now();
         running.signal(signal)?;
@@ -179,7 +179,7 @@ fn wait_until_replaced(running: &mut Running, old: &[u32]) -> BenchResult<()> {
 
 fn stop(running: &mut Running, contender: &Contender, signal: Signal, table: &mut Table) -> BenchResult<()> {
     let load = load(running);
-    let (outcome, time) = load.during(|| -> BenchResult<Duration> {
+    let (outcome, time) = load.during(|_| -> BenchResult<Duration> {
         thread::sleep(AROUND);
         running.signal(signal)?;
         running.wait_for_end(PATIENCE)

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
@@ -17,6 +17,8 @@ use crate::linux::statistics::{Summary, quantile};
 
 const CONNECTIONS: usize = 64;
 const IDLE: usize = 10_000;
+/// How long connections may take for their first answer.
+const WARM_UP: Duration = Duration::from_secs(3);
 
 struct Scenario {
     title: &'static str,
@@ -61,6 +63,7 @@ struct Rival<'a> {
 
 struct Measured {
     outcome: Outcome,
+    period: Duration,
     /// CPU times.
     server: Duration,
     client: Duration,
@@ -70,12 +73,18 @@ impl Rival<'_> {
     fn measure(&self, scenario: &Scenario, period: Duration) -> BenchResult<Measured> {
         let idle = hold_idle(self.running.addr, scenario.idle)?;
         let load = load(scenario, self.running.addr)?;
-        load.during(|| thread::sleep(period / 10))?;
-        let (server, client) = (cpu_times(&self.processes), own_cpu()?);
-        let (outcome, ()) = load.during(|| thread::sleep(period))?;
-        let (server, client) = (cpu_times(&self.processes).saturating_sub(server), own_cpu()? - client);
+        let cpu = || -> BenchResult<[Duration; 2]> { Ok([cpu_times(&self.processes), own_cpu()?]) };
+        let (outcome, times) = load.during(|window| -> BenchResult<_> {
+            window.warm_up(CONNECTIONS, period / 10, WARM_UP);
+            let ([server, client], start) = (cpu()?, Instant::now());
+            window.begin();
+            thread::sleep(period);
+            let ([server_then, client_then], period) = (cpu()?, start.elapsed());
+            Ok((period, server_then.saturating_sub(server), client_then.saturating_sub(client)))
+        })?;
         drop(idle);
-        Ok(Measured { outcome, server, client })
+        let (period, server, client) = times?;
+        Ok(Measured { outcome, period, server, client })
     }
 }
 
@@ -147,7 +156,7 @@ fn measure(context: &Context, scenario: &Scenario, rivals: &mut [Rival<'_>]) -> 
                 Ok(measured) => {
                     let cost = per_request(measured.client, &measured.outcome);
                     client.extend(cost.filter(|_| name == FLOOR));
-                    note_outcome(&mut table, name, &measured.outcome, measured.server);
+                    measured.fill(&mut table, name);
                 }
                 Err(error) => eprintln!("  {name}: {error}"),
             }
@@ -179,20 +188,23 @@ fn hold_idle(addr: SocketAddr, count: usize) -> BenchResult<Vec<Held>> {
     Ok(all)
 }
 
-fn note_outcome(table: &mut Table, name: &str, outcome: &Outcome, server: Duration) {
-    if let Some(error) = &outcome.error {
-        eprintln!("  {name}: {} requests lost: {error}", outcome.lost);
-    }
-    #[expect(clippy::cast_precision_loss, reason = "a number of requests")]
-    let (answered, lost) = (outcome.answered() as f64, (outcome.lost + outcome.refused) as f64);
-    table.set(name, 0, answered / outcome.elapsed.as_secs_f64());
-    if let Some(cost) = per_request(server, outcome) {
-        table.set(name, 1, cost);
-        for (metric, part) in [(2, 0.5), (3, 0.99), (4, 0.999)] {
-            table.set(name, metric, f64::from(quantile(&outcome.latencies, part)) / 1e9);
+impl Measured {
+    fn fill(&self, table: &mut Table, name: &str) {
+        let outcome = &self.outcome;
+        if let Some(error) = &outcome.error {
+            eprintln!("  {name}: {} requests lost: {error}", outcome.lost);
         }
+        #[expect(clippy::cast_precision_loss, reason = "a number of requests")]
+        let (answered, lost) = (outcome.answered() as f64, (outcome.lost + outcome.refused) as f64);
+        table.set(name, 0, answered / self.period.as_secs_f64());
+        if let Some(cost) = per_request(self.server, outcome) {
+            table.set(name, 1, cost);
+            for (metric, part) in [(2, 0.5), (3, 0.99), (4, 0.999)] {
+                table.set(name, metric, f64::from(quantile(&outcome.latencies, part)) / 1e9);
+            }
+        }
+        table.set(name, 5, lost);
     }
-    table.set(name, 5, lost);
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a number of requests")]
