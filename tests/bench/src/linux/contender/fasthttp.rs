@@ -79,10 +79,14 @@ pub(super) fn all() -> BenchResult<Vec<Contender>> {
         let built = Rc::clone(&built);
         let command = move |setup: &super::Setup<'_>| {
             let mut command = Command::new(program(&built)?);
-            command.args([setup.addr.to_string().as_str(), sharing, if setup.tls { "tls" } else { "plain" }]);
+            command.args([
+                setup.addr.to_string().as_str(),
+                sharing,
+                if setup.size.tls { "tls" } else { "plain" },
+            ]);
             command.args([setup.files.cert(), setup.files.key()]);
             // It starts as many children as Go has processors.
-            command.env("GOMAXPROCS", setup.workers.to_string());
+            command.env("GOMAXPROCS", setup.size.workers.to_string());
             Ok(command)
         };
         let version = format!("{package}, {go}");

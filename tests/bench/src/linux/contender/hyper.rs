@@ -39,8 +39,8 @@ pub(super) fn all() -> Vec<Contender> {
 fn contender(name: &'static str, arrangement: &'static str, abilities: Abilities) -> Contender {
     let command = move |setup: &super::Setup<'_>| {
         let mut command = Command::new(std::env::current_exe()?);
-        command.args([ROLE, arrangement, &setup.addr.to_string(), &setup.workers.to_string()]);
-        if setup.tls {
+        command.args([ROLE, arrangement, &setup.addr.to_string(), &setup.size.workers.to_string()]);
+        if setup.size.tls {
             command.args([setup.files.cert(), setup.files.key()]);
         }
         Ok(command)

@@ -27,11 +27,19 @@ pub(crate) const SHARED: &str = "prefork, shared socket";
 pub(crate) const REUSEPORT: &str = "prefork, reuseport";
 pub(crate) const PRELOAD: &str = "prefork, preload";
 
+/// What a contender is to serve.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Size {
+    pub(crate) workers: usize,
+    pub(crate) tls: bool,
+    /// Connections that may come to one worker, where their number costs memory.
+    pub(crate) connections: usize,
+}
+
 /// How a contender is started.
 pub(crate) struct Setup<'a> {
     pub(crate) addr: SocketAddr,
-    pub(crate) workers: usize,
-    pub(crate) tls: bool,
+    pub(crate) size: Size,
     /// A directory of this start.
     pub(crate) directory: &'a Path,
     pub(crate) files: &'a Files,
@@ -85,8 +93,8 @@ pub(crate) struct Contender {
 }
 
 impl Contender {
-    pub(crate) fn start(&self, files: &Files, workers: usize, tls: bool) -> BenchResult<Running> {
-        Running::start(self, files, workers, tls)
+    pub(crate) fn start(&self, files: &Files, size: Size) -> BenchResult<Running> {
+        Running::start(self, files, size)
     }
 }
 

@@ -49,8 +49,8 @@ fn command(program: &PathBuf, setup: &Setup<'_>, reuseport: &str) -> BenchResult
 
 /// Without what the others do not do either: no log of requests, no limit of requests per connection.
 fn configuration(setup: &Setup<'_>, directory: &Path, reuseport: &str) -> String {
-    let (addr, workers, directory) = (setup.addr, setup.workers, directory.display());
-    let (ssl, certificate) = if setup.tls {
+    let (addr, workers, directory) = (setup.addr, setup.size.workers, directory.display());
+    let (ssl, certificate) = if setup.size.tls {
         let (cert, key) = (setup.files.cert(), setup.files.key());
         let session = "ssl_session_cache off; ssl_session_tickets off; ssl_protocols TLSv1.3;";
         (
@@ -60,8 +60,7 @@ fn configuration(setup: &Setup<'_>, directory: &Path, reuseport: &str) -> String
     } else {
         ("", String::new())
     };
-    // Connections of each worker: all may come to one. They take memory.
-    let connections = if setup.workers > 64 { 512 } else { 16384 };
+    let connections = setup.size.connections;
     let body = "x".repeat(1024);
     let user = if nix::unistd::geteuid().is_root() { "user root;" } else { "" };
     format!(

@@ -51,7 +51,7 @@ pub(super) fn gunicorn() -> BenchResult<Vec<Contender>> {
     let arguments = |setup: &Setup<'_>| {
         let mut arguments = words("--worker-class gthread --threads 32 --keep-alive 3600 --log-level error");
         arguments.extend(["--bind".to_owned(), setup.addr.to_string()]);
-        arguments.extend(["--workers".to_owned(), setup.workers.to_string()]);
+        arguments.extend(["--workers".to_owned(), setup.size.workers.to_string()]);
         arguments.extend(tls(setup, "--certfile", "--keyfile"));
         arguments
     };
@@ -73,8 +73,8 @@ pub(super) fn granian() -> BenchResult<Vec<Contender>> {
     let arguments = |setup: &Setup<'_>| {
         let mut arguments =
             words("--interface asgi --log-level error --no-access-log --respawn-failed-workers");
-        // Connections of each worker: by default 512.
-        arguments.extend(words("--backlog 1024 --backpressure 16384"));
+        let connections = setup.size.connections.to_string();
+        arguments.extend(["--backlog", "1024", "--backpressure", &connections].map(str::to_owned));
         arguments.extend(place(setup));
         arguments.extend(tls(setup, "--ssl-certificate", "--ssl-keyfile"));
         arguments
@@ -107,11 +107,13 @@ fn write_application(directory: &Path, text: &str) -> BenchResult<()> {
 
 fn place(setup: &Setup<'_>) -> Vec<String> {
     let (host, port) = (setup.addr.ip().to_string(), setup.addr.port().to_string());
-    ["--host", &host, "--port", &port, "--workers", &setup.workers.to_string()].map(str::to_owned).to_vec()
+    ["--host", &host, "--port", &port, "--workers", &setup.size.workers.to_string()]
+        .map(str::to_owned)
+        .to_vec()
 }
 
 fn tls(setup: &Setup<'_>, cert: &str, key: &str) -> Vec<String> {
-    if !setup.tls {
+    if !setup.size.tls {
         return Vec::new();
     }
     let (cert_path, key_path) =

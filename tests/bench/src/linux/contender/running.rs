@@ -16,7 +16,7 @@ use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 
-use super::{Contender, Files, Setup};
+use super::{Contender, Files, Setup, Size};
 use crate::linux::BenchResult;
 use crate::linux::client::{ask_pids, is_up};
 use crate::linux::process::{below, children, end_all, is_alive, reap, send};
@@ -39,15 +39,10 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    pub(super) fn start(
-        contender: &Contender,
-        files: &Files,
-        workers: usize,
-        tls: bool,
-    ) -> BenchResult<Self> {
+    pub(super) fn start(contender: &Contender, files: &Files, size: Size) -> BenchResult<Self> {
         let directory = tempfile::tempdir()?;
         let addr = free_addr()?;
-        let setup = Setup { addr, workers, tls, directory: directory.path(), files };
+        let setup = Setup { addr, size, directory: directory.path(), files };
         let mut command = (contender.command)(&setup)?;
         let log = File::create(directory.path().join("log"))?;
         let mut output = None;
@@ -63,7 +58,7 @@ impl Running {
         unsafe { command.pre_exec(|| Ok(prctl::set_pdeathsig(Signal::SIGKILL)?)) };
         let started = Instant::now();
         let process = command.spawn()?;
-        Ok(Self { process, addr, started, workers, output, known: BTreeSet::new(), directory })
+        Ok(Self { process, addr, started, workers: size.workers, output, known: BTreeSet::new(), directory })
     }
 
     /// The process that was started: the master.

@@ -8,7 +8,7 @@ mod throughput;
 
 use super::BenchResult;
 use super::arguments::Arguments;
-use super::contender::{Contender, Files, Running};
+use super::contender::{Contender, Files, Running, Size};
 use super::machine::cores;
 use super::report::Report;
 
@@ -85,8 +85,13 @@ impl Context {
         self.rounds.unwrap_or(if self.quick { quick } else { full })
     }
 
+    /// Starts a contender for more connections than most servers have.
+    fn start_for_many(&self, contender: &Contender, tls: bool) -> BenchResult<Running> {
+        contender.start(&self.files, Size { workers: self.workers, tls, connections: 16 * 1024 })
+    }
+
     fn start(&self, contender: &Contender, workers: usize, tls: bool) -> BenchResult<Running> {
-        contender.start(&self.files, workers, tls)
+        contender.start(&self.files, Size { workers, tls, connections: 1024 })
     }
 }
 

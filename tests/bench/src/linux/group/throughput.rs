@@ -121,7 +121,7 @@ fn start(context: &Context, tls: bool) -> BenchResult<Vec<Rival<'_>>> {
 }
 
 fn start_one(context: &Context, contender: &Contender, tls: bool) -> BenchResult<Running> {
-    let mut running = context.start(contender, context.workers, tls)?;
+    let mut running = context.start_for_many(contender, tls)?;
     // That client knows no TLS: an open port is all that it can see.
     if tls {
         wait_for_port(&running)?

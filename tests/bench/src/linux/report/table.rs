@@ -172,11 +172,16 @@ impl Table {
 
     /// By how much the floor itself changed from round to round: a smaller difference between others is noise.
     pub(crate) fn drift(&self) -> Vec<(&str, f64)> {
-        let Some(floor) = self.floor_row().filter(|_| self.rounds > 1) else { return Vec::new() };
+        let Some(floor) = self.floor_row().filter(|_| self.rounds_of_each() > 1) else { return Vec::new() };
         let compared = self.metrics.iter().enumerate().filter(|(_, metric)| metric.better != Better::Neither);
         compared
             .filter_map(|(place, metric)| Some((&*metric.name, self.summary(floor, place)?.spread())))
             .collect()
+    }
+
+    /// The rounds of a metric. Each size has rounds of its own.
+    fn rounds_of_each(&self) -> usize {
+        self.rounds / self.sizes.len().max(1)
     }
 
     fn floor_row(&self) -> Option<&Row> {
@@ -200,8 +205,7 @@ impl Table {
         let drift = self.drift();
         let parts: Vec<String> =
             drift.iter().map(|(name, spread)| format!("{name} {:.0}%", spread * 100.0)).collect();
-        // With sizes, each of them has rounds of its own.
-        let rounds = self.rounds / self.sizes.len().max(1);
+        let rounds = self.rounds_of_each();
         (!parts.is_empty())
             .then(|| format!("Spread of the floor over {rounds} rounds: {}.", parts.join(", ")))
     }

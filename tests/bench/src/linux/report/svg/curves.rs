@@ -6,6 +6,7 @@ use plotters::prelude::*;
 
 use super::super::table::{Table, Unit};
 use crate::linux::BenchResult;
+use crate::linux::contender::{PRELOAD, REUSEPORT, SHARED, SPAWNED};
 
 const SIZE: (u32, u32) = (760, 360);
 /// Beside a curve's last point: room for its name.
@@ -45,8 +46,8 @@ pub(super) fn draw(table: &Table, path: &Path) -> BenchResult<bool> {
         .x_label_formatter(&|size| format!("{size:.0}"))
         .y_label_formatter(&|value| unit.show(*value))
         .draw()?;
-    for (place, curve) in curves.iter().enumerate() {
-        let color = Palette99::pick(place);
+    for curve in &curves {
+        let color = color_of(curve.name);
         let line = PathElement::new(curve.points.clone(), color.stroke_width(2));
         chart.draw_series(std::iter::once(line))?;
         chart.draw_series(curve.points.iter().map(|point| Circle::new(*point, 3, color.filled())))?;
@@ -58,6 +59,17 @@ pub(super) fn draw(table: &Table, path: &Path) -> BenchResult<bool> {
     }
     area.present()?;
     Ok(true)
+}
+
+/// A contender has the same colour in all plots.
+fn color_of(name: &str) -> RGBColor {
+    match name {
+        REUSEPORT => RGBColor(0xb7, 0x41, 0x0e),
+        SHARED => RGBColor(0xe0, 0x8a, 0x1e),
+        PRELOAD => RGBColor(0x8b, 0x1e, 0x5f),
+        SPAWNED => RGBColor(0x55, 0x60, 0x6a),
+        _ => RGBColor(0x1f, 0x77, 0x8d),
+    }
 }
 
 fn curves(table: &Table) -> Vec<Curve<'_>> {
