@@ -89,13 +89,13 @@ fn measure(context: &Context, contender: &Contender, tables: &mut Tables) -> Ben
     let first = running.wait_for_workers(workers, &[])?;
     tables.starts.set(name, 1, running.started.elapsed().as_secs_f64());
     if let Some(signal) = contender.abilities.reload {
-        let (time, lost) = change(context, &mut running, first.clone(), signal)?;
+        let (time, lost) = change(context, contender, &mut running, &first, signal)?;
         tables.changes.set(name, 0, time);
         tables.changes.set(name, 1, lost);
     }
     if let Some(signal) = contender.abilities.upgrade {
         let serving = serving(&mut running, workers)?;
-        let (time, lost) = change(context, &mut running, serving, signal)?;
+        let (time, lost) = change(context, contender, &mut running, &serving, signal)?;
         tables.changes.set(name, 2, time);
         tables.changes.set(name, 3, lost);
     }
@@ -150,8 +150,9 @@ fn load(running: &Running) -> Load {
 /// Replaces all children under load: the time, and the requests that were lost.
 fn change(
     context: &Context,
+    contender: &Contender,
     running: &mut Running,
-    old: Vec<u32>,
+    old: &[u32],
     signal: Signal,
 ) -> BenchResult<(f64, f64)> {
     let around = if context.quick { AROUND / 2 } else { AROUND };
@@ -159,13 +160,13 @@ fn change(
         thread::sleep(around);
         let start = Instant::now();
         running.signal(signal)?;
-        wait_until_replaced(running, &old)?;
-        let time = time_until_gone(&old, start, PATIENCE).ok_or("an old process does not end")?;
+        wait_until_replaced(running, old)?;
+        let time = time_until_gone(old, start, PATIENCE).ok_or("an old process does not end")?;
         thread::sleep(around);
         Ok(time.as_secs_f64())
     })?;
     if let Some(error) = &outcome.error {
-        eprintln!("  {} lost in a change: {error}", outcome.lost);
+        eprintln!("  {}: {} lost: {error}", contender.name, outcome.lost);
     }
     Ok((time?, as_figure(outcome.lost + outcome.refused)))
 }
