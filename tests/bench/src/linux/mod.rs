@@ -3,6 +3,7 @@
 //! - [`arguments`]: the command line
 //! - [`machine`]: the machine that is measured
 //! - [`process`]: processes, their CPU time, memory and end
+//! - [`keeper`]: ends what is left if this program is killed
 //! - [`contender`]: what is compared, and how it is started
 //! - [`server`]: the servers that this program runs itself
 //! - [`client`]: the load generator
@@ -14,6 +15,7 @@ mod arguments;
 mod client;
 mod contender;
 mod group;
+mod keeper;
 mod machine;
 mod process;
 mod report;
@@ -30,6 +32,9 @@ use self::report::Report;
 pub(crate) type BenchResult<T> = Result<T, Box<dyn Error>>;
 
 pub(crate) fn main() -> ExitCode {
+    if keeper::run_if_asked() {
+        return ExitCode::SUCCESS;
+    }
     let done = server::run_if_asked().unwrap_or_else(|| measure(&arguments::parse()));
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -45,6 +50,7 @@ fn measure(arguments: &Arguments) -> BenchResult<()> {
         return list();
     }
     process::prepare()?;
+    keeper::start()?;
     // Dropped last, also in a panic.
     let end_of_all = process::EndOfAll::new()?;
     let (contenders, skipped) = contender::all();

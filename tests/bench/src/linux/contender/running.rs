@@ -19,6 +19,7 @@ use tempfile::TempDir;
 use super::{Contender, Files, Setup, Size};
 use crate::linux::BenchResult;
 use crate::linux::client::{ask_pids, is_up};
+use crate::linux::keeper;
 use crate::linux::process::{below, children, end_all, is_alive, reap, send};
 use crate::linux::server::UP;
 
@@ -58,6 +59,7 @@ impl Running {
         unsafe { command.pre_exec(|| Ok(prctl::set_pdeathsig(Signal::SIGKILL)?)) };
         let started = Instant::now();
         let process = command.spawn()?;
+        keeper::watch(process.id());
         Ok(Self { process, addr, started, workers: size.workers, output, known: BTreeSet::new(), directory })
     }
 
@@ -172,6 +174,7 @@ impl Drop for Running {
             let below: Vec<u32> = left.iter().flat_map(|pid| below(*pid)).collect();
             left.iter().copied().filter(alive).chain(below).collect()
         });
+        keeper::forget(self.process.id());
     }
 }
 
