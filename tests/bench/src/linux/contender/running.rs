@@ -123,7 +123,8 @@ impl Running {
             if Instant::now() > end {
                 return Err(format!("{} of {count} children: {}", found.len(), self.log()).into());
             }
-            thread::sleep(Duration::from_millis(1));
+            // A look at many children takes a while, which is not to be taken from them.
+            thread::sleep(Duration::from_millis(1 + count as u64 / 50));
         }
     }
 
