@@ -32,6 +32,7 @@ impl Prefork {
             let by = match plan.loaded_by? {
                 LoadedBy::Template => "once for the children of a generation, in a template",
                 LoadedBy::Child => "in each child",
+                LoadedBy::OneProcess => "once, in the one process",
             };
             return Some(format!("# preload: loaded {by}; a check does not load"));
         }

@@ -67,10 +67,7 @@ impl Prefork {
             endpoints,
             activated,
             sharing,
-            loaded_by: self
-                .serve
-                .loads
-                .map(|_| if sys::can_fork_for_parent() { LoadedBy::Template } else { LoadedBy::Child }),
+            loaded_by: self.serve.loads.map(|_| LoadedBy::with(workers)),
             workers_reason,
             sockets,
             health: self.get(&options::HEALTH),

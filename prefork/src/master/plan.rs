@@ -8,7 +8,7 @@ use crate::listen::{Endpoint, Sharing, SocketOptions};
 use crate::logging::Logger;
 use crate::privileges::Privileges;
 use crate::supervisor::Settings;
-use crate::sys::Activated;
+use crate::sys::{self, Activated};
 use crate::tls::TlsOptions;
 
 /// See the [module](self).
@@ -51,6 +51,19 @@ pub(crate) enum LoadedBy {
     Template,
     /// Each child for itself: this system cannot fork children so.
     Child,
+    /// The one process that there is.
+    OneProcess,
+}
+
+impl LoadedBy {
+    /// In a fleet of this size.
+    pub(crate) fn with(workers: usize) -> Self {
+        match workers {
+            0 => Self::OneProcess,
+            _ if sys::can_fork_for_parent() => Self::Template,
+            _ => Self::Child,
+        }
+    }
 }
 
 impl Plan {

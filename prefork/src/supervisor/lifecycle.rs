@@ -1,112 +1,16 @@
-//! Children, from spawn to exit; and from an exit to the next child of the slot (`on_exited`, `respawn`).
+//! Children, from their start to their exit; and from an exit to the next child of the slot (`on_exited`).
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::canary::is_failure;
-use super::policy::{
-    FailureKind, LINK_CLOSED_LIMIT, LONGEST_DELAY, QUEUE_CHECK_INTERVAL, STABLE, SlotFailures,
-};
+use super::policy::{FailureKind, LINK_CLOSED_LIMIT, QUEUE_CHECK_INTERVAL, STABLE, SlotFailures};
 use super::trial::SlotRole;
 use super::{
-    Action, Child, ChildId, Event, Exit, FailureCause, Hook, Mode, Phase, Remark, Slot, StartReason,
-    Supervisor, Tally, Verdict, deadline,
+    Action, Child, ChildId, Event, Exit, FailureCause, Hook, Mode, Phase, Remark, StartReason, Supervisor,
+    Tally, Verdict, deadline,
 };
 
 impl Supervisor {
-    pub(super) fn on_spawned(&mut self, now: Instant, event: Event, id: ChildId, pid: u32) {
-        let until = deadline(now, self.settings.start_timeout);
-        let Some(child) = self.children.get_mut(&id).filter(|child| child.phase == Phase::Starting) else {
-            return self.unexpected(event);
-        };
-        child.pid = Some(pid);
-        child.phase = Phase::Booting { until };
-        self.totals.count(Tally::Start(child.reason));
-        let slot = child.slot;
-        if let Some(slot) = self.slots.get_mut(slot).filter(|slot| slot.occupant == Some(id)) {
-            slot.size_before = None;
-            slot.unstartable = false;
-        }
-        match self.mode {
-            Mode::Running | Mode::StopDelay { .. } if self.role_in_slot(id, slot) != SlotRole::Leftover => {
-                if !self.is_upgrade_check(id) {
-                    self.actions.push_back(Action::Hook(Hook::ChildSpawn(pid)));
-                }
-                let slot = &mut self.slots[slot];
-                if let Some(old) = slot.predecessor.take_if(|_| slot.occupant == Some(id)) {
-                    self.actions.push_back(Action::Hook(Hook::ChildRecover { old, new: pid }));
-                }
-                if self.in_stop_delay() {
-                    self.actions.push_back(Action::AnnounceStop(id));
-                }
-            }
-            Mode::Stopping { at_once: true, .. } => self.kill(id, false),
-            // Not needed any more: its slot is gone, or has another child.
-            Mode::Running
-            | Mode::StopDelay { .. }
-            | Mode::DrainQueues { .. }
-            | Mode::Stopping { .. }
-            | Mode::Finished => self.terminate(now, id),
-        }
-    }
-
-    pub(super) fn on_spawn_failed(&mut self, now: Instant, event: Event, id: ChildId, transient: bool) {
-        if self.children.get(&id).is_none_or(|child| child.phase != Phase::Starting) {
-            return self.unexpected(event);
-        }
-        let Some((child, role)) = self.remove(id) else { return };
-        self.totals.count(Tally::Failure { kind: FailureCause::Spawn, ready: false });
-        match role {
-            _ if !self.is_active() => {}
-            SlotRole::Successor => self.successor_failed(now, child.slot),
-            SlotRole::Occupant if self.is_of_canary(&child) => self.canary_failed(now, &child),
-            SlotRole::Occupant => self.start_failed(now, child.slot, transient),
-            SlotRole::Leftover => {}
-        }
-    }
-
-    /// No process could be started for the slot. At the start that counts as a failure. Once the fleet was
-    /// complete it does not: one slot's trouble ends no other slot.
-    fn start_failed(&mut self, now: Instant, slot: usize, transient: bool) {
-        if let Some(size) = self.slots[slot].size_before {
-            return self.undo_grow(now, slot, size);
-        }
-        if !self.started && !transient {
-            return self.stop(now, Verdict::SpawnFailed);
-        }
-        if !self.started {
-            return self.boot_failed(now, slot);
-        }
-        let left = self.time_to_give_up(now);
-        if left == Some(Duration::ZERO) && !self.has_live_child() {
-            return self.stop(now, Verdict::SpawnFailed);
-        }
-        if !self.slots[slot].unstartable {
-            self.slots[slot].unstartable = true;
-            self.log(Remark::StartRetried { slot });
-        }
-        let failures = &mut self.slots[slot].failures;
-        failures.before_ready = failures.before_ready.saturating_add(1);
-        // A fleet without a ready child makes its last attempt at the end of its patience.
-        let left = left.filter(|left| !left.is_zero()).unwrap_or(LONGEST_DELAY);
-        let policy = self.settings.recover;
-        let delay = policy.delay(self.slots[slot].failures).min(left).max(policy.interval);
-        self.slots[slot].respawn_at = Some(deadline(now, delay));
-    }
-
-    /// The next attempts to start a child come now.
-    pub(super) fn on_template_ready(&mut self, now: Instant, generation: u32) {
-        let waits = |slot: &&mut Slot| slot.unstartable && slot.generation == generation;
-        for slot in self.slots.iter_mut().filter(waits) {
-            slot.respawn_at = slot.respawn_at.map(|at| at.min(now));
-        }
-    }
-
-    /// How much longer a fleet without a ready child tries to start one.
-    fn time_to_give_up(&self, now: Instant) -> Option<Duration> {
-        let without = now.duration_since(self.none_ready_since?);
-        Some(self.settings.recover.patience().saturating_sub(without))
-    }
-
     pub(super) fn on_handshake_refused(&mut self, now: Instant, event: Event, id: ChildId) {
         let Some(child) = self.children.get(&id) else { return self.unexpected(event) };
         let is_occupant = self.slots.get(child.slot).is_some_and(|slot| slot.occupant == Some(id));
@@ -297,7 +201,7 @@ impl Supervisor {
     }
 
     /// A child failed before it was ready, or could not be started.
-    fn boot_failed(&mut self, now: Instant, slot: usize) {
+    pub(super) fn boot_failed(&mut self, now: Instant, slot: usize) {
         let failures = &mut self.slots[slot].failures;
         failures.before_ready = failures.before_ready.saturating_add(1);
         let in_a_row = failures.before_ready;
@@ -316,79 +220,6 @@ impl Supervisor {
             return self.stop(now, Verdict::OverRecovery { failures });
         }
         self.respawn(now, slot);
-    }
-
-    pub(super) fn respawn(&mut self, now: Instant, slot: usize) {
-        let delay = self.settings.recover.delay(self.slots[slot].failures);
-        self.slots[slot].recycle_at = None;
-        self.slots[slot].recycle_requested = None;
-        if delay.is_zero() {
-            return self.spawn_occupant(slot, StartReason::Recover);
-        }
-        self.slots[slot].respawn_at = Some(deadline(now, delay));
-        self.log(Remark::RespawnIn { slot, delay });
-    }
-
-    pub(super) fn spawn_occupant(&mut self, slot: usize, reason: StartReason) {
-        let id = self.spawn(slot, self.slots[slot].generation, reason);
-        self.slots[slot].occupant = Some(id);
-    }
-
-    /// Starts a child: the first of a slot, a replacement or a successor.
-    pub(super) fn spawn(&mut self, slot: usize, generation: u32, reason: StartReason) -> ChildId {
-        let child = ChildId(self.next_id);
-        self.next_id += 1;
-        let phase = Phase::Starting;
-        self.children.insert(
-            child,
-            Child { slot, generation, pid: None, reason, phase, failing: None, link_until: None },
-        );
-        self.actions.push_back(Action::Spawn { child, slot, generation });
-        child
-    }
-
-    /// Cancels planned starts and replacements, and hooks that have not been called.
-    pub(super) fn withdraw_plans(&mut self) {
-        for slot in &mut self.slots {
-            slot.respawn_at = None;
-            slot.recycle_at = None;
-        }
-        self.actions.retain(|action| !matches!(action, Action::Hook(_)));
-    }
-
-    /// Cancels a spawn that has not been carried out.
-    fn withdraw_spawn(&mut self, now: Instant, id: ChildId) {
-        let planned = self.actions.len();
-        self.actions.retain(|action| !matches!(action, Action::Spawn { child, .. } if *child == id));
-        if self.actions.len() < planned {
-            self.forget_spawn(now, id);
-        } else {
-            self.actions.push_back(Action::Withdraw(id));
-        }
-    }
-
-    /// Cancels the starts under way: another program takes over, and does not know them.
-    fn withdraw_starts(&mut self, now: Instant) {
-        for id in self.ids() {
-            if self.children.get(&id).is_some_and(|child| child.phase == Phase::Starting) {
-                self.withdraw_spawn(now, id);
-            }
-        }
-    }
-
-    pub(super) fn on_withdrawn(&mut self, now: Instant, event: Event, id: ChildId) {
-        if self.children.get(&id).is_none_or(|child| child.phase != Phase::Starting) {
-            return self.unexpected(event);
-        }
-        self.forget_spawn(now, id);
-    }
-
-    /// Forgets a child that is not started. If its slot still needs one, the program that was to take over has not.
-    fn forget_spawn(&mut self, now: Instant, id: ChildId) {
-        let Some((child, role)) = self.remove(id) else { return };
-        if role == SlotRole::Occupant && self.is_active() {
-            self.slots[child.slot].respawn_at = Some(now);
-        }
     }
 
     /// Asks a child to stop, in any phase.
@@ -415,7 +246,7 @@ impl Supervisor {
         }
     }
 
-    fn kill(&mut self, id: ChildId, unready: bool) {
+    pub(super) fn kill(&mut self, id: ChildId, unready: bool) {
         let Some(child) = self.children.get_mut(&id) else { return };
         if !matches!(child.phase, Phase::Starting | Phase::Killed { .. }) {
             child.phase = Phase::Killed { unready };
@@ -433,7 +264,7 @@ impl Supervisor {
     }
 
     /// Removes a child that is gone, and returns the role it had in its slot.
-    fn remove(&mut self, id: ChildId) -> Option<(Child, SlotRole)> {
+    pub(super) fn remove(&mut self, id: ChildId) -> Option<(Child, SlotRole)> {
         let child = self.children.remove(&id)?;
         self.forget_in_leadership(id);
         let role = self.role_in_slot(id, child.slot);

@@ -35,7 +35,8 @@
 //! - `settings.rs`: other settings
 //! - `size.rs`: the number of slots
 //! - `stop.rs`: the stop of the fleet
-//! - `lifecycle.rs`: children, from spawn to exit; how an exit becomes a replacement
+//! - `starts.rs`: the start of a child
+//! - `lifecycle.rs`: children, from their start to their exit; how an exit becomes a replacement
 //! - `leader.rs`: the one child that does what is done once in a fleet
 //! - `rollout.rs`: replacement, new before old: reload and recycling
 //! - `canary.rs`: a reload that holds after some children, and its rollback
@@ -54,6 +55,7 @@ mod requests;
 mod rollout;
 mod settings;
 mod size;
+mod starts;
 mod status;
 mod stop;
 mod templates;

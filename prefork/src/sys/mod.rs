@@ -66,9 +66,10 @@
 //! many descriptors it may have. A [`PidFile`] tells others the pid of the master.
 //!
 //! **Template.** [`can_fork_for_parent`] tells whether this system has templates; an [`OnlyThread`] makes a child of
-//! the parent, and tells in which process it returns: [`Forked`]. [`tie_to_master`] and [`ignore_stop_in_template`]
-//! are for a template, and [`use_huge_pages`] makes its forks fast; [`leave_template`] and
-//! [`own_memory`] are for a child that it has forked, and `Reactor::order_fork` for the master.
+//! the parent, and tells in which process it returns: [`Forked`]. [`tie_to_master`], [`restore_template`] and
+//! [`ignore_stop_in_template`] are for a template, and [`use_huge_pages`] makes its forks fast; [`leave_template`] and
+//! [`own_memory`] are for a child that it has forked. `Reactor::order_fork`, `note_pid`, `forget_order` and `kill_forked`
+//! are for the master.
 //!
 //! **Errors.** [`is_transient`], [`is_shortage`] and [`lacks_ipv6`] interpret an error; [`shortage_hint`] and
 //! [`ADDRESS_DENIED_HINT`] say what to do about it.

@@ -10,7 +10,7 @@ use crate::error::{Status, plain};
 use crate::logging::{LogEvent, Logger};
 use crate::master::Master;
 use crate::master::messages::readable;
-use crate::supervisor::{TemplateId, TemplateRemark};
+use crate::supervisor::{Order, TemplateId, TemplateRemark};
 
 /// `template of generation 2 (pid 4711)`.
 impl fmt::Display for TemplateEntry {
@@ -33,7 +33,7 @@ impl TemplateEntry {
 impl Master {
     pub(super) fn log_template(&mut self, remark: TemplateRemark) {
         match remark {
-            TemplateRemark::Awaited { slot, generation } => self.report_awaited(slot, generation),
+            TemplateRemark::Awaited(order) => self.report_awaited(order),
             TemplateRemark::StillLoading { template, time } => self.report_long_load(template, time),
             TemplateRemark::LoadTimeout(template) => {
                 self.report_late(template, "was not ready");
@@ -57,9 +57,9 @@ impl Master {
         }
     }
 
-    /// In a start, every child waits.
-    fn report_awaited(&self, slot: usize, generation: u32) {
-        if self.supervisor.has_announced_ready() {
+    /// In a start and in a reload, every child waits.
+    fn report_awaited(&self, Order { child, slot, generation }: Order) {
+        if self.supervisor.has_announced_ready() && !self.supervisor.is_successor(child) {
             let event = self.plan.logger.event("template_awaited").slot(slot).generation(generation);
             event.info(format_args!(
                 "child for slot {slot} waits for the template of generation {generation}"

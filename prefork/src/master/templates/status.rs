@@ -12,7 +12,7 @@ pub(crate) struct TemplateStatus {
     /// `None` while it waits for its next process. A killed one may not have exited yet.
     pub(crate) pid: Option<u32>,
     pub(crate) state: TemplateState,
-    /// When the next process of one that waits is started, unless a child needs it earlier.
+    /// When the next process of one that waits is started, at the latest.
     pub(crate) starts_at: Option<Instant>,
 }
 

@@ -79,7 +79,7 @@ pub(crate) enum Refusal {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TemplateRemark {
     /// The first child waits for a template that is not ready.
-    Awaited { slot: usize, generation: u32 },
+    Awaited(Order),
     /// The template has loaded for this time, and goes on.
     StillLoading { template: TemplateId, time: Duration },
     /// The template did not load within its time.
@@ -146,7 +146,7 @@ impl Templates {
 
     /// Orders a child.
     pub(crate) fn order(&mut self, now: Instant, order: Order) {
-        let Order { slot, generation, .. } = order;
+        let Order { generation, .. } = order;
         self.orders.add(order);
         if self.templates.get(&generation).is_none_or(Template::starts_when_needed) {
             self.start(now, generation);
@@ -154,7 +154,7 @@ impl Templates {
         self.send_orders(now, generation);
         let template = self.templates.get_mut(&generation);
         if template.is_some_and(Template::becomes_awaited) {
-            self.log(TemplateRemark::Awaited { slot, generation });
+            self.log(TemplateRemark::Awaited(order));
         }
     }
 

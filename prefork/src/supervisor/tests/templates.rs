@@ -270,7 +270,8 @@ fn child_waits_as_long_as_its_template_that_could_not_load_is_not_started_again(
     driver.remarks.clear();
     let children = [driver.order(0), driver.order(0)];
     assert!(driver.living.is_empty() && driver.answers.is_empty());
-    assert_eq!(driver.remarks, [TemplateRemark::Awaited { slot: 0, generation: 0 }], "once");
+    let first = Order { child: children[0], slot: 0, generation: 0 };
+    assert_eq!(driver.remarks, [TemplateRemark::Awaited(first)], "once");
     driver.run(secs(1));
     driver.load(driver.last());
     driver.fork_all();

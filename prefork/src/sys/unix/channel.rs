@@ -188,7 +188,7 @@ impl Channel {
             MsgFlags::empty(),
             None,
         )?;
-        if sent == text.len() { Ok(()) } else { Err(io::Error::other("the handshake was cut short")) }
+        if sent == text.len() { Ok(()) } else { Err(io::Error::other("the message was cut short")) }
     }
 
     /// Receives some of what has arrived. Blocks if the channel does and nothing has arrived.
