@@ -53,3 +53,16 @@ fn process_that_load_forks_and_returns_in_is_no_template() {
     client::try_get(fleet.addr(), "/value").unwrap();
     fleet.stop();
 }
+
+#[test]
+fn producer_that_panics_for_a_template_that_no_child_waits_for_does_not_end_the_fleet() {
+    let gate = ResponseGate::new();
+    let server =
+        Server::new(env!("CARGO_BIN_EXE_hooks_server")).set("preload", 1).set("produces", "panic_at_gate");
+    let mut fleet = server.gate(&gate).start();
+    gate.open();
+    send(template(&fleet), Signal::SIGKILL);
+    fleet.console.wait_for("cannot start the template of generation 0");
+    fleet.signal(Signal::SIGTERM);
+    assert_eq!(fleet.wait().code(), Some(0), "{:#?}", fleet.console.lines());
+}

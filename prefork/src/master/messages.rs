@@ -167,7 +167,11 @@ impl Master {
     }
 
     fn report_stopping(&self) {
-        self.plan.logger.event("stopping").info(format_args!(
+        let event = self.plan.logger.event("stopping");
+        if self.children.is_empty() {
+            return event.info("stopping: there is no child");
+        }
+        event.info(format_args!(
             "stopping: {} may take {} to finish; ask again to stop at once",
             children(self.children.len()),
             readable(self.plan.settings.grace)

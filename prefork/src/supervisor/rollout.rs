@@ -245,7 +245,8 @@ impl Supervisor {
     }
 
     fn start_successors(&mut self) {
-        while self.successors() < self.settings.reload_parallel
+        while !self.rollout.queue.is_empty()
+            && self.successors() < self.settings.reload_parallel
             && self.draining() < self.slots.len()
             && !self.has_whole_canary()
         {

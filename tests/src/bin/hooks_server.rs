@@ -131,7 +131,8 @@ fn produce(what: &str, mut command: Command) -> io::Result<Child> {
         "error" | "error_at_gate" => Err(io::Error::other("no child today")),
         #[cfg(unix)]
         "daemon" => std::os::unix::process::CommandExt::uid(&mut command, 1).spawn(),
-        "panic" => panic!("a producer panics on request"),
+        "panic_at_gate" if !app::gate_is_open() => command.spawn(),
+        "panic" | "panic_at_gate" => panic!("a producer panics on request"),
         "ends" => app::subcommand(&["exit", "0"]).spawn(),
         "stays" => app::subcommand(&["sleep"]).spawn(),
         "null_stdin" => command.stdin(Stdio::null()).spawn(),
