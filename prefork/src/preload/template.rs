@@ -13,7 +13,7 @@ use crate::child::{Adopted, StartError, adopt_forked};
 use crate::error::{Error, plain};
 use crate::logging::{self, Logger};
 use crate::protocol::{FromTemplate, ToMaster, ToTemplate};
-use crate::sys::{self, Channel, Forked, OnlyThread};
+use crate::sys::{self, Channel, Forked, NotForked};
 
 /// How long a thread that has been joined may still be seen.
 const THREAD_END: Duration = Duration::from_millis(100);
@@ -57,13 +57,14 @@ pub(crate) fn serve_orders(
         };
         let Some(ToTemplate::Fork(child)) = ToTemplate::from_line(&line) else { continue };
         let link = channel.take_end().map_err(broken)?;
-        let answer = match check_threads()?.fork_for_parent() {
+        let answer = match once_alone(sys::fork_for_parent) {
             Ok(Forked::Child) => {
                 drop((channel, sender));
                 return begin_child(link);
             }
             Ok(Forked::Template(pid)) => FromTemplate::Forked { child, pid },
-            Err(error) => FromTemplate::NotForked { child, error },
+            Err(NotForked::System(error)) => FromTemplate::NotForked { child, error },
+            Err(NotForked::Threads(names)) => return Err(has_threads(names)),
         };
         // The master learns of the child's end by its link, so no other process keeps it open.
         drop(link);
@@ -84,15 +85,29 @@ fn end() -> ! {
     sys::exit_now(0)
 }
 
-fn check_threads() -> Result<OnlyThread, StartError> {
+/// Does what needs one thread. One that has been joined may still be seen for a moment.
+fn once_alone<T>(work: impl Fn() -> Result<T, NotForked>) -> Result<T, NotForked> {
     let start = Instant::now();
     loop {
-        match OnlyThread::check() {
-            Ok(only) => return Ok(only),
-            Err(Ok(_)) if start.elapsed() < THREAD_END => thread::sleep(Duration::from_millis(1)),
-            Err(names) => return Err(StartError::Template(io::Error::other(describe(names)))),
+        match work() {
+            Err(NotForked::Threads(Ok(_))) if start.elapsed() < THREAD_END => {
+                thread::sleep(Duration::from_millis(1));
+            }
+            done => return done,
         }
     }
+}
+
+fn check_threads() -> Result<(), StartError> {
+    let checked = once_alone(|| sys::check_only_thread().map_err(NotForked::Threads));
+    checked.map_err(|refused| match refused {
+        NotForked::Threads(names) => has_threads(names),
+        NotForked::System(error) => StartError::Template(io::Error::from_raw_os_error(error)),
+    })
+}
+
+fn has_threads(names: io::Result<Vec<String>>) -> StartError {
+    StartError::Template(io::Error::other(describe(names)))
 }
 
 fn describe(names: io::Result<Vec<String>>) -> String {

@@ -65,8 +65,8 @@
 //! the system's text from bytes, [`how_to_stop`] the operator's way to stop the master, and [`descriptor_limit`] how
 //! many descriptors it may have. A [`PidFile`] tells others the pid of the master.
 //!
-//! **Template.** [`can_fork_for_parent`] tells whether this system has templates; an [`OnlyThread`] makes a child of
-//! the parent, and tells in which process it returns: [`Forked`]. [`tie_to_master`], [`restore_template`] and
+//! **Template.** [`can_fork_for_parent`] tells whether this system has templates; [`fork_for_parent`] makes a child of
+//! the parent, and tells in which process it returns: [`Forked`]; [`check_only_thread`] tells whether it would. [`tie_to_master`], [`restore_template`] and
 //! [`ignore_stop_in_template`] are for a template, and [`use_huge_pages`] makes its forks fast; [`leave_template`] and
 //! [`own_memory`] are for a child that it has forked. `Reactor::order_fork`, `note_pid`, `forget_order` and `kill_forked`
 //! are for the master.
@@ -283,6 +283,16 @@ pub(crate) struct Handover<'a> {
     #[cfg_attr(windows, expect(dead_code, reason = "not every system hands them over"))]
     pub(crate) secrets: &'a str,
     pub(crate) memory: Option<&'a SharedMemory>,
+}
+
+/// Why there is no fork.
+#[derive(Debug)]
+#[allow(dead_code, reason = "not every system forks")]
+pub(crate) enum NotForked {
+    /// There are other threads, with these names; or the system does not tell.
+    Threads(io::Result<Vec<String>>),
+    /// The system refuses it, with this number.
+    System(i32),
 }
 
 /// The process in which a fork returns.

@@ -225,6 +225,15 @@ impl Templates {
         self.actions.push_back(TemplateAction::Fail { order, reason, transient });
     }
 
+    /// Answers an order that was sent, of a child that is not forked.
+    fn refuse(&mut self, order: Order, withdrawn: bool, reason: Refusal, transient: bool) {
+        if withdrawn {
+            self.actions.push_back(TemplateAction::Withdrawn(order.child));
+        } else {
+            self.fail(order, reason, transient);
+        }
+    }
+
     fn log(&mut self, remark: TemplateRemark) {
         self.actions.push_back(TemplateAction::Log(remark));
     }
@@ -260,8 +269,8 @@ impl Templates {
 
     /// The template could not fork the child, or could not be told.
     pub(crate) fn fork_failed(&mut self, now: Instant, child: ChildId, transient: bool) {
-        if let Some(SentOrder { order, .. }) = self.orders.remove_sent(child) {
-            self.fail(order, Refusal::NotForked, transient);
+        if let Some(SentOrder { order, withdrawn, .. }) = self.orders.remove_sent(child) {
+            self.refuse(order, withdrawn, Refusal::NotForked, transient);
             self.send_orders(now, order.generation);
         }
     }
@@ -277,14 +286,13 @@ impl Templates {
         }
         self.orders.remove_sent(child);
         let next = self.templates.get(&order.generation).map(|next| next.phase);
-        if withdrawn {
-            self.actions.push_back(TemplateAction::Withdrawn(child));
-        } else if !late && matches!(next, Some(Phase::Loading { .. } | Phase::Ready { .. })) {
+        if !late && !withdrawn && matches!(next, Some(Phase::Loading { .. } | Phase::Ready { .. })) {
             self.actions.push_back(TemplateAction::TakeBack(child));
             self.orders.add(order);
             self.send_orders(now, order.generation);
         } else {
-            self.fail(order, if late { Refusal::Unanswered } else { Refusal::NoTemplate }, true);
+            let reason = if late { Refusal::Unanswered } else { Refusal::NoTemplate };
+            self.refuse(order, withdrawn, reason, true);
         }
     }
 
@@ -359,14 +367,16 @@ impl Templates {
     fn end_forked(&mut self, now: Instant, template: TemplateId) {
         let late = |sent: &&mut SentOrder| sent.template == template && sent.until <= now;
         let late = self.orders.sent_mut().filter(late);
-        let killed = late.filter_map(|sent| std::mem::replace(&mut sent.killed, true).then_some(sent.order));
-        let killed: Vec<Order> = killed.collect();
+        let killed = late.filter_map(|sent| {
+            std::mem::replace(&mut sent.killed, true).then_some((sent.order, sent.withdrawn))
+        });
+        let killed: Vec<_> = killed.collect();
         if killed.is_empty() {
             self.actions.push_back(TemplateAction::KillForked(template));
         }
-        for order in killed {
+        for (order, withdrawn) in killed {
             self.orders.remove_sent(order.child);
-            self.fail(order, Refusal::Unanswered, true);
+            self.refuse(order, withdrawn, Refusal::Unanswered, true);
         }
     }
 }

@@ -27,6 +27,8 @@ struct Driver {
     sent: BTreeMap<ChildId, TemplateId>,
     answers: BTreeMap<ChildId, Answer>,
     remarks: Vec<TemplateRemark>,
+    /// The ended templates of which what they had forked was killed.
+    killed_forked: Vec<TemplateId>,
     started: usize,
     next_child: u64,
 }
@@ -40,6 +42,7 @@ impl Driver {
             sent: BTreeMap::new(),
             answers: BTreeMap::new(),
             remarks: Vec::new(),
+            killed_forked: Vec::new(),
             started: 0,
             next_child: 0,
         }
@@ -82,6 +85,30 @@ impl Driver {
             }
             self.act();
         }
+    }
+
+    /// Every template refuses what it was ordered.
+    fn refuse_all(&mut self) {
+        let alive = self.sent.iter().filter(|(_, template)| self.living.contains_key(template));
+        for child in alive.map(|(child, _)| *child).collect::<Vec<_>>() {
+            self.templates.fork_failed(self.now, child, true);
+        }
+        self.act();
+    }
+
+    /// A template that has not loaded could not be started.
+    fn not_started(&mut self, template: TemplateId) {
+        if !self.sent.values().any(|by| *by == template) {
+            self.living.remove(&template);
+            self.templates.start_failed(self.now, template, true);
+            self.act();
+        }
+    }
+
+    fn end_held(&mut self, template: TemplateId) {
+        self.living.remove(&template);
+        self.templates.exited(self.now, template);
+        self.act();
     }
 
     /// A template ends. The links of children that it has not forked end with it.
@@ -135,7 +162,7 @@ impl Driver {
                     assert!(self.living.contains_key(&template));
                     killed.push(template);
                 }
-                TemplateAction::KillForked(_) => {}
+                TemplateAction::KillForked(template) => self.killed_forked.push(template),
                 TemplateAction::TakeBack(child) => {
                     assert!(self.sent.remove(&child).is_some(), "{child:?} was not sent");
                 }
@@ -209,7 +236,7 @@ fn order_fails_whose_link_does_not_end_though_what_the_template_has_forked_was_k
     driver.templates.exited(driver.now, template);
     driver.act();
     driver.run(TIMEOUT);
-    assert_eq!(driver.answers.get(&child), None, "what was forked is killed");
+    assert_eq!((driver.answers.get(&child), &driver.killed_forked), (None, &vec![template]));
     driver.run(TIMEOUT);
     assert_eq!(driver.answers[&child], Answer::Failed { transient: true });
 }
@@ -413,6 +440,12 @@ enum Step {
     Load,
     Fork,
     End,
+    /// A template refuses what it is ordered.
+    Refuse,
+    /// A template does not start.
+    NotStarted,
+    /// A template ends, and something else holds the links of what it has not forked.
+    EndHeld,
     Keep(u32),
     Pass(u64),
 }
@@ -424,6 +457,9 @@ fn step() -> impl Strategy<Value = Step> {
         Just(Step::Load),
         Just(Step::Fork),
         Just(Step::End),
+        Just(Step::Refuse),
+        Just(Step::NotStarted),
+        Just(Step::EndHeld),
         (0..3_u32).prop_map(Step::Keep),
         (0..20_u64).prop_map(Step::Pass),
     ]
@@ -444,12 +480,23 @@ proptest! {
                     let one = driver.living.keys().next().copied();
                     one.into_iter().for_each(|template| driver.end(template));
                 }
+                Step::Refuse => driver.refuse_all(),
+                Step::NotStarted => {
+                    let one = driver.living.keys().next().copied();
+                    one.into_iter().for_each(|template| driver.not_started(template));
+                }
+                Step::EndHeld => {
+                    let one = driver.living.keys().next().copied();
+                    one.into_iter().for_each(|template| driver.end_held(template));
+                }
                 Step::Keep(from) => driver.keep(|generation| generation >= from),
                 Step::Pass(seconds) => driver.run(secs(seconds)),
             }
             driver.act();
         }
         driver.keep(|_| false);
+        // Twice: what holds a link is killed, and then given up.
+        driver.run(TIMEOUT * 3);
         prop_assert!(driver.living.is_empty());
         prop_assert!(driver.answers.keys().eq(&ordered));
     }

@@ -50,7 +50,8 @@ pub(in crate::sys) unsafe fn fork_for_parent() -> Result<Forked, i32> {
     let thread_id = thread_id().ok_or(libc::ENOSYS)?;
     let robust_list = RobustList::of_this_thread();
     // The kernel takes the signal that reports the end from this process: SIGCHLD.
-    let flags = libc::CLONE_PARENT | libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID;
+    let flags =
+        libc::c_long::from(libc::CLONE_PARENT | libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID);
     let (none, id) = (ptr::null_mut::<libc::c_void>(), thread_id.cast::<libc::c_void>());
     // Of the two last arguments one is unused, and which one depends on the architecture.
     let (fourth, fifth) = if cfg!(target_arch = "x86_64") { (id, none) } else { (none, id) };

@@ -87,6 +87,7 @@ pub(crate) use shared_memory::{Mapping, SharedMemory};
 pub(crate) use signals::{HeldSignals, TerminalGuard, ignores_hangup, raise_stop_signal, spawn_thread};
 pub(crate) use socket_file::SocketFile;
 pub(crate) use template::{
-    OnlyThread, ignore_stop_in_template, leave_template, restore_template, tie_to_master,
+    check_only_thread, fork_for_parent, ignore_stop_in_template, leave_template, restore_template,
+    tie_to_master,
 };
 pub(crate) use waker::Waker;

@@ -8,7 +8,7 @@ use nix::unistd::{Pid, getpgrp, getpid, getppid, setpgid};
 use super::platform;
 use super::platform::fork::end_with_parent;
 use super::platform::process::names_of_other_threads;
-use crate::sys::Forked;
+use crate::sys::{Forked, NotForked};
 
 /// Ties the life of this process to its parent's, which has to be the master with this pid. Until a template has
 /// loaded its data it reads no messages.
@@ -45,30 +45,21 @@ pub(crate) fn restore_template(pid: u32, master: u32) -> io::Result<()> {
     tie_to_master(master)
 }
 
-/// Proves that this process has one thread. Only that one could start another.
-#[derive(Debug)]
-pub(crate) struct OnlyThread(());
-
-impl OnlyThread {
-    /// # Errors
-    ///
-    /// The names of the other threads, or why the system does not tell.
-    pub(crate) fn check() -> Result<Self, io::Result<Vec<String>>> {
-        match names_of_other_threads() {
-            Ok(names) if names.is_empty() => Ok(Self(())),
-            names => Err(names),
-        }
+/// # Errors
+///
+/// The names of the other threads of this process, or why the system does not tell.
+pub(crate) fn check_only_thread() -> Result<(), io::Result<Vec<String>>> {
+    match names_of_other_threads() {
+        Ok(names) if names.is_empty() => Ok(()),
+        names => Err(names),
     }
+}
 
-    /// Makes a child of this process's parent that continues here.
-    ///
-    /// # Errors
-    ///
-    /// The system's number.
-    pub(crate) fn fork_for_parent(self) -> Result<Forked, i32> {
-        // SAFETY: there is no other thread.
-        unsafe { platform::fork::fork_for_parent() }
-    }
+/// Makes a child of this process's parent that continues here.
+pub(crate) fn fork_for_parent() -> Result<Forked, NotForked> {
+    check_only_thread().map_err(NotForked::Threads)?;
+    // SAFETY: there is no other thread, and only this one could have started one since it was checked.
+    unsafe { platform::fork::fork_for_parent() }.map_err(NotForked::System)
 }
 
 /// From now on SIGTERM does nothing in this process, until [`leave_template`].

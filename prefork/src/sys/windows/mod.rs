@@ -108,7 +108,7 @@ pub(crate) use socket::close_for_all;
 pub(crate) use socket_file::TokioUnixListener;
 pub(crate) use socket_file::{SocketFile, UnixListener, into_unix_listener, unix_name};
 pub(crate) use template::{
-    OnlyThread, can_fork_for_parent, ignore_stop_in_template, leave_template, own_memory, restore_template,
-    tie_to_master, use_huge_pages,
+    can_fork_for_parent, check_only_thread, fork_for_parent, ignore_stop_in_template, leave_template,
+    own_memory, restore_template, tie_to_master, use_huge_pages,
 };
 pub(crate) use usage::{CpuClock, UsageReader, dropped_connections};

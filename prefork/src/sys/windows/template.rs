@@ -9,18 +9,13 @@ pub(crate) fn can_fork_for_parent() -> bool {
     false
 }
 
-#[derive(Debug)]
-pub(crate) struct OnlyThread(());
+pub(crate) fn check_only_thread() -> Result<(), io::Result<Vec<String>>> {
+    Err(Err(io::ErrorKind::Unsupported.into()))
+}
 
-impl OnlyThread {
-    pub(crate) fn check() -> Result<Self, io::Result<Vec<String>>> {
-        Err(Err(io::ErrorKind::Unsupported.into()))
-    }
-
-    pub(crate) fn fork_for_parent(self) -> Result<Forked, i32> {
-        const ERROR_NOT_SUPPORTED: i32 = 50;
-        Err(ERROR_NOT_SUPPORTED)
-    }
+pub(crate) fn fork_for_parent() -> Result<Forked, NotForked> {
+    check_only_thread().map_err(NotForked::Threads)?;
+    Ok(Forked::Child)
 }
 
 pub(crate) fn tie_to_master(_master: u32) -> io::Result<()> {

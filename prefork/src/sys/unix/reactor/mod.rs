@@ -280,10 +280,8 @@ impl<K: Ord + Copy> Reactor<K> {
         }
         self.reap(ended.clone(), &mut events)?;
         ended.into_iter().for_each(|key| self.tell_end_by_signal(key));
-        if told_by_signal {
-            self.reap_forked();
-            self.orphans_ended = true;
-        }
+        self.orphans_ended |= told_by_signal;
+        self.reap_forked();
         self.reap_orphans();
         Ok(events)
     }
