@@ -186,6 +186,7 @@ impl Templates {
             }
             self.fail_waiting(generation, true);
         }
+        self.kill_forked_in_vain();
         // Not before: a template that has failed a start or a reload is not started again.
         let delays = self.templates.iter_mut().filter_map(|(generation, template)| {
             let (delay, when_needed) = (template.unlogged_delay.take()?, template.starts_when_needed());
@@ -298,9 +299,30 @@ impl Templates {
 
     /// The template has exited.
     pub(crate) fn exited(&mut self, now: Instant, id: TemplateId) {
-        if let Some(generation) = self.generation_of(id) {
-            self.replace(now, generation);
+        match self.generation_of(id) {
+            Some(generation) => self.replace(now, generation),
+            None if self.orders.sent().any(|sent| sent.template == id && self.is_in_vain(sent)) => {
+                self.actions.push_back(TemplateAction::KillForked(id));
+            }
+            None => {}
         }
+    }
+
+    /// Whether the order is of a generation that is not needed any more, as none is in a stop.
+    fn is_in_vain(&self, sent: &SentOrder) -> bool {
+        !self.templates.contains_key(&sent.order.generation)
+    }
+
+    /// A child whose pid is not known serves nothing: a stop does not wait for it.
+    fn kill_forked_in_vain(&mut self) {
+        let Self { templates, orders, actions, .. } = self;
+        let mut killed = BTreeSet::new();
+        for sent in orders.sent_mut().filter(|sent| !templates.contains_key(&sent.order.generation)) {
+            if !std::mem::replace(&mut sent.killed, true) {
+                killed.insert(sent.template);
+            }
+        }
+        actions.extend(killed.into_iter().map(TemplateAction::KillForked));
     }
 
     /// Starts a template in place of one that ends, now or later.

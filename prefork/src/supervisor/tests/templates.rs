@@ -242,6 +242,24 @@ fn order_fails_whose_link_does_not_end_though_what_the_template_has_forked_was_k
 }
 
 #[test]
+fn stop_does_not_wait_for_a_forked_child_that_has_not_told_its_pid() {
+    let mut driver = Driver::ready();
+    driver.order(0);
+    let ended = driver.last();
+    driver.end_held(ended);
+    driver.keep(|_| false);
+    assert_eq!(driver.killed_forked, [ended], "the template had ended before");
+    let mut driver = Driver::ready();
+    driver.order(0);
+    let template = driver.last();
+    driver.living.remove(&template);
+    driver.templates.keep(|_| false);
+    while driver.templates.poll_action().is_some() {}
+    driver.end_held(template);
+    assert_eq!(driver.killed_forked, [template], "it ends now");
+}
+
+#[test]
 fn orders_that_are_late_together_are_not_given_up_before_the_template_has_ended() {
     let mut driver = Driver::ready();
     let children = [driver.order(0), driver.order(0), driver.order(0)];
