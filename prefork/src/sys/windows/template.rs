@@ -3,7 +3,7 @@
 use std::io;
 
 use super::{Channel, Reactor};
-use crate::sys::{Forked, Handover, OwnMemory};
+use crate::sys::{Forked, Handover, NotForked, OwnMemory};
 
 pub(crate) fn can_fork_for_parent() -> bool {
     false
