@@ -28,7 +28,8 @@ pub(crate) fn serve_orders(
     load: Option<Load>,
     logger: &Logger,
 ) -> Result<Adopted, StartError> {
-    let missing = || StartError::Template(io::Error::other("this program has no `preload`"));
+    let missing =
+        || StartError::Template(io::Error::other("this program has no `preload`; upgrade to it (USR2)"));
     let pid = std::process::id();
     load.ok_or_else(missing)?.run(logger)?;
     sys::restore_template(pid, template.handshake.master).map_err(StartError::Template)?;
