@@ -209,7 +209,8 @@ impl Master {
             }
             self.reconcile();
             let (due_at, templates) = (self.next_deadline(), self.templates.status());
-            let update_at = self.observers.update(&self.supervisor, &self.sockets, templates, due_at);
+            let limit = self.next_limit();
+            let update_at = self.observers.update(&self.supervisor, &self.sockets, templates, limit);
             let timeout = time_to_first([due_at, update_at]);
             for event in self.reactor.wait(timeout)? {
                 self.on_event(event);
@@ -223,6 +224,11 @@ impl Master {
     /// When children or templates have to be looked at, unless an event comes first.
     fn next_deadline(&self) -> Option<Instant> {
         [self.supervisor.next_deadline(), self.templates.next_deadline()].into_iter().flatten().min()
+    }
+
+    /// Until when at least a start, a reload or a stop may last, as the service manager is told.
+    fn next_limit(&self) -> Option<Instant> {
+        [self.supervisor.next_deadline(), self.templates.next_limit()].into_iter().flatten().min()
     }
 
     fn perform(&mut self, action: Action) -> Option<Verdict> {

@@ -99,6 +99,10 @@ impl TemplateSet {
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.machine.next_deadline()
     }
+
+    pub(super) fn next_limit(&self) -> Option<Instant> {
+        self.machine.next_limit()
+    }
 }
 
 impl Master {

@@ -130,6 +130,12 @@ impl Templates {
         templates.chain(self.orders.sent().map(|sent| sent.until)).min()
     }
 
+    /// Until when at least something is under way. A long load that is told before does not end then.
+    pub(crate) fn next_limit(&self) -> Option<Instant> {
+        let templates = self.templates.values().filter_map(Template::limit);
+        templates.chain(self.orders.sent().map(|sent| sent.until)).min()
+    }
+
     /// The template of each generation, with its last process; and for one that waits, when the next one is started.
     pub(crate) fn states(&self) -> impl Iterator<Item = (u32, TemplateId, TemplateState, Option<Instant>)> {
         self.templates.iter().map(|(generation, template)| {

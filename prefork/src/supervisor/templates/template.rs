@@ -105,6 +105,14 @@ impl Template {
         }
     }
 
+    /// Until when it may do what it does, if that is limited.
+    pub(super) fn limit(&self) -> Option<Instant> {
+        match self.phase {
+            Phase::Loading { until, .. } => Some(until),
+            Phase::Waiting { .. } | Phase::Ready { .. } => self.deadline(),
+        }
+    }
+
     /// Whether it is this process, which lives.
     pub(super) fn is(&self, id: TemplateId) -> bool {
         self.id == id && !matches!(self.phase, Phase::Waiting { .. })

@@ -399,6 +399,8 @@ fn load_that_takes_long_is_told_once_and_one_that_is_killed_sooner_is_not() {
         (Driver::new(), |remark: &&TemplateRemark| matches!(remark, TemplateRemark::StillLoading { .. }));
     driver.templates.set_timeout(secs(60));
     driver.order(0);
+    let limit = driver.templates.next_limit().unwrap();
+    assert_eq!(limit - driver.now, secs(60), "it may load on after it is told");
     driver.run(secs(50));
     let (template, time) = (driver.last(), secs(10));
     assert_eq!(driver.remarks.last(), Some(&TemplateRemark::StillLoading { template, time }));
