@@ -8,17 +8,16 @@ use std::process::{Child, Command};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
-use log::Level;
 use socket2::Socket;
 
 use super::messages::of_trial_child;
+use super::process_log::ProcessLog;
 use super::provision::Provision;
 use super::{Cause, Master, ProcessId, messages};
 use crate::error::{Error, Failure, chain};
 use crate::hooks::CommandProducer;
 use crate::listen::Holding;
-use crate::logging::{LoggedEvent, tell_followers};
-use crate::protocol::{Handshake, LogMessage, LogPart, LogParts, Secrets, ToChild};
+use crate::protocol::{Handshake, Secrets, ToChild};
 use crate::shared::LanePlace;
 use crate::supervisor::{ChildId, Event};
 use crate::sys::{self, Handover, Producer, Reactor};
@@ -37,12 +36,7 @@ pub(super) struct ChildEntry {
     pub(super) order: StopOrder,
     /// Its lane in the region of shared values.
     pub(super) lane: Option<LanePlace>,
-    /// What it has sent of a message of its log.
-    pub(super) log_parts: LogParts,
-    /// Whether an upgrade depends on it.
-    pub(super) is_trial: bool,
-    /// The last error that it has logged before it was ready.
-    pub(super) reason: Option<String>,
+    pub(super) log: ProcessLog,
 }
 
 /// The order to stop that a child was given.
@@ -63,21 +57,10 @@ impl ChildEntry {
         }
     }
 
-    /// Notes a line that is a part of what the child logs. It has logged that itself: only those who follow the log
-    /// are told. Returns whether it is one.
+    /// Notes a line that is a part of what the child logs. Returns whether it is one. Its errors are the reason for which
+    /// it does not become ready.
     pub(super) fn note_logged(&mut self, line: &str) -> bool {
-        let Self { slot, pid, generation, ready, ref mut log_parts, ref mut reason, .. } = *self;
-        match log_parts.add(line) {
-            LogPart::Other => return false,
-            LogPart::Part => {}
-            LogPart::Whole(LogMessage { level, event, text }) => {
-                if level == Level::Error && !ready {
-                    *reason = Some(text.clone());
-                }
-                tell_followers(|| LoggedEvent::of_process((Some(slot), pid, generation), level, event, text));
-            }
-        }
-        true
+        self.log.note(line, (Some(self.slot), self.pid, self.generation), !self.ready)
     }
 }
 
@@ -125,8 +108,7 @@ impl Master {
         // One that checks the next program is not told its lane.
         let joins = !self.supervisor.is_upgrade_check(child);
         lane.iter().filter(|_| joins).for_each(|lane| self.values.note_pid(*lane, pid));
-        let is_trial = self.supervisor.is_upgrade_trial(child);
-        if is_trial {
+        if self.supervisor.is_upgrade_trial(child) {
             self.trial_failure = None;
         }
         let entry = ChildEntry {
@@ -138,9 +120,7 @@ impl Master {
             listeners,
             order: StopOrder::None,
             lane,
-            log_parts: LogParts::default(),
-            is_trial,
-            reason: None,
+            log: ProcessLog::default(),
         };
         entry.report_started(&self.plan.logger);
         self.children.insert(child, entry);

@@ -104,7 +104,7 @@ impl Master {
         } else if !was_late {
             entry.report_exit(&self.plan.logger, status);
             let failure = Failure::Exited { slot, pid, ready, status };
-            self.note_trial_failure(&entry, &failure);
+            self.note_trial_failure(child, &entry, &failure);
             self.last_failure = Some(failure);
         }
         self.supervisor.handle(now, Event::Exited { child, exit: exit_of(status) });

@@ -20,6 +20,7 @@
 //! - `children.rs`: starting and signalling children
 //! - `provision.rs`: what they are started with
 //! - `process_id.rs`: children and templates
+//! - `process_log.rs`: what they log
 //! - `templates/`: processes that fork children
 //! - `leader.rs`: telling children about the leadership
 //! - `reconcile.rs`: what follows from the state of the fleet
@@ -49,6 +50,7 @@ mod observers;
 mod page;
 mod plan;
 mod process_id;
+mod process_log;
 mod provision;
 mod reconcile;
 mod requests;
@@ -208,8 +210,8 @@ impl Master {
                 self.take_requests()?;
             }
             self.reconcile();
-            let (due_at, templates) = (self.next_deadline(), self.templates.status());
-            let limit = self.next_limit();
+            let (due_at, limit) = self.next_deadlines();
+            let templates = self.templates.status();
             let update_at = self.observers.update(&self.supervisor, &self.sockets, templates, limit);
             let timeout = time_to_first([due_at, update_at]);
             for event in self.reactor.wait(timeout)? {
@@ -221,14 +223,12 @@ impl Master {
         }
     }
 
-    /// When children or templates have to be looked at, unless an event comes first.
-    fn next_deadline(&self) -> Option<Instant> {
-        [self.supervisor.next_deadline(), self.templates.next_deadline()].into_iter().flatten().min()
-    }
-
-    /// Until when at least a start, a reload or a stop may last, as the service manager is told.
-    fn next_limit(&self) -> Option<Instant> {
-        [self.supervisor.next_deadline(), self.templates.next_limit()].into_iter().flatten().min()
+    /// When children or templates have to be looked at, unless an event comes first; and until when at least a start, a
+    /// reload or a stop may last, as the service manager is told.
+    fn next_deadlines(&self) -> (Option<Instant>, Option<Instant>) {
+        let of_children = self.supervisor.next_deadline();
+        let with_children = |of_templates| [of_children, of_templates].into_iter().flatten().min();
+        (with_children(self.templates.next_deadline()), with_children(self.templates.next_limit()))
     }
 
     fn perform(&mut self, action: Action) -> Option<Verdict> {

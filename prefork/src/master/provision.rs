@@ -30,21 +30,9 @@ impl Master {
     /// What the child is given.
     pub(super) fn provide(&mut self, child: ChildId, slot: usize, generation: u32) -> io::Result<Provision> {
         let options = self.options_of(generation)?;
-        let handshake = Handshake {
-            slot,
-            fleet: self.supervisor.fleet_size(),
-            generation,
-            grace: self.plan.settings.grace,
-            master: std::process::id(),
-            trial: self.supervisor.is_successor(child),
-            upgrade: false,
-            check: None,
-            template: false,
-            title: self.plan.title.clone(),
-            privileges: Privileges { cpu: options.cpu_of(slot), ..options.privileges.clone() },
-            secrets: false,
-            lane: None,
-        };
+        let privileges = Privileges { cpu: options.cpu_of(slot), ..options.privileges.clone() };
+        let trial = self.supervisor.is_successor(child);
+        let handshake = Handshake { trial, ..self.handshake(slot, generation, privileges) };
         if self.supervisor.is_upgrade_check(child) {
             return self.provide_for_check(handshake, options.file);
         }
@@ -59,6 +47,25 @@ impl Master {
         let listeners = self.sockets.for_slot(slot)?;
         self.hint_cpu(slot, options.cpu_of(slot));
         Ok(Provision::new(handshake, listeners, &secrets))
+    }
+
+    /// That of a child that is no part of a reload or an upgrade, before it is given anything.
+    pub(super) fn handshake(&self, slot: usize, generation: u32, privileges: Privileges) -> Handshake {
+        Handshake {
+            slot,
+            fleet: self.supervisor.fleet_size(),
+            generation,
+            grace: self.plan.settings.grace,
+            master: std::process::id(),
+            trial: false,
+            upgrade: false,
+            check: None,
+            template: false,
+            title: self.plan.title.clone(),
+            privileges,
+            secrets: false,
+            lane: None,
+        }
     }
 
     /// A child that checks the next program serves nothing. It runs as the user of the present children, but

@@ -129,7 +129,7 @@ impl Master {
             let failure = Failure::NotReady { slot: entry.slot, pid: entry.pid, timeout };
             let event = entry.event("child_not_ready", &self.plan.logger);
             event.warn(format_args!("{failure}; killing it"));
-            if entry.is_trial {
+            if self.supervisor.is_upgrade_trial(child) {
                 self.trial_failure = Some(of_trial_child(entry.slot, &failure.to_string()));
             }
             self.last_failure = Some(failure);
@@ -138,9 +138,14 @@ impl Master {
     }
 
     /// Notes why the trial child of an upgrade has failed: in its own words, if it has told.
-    pub(in crate::master) fn note_trial_failure(&mut self, entry: &ChildEntry, failure: &Failure) {
-        if entry.is_trial {
-            let reason = entry.reason.clone().unwrap_or_else(|| failure.to_string());
+    pub(in crate::master) fn note_trial_failure(
+        &mut self,
+        child: ChildId,
+        entry: &ChildEntry,
+        failure: &Failure,
+    ) {
+        if self.supervisor.is_upgrade_trial(child) {
+            let reason = entry.log.last_error.clone().unwrap_or_else(|| failure.to_string());
             self.trial_failure = Some(of_trial_child(entry.slot, &reason));
         }
     }

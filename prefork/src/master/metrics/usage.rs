@@ -4,7 +4,7 @@
 //! When they are read, the CPU time of each process is, by a clock. All else takes 10 us for a process, and is read anew for
 //! some of them, in turns: a scrape of a large fleet must not take long.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::super::templates::TemplateStatus;
@@ -142,7 +142,8 @@ impl ProcessUsages {
     /// is enough for.
     fn read_private(&mut self, pids: &[u32]) {
         let Some(reader) = self.reader.as_mut() else { return };
-        self.private.retain(|pid, _| pids.contains(pid));
+        let living: BTreeSet<u32> = pids.iter().copied().collect();
+        self.private.retain(|pid, _| living.contains(pid));
         let mut turn = pids.to_vec();
         turn.sort_by_key(|pid| self.private.get(pid).map(|(number, _)| *number));
         let start = Instant::now();

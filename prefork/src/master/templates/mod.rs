@@ -13,17 +13,15 @@ use std::io;
 use std::process::ExitStatus;
 use std::time::Instant;
 
-use log::Level;
-
 use self::orders::{OrderedChild, copy_of};
 pub(super) use self::status::TemplateStatus;
 use super::children::Panic;
 use super::messages::handshake_not_taken;
+use super::process_log::ProcessLog;
 use super::{Cause, Master};
 use crate::error::Error;
-use crate::logging::{LoggedEvent, tell_followers};
 use crate::privileges::Privileges;
-use crate::protocol::{FromTemplate, Handshake, LogMessage, LogPart, LogParts, Secrets, ToMaster};
+use crate::protocol::{FromTemplate, Handshake, Secrets, ToMaster};
 use crate::supervisor::{ChildId, Event, TemplateAction, TemplateId, Templates};
 use crate::sys;
 
@@ -49,10 +47,7 @@ struct TemplateEntry {
     ready: bool,
     /// Whether the master has killed it.
     killed: bool,
-    /// What it has sent of a message of its log.
-    log_parts: LogParts,
-    /// Why it ends, in its own words.
-    reason: Option<String>,
+    log: ProcessLog,
 }
 
 impl TemplateEntry {
@@ -64,25 +59,13 @@ impl TemplateEntry {
             took_handshake: false,
             ready: false,
             killed: false,
-            log_parts: LogParts::default(),
-            reason: None,
+            log: ProcessLog::default(),
         }
     }
 
-    /// Notes a line that is a part of what the template logs, as of a child. Returns whether it is one.
-    fn note_logged(&mut self, line: &str) -> bool {
-        match self.log_parts.add(line) {
-            LogPart::Other => return false,
-            LogPart::Part => {}
-            LogPart::Whole(LogMessage { level, event, text }) => {
-                let event = LoggedEvent::of_process((None, self.pid, self.generation), level, event, text);
-                if level == Level::Error {
-                    self.reason = Some(event.text.clone());
-                }
-                tell_followers(|| event);
-            }
-        }
-        true
+    /// Notes a line that is a part of what the template logs.
+    fn note_logged(&mut self, line: &str) {
+        self.log.note(line, (None, self.pid, self.generation), true);
     }
 }
 
@@ -179,21 +162,8 @@ impl Master {
     ) -> io::Result<u32> {
         let options = self.options_of(generation)?;
         let secrets = Secrets { config: options.file.clone(), ..Secrets::default() };
-        let handshake = Handshake {
-            slot: 0,
-            fleet: self.supervisor.fleet_size(),
-            generation,
-            grace: self.plan.settings.grace,
-            master: std::process::id(),
-            trial: false,
-            upgrade: false,
-            check: None,
-            template: true,
-            title: self.plan.title.clone(),
-            privileges: Privileges { cpu: None, ..options.privileges },
-            secrets: false,
-            lane: None,
-        };
+        let privileges = Privileges { cpu: None, ..options.privileges };
+        let handshake = Handshake { template: true, ..self.handshake(0, generation, privileges) };
         self.start_process(template.into(), generation, handshake, &secrets, panicked)
     }
 
@@ -207,9 +177,7 @@ impl Master {
                 Some(ToMaster::Received) => entry.took_handshake = true,
                 Some(ToMaster::Ready) => self.template_is_ready(now, template),
                 // A newer program may send others.
-                _ => {
-                    entry.note_logged(line);
-                }
+                _ => entry.note_logged(line),
             }
         }
         self.perform_for_templates();
@@ -261,7 +229,7 @@ impl Master {
         let Some(entry) = self.templates.entries.remove(&template) else { return };
         self.report_template_exited(&entry, status);
         if !entry.killed {
-            let reason = entry.reason.clone().unwrap_or_else(|| entry.describe_exit(status));
+            let reason = entry.log.last_error.clone().unwrap_or_else(|| entry.describe_exit(status));
             self.templates.failures.insert(entry.generation, io::Error::other(reason));
         }
         self.templates.machine.exited(now, template);

@@ -15,10 +15,11 @@ use crate::master::children::{ChildEntry, StopOrder};
 use crate::master::control::{Control, ControlSocket};
 use crate::master::metrics::History;
 use crate::master::observers::Observers;
+use crate::master::process_log::ProcessLog;
 use crate::master::systemd::ServiceManager;
 use crate::master::templates::TemplateSet;
 use crate::master::{GenerationOptions, Master, Plan, create_pid_file, messages};
-use crate::protocol::{HealthSocket, LogParts, PassedControl, SecretFile, UpgradeSnapshot};
+use crate::protocol::{HealthSocket, PassedControl, SecretFile, UpgradeSnapshot};
 use crate::shared::{FleetValues, PassedValues};
 use crate::supervisor::{ChildSnapshot, Event, FleetTotals, SlotRole, Supervisor};
 use crate::sys::{Activated, Channel, Inheritance, PidFile, Program, Reactor, SocketFile};
@@ -79,9 +80,7 @@ impl Predecessor {
             ready: child.ready,
             order: if child.role == SlotRole::Leftover { StopOrder::Given } else { StopOrder::None },
             lane: self.snapshot.lanes.get(&child.id).and_then(|lane| values.adopted(*lane, child.pid)),
-            log_parts: LogParts::default(),
-            is_trial: false,
-            reason: None,
+            log: ProcessLog::default(),
         }
     }
 }

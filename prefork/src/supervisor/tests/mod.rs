@@ -17,6 +17,7 @@ mod resizing;
 mod rollout;
 mod status;
 mod stopping;
+mod template_driver;
 mod templates;
 mod totals;
 mod trial;
