@@ -14,10 +14,11 @@
 
 use std::time::{Duration, Instant};
 
+use super::policy::SlotFailures;
 use super::rollout::{Course, Interrupted};
 use super::{
     Action, CanaryChoice, ChangeResult, Child, ChildId, Exit, NotHeld, Phase, Remark, Request,
-    RollbackReason, Slot, SlotFailures, Supervisor, Tally, deadline,
+    RollbackReason, Slot, Supervisor, Tally, deadline,
 };
 
 /// How often the program is asked about a canary that holds.
@@ -127,7 +128,7 @@ impl Supervisor {
         if let Some(reason) = self.why_not_promoted() {
             return self.log(Remark::NothingHeld(Request::Promote, reason));
         }
-        self.slots.iter_mut().for_each(|slot| slot.before = None);
+        self.slots.edit_each(|slot| slot.before = None);
         self.log(Remark::Promoted { generation: self.rollout.target });
         self.withdraw_old_successors(now);
         let is_left = |slot: &&usize| !self.is_reloaded(&self.slots[**slot]);
@@ -142,8 +143,9 @@ impl Supervisor {
         for slot in 0..self.slots.len() {
             let target = self.rollout.target;
             let is_old =
-                |id: &mut ChildId| self.children.get(id).is_some_and(|child| child.generation != target);
-            if let Some(id) = self.slots[slot].successor.take_if(is_old) {
+                |id: &ChildId| self.children.get(*id).is_some_and(|child| child.generation != target);
+            if let Some(id) = self.slots[slot].successor.filter(is_old) {
+                self.slots.edit(slot).successor = None;
                 self.terminate(now, id);
             }
         }
@@ -198,7 +200,7 @@ impl Supervisor {
 
     /// The number of slots that a rollback restores, or has restored.
     pub(super) fn revocable_slots(&self) -> usize {
-        self.slots.iter().filter(|slot| slot.before.is_some()).count()
+        self.slots.revocable()
     }
 
     /// Restores the generation that each slot had before the canary.
@@ -211,9 +213,7 @@ impl Supervisor {
         }
         self.withdraw_successors(now);
         self.rollout.cancel();
-        for slot in &mut self.slots {
-            slot.generation = slot.before.unwrap_or(slot.generation);
-        }
+        self.slots.edit_each(|slot| slot.generation = slot.before.unwrap_or(slot.generation));
         let children = self.revocable_slots();
         self.log(Remark::RollingBack { generation: self.rollout.target, children, reason });
         self.restore();
@@ -241,7 +241,7 @@ impl Supervisor {
 
     /// Whether the slot's child is to be replaced by one of the generation before.
     pub(super) fn is_to_restore(&self, slot: usize) -> bool {
-        let is_new = |id: ChildId| self.children.get(&id).is_some_and(|child| self.is_of_canary(child));
+        let is_new = |id: ChildId| self.children.get(id).is_some_and(|child| self.is_of_canary(child));
         matches!(self.rollout.course, Course::Restoring { .. })
             && self.slots.get(slot).and_then(|slot| slot.occupant).is_some_and(is_new)
     }
@@ -253,17 +253,16 @@ impl Supervisor {
 
     /// The number of slots that have a ready child of the generation before again.
     pub(super) fn restored_slots(&self) -> usize {
-        let serves = |child: &Child| matches!(child.phase, Phase::Serving { .. });
         let is_back = |slot: &&Slot| {
-            let occupant = slot.occupant.and_then(|id| self.children.get(&id));
-            occupant.is_some_and(|child| Some(child.generation) == slot.before && serves(child))
+            let occupant = slot.occupant.and_then(|id| self.children.get(id));
+            occupant.is_some_and(|child| Some(child.generation) == slot.before && child.is_serving())
         };
         self.slots.iter().filter(is_back).count()
     }
 
     pub(super) fn finish_restoring(&mut self) {
         self.rollout.course = Course::Idle;
-        self.slots.iter_mut().for_each(|slot| slot.before = None);
+        self.slots.edit_each(|slot| slot.before = None);
         self.log(Remark::RolledBack { generation: self.rollout.settled });
         self.announce_if_complete();
     }
@@ -283,13 +282,13 @@ impl Supervisor {
     /// A child of a reload that can be taken back has failed. It does not count: its generation is taken back.
     pub(super) fn canary_failed(&mut self, now: Instant, child: &Child) {
         let slot = child.slot;
-        self.slots[slot].failures = SlotFailures::default();
+        self.slots.edit(slot).failures = SlotFailures::default();
         if self.revocable_generation() == Some(child.generation) {
             self.roll_back(now, RollbackReason::Failed { slot });
         }
         // Also if another reload is about to replace that canary.
-        let before = self.slots[slot].before;
-        self.slots[slot].generation = before.unwrap_or(self.slots[slot].generation);
+        let before = self.slots[slot].before.unwrap_or(self.slots[slot].generation);
+        self.slots.edit(slot).generation = before;
         self.respawn(now, slot);
     }
 
@@ -308,7 +307,7 @@ impl Supervisor {
             return None;
         }
         let serving = self.slots.iter().filter_map(|slot| slot.occupant).filter(|id| self.is_serving(*id));
-        let is_new = |id: &ChildId| self.children.get(id).is_some_and(|child| self.is_of_canary(child));
+        let is_new = |id: &ChildId| self.children.get(*id).is_some_and(|child| self.is_of_canary(child));
         let (new, old) = serving.partition(is_new);
         let generation = self.rollout.target;
         Some(CanaryGroups { generation, held: now.saturating_duration_since(since), new, old })

@@ -23,7 +23,7 @@
 
 use std::cmp::Reverse;
 
-use super::{Action, ChildId, Event, Phase, Supervisor};
+use super::{Action, ChildId, Event, Supervisor};
 
 /// See the [module](self).
 #[derive(Debug, Default)]
@@ -86,7 +86,7 @@ impl Supervisor {
     }
 
     pub(super) fn on_candidate(&mut self, event: Event, id: ChildId) {
-        if !self.children.contains_key(&id) {
+        if self.children.get(id).is_none() {
             return self.unexpected(event);
         }
         self.leader.elects = true;
@@ -144,7 +144,7 @@ impl Supervisor {
 
     pub(super) fn resume_leader(&mut self, snapshot: &LeaderSnapshot) {
         let LeaderSnapshot { leader, resigning, candidates } = snapshot;
-        let is_known = |id: &ChildId| self.children.contains_key(id);
+        let is_known = |id: &ChildId| self.children.get(*id).is_some();
         self.leader = Leader {
             term: match leader.filter(is_known) {
                 None => Term::Vacant,
@@ -158,9 +158,9 @@ impl Supervisor {
 
     /// Whether the leader is about to be replaced and a child of a newer generation can take over.
     fn is_to_hand_over(&self, id: ChildId) -> bool {
-        let Some(leader) = self.children.get(&id) else { return false };
+        let Some(leader) = self.children.get(id) else { return false };
         let is_newer = |candidate: &ChildId| {
-            self.children.get(candidate).is_some_and(|child| child.generation > leader.generation)
+            self.children.get(*candidate).is_some_and(|child| child.generation > leader.generation)
         };
         self.is_being_replaced(leader.slot)
             && self.occupies(id, leader.slot)
@@ -170,7 +170,7 @@ impl Supervisor {
     fn next_leader(&self) -> Option<ChildId> {
         let able = self.leader.candidates.iter().copied().filter(|id| self.can_lead(*id));
         let (_, id) = able.enumerate().max_by_key(|(place, id)| {
-            let child = self.children.get(id);
+            let child = self.children.get(*id);
             let generation = child.map(|child| child.generation);
             let stays = child.is_some_and(|child| !self.is_being_replaced(child.slot));
             (generation, stays, Reverse(*place))
@@ -180,8 +180,8 @@ impl Supervisor {
 
     /// Whether the child serves in its slot, and is not about to end.
     fn can_lead(&self, id: ChildId) -> bool {
-        self.children.get(&id).is_some_and(|child| {
-            matches!(child.phase, Phase::Serving { .. })
+        self.children.get(id).is_some_and(|child| {
+            child.is_serving()
                 && child.failing.is_none()
                 && child.link_until.is_none()
                 && self.occupies(id, child.slot)

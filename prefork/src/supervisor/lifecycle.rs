@@ -12,7 +12,7 @@ use super::{
 
 impl Supervisor {
     pub(super) fn on_handshake_refused(&mut self, now: Instant, event: Event, id: ChildId) {
-        let Some(child) = self.children.get(&id) else { return self.unexpected(event) };
+        let Some(child) = self.children.get(id) else { return self.unexpected(event) };
         let is_occupant = self.slots.get(child.slot).is_some_and(|slot| slot.occupant == Some(id));
         match child.phase {
             // A killed child missed the start timeout because it never took the handshake.
@@ -32,7 +32,7 @@ impl Supervisor {
     }
 
     pub(super) fn on_link_closed(&mut self, now: Instant, event: Event, id: ChildId) {
-        let Some(child) = self.children.get_mut(&id) else { return self.unexpected(event) };
+        let Some(mut child) = self.children.edit(id) else { return self.unexpected(event) };
         // A child that was asked to stop may close its link, and exit within its grace.
         if matches!(child.phase, Phase::Booting { .. } | Phase::Serving { .. }) {
             child.link_until = Some(deadline(now, LINK_CLOSED_LIMIT));
@@ -40,13 +40,9 @@ impl Supervisor {
     }
 
     pub(super) fn on_link_abused(&mut self, event: Event, id: ChildId) {
-        let Some(child) = self.children.get_mut(&id) else { return self.unexpected(event) };
+        let Some(child) = self.children.get(id) else { return self.unexpected(event) };
         match child.phase {
-            Phase::Booting { .. } | Phase::Serving { .. } => {
-                child.link_until = None;
-                child.failing.get_or_insert(FailureCause::Link);
-                self.actions.push_back(Action::KillFailed(id));
-            }
+            Phase::Booting { .. } | Phase::Serving { .. } => self.kill_unlinked(id),
             // The link is not read any more, and cannot carry an order to stop.
             Phase::Stopping { .. } => self.kill(id, false),
             Phase::Killed { .. } => {}
@@ -59,14 +55,17 @@ impl Supervisor {
             // It serves nothing: it answers, or it has failed.
             return;
         }
-        let slot = match self.children.get_mut(&id) {
-            Some(child) if matches!(child.phase, Phase::Booting { .. }) => {
+        let slot = match self.children.edit(id) {
+            Some(mut child) if matches!(child.phase, Phase::Booting { .. }) => {
                 child.phase = Phase::Serving { since: now };
                 child.slot
             }
             // Its message crossed the order to stop.
             Some(child) if matches!(child.phase, Phase::Stopping { .. } | Phase::Killed { .. }) => return,
-            _ => return self.unexpected(event),
+            child => {
+                drop(child);
+                return self.unexpected(event);
+            }
         };
         self.failures.note_ready();
         if self.is_upgrade_trial(id) {
@@ -82,17 +81,17 @@ impl Supervisor {
     /// Calls `on_master_ready` when every slot has a ready child for the first time; after an upgrade,
     /// when every child has been replaced.
     pub(super) fn announce_if_complete(&mut self) {
-        if !self.ready_announced && !self.rollout.replaces_children() && self.live_slots().all(|live| live) {
+        if !self.ready_announced && !self.rollout.replaces_children() && self.all_slots_live() {
             self.started = true;
             self.ready_announced = true;
-            let pids = self.slots.iter().filter_map(|slot| self.children.get(&slot.occupant?)?.pid).collect();
+            let pids = self.slots.iter().filter_map(|slot| self.children.get(slot.occupant?)?.pid).collect();
             self.actions.push_back(Action::Hook(Hook::MasterReady(pids)));
         }
     }
 
     /// Notes how a child fails whose exit will not tell.
     pub(super) fn note_failing(&mut self, id: ChildId, kind: FailureCause) {
-        if let Some(child) = self.children.get_mut(&id) {
+        if let Some(mut child) = self.children.edit(id) {
             child.failing.get_or_insert(kind);
         }
     }
@@ -115,7 +114,7 @@ impl Supervisor {
     }
 
     pub(super) fn on_exited(&mut self, now: Instant, event: Event, id: ChildId, exit: Exit) {
-        if self.children.get(&id).is_none_or(|child| child.phase == Phase::Starting) {
+        if self.children.get(id).is_none_or(|child| child.phase == Phase::Starting) {
             return self.unexpected(event);
         }
         let Some((child, role)) = self.remove(id) else { return };
@@ -127,15 +126,16 @@ impl Supervisor {
             (SlotRole::Leftover, _) => {}
             (SlotRole::Successor, _) => self.successor_failed(now, child.slot),
             (SlotRole::Occupant, phase) if self.is_of_canary(&child) && is_failure(phase, exit, now) => {
-                self.slots[child.slot].predecessor = child.pid;
+                self.slots.edit(child.slot).predecessor = child.pid;
                 self.canary_failed(now, &child);
             }
             (SlotRole::Occupant, Phase::Serving { since }) => {
-                self.slots[child.slot].predecessor = child.pid;
                 let stable = now.duration_since(since) >= STABLE;
-                let early = self.slots[child.slot].failures.early.saturating_add(1);
-                let early = if stable { 0 } else { early };
-                self.slots[child.slot].failures = SlotFailures { before_ready: 0, early };
+                let mut slot = self.slots.edit(child.slot);
+                slot.predecessor = child.pid;
+                let early = if stable { 0 } else { slot.failures.early.saturating_add(1) };
+                slot.failures = SlotFailures { before_ready: 0, early };
+                drop(slot);
                 if !stable {
                     self.abort_reload_of(now, child.slot, child.generation);
                 }
@@ -146,7 +146,7 @@ impl Supervisor {
                 }
             }
             (SlotRole::Occupant, _) => {
-                self.slots[child.slot].predecessor = child.pid;
+                self.slots.edit(child.slot).predecessor = child.pid;
                 self.abort_reload_of(now, child.slot, child.generation);
                 self.boot_failed(now, child.slot);
             }
@@ -167,44 +167,58 @@ impl Supervisor {
             _ => {}
         }
         self.advance_canary(now);
-        for slot in 0..self.slots.len() {
-            if self.slots[slot].respawn_at.is_some_and(|at| at <= now) {
-                self.slots[slot].respawn_at = None;
-                self.spawn_occupant(slot, StartReason::Recover);
-            }
-            if let Some((_, reason)) = self.slots[slot].recycle_at.take_if(|(at, _)| *at <= now) {
-                self.queue_recycling(slot, reason);
-            }
+        for slot in self.slots.due(now) {
+            self.on_due_slot(now, slot);
         }
-        for id in self.ids() {
-            let Some(child) = self.children.get_mut(&id).filter(|child| child.is_due(now)) else { continue };
-            match child.phase {
-                Phase::Booting { until } if until <= now => {
-                    child.failing.get_or_insert(FailureCause::StartTimeout);
-                    self.log(Remark::BootTimeout(id));
-                    self.kill(id, true);
-                }
-                Phase::Stopping { .. } => {
-                    self.log(Remark::GraceOver(id));
-                    self.totals.count(Tally::StopTimeout);
-                    self.kill(id, false);
-                }
-                Phase::Booting { .. } | Phase::Serving { .. } => {
-                    child.link_until = None;
-                    child.failing.get_or_insert(FailureCause::Link);
-                    self.log(Remark::LinkClosed(id));
-                    self.actions.push_back(Action::KillFailed(id));
-                }
-                Phase::Starting | Phase::Killed { .. } => {}
+        for id in self.children.due(now) {
+            self.on_due_child(now, id);
+        }
+    }
+
+    fn on_due_slot(&mut self, now: Instant, slot: usize) {
+        if self.slots[slot].respawn_at.is_some_and(|at| at <= now) {
+            self.slots.edit(slot).respawn_at = None;
+            self.spawn_occupant(slot, StartReason::Recover);
+        }
+        let recycled = self.slots.edit(slot).recycle_at.take_if(|(at, _)| *at <= now);
+        if let Some((_, reason)) = recycled {
+            self.queue_recycling(slot, reason);
+        }
+    }
+
+    fn on_due_child(&mut self, now: Instant, id: ChildId) {
+        match self.children[id].phase {
+            Phase::Booting { until } if until <= now => {
+                self.note_failing(id, FailureCause::StartTimeout);
+                self.log(Remark::BootTimeout(id));
+                self.kill(id, true);
             }
+            Phase::Stopping { .. } => {
+                self.log(Remark::GraceOver(id));
+                self.totals.count(Tally::StopTimeout);
+                self.kill(id, false);
+            }
+            Phase::Booting { .. } | Phase::Serving { .. } => {
+                self.log(Remark::LinkClosed(id));
+                self.kill_unlinked(id);
+            }
+            Phase::Starting | Phase::Killed { .. } => {}
+        }
+    }
+
+    /// Kills a child that cannot be asked to stop any more.
+    fn kill_unlinked(&mut self, id: ChildId) {
+        if let Some(mut child) = self.children.edit(id) {
+            child.link_until = None;
+            child.failing.get_or_insert(FailureCause::Link);
+            self.actions.push_back(Action::KillFailed(id));
         }
     }
 
     /// A child failed before it was ready, or could not be started.
     pub(super) fn boot_failed(&mut self, now: Instant, slot: usize) {
-        let failures = &mut self.slots[slot].failures;
-        failures.before_ready = failures.before_ready.saturating_add(1);
-        let in_a_row = failures.before_ready;
+        let in_a_row = self.slots[slot].failures.before_ready.saturating_add(1);
+        self.slots.edit(slot).failures.before_ready = in_a_row;
         let failure = if self.has_serving_child() {
             FailureKind::Outlived
         } else {
@@ -234,11 +248,15 @@ impl Supervisor {
 
     fn order_stop(&mut self, now: Instant, id: ChildId, how: Action) {
         let until = deadline(now, self.settings.grace);
-        let Some(child) = self.children.get_mut(&id) else { return };
+        let Some(mut child) = self.children.edit(id) else { return };
         match child.phase {
-            Phase::Starting => self.withdraw_spawn(now, id),
+            Phase::Starting => {
+                drop(child);
+                self.withdraw_spawn(now, id);
+            }
             Phase::Booting { .. } | Phase::Serving { .. } => {
                 child.phase = Phase::Stopping { until };
+                drop(child);
                 self.order_resignation(id);
                 self.actions.push_back(how);
             }
@@ -247,7 +265,7 @@ impl Supervisor {
     }
 
     pub(super) fn kill(&mut self, id: ChildId, unready: bool) {
-        let Some(child) = self.children.get_mut(&id) else { return };
+        let Some(mut child) = self.children.edit(id) else { return };
         if !matches!(child.phase, Phase::Starting | Phase::Killed { .. }) {
             child.phase = Phase::Killed { unready };
             self.actions.push_back(Action::Kill(id));
@@ -258,19 +276,19 @@ impl Supervisor {
         if let Mode::Stopping { at_once, .. } = &mut self.mode {
             *at_once = true;
         }
-        for id in self.ids() {
+        for id in self.children.ids() {
             self.kill(id, false);
         }
     }
 
     /// Removes a child that is gone, and returns the role it had in its slot.
     pub(super) fn remove(&mut self, id: ChildId) -> Option<(Child, SlotRole)> {
-        let child = self.children.remove(&id)?;
+        let child = self.children.remove(id)?;
         self.forget_in_leadership(id);
         let role = self.role_in_slot(id, child.slot);
         match role {
-            SlotRole::Occupant => self.slots[child.slot].occupant = None,
-            SlotRole::Successor => self.slots[child.slot].successor = None,
+            SlotRole::Occupant => self.slots.edit(child.slot).occupant = None,
+            SlotRole::Successor => self.slots.edit(child.slot).successor = None,
             SlotRole::Leftover => {}
         }
         Some((child, role))

@@ -31,6 +31,8 @@
 //!
 //! - `interface.rs`: events, actions, settings
 //! - `mod.rs`: the state
+//! - `children.rs`, `slots.rs`: what is known of each
+//! - `sums.rs`: what is known of all of them, without a walk
 //! - `requests.rs`: the requests of operators
 //! - `settings.rs`: other settings
 //! - `size.rs`: the number of slots
@@ -47,6 +49,7 @@
 //! - `policy.rs`: number of failures, length of delays
 
 mod canary;
+mod children;
 mod interface;
 mod leader;
 mod lifecycle;
@@ -55,27 +58,31 @@ mod requests;
 mod rollout;
 mod settings;
 mod size;
+mod slots;
 mod starts;
 mod status;
 mod stop;
+mod sums;
 mod templates;
 #[cfg(test)]
 mod tests;
 mod totals;
 mod trial;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use children::{Child, Children, Phase};
 pub(crate) use interface::{
     Action, CanaryChoice, ChildId, Event, Exit, Hook, NotHeld, RecycleReason, Remark, Request,
     RollbackReason, Settings, Verdict,
 };
 use leader::Leader;
 pub(crate) use leader::LeaderSnapshot;
-use policy::{FailureLog, SlotFailures};
+use policy::FailureLog;
 pub(crate) use policy::{RecoverPolicy, SAME_STOP};
 use rollout::Rollout;
+use slots::{Slot, Slots};
 pub(crate) use status::{ChangeKind, ChangeStatus};
 pub use status::{ChildState, ChildStatus, FleetState, FleetStatus, HoldStatus, WaitingSlot};
 pub(crate) use templates::{
@@ -83,68 +90,6 @@ pub(crate) use templates::{
 };
 pub(crate) use totals::{ChangeResult, FailureCause, FleetTotals, StartReason, Tally};
 pub(crate) use trial::{ChildSnapshot, SlotRole, Snapshot};
-
-#[derive(Debug)]
-struct Child {
-    slot: usize,
-    generation: u32,
-    pid: Option<u32>,
-    /// Why it was started.
-    reason: StartReason,
-    phase: Phase,
-    /// How it fails, if that was known before its exit.
-    failing: Option<FailureCause>,
-    /// When the child is killed because it has closed its link.
-    link_until: Option<Instant>,
-}
-
-impl Child {
-    fn is_due(&self, now: Instant) -> bool {
-        self.deadline().is_some_and(|at| at <= now)
-    }
-
-    fn deadline(&self) -> Option<Instant> {
-        match self.phase {
-            Phase::Booting { until } => Some(self.link_until.map_or(until, |link| link.min(until))),
-            Phase::Serving { .. } => self.link_until,
-            Phase::Stopping { until } => Some(until),
-            Phase::Starting | Phase::Killed { .. } => None,
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Starting,
-    Booting { until: Instant },
-    Serving { since: Instant },
-    Stopping { until: Instant },
-    Killed { unready: bool },
-}
-
-/// A numbered place in the fleet.
-#[derive(Debug, Default)]
-struct Slot {
-    occupant: Option<ChildId>,
-    /// The child that becomes the occupant when it is ready.
-    successor: Option<ChildId>,
-    respawn_at: Option<Instant>,
-    /// When the occupant is to be replaced, and why.
-    recycle_at: Option<(Instant, RecycleReason)>,
-    /// Why the occupant is to be replaced now, if it is.
-    recycle_requested: Option<RecycleReason>,
-    failures: SlotFailures,
-    /// The fleet's size before this slot was added, until its first child is started.
-    size_before: Option<usize>,
-    /// Whether the last attempt to start its child failed, and others follow.
-    unstartable: bool,
-    /// The pid of the child that the next occupant replaces after a failure.
-    predecessor: Option<u32>,
-    /// The generation of the occupant, and of its replacement if it fails.
-    generation: u32,
-    /// The generation from before the reload that can be taken back, if that has replaced this slot's child.
-    before: Option<u32>,
-}
 
 #[derive(Debug, Clone, Copy)]
 enum Mode {
@@ -170,8 +115,8 @@ enum Mode {
 #[derive(Debug)]
 pub(crate) struct Supervisor {
     settings: Settings,
-    slots: Vec<Slot>,
-    children: BTreeMap<ChildId, Child>,
+    slots: Slots,
+    children: Children,
     failures: FailureLog,
     totals: FleetTotals,
     rollout: Rollout,
@@ -202,8 +147,8 @@ impl Supervisor {
     fn empty(settings: Settings) -> Self {
         Self {
             settings,
-            slots: Vec::new(),
-            children: BTreeMap::new(),
+            slots: Slots::new(),
+            children: Children::new(),
             failures: FailureLog::new(settings.recover),
             totals: FleetTotals::default(),
             rollout: Rollout::default(),
@@ -228,15 +173,14 @@ impl Supervisor {
 
     /// When `DeadlinePassed` is due, unless another event comes first.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        let slots =
-            self.slots.iter().flat_map(|slot| [slot.respawn_at, slot.recycle_at.map(|(at, _)| at)]).flatten();
-        let children = self.children.values().filter_map(Child::deadline);
         let mode = match self.mode {
             Mode::StopDelay { until } => Some(until),
             Mode::DrainQueues { until, check_at, .. } => Some(until.min(check_at)),
             Mode::Running | Mode::Stopping { .. } | Mode::Finished => None,
         };
-        slots.chain(children).chain(mode).chain(self.canary_deadline()).min()
+        let of_all =
+            [self.slots.first_deadline(), self.children.first_deadline(), mode, self.canary_deadline()];
+        of_all.into_iter().flatten().min()
     }
 
     /// Whether `on_master_ready` was called: every slot had a ready child, after an upgrade one of this
@@ -294,7 +238,7 @@ impl Supervisor {
             Event::SettingsChanged(settings) => self.change_settings(now, settings),
             Event::Request(request) => self.on_request(now, request),
             Event::Refused(request) => self.on_refused(request),
-            // A look at the deadlines alone is much cheaper, and nothing is due in most turns of the driver.
+            // Nothing is due in most turns of the driver.
             Event::DeadlinePassed if self.next_deadline().is_none_or(|at| at > now) => {}
             Event::DeadlinePassed => self.on_deadline(now),
         }
@@ -309,13 +253,13 @@ impl Supervisor {
     }
 
     fn has_serving_child(&self) -> bool {
-        self.children.keys().any(|id| self.is_serving(*id))
+        self.children.serving() > 0
     }
 
-    /// Whether a child serves, or may soon.
-    fn has_live_child(&self) -> bool {
-        let is_live = |child: &Child| matches!(child.phase, Phase::Booting { .. } | Phase::Serving { .. });
-        self.children.values().any(is_live)
+    /// Whether every slot has a child that takes connections.
+    fn all_slots_live(&self) -> bool {
+        // The walk is for those that serve in no slot, such as a trial child.
+        self.children.serving() >= self.slots.len() && self.live_slots().all(|live| live)
     }
 
     /// Whether the fleet can be reloaded, upgraded and changed: it was not asked to stop.
@@ -329,11 +273,7 @@ impl Supervisor {
     }
 
     fn is_serving(&self, id: ChildId) -> bool {
-        self.children.get(&id).is_some_and(|child| matches!(child.phase, Phase::Serving { .. }))
-    }
-
-    fn ids(&self) -> Vec<ChildId> {
-        self.children.keys().copied().collect()
+        self.children.get(id).is_some_and(Child::is_serving)
     }
 
     fn log(&mut self, remark: Remark) {

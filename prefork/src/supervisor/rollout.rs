@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use super::canary::{CanaryPlan, Hold};
 use super::policy::{SlotFailures, lifetime};
-use super::trial::Upgrade;
+use super::trial::{SlotRole, Upgrade};
 use super::{
-    CanaryChoice, ChangeResult, ChildId, Phase, RecycleReason, Remark, RollbackReason, Slot, StartReason,
-    Supervisor, Tally, deadline,
+    CanaryChoice, ChangeResult, Child, ChildId, Phase, RecycleReason, Remark, RollbackReason, Slot,
+    StartReason, Supervisor, Tally, deadline,
 };
 
 /// The age at which a child is replaced at the earliest, whatever it or its limits ask for, so that replacements do
@@ -165,19 +165,23 @@ impl Supervisor {
     /// Replaces one child that asked for it; if it does so right after its start, a moment later, so that a
     /// program that always asks does not keep the machine busy.
     pub(super) fn recycle(&mut self, now: Instant, id: ChildId, reason: RecycleReason) {
-        let Some(slot) = self.slots.iter().position(|slot| slot.occupant == Some(id)) else { return };
-        let Some(Phase::Serving { since }) = self.children.get(&id).map(|child| child.phase) else { return };
+        let Some(&Child { slot, phase: Phase::Serving { since }, .. }) = self.children.get(id) else {
+            return;
+        };
+        if self.role_in_slot(id, slot) != SlotRole::Occupant {
+            return;
+        }
         let earliest = deadline(since, LEAST_LIFETIME);
         let at_once = matches!(reason, RecycleReason::Signalled | RecycleReason::Operator);
         if at_once || earliest <= now {
             self.queue_recycling(slot, reason);
         } else if self.slots[slot].recycle_at.is_none_or(|(at, _)| at > earliest) {
-            self.slots[slot].recycle_at = Some((earliest, reason));
+            self.slots.edit(slot).recycle_at = Some((earliest, reason));
         }
     }
 
     pub(super) fn queue_recycling(&mut self, slot: usize, reason: RecycleReason) {
-        self.slots[slot].recycle_requested = Some(reason);
+        self.slots.edit(slot).recycle_requested = Some(reason);
         let Some(child) = self.slots[slot].occupant else { return };
         if self.is_active() && !self.rollout.queue.contains(&slot) && self.slots[slot].successor.is_none() {
             self.log(Remark::Recycling { child, reason });
@@ -188,16 +192,17 @@ impl Supervisor {
 
     /// Postpones the recycling of children that have reached a limit.
     pub(super) fn recycle_later(&mut self, now: Instant) {
-        for slot in self.slots.iter_mut().filter(|slot| slot.successor.is_none()) {
-            if let Some(reason) = slot.recycle_requested {
-                slot.recycle_at = Some((deadline(now, RECYCLE_AGAIN), reason));
+        let again_at = deadline(now, RECYCLE_AGAIN);
+        self.slots.edit_each(|slot| {
+            if let Some(reason) = slot.recycle_requested.filter(|_| slot.successor.is_none()) {
+                slot.recycle_at = Some((again_at, reason));
             }
-        }
+        });
     }
 
     /// Sets the time at which the slot's new occupant reaches its greatest age.
     pub(super) fn limit_lifetime(&mut self, now: Instant, slot: usize) {
-        let slot = &mut self.slots[slot];
+        let mut slot = self.slots.edit(slot);
         let limits = self.settings.max_lifetime.zip(slot.occupant);
         let at = |(limit, id): (_, ChildId)| deadline(now, lifetime(limit, id.0).max(LEAST_LIFETIME));
         slot.recycle_at = limits.map(|limits| (at(limits), RecycleReason::Lifetime));
@@ -222,20 +227,17 @@ impl Supervisor {
     /// Ends what is done.
     fn end_course(&mut self, now: Instant) {
         let done = self.rollout.queue.is_empty() || self.has_whole_canary();
+        let done = done && self.slots.successors() == 0;
         match self.rollout.course {
-            Course::Reloading { canary: Some(plan) } if done && self.successors() == 0 => {
-                self.begin_hold(now, plan);
-            }
+            Course::Reloading { canary: Some(plan) } if done => self.begin_hold(now, plan),
             Course::Holding(_) if self.revocable_slots() == 0 => {
                 self.roll_back(now, RollbackReason::Removed);
             }
             // A child of the new program may have ended again, or be the first of its slot.
-            Course::Reloading { canary: None }
-                if done && self.successors() == 0 && self.live_slots().all(|live| live) =>
-            {
+            Course::Reloading { canary: None } if done && self.all_slots_live() => {
                 self.cancel_rollout(ChangeResult::Done);
                 self.rollout.settled = self.rollout.target;
-                self.slots.iter_mut().for_each(|slot| slot.before = None);
+                self.slots.edit_each(|slot| slot.before = None);
                 self.log(Remark::Reloaded { generation: self.rollout.target });
                 self.announce_if_complete();
             }
@@ -246,14 +248,15 @@ impl Supervisor {
 
     fn start_successors(&mut self) {
         while !self.rollout.queue.is_empty()
-            && self.successors() < self.settings.reload_parallel
-            && self.draining() < self.slots.len()
+            && self.slots.successors() < self.settings.reload_parallel
+            // Reloads in quick succession must not accumulate old children that drain.
+            && self.children.leaving() < self.slots.len()
             && !self.has_whole_canary()
         {
             let Some(slot) = self.next_in_queue() else { break };
             if let Some((generation, reason)) = self.replacement_of(slot) {
                 let id = self.spawn(slot, generation, reason);
-                self.slots[slot].successor = Some(id);
+                self.slots.edit(slot).successor = Some(id);
             }
         }
     }
@@ -276,22 +279,23 @@ impl Supervisor {
     /// The next slot in the queue. That of the leader comes last: the leadership then moves once, to a new child. But
     /// a canary replaces the children of the one that it supersedes first.
     fn next_in_queue(&mut self) -> Option<usize> {
-        let has_canary = matches!(self.rollout.course, Course::Reloading { canary: Some(_) });
-        let is_first = |slot: &usize| {
-            has_canary
-                && self.slots.get(*slot).is_some_and(|slot| slot.before.is_some() && !self.is_reloaded(slot))
-        };
         let queue = &self.rollout.queue;
-        let place =
-            queue.iter().position(is_first).or_else(|| queue.iter().position(|slot| !self.leads(*slot)));
+        let is_superseded = |slot: &usize| {
+            self.slots.get(*slot).is_some_and(|slot| slot.before.is_some() && !self.is_reloaded(slot))
+        };
+        let first = match self.rollout.course {
+            Course::Reloading { canary: Some(_) } => queue.iter().position(is_superseded),
+            _ => None,
+        };
+        let place = first.or_else(|| queue.iter().position(|slot| !self.leads(*slot)));
         self.rollout.queue.remove(place.unwrap_or_default())
     }
 
     /// The successor is ready: it becomes the occupant, and the old one is asked to stop.
     pub(super) fn promote(&mut self, now: Instant, slot: usize, id: ChildId) {
-        let generation = self.children.get(&id).map(|child| child.generation);
+        let generation = self.children.get(id).map(|child| child.generation);
         let is_revocable = generation.is_some() && generation == self.revocable_generation();
-        let slot = &mut self.slots[slot];
+        let mut slot = self.slots.edit(slot);
         if generation.is_some_and(|generation| generation != slot.generation) {
             slot.before = is_revocable.then_some(slot.before.unwrap_or(slot.generation));
         }
@@ -303,6 +307,7 @@ impl Supervisor {
         slot.unstartable = false;
         slot.recycle_requested = None;
         slot.generation = generation.unwrap_or(slot.generation);
+        drop(slot);
         if let Some(old) = old {
             self.terminate(now, old);
         }
@@ -331,7 +336,7 @@ impl Supervisor {
         let is_reloading = matches!(self.rollout.course, Course::Reloading { .. });
         if is_reloading && generation == self.rollout.target {
             // The slot's next child is of the generation that works.
-            self.slots[slot].generation = self.rollout.settled;
+            self.slots.edit(slot).generation = self.rollout.settled;
             self.abort_reload(now, slot);
         }
     }
@@ -359,7 +364,8 @@ impl Supervisor {
     /// Asks every successor that is not ready to stop.
     pub(super) fn withdraw_successors(&mut self, now: Instant) {
         for slot in 0..self.slots.len() {
-            if let Some(id) = self.slots[slot].successor.take() {
+            if let Some(id) = self.slots[slot].successor {
+                self.slots.edit(slot).successor = None;
                 self.terminate(now, id);
             }
         }
@@ -367,19 +373,7 @@ impl Supervisor {
 
     /// Whether the slot's child is of the generation that the reload leads to.
     pub(super) fn is_reloaded(&self, slot: &Slot) -> bool {
-        let occupant = slot.occupant.and_then(|id| self.children.get(&id));
+        let occupant = slot.occupant.and_then(|id| self.children.get(id));
         occupant.is_some_and(|child| child.generation == self.rollout.target)
-    }
-
-    fn successors(&self) -> usize {
-        self.slots.iter().filter(|slot| slot.successor.is_some()).count()
-    }
-
-    /// Number of old children that drain. Reloads in quick succession must not accumulate them.
-    fn draining(&self) -> usize {
-        self.children
-            .values()
-            .filter(|child| matches!(child.phase, Phase::Stopping { .. } | Phase::Killed { .. }))
-            .count()
     }
 }

@@ -27,7 +27,7 @@ impl Supervisor {
         if self.slots[slot].recycle_at.is_some_and(is_other) {
             return;
         }
-        let occupant = self.slots[slot].occupant.and_then(|id| self.children.get(&id));
+        let occupant = self.slots[slot].occupant.and_then(|id| self.children.get(id));
         if let Some(Phase::Serving { since }) = occupant.map(|child| child.phase) {
             self.limit_lifetime(since, slot);
         }

@@ -35,10 +35,9 @@ impl Supervisor {
     fn remove_slot(&mut self, now: Instant) {
         self.slots.pop();
         let last = self.slots.len();
-        for id in self.ids() {
-            if self.children.get(&id).is_some_and(|child| child.slot == last) {
-                self.stop_after_queue(now, id);
-            }
+        let of_slot = self.children.iter().filter(|(_, child)| child.slot == last);
+        for id in of_slot.map(|(id, _)| id).collect::<Vec<_>>() {
+            self.stop_after_queue(now, id);
         }
         self.actions.push_back(Action::CloseSlot);
     }

@@ -5,21 +5,24 @@ use std::time::{Duration, Instant};
 use super::policy::LONGEST_DELAY;
 use super::trial::SlotRole;
 use super::{
-    Action, Child, ChildId, Event, FailureCause, Hook, Mode, Phase, Remark, Slot, StartReason, Supervisor,
-    Tally, Verdict, deadline,
+    Action, Child, ChildId, Event, FailureCause, Hook, Mode, Phase, Remark, StartReason, Supervisor, Tally,
+    Verdict, deadline,
 };
 
 impl Supervisor {
     pub(super) fn on_spawned(&mut self, now: Instant, event: Event, id: ChildId, pid: u32) {
         let until = deadline(now, self.settings.start_timeout);
-        let Some(child) = self.children.get_mut(&id).filter(|child| child.phase == Phase::Starting) else {
+        if self.children.get(id).is_none_or(|child| child.phase != Phase::Starting) {
             return self.unexpected(event);
-        };
+        }
+        let Some(mut child) = self.children.edit(id) else { return };
         child.pid = Some(pid);
         child.phase = Phase::Booting { until };
         self.totals.count(Tally::Start(child.reason));
         let slot = child.slot;
-        if let Some(slot) = self.slots.get_mut(slot).filter(|slot| slot.occupant == Some(id)) {
+        drop(child);
+        if self.role_in_slot(id, slot) == SlotRole::Occupant {
+            let mut slot = self.slots.edit(slot);
             slot.size_before = None;
             slot.unstartable = false;
         }
@@ -28,8 +31,8 @@ impl Supervisor {
                 if !self.is_upgrade_check(id) {
                     self.actions.push_back(Action::Hook(Hook::ChildSpawn(pid)));
                 }
-                let slot = &mut self.slots[slot];
-                if let Some(old) = slot.predecessor.take_if(|_| slot.occupant == Some(id)) {
+                let is_occupant = self.slots[slot].occupant == Some(id);
+                if let Some(old) = self.slots.edit(slot).predecessor.take_if(|_| is_occupant) {
                     self.actions.push_back(Action::Hook(Hook::ChildRecover { old, new: pid }));
                 }
                 if self.in_stop_delay() {
@@ -47,7 +50,7 @@ impl Supervisor {
     }
 
     pub(super) fn on_spawn_failed(&mut self, now: Instant, event: Event, id: ChildId, transient: bool) {
-        if self.children.get(&id).is_none_or(|child| child.phase != Phase::Starting) {
+        if self.children.get(id).is_none_or(|child| child.phase != Phase::Starting) {
             return self.unexpected(event);
         }
         let Some((child, role)) = self.remove(id) else { return };
@@ -74,28 +77,29 @@ impl Supervisor {
             return self.boot_failed(now, slot);
         }
         let left = self.time_to_give_up(now);
-        if left == Some(Duration::ZERO) && !self.has_live_child() {
+        if left == Some(Duration::ZERO) && self.children.live() == 0 {
             return self.stop(now, Verdict::SpawnFailed);
         }
         if !self.slots[slot].unstartable {
-            self.slots[slot].unstartable = true;
+            self.slots.edit(slot).unstartable = true;
             self.log(Remark::StartRetried { slot });
         }
-        let failures = &mut self.slots[slot].failures;
-        failures.before_ready = failures.before_ready.saturating_add(1);
+        let failures = self.slots[slot].failures.before_ready.saturating_add(1);
+        self.slots.edit(slot).failures.before_ready = failures;
         // A fleet without a ready child makes its last attempt at the end of its patience.
         let left = left.filter(|left| !left.is_zero()).unwrap_or(LONGEST_DELAY);
         let policy = self.settings.recover;
         let delay = policy.delay(self.slots[slot].failures).min(left).max(policy.interval);
-        self.slots[slot].respawn_at = Some(deadline(now, delay));
+        self.slots.edit(slot).respawn_at = Some(deadline(now, delay));
     }
 
     /// The next attempts to start a child come now.
     pub(super) fn on_template_ready(&mut self, now: Instant, generation: u32) {
-        let waits = |slot: &&mut Slot| slot.unstartable && slot.generation == generation;
-        for slot in self.slots.iter_mut().filter(waits) {
-            slot.respawn_at = slot.respawn_at.map(|at| at.min(now));
-        }
+        self.slots.edit_each(|slot| {
+            if slot.unstartable && slot.generation == generation {
+                slot.respawn_at = slot.respawn_at.map(|at| at.min(now));
+            }
+        });
     }
 
     /// How much longer a fleet without a ready child tries to start one.
@@ -106,48 +110,42 @@ impl Supervisor {
 
     pub(super) fn respawn(&mut self, now: Instant, slot: usize) {
         let delay = self.settings.recover.delay(self.slots[slot].failures);
-        self.slots[slot].recycle_at = None;
-        self.slots[slot].recycle_requested = None;
+        let mut waiting = self.slots.edit(slot);
+        waiting.recycle_at = None;
+        waiting.recycle_requested = None;
+        drop(waiting);
         if delay.is_zero() {
             return self.spawn_occupant(slot, StartReason::Recover);
         }
-        self.slots[slot].respawn_at = Some(deadline(now, delay));
+        self.slots.edit(slot).respawn_at = Some(deadline(now, delay));
         self.log(Remark::RespawnIn { slot, delay });
     }
 
     pub(super) fn spawn_occupant(&mut self, slot: usize, reason: StartReason) {
         let id = self.spawn(slot, self.slots[slot].generation, reason);
-        self.slots[slot].occupant = Some(id);
+        self.slots.edit(slot).occupant = Some(id);
     }
 
     /// Starts a child: the first of a slot, a replacement or a successor.
     pub(super) fn spawn(&mut self, slot: usize, generation: u32, reason: StartReason) -> ChildId {
         let child = ChildId(self.next_id);
         self.next_id += 1;
-        let phase = Phase::Starting;
-        self.children.insert(
-            child,
-            Child { slot, generation, pid: None, reason, phase, failing: None, link_until: None },
-        );
+        self.children.insert(child, Child::new(slot, generation, reason));
         self.actions.push_back(Action::Spawn { child, slot, generation });
         child
     }
 
     /// Cancels planned starts and replacements, and hooks that have not been called.
     pub(super) fn withdraw_plans(&mut self) {
-        for slot in &mut self.slots {
-            slot.respawn_at = None;
-            slot.recycle_at = None;
-        }
+        self.slots.edit_each(|slot| (slot.respawn_at, slot.recycle_at) = (None, None));
         self.actions.retain(|action| !matches!(action, Action::Hook(_)));
     }
 
     /// Cancels the starts under way: another program takes over, and does not know them.
     pub(super) fn withdraw_starts(&mut self, now: Instant) {
-        for id in self.ids() {
-            if self.children.get(&id).is_some_and(|child| child.phase == Phase::Starting) {
-                self.withdraw_spawn(now, id);
-            }
+        let starting = self.children.iter().filter(|(_, child)| child.phase == Phase::Starting);
+        for id in starting.map(|(id, _)| id).collect::<Vec<_>>() {
+            self.withdraw_spawn(now, id);
         }
     }
 
@@ -163,7 +161,7 @@ impl Supervisor {
     }
 
     pub(super) fn on_withdrawn(&mut self, now: Instant, event: Event, id: ChildId) {
-        if self.children.get(&id).is_none_or(|child| child.phase != Phase::Starting) {
+        if self.children.get(id).is_none_or(|child| child.phase != Phase::Starting) {
             return self.unexpected(event);
         }
         self.forget_spawn(now, id);
@@ -173,7 +171,7 @@ impl Supervisor {
     fn forget_spawn(&mut self, now: Instant, id: ChildId) {
         let Some((child, role)) = self.remove(id) else { return };
         if role == SlotRole::Occupant && self.is_active() {
-            self.slots[child.slot].respawn_at = Some(now);
+            self.slots.edit(child.slot).respawn_at = Some(now);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::canary::Hold;
 use super::rollout::Course;
-use super::{ChildId, FleetTotals, Mode, Phase, Slot, Supervisor};
+use super::{Child, ChildId, FleetTotals, Mode, Phase, Slot, Supervisor};
 
 /// The state of a fleet as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -225,7 +225,7 @@ impl Supervisor {
             elects: self.elects(),
             change: self.change(),
             totals: self.totals,
-            children: self.children.keys().filter_map(|id| self.view(*id)).collect(),
+            children: self.children.iter().filter_map(|(id, child)| self.view(id, child)).collect(),
             waiting: self.waiting_slots(),
             hold: self.hold_status(),
         }
@@ -279,7 +279,7 @@ impl Supervisor {
         }
         let slots = self.slots.iter().enumerate();
         // One that a template is about to fork is no process yet.
-        let is_process = |id: ChildId| self.children.get(&id).is_some_and(|child| child.pid.is_some());
+        let is_process = |id: ChildId| self.children.get(id).is_some_and(|child| child.pid.is_some());
         let is_empty = |slot: &Slot| ![slot.occupant, slot.successor].into_iter().flatten().any(is_process);
         let waiting = slots.filter(|(_, slot)| is_empty(slot));
         let status = |(slot, Slot { generation, respawn_at, .. }): (usize, &Slot)| WaitingSlot {
@@ -291,8 +291,7 @@ impl Supervisor {
     }
 
     /// `None` for a child that has no process yet.
-    fn view(&self, id: ChildId) -> Option<ChildStatus> {
-        let child = self.children.get(&id)?;
+    fn view(&self, id: ChildId, child: &Child) -> Option<ChildStatus> {
         let state = match child.phase {
             Phase::Starting | Phase::Booting { .. } => ChildState::Starting,
             Phase::Serving { .. } => ChildState::Ready,

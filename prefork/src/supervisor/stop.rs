@@ -17,7 +17,7 @@ impl Supervisor {
             .children
             .iter()
             .filter(|(_, child)| matches!(child.phase, Phase::Booting { .. } | Phase::Serving { .. }));
-        self.actions.extend(serving.map(|(id, _)| Action::AnnounceStop(*id)));
+        self.actions.extend(serving.map(|(id, _)| Action::AnnounceStop(id)));
     }
 
     /// Begins a requested stop: the serving children first accept the connections made so far.
@@ -36,7 +36,7 @@ impl Supervisor {
         self.withdraw_plans();
         self.actions.push_back(Action::RefuseConnections);
         self.actions.push_back(Action::CheckQueues);
-        for id in self.ids() {
+        for id in self.children.ids() {
             if !self.is_serving(id) {
                 self.terminate(now, id);
             }
@@ -65,7 +65,7 @@ impl Supervisor {
         self.cancel_rollout(ChangeResult::Cancelled);
         self.withdraw_plans();
         self.actions.push_back(Action::CloseListeners);
-        for id in self.ids() {
+        for id in self.children.ids() {
             self.terminate(since, id);
         }
     }

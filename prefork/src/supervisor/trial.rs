@@ -95,7 +95,7 @@ impl Supervisor {
 
     fn start_for_upgrade(&mut self, stage: Stage, interrupted: Option<Interrupted>) {
         let child = self.spawn(0, self.rollout.newest, StartReason::Upgrade);
-        self.slots[0].successor = Some(child);
+        self.slots.edit(0).successor = Some(child);
         self.rollout.upgrade = Some(Upgrade { child, stage, interrupted });
     }
 
@@ -111,7 +111,7 @@ impl Supervisor {
 
     /// Whether this child is a successor: the old occupant of its slot stays if it fails.
     pub(crate) fn is_successor(&self, id: ChildId) -> bool {
-        self.slots.iter().any(|slot| slot.successor == Some(id))
+        self.children.get(id).is_some_and(|child| self.role_in_slot(id, child.slot) == SlotRole::Successor)
     }
 
     /// The generation that an upgrade leads to, if one is under way.
@@ -137,8 +137,7 @@ impl Supervisor {
     pub(super) fn trial_is_ready(&self) -> bool {
         let trial = self.rollout.upgrade.filter(|upgrade| upgrade.stage == Stage::Trial);
         // The new program would not know a child that is being started.
-        let is_starting = self.children.values().any(|child| child.phase == Phase::Starting);
-        trial.is_some_and(|upgrade| self.is_serving(upgrade.child)) && !is_starting
+        trial.is_some_and(|upgrade| self.is_serving(upgrade.child)) && self.children.starting() == 0
     }
 
     /// The child that the upgrade depends on has failed.
@@ -189,11 +188,10 @@ impl Supervisor {
             totals.count(Tally::Reload(ChangeResult::Superseded));
         }
         let children = self.children.iter().filter_map(|(id, child)| {
-            let ready = matches!(child.phase, Phase::Serving { .. });
             let is_stopping = matches!(child.phase, Phase::Stopping { .. } | Phase::Killed { .. });
-            let role = if is_stopping { SlotRole::Leftover } else { self.role_in_slot(*id, child.slot) };
-            let (slot, generation) = (child.slot, child.generation);
-            Some(ChildSnapshot { id: *id, slot, generation, pid: child.pid?, role, ready })
+            let role = if is_stopping { SlotRole::Leftover } else { self.role_in_slot(id, child.slot) };
+            let (slot, generation, ready) = (child.slot, child.generation, child.is_serving());
+            Some(ChildSnapshot { id, slot, generation, pid: child.pid?, role, ready })
         });
         Snapshot {
             workers: self.settings.workers,
@@ -220,8 +218,9 @@ impl Supervisor {
         supervisor.totals.count(Tally::Upgrade(ChangeResult::Done));
         supervisor.failures.resume(now, snapshot.failures, &snapshot.failure_ages);
         // A child that fails from here on is replaced by one of this program.
-        supervisor.slots =
-            (0..snapshot.slots).map(|_| Slot { generation: newest, ..Slot::default() }).collect();
+        for _ in 0..snapshot.slots {
+            supervisor.slots.push(Slot { generation: newest, ..Slot::default() });
+        }
         for child in &snapshot.children {
             supervisor.adopt(now, child);
         }
@@ -250,15 +249,11 @@ impl Supervisor {
             (_, false) => Phase::Booting { until: deadline(now, self.settings.start_timeout) },
         };
         self.next_id = self.next_id.max(found.id.0 + 1);
-        let (slot, generation) = (found.slot, found.generation);
-        let pid = Some(found.pid);
         // Its start was counted.
-        let reason = StartReason::Upgrade;
-        self.children.insert(
-            found.id,
-            Child { slot, generation, pid, reason, phase, failing: None, link_until: None },
-        );
-        if let Some(slot) = self.slots.get_mut(slot) {
+        let child = Child::new(found.slot, found.generation, StartReason::Upgrade);
+        self.children.insert(found.id, Child { pid: Some(found.pid), phase, ..child });
+        if found.slot < self.slots.len() {
+            let mut slot = self.slots.edit(found.slot);
             match found.role {
                 SlotRole::Occupant => slot.occupant = Some(found.id),
                 SlotRole::Successor => slot.successor = Some(found.id),

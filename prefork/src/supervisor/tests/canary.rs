@@ -25,7 +25,7 @@ fn state(fleet: &Fleet) -> FleetState {
 fn generations(fleet: &Fleet) -> Vec<Option<u32>> {
     let children = &fleet.supervisor.children;
     let slots = fleet.supervisor.slots.iter();
-    slots.map(|slot| slot.occupant.and_then(|id| children.get(&id)).map(|child| child.generation)).collect()
+    slots.map(|slot| slot.occupant.and_then(|id| children.get(id)).map(|child| child.generation)).collect()
 }
 
 /// Runs for `time`; checks that every slot has a serving child at every moment.

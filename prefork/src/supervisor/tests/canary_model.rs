@@ -122,7 +122,7 @@ proptest! {
             fleet.run(secs(30));
             let slots = fleet.supervisor.slots.iter();
             let generations: Vec<u32> =
-                slots.map(|slot| fleet.supervisor.children[&slot.occupant.unwrap()].generation).collect();
+                slots.map(|slot| fleet.supervisor.children[slot.occupant.unwrap()].generation).collect();
             let expected: Vec<u32> = (0..model.slots).map(|slot| model.generation(slot)).collect();
             prop_assert_eq!(generations, expected, "after {:?}: {:?}", operation, fleet);
             let expected = if model.canary.is_some() { FleetState::Holding } else { FleetState::Serving };

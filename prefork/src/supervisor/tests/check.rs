@@ -8,6 +8,8 @@ use super::{Action, Fleet, Remark, Tally};
 
 impl Fleet {
     pub(super) fn check(&self) {
+        self.supervisor.children.check();
+        self.supervisor.slots.check();
         self.check_children();
         self.check_slots();
         self.check_totals();
@@ -29,14 +31,14 @@ impl Fleet {
 
     /// The supervisor knows exactly the processes that exist.
     fn check_children(&self) {
-        let is_starting = |id: &ChildId| self.supervisor.children[id].phase == Phase::Starting;
+        let is_starting = |id: &ChildId| self.supervisor.children[*id].phase == Phase::Starting;
         let (starting, started): (Vec<ChildId>, Vec<ChildId>) =
-            self.supervisor.children.keys().copied().partition(|id| is_starting(id));
+            self.supervisor.children.ids().into_iter().partition(is_starting);
         assert!(starting.iter().eq(self.ordered.keys()), "{self:?}");
         assert!(started.iter().eq(self.processes.keys()), "{self:?}");
         let stopping = matches!(self.supervisor.mode, Mode::Stopping { .. });
         for (id, process) in &self.processes {
-            let child = &self.supervisor.children[id];
+            let child = &self.supervisor.children[*id];
             assert_eq!(child.slot, process.slot);
             let asked = match child.phase {
                 Phase::Starting => panic!("{id:?} was never started: {self:?}"),
@@ -58,7 +60,7 @@ impl Fleet {
             assert!(slot.occupant.is_some() != slot.respawn_at.is_some(), "slot {index}: {self:?}");
             for id in [slot.occupant, slot.successor].into_iter().flatten() {
                 assert!(!placed.contains(&id), "{id:?} is in two slots: {self:?}");
-                assert_eq!(self.supervisor.children[&id].slot, index);
+                assert_eq!(self.supervisor.children[id].slot, index);
                 let stops = self.processes.get(&id).is_some_and(|process| process.terminated);
                 assert!(!stops, "{id:?} stops but keeps its slot: {self:?}");
                 placed.push(id);

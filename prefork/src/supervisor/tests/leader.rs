@@ -81,7 +81,7 @@ impl Fleet {
             return;
         }
         let able = |id: &ChildId| {
-            let child = &self.supervisor.children[id];
+            let child = &self.supervisor.children[*id];
             let serves = matches!(child.phase, Phase::Serving { .. }) && child.link_until.is_none();
             serves && child.failing.is_none() && self.supervisor.slots[child.slot].occupant == Some(*id)
         };

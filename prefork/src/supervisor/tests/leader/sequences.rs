@@ -152,7 +152,7 @@ impl Model {
         let leader = self.children.iter().find(|(_, child)| child.leads).map(|(id, _)| *id);
         assert_eq!(leader, self.supervisor.leader_id(), "{self:#?}");
         let able = |id: &ChildId, child: &ChildModel| {
-            let known = &self.supervisor.children[id];
+            let known = &self.supervisor.children[*id];
             let occupies = |slot: &super::super::super::Slot| slot.occupant == Some(*id);
             child.waits
                 && matches!(known.phase, Phase::Serving { .. })
