@@ -50,6 +50,8 @@ const EMPTY_LOOKS: u32 = 12;
 const INTERRUPTING_LOOKS: u32 = 10;
 /// After this many looks every accepted connection has been seen at least once.
 const SETTLED_LOOKS: u32 = 3;
+/// The pause between them. That a thread is in `accept` shows in the looks themselves, however long it takes.
+const SETTLING_PAUSE: Duration = Duration::from_micros(100);
 /// How often threads that wait in `accept` behind the closed gate are woken in a row to look at their stop
 /// flag.
 const WAKES: u32 = 5;
@@ -311,7 +313,7 @@ impl StopSequence {
             self.signal_shutdown();
             self.stage = StopStage::Draining { since };
         }
-        self.look_later(now);
+        self.look_again(now);
     }
 
     fn drain(&mut self, now: Instant, since: Instant, seen: Seen) {
@@ -335,7 +337,7 @@ impl StopSequence {
             self.no_connection_is_left(seen);
         }
         if self.stage != StopStage::Drained {
-            self.look_later(now);
+            self.look_again(now);
         }
     }
 
@@ -383,6 +385,15 @@ impl StopSequence {
         self.stage = stage;
         self.pause = FIRST_PAUSE;
         self.next_look = Some(now);
+    }
+
+    /// The next look after one at a closed gate.
+    fn look_again(&mut self, now: Instant) {
+        if self.looks < SETTLED_LOOKS {
+            self.next_look = Some(now + SETTLING_PAUSE);
+        } else {
+            self.look_later(now);
+        }
     }
 
     fn look_later(&mut self, now: Instant) {
