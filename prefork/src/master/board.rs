@@ -90,13 +90,16 @@ impl Board {
         self.posted().fleet = fleet;
     }
 
-    /// Posts the state of the fleet and of its templates at the end of a turn of the supervisor's loop. Returns whether
-    /// an answer waits for it.
-    pub(super) fn end_turn(&self, fleet: FleetStatus, templates: Vec<TemplateStatus>) -> bool {
+    /// Posts the state of the fleet and of its templates.
+    pub(super) fn post_all(&self, fleet: FleetStatus, templates: Vec<TemplateStatus>) {
+        let mut posted = self.posted();
+        (posted.fleet, posted.templates) = (fleet, templates);
+    }
+
+    /// Ends a turn of the supervisor's loop. Returns whether an answer waits for that.
+    pub(super) fn end_turn(&self) -> bool {
         let mut posted = self.posted();
         posted.turns = posted.turns.wrapping_add(1);
-        posted.fleet = fleet;
-        posted.templates = templates;
         std::mem::take(&mut posted.awaited)
     }
 

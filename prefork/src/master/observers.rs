@@ -21,6 +21,11 @@ use crate::logging::{Follower, Logger};
 use crate::supervisor::{FleetState, FleetStatus, Remark, Supervisor};
 use crate::sys::Reactor;
 
+/// A fleet of more children is not told in each turn: to collect what is told takes time for each child.
+const FEW: usize = 64;
+/// The pause between two times, for each child: with it, that takes less than a hundredth of the master's time.
+const PAUSE_PER_CHILD: Duration = Duration::from_micros(10);
+
 /// See the [module](self).
 #[derive(Debug)]
 pub(crate) struct Observers {
@@ -32,6 +37,8 @@ pub(crate) struct Observers {
     handle: Option<FleetHandle>,
     /// The state that the endpoints and the handle tell.
     posted: Option<FleetState>,
+    /// When the whole of it was told.
+    told_at: Option<Instant>,
     /// The listeners that the endpoints know of.
     watched: Vec<WatchedListeners>,
     history: History,
@@ -46,6 +53,7 @@ impl Observers {
             control: None,
             handle,
             posted: None,
+            told_at: None,
             watched: Vec::new(),
             history: History::new(),
         }
@@ -196,7 +204,8 @@ impl Observers {
         self.health.as_ref().map(HealthServer::listener)
     }
 
-    /// Updates the observers. `deadline` is the next one of the fleet. Returns the latest time of the next update.
+    /// Updates the observers at the end of a turn. `deadline` is the next one of the fleet. Returns the latest time of
+    /// the next update.
     pub(crate) fn update(
         &mut self,
         supervisor: &Supervisor,
@@ -209,6 +218,11 @@ impl Observers {
             return None;
         }
         let now = Instant::now();
+        if let Some(later) = self.is_told_later(now, supervisor) {
+            self.end_turn();
+            return Some(later);
+        }
+        self.told_at = Some(now);
         let fleet = supervisor.status(now);
         let next = self.service.as_mut().and_then(|service| service.update(now, &fleet, deadline));
         self.posted = Some(fleet.state);
@@ -220,14 +234,28 @@ impl Observers {
                 self.watched = sockets.watched();
                 board.watch(self.watched.clone());
             }
-            if board.end_turn(fleet.clone(), templates) {
-                self.health.iter().for_each(HealthServer::wake);
-                self.control.iter().for_each(Control::wake);
-            }
+            board.post_all(fleet.clone(), templates);
         }
+        self.end_turn();
         // A client that has its answer finds in `/status` what it was told.
         self.control.iter_mut().for_each(|control| control.end_turn(&fleet));
         next
+    }
+
+    /// When the fleet is to be told, if that is not now. Another state is told at once.
+    fn is_told_later(&self, now: Instant, supervisor: &Supervisor) -> Option<Instant> {
+        let children = supervisor.number_of_children();
+        let is_told_now = children <= FEW || self.posted != Some(supervisor.state());
+        let pause = PAUSE_PER_CHILD * u32::try_from(children).unwrap_or(u32::MAX);
+        let at = self.told_at.filter(|_| !is_told_now)? + pause;
+        (at > now).then_some(at)
+    }
+
+    fn end_turn(&self) {
+        if self.board.as_ref().is_some_and(|board| board.end_turn()) {
+            self.health.iter().for_each(HealthServer::wake);
+            self.control.iter().for_each(Control::wake);
+        }
     }
 
     /// Posts a new state of the fleet during a turn, before the log and hooks tell of it. The service manager
@@ -274,4 +302,51 @@ impl Observers {
 pub(crate) fn time_to_first<const N: usize>(deadlines: [Option<Instant>; N]) -> Option<Duration> {
     let first = deadlines.into_iter().flatten().min()?;
     Some(first.saturating_duration_since(Instant::now()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::supervisor::{Event, RecoverPolicy, Request, Settings};
+
+    fn supervisor(workers: usize) -> Supervisor {
+        Supervisor::new(Settings {
+            workers,
+            most_workers: workers,
+            recover: RecoverPolicy::new(None, None, Duration::ZERO),
+            grace: Duration::from_secs(5),
+            start_timeout: Duration::from_secs(60),
+            stop_delay: Duration::from_secs(9),
+            reload_parallel: 1,
+            max_lifetime: None,
+            canary: 0,
+            hold: None,
+            asks_canary: false,
+        })
+    }
+
+    #[test]
+    fn large_fleet_is_told_after_a_pause_and_a_small_one_at_once() {
+        let now = Instant::now();
+        let told_later = |workers: usize, at: Instant| {
+            let supervisor = supervisor(workers);
+            let mut observers = Observers::new(None, None);
+            (observers.posted, observers.told_at) = (Some(supervisor.state()), Some(now));
+            observers.is_told_later(at, &supervisor)
+        };
+        assert_eq!(told_later(FEW, now), None);
+        let pause = Duration::from_millis(10);
+        assert_eq!(told_later(1000, now + pause / 2), Some(now + pause));
+        assert_eq!(told_later(1000, now + pause), None);
+    }
+
+    #[test]
+    fn another_state_of_a_large_fleet_is_told_at_once() {
+        let now = Instant::now();
+        let mut supervisor = supervisor(1000);
+        let mut observers = Observers::new(None, None);
+        (observers.posted, observers.told_at) = (Some(supervisor.state()), Some(now));
+        supervisor.handle(now, Event::Request(Request::Stop));
+        assert_eq!(observers.is_told_later(now, &supervisor), None);
+    }
 }

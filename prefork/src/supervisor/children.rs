@@ -109,6 +109,10 @@ impl Children {
         self.by_id.keys().copied().collect()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.by_id.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.by_id.is_empty()
     }

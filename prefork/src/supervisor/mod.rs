@@ -199,6 +199,11 @@ impl Supervisor {
         self.slots.len()
     }
 
+    /// Number of children, those that stop included.
+    pub(crate) fn number_of_children(&self) -> usize {
+        self.children.len()
+    }
+
     /// Which slots have a child that takes connections.
     pub(crate) fn live_slots(&self) -> impl Iterator<Item = bool> {
         (0..self.slots.len()).map(|slot| self.is_live(slot))
