@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use socket2::Socket;
 
-use self::steering::Steering;
+use self::steering::{SteeredFor, Steering};
 use super::bind::{self, Lent, SocketOptions};
 use super::endpoint::{Endpoint, Place, ResolvedEndpoint, TcpPlace, place_of};
 use super::{Holders, Sharing};
@@ -32,6 +32,8 @@ pub(super) struct SocketGroup {
     file: Option<SocketFile>,
     options: SocketOptions,
     steering: Steering,
+    /// The state for which new connections are steered as they should be: see [`steer`](Self::steer).
+    steered_for: Option<SteeredFor>,
     /// Whether the order in which the sockets joined the group is that of the slots.
     in_order: bool,
     /// Whether the kernel's last refusal to steer was reported.
@@ -127,6 +129,7 @@ impl SocketGroup {
             file: None,
             options,
             steering: Steering::Everywhere,
+            steered_for: None,
             in_order: true,
             refusal_reported: false,
             refuses: false,

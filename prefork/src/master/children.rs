@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::io;
 use std::panic::{self, AssertUnwindSafe};
 use std::process::{Child, Command};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Instant;
 
 use socket2::Socket;
@@ -16,7 +16,7 @@ use super::provision::Provision;
 use super::{Cause, Master, ProcessId, messages};
 use crate::error::{Error, Failure, chain};
 use crate::hooks::CommandProducer;
-use crate::listen::Holding;
+use crate::listen::{Hold, Holding};
 use crate::protocol::{Handshake, Secrets, ToChild};
 use crate::shared::LanePlace;
 use crate::supervisor::{ChildId, Event};
@@ -30,10 +30,10 @@ pub(super) struct ChildEntry {
     pub(super) generation: u32,
     /// Whether it took the handshake.
     pub(super) took_handshake: bool,
-    pub(super) ready: bool,
+    ready: bool,
     /// The listeners that it was given.
-    pub(super) listeners: Vec<Weak<Socket>>,
-    pub(super) order: StopOrder,
+    pub(super) listeners: Hold,
+    order: StopOrder,
     /// Its lane in the region of shared values.
     pub(super) lane: Option<LanePlace>,
     pub(super) log: ProcessLog,
@@ -49,12 +49,47 @@ pub(super) enum StopOrder {
 }
 
 impl ChildEntry {
-    pub(super) fn holding(&self) -> Holding {
-        match self.order {
+    /// An entry of a child that has just been started.
+    pub(super) fn new(started: StartedChild) -> Self {
+        let StartedChild { slot, generation, pid, listeners, lane } = started;
+        Self {
+            slot,
+            pid,
+            generation,
+            took_handshake: false,
+            ready: false,
+            listeners,
+            order: StopOrder::None,
+            lane,
+            log: ProcessLog::default(),
+        }
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        self.ready
+    }
+
+    pub(super) fn note_ready(&mut self) {
+        self.ready = true;
+        self.note_holding();
+    }
+
+    /// The order to stop that it was given.
+    pub(super) fn order(&self) -> StopOrder {
+        self.order
+    }
+
+    pub(super) fn note_order(&mut self, order: StopOrder) {
+        self.order = order;
+        self.note_holding();
+    }
+
+    fn note_holding(&mut self) {
+        self.listeners.set(match self.order {
             StopOrder::None if self.ready => Holding::Live,
             StopOrder::AfterQueue => Holding::Emptying,
             StopOrder::None | StopOrder::Given => Holding::Idle,
-        }
+        });
     }
 
     /// Notes a line that is a part of what the child logs. Returns whether it is one. Its errors are the reason for which
@@ -70,7 +105,7 @@ pub(super) struct StartedChild {
     pub(super) generation: u32,
     pub(super) pid: u32,
     /// The listeners that it was given.
-    pub(super) listeners: Vec<Weak<Socket>>,
+    pub(super) listeners: Hold,
     pub(super) lane: Option<LanePlace>,
 }
 
@@ -103,7 +138,7 @@ impl Master {
 
     /// The child has a process.
     pub(super) fn note_started(&mut self, child: ChildId, started: StartedChild) {
-        let StartedChild { slot, generation, pid, listeners, lane } = started;
+        let StartedChild { slot, pid, lane, .. } = started;
         self.start_problems.remove(&slot);
         // One that checks the next program is not told its lane.
         let joins = !self.supervisor.is_upgrade_check(child);
@@ -111,17 +146,7 @@ impl Master {
         if self.supervisor.is_upgrade_trial(child) {
             self.trial_failure = None;
         }
-        let entry = ChildEntry {
-            slot,
-            pid,
-            generation,
-            took_handshake: false,
-            ready: false,
-            listeners,
-            order: StopOrder::None,
-            lane,
-            log: ProcessLog::default(),
-        };
+        let entry = ChildEntry::new(started);
         entry.report_started(&self.plan.logger);
         self.children.insert(child, entry);
     }
@@ -145,7 +170,7 @@ impl Master {
         generation: u32,
         lane: Option<LanePlace>,
         panicked: &RefCell<Option<Panic>>,
-    ) -> io::Result<(u32, Vec<Weak<Socket>>)> {
+    ) -> io::Result<(u32, Hold)> {
         let command = self.program_of(generation)?.command();
         let producer = self.plan.hooks.command_producer.clone();
         let mut pid = 0;
@@ -155,7 +180,7 @@ impl Master {
         })?;
         if self.supervisor.is_upgrade_check(child) {
             self.reactor.expect_long_line(child.into());
-            return Ok((pid, Vec::new()));
+            return Ok((pid, self.holders.add(Vec::new(), Holding::Idle)));
         }
         Ok((pid, listeners))
     }
@@ -168,7 +193,7 @@ impl Master {
         generation: u32,
         lane: Option<LanePlace>,
         start: impl FnOnce(&mut Reactor<ProcessId>, &Handover<'_>) -> io::Result<()>,
-    ) -> io::Result<Vec<Weak<Socket>>> {
+    ) -> io::Result<Hold> {
         let Provision { handshake, listeners, secrets } = self.provide(child, slot, generation)?;
         let handshake = Handshake { lane: lane.filter(|_| handshake.check.is_none()), ..handshake };
         let sockets: Vec<&Socket> = listeners.iter().map(|listener| &**listener).collect();
@@ -179,7 +204,7 @@ impl Master {
             memory: self.values.memory().filter(|_| handshake.lane.is_some()),
         };
         start(&mut self.reactor, &handover)?;
-        Ok(listeners.iter().map(Arc::downgrade).collect())
+        Ok(self.holders.add(listeners.iter().map(Arc::downgrade).collect(), Holding::Idle))
     }
 
     /// Starts a process of this program that is given no listeners.
@@ -238,7 +263,7 @@ impl Master {
     pub(super) fn check_handshake(&mut self, now: Instant, child: ChildId) {
         let Some(entry) = self.children.get(&child) else { return };
         let producer_works = entry.took_handshake || self.supervisor.has_announced_ready();
-        if producer_works || entry.order != StopOrder::None || self.plan.hooks.command_producer.is_none() {
+        if producer_works || entry.order() != StopOrder::None || self.plan.hooks.command_producer.is_none() {
             return;
         }
         let source = messages::handshake_not_taken(entry.pid);
@@ -260,7 +285,7 @@ impl Master {
         how: impl FnOnce(&mut Reactor<ProcessId>) -> io::Result<()>,
     ) {
         if let Some(entry) = self.children.get_mut(&child) {
-            entry.order = StopOrder::Given;
+            entry.note_order(StopOrder::Given);
             self.signal(child, how);
         }
     }
@@ -280,10 +305,11 @@ impl Master {
     /// accepted what is queued there. One that is not ready may not read messages yet, and serves nothing.
     pub(super) fn terminate(&mut self, child: ChildId) {
         let Some(entry) = self.children.get_mut(&child) else { return };
-        entry.order = StopOrder::AfterQueue;
-        let (ready, held) = (entry.ready, entry.listeners.clone());
+        entry.note_order(StopOrder::AfterQueue);
+        let ready = entry.is_ready();
         let queues = if self.sockets.depend_on_holders() {
-            self.sockets.last_held_by(&held, self.supervisor.fleet_size(), &self.holders())
+            let held = entry.listeners.sockets();
+            self.sockets.last_held_by(held, self.supervisor.fleet_size(), &self.holders)
         } else {
             Vec::new()
         };

@@ -50,8 +50,8 @@ impl Master {
         }
         match ToMaster::from_line(line) {
             Some(ToMaster::Received) => entry.took_handshake = true,
-            Some(ToMaster::Ready) if !entry.ready => {
-                entry.ready = true;
+            Some(ToMaster::Ready) if !entry.is_ready() => {
+                entry.note_ready();
                 self.report_ready(child);
                 self.supervisor.handle(now, Event::Ready(child));
             }
@@ -94,7 +94,8 @@ impl Master {
 
     fn on_exited(&mut self, now: Instant, child: ChildId, status: ExitStatus, cpu: Duration) {
         let Some(entry) = self.children.remove(&child) else { return };
-        let ChildEntry { slot, pid, ready, order, lane, .. } = entry;
+        let ChildEntry { slot, pid, lane, .. } = entry;
+        let (ready, order) = (entry.is_ready(), entry.order());
         lane.iter().for_each(|lane| self.values.release(*lane, &self.plan.logger));
         self.observers.child_ended(slot, cpu);
         let was_late =
@@ -107,6 +108,8 @@ impl Master {
             self.note_trial_failure(child, &entry, &failure);
             self.last_failure = Some(failure);
         }
+        // With it, what it held.
+        drop(entry);
         self.supervisor.handle(now, Event::Exited { child, exit: exit_of(status) });
         self.close_vacated_sockets();
     }

@@ -79,7 +79,7 @@ use upgrade::NextProgram;
 
 use crate::error::{Error, Failure, chain};
 use crate::hooks;
-use crate::listen::{self, ResolvedEndpoint, SocketSet};
+use crate::listen::{self, Holders, ResolvedEndpoint, SocketSet};
 use crate::logging;
 use crate::protocol::ToChild;
 use crate::shared::FleetValues;
@@ -127,6 +127,8 @@ struct Master {
     supervisor: Supervisor,
     reactor: Reactor<ProcessId>,
     sockets: SocketSet,
+    /// What the children do with them.
+    holders: Holders,
     /// What was opened for the next program, while an upgrade is under way.
     next: Option<NextProgram>,
     pid_file: Option<PidFile>,
@@ -167,6 +169,7 @@ impl Master {
             store,
             reactor,
             sockets,
+            holders: Holders::default(),
             next: None,
             pid_file,
             children: BTreeMap::new(),

@@ -4,7 +4,6 @@
 use std::time::Instant;
 
 use super::{Master, any_fleet};
-use crate::listen::{Holders, Holding};
 use crate::supervisor::Event;
 
 impl Master {
@@ -22,11 +21,10 @@ impl Master {
         if !self.sockets.depend_on_holders() {
             return;
         }
-        let holders = self.holders();
-        for addr in self.sockets.give_up_addresses(&holders) {
+        for addr in self.sockets.give_up_addresses(&self.holders) {
             self.report_given_up(&addr);
         }
-        if let Err(error) = self.sockets.steer(&holders) {
+        if let Err(error) = self.sockets.steer(&self.holders) {
             self.report_unsteered(&error);
         }
     }
@@ -36,8 +34,7 @@ impl Master {
     pub(super) fn close_vacated_sockets(&mut self) {
         // An address that leaves may be among those of the next program.
         if self.next.is_none() && self.sockets.depend_on_holders() {
-            let holders = self.holders();
-            for addr in self.sockets.close_unneeded(self.supervisor.fleet_size(), &holders) {
+            for addr in self.sockets.close_unneeded(self.supervisor.fleet_size(), &self.holders) {
                 self.report_socket_reset(&addr);
             }
         }
@@ -46,25 +43,12 @@ impl Master {
     /// Waits for the queues that a child accepts from, where the system refuses new connections. What
     /// queued for a slot without a child is reset when the listeners are closed.
     pub(super) fn check_queues(&mut self) {
-        let holders = self.holders();
-        if self.sockets.have_last_queue(&holders) {
+        if self.sockets.have_last_queue(&self.holders) {
             return;
         }
-        if self.sockets.have_orphaned_queue(&holders) {
+        if self.sockets.have_orphaned_queue(&self.holders) {
             any_fleet::report_queue_left(&self.plan.logger);
         }
         self.supervisor.handle(Instant::now(), Event::QueuesEmpty);
-    }
-
-    /// What the children do with the sockets that they hold.
-    pub(super) fn holders(&self) -> Holders {
-        let mut holders = Holders::default();
-        for entry in self.children.values() {
-            holders.add(&entry.listeners, entry.holding());
-        }
-        for listeners in self.templates.listeners_of_ordered() {
-            holders.add(listeners, Holding::Idle);
-        }
-        holders
     }
 }

@@ -272,8 +272,8 @@ impl OneProcess {
             Action::Kill(_) | Action::KillFailed(_) => self.end_at_once(),
             Action::RefuseConnections => self.sockets.refuse_connections(),
             Action::CheckQueues => {
-                let mut holders = Holders::default();
-                holders.add(&self.held, Holding::Live);
+                let holders = Holders::default();
+                let _hold = holders.add(self.held.clone(), Holding::Live);
                 if !self.sockets.have_last_queue(&holders) {
                     self.supervisor.handle(Instant::now(), Event::QueuesEmpty);
                 }

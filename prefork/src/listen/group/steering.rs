@@ -17,6 +17,15 @@ pub(super) enum Steering {
     Unknown,
 }
 
+/// What decides to which sockets new connections are steered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct SteeredFor {
+    /// See [`Holders::changes`].
+    changes: u64,
+    sockets: usize,
+    in_order: bool,
+}
+
 impl SocketGroup {
     /// Opens the missing sockets up to this slot's, because the fleet has grown. New connections go to the other
     /// sockets until the next [`steer`](Self::steer): if the slot's child cannot be started, its socket is closed.
@@ -38,6 +47,7 @@ impl SocketGroup {
 
     /// Steers new connections to these; returns whether the system can.
     fn keep_to(&mut self, present: &[usize]) -> bool {
+        self.steered_for = None;
         let steered = self.sockets.first().is_some_and(|first| sys::steer(first, present).is_ok());
         if steered {
             self.steering = Steering::Only(present.to_vec());
@@ -47,8 +57,16 @@ impl SocketGroup {
 
     /// See [`SocketSet::steer`](crate::listen::SocketSet::steer).
     pub(in crate::listen) fn steer(&mut self, holders: &Holders) -> io::Result<()> {
+        let SocketGroup { in_order, .. } = *self;
+        let state = SteeredFor { changes: holders.changes(), sockets: self.sockets.len(), in_order };
+        if self.steered_for == Some(state) {
+            return Ok(());
+        }
         let live = |place: &usize| holders.is_live(&self.sockets[*place]);
-        self.steer_to((0..self.sockets.len()).filter(live).collect())
+        let steered = self.steer_to((0..self.sockets.len()).filter(live).collect());
+        // What was refused is tried again.
+        self.steered_for = (steered.is_ok() && !self.refusal_reported).then_some(state);
+        steered
     }
 
     pub(super) fn steer_to(&mut self, targets: Vec<usize>) -> io::Result<()> {
@@ -84,6 +102,7 @@ impl SocketGroup {
         // Errors: it was not steered, or is no TCP socket.
         let _ = sys::unsteer(first);
         let _ = sys::leave_reuseport_group(first);
+        self.steered_for = None;
         self.steering = Steering::Everywhere;
     }
 }

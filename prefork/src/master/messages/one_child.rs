@@ -68,7 +68,8 @@ impl ChildEntry {
 
     /// Reports the exit of a child that was not asked to stop.
     pub(in crate::master) fn report_exit(&self, logger: &Logger, status: ExitStatus) {
-        let Self { slot, pid, ready, .. } = *self;
+        let Self { slot, pid, .. } = *self;
+        let ready = self.is_ready();
         if ready && status.success() {
             let event = self.event("child_ended", logger);
             return event.info(format_args!("{self} exited by itself: {}", Status(status)));

@@ -1,13 +1,11 @@
 //! The children that templates fork: from the order until the pid is known.
 
 use std::io;
-use std::sync::Weak;
 use std::time::Instant;
-
-use socket2::Socket;
 
 use super::TemplateSet;
 use crate::error::{Failure, plain};
+use crate::listen::Hold;
 use crate::master::Master;
 use crate::master::children::StartedChild;
 use crate::protocol::{FromTemplate, ToTemplate};
@@ -22,15 +20,10 @@ pub(super) struct OrderedChild {
     generation: u32,
     pub(super) template: TemplateId,
     lane: Option<LanePlace>,
-    listeners: Vec<Weak<Socket>>,
+    listeners: Hold,
 }
 
 impl TemplateSet {
-    /// The listeners of children that are about to be forked.
-    pub(in crate::master) fn listeners_of_ordered(&self) -> impl Iterator<Item = &[Weak<Socket>]> {
-        self.ordered.values().map(|child| &child.listeners[..])
-    }
-
     /// Whether a template is about to fork this child.
     pub(in crate::master) fn is_ordered(&self, child: ChildId) -> bool {
         self.ordered.contains_key(&child)

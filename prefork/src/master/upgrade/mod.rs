@@ -121,7 +121,7 @@ impl Master {
                 snapshot.channels.insert(child.id, channels.len());
                 channels.push(channel);
             }
-            let held = self.children.get(&child.id).into_iter().flat_map(|entry| &entry.listeners);
+            let held = self.children.get(&child.id).into_iter().flat_map(|entry| entry.listeners.sockets());
             let number = |held: &Weak<Socket>| {
                 shared.iter().position(|socket| std::ptr::eq(Arc::as_ptr(socket), held.as_ptr()))
             };

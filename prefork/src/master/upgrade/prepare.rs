@@ -68,7 +68,7 @@ impl Master {
     /// Handles the answer of the child that checks the next program.
     pub(in crate::master) fn on_upgrade_plan(&mut self, child: ChildId, line: &str) {
         // It ends by itself, maybe in this very turn.
-        self.children.get_mut(&child).into_iter().for_each(|entry| entry.order = StopOrder::Given);
+        self.children.get_mut(&child).into_iter().for_each(|entry| entry.note_order(StopOrder::Given));
         // What was opened for an earlier attempt may be in the way.
         self.reconcile();
         let event = match self.prepare(line) {

@@ -9,13 +9,12 @@ use std::time::Instant;
 use socket2::Socket;
 
 use crate::error::{Error, chain};
-use crate::listen::{self, ResolvedEndpoint, SocketSet};
+use crate::listen::{self, Holders, Holding, ResolvedEndpoint, SocketSet};
 use crate::master::canary::CanaryWatch;
-use crate::master::children::{ChildEntry, StopOrder};
+use crate::master::children::{ChildEntry, StartedChild, StopOrder};
 use crate::master::control::{Control, ControlSocket};
 use crate::master::metrics::History;
 use crate::master::observers::Observers;
-use crate::master::process_log::ProcessLog;
 use crate::master::systemd::ServiceManager;
 use crate::master::templates::TemplateSet;
 use crate::master::{GenerationOptions, Master, Plan, create_pid_file, messages};
@@ -68,20 +67,24 @@ impl Predecessor {
         self.channels.get_mut(*number)?.take()
     }
 
-    fn entry_of(&self, child: &ChildSnapshot, values: &FleetValues) -> ChildEntry {
+    fn entry_of(&self, child: &ChildSnapshot, values: &FleetValues, holders: &Holders) -> ChildEntry {
         let held = self.snapshot.held.get(&child.id).into_iter().flatten();
         let listeners = held.filter_map(|number| self.listeners.get(*number)).map(Arc::downgrade);
-        ChildEntry {
+        let mut entry = ChildEntry::new(StartedChild {
             slot: child.slot,
             pid: child.pid,
             generation: child.generation,
-            listeners: listeners.collect(),
-            took_handshake: true,
-            ready: child.ready,
-            order: if child.role == SlotRole::Leftover { StopOrder::Given } else { StopOrder::None },
+            listeners: holders.add(listeners.collect(), Holding::Idle),
             lane: self.snapshot.lanes.get(&child.id).and_then(|lane| values.adopted(*lane, child.pid)),
-            log: ProcessLog::default(),
+        });
+        entry.took_handshake = true;
+        if child.ready {
+            entry.note_ready();
         }
+        if child.role == SlotRole::Leftover {
+            entry.note_order(StopOrder::Given);
+        }
+        entry
     }
 }
 
@@ -98,10 +101,10 @@ impl Master {
         let passed = last.snapshot.values.take();
         let joins = passed.as_ref().is_none_or(PassedValues::has_this_layout);
         let values = FleetValues::resume(&plan.logger, passed, last.snapshot.lanes.values().copied());
-        let mut children = BTreeMap::new();
+        let (mut children, holders) = (BTreeMap::new(), Holders::default());
         for child in std::mem::take(&mut last.snapshot.fleet.children) {
             reactor.adopt(child.id.into(), child.pid, last.channel_of(&child)).map_err(broken)?;
-            children.insert(child.id, last.entry_of(&child, &values));
+            children.insert(child.id, last.entry_of(&child, &values, &holders));
             last.snapshot.fleet.children.push(child);
         }
         let Predecessor { snapshot, listeners, .. } = last;
@@ -127,6 +130,7 @@ impl Master {
             options: [(generation, options)].into(),
             reactor,
             sockets,
+            holders,
             next: None,
             pid_file: None,
             children,
