@@ -56,6 +56,7 @@ pub fn parse(addr: &str, network: Option<Network>) -> Result<Address, String> {
     if addr.is_empty() {
         return Err("the address is empty: write `host:port`, or `:8080` for every interface".into());
     }
+    refuse_control_characters(addr)?;
     if let Some(name) = addr.strip_prefix(SYSTEMD) {
         let missing = "the socket's name is missing: write `systemd:http`, for `FileDescriptorName=http`";
         return if name.is_empty() { Err(missing.into()) } else { Ok(Address::Systemd(name.into())) };
@@ -73,6 +74,7 @@ pub fn parse(addr: &str, network: Option<Network>) -> Result<Address, String> {
 ///
 /// What is wrong with the address, and what to write.
 pub fn parse_tcp(addr: &str) -> Result<Tcp, String> {
+    refuse_control_characters(addr)?;
     if let Some((scheme, rest)) = addr.split_once("://") {
         return Err(format!("`{addr}` starts with a scheme: leave `{scheme}://` out, as in `{rest}`"));
     }
@@ -106,11 +108,9 @@ pub fn parse_unix(name: &str) -> Result<Address, String> {
     if name == "@" || name.is_empty() {
         return Err("the Unix socket has no name: write `unix:/run/app.sock`".into());
     }
+    refuse_control_characters(name)?;
     if let Some(path) = name.strip_prefix("//") {
         return Err(format!("`unix:{name}` starts with a scheme: write `unix:{path}`"));
-    }
-    if name.contains(char::is_control) {
-        return Err(format!("`{}` contains a control character", name.escape_debug()));
     }
     if let Some(name) = name.strip_prefix('@') {
         return Ok(Address::Abstract(name.to_owned()));
@@ -125,6 +125,14 @@ pub fn parse_unix(name: &str) -> Result<Address, String> {
         return Err(format!("`{name}` is a directory: write the path of a file in it"));
     }
     Ok(Address::Path(PathBuf::from(name)))
+}
+
+/// No address has any, and the messages of other mistakes quote the address.
+fn refuse_control_characters(addr: &str) -> Result<(), String> {
+    if addr.contains(char::is_control) {
+        return Err(format!("`{}` contains a control character", addr.escape_debug()));
+    }
+    Ok(())
 }
 
 fn parse_host(host: &str, port: &str) -> Result<Host, String> {
@@ -244,6 +252,10 @@ mod tests {
             ("*:80", "write `:80`"),
             ("http://localhost:80", "as in `localhost:80`"),
             ("local host:80", "contains ` `"),
+            ("a\nb", "`a\\nb` contains a control character"),
+            ("http://\u{1b}[2J", "contains a control character"),
+            ("systemd:a\nb", "contains a control character"),
+            ("unix://a\nb", "contains a control character"),
         ] {
             let message = parse(addr, None).expect_err(addr);
             assert!(message.contains(part), "{addr}: {message}");
