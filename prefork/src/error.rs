@@ -9,7 +9,7 @@ mod failure;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::io;
 use std::path::PathBuf;
 
@@ -220,8 +220,24 @@ impl Error {
     }
 }
 
+/// Escapes control characters: values, paths and the reasons that quote them may contain any, and a text is one line.
+struct OneLine<'a, 'f>(&'a mut fmt::Formatter<'f>);
+
+impl fmt::Write for OneLine<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let mut rest = text;
+        while let Some((at, control)) = rest.char_indices().find(|(_, letter)| letter.is_control()) {
+            self.0.write_str(&rest[..at])?;
+            write!(self.0, "{}", control.escape_debug())?;
+            rest = &rest[at + control.len_utf8()..];
+        }
+        self.0.write_str(rest)
+    }
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let f = &mut OneLine(f);
         match self {
             Self::Bind { addr, .. } => write!(f, "cannot bind {addr}"),
             Self::Resolve { addr, network, reason } => {

@@ -205,3 +205,16 @@ fn system_errors_are_lower_case_and_without_number() {
     let line = format!("{:?}", Error::Os { operation: "find the program", source });
     assert!(line.starts_with("cannot find the program: ") && !line.contains("os error"), "{line}");
 }
+
+#[test]
+fn value_with_control_characters_is_shown_on_one_line() {
+    let error = Error::Resolve {
+        addr: "a\nb".to_owned(),
+        network: Network::Tcp,
+        reason: "`a\r` has no port\u{1b}".to_owned(),
+    };
+    assert_eq!(error.to_string(), r"cannot listen on `a\nb` (tcp): `a\r` has no port\u{1b}");
+    let source = io::Error::other("the reason");
+    let line = format!("{:?}", Error::PidFile { path: "/run/a\n\nb".into(), source });
+    assert!(line.starts_with(r"cannot use the pid file /run/a\n\nb: the reason"), "{line}");
+}
