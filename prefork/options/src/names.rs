@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::Names;
+use crate::{Names, WORKERS_MAX};
 
 /// The error of text that is not a value of an option.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -147,6 +147,10 @@ impl FromStr for CpuAffinity {
                 return Err(bad());
             }
             cpus.extend(first..=last);
+            // Children take the CPUs in turn, so no more of them have a use.
+            if cpus.len() > WORKERS_MAX as usize {
+                return Err(bad());
+            }
         }
         Ok(Self::Cpus(cpus))
     }
@@ -178,5 +182,8 @@ mod tests {
         for text in ["", "x", "3-1", "-1", "1-", "0,,1", "0-1024", "99999999999999999999"] {
             assert!(text.parse::<CpuAffinity>().is_err(), "{text}");
         }
+        // A text of some kilobytes does not take megabytes.
+        assert!(["0-1023"; 4].join(",").parse::<CpuAffinity>().is_ok());
+        assert!(["0-1023"; 5].join(",").parse::<CpuAffinity>().is_err());
     }
 }
