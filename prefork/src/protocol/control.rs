@@ -88,8 +88,11 @@ impl PassedControl {
     pub(super) fn add(&mut self, record: &Record) -> io::Result<()> {
         match record.kind() {
             "control" => {
-                self.path = record.get("path")?;
-                self.listener = record.find("listener")?;
+                // Without a socket there is no path to hand over.
+                let path = record.get("path")?;
+                if let Some(listener) = record.find("listener")? {
+                    (self.path, self.listener) = (path, Some(listener));
+                }
             }
             "control_file" => {
                 self.files.push((record.get("path")?, (record.get("device")?, record.get("inode")?)));

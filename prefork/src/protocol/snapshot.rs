@@ -430,4 +430,16 @@ pub(super) mod tests {
         let error = UpgradeSnapshot::from_text(&text("child id=1 slot=0 generation=0")).unwrap_err();
         assert_eq!(error.to_string(), "`child` has no field `pid`");
     }
+
+    #[test]
+    fn control_socket_that_is_not_handed_over_has_no_path() {
+        let text = |control| {
+            let fleet = Record::parse("fleet workers=1 slots=1 generation=0");
+            Format::write(&[FORMAT.heading(), fleet, Record::parse(control)])
+        };
+        let with = UpgradeSnapshot::from_text(&text("control path=/a listener=6")).unwrap().control;
+        assert_eq!((with.path.to_str(), with.listener), (Some("/a"), Some(6)));
+        let without = UpgradeSnapshot::from_text(&text("control path=/a")).unwrap().control;
+        assert_eq!(without, PassedControl::default());
+    }
 }
