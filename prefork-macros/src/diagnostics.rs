@@ -23,6 +23,15 @@ impl Diagnostics {
     }
 
     pub(crate) fn push(&mut self, error: Error) {
+        let message = error.to_string();
+        // It quotes what the user wrote, in which there may be any: a terminal obeys some.
+        if message.contains(char::is_control) {
+            let escape = |letter: char| -> String {
+                if letter.is_control() { letter.escape_debug().collect() } else { letter.into() }
+            };
+            let escaped: String = message.chars().map(escape).collect();
+            return self.errors.push(Error::new(error.span(), escaped));
+        }
         self.errors.push(error);
     }
 

@@ -202,3 +202,13 @@ fn configuration_file_is_an_option() {
     let expected = "`config` takes the name of a file in quotes, not a number: write `config = \"/etc/app/prefork.toml\"`";
     assert_eq!(messages, [expected]);
 }
+
+#[test]
+fn value_with_control_characters_is_quoted_on_one_line() {
+    let function = quote!(
+        fn serve(ln: TcpListener) {}
+    );
+    let messages = errors(quote!(network = "tcp\n\u{1b}"), function);
+    assert_eq!(messages.len(), 1);
+    assert!(messages[0].starts_with(r"unknown value `tcp\n\u{1b}` of `network`"), "{messages:?}");
+}
