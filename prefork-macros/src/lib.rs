@@ -6,6 +6,8 @@
 mod args;
 mod diagnostics;
 mod expand;
+#[cfg(test)]
+mod fuzzing;
 mod literal;
 mod rules;
 mod signature;

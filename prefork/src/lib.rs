@@ -104,6 +104,9 @@ mod child;
 #[cfg(feature = "tower")]
 mod connection_close;
 mod error;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzzing;
 #[cfg(doc)]
 pub mod guide;
 pub mod hooks;

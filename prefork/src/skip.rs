@@ -8,7 +8,7 @@ use std::panic::Location;
 use std::{env, thread};
 
 /// What a machine may lack: the name, as in `CI_MAY_SKIP`, and a description.
-const REASONS: [(&str, &str); 14] = [
+const REASONS: [(&str, &str); 15] = [
     ("root", "only root can change users and the owners of files"),
     ("two-cpus", "the CPUs 0 and 1 are not available"),
     ("ipv6", "the machine has no IPv6"),
@@ -23,10 +23,11 @@ const REASONS: [(&str, &str); 14] = [
     ("promtool", "promtool (Debian: prometheus) is not installed"),
     ("browser", "chromium-headless-shell is not installed"),
     ("io-uring", "the system has no io_uring"),
+    ("repository", "the package is outside of its repository, which has inputs for this test"),
 ];
 
 /// What no machine needs: other tests check the same without it, or much of it.
-const OPTIONAL: [&str; 2] = ["browser", "promtool"];
+const OPTIONAL: [&str; 3] = ["browser", "promtool", "repository"];
 
 /// Reports that a test cannot run here, or not all of it: `return skipped("ipv6")`.
 ///

@@ -29,7 +29,12 @@ pub(super) fn has_feature(row: &OptionRow) -> bool {
 
 impl Prefork {
     /// Reads the variables of the options that the builder does not set, unless the program turned that off.
-    pub(super) fn with_environment(mut self) -> Self {
+    pub(super) fn with_environment(self) -> Self {
+        self.with_variables(|name| env::var(name))
+    }
+
+    /// The same with variables that `read` reads.
+    pub(super) fn with_variables(mut self, read: impl Fn(&str) -> Result<String, env::VarError>) -> Self {
         if !self.reads_environment() {
             return self;
         }
@@ -38,7 +43,7 @@ impl Prefork {
                 continue;
             }
             let name = row.variable();
-            match env::var(&name) {
+            match read(&name) {
                 // Unset and empty are the same.
                 Ok(text) if text.is_empty() => {}
                 Err(env::VarError::NotPresent) => {}
@@ -85,7 +90,7 @@ impl Prefork {
     }
 
     /// Why a variable has no effect, if it has none.
-    fn idle_variable(&self, name: &str) -> Option<String> {
+    pub(super) fn idle_variable(&self, name: &str) -> Option<String> {
         match variables().find(|row| row.variable() == name) {
             _ if sys::OWN_VARIABLES.contains(&name) => None,
             None => Some(unknown(name)),

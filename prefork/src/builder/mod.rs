@@ -16,6 +16,8 @@ mod config;
 mod effective;
 mod environment;
 mod fleet_options;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod hook_options;
 mod one_process;
 mod plan;

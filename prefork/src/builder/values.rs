@@ -175,7 +175,7 @@ pub(super) fn bad(option: impl Into<String>, value: impl ToString, expected: imp
 }
 
 /// The error for a value that an option, called `name`, does not take.
-fn refusal(name: &str, row: &OptionRow, value: impl ToString, problem: &Problem) -> Error {
+pub(super) fn refusal(name: &str, row: &OptionRow, value: impl ToString, problem: &Problem) -> Error {
     match problem {
         Problem::Address(reason) => Error::Resolve {
             addr: value.to_string(),

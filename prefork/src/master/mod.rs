@@ -40,6 +40,8 @@ mod children;
 mod config;
 mod control;
 mod events;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod handle;
 mod health;
 mod http;

@@ -142,6 +142,25 @@ impl LogParts {
     }
 }
 
+#[cfg(any(test, fuzzing))]
+impl LogParts {
+    /// Asserts that whatever was added needs little memory, and that what came out is a message that can be sent on.
+    pub(super) fn assert_bounded(&self, part: &LogPart) {
+        let longest = TEXT_MAX + CUT.len_utf8();
+        assert!(self.text.len() <= longest, "{}", self.text.len());
+        let LogPart::Whole(message) = part else { return };
+        assert!(message.text.len() <= longest && is_name(&message.event), "{message:?}");
+        let lines = message.to_lines().unwrap_or_default();
+        let mut parts = Self::default();
+        let again: Vec<LogPart> = lines.lines().map(|line| parts.add(line)).collect();
+        let Some((LogPart::Whole(again), before)) = again.split_last() else { panic!("{lines}") };
+        assert!(before.iter().all(|part| *part == LogPart::Part), "{lines}");
+        assert_eq!((again.level, &again.event), (message.level, &message.event));
+        let whole = again.text.strip_suffix(CUT).unwrap_or(&again.text);
+        assert!(lines.len() <= LINES_MAX && message.text.starts_with(whole), "{lines}");
+    }
+}
+
 fn is_name(event: &str) -> bool {
     let is_part = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
     (1..=NAME_MAX).contains(&event.len()) && event.bytes().all(is_part)

@@ -55,6 +55,8 @@
 
 mod codec;
 mod control;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod handshake;
 mod log_message;
 mod privilege_fields;

@@ -15,7 +15,7 @@ use std::io;
 
 use super::codec::{Format, Record};
 
-const FORMAT: Format = Format { name: "secrets", version: 1 };
+pub(super) const FORMAT: Format = Format { name: "secrets", version: 1 };
 
 /// The TLS material and the configuration file of one generation.
 #[derive(Clone, Default, PartialEq, Eq)]

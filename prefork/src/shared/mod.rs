@@ -74,6 +74,8 @@ mod family;
 mod flag;
 mod fleet;
 mod fold;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod gauge;
 mod histogram;
 mod histogram_cells;

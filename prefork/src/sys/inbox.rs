@@ -187,6 +187,40 @@ fn invalid(reason: String) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, reason)
 }
 
+/// For the body of a fuzz target.
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzzing {
+    use super::{CHILD_LINE, Inbox, QUOTA_BYTES};
+    use crate::fuzzing::assert_one_line;
+
+    /// The lines of a child that its master takes of these bytes. They are the same in whatever pieces the bytes arrive.
+    pub(crate) fn lines_of_child(bytes: &[u8]) -> Vec<String> {
+        let lines = lines_in_pieces(bytes, 512);
+        // A line that is too long is noticed earlier in smaller pieces.
+        let in_bytes = lines_in_pieces(bytes, 1);
+        assert!(in_bytes.starts_with(&lines), "{in_bytes:?} does not begin with {lines:?}");
+        lines
+    }
+
+    fn lines_in_pieces(bytes: &[u8], size: usize) -> Vec<String> {
+        let (mut inbox, mut lines) = (Inbox::from_child(), Vec::new());
+        for piece in bytes.chunks(size) {
+            let taken = inbox.push(piece);
+            // As the reactor does, which reads no more after an error.
+            lines.extend(std::iter::from_fn(|| inbox.next_line()));
+            assert!(inbox.lines.bytes.len() <= CHILD_LINE + size, "it keeps {:?}", inbox.lines.bytes.len());
+            if let Err(error) = taken {
+                assert_one_line(&error);
+                break;
+            }
+        }
+        // A byte that is not UTF-8 becomes a character of three.
+        assert!(lines.iter().all(|line| line.len() <= 3 * CHILD_LINE && !line.contains('\n')));
+        assert!(lines.iter().map(String::len).sum::<usize>() <= 6 * QUOTA_BYTES as usize);
+        lines
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -85,6 +85,8 @@ mod cut_line;
 #[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
 mod fallback;
 mod inbox;
+#[cfg(any(test, fuzzing))]
+pub(crate) use inbox::fuzzing::lines_of_child;
 #[cfg(any(target_os = "linux", target_os = "android"))]
 mod linux;
 #[cfg(not(any(target_os = "linux", target_os = "android")))]

@@ -5,6 +5,8 @@
 //! - `load.rs` (feature `config`): reads the file for a start, or takes the text that the master handed over
 //! - `reread.rs` (feature `config`): reads the file again while the fleet runs
 
+#[cfg(all(feature = "config", any(test, fuzzing)))]
+pub(super) mod fuzzing;
 #[cfg(feature = "config")]
 mod load;
 #[cfg(feature = "config")]

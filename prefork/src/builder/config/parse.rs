@@ -20,7 +20,7 @@ use super::{Place, at};
 use crate::error::Error;
 
 /// More problems than a reader corrects at once.
-const PROBLEMS_MAX: usize = 50;
+pub(super) const PROBLEMS_MAX: usize = 50;
 /// A longer value is cut in messages.
 const SHOWN_MAX: usize = 60;
 

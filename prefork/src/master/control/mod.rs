@@ -19,6 +19,8 @@
 //! - `handover.rs`: what an upgrade hands over
 
 mod desk;
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzzing;
 mod handover;
 mod operation;
 mod parameters;

@@ -372,5 +372,9 @@ fn answer_limit(length: usize) -> Duration {
     ANSWER_LIMIT.saturating_add(Duration::from_secs(more))
 }
 
+#[cfg(any(test, fuzzing))]
+pub(super) mod fuzzing;
+#[cfg(any(test, fuzzing))]
+mod pipe;
 #[cfg(test)]
 mod tests;

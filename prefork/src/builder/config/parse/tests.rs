@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 
+use super::super::fuzzing;
 use super::*;
 
 const PATH: &str = "/etc/app.toml";
@@ -155,18 +156,13 @@ fn long_values_and_many_problems_are_cut() {
 
 proptest! {
     #[test]
-    fn any_text_is_read_without_panic(text: String) {
-        parse(Path::new(PATH), &text);
-    }
-
-    #[test]
-    fn any_value_is_read_without_panic(
+    fn any_value_is_taken_or_refused(
         lines in prop::collection::vec(
             (prop::sample::select(prefork_options::OPTIONS), r#"[ -~\n\u{e9}"'\[\]{},=.#0-9a-z]{0,12}"#),
             0..6,
         ),
     ) {
         let text: String = lines.iter().map(|(row, value)| format!("{} = {value}\n", row.name)).collect();
-        parse(Path::new(PATH), &text);
+        fuzzing::config(text.as_bytes());
     }
 }

@@ -1,62 +1,13 @@
 //! Connections over streams that deliver and take what a test says.
 
-use std::cell::Cell;
 use std::collections::VecDeque;
-use std::io::{Read, Write};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use proptest::prelude::*;
 
+use super::pipe::Pipe;
 use super::*;
-
-/// Reads the pieces that arrive, takes as many bytes as it has room for, and blocks otherwise.
-#[derive(Debug, Default)]
-struct Pipe {
-    arriving: VecDeque<Vec<u8>>,
-    /// Whether the client has closed its half.
-    closed: bool,
-    room: usize,
-    sent: Vec<u8>,
-    shut_down: Cell<bool>,
-}
-
-impl Read for Pipe {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let Some(mut piece) = self.arriving.pop_front() else {
-            return if self.closed { Ok(0) } else { Err(io::ErrorKind::WouldBlock.into()) };
-        };
-        let length = piece.len().min(buffer.len());
-        buffer[..length].copy_from_slice(&piece[..length]);
-        if length < piece.len() {
-            self.arriving.push_front(piece.split_off(length));
-        }
-        Ok(length)
-    }
-}
-
-impl Write for Pipe {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let length = bytes.len().min(self.room);
-        if length == 0 {
-            return Err(io::ErrorKind::WouldBlock.into());
-        }
-        self.room -= length;
-        self.sent.extend_from_slice(&bytes[..length]);
-        Ok(length)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl HttpStream for Pipe {
-    fn shut_down(&self, _how: Shutdown) -> io::Result<()> {
-        self.shut_down.set(true);
-        Ok(())
-    }
-}
 
 /// Answers with the path. The answer to `/later` waits until it is known, and that to `/stream` has parts.
 #[derive(Default)]
@@ -320,16 +271,5 @@ proptest! {
             connection.stream.room += room;
         }
         prop_assert_eq!(bodies(&connection), paths);
-    }
-
-    #[test]
-    fn no_input_is_kept_beyond_its_limit(pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..3000), 0..20)) {
-        let now = Instant::now();
-        let mut connection = connection(now);
-        for piece in pieces {
-            arrives(&mut connection, piece);
-            connection.advance(now, &Echo::default());
-            prop_assert!(connection.input.len() <= HEAD_LIMIT);
-        }
     }
 }
