@@ -123,6 +123,7 @@ pub mod shared;
 #[cfg(test)]
 mod skip;
 mod supervisor;
+mod sync;
 #[allow(unsafe_code)]
 mod sys;
 mod title;

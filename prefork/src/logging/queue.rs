@@ -10,14 +10,14 @@
 
 use std::collections::VecDeque;
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::PoisonError;
+use std::time::Duration;
 
 use log::Level;
 
 use super::Message;
-use crate::sys;
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Condvar, Instant, Mutex, MutexGuard, spawn_thread};
 
 /// The most messages that wait: a quarter of a megabyte, at about 200 bytes each.
 const CAPACITY: usize = 1024;
@@ -27,9 +27,6 @@ pub(crate) const FLUSH_LIMIT: Duration = Duration::from_millis(500);
 
 static QUEUE: Queue = Queue::new();
 
-/// Whether messages wait although the system has threads.
-static HELD: AtomicBool = AtomicBool::new(false);
-
 /// While it lives, no thread is started that writes: a process can give up privileges only while it has one
 /// thread.
 #[derive(Debug)]
@@ -37,17 +34,14 @@ pub(crate) struct HeldMessages;
 
 impl HeldMessages {
     pub(crate) fn begin() -> Self {
-        HELD.store(true, Ordering::SeqCst);
+        QUEUE.held.store(true, Ordering::SeqCst);
         Self
     }
 }
 
 impl Drop for HeldMessages {
     fn drop(&mut self) {
-        HELD.store(false, Ordering::SeqCst);
-        if !QUEUE.lock().is_empty() {
-            QUEUE.start_writer();
-        }
+        QUEUE.end_hold();
     }
 }
 
@@ -56,16 +50,13 @@ impl Drop for HeldMessages {
 pub(crate) fn start_anew() {
     super::tap::forget_relay();
     *QUEUE.lock() = State::new();
-    HELD.store(false, Ordering::SeqCst);
+    QUEUE.held.store(false, Ordering::SeqCst);
 }
 
 /// Queues a message. Returns at once, whatever the logger does.
 pub(super) fn push(message: Message) {
     super::tap::note(&message);
-    QUEUE.push(message);
-    if !HELD.load(Ordering::SeqCst) {
-        QUEUE.start_writer();
-    }
+    QUEUE.push_and_write(message);
 }
 
 /// Writes the messages that are held, in this thread: for a process that is to have no other. Takes as long as the logger
@@ -97,6 +88,8 @@ struct Queue {
     state: Mutex<State>,
     /// Signalled when a message was queued, and when the queue has become empty.
     changed: Condvar,
+    /// Whether messages wait although the system has threads.
+    held: AtomicBool,
 }
 
 struct State {
@@ -112,7 +105,7 @@ struct State {
 
 impl Queue {
     const fn new() -> Self {
-        Self { state: Mutex::new(State::new()), changed: Condvar::new() }
+        Self { state: Mutex::new(State::new()), changed: Condvar::new(), held: AtomicBool::new(false) }
     }
 
     /// No user code runs under the lock, so a poisoned state is consistent.
@@ -123,6 +116,21 @@ impl Queue {
     fn push(&self, message: Message) {
         self.lock().push(message);
         self.changed.notify_all();
+    }
+
+    /// Queues a message, for which there is a writer unless messages are held.
+    fn push_and_write(&'static self, message: Message) {
+        self.push(message);
+        if !self.held.load(Ordering::SeqCst) {
+            self.start_writer();
+        }
+    }
+
+    fn end_hold(&'static self) {
+        self.held.store(false, Ordering::SeqCst);
+        if !self.lock().is_empty() {
+            self.start_writer();
+        }
     }
 
     /// Waits for the next message.
@@ -169,7 +177,7 @@ impl Queue {
             let write_all = || loop {
                 write(&self.next());
             };
-            state.has_writer = sys::spawn_thread("prefork-log", write_all).is_ok();
+            state.has_writer = spawn_thread("prefork-log", write_all).is_ok();
         }
     }
 }
@@ -221,6 +229,9 @@ fn write(message: &Message) {
         );
     }
 }
+
+#[cfg(all(test, loom))]
+mod models;
 
 #[cfg(test)]
 mod tests {

@@ -1,10 +1,9 @@
 //! A value of one cell in this process: how it is found, and how it is changed.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use super::process::{PROCESS, Process};
 use super::region::{CellPointer, Target};
 use super::series::Series;
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -81,6 +80,9 @@ impl Cell {
         PROCESS.total(&self.series).first().copied().unwrap_or(0)
     }
 }
+
+#[cfg(all(test, loom))]
+mod models;
 
 #[cfg(test)]
 mod tests {

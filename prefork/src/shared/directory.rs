@@ -8,7 +8,6 @@
 //! A reader checks everything that it reads, because a child may have written anything there.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::entry::{Entry, Lengths};
 use super::layout::{
@@ -16,6 +15,7 @@ use super::layout::{
     WORDS_AT,
 };
 use super::series::{Kind, Space};
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// Places of words in the control area. The two that processes race for have cache lines of their own.
 const SEQUENCE: usize = 8;
@@ -333,5 +333,7 @@ impl<'a> Directory<'a> {
 }
 
 mod help;
+#[cfg(all(test, loom))]
+mod models;
 #[cfg(test)]
 mod tests;

@@ -6,10 +6,9 @@
 //! | gauge, also of real numbers | added | dropped |
 //! | maximum, minimum | the greater, the smaller | the greater, the smaller of all time |
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use super::layout::MAX_BOUNDS;
 use super::series::Kind;
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// How often a histogram may change while it is read.
 const TRIES: u32 = 8;

@@ -6,11 +6,11 @@
 //! exclude each other by a lock in its own memory: whoever holds it dies with all who wait.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::{hint, thread};
 
 use super::fold::{self, Counts};
 use super::series::Kind;
+use crate::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{hint, thread};
 
 /// Set in the state while a thread changes the cells.
 const LOCKED: u32 = 2;
@@ -117,6 +117,8 @@ impl HistogramCells {
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
     use super::*;
 
     const BOUNDS: [f64; 2] = [1.0, 2.0];

@@ -6,12 +6,12 @@
 //! keys that are active at the same time compete.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::hint;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::layout::TABLE_WORDS;
 use super::region::random;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::hint;
 
 /// The words of a bucket.
 const BUCKET: usize = 8;

@@ -2,9 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering, fence};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::clash::Clash;
 use super::directory::{Directory, Found, Placement, UNPLACED, USES, Unplaced, use_of};
@@ -15,6 +13,8 @@ use super::ledger::Ledger;
 use super::region::Region;
 use super::series::Space;
 use super::view::LaneView;
+use crate::sync::atomic::{AtomicU64, Ordering, fence};
+use crate::sync::{Instant, thread};
 
 /// How long the values may be read again because the master moves some. It takes microseconds; what a hostile child
 /// has written must not keep this process for longer.
@@ -180,3 +180,6 @@ impl Lane {
         }
     }
 }
+
+#[cfg(all(test, loom))]
+pub(super) mod models;

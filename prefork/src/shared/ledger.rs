@@ -7,8 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering, fence};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use super::directory::{Directory, Placement, UNPLACED};
 use super::entry::Entry;
@@ -18,6 +17,8 @@ use super::region::Region;
 use super::series::Space;
 use super::snapshot::{Sample, Snapshot};
 use super::view::LaneView;
+use crate::sync::atomic::{AtomicU64, Ordering, fence};
+use crate::sync::{Mutex, MutexGuard};
 use crate::sys::MemoryAccess;
 
 /// The lane of the master itself.

@@ -5,12 +5,12 @@
 //! if that time, or `now` if it has passed, is at most (B - 1)·T ahead of `now`; T is then added to it.
 
 use std::fmt;
-use std::hint;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::cell::Cell;
 use super::series::{Kind, Series};
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::hint;
 use crate::sys;
 
 /// How often other processes may win the race for the word. Each time one of them was allowed; so this many have
@@ -210,6 +210,9 @@ impl fmt::Debug for RateLimiter {
         self.cell.series().debug("RateLimiter", f)
     }
 }
+
+#[cfg(all(test, loom))]
+mod models;
 
 #[cfg(test)]
 mod tests {

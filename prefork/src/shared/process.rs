@@ -7,8 +7,7 @@
 //! and moves the increment itself. None is lost, and none counts twice.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 
 use super::directory::Unplaced;
 use super::entry::Entry;
@@ -23,6 +22,8 @@ use super::region::Target;
 use super::series::{Kind, Series};
 use super::warning::Warning;
 use crate::logging::Logger;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 
 /// The values of this process.
 pub(super) static PROCESS: Process = Process::new();

@@ -1,10 +1,9 @@
 //! A gauge of real numbers, as libraries have them that count with the `metrics` facade.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use super::cell::Cell;
 use super::region::Target;
 use super::series::Series;
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// See the [module](self).
 #[derive(Debug)]

@@ -9,11 +9,12 @@ use std::io;
 use std::ops::Range;
 use std::ptr;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64 as ProcessWord;
 
 use super::directory::Directory;
 use super::layout::{CELLS, COMMON, CONTROL, LANES, SIZE, TABLE_WORDS, TABLES, WORD, lane_at, table_at};
 use crate::error::plain;
+use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use crate::sys::{Mapping, MemoryAccess, SharedMemory};
 
 /// See the [module](self).
@@ -22,7 +23,7 @@ pub(crate) struct Region {
     memory: SharedMemory,
     common: OnceLock<&'static [AtomicU64]>,
     /// A bit for each page of the common part that memory was taken for.
-    reserved: [AtomicU64; COMMON.div_ceil(PAGE * 64)],
+    reserved: [ProcessWord; COMMON.div_ceil(PAGE * 64)],
 }
 
 /// The words of the smallest page.
@@ -41,7 +42,7 @@ impl Region {
         Self {
             memory,
             common: OnceLock::new(),
-            reserved: [const { AtomicU64::new(0) }; COMMON.div_ceil(PAGE * 64)],
+            reserved: [const { ProcessWord::new(0) }; COMMON.div_ceil(PAGE * 64)],
         }
     }
 
@@ -80,6 +81,8 @@ impl Region {
         if lanes.end > LANES {
             return Err(io::ErrorKind::InvalidInput.into());
         }
+        // In a model, a word has the number of one of loom's: its first use writes that.
+        let access = if cfg!(all(test, loom)) { MemoryAccess::Write } else { access };
         self.memory.map(lane_at(lanes.start), lanes.len() * CELLS * WORD, access)
     }
 
@@ -102,7 +105,8 @@ impl Region {
 
     /// Sets every cell of a lane to zero.
     pub(super) fn clear_lane(&self, lane: usize) -> io::Result<()> {
-        if self.memory.release(lane_at(lane), CELLS * WORD).is_err() {
+        // In a model, the words are loom's, and stay.
+        if cfg!(all(test, loom)) || self.memory.release(lane_at(lane), CELLS * WORD).is_err() {
             self.reserve_lane(lane, 0..CELLS)?;
             let cells = self.map_lanes(lane..lane + 1, MemoryAccess::Write)?;
             cells.iter().for_each(|cell| cell.store(0, Ordering::Relaxed));

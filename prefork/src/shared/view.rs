@@ -1,9 +1,8 @@
 //! The lanes of all processes, as one process reads them.
 
-use std::sync::atomic::AtomicU64;
-
 use super::layout::{CELLS, LANES};
 use super::region::Region;
+use crate::sync::atomic::AtomicU64;
 use crate::sys::{Mapping, MemoryAccess};
 
 /// See the [module](self).

@@ -3,11 +3,10 @@
 //! It is no part of the entry, which never changes. A word before the text has its length and its hash: what is half
 //! written, or written by two processes at once, is no help, until the next process writes its own.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use super::super::entry::Hash;
 use super::super::layout::{LATER_HELP, MAX_HELP, TEXT_WORDS, TEXTS_AT, WORD};
 use super::{Directory, Reserve};
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 const LENGTH_BITS: u32 = 16;
 const LENGTH: u64 = (1 << LENGTH_BITS) - 1;

@@ -1,11 +1,10 @@
 //! What some of the live processes have counted, each since a mark.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use super::super::fold;
 use super::super::series::Space;
 use super::super::snapshot::{Sample, Snapshot};
 use super::{Account, Ledger};
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// The cells of a process at some time.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::super::directory::use_of;
 use super::super::entry::Entry;
 use super::{Account, Known, MASTER};
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// How much a family is in use. The children come first: the master may have used a family long ago.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]

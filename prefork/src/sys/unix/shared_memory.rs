@@ -6,7 +6,6 @@ use std::ops::Deref;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::ptr::NonNull;
 use std::slice;
-use std::sync::atomic::AtomicU64;
 
 use nix::errno::Errno;
 use nix::fcntl::{F_SETFD, FdFlag, fcntl};
@@ -16,6 +15,7 @@ use nix::sys::stat::fstat;
 
 use super::descriptors::{check_file_size, take};
 use super::platform::shared_memory as platform;
+use crate::sync::atomic::AtomicU64;
 use crate::sys::MemoryAccess;
 
 /// See the [module](self).

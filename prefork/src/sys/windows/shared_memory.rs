@@ -7,7 +7,6 @@ use std::ops::Deref;
 use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle, RawHandle};
 use std::ptr::{self, NonNull};
 use std::slice;
-use std::sync::atomic::AtomicU64;
 
 use windows_sys::Win32::Foundation::{DUPLICATE_SAME_ACCESS, DuplicateHandle, INVALID_HANDLE_VALUE};
 use windows_sys::Win32::System::Memory::{
@@ -17,6 +16,7 @@ use windows_sys::Win32::System::Memory::{
 use windows_sys::Win32::System::Threading::{GetCurrentProcess, OpenProcess, PROCESS_DUP_HANDLE};
 
 use super::object;
+use crate::sync::atomic::AtomicU64;
 use crate::sys::MemoryAccess;
 
 /// The unit in which parts can be mapped.
