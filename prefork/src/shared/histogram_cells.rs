@@ -50,7 +50,8 @@ impl HistogramCells {
         if let (Some(bucket), [first, second]) = (buckets.get(bucket), sums) {
             let (counts, other) = if place == 0 { (first, second) } else { (second, first) };
             let sum = f64::from_bits(counts.load(Ordering::Relaxed)) + value;
-            other.store(sum.to_bits(), Ordering::Relaxed);
+            // A reader that sees it sees the buckets of the observation before as well, and reads again.
+            other.store(sum.to_bits(), Ordering::Release);
             // From here on the other sum counts.
             bucket.store(bucket.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
         }
@@ -114,6 +115,9 @@ impl HistogramCells {
         total
     }
 }
+
+#[cfg(all(test, loom))]
+mod models;
 
 #[cfg(test)]
 mod tests {
