@@ -138,7 +138,9 @@ pub use tokio_rustls;
 pub use prefork_options::ParseOptionError;
 
 pub use crate::builder::{CpuAffinity, OptionValue, Prefork, Readiness};
-pub use crate::child::{Busy, ChildContext, LeaderTerm, Leadership, NextTerm, Shutdown, TermOver, is_child};
+pub use crate::child::{
+    Busy, ChildContext, FairShare, LeaderTerm, Leadership, NextTerm, Shutdown, TermOver, is_child,
+};
 #[cfg(feature = "tower")]
 #[cfg_attr(docsrs, doc(cfg(feature = "tower")))]
 pub use crate::connection_close::{ConnectionClose, ConnectionCloseFuture, ConnectionCloseLayer};

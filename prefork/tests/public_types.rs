@@ -18,6 +18,7 @@ fn handles_are_shareable_and_cheap_to_clone() {
     is_shareable::<ChildContext>();
     is_shareable::<Shutdown>();
     is_shareable::<Busy>();
+    is_shareable::<FairShare>();
     is_shareable::<Listener>();
     fn clones<T: Clone>() {}
     clones::<ChildContext>();

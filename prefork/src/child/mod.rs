@@ -14,6 +14,7 @@
 //! - `own_size.rs`: the memory of a forked child that counts
 //! - `leadership.rs`: the leadership, as a child sees it
 //! - `latch.rs`: an event that happens once
+//! - `fair_share.rs`: which child accepts first
 //! - `host.rs`: the process that the child is: one of its own, or with `workers = 0` its master's
 //!
 //! The serve function has the main thread. The link thread sleeps until the master sends a message. It
@@ -22,6 +23,7 @@
 mod adopt;
 mod context;
 mod drain;
+mod fair_share;
 mod host;
 mod latch;
 mod leadership;
@@ -44,6 +46,7 @@ pub(crate) use adopt::{
     Adopted, UpgradeCheck, adopt_again, adopt_early, adopt_forked, adopted, config_file, privileges_on_trial,
 };
 pub use context::{ChildContext, Shutdown};
+pub use fair_share::FairShare;
 
 pub(crate) use host::Host;
 pub(crate) use latch::Latch;

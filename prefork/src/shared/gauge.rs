@@ -17,7 +17,7 @@ use super::series::{Kind, Series};
 ///
 /// {
 ///     let _held = IN_FLIGHT.hold();
-///     assert_eq!(IN_FLIGHT.total(), 1);
+///     assert_eq!((IN_FLIGHT.own(), IN_FLIGHT.total()), (1, 1));
 /// }
 /// assert_eq!(IN_FLIGHT.total(), 0);
 /// ```
@@ -74,6 +74,12 @@ impl Gauge {
     pub fn hold(&self) -> Held<'_> {
         self.inc();
         Held { gauge: self }
+    }
+
+    /// What this process holds of it.
+    #[must_use]
+    pub fn own(&self) -> i64 {
+        from_cell(self.cell.read())
     }
 
     /// The sum of what the live processes of the fleet hold. In a process that belongs to no fleet, its own. See

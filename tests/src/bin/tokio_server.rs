@@ -1,18 +1,23 @@
 //! An async server: an accept loop, and a task for each connection. By default it does not take
-//! `Shutdown`; with the option `stop=select` it awaits one.
+//! `Shutdown`; with the option `stop=select` it awaits one. With the option `heavy`, the children accept by their share
+//! of the open connections, and the one in that slot counts a thousand more than it has.
 
 use std::io;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use prefork::{Prefork, Shutdown};
+use prefork::shared::Gauge;
+use prefork::{ChildContext, FairShare, Prefork, Shutdown};
 use prefork_tests::app;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 
+static OPEN: Gauge = Gauge::new("test_open_connections", "Open connections");
+
 fn main() -> ExitCode {
     app::start(match app::option("stop").as_deref() {
         Some("select") => app::builder(serve_until_stopped),
+        _ if app::option("heavy").is_some() => app::builder(serve_by_share),
         _ => with_hang_timeout(app::builder(serve)),
     })
 }
@@ -29,6 +34,21 @@ async fn serve(ln: TcpListener, _: app::Booted) -> io::Result<()> {
     loop {
         let (stream, _) = ln.accept().await?;
         tokio::spawn(answer(stream));
+    }
+}
+
+async fn serve_by_share(ln: TcpListener, child: ChildContext, _: app::Booted) -> io::Result<()> {
+    if app::option("heavy") == Some(child.slot().to_string()) {
+        OPEN.add(1000);
+    }
+    let share = FairShare::new(&OPEN, &child);
+    loop {
+        let (stream, _) = share.accept(ln.accept()).await?;
+        let held = OPEN.hold();
+        tokio::spawn(async move {
+            let _held = held;
+            answer(stream).await
+        });
     }
 }
 
