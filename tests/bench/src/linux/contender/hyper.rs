@@ -4,7 +4,7 @@ use std::process::Command;
 
 use nix::sys::signal::Signal;
 
-use super::{Abilities, Contender, FLOOR, PRELOAD, REUSEPORT, SHARED, SPAWNED};
+use super::{Abilities, Contender, FAIR, FLOOR, PRELOAD, REUSEPORT, SHARED, SPAWNED};
 use crate::linux::server::ROLE;
 
 const BY_HAND: Abilities = Abilities {
@@ -32,6 +32,7 @@ pub(super) fn all() -> Vec<Contender> {
         contender("hyper, one process with threads", "threads", Abilities { has_workers: false, ..BY_HAND }),
         contender(REUSEPORT, "prefork-reuseport", FLEET),
         contender(SHARED, "prefork-shared", FLEET),
+        contender(FAIR, "prefork-fair", Abilities { tls: false, ..FLEET }),
         contender(PRELOAD, "prefork-preload", Abilities { tls: false, ..FLEET }),
     ]
 }

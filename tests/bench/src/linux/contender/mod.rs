@@ -24,6 +24,7 @@ const KEY: &[u8] = include_bytes!("../../../../../examples/certs/key.pem");
 pub(crate) const FLOOR: &str = "hyper, forked by hand";
 pub(crate) const SPAWNED: &str = "hyper, spawned by hand";
 pub(crate) const SHARED: &str = "prefork, shared socket";
+pub(crate) const FAIR: &str = "prefork, shared socket, fair share";
 pub(crate) const REUSEPORT: &str = "prefork, reuseport";
 pub(crate) const PRELOAD: &str = "prefork, preload";
 

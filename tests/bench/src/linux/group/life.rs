@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use super::{Context, turn};
 use crate::linux::BenchResult;
 use crate::linux::client::Load;
-use crate::linux::contender::{Contender, FLOOR, Running};
+use crate::linux::contender::{Contender, FAIR, FLOOR, Running};
 use crate::linux::process::{children, is_alive, send, time_until_gone};
 use crate::linux::report::{Better, Metric, Report, Table, Unit};
 
@@ -51,7 +51,8 @@ pub(super) fn run(context: &Context, report: &mut Report) -> BenchResult<()> {
         stops: Table::new("Life: graceful stop under load".to_owned(), FLOOR, &STOPS),
     };
     write_notes(&mut tables);
-    let mut contenders: Vec<&Contender> = context.contenders.iter().collect();
+    // It starts and ends as the one without a share does.
+    let mut contenders: Vec<&Contender> = context.contenders.iter().filter(|one| one.name != FAIR).collect();
     for round in 0..context.rounds(1, 15) {
         for table in [&mut tables.starts, &mut tables.changes, &mut tables.stops] {
             table.next_round();

@@ -10,7 +10,7 @@ use nix::sys::time::TimeValLike;
 use super::{Context, turn};
 use crate::linux::BenchResult;
 use crate::linux::client::{Held, Load, Outcome, client_config};
-use crate::linux::contender::{Contender, FLOOR, PRELOAD, Running, SPAWNED};
+use crate::linux::contender::{Contender, FAIR, FLOOR, PRELOAD, Running, SPAWNED};
 use crate::linux::process::cpu_times;
 use crate::linux::report::{Better, Metric, Report, Table, Unit};
 use crate::linux::statistics::{Summary, quantile};
@@ -101,7 +101,7 @@ pub(super) fn run(context: &Context, report: &mut Report) -> BenchResult<()> {
 
 fn start(context: &Context, tls: bool) -> BenchResult<Vec<Rival<'_>>> {
     // They serve as others do, and differ in their start.
-    let alike = [SPAWNED, PRELOAD];
+    let alike = [SPAWNED, PRELOAD, FAIR];
     let wanted =
         |contender: &&Contender| !alike.contains(&contender.name) && (!tls || contender.abilities.tls);
     let mut rivals = Vec::new();

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use prefork::{Prefork, Preloaded, Shutdown};
+use prefork::{ChildContext, FairShare, Prefork, Preloaded, Shutdown};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
@@ -11,6 +11,7 @@ use crate::linux::BenchResult;
 
 pub(super) fn run(arguments: &Arguments) -> BenchResult<()> {
     let fleet = match (arguments.arrangement.as_str(), &arguments.tls) {
+        ("prefork-fair", _) => Prefork::new(serve_fair),
         ("prefork-preload", _) => Prefork::new(serve_preloaded).preload(load),
         (_, Some((cert, key))) => Prefork::new(serve_tls).cert_files(cert, key),
         _ => Prefork::new(serve),
@@ -32,6 +33,11 @@ fn load() -> Vec<u8> {
 async fn serve(listener: TcpListener, shutdown: Shutdown) -> io::Result<()> {
     print_up();
     http::serve(listener, None, shutdown).await
+}
+
+async fn serve_fair(listener: TcpListener, child: ChildContext, shutdown: Shutdown) -> io::Result<()> {
+    print_up();
+    http::serve_share(listener, None, Some(FairShare::new(&http::OPEN, &child)), shutdown).await
 }
 
 async fn serve_tls(listener: TcpListener, tls: TlsAcceptor, shutdown: Shutdown) -> io::Result<()> {
