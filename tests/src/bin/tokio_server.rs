@@ -4,6 +4,7 @@
 
 use std::io;
 use std::process::ExitCode;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use prefork::shared::Gauge;
@@ -13,6 +14,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 
 static OPEN: Gauge = Gauge::new("test_open_connections", "Open connections");
+static SHARE: OnceLock<FairShare> = OnceLock::new();
 
 fn main() -> ExitCode {
     app::start(match app::option("stop").as_deref() {
@@ -41,7 +43,7 @@ async fn serve_by_share(ln: TcpListener, child: ChildContext, _: app::Booted) ->
     if app::option("heavy") == Some(child.slot().to_string()) {
         OPEN.add(1000);
     }
-    let share = FairShare::new(&OPEN, &child);
+    let share = SHARE.get_or_init(|| FairShare::new(&OPEN, &child));
     loop {
         let (stream, _) = share.accept(ln.accept()).await?;
         let held = OPEN.hold();
@@ -70,6 +72,10 @@ async fn answer(mut stream: TcpStream) -> io::Result<()> {
         while !app::gate_is_open() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+    if app::path_of(&request) == "/share" {
+        let is_exceeded = SHARE.get().is_some_and(FairShare::is_exceeded);
+        return stream.write_all(format!("{} {is_exceeded}\n", std::process::id()).as_bytes()).await;
     }
     stream.write_all(format!("{}\n", std::process::id()).as_bytes()).await
 }
