@@ -5,14 +5,17 @@
 //! A body panics where something does not hold. The tests here run all of them with what the fuzzer has found to be
 //! different (`tests/fuzz/corpus`), and with random changes of that.
 
-#![allow(clippy::expect_used, clippy::panic, reason = "they are tests")]
+#![allow(clippy::expect_used, clippy::panic, reason = "it is a test")]
 
 use std::fmt::Display;
 
 use crate::{builder, master, protocol, shared};
 
+/// Takes any bytes.
+type Body = fn(&[u8]);
+
 /// Every body, by the name of its target and of its corpus.
-const BODIES: &[(&str, fn(&[u8]))] = &[
+const BODIES: &[(&str, Body)] = &[
     ("handshake", protocol::fuzzing::handshake),
     ("snapshot", protocol::fuzzing::snapshot),
     ("child", protocol::fuzzing::child),

@@ -145,6 +145,7 @@ impl LogParts {
 #[cfg(any(test, fuzzing))]
 impl LogParts {
     /// Asserts that whatever was added needs little memory, and that what came out is a message that can be sent on.
+    #[allow(clippy::panic, reason = "it is a test")]
     pub(super) fn assert_bounded(&self, part: &LogPart) {
         let longest = TEXT_MAX + CUT.len_utf8();
         assert!(self.text.len() <= longest, "{}", self.text.len());

@@ -1,5 +1,7 @@
 //! The body of a fuzz target: what a client sends, in pieces of any size.
 
+#![allow(clippy::expect_used, clippy::panic, reason = "it is a test")]
+
 use std::sync::{Mutex, PoisonError};
 
 use super::pipe::Pipe;
