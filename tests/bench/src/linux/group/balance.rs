@@ -49,7 +49,7 @@ pub(super) fn run(context: &Context, report: &mut Report) -> BenchResult<()> {
             Err(error) => eprintln!("  {}: {error}", contender.name),
         }
     }
-    for round in 0..context.rounds(3, 15) {
+    for round in 0..context.rounds(2, 9) {
         table.next_round();
         for (contender, running) in turn(&mut rivals, round) {
             for (metric, figure) in measure(running)?.into_iter().enumerate() {

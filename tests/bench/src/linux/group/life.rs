@@ -53,7 +53,7 @@ pub(super) fn run(context: &Context, report: &mut Report) -> BenchResult<()> {
     write_notes(&mut tables);
     // It starts and ends as the one without a share does.
     let mut contenders: Vec<&Contender> = context.contenders.iter().filter(|one| one.name != FAIR).collect();
-    for round in 0..context.rounds(1, 15) {
+    for round in 0..context.rounds(1, 7) {
         for table in [&mut tables.starts, &mut tables.changes, &mut tables.stops] {
             table.next_round();
         }

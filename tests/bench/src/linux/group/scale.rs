@@ -52,7 +52,7 @@ pub(super) fn run(context: &Context, report: &mut Report) -> BenchResult<()> {
     let mut contenders: Vec<&Contender> = context.contenders.iter().filter(is_meant).collect();
     for (column, count) in sizes.iter().enumerate() {
         eprintln!("  {count} children");
-        let rounds = if *count > 500 { context.rounds(1, 3) } else { context.rounds(1, 7) };
+        let rounds = if *count > 500 { context.rounds(1, 3) } else { context.rounds(1, 5) };
         for round in 0..rounds {
             tables.all.iter_mut().for_each(Table::next_round);
             for contender in turn(&mut contenders, round) {

@@ -142,10 +142,10 @@ fn wait_for_port(running: &Running) -> BenchResult<()> {
 }
 
 fn measure(context: &Context, scenario: &Scenario, rivals: &mut [Rival<'_>]) -> BenchResult<Table> {
-    let period = Duration::from_millis(if context.quick { 200 } else { 2000 });
+    let period = Duration::from_millis(if context.quick { 200 } else { 1000 });
     let mut table = Table::new(format!("Throughput: {}", scenario.title), FLOOR, &METRICS);
     let mut client = Vec::new();
-    for round in 0..context.rounds(3, 9) {
+    for round in 0..context.rounds(2, 5) {
         table.next_round();
         for rival in turn(rivals, round) {
             if scenario.idle > 0 && !rival.contender.abilities.many_connections {
