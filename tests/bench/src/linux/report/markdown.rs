@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{Report, Table};
+use super::{PAGE, Report, Table};
 
 const HOW_TO_READ: &str = "\
 Each cell has the ratio to the floor, then the median, the lowest and the highest of all rounds. The contenders took \
@@ -51,6 +51,6 @@ fn write_table(page: &mut String, table: &Table, plots: &[String]) {
         let _ = writeln!(page, "\n{note}");
     }
     for plot in plots {
-        let _ = writeln!(page, "\n![{}]({plot})", table.title);
+        let _ = writeln!(page, "\n![{}]({PAGE}/{plot})", table.title);
     }
 }

@@ -15,6 +15,9 @@ use super::arguments::Arguments;
 use super::contender::Contender;
 use super::machine;
 
+/// The name of the page, and of the directory beside it that has its plots.
+const PAGE: &str = "benchmarks";
+
 /// What is known of the run, and the tables that are complete.
 pub(crate) struct Report {
     machine: Vec<(&'static str, String)>,
@@ -50,11 +53,12 @@ impl Report {
     }
 
     fn write(&self, directory: &Path) -> BenchResult<()> {
-        fs::create_dir_all(directory)?;
+        let beside = directory.join(PAGE);
+        fs::create_dir_all(&beside)?;
         let mut plots = Vec::new();
         for table in &self.tables {
-            plots.push(svg::write(table, directory)?);
+            plots.push(svg::write(table, &beside)?);
         }
-        Ok(fs::write(directory.join("benchmarks.md"), markdown::render(self, &plots))?)
+        Ok(fs::write(beside.with_extension("md"), markdown::render(self, &plots))?)
     }
 }
