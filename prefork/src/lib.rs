@@ -104,6 +104,8 @@ mod child;
 #[cfg(feature = "tower")]
 mod connection_close;
 mod error;
+#[cfg(test)]
+mod explorer;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzzing;

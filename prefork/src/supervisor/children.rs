@@ -8,6 +8,7 @@ use super::sums::{Edit, Summed, Sums};
 use super::{ChildId, FailureCause, StartReason};
 
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Child {
     pub(super) slot: usize,
     pub(super) generation: u32,
@@ -71,6 +72,7 @@ impl Summed<4> for Child {
 
 /// See the [module](self).
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Children {
     by_id: BTreeMap<ChildId, Child>,
     sums: Sums<ChildId, 4>,

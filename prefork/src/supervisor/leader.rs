@@ -27,6 +27,7 @@ use super::{Action, ChildId, Event, Supervisor};
 
 /// See the [module](self).
 #[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Leader {
     term: Term,
     /// The children that have asked, in this order.

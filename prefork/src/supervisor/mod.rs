@@ -113,6 +113,7 @@ enum Mode {
 
 /// See the [module](self).
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Supervisor {
     settings: Settings,
     slots: Slots,

@@ -128,6 +128,7 @@ const KEPT: usize = 256;
 
 /// The failures that still count.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct FailureLog {
     policy: RecoverPolicy,
     /// Times of the failures in the window, and of the last [`KEPT`] before it: a reload can change the window.

@@ -23,6 +23,7 @@ const RECYCLE_AGAIN: Duration = Duration::from_secs(60);
 
 /// Slots that wait for a successor, and the reason.
 #[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Rollout {
     pub(super) queue: VecDeque<usize>,
     pub(super) course: Course,

@@ -10,6 +10,7 @@ use super::{ChildId, RecycleReason};
 
 /// A numbered place in the fleet.
 #[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Slot {
     pub(super) occupant: Option<ChildId>,
     /// The child that becomes the occupant when it is ready.
@@ -53,6 +54,7 @@ impl Summed<2> for Slot {
 
 /// See the [module](self).
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Slots {
     slots: Vec<Slot>,
     sums: Sums<usize, 2>,

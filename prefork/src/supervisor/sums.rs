@@ -19,6 +19,7 @@ pub(super) trait Summed<const N: usize> {
 
 /// See the [module](self).
 #[derive(Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Sums<K, const N: usize> {
     counts: [usize; N],
     deadlines: BTreeSet<(Instant, K)>,

@@ -20,11 +20,11 @@ pub(super) struct Ambition {
 }
 
 /// Which children wait for the leadership, and which one has it, as they know it.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Leaders {
     pub(super) ambition: Ambition,
-    waiting: BTreeSet<ChildId>,
-    holder: Option<ChildId>,
+    pub(super) waiting: BTreeSet<ChildId>,
+    pub(super) holder: Option<ChildId>,
 }
 
 impl Fleet {

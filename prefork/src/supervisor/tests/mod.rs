@@ -2,8 +2,10 @@
 //!
 //! - `virtual_fleet.rs`: the simulated driver and its children
 //! - `check.rs`: the invariants of every history
+//! - `all_sequences.rs`: every sequence of events to a depth, and the rules that each of them keeps
 //! - the other files: tests, by subject
 
+mod all_sequences;
 mod canary;
 mod canary_model;
 mod changed_settings;

@@ -195,7 +195,7 @@ impl Fleet {
         assert!(self.verdict.is_some(), "a stop has to end: {self:?}");
     }
 
-    fn assert_over(&mut self) {
+    pub(super) fn assert_over(&mut self) {
         let ends = self.history.iter().filter(|(_, action)| matches!(action, Action::Finish(_)));
         assert_eq!(ends.count(), 1);
         let forever = self.now + secs(1_000_000);

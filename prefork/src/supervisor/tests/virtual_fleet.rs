@@ -51,7 +51,7 @@ pub(super) const NEVER_READY: Nature = Nature { ready: None, ..WELL };
 pub(super) const STUBBORN: Nature = Nature { stop: None, ..WELL };
 pub(super) const UNSTARTABLE: Nature = Nature { start: Start::FailsForNow, ..WELL };
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Process {
     pub(super) slot: usize,
     pub(super) nature: Nature,
@@ -60,6 +60,7 @@ pub(super) struct Process {
 }
 
 /// See the [module](self).
+#[derive(Clone)]
 pub(super) struct Fleet {
     pub(super) supervisor: Supervisor,
     pub(super) settings: Settings,
@@ -233,16 +234,27 @@ impl Fleet {
 
     /// Performs the actions of the supervisor.
     pub(super) fn act(&mut self) {
-        while let Some(action) = self.supervisor.poll_action() {
-            assert_eq!(self.verdict, None, "{action:?} after the end");
-            if action != Action::CheckQueues {
-                self.history.push((self.now, action.clone()));
-            }
-            self.perform(action);
+        while self.act_once() {
             if let Some(request) = self.interruptions.remove(&self.history.len()) {
                 self.deliver(Event::Request(request));
             }
         }
+        self.settle();
+    }
+
+    /// Performs one action. `false` if there was none.
+    pub(super) fn act_once(&mut self) -> bool {
+        let Some(action) = self.supervisor.poll_action() else { return false };
+        assert_eq!(self.verdict, None, "{action:?} after the end");
+        if action != Action::CheckQueues {
+            self.history.push((self.now, action.clone()));
+        }
+        self.perform(action);
+        true
+    }
+
+    /// Every action of the turn is performed.
+    pub(super) fn settle(&mut self) {
         self.just_gone.clear();
         self.programs.retain(|generation| self.supervisor.needs_generation(*generation));
         self.check();
