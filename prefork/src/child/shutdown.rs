@@ -132,6 +132,7 @@ enum StopStage {
 
 /// See the [module](self).
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct StopSequence {
     stage: StopStage,
     actions: VecDeque<StopAction>,

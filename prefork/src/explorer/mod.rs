@@ -61,7 +61,7 @@ struct Explorer<M: Model> {
     longest_to_rest: usize,
 }
 
-/// Takes every sequence of at most `depth` steps from `start`.
+/// Takes every sequence of at most `depth` steps from `start`; of any length, if there are no more states before.
 pub(crate) fn explore<M: Model>(name: &str, start: M, depth: usize) -> Visited {
     let deeper = std::env::var(DEEPER).ok().map_or(0, |steps| steps.parse().expect("a number of steps"));
     let mut explorer = Explorer {
@@ -78,6 +78,9 @@ pub(crate) fn explore<M: Model>(name: &str, start: M, depth: usize) -> Visited {
         let reached = explorer.nodes.len();
         level.into_iter().for_each(|node| drop(explorer.expand(Some(node))));
         level = (reached..explorer.nodes.len()).collect();
+        if level.is_empty() {
+            break;
+        }
     }
     let Explorer { visited, transitions, longest_to_rest, .. } = explorer;
     let visited = Visited { states: visited.len(), transitions, longest_to_rest };

@@ -1,3 +1,5 @@
+mod all_sequences;
+
 use proptest::prelude::*;
 
 use super::*;
