@@ -65,6 +65,7 @@ pub(crate) fn region(data: &[u8]) {
     let steps: Vec<Step> = data.chunks_exact(Step::SIZE).map(Step::of).collect();
     steps.iter().for_each(|step| step.take(&ledger, region, lane));
     ledger.collect();
+    ledger.assert_apart();
     let _ = (lane.total(&counter), lane.place(&counter, 1).map(drop));
     ledger.release(CHILD).expect("a lane");
 

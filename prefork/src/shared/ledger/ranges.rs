@@ -47,3 +47,15 @@ impl Account {
         ranges
     }
 }
+
+#[cfg(any(test, fuzzing))]
+impl super::Ledger {
+    /// Asserts that no two series have a cell in common, whatever the directory says.
+    pub(in crate::shared) fn assert_apart(&self) {
+        let account = self.account();
+        for (place, known) in account.known.iter().enumerate() {
+            let is_alone = |placement: &Placement| !account.is_taken(*placement, Some(place));
+            assert!(known.placements.iter().all(is_alone), "{known:?}");
+        }
+    }
+}
