@@ -17,7 +17,11 @@ use log::Level;
 
 use super::Message;
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::{Condvar, Instant, Mutex, MutexGuard, spawn_thread};
+#[cfg(all(test, loom))]
+use crate::sync::model::spawn_thread;
+use crate::sync::{Condvar, Instant, Mutex, MutexGuard};
+#[cfg(not(all(test, loom)))]
+use crate::sys::spawn_thread;
 
 /// The most messages that wait: a quarter of a megabyte, at about 200 bytes each.
 const CAPACITY: usize = 1024;

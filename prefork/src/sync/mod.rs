@@ -17,9 +17,3 @@ pub(crate) use std::{
 
 #[cfg(all(test, loom))]
 pub(crate) use model::{Condvar, Instant, Mutex, MutexGuard, atomic, hint, thread};
-
-#[cfg(not(all(test, loom)))]
-pub(crate) use crate::sys::spawn_thread;
-
-#[cfg(all(test, loom))]
-pub(crate) use model::spawn_thread;

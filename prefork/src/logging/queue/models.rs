@@ -37,3 +37,16 @@ fn every_message_is_written_in_its_order_before_the_flush_returns() {
         assert_eq!(written, ["one", "two"]);
     });
 }
+
+#[test]
+fn message_that_comes_as_the_hold_ends_has_a_writer() {
+    model::check("log queue that was held", || {
+        let queue = queue();
+        queue.held.store(true, Ordering::SeqCst);
+        let other = thread::spawn(|| queue.push_and_write(message("other")));
+        queue.end_hold();
+        other.join().unwrap();
+        let state = queue.lock();
+        assert!(state.has_writer && state.waiting.len() == 1);
+    });
+}
