@@ -40,7 +40,7 @@ pub(crate) struct Visited {
     pub(crate) longest_to_rest: usize,
 }
 
-/// How far an exploration goes beyond its usual depth: a number in the environment.
+/// How many steps further an exploration goes than in the checks: a number in the environment.
 const DEEPER: &str = "PREFORK_EXPLORE_DEEPER";
 /// More friendly steps than any state needs to come to rest.
 const MOST_TO_REST: usize = 400;

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::super::*;
 use super::world::World;
-use crate::supervisor::Mode;
+use crate::supervisor::policy::Counted;
+use crate::supervisor::{Mode, SAME_STOP};
 
 /// A fleet before a step.
 #[derive(Debug)]
@@ -52,7 +53,7 @@ impl Before {
             }
         }
         self.check_slots(&world.fleet, event);
-        self.check_outcome(&actions, event);
+        self.check_outcome(&actions, world.fleet.now, event);
         check_waits(world);
         check_status(&world.fleet);
     }
@@ -73,8 +74,7 @@ impl Before {
         let told = |remark: &Remark| actions.contains(&Action::Log(remark.clone()));
         let is_late =
             told(&Remark::BootTimeout(id)) || (told(&Remark::GraceOver(id)) && self.asked.contains(&id));
-        let at_once =
-            matches!(self.mode, Mode::Stopping { at_once: true, .. }) || told(&Remark::StoppingAtOnce);
+        let at_once = self.stops_at_once() || told(&Remark::StoppingAtOnce);
         let events = [Event::HandshakeRefused(id), Event::LinkAbused(id)];
         let has_no_link = events.contains(&event.unwrap_or(Event::DeadlinePassed));
         assert!(is_late || at_once || has_no_link, "{id:?} is killed: {self:?}");
@@ -101,7 +101,7 @@ impl Before {
     }
 
     /// Each request has one answer in the log, and no change begins without one.
-    fn check_outcome(&self, actions: &[Action], event: Option<Event>) {
+    fn check_outcome(&self, actions: &[Action], now: Instant, event: Option<Event>) {
         let count = |is_answer: fn(&Remark) -> bool| {
             let remarks =
                 actions.iter().filter(|action| matches!(action, Action::Log(one) if is_answer(one)));
@@ -113,7 +113,7 @@ impl Before {
         let upgrades = count(|remark| matches!(remark, Remark::Upgrading { .. }));
         let Some(Event::Request(request)) = event.filter(|_| matches!(self.mode, Mode::Running)) else {
             assert!(reloads <= exec && upgrades == 0, "a change begins by itself: {actions:?}");
-            return self.check_stop_again(count(|one| *one == Remark::StoppingAtOnce), event);
+            return self.check_stop_again(count(|one| *one == Remark::StoppingAtOnce), now, event);
         };
         let answers = match request {
             Request::Reload | Request::ReloadWith(_) => reloads,
@@ -133,21 +133,20 @@ impl Before {
         assert_eq!(answers, 1, "{request:?} has {answers} answers: {actions:?}");
     }
 
+    fn stops_at_once(&self) -> bool {
+        matches!(self.mode, Mode::Stopping { at_once: true, .. })
+    }
+
     /// A fleet that was asked to stop ends at once when it is asked again, but not if that is the same request.
-    fn check_stop_again(&self, at_once: usize, event: Option<Event>) {
-        let asked_again = match event {
-            Some(Event::Request(Request::Quit)) => Some(true),
-            Some(Event::Request(Request::Stop)) => self.stop_requested_at.map(|_| true),
-            _ => Some(false),
+    fn check_stop_again(&self, at_once: usize, now: Instant, event: Option<Event>) {
+        let has_to = match (event, self.stop_requested_at) {
+            (Some(Event::Request(Request::Quit)), _) => true,
+            (Some(Event::Request(Request::Stop)), Some(first)) => now - first >= SAME_STOP,
+            // It stops at once already.
+            (Some(Event::Request(Request::Stop)), None) if self.stops_at_once() => return,
+            _ => false,
         };
-        if let (Some(false), 1..) = (asked_again, at_once) {
-            panic!("it stops at once, and was not asked to: {self:?}");
-        }
-        let is_other = event == Some(Event::Request(Request::Quit));
-        assert!(
-            !is_other || at_once == 1 || matches!(self.mode, Mode::Finished),
-            "it does not stop: {self:?}"
-        );
+        assert_eq!(at_once, usize::from(has_to), "a stop at once: {self:?}");
     }
 }
 
@@ -183,6 +182,9 @@ fn check_status(fleet: &Fleet) {
     assert_eq!(status.children.len(), fleet.processes.len(), "{fleet:?}");
     assert_eq!(status.ready, serving(fleet).len(), "{fleet:?}");
     assert!(status.children.iter().filter(|child| child.leader).count() <= 1, "{fleet:?}");
+    let RecoverPolicy { counted, threshold, .. } = fleet.settings.recover;
+    let too_many = counted == Counted::All && status.failures > threshold;
+    assert!(!too_many || !fleet.supervisor.is_active(), "more failures than are recovered: {fleet:?}");
     let at_once = matches!(fleet.supervisor.mode, Mode::Stopping { at_once: true, .. });
     let is_killed = fleet.processes.values().all(|process| process.killed);
     assert!(!at_once || is_killed, "a child outlives a stop at once: {fleet:?}");
