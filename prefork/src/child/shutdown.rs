@@ -46,12 +46,10 @@ const ASK_LIMIT: Duration = Duration::from_secs(5);
 /// looks take from 250 ms to 550 ms, which is longer than a round trip to most clients.
 const EMPTY_LOOKS: u32 = 12;
 /// Threads that were about to enter `accept` when the gate was closed, or when `Shutdown` was signalled, are
-/// behind the gate after this many looks, which take 150 ms.
+/// behind the gate after this many looks, which take 140 ms.
 const INTERRUPTING_LOOKS: u32 = 10;
 /// After this many looks every accepted connection has been seen at least once.
 const SETTLED_LOOKS: u32 = 3;
-/// The pause between them. That a thread is in `accept` shows in the looks themselves, however long it takes.
-const SETTLING_PAUSE: Duration = Duration::from_micros(100);
 /// How often threads that wait in `accept` behind the closed gate are woken in a row to look at their stop
 /// flag.
 const WAKES: u32 = 5;
@@ -388,12 +386,12 @@ impl StopSequence {
         self.next_look = Some(now);
     }
 
-    /// The next look after one at a closed gate.
+    /// Plans the next look at a closed gate. The first ones follow each other at once: that a thread may be in `accept`
+    /// shows in the looks themselves, however long it takes.
     fn look_again(&mut self, now: Instant) {
+        self.look_later(now);
         if self.looks < SETTLED_LOOKS {
-            self.next_look = Some(now + SETTLING_PAUSE);
-        } else {
-            self.look_later(now);
+            self.next_look = Some(now);
         }
     }
 
