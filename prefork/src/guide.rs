@@ -10,6 +10,8 @@
 //! - [`metrics`]: what Prometheus scrapes, alerts, a dashboard
 //! - [`logging`]: every log message; loggers and `tracing`
 //! - [`platforms`]: what differs on macOS, FreeBSD and Windows
+//! - [`performance`]: what this crate costs beside others, what limits it, what was not measured
+//! - [`benchmarks`]: the figures of all contenders, as one command makes them
 //! - [`from_fasthttp`]: a migration table for users of fasthttp's prefork
 
 // The links of a page have their targets in definitions at its end, which are files. The definitions
@@ -19,7 +21,7 @@
 #[doc = include_str!("../docs/options.md")]
 pub mod options {}
 
-#[doc = "[options]: crate::guide::options\n[operations]: crate::guide::operations\n"]
+#[doc = "[benchmarks]: crate::guide::benchmarks\n[options]: crate::guide::options\n[operations]: crate::guide::operations\n"]
 #[doc = "[canary]: crate::guide::operations#canary\n[shared values]: crate::guide::shared_values\n"]
 #[cfg_attr(any(not(doctest), all(feature = "tokio", feature = "rustls")), doc = include_str!("../docs/serving.md"))]
 pub mod serving {}
@@ -58,6 +60,14 @@ pub mod logging {}
 #[doc = "[serving]: crate::guide::serving#operating-the-fleet-from-inside\n"]
 #[doc = include_str!("../docs/platforms.md")]
 pub mod platforms {}
+
+#[doc = "[benchmarks]: crate::guide::benchmarks\n[balance]: crate::guide::serving#balance\n"]
+#[doc = include_str!("../docs/performance.md")]
+pub mod performance {}
+
+/// The plots are in the directory `docs/benchmarks` of this package.
+#[doc = include_str!("../docs/benchmarks.md")]
+pub mod benchmarks {}
 
 #[doc = "[options]: crate::guide::options\n[operations]: crate::guide::operations\n"]
 #[doc = include_str!("../docs/from-fasthttp.md")]
