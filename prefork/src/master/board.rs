@@ -1,4 +1,4 @@
-//! What the master's loop posts after each turn, and what its endpoints answer from that.
+//! What the master's loop posts at the end of its turns, and what its endpoints answer from that.
 //!
 //! - `/livez` is 200 if the loop turns within a second of being woken, otherwise 503;
 //! - `/readyz` is 200 if the fleet has started, a child serves and no stop was requested, otherwise 503;

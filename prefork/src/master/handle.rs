@@ -97,8 +97,8 @@ impl FleetHandle {
         Ok(())
     }
 
-    /// The state of the fleet after the last turn of the master's loop; a new [`FleetState`] is told before the log
-    /// and hooks tell of it. Before the start it is
+    /// The state of the fleet after the last turn of the master's loop; with more than 64 children it may be 10 µs for
+    /// each of them old. A new [`FleetState`] is told before the log and hooks tell of it. Before the start it is
     /// [`FleetState::NotStarted`], after the end [`FleetState::Ended`].
     #[must_use]
     pub fn status(&self) -> FleetStatus {

@@ -1,5 +1,6 @@
 //! The observers of the fleet's state, updated after each turn of the loop: service manager, health endpoint,
-//! control socket, and the program's own handle.
+//! control socket, and the program's own handle. Those of a large fleet are updated at intervals of some milliseconds,
+//! and at once when its [`FleetState`] is another one.
 
 use std::fmt;
 use std::io;
@@ -21,9 +22,10 @@ use crate::logging::{Follower, Logger};
 use crate::supervisor::{FleetState, FleetStatus, Remark, Supervisor};
 use crate::sys::Reactor;
 
-/// A fleet of more children is not told in each turn: to collect what is told takes time for each child.
-const FEW: usize = 64;
-/// The pause between two times, for each child: with it, that takes less than a hundredth of the master's time.
+/// The state of a fleet with more children than these is not told in each turn, because collecting it takes time for each
+/// child.
+const FEW_CHILDREN: usize = 64;
+/// Such a state is told again after this time for each child. Collecting it takes less than 100 ns for each: a hundredth.
 const PAUSE_PER_CHILD: Duration = Duration::from_micros(10);
 
 /// See the [module](self).
@@ -37,7 +39,7 @@ pub(crate) struct Observers {
     handle: Option<FleetHandle>,
     /// The state that the endpoints and the handle tell.
     posted: Option<FleetState>,
-    /// When the whole of it was told.
+    /// When all observers were told the state last; `None` if they are to be told at the end of this turn.
     told_at: Option<Instant>,
     /// The listeners that the endpoints know of.
     watched: Vec<WatchedListeners>,
@@ -242,10 +244,10 @@ impl Observers {
         next
     }
 
-    /// When the fleet is to be told, if that is not now. Another state is told at once.
+    /// When the state of the fleet is to be told, if that is not now. A new [`FleetState`] is told at once.
     fn is_told_later(&self, now: Instant, supervisor: &Supervisor) -> Option<Instant> {
         let children = supervisor.number_of_children();
-        let is_told_now = children <= FEW || self.posted != Some(supervisor.state());
+        let is_told_now = children <= FEW_CHILDREN || self.posted != Some(supervisor.state());
         let pause = PAUSE_PER_CHILD * u32::try_from(children).unwrap_or(u32::MAX);
         let at = self.told_at.filter(|_| !is_told_now)? + pause;
         (at > now).then_some(at)
@@ -268,6 +270,8 @@ impl Observers {
         self.history.note_changes(supervisor.totals());
         let fleet = supervisor.status(Instant::now());
         self.posted = Some(fleet.state);
+        // The service manager and the control socket are told at the end of the turn, also of a large fleet.
+        self.told_at = None;
         if let Some(handle) = &self.handle {
             handle.post(fleet.clone());
         }
@@ -334,7 +338,7 @@ mod tests {
             (observers.posted, observers.told_at) = (Some(supervisor.state()), Some(now));
             observers.is_told_later(at, &supervisor)
         };
-        assert_eq!(told_later(FEW, now), None);
+        assert_eq!(told_later(FEW_CHILDREN, now), None);
         let pause = Duration::from_millis(10);
         assert_eq!(told_later(1000, now + pause / 2), Some(now + pause));
         assert_eq!(told_later(1000, now + pause), None);
@@ -347,6 +351,19 @@ mod tests {
         let mut observers = Observers::new(None, None);
         (observers.posted, observers.told_at) = (Some(supervisor.state()), Some(now));
         supervisor.handle(now, Event::Request(Request::Stop));
+        assert_eq!(observers.is_told_later(now, &supervisor), None);
+    }
+
+    #[test]
+    fn all_observers_are_told_at_once_what_some_were_told_during_the_turn() {
+        let now = Instant::now();
+        let mut supervisor = supervisor(1000);
+        let mut observers = Observers::new(None, Some(FleetHandle::new()));
+        (observers.posted, observers.told_at) = (Some(supervisor.state()), Some(now));
+        observers.post_change(&supervisor);
+        assert!(observers.is_told_later(now, &supervisor).is_some(), "nothing has changed");
+        supervisor.handle(now, Event::Request(Request::Stop));
+        observers.post_change(&supervisor);
         assert_eq!(observers.is_told_later(now, &supervisor), None);
     }
 }

@@ -2,7 +2,7 @@
 //! line, requests for more time, and watchdog pings.
 //!
 //! The notifications follow from the state of the fleet, which this module sees after each turn of the
-//! supervisor's loop, so that no history can leave one out. Only the request for a reload is an event:
+//! supervisor's loop in which that is another one, so that no history can leave one out. Only the request for a reload is an event:
 //! the service manager waits for an answer to each request, also to one that is refused.
 //!
 //! The loop itself sends the watchdog pings. No other thread could be alive while the loop is not.

@@ -1,7 +1,7 @@
 //! `/metrics`: the fleet's metrics, as Prometheus reads them.
 //!
-//! All of it runs in the thread of the health endpoint. The master's loop posts the fleet's state after each turn
-//! anyway; a scrape does not wake it. Without a scrape nothing is read and no text is made.
+//! All of it runs in the thread of the health endpoint. The master's loop posts the fleet's state anyway; a scrape does
+//! not wake it. Without a scrape nothing is read and no text is made.
 //!
 //! - `mod.rs`: the text, and how long it is used
 //! - `fleet.rs`: the fleet's own metrics
