@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 
 use socket2::Socket;
 
-/// See the [module](self). Its clones are the same.
+/// See the [module](self). Clones share one ledger.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Holders(Rc<RefCell<Ledger>>);
 
@@ -41,7 +41,7 @@ pub(crate) enum Holding {
 
 /// The sockets that a child holds, from its start to its end.
 #[derive(Debug)]
-pub(crate) struct Hold {
+pub(crate) struct HeldSockets {
     sockets: Vec<Weak<Socket>>,
     how: Holding,
     holders: Holders,
@@ -49,10 +49,10 @@ pub(crate) struct Hold {
 
 impl Holders {
     /// Adds a child that holds these. One that is being started has been given its sockets, and holds them.
-    pub(crate) fn add(&self, sockets: Vec<Weak<Socket>>, how: Holding) -> Hold {
+    pub(crate) fn add(&self, sockets: Vec<Weak<Socket>>, how: Holding) -> HeldSockets {
         let mut ledger = self.0.borrow_mut();
         sockets.iter().for_each(|socket| ledger.change(socket, None, Some(how)));
-        Hold { sockets, how, holders: self.clone() }
+        HeldSockets { sockets, how, holders: self.clone() }
     }
 
     /// Whether a child accepts from it, and goes on doing so.
@@ -103,7 +103,7 @@ impl Counts {
     }
 }
 
-impl Hold {
+impl HeldSockets {
     pub(crate) fn sockets(&self) -> &[Weak<Socket>] {
         &self.sockets
     }
@@ -119,7 +119,7 @@ impl Hold {
     }
 }
 
-impl Drop for Hold {
+impl Drop for HeldSockets {
     fn drop(&mut self) {
         self.change(self.how, None);
     }

@@ -25,7 +25,7 @@ use crate::sys::{self, UnixListener};
 pub(crate) use arrangement::{Arrangement, PassedSet, PassedSockets};
 pub(crate) use bind::{SocketOptions, check, listen_beside};
 pub(crate) use endpoint::{Endpoint, Place, ResolvedEndpoint, TcpPlace, name_of};
-pub(crate) use holders::{Hold, Holders, Holding};
+pub(crate) use holders::{HeldSockets, Holders, Holding};
 pub(crate) use socket_set::{ListenerQueues, SocketSet, WatchedListeners};
 
 /// Whether a network includes this address.

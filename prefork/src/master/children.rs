@@ -16,7 +16,7 @@ use super::provision::Provision;
 use super::{Cause, Master, ProcessId, messages};
 use crate::error::{Error, Failure, chain};
 use crate::hooks::CommandProducer;
-use crate::listen::{Hold, Holding};
+use crate::listen::{HeldSockets, Holding};
 use crate::protocol::{Handshake, Secrets, ToChild};
 use crate::shared::LanePlace;
 use crate::supervisor::{ChildId, Event};
@@ -32,7 +32,7 @@ pub(super) struct ChildEntry {
     pub(super) took_handshake: bool,
     ready: bool,
     /// The listeners that it was given.
-    pub(super) listeners: Hold,
+    pub(super) listeners: HeldSockets,
     order: StopOrder,
     /// Its lane in the region of shared values.
     pub(super) lane: Option<LanePlace>,
@@ -105,7 +105,7 @@ pub(super) struct StartedChild {
     pub(super) generation: u32,
     pub(super) pid: u32,
     /// The listeners that it was given.
-    pub(super) listeners: Hold,
+    pub(super) listeners: HeldSockets,
     pub(super) lane: Option<LanePlace>,
 }
 
@@ -170,7 +170,7 @@ impl Master {
         generation: u32,
         lane: Option<LanePlace>,
         panicked: &RefCell<Option<Panic>>,
-    ) -> io::Result<(u32, Hold)> {
+    ) -> io::Result<(u32, HeldSockets)> {
         let command = self.program_of(generation)?.command();
         let producer = self.plan.hooks.command_producer.clone();
         let mut pid = 0;
@@ -193,7 +193,7 @@ impl Master {
         generation: u32,
         lane: Option<LanePlace>,
         start: impl FnOnce(&mut Reactor<ProcessId>, &Handover<'_>) -> io::Result<()>,
-    ) -> io::Result<Hold> {
+    ) -> io::Result<HeldSockets> {
         let Provision { handshake, listeners, secrets } = self.provide(child, slot, generation)?;
         let handshake = Handshake { lane: lane.filter(|_| handshake.check.is_none()), ..handshake };
         let sockets: Vec<&Socket> = listeners.iter().map(|listener| &**listener).collect();

@@ -108,7 +108,7 @@ impl Master {
             self.note_trial_failure(child, &entry, &failure);
             self.last_failure = Some(failure);
         }
-        // With it, what it held.
+        // Its listeners are held no more when vacated sockets are closed.
         drop(entry);
         self.supervisor.handle(now, Event::Exited { child, exit: exit_of(status) });
         self.close_vacated_sockets();

@@ -57,8 +57,8 @@ impl SocketGroup {
 
     /// See [`SocketSet::steer`](crate::listen::SocketSet::steer).
     pub(in crate::listen) fn steer(&mut self, holders: &Holders) -> io::Result<()> {
-        let SocketGroup { in_order, .. } = *self;
-        let state = SteeredFor { changes: holders.changes(), sockets: self.sockets.len(), in_order };
+        let state =
+            SteeredFor { changes: holders.changes(), sockets: self.sockets.len(), in_order: self.in_order };
         if self.steered_for == Some(state) {
             return Ok(());
         }

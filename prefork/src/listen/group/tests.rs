@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 
 use super::*;
-use crate::listen::Network;
+use crate::listen::{HeldSockets, Holding, Network};
 use crate::skip::skipped;
 
 fn open(addr: &str, network: Network, sharing: Sharing, slots: usize) -> Result<SocketGroup, Error> {
@@ -105,6 +105,27 @@ fn connections_are_steered_to_live_slots_only() {
     group.steer_to(vec![0]).unwrap();
     group.steer_to(vec![]).unwrap();
     assert!(arrivals(&group).iter().all(|count| *count > 0));
+}
+
+#[test]
+fn steering_follows_the_children_and_is_undone_after_a_grow_that_failed() {
+    let Some(mut group) = steerable() else { return skipped("reuseport-groups") };
+    let holders = Holders::default();
+    let hold = |socket| holders.add(vec![Arc::downgrade(socket)], Holding::Live);
+    let mut children: Vec<HeldSockets> = group.sockets.iter().map(hold).collect();
+    for (how, targets) in [(Holding::Live, None), (Holding::Idle, Some(vec![0, 2])), (Holding::Live, None)] {
+        children[1].set(how);
+        for _ in 0..2 {
+            group.steer(&holders).unwrap();
+            assert_eq!(group.steering, targets.clone().map_or(Steering::Everywhere, Steering::Only));
+        }
+    }
+    // The child of the new slot is not started: the sockets and the live ones among them are the same again.
+    group.grow_to(3).unwrap();
+    assert_eq!(group.steering, Steering::Only(vec![0, 1, 2]));
+    group.close_unneeded(3, &holders);
+    group.steer(&holders).unwrap();
+    assert_eq!(group.steering, Steering::Everywhere);
 }
 
 fn accept_all(socket: &Arc<Socket>) -> usize {

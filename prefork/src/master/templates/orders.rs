@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::TemplateSet;
 use crate::error::{Failure, plain};
-use crate::listen::Hold;
+use crate::listen::HeldSockets;
 use crate::master::Master;
 use crate::master::children::StartedChild;
 use crate::protocol::{FromTemplate, ToTemplate};
@@ -20,7 +20,7 @@ pub(super) struct OrderedChild {
     generation: u32,
     pub(super) template: TemplateId,
     lane: Option<LanePlace>,
-    listeners: Hold,
+    listeners: HeldSockets,
 }
 
 impl TemplateSet {
