@@ -84,6 +84,8 @@ impl Children {
     }
 
     pub(super) fn insert(&mut self, id: ChildId, child: Child) {
+        // The snapshot of another program may have a child twice.
+        self.remove(id);
         self.sums.add(id, &child);
         self.by_id.insert(id, child);
     }

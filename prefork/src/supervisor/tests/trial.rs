@@ -346,3 +346,12 @@ fn new_program_kills_old_children_after_grace() {
     assert_eq!(fleet.occupants(), [Some(3)]);
     assert!(fleet.is_complete());
 }
+
+#[test]
+fn child_that_is_twice_in_the_snapshot_counts_once() {
+    let fleet = Fleet::serving(settings(2));
+    let mut snapshot = fleet.supervisor.snapshot(fleet.now);
+    snapshot.children.extend_from_within(..);
+    let supervisor = Supervisor::resume(settings(2), &snapshot, false, fleet.now);
+    supervisor.children.check();
+}
