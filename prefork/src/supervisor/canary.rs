@@ -72,7 +72,7 @@ impl Supervisor {
     pub(super) fn has_whole_canary(&self) -> bool {
         let Course::Reloading { canary: Some(plan) } = self.rollout.course else { return false };
         // Those of an earlier canary are replaced, however many there are.
-        let wanted = self.revocable_slots().max(plan.children);
+        let wanted = self.slots.revocable().max(plan.children);
         let new = |slot: &&Slot| slot.successor.is_some() || self.is_reloaded(slot);
         self.slots.iter().filter(new).count() >= wanted
     }
@@ -192,15 +192,10 @@ impl Supervisor {
     pub(super) fn revocable_generation(&self) -> Option<u32> {
         match self.rollout.interruption()? {
             Interrupted::Reload { target, canary } => {
-                (canary.is_some() || self.revocable_slots() > 0).then_some(target)
+                (canary.is_some() || self.slots.revocable() > 0).then_some(target)
             }
             Interrupted::Restoring => None,
         }
-    }
-
-    /// The number of slots that a rollback restores, or has restored.
-    pub(super) fn revocable_slots(&self) -> usize {
-        self.slots.revocable()
     }
 
     /// Restores the generation that each slot had before the canary.
@@ -214,7 +209,7 @@ impl Supervisor {
         self.withdraw_successors(now);
         self.rollout.cancel();
         self.slots.edit_each(|slot| slot.generation = slot.before.unwrap_or(slot.generation));
-        let children = self.revocable_slots();
+        let children = self.slots.revocable();
         self.log(Remark::RollingBack { generation: self.rollout.target, children, reason });
         self.restore();
     }
@@ -248,7 +243,7 @@ impl Supervisor {
 
     /// Whether every slot has a ready child of the generation before.
     pub(super) fn is_restored(&self) -> bool {
-        self.restored_slots() == self.revocable_slots()
+        self.restored_slots() == self.slots.revocable()
     }
 
     /// The number of slots that have a ready child of the generation before again.

@@ -55,18 +55,16 @@ impl Supervisor {
             // It serves nothing: it answers, or it has failed.
             return;
         }
-        let slot = match self.children.edit(id) {
-            Some(mut child) if matches!(child.phase, Phase::Booting { .. }) => {
-                child.phase = Phase::Serving { since: now };
-                child.slot
-            }
+        match self.children.get(id).map(|child| child.phase) {
+            Some(Phase::Booting { .. }) => {}
             // Its message crossed the order to stop.
-            Some(child) if matches!(child.phase, Phase::Stopping { .. } | Phase::Killed { .. }) => return,
-            child => {
-                drop(child);
-                return self.unexpected(event);
-            }
-        };
+            Some(Phase::Stopping { .. } | Phase::Killed { .. }) => return,
+            Some(Phase::Starting | Phase::Serving { .. }) | None => return self.unexpected(event),
+        }
+        let Some(mut child) = self.children.edit(id) else { return };
+        child.phase = Phase::Serving { since: now };
+        let slot = child.slot;
+        drop(child);
         self.failures.note_ready();
         if self.is_upgrade_trial(id) {
             return self.withdraw_starts(now);

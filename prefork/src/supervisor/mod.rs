@@ -264,7 +264,7 @@ impl Supervisor {
 
     /// Whether every slot has a child that takes connections.
     fn all_slots_live(&self) -> bool {
-        // The walk is for those that serve in no slot, such as a trial child.
+        // The count alone does not tell: a trial child is in it, which occupies no slot.
         self.children.serving() >= self.slots.len() && self.live_slots().all(|live| live)
     }
 

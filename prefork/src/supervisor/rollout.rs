@@ -231,7 +231,7 @@ impl Supervisor {
         let done = done && self.slots.successors() == 0;
         match self.rollout.course {
             Course::Reloading { canary: Some(plan) } if done => self.begin_hold(now, plan),
-            Course::Holding(_) if self.revocable_slots() == 0 => {
+            Course::Holding(_) if self.slots.revocable() == 0 => {
                 self.roll_back(now, RollbackReason::Removed);
             }
             // A child of the new program may have ended again, or be the first of its slot.
@@ -351,7 +351,7 @@ impl Supervisor {
     }
 
     fn abort_reload(&mut self, now: Instant, slot: usize) {
-        if self.revocable_slots() > 0 {
+        if self.slots.revocable() > 0 {
             return self.roll_back(now, RollbackReason::Failed { slot });
         }
         self.cancel_rollout(ChangeResult::Aborted);

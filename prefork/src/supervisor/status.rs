@@ -244,7 +244,7 @@ impl Supervisor {
         let (replaced, of) = match kind {
             ChangeKind::Upgrade => (0, self.slots.len()),
             ChangeKind::Reload { .. } => (reloaded(), self.slots.len()),
-            ChangeKind::Rollback => (self.restored_slots(), self.revocable_slots()),
+            ChangeKind::Rollback => (self.restored_slots(), self.slots.revocable()),
         };
         Some(ChangeStatus { kind, generation: self.rollout.leads_to(), replaced, of })
     }
@@ -266,7 +266,7 @@ impl Supervisor {
 
     fn hold_status(&self) -> Option<HoldStatus> {
         let Course::Holding(Hold { since, until, .. }) = self.rollout.course else { return None };
-        let children = self.revocable_slots();
+        let children = self.slots.revocable();
         let generation = self.rollout.target;
         let is_told = self.state() == FleetState::Holding;
         is_told.then_some(HoldStatus { generation, children, since, until })

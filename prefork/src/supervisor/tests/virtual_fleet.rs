@@ -239,7 +239,9 @@ impl Fleet {
                 self.deliver(Event::Request(request));
             }
         }
-        self.settle();
+        self.just_gone.clear();
+        self.programs.retain(|generation| self.supervisor.needs_generation(*generation));
+        self.check();
     }
 
     /// Performs one action. `false` if there was none.
@@ -251,13 +253,6 @@ impl Fleet {
         }
         self.perform(action);
         true
-    }
-
-    /// Every action of the turn is performed.
-    pub(super) fn settle(&mut self) {
-        self.just_gone.clear();
-        self.programs.retain(|generation| self.supervisor.needs_generation(*generation));
-        self.check();
     }
 
     pub(super) fn perform(&mut self, action: Action) {
