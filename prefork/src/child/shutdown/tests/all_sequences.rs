@@ -8,6 +8,7 @@
 //!    50 ms at most.
 //! 3. `Shutdown` is signalled once: when the gate is closed and every connection is quiet, or has had its second; or
 //!    where the server has returned, or the gate does not hold it. Behind the closed gate it does not wait for longer.
+//!    Threads that are not seen in `accept` had the time to get there.
 //! 4. The child is released once, and ended, only after `Shutdown` and when no connection is left; where the gate stays
 //!    open, released only when the server has returned.
 //! 5. A server that returns by itself is not ended.
@@ -59,6 +60,8 @@ struct World {
 }
 
 const SHORT_QUEUE_LIMIT: Duration = Duration::from_millis(300);
+/// What a thread that is not seen in `accept` has to get there before `Shutdown`: it may be about to.
+const TIME_TO_ENTER_ACCEPT: Duration = Duration::from_millis(140);
 const EVENTS: [StopEvent; 5] = [
     StopEvent::Signalled,
     StopEvent::Noted,
@@ -224,8 +227,7 @@ impl World {
         let is_behind_gate = match seen.accepts {
             // The first look may have found threads on the old socket.
             Some(accepts) => {
-                let looks = self.sequence.looks;
-                (accepts.waiting > 0 && looks > 1) || looks >= INTERRUPTING_LOOKS
+                (accepts.waiting > 0 && self.sequence.looks > 1) || is_over(TIME_TO_ENTER_ACCEPT)
             }
             None => true,
         };
