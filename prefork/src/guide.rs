@@ -65,7 +65,7 @@ pub mod platforms {}
 #[doc = include_str!("../docs/performance.md")]
 pub mod performance {}
 
-/// The plots are in the directory `docs/benchmarks` of this package.
+/// The plots are beside the page in the package.
 #[doc = include_str!("../docs/benchmarks.md")]
 pub mod benchmarks {}
 

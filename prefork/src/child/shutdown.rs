@@ -312,7 +312,7 @@ impl StopSequence {
             self.signal_shutdown();
             self.stage = StopStage::Draining { since };
         }
-        self.look_again(now);
+        self.look_again(now, seen);
     }
 
     fn drain(&mut self, now: Instant, since: Instant, seen: Seen) {
@@ -336,7 +336,7 @@ impl StopSequence {
             self.no_connection_is_left(seen);
         }
         if self.stage != StopStage::Drained {
-            self.look_again(now);
+            self.look_again(now, seen);
         }
     }
 
@@ -386,11 +386,12 @@ impl StopSequence {
         self.next_look = Some(now);
     }
 
-    /// Plans the next look at a closed gate. The first ones follow each other at once: that a thread may be in `accept`
-    /// shows in the looks themselves, however long it takes.
-    fn look_again(&mut self, now: Instant) {
+    /// Plans the next look at a closed gate. While every thread was seen outside `accept`, the first ones follow each
+    /// other at once. One that is in `accept` needs the pause: it is taken to be behind the gate when it is seen there again.
+    fn look_again(&mut self, now: Instant, seen: Seen) {
         self.look_later(now);
-        if self.looks < SETTLED_LOOKS {
+        let is_outside = seen.accepts.is_some_and(|accepts| accepts.waiting == 0 && !accepts.unfinished);
+        if is_outside && self.looks < SETTLED_LOOKS {
             self.next_look = Some(now);
         }
     }

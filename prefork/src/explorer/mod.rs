@@ -40,6 +40,10 @@ pub(crate) struct Visited {
     pub(crate) longest_to_rest: usize,
 }
 
+/// Whether states merge. Elsewhere `Debug` writes an `Instant` in another way, which [`form`] does not read; the machines
+/// are the same on every system.
+pub(crate) const STATES_MERGE: bool = cfg!(unix);
+
 /// How many steps further an exploration goes than in the checks: a number in the environment.
 const DEEPER: &str = "PREFORK_EXPLORE_DEEPER";
 /// More friendly steps than any state needs to come to rest.

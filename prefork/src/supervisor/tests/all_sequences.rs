@@ -49,7 +49,7 @@ mod rules;
 mod world;
 
 use super::*;
-use crate::explorer::explore;
+use crate::explorer::{STATES_MERGE, explore};
 use moves::{Moves, Word};
 use world::World;
 
@@ -96,6 +96,9 @@ const ALL_EXITS: &[Exit] = &[Exit::Clean, Exit::Failed, Exit::Signalled];
 
 /// Explores, and checks that about as many states are visited as were when the model was written, or more.
 fn visit(name: &str, start: World, depth: usize, least: usize) {
+    if !STATES_MERGE {
+        return println!("{name}: not explored on this system");
+    }
     let visited = explore(name, start, depth);
     assert!(visited.states >= least, "the model explores less than it did: {visited:?}");
 }

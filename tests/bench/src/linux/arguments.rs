@@ -12,7 +12,7 @@ use super::group::Group;
 pub(crate) struct Arguments {
     /// What to measure: `all`, or some of throughput, life, scale, balance, build.
     groups: Vec<String>,
-    /// Fewer and shorter rounds: all groups together take less than three minutes.
+    /// Fewer and shorter rounds: all groups together take some minutes.
     #[arg(long)]
     pub(crate) quick: bool,
     /// Print the groups, and the contenders that this machine has, and measure nothing.
@@ -24,15 +24,19 @@ pub(crate) struct Arguments {
     /// Measure those contenders only whose name contains this, and the floors; can be given several times.
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
-    /// The children of each contender; by default one for each core.
-    #[arg(long, value_name = "N")]
+    /// The children of each contender; by default one for each core, and 4 in the group `balance`.
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub(crate) workers: Option<usize>,
     /// The numbers of children in the group `scale`, such as 2,16,128,1000,5000.
-    #[arg(long, value_name = "N", value_delimiter = ',')]
+    #[arg(long, value_name = "N", value_delimiter = ',', value_parser = at_least_one)]
     pub(crate) children: Vec<usize>,
     /// The number of rounds in each group, in place of its own.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub(crate) rounds: Option<usize>,
+}
+
+fn at_least_one(text: &str) -> Result<usize, &'static str> {
+    text.parse().ok().filter(|number| *number > 0).ok_or("expected a number from 1")
 }
 
 /// Ends the program with a message if the command line is wrong.
@@ -52,6 +56,12 @@ impl Arguments {
     pub(crate) fn groups(&self) -> Vec<Group> {
         let is_wanted = |group: &Group| self.groups.iter().any(|name| name == "all" || name == group.name());
         Group::ALL.into_iter().filter(is_wanted).collect()
+    }
+
+    /// A part of a name that no contender has.
+    pub(crate) fn unknown_contender<'a>(&'a self, names: &[&str]) -> Option<&'a str> {
+        let is_unknown = |part: &&String| !names.iter().any(|name| name.contains(part.as_str()));
+        self.only.iter().find(is_unknown).map(String::as_str)
     }
 
     /// Whether a contender is to be measured. Without the floors there would be no ratios.

@@ -54,9 +54,13 @@ fn measure(arguments: &Arguments) -> BenchResult<()> {
     // Dropped last, also in a panic.
     let end_of_all = process::EndOfAll::new()?;
     let (contenders, skipped) = contender::all();
+    let names: Vec<&str> = contenders.iter().map(|contender| contender.name).collect();
+    if let Some(part) = arguments.unknown_contender(&names) {
+        return Err(format!("no contender that this machine has is called `{part}`; see --list").into());
+    }
     let contenders = contenders.into_iter().filter(|contender| arguments.wants(contender.name)).collect();
     let context = Context::new(arguments, contenders)?;
-    let mut report = Report::begin(&context.contenders, skipped, arguments);
+    let mut report = Report::begin(&context.contenders, skipped, arguments)?;
     for group in arguments.groups() {
         eprintln!("measuring: {}", group.describe());
         group.run(&context, &mut report)?;

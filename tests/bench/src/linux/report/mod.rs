@@ -30,7 +30,11 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    pub(crate) fn begin(contenders: &[Contender], skipped: Vec<String>, arguments: &Arguments) -> Self {
+    pub(crate) fn begin(
+        contenders: &[Contender],
+        skipped: Vec<String>,
+        arguments: &Arguments,
+    ) -> BenchResult<Self> {
         let command: Vec<String> = std::env::args().skip(1).collect();
         let report = Self {
             machine: machine::describe(),
@@ -42,7 +46,12 @@ impl Report {
             tables: Vec::new(),
         };
         text::print_head(&report);
-        report
+        if let Some(directory) = &report.directory {
+            report
+                .write(directory)
+                .map_err(|error| format!("cannot write to {}: {error}", directory.display()))?;
+        }
+        Ok(report)
     }
 
     /// Prints a table, and writes the files again: what is measured is not lost if something fails later.
