@@ -311,22 +311,10 @@ pub(crate) fn time_to_first<const N: usize>(deadlines: [Option<Instant>; N]) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::supervisor::{Event, RecoverPolicy, Request, Settings};
+    use crate::supervisor::{Event, Request, Settings, settings};
 
     fn supervisor(workers: usize) -> Supervisor {
-        Supervisor::new(Settings {
-            workers,
-            most_workers: workers,
-            recover: RecoverPolicy::new(None, None, Duration::ZERO),
-            grace: Duration::from_secs(5),
-            start_timeout: Duration::from_secs(60),
-            stop_delay: Duration::from_secs(9),
-            reload_parallel: 1,
-            max_lifetime: None,
-            canary: 0,
-            hold: None,
-            asks_canary: false,
-        })
+        Supervisor::new(Settings { stop_delay: Duration::from_secs(9), ..settings(workers) })
     }
 
     #[test]

@@ -150,9 +150,7 @@ impl Children {
 
     #[cfg(test)]
     pub(super) fn check(&self) {
-        let mut sums = Sums::new();
-        self.by_id.iter().for_each(|(id, child)| sums.add(*id, child));
-        assert_eq!(sums, self.sums);
+        self.sums.check(self.iter());
     }
 }
 

@@ -88,6 +88,8 @@ pub use status::{ChildState, ChildStatus, FleetState, FleetStatus, HoldStatus, W
 pub(crate) use templates::{
     Order, Refusal, TemplateAction, TemplateId, TemplateRemark, TemplateState, Templates,
 };
+#[cfg(test)]
+pub(crate) use tests::settings;
 pub(crate) use totals::{ChangeResult, FailureCause, FleetTotals, StartReason, Tally};
 pub(crate) use trial::{ChildSnapshot, SlotRole, Snapshot};
 

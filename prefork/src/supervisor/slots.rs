@@ -117,9 +117,7 @@ impl Slots {
 
     #[cfg(test)]
     pub(super) fn check(&self) {
-        let mut sums = Sums::new();
-        self.slots.iter().enumerate().for_each(|(index, slot)| sums.add(index, slot));
-        assert_eq!(sums, self.sums);
+        self.sums.check(self.slots.iter().enumerate());
     }
 }
 

@@ -59,6 +59,18 @@ impl<K: Copy + Ord, const N: usize> Sums<K, N> {
             self.deadlines.remove(&(at, key));
         }
     }
+
+    /// Compares the sums with those of a walk.
+    #[cfg(test)]
+    pub(super) fn check<'a, T>(&self, elements: impl Iterator<Item = (K, &'a T)>)
+    where
+        K: std::fmt::Debug,
+        T: Summed<N, Key = K> + 'a,
+    {
+        let mut sums = Self::new();
+        elements.for_each(|(key, element)| sums.add(key, element));
+        assert_eq!(sums, *self);
+    }
 }
 
 /// An element that is being changed. The sums are without it meanwhile.

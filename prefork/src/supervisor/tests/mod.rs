@@ -48,7 +48,7 @@ const DEATH: Duration = ms(10);
 const LONGEST_FORK: Duration = ms(100);
 
 /// The settings of most tests. A healthy child boots in 100 ms and stops in 100 ms.
-fn settings(workers: usize) -> Settings {
+pub(crate) fn settings(workers: usize) -> Settings {
     Settings {
         workers,
         most_workers: 8,
