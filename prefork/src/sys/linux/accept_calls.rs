@@ -17,7 +17,8 @@ const TASKS: &str = "/proc/self/task";
 const ACCEPT_CPU_NANOS: u64 = 1_000_000;
 
 /// The threads that may be in `accept` on a listener that was replaced, with a connection that has no
-/// descriptor yet. A thread drops out when it is seen elsewhere, or has run for a while.
+/// descriptor yet. A thread drops out when it is seen elsewhere, has run for a while, or has handled its signal: what
+/// it is in then is another call.
 #[derive(Debug, Default)]
 pub(in crate::sys) struct AcceptCalls {
     /// Thread and its CPU time, in nanoseconds, when the listener was replaced.
@@ -47,14 +48,15 @@ impl AcceptCalls {
         let mut waiting = 0;
         let mut unfinished = BTreeMap::new();
         for (thread, path) in other_threads()? {
+            // Asked before the call is: a signal that comes in between is for the call that is seen.
+            let has_handled = self.interrupted.contains(&thread) && !is_pending(signal, &path);
             let Some(call) = system_call(&path)? else { continue };
             let before = self.unfinished.get(&thread).copied();
             if accepts_on(&call, listeners) {
                 waiting += 1;
                 interrupt_thread(thread, signal)?;
-                // One that was interrupted before has come back, to the decoy.
-                let came_back = !self.interrupted.insert(thread);
-                unfinished.extend(before.filter(|_| !came_back).map(|before| (thread, before)));
+                self.interrupted.insert(thread);
+                unfinished.extend(before.filter(|_| !has_handled).map(|before| (thread, before)));
             } else if call.starts_with("running") {
                 let is_at_it = |before: &u64| cpu_nanos(&path).saturating_sub(*before) < ACCEPT_CPU_NANOS;
                 unfinished.extend(before.filter(is_at_it).map(|before| (thread, before)));
@@ -96,6 +98,14 @@ fn system_call(thread: &Path) -> io::Result<Option<String>> {
     }
 }
 
+/// Whether a signal that was sent to this thread alone waits for it: it has not run since, or blocks the signal.
+fn is_pending(signal: Signal, thread: &Path) -> bool {
+    let status = fs::read_to_string(thread.join("status")).unwrap_or_default();
+    let pending = status.lines().find_map(|line| line.strip_prefix("SigPnd:"));
+    let pending = pending.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+    pending & 1 << (signal as u32 - 1) != 0
+}
+
 /// The CPU time of a thread; 0 where the kernel does not count it.
 fn cpu_nanos(thread: &Path) -> u64 {
     let line = fs::read_to_string(thread.join("schedstat")).unwrap_or_default();
@@ -130,9 +140,13 @@ fn is_accept_call(number: libc::c_long) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{TcpListener, TcpStream};
+    use std::os::fd::AsRawFd;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::thread;
+
+    use nix::sys::signal::SigSet;
 
     use super::*;
 
@@ -165,6 +179,30 @@ mod tests {
         }
         over.store(true, Ordering::Relaxed);
         spinning.join().unwrap();
+    }
+
+    #[test]
+    fn thread_that_has_not_handled_its_signal_stays_unfinished() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (number, addr) = (listener.as_raw_fd(), listener.local_addr().unwrap());
+        let accepting = thread::spawn(move || {
+            SigSet::from(Signal::SIGURG).thread_block().unwrap();
+            listener.accept().unwrap();
+        });
+        let mut calls = AcceptCalls::default();
+        loop {
+            calls.unfinished = AcceptCalls::begin().unfinished;
+            if calls.interrupt(&[number], Signal::SIGURG).unwrap() == (1, true) {
+                break;
+            }
+            thread::yield_now();
+        }
+        for _ in 0..5 {
+            calls.interrupt(&[number], Signal::SIGURG).unwrap();
+            assert!(calls.interrupted.iter().all(|thread| calls.unfinished.contains_key(thread)));
+        }
+        TcpStream::connect(addr).unwrap();
+        accepting.join().unwrap();
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! The server holds its listener by number. It may block in `accept` on it, or have it in an event loop.
 //! Closing the gate puts a decoy over that number: a listening socket at an unknown address, made when the
 //! child starts, with the same blocking mode. From then on every `accept` there waits for ever, or would
-//! block. A signal interrupts threads that were in `accept` already, and their next call meets the decoy.
+//! block. A signal interrupts threads that were in `accept` already, and their call is repeated on the decoy.
 //! Registrations in epoll sets are moved: an epoll set keeps the file that was registered, not the number.
 //! If connections are queued then, the other processes are woken: they may not have been told of them.
 //! The listening socket itself, which other processes share, is unaffected.
@@ -205,10 +205,11 @@ fn is_nonblocking(number: RawFd) -> io::Result<bool> {
     Ok(OFlag::from_bits_retain(fcntl(descriptor, F_GETFL)?).contains(OFlag::O_NONBLOCK))
 }
 
-/// From now on the signal interrupts calls: its handler does nothing, and there is no SA_RESTART.
+/// From now on the signal interrupts calls. The system repeats them, with the file that the number has then: a thread
+/// that has just left `accept` reads on, and sees no error.
 fn catch_wake() -> io::Result<()> {
     extern "C" fn nothing(_: i32) {}
-    let action = SigAction::new(SigHandler::Handler(nothing), SaFlags::empty(), SigSet::empty());
+    let action = SigAction::new(SigHandler::Handler(nothing), SaFlags::SA_RESTART, SigSet::empty());
     // SAFETY: the handler does nothing, so it is safe to run at any point.
     unsafe { sigaction(WAKE, &action) }?;
     Ok(())
