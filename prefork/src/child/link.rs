@@ -136,18 +136,24 @@ impl LinkThread {
         }
     }
 
+    /// Without a hook, which comes before the stop, the gate is closed before anything is reported: threads that
+    /// are begun before it could be in `accept`, and the first looks would wait for those of the log and of the limit.
     fn orphaned(&mut self) {
         let state = Arc::clone(&self.state);
         state.orphaned.store(true, Ordering::SeqCst);
         // A new fleet may have a leader at once.
         state.context.leader().close();
+        let hook = self.hooks.on_master_death.clone();
+        if hook.is_none() {
+            self.drain.handle(StopEvent::Orphaned);
+        }
         self.limit_orphan();
         let (name, master) = (process_name(), state.context.master_pid());
         self.logger.event("orphaned").warn(format_args!("{name} lost its master {master}"));
-        if let Some(hook) = &self.hooks.on_master_death {
-            let _ = hooks::run_and_log("on_master_death", &**hook, &self.logger);
+        if let Some(hook) = hook {
+            let _ = hooks::run_and_log("on_master_death", &*hook, &self.logger);
+            self.drain.handle(StopEvent::Orphaned);
         }
-        self.drain.handle(StopEvent::Orphaned);
     }
 
     /// In a thread of its own: a hook that takes its time delays no stop. In one only: requests that come while it
