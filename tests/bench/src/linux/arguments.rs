@@ -10,9 +10,10 @@ use super::group::Group;
 #[derive(Debug, Parser)]
 #[command(name = "prefork-bench")]
 pub(crate) struct Arguments {
-    /// What to measure: `all`, or some of throughput, life, scale, balance, build.
+    /// What to measure: `all`, or some of throughput, life, scale, balance, build. A quick `all` leaves out `build`,
+    /// which compiles programs for a minute and more.
     groups: Vec<String>,
-    /// Fewer and shorter rounds: all groups together take some minutes.
+    /// Fewer and shorter rounds: `all` takes less than three minutes.
     #[arg(long)]
     pub(crate) quick: bool,
     /// Print the groups, and the contenders that this machine has, and measure nothing.
@@ -54,7 +55,9 @@ pub(crate) fn parse() -> Arguments {
 
 impl Arguments {
     pub(crate) fn groups(&self) -> Vec<Group> {
-        let is_wanted = |group: &Group| self.groups.iter().any(|name| name == "all" || name == group.name());
+        let all = self.groups.iter().any(|name| name == "all");
+        let is_named = |group: Group| self.groups.iter().any(|name| name == group.name());
+        let is_wanted = |group: &Group| is_named(*group) || (all && (!self.quick || group.is_quick()));
         Group::ALL.into_iter().filter(is_wanted).collect()
     }
 

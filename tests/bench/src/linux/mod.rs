@@ -24,6 +24,7 @@ mod statistics;
 
 use std::error::Error;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use self::arguments::Arguments;
 use self::group::Context;
@@ -63,7 +64,9 @@ fn measure(arguments: &Arguments) -> BenchResult<()> {
     let mut report = Report::begin(&context.contenders, skipped, arguments)?;
     for group in arguments.groups() {
         eprintln!("measuring: {}", group.describe());
+        let start = Instant::now();
         group.run(&context, &mut report)?;
+        eprintln!("measured in {} s: {}", start.elapsed().as_secs(), group.name());
     }
     drop(end_of_all);
     Ok(())

@@ -48,6 +48,11 @@ impl Group {
         }
     }
 
+    /// Whether fewer rounds make it short.
+    pub(crate) fn is_quick(self) -> bool {
+        !matches!(self, Self::Build)
+    }
+
     pub(crate) fn run(self, context: &Context, report: &mut Report) -> BenchResult<()> {
         match self {
             Self::Throughput => throughput::run(context, report),

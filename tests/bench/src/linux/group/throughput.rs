@@ -11,9 +11,9 @@ use super::{Context, turn};
 use crate::linux::BenchResult;
 use crate::linux::client::{Held, Load, Outcome, client_config};
 use crate::linux::contender::{Contender, FAIR, FLOOR, PRELOAD, Running, SPAWNED};
-use crate::linux::process::cpu_times;
+use crate::linux::process::cpu_time;
 use crate::linux::report::{Better, Metric, Report, Table, Unit};
-use crate::linux::statistics::{Summary, quantile};
+use crate::linux::statistics::{Summary, jain, quantile};
 
 const CONNECTIONS: usize = 64;
 const IDLE: usize = 10_000;
@@ -45,14 +45,18 @@ const SCENARIOS: [Scenario; 6] = [
     },
 ];
 
-const METRICS: [Metric; 6] = [
+const METRICS: [Metric; 7] = [
     Metric::new("requests per second", Unit::PerSecond, Better::More),
     Metric::new("CPU per request", Unit::Seconds, Better::Less),
     Metric::unplotted("p50", Unit::Seconds, Better::Less),
     Metric::new("p99", Unit::Seconds, Better::Less),
     Metric::unplotted("p99.9", Unit::Seconds, Better::Less),
     Metric::unplotted("lost", Unit::Count, Better::Neither),
+    Metric::unplotted("index of the children's CPU time", Unit::Index, Better::Neither),
 ];
+
+const LOST: usize = 5;
+const INDEX: usize = 6;
 
 /// A contender that runs during all rounds. It costs nothing while others are measured.
 struct Rival<'a> {
@@ -64,8 +68,8 @@ struct Rival<'a> {
 struct Measured {
     outcome: Outcome,
     period: Duration,
-    /// CPU times.
-    server: Duration,
+    /// CPU times, of the server's processes and of this one.
+    server: Vec<Duration>,
     client: Duration,
 }
 
@@ -73,14 +77,18 @@ impl Rival<'_> {
     fn measure(&self, scenario: &Scenario, period: Duration) -> BenchResult<Measured> {
         let idle = hold_idle(self.running.addr, scenario.idle)?;
         let load = load(scenario, self.running.addr)?;
-        let cpu = || -> BenchResult<[Duration; 2]> { Ok([cpu_times(&self.processes), own_cpu()?]) };
+        let cpu = || -> BenchResult<_> {
+            let server: Vec<Duration> = self.processes.iter().map(|pid| cpu_time(*pid)).collect();
+            Ok((server, own_cpu()?))
+        };
         let (outcome, times) = load.during(|window| -> BenchResult<_> {
             window.warm_up(CONNECTIONS, period / 10, WARM_UP);
-            let ([server, client], start) = (cpu()?, Instant::now());
+            let ((server, client), start) = (cpu()?, Instant::now());
             window.begin();
             thread::sleep(period);
-            let ([server_then, client_then], period) = (cpu()?, start.elapsed());
-            Ok((period, server_then.saturating_sub(server), client_then.saturating_sub(client)))
+            let ((server_then, client_then), period) = (cpu()?, start.elapsed());
+            let spent = server_then.iter().zip(server).map(|(then, before)| then.saturating_sub(before));
+            Ok((period, spent.collect(), client_then.saturating_sub(client)))
         })?;
         drop(idle);
         let (period, server, client) = times?;
@@ -142,10 +150,11 @@ fn wait_for_port(running: &Running) -> BenchResult<()> {
 }
 
 fn measure(context: &Context, scenario: &Scenario, rivals: &mut [Rival<'_>]) -> BenchResult<Table> {
-    let period = Duration::from_millis(if context.quick { 200 } else { 1000 });
+    let period = Duration::from_millis(if context.quick { 150 } else { 600 });
     let mut table = Table::new(format!("Throughput: {}", scenario.title), FLOOR, &METRICS);
     let mut client = Vec::new();
-    for round in 0..context.rounds(2, 5) {
+    // Connections are spread anew in each round, which decides more than a longer period does.
+    for round in 0..context.rounds(2, 9) {
         table.next_round();
         for rival in turn(rivals, round) {
             if scenario.idle > 0 && !rival.contender.abilities.many_connections {
@@ -157,11 +166,19 @@ fn measure(context: &Context, scenario: &Scenario, rivals: &mut [Rival<'_>]) -> 
                     let cost = per_request(measured.client, &measured.outcome);
                     client.extend(cost.filter(|_| name == FLOOR));
                     measured.fill(&mut table, name);
+                    if rival.contender.abilities.has_workers {
+                        table.set(name, INDEX, measured.index(context.workers));
+                    }
                 }
                 Err(error) => eprintln!("  {name}: {error}"),
             }
         }
     }
+    let least = 1.0 / f64::from(u32::try_from(context.workers)?);
+    table.note(format!(
+        "The index is 1 where all children had the same CPU time, and {least:.2} where one had all: the other cores were \
+         left to the client then."
+    ));
     if let Some(cost) = Summary::of(client) {
         table.note(format!(
             "The client took {} of CPU time for each request to the floor.",
@@ -197,13 +214,21 @@ impl Measured {
         #[expect(clippy::cast_precision_loss, reason = "a number of requests")]
         let (answered, lost) = (outcome.answered() as f64, (outcome.lost + outcome.refused) as f64);
         table.set(name, 0, answered / self.period.as_secs_f64());
-        if let Some(cost) = per_request(self.server, outcome) {
+        if let Some(cost) = per_request(self.server.iter().sum(), outcome) {
             table.set(name, 1, cost);
             for (metric, part) in [(2, 0.5), (3, 0.99), (4, 0.999)] {
                 table.set(name, metric, f64::from(quantile(&outcome.latencies, part)) / 1e9);
             }
         }
-        table.set(name, 5, lost);
+        table.set(name, LOST, lost);
+    }
+
+    /// How evenly the children were busy: those that had most of the CPU time are taken to be the children.
+    fn index(&self, children: usize) -> f64 {
+        let mut shares: Vec<f64> = self.server.iter().map(Duration::as_secs_f64).collect();
+        shares.sort_by(|left, right| right.total_cmp(left));
+        shares.resize(children, 0.0);
+        jain(&shares)
     }
 }
 
