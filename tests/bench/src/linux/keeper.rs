@@ -1,11 +1,14 @@
-//! A process that outlives this one, if this one is killed, and then ends what is left of the contenders.
+//! A process that outlives this one, if this one is killed, and then ends what is left of the contenders, and removes
+//! the files of the run.
 //!
 //! It knows their process groups: after the death of a master its children keep the group, but not the parent. The
 //! children of prefork have groups of their own, and end by themselves.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{ChildStdin, Command, Stdio};
 use std::sync::{Mutex, OnceLock};
 
@@ -36,13 +39,16 @@ pub(crate) fn run_if_asked() -> bool {
     for group in groups {
         let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
     }
+    if let Some(scratch) = std::env::args_os().nth(2) {
+        let _ = fs::remove_dir_all(scratch);
+    }
     true
 }
 
-pub(crate) fn start() -> BenchResult<()> {
+pub(crate) fn start(scratch: &Path) -> BenchResult<()> {
     let mut command = Command::new("/proc/self/exe");
     // Ctrl-C is not for it.
-    command.arg(ROLE).process_group(0).stdin(Stdio::piped()).stdout(Stdio::null());
+    command.arg(ROLE).arg(scratch).process_group(0).stdin(Stdio::piped()).stdout(Stdio::null());
     let pipe = command.spawn()?.stdin.ok_or("no pipe to the keeper")?;
     let _ = KEEPER.set(Mutex::new(pipe));
     Ok(())

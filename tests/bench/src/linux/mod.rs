@@ -51,9 +51,13 @@ fn measure(arguments: &Arguments) -> BenchResult<()> {
         return list();
     }
     process::prepare()?;
-    keeper::start()?;
+    // All files of this run, so that they can be removed however it ends.
+    let scratch = tempfile::Builder::new().prefix("prefork-bench-").tempdir()?;
+    tempfile::env::override_temp_dir(scratch.path())
+        .map_err(|_| "a directory for this run was set before")?;
+    keeper::start(scratch.path())?;
     // Dropped last, also in a panic.
-    let end_of_all = process::EndOfAll::new()?;
+    let end_of_all = process::EndOfAll::new(scratch.path())?;
     let (contenders, skipped) = contender::all();
     let names: Vec<&str> = contenders.iter().map(|contender| contender.name).collect();
     if let Some(part) = arguments.unknown_contender(&names) {

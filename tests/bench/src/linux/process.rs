@@ -3,6 +3,7 @@
 //! This program adopts orphans, so that every process of every contender is below it, whatever became of its parent.
 
 use std::fs;
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -25,8 +26,10 @@ pub(crate) fn prepare() -> BenchResult<()> {
 pub(crate) struct EndOfAll;
 
 impl EndOfAll {
-    /// From now on also at Ctrl-C: contenders have process groups of their own.
-    pub(crate) fn new() -> BenchResult<Self> {
+    /// From now on also at Ctrl-C, after which the files of the run are removed: contenders have process groups of
+    /// their own.
+    pub(crate) fn new(scratch: &Path) -> BenchResult<Self> {
+        let scratch = scratch.to_owned();
         let mut signals = signal_hook::iterator::Signals::new([
             signal_hook::consts::SIGINT,
             signal_hook::consts::SIGTERM,
@@ -35,6 +38,7 @@ impl EndOfAll {
         thread::spawn(move || {
             if let Some(signal) = signals.forever().next() {
                 end_below_this();
+                let _ = fs::remove_dir_all(scratch);
                 std::process::exit(128 + signal);
             }
         });
