@@ -100,8 +100,8 @@ fn reload_and_resize_by_handle_have_the_effect_that_status_tells() {
     commands.give("resize 1");
     fleet.console.wait_for("resized from 4 to 1 child");
     let last = fleet.wait_for_children(1, &[]);
-    commands.give("resize 5000");
-    fleet.console.wait_for("resize: workers cannot be `5000`: expected a number from 1 to 4096");
+    commands.give("resize 9000");
+    fleet.console.wait_for("resize: workers cannot be `9000`: expected a number from 1 to 8192");
     assert_eq!(client::serving_pid(fleet.addr()), last[0]);
     commands.give("stop");
     let lines = fleet.expect_stopped();

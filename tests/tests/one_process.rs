@@ -211,7 +211,7 @@ fn handle_stops_and_describes_the_process_and_retirement_is_logged_once() {
     process.console.wait_for("this process asked to be replaced, and serves on: there are no children");
     fs::write(&commands, "status\nresize 0\nresize 3\nreload\n").unwrap();
     process.console.wait_for("status: serving generation 0 ready 1 of 1, 1 children");
-    process.console.wait_for("resize: workers cannot be `0`: expected a number from 1 to 4096");
+    process.console.wait_for("resize: workers cannot be `0`: expected a number from 1 to 8192");
     process.console.wait_for("not resized: there are no children");
     process.console.wait_for("cannot reload: there are no children");
     assert_is_alone(&process);

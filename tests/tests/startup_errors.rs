@@ -88,8 +88,8 @@ fn address_outside_network_is_refused() {
 fn invalid_workers_are_refused() {
     refused(
         "workers",
-        "4097",
-        "workers cannot be `4097`: expected a number from 0 to 4096 (set by the builder)",
+        "8193",
+        "workers cannot be `8193`: expected a number from 0 to 8192 (set by the builder)",
     );
     refused("workers", &usize::MAX.to_string(), "workers cannot be");
 }

@@ -14,7 +14,7 @@ mod not_a_size {
 }
 
 mod too_large {
-    #[prefork::main(workers = 4097, recover = 4_294_967_296, backlog = 0x8000_0000u32)]
+    #[prefork::main(workers = 8193, recover = 4_294_967_296, backlog = 0x8000_0000u32)]
     fn serve(_: std::net::TcpListener) {}
 }
 

@@ -6,7 +6,7 @@ use crate::kind::LONGEST;
 use crate::{Kind, OptionDefault, OptionRow};
 
 /// More children than any machine can use; a bound for typing mistakes.
-pub const WORKERS_MAX: u32 = 4096;
+pub const WORKERS_MAX: u32 = 8192;
 /// `listen` and the socket options take a C `int`.
 const I32_MAX: u64 = 0x7fff_ffff;
 /// The runtime counts failures in a `u32`.

@@ -80,7 +80,7 @@ fn bounds_are_the_same_for_text_and_value() {
     assert!(matches!(keepalive.parse("10h"), Err(Problem::Above(_))));
     assert!(keepalive.check(&Duration::from_secs(32_768).into()).is_err());
     let workers = find("workers").unwrap().kind;
-    for text in ["-1", "4097", "99999999999999999999"] {
+    for text in ["-1", "8193", "99999999999999999999"] {
         assert!(workers.parse(text).is_err(), "{text}");
     }
 }

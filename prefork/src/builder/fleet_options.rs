@@ -8,7 +8,7 @@ use super::{OptionValue, Prefork, Readiness};
 
 /// # Size, recovery, stop, reload and limits
 impl Prefork {
-    /// Number of children, up to 4096. Default: one per core available to the process; CPU affinity and
+    /// Number of children, up to 8192. Default: one per core available to the process; CPU affinity and
     /// cgroup quotas are respected.
     ///
     /// 0: no children. The serve function runs in this process, in the thread that starts the fleet, for
@@ -17,7 +17,7 @@ impl Prefork {
         self.put(&options::WORKERS, workers)
     }
 
-    /// Largest number of children that the default of [`workers`](Self::workers) chooses, 1 to 4096: for a
+    /// Largest number of children that the default of [`workers`](Self::workers) chooses, 1 to 8192: for a
     /// program that uses much memory, on machines of many cores. Default: no limit.
     pub fn max_workers(self, workers: usize) -> Self {
         self.put(&options::MAX_WORKERS, workers)

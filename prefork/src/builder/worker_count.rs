@@ -54,6 +54,6 @@ mod tests {
         assert_eq!(count(8, 3, None), "3: CPU quota, of 8 cores");
         assert_eq!(count(8, 3, Some(2)), "2: `max_workers`, of 3 cores");
         assert_eq!(count(8, 8, Some(2)), "2: `max_workers`, of 8 cores");
-        assert_eq!(count(6000, 6000, None), "4096: the most, of 6000 cores");
+        assert_eq!(count(9000, 9000, None), "8192: the most, of 9000 cores");
     }
 }

@@ -83,7 +83,7 @@ impl FleetHandle {
     ///
     /// # Errors
     ///
-    /// [`Error::BadOption`] for a number that is not from 1 to 4096. Then nothing happens.
+    /// [`Error::BadOption`] for a number that is not from 1 to 8192. Then nothing happens.
     pub fn resize(&self, workers: usize) -> Result<(), Error> {
         // A fleet with children cannot become a process without, nor the other way round.
         let sizes = Kind::Count(1, u64::from(options::WORKERS_MAX));
@@ -241,7 +241,7 @@ mod tests {
     #[test]
     fn impossible_size_is_refused() {
         let handle = FleetHandle::new();
-        for size in [0, 4097, usize::MAX] {
+        for size in [0, 8193, usize::MAX] {
             let error = handle.resize(size).unwrap_err().to_string();
             assert!(error.starts_with(&format!("workers cannot be `{size}`: expected ")), "{error}");
         }

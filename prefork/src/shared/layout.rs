@@ -7,14 +7,14 @@
 //! totals     64 KiB    a word for each cell: what ended processes have left, for children to read
 //! words      32 KiB    256 words, each on cache lines of its own, that all processes share
 //! tables     8 MiB     16 times 512 KiB: the keys of rate limiters
-//! lanes      512 MiB   8,192 times 64 KiB: the cells of one process
+//! lanes      1 GiB     16,384 times 64 KiB: the cells of one process
 //! ```
 //!
 //! The file is sparse: what is never touched takes no memory. The numbers are constants, and a version stands for
 //! them in the handshake: nothing that a child can change is asked where something is.
 
 /// Names these numbers. A process that knows another version shares no values.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 
 pub(super) const MAX_NAME: usize = 128;
 pub(super) const MAX_HELP: usize = 512;
@@ -33,8 +33,9 @@ pub(super) const WORDS: usize = 256;
 /// The number of tables of keys, and their words.
 pub(super) const TABLES: usize = 16;
 pub(super) const TABLE_WORDS: usize = 65_536;
-/// The number of lanes: one of the master, and one for each child that is alive, twice over because of reloads.
-pub(super) const LANES: usize = 8192;
+/// The number of lanes: one of the master, and one for each child that is alive, twice over because of reloads. A
+/// process maps no more than are in use.
+pub(super) const LANES: usize = 16_384;
 
 pub(super) const WORD: usize = size_of::<u64>();
 

@@ -212,7 +212,7 @@ fn command_that_cannot_be_carried_out_says_why() {
         (vec!["promote"], 1, "nothing to promote: no reload holds"),
         (vec!["scale", "0"], 2, "count"),
         (vec!["scale", "-2"], 1, "a fleet keeps one slot, and this one has 2"),
-        (vec!["scale", "+4095"], 1, "a fleet has 4096 slots at most, and this one has 2"),
+        (vec!["scale", "+8191"], 1, "a fleet has 8192 slots at most, and this one has 2"),
         (vec!["scale", "-5000"], 2, "by cannot be `-5000`"),
         (vec!["scale", "many"], 2, "invalid digit"),
         (vec!["reload", "--hold", "soon"], 2, "hold"),

@@ -58,7 +58,7 @@ fn failed_expansion_keeps_function_and_main() {
 #[test]
 fn every_mistake_is_reported_at_once() {
     let messages = errors(
-        quote!(wrokers = 4, recover, network = "udp", addr = "x", workers = 4097 backlog = -1),
+        quote!(wrokers = 4, recover, network = "udp", addr = "x", workers = 8193 backlog = -1),
         quote!(
             unsafe fn serve<T>() {}
         ),
@@ -97,8 +97,8 @@ fn unknown_option_without_similar_name_lists_all_options() {
 
 #[test]
 fn literals_are_checked() {
-    assert_error(quote!(max_workers = 0), "`max_workers` must be from 1 to 4096, not 0");
-    assert_error(quote!(workers = -1), "`workers` must be from 0 to 4096, not -1");
+    assert_error(quote!(max_workers = 0), "`max_workers` must be from 1 to 8192, not 0");
+    assert_error(quote!(workers = -1), "`workers` must be from 0 to 8192, not -1");
     assert_error(quote!(workers = "8"), "`workers` takes a whole number, not a string: write `workers = 8`");
     assert_error(
         quote!(shutdown_grace = 5),

@@ -115,13 +115,13 @@ mod tests {
     #[test]
     fn difference_is_of_the_slots_that_there_are() {
         for (size, slots, expected) in [
-            (Size::To(4096), 1, Ok(4096)),
+            (Size::To(8192), 1, Ok(8192)),
             (Size::By(2), 3, Ok(5)),
             (Size::By(-2), 3, Ok(1)),
             (Size::By(0), 3, Ok(3)),
             (Size::By(-3), 3, Err("keeps one slot, and this one has 3")),
-            (Size::By(-4095), 1, Err("keeps one slot, and this one has 1")),
-            (Size::By(4095), 2, Err("4096 slots at most, and this one has 2")),
+            (Size::By(-8191), 1, Err("keeps one slot, and this one has 1")),
+            (Size::By(8191), 2, Err("8192 slots at most, and this one has 2")),
         ] {
             match (new_size(size, slots), expected) {
                 (Err(refused), Err(reason)) => assert!(refused.contains(reason), "{refused}"),

@@ -143,10 +143,10 @@ mod tests {
     }
 
     #[test]
-    fn program_of_4096_slots_with_gaps_fits_and_too_many_gaps_are_refused() {
-        let few_gaps: Vec<usize> = (0..4096).filter(|slot| slot % 5 != 0).collect();
+    fn program_of_8192_slots_with_gaps_fits_and_too_many_gaps_are_refused() {
+        let few_gaps: Vec<usize> = (0..8192).filter(|slot| slot % 10 != 0).collect();
         assert!(steering_program(&few_gaps).unwrap().len() <= MAX_INSTRUCTIONS);
-        let many_gaps: Vec<usize> = (0..4096).filter(|slot| slot % 2 == 0).collect();
+        let many_gaps: Vec<usize> = (0..8192).filter(|slot| slot % 2 == 0).collect();
         assert_eq!(steering_program(&many_gaps).unwrap_err().kind(), ErrorKind::ArgumentListTooLong);
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         socket.set_reuse_port(true).unwrap();

@@ -86,7 +86,7 @@ workers = 1
     assert_eq!(
         problems(text),
         [
-            "/etc/app.toml:1:11: workers cannot be `-1`: expected a number from 0 to 4096",
+            "/etc/app.toml:1:11: workers cannot be `-1`: expected a number from 0 to 8192",
             "/etc/app.toml:2:18: shutdown_grace cannot be `5`: expected a duration such as `250ms`, `5s` or `2m`",
             "/etc/app.toml:3:1: unknown option `worker`: did you mean `workers`?",
             "/etc/app.toml:4:14: stop_delay cannot be `soon`: expected a duration such as `250ms`, `5s` or `2m`",
