@@ -7,6 +7,8 @@
     reason = "a panic in a test helper fails the test"
 )]
 
+#[cfg(unix)]
+use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -15,6 +17,8 @@ use prefork_tests::fleet::{RunningFleet, Server};
 use prefork_tests::load::{self, ClientMix, Connection, LoadClient, with_retry};
 use prefork_tests::signal::Signal;
 use prefork_tests::{client, wait};
+#[cfg(unix)]
+use prefork_tests::{proc, signal::send};
 use tokio::runtime::Runtime;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status, Streaming};
@@ -86,6 +90,64 @@ fn check_http_example(name: &str, mix: ClientMix, more: fn(LoadClient) -> LoadCl
 #[test]
 fn axum_reload_and_stop_lose_no_request() {
     check_http_example("axum", MIX, with_retry);
+}
+
+#[test]
+fn axum_fair_share_reload_and_stop_lose_no_request() {
+    check_http_example("axum_fair_share", MIX, with_retry);
+}
+
+/// The numbers in an answer of `axum_fair_share`: the pid, the connections of this child, and those of all.
+#[cfg(unix)]
+fn numbers(answer: &str) -> [u32; 3] {
+    let numbers: Vec<u32> = answer.split(' ').filter_map(|word| word.parse().ok()).collect();
+    numbers.try_into().unwrap_or_else(|_| panic!("{answer}"))
+}
+
+/// How many connections each child gets of `count` that are opened one after the other, and stay open.
+#[cfg(unix)]
+fn spread(fleet: &RunningFleet, open: &mut Vec<Connection>, count: usize) -> BTreeMap<u32, usize> {
+    let mut spread = BTreeMap::new();
+    for _ in 0..count {
+        let mut connection = Connection::to(fleet.addr());
+        let [child, ..] = numbers(&connection.get("/").unwrap());
+        *spread.entry(child).or_default() += 1;
+        open.push(connection);
+    }
+    spread
+}
+
+// There is one socket for all children.
+#[cfg(unix)]
+#[test]
+fn axum_fair_share_gives_connections_that_last_to_children_with_fewer() {
+    let fleet = Server::example("axum_fair_share").env("PREFORK_WORKERS", "4").start();
+    let first = fleet.first_children();
+    let mut open = Vec::new();
+    first[1..].iter().for_each(|child| send(*child, Signal::SIGSTOP));
+    wait::until("the children are stopped", || first[1..].iter().all(|child| proc::is_stopped(*child)));
+    assert_eq!(spread(&fleet, &mut open, 32), BTreeMap::from([(first[0], 32)]));
+    first[1..].iter().for_each(|child| send(*child, Signal::SIGCONT));
+    let spread_of_more = spread(&fleet, &mut open, 96);
+    // In a race that is even it gets 24, and all of them if it is the first to run. On a busy machine the others may
+    // be late for some.
+    let more = spread_of_more.get(&first[0]).copied().unwrap_or(0);
+    assert!(more <= 12 && spread_of_more.values().all(|count| *count <= 44), "{spread_of_more:?} {first:?}");
+    let [.., total] = numbers(&open[0].get("/").unwrap());
+    assert_eq!(total, 128);
+    fleet.operate(Signal::SIGHUP, 1, "reloaded:");
+    fleet.wait_for_children(4, &first);
+    // The old children have closed what was idle.
+    let [child, own, total] = numbers(&Connection::to(fleet.addr()).get("/").unwrap());
+    assert!(!first.contains(&child) && (own, total) == (1, 1), "{child} has {own} of {total}");
+    open.clear();
+    let slow = client::send(fleet.addr(), "/slow").unwrap();
+    // A child has accepted it before those.
+    spread(&fleet, &mut open, 64);
+    // Ctrl-C.
+    fleet.signal(Signal::SIGINT);
+    fleet.expect_stopped();
+    slow.finish().unwrap();
 }
 
 #[test]

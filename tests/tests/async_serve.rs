@@ -8,6 +8,8 @@
 )]
 
 use prefork_tests::client;
+#[cfg(unix)]
+use prefork_tests::fleet::RunningFleet;
 use prefork_tests::fleet::Server;
 use prefork_tests::gate::ResponseGate;
 use prefork_tests::signal::Signal;
@@ -99,22 +101,86 @@ fn term_to_idle_async_child_replaces_it() {
     fleet.stop();
 }
 
+/// Stops every other child while `ask` runs, so that this one gets what it sends.
+#[cfg(unix)]
+fn with_one_child<T>(fleet: &RunningFleet, child: u32, ask: impl FnOnce() -> T) -> T {
+    let others: Vec<u32> = fleet.children().into_iter().filter(|other| *other != child).collect();
+    for other in &others {
+        send(*other, Signal::SIGSTOP);
+        wait::until("the child is stopped", || proc::is_stopped(*other));
+    }
+    let result = ask();
+    others.iter().for_each(|other| send(*other, Signal::SIGCONT));
+    result
+}
+
+/// Whether each of these children has more than its share. Each one has counted then.
+#[cfg(unix)]
+fn exceeded(fleet: &RunningFleet, children: &[u32]) -> Vec<bool> {
+    let ask = |child: &u32| {
+        let answer = with_one_child(fleet, *child, || client::get(fleet.addr(), "/share"));
+        let (pid, is_exceeded) = answer.split_once(' ').unwrap();
+        assert_eq!(pid, child.to_string());
+        is_exceeded == "true"
+    };
+    children.iter().map(ask).for_each(drop);
+    children.iter().map(ask).collect()
+}
+
 #[cfg(unix)]
 #[test]
 fn child_with_more_than_its_share_knows_it_and_serves_while_the_other_is_stopped() {
-    for heavy in 0..2 {
-        let fleet = Server::new(TOKIO_SERVER).set("heavy", heavy).start();
+    for (held, expected) in [("1000,0", [true, false]), ("0,1000", [false, true])] {
+        let fleet = Server::new(TOKIO_SERVER).set("held", held).start();
         let children = fleet.first_children();
-        // The heavy one first: it has counted then.
-        for (child, stopped) in [(heavy, 1 - heavy), (1 - heavy, heavy)] {
-            send(children[stopped], Signal::SIGSTOP);
-            wait::until("the child is stopped", || proc::is_stopped(children[stopped]));
-            for _ in 0..20 {
-                let is_exceeded = child == heavy;
-                assert_eq!(client::get(fleet.addr(), "/share"), format!("{} {is_exceeded}", children[child]));
-            }
-            send(children[stopped], Signal::SIGCONT);
+        for _ in 0..10 {
+            assert_eq!(exceeded(&fleet, &children), expected);
         }
         fleet.stop();
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn share_is_one_of_the_children_that_there_are_while_their_number_changes() {
+    let fleet = Server::new(TOKIO_SERVER).set("held", "1000,600,0").start();
+    let mut children = fleet.first_children();
+    assert_eq!(exceeded(&fleet, &children), [true, false]);
+    fleet.operate(Signal::SIGTTIN, 1, "resized from 2 to 3 children");
+    let new = fleet.wait_for_children(3, &[]).into_iter().find(|child| !children.contains(child));
+    children.extend(new);
+    assert_eq!(exceeded(&fleet, &children), [true, true, false]);
+    fleet.operate(Signal::SIGTTOU, 1, "resized from 3 to 2 children");
+    fleet.wait_for_children(2, &children[2..]);
+    assert_eq!(exceeded(&fleet, &children[..2]), [true, false]);
+    fleet.stop();
+}
+
+#[cfg(unix)]
+#[test]
+fn share_is_one_of_the_children_that_accept_while_another_drains() {
+    let gate = ResponseGate::new();
+    let fleet = Server::new(TOKIO_SERVER).set("workers", 3).set("held", "1000,0,550").gate(&gate).start();
+    let old = fleet.first_children();
+    assert_eq!(exceeded(&fleet, &old), [true, false, true]);
+    let request = with_one_child(&fleet, old[0], || client::begin(fleet.addr(), "/gate"));
+    fleet.operate(Signal::SIGHUP, 1, "reloaded:");
+    fleet.wait_for_children(4, &old[1..]);
+    let new: Vec<u32> = (0..3).map(|slot| last_ready(&fleet, slot)).collect();
+    // With the old child, which holds a thousand, the mean is more than 550.
+    wait::until("the share without the old child", || exceeded(&fleet, &new) == [true, false, true]);
+    assert!(fleet.children().contains(&old[0]));
+    gate.open();
+    assert_eq!(request.finish().unwrap(), old[0].to_string());
+    fleet.wait_for_children(3, &old);
+    assert_eq!(exceeded(&fleet, &new), [true, false, true]);
+    fleet.stop();
+}
+
+/// The pid of the last child of a slot that has become ready.
+#[cfg(unix)]
+fn last_ready(fleet: &RunningFleet, slot: usize) -> u32 {
+    let lines = fleet.console.lines_with(&format!("child {slot} (pid "));
+    let pid = lines.iter().rev().find_map(|line| line.split_once("(pid ")?.1.strip_suffix(") is ready"));
+    pid.unwrap().parse().unwrap()
 }

@@ -8,6 +8,7 @@ use super::ServeState;
 use super::shutdown::{Seen, SeenAccepts, ServerProgress, StopAction, StopEvent, StopSequence};
 use crate::logging::Logger;
 use crate::protocol::ToMaster;
+use crate::shared;
 use crate::sys::AcceptGate;
 
 /// Within the range of the clock.
@@ -115,8 +116,10 @@ impl Drain {
     }
 
     fn close_gate(&mut self) -> StopEvent {
-        // From now on answers can say that their connection is closed after them.
+        // From now on answers can say that their connection is closed after them, and a fair share is one of the
+        // other children.
         self.state.context.announce_stop();
+        shared::note_drain();
         self.state.context.leader().close();
         let Err(error) = self.gate.close() else { return StopEvent::GateClosed };
         if !self.failure_reported {

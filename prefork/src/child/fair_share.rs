@@ -5,30 +5,29 @@ mod patience;
 
 #[cfg(feature = "tokio")]
 use self::patience::{Patience, in_turn};
-use super::ChildContext;
 use crate::shared::Gauge;
 
 /// Lets the children with fewer open connections accept first, from a socket that all share.
 ///
 /// Children with an event loop race for the connections of a shared socket, and one of them may win most. Where
 /// connections last, that one then has most of the work. With this type a child that holds more connections than the
-/// mean of the fleet leaves a new one to the others for a millisecond. What none of them has accepted by then it
+/// mean of the children leaves a new one to the others for a millisecond. What none of them has accepted by then it
 /// accepts. If others are stopped or busy, and the queue is not empty after several such waits, it waits ever less often.
 ///
 /// The serve function counts its open connections in a [`Gauge`], whose values the children share:
 ///
 /// ```
 /// # #[cfg(feature = "tokio")] {
+/// use prefork::FairShare;
 /// use prefork::shared::Gauge;
-/// use prefork::{ChildContext, FairShare};
 /// use tokio::net::TcpListener;
 ///
 /// static OPEN: Gauge = Gauge::new("app_open_connections", "Open connections");
+/// static SHARE: FairShare = FairShare::new(&OPEN);
 ///
-/// async fn serve(listener: TcpListener, child: ChildContext) -> std::io::Result<()> {
-///     let share = FairShare::new(&OPEN, &child);
+/// async fn serve(listener: TcpListener) -> std::io::Result<()> {
 ///     loop {
-///         let (stream, _) = share.accept(listener.accept()).await?;
+///         let (stream, _) = SHARE.accept(listener.accept()).await?;
 ///         let held = OPEN.hold();
 ///         tokio::spawn(async move {
 ///             // … serves the connection.
@@ -40,8 +39,10 @@ use crate::shared::Gauge;
 /// # }
 /// ```
 ///
-/// The mean is that of as many children as the fleet had when this child was started: after a change of their number, a
-/// reload makes the shares right.
+/// The mean is that of the children which use the gauge and accept connections at the moment: one that is being
+/// stopped or replaced and finishes what it has, one that has ended, and one that has not begun to serve are left
+/// out, also while the number of children changes, in a reload and in a canary. In a process that is no child of a
+/// fleet, and in a child that shares no values, no share is exceeded.
 ///
 /// It costs a look at the gauge of every child for each accepted connection, and a timer for each new connection in
 /// every child that waits; nothing for what is sent on a connection, and nothing while none comes. It is of no use
@@ -50,18 +51,16 @@ use crate::shared::Gauge;
 #[derive(Debug)]
 pub struct FairShare {
     open: &'static Gauge,
-    children: i64,
     #[cfg(feature = "tokio")]
     patience: Patience,
 }
 
 impl FairShare {
-    /// For a child that counts its open connections in `open`.
+    /// For children that count their open connections in `open`.
     #[must_use]
-    pub fn new(open: &'static Gauge, child: &ChildContext) -> Self {
+    pub const fn new(open: &'static Gauge) -> Self {
         Self {
             open,
-            children: i64::try_from(child.fleet_size()).unwrap_or(i64::MAX),
             #[cfg(feature = "tokio")]
             patience: Patience::new(),
         }
@@ -71,7 +70,9 @@ impl FairShare {
     /// as it has, such a loop lets a millisecond pass between the event of the listener and `accept`.
     #[must_use]
     pub fn is_exceeded(&self) -> bool {
-        self.open.own().saturating_mul(self.children) > self.open.total()
+        // First, because the first use of the gauge tells the others that this child is one of them.
+        let own = self.open.own();
+        self.open.accepting().is_some_and(|all| own.saturating_mul(all.children) > all.held)
     }
 
     /// Waits for `accept`, which is polled a millisecond late while this child has more than its share. To drop the

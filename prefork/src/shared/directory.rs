@@ -25,12 +25,14 @@ const NEXT_WORD: usize = 48;
 const NEXT_TABLE: usize = 49;
 const SEED: usize = 64;
 
-/// The first cells of every lane are not of any series; see [`UNPLACED`] and [`USES`].
-const FIRST_CELL: usize = USES.end;
+/// The first cells of every lane are not of any series; see [`UNPLACED`], [`USES`] and [`DRAINS`].
+const FIRST_CELL: usize = DRAINS + 1;
 /// The cell in which a process counts its series that found no place.
 pub(super) const UNPLACED: usize = 0;
 /// The cells in which a process has a bit for each slot of the directory whose series it uses.
 pub(super) const USES: Range<usize> = 1..1 + SERIES / 64;
+/// The cell in which a child notes that it accepts no more connections.
+pub(super) const DRAINS: usize = USES.end;
 
 /// How often other processes may win the race for a cell.
 const TRIES: u32 = 10_000;

@@ -190,6 +190,11 @@ pub(crate) fn forget_private() {
     PROCESS.forget();
 }
 
+/// Notes that this process accepts no more connections.
+pub(crate) fn note_drain() {
+    PROCESS.note_drain();
+}
+
 /// The logger for warnings of this process.
 pub(crate) fn use_logger(logger: &Logger) {
     PROCESS.use_logger(logger);

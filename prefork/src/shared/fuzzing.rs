@@ -66,7 +66,7 @@ pub(crate) fn region(data: &[u8]) {
     steps.iter().for_each(|step| step.take(&ledger, region, lane));
     ledger.collect();
     ledger.assert_apart();
-    let _ = (lane.total(&counter), lane.place(&counter, 1).map(drop));
+    let _ = (lane.total(&counter), lane.accepting(&counter), lane.place(&counter, 1).map(drop));
     ledger.release(CHILD).expect("a lane");
 
     // What a child counts in cells of its own is its own business. What ended children have left is not.

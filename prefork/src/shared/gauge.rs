@@ -3,6 +3,8 @@
 use std::fmt;
 
 use super::cell::Cell;
+use super::lane::Accepting;
+use super::process::PROCESS;
 use super::region::Target;
 use super::series::{Kind, Series};
 
@@ -87,6 +89,12 @@ impl Gauge {
     #[must_use]
     pub fn total(&self) -> i64 {
         from_cell(self.cell.total())
+    }
+
+    /// What those children hold together that use it and accept connections. `None` in a process that is no child of
+    /// a fleet.
+    pub(crate) fn accepting(&self) -> Option<Accepting> {
+        PROCESS.accepting(self.cell.series())
     }
 }
 

@@ -33,7 +33,7 @@ pub(super) const SECONDS: [f64; 16] = [
 /// # Cost
 ///
 /// After the first use in a process, an observation takes 10 to 20 ns: a search for its bucket, and a lock of this
-/// process that is held for a few instructions. Each series takes a cell for each bucket, and two more: of the 8,175
+/// process that is held for a few instructions. Each series takes a cell for each bucket, and two more: of the 8,174
 /// cells of a process, one with the default bounds takes 19.
 ///
 /// # Exactness

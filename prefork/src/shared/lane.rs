@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::clash::Clash;
-use super::directory::{Directory, Found, Placement, UNPLACED, USES, Unplaced, use_of};
+use super::directory::{DRAINS, Directory, Found, Placement, UNPLACED, USES, Unplaced, use_of};
 use super::entry::Entry;
 use super::fold;
+use super::gauge;
 use super::layout::LANES;
-use super::ledger::Ledger;
+use super::ledger::{Ledger, MASTER};
 use super::region::Region;
 use super::series::Space;
 use super::view::LaneView;
@@ -37,6 +38,14 @@ pub(super) struct Placed {
     pub(super) cells: &'static [AtomicU64],
     /// Where what clashes with it may be.
     pub(super) rivals: Vec<usize>,
+}
+
+/// What the children that accept connections hold of a gauge.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Accepting {
+    pub(crate) children: i64,
+    /// The sum of what they hold.
+    pub(crate) held: i64,
 }
 
 impl Lane {
@@ -80,12 +89,23 @@ impl Lane {
 
     /// Tells the other processes that this one uses the series in a slot.
     fn note_use(&mut self, slot: usize) {
-        if self.region.reserve_lane(self.number, USES).is_ok() {
-            if let Ok(cells) = self.cells() {
-                let (cell, bit) = use_of(slot);
-                cells[cell].fetch_or(bit, Ordering::Relaxed);
-            }
+        let (cell, bit) = use_of(slot);
+        if let Some(cell) = self.own_cell(cell) {
+            cell.fetch_or(bit, Ordering::Relaxed);
         }
+    }
+
+    /// Tells the other processes that this one accepts no more connections.
+    pub(super) fn note_drain(&mut self) {
+        if let Some(cell) = self.own_cell(DRAINS) {
+            cell.store(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A cell of this process that is not of any series, if there is memory for it.
+    fn own_cell(&mut self, cell: usize) -> Option<&'static AtomicU64> {
+        self.region.reserve_lane(self.number, cell..cell + 1).ok()?;
+        self.cells().ok()?.get(cell)
     }
 
     fn find(&self, entry: &Entry, most: usize) -> Result<(Directory<'static>, Found), Unplaced> {
@@ -121,14 +141,43 @@ impl Lane {
     }
 
     fn is_in_use(&mut self, directory: Directory<'_>, slot: usize) -> bool {
-        let in_use = usize::try_from(directory.lanes_in_use().load(Ordering::Acquire)).unwrap_or(LANES);
-        let in_use = in_use.clamp(self.number + 1, LANES);
         let (cell, bit) = use_of(slot);
-        self.all.cover(&self.region, in_use);
+        let in_use = self.cover(directory);
         (0..in_use).any(|lane| {
             let lane = self.all.lane(&self.region, lane, USES.end);
             lane.is_some_and(|lane| lane[cell].load(Ordering::Relaxed) & bit != 0)
         })
+    }
+
+    /// Makes the lanes readable up to the last one in use; returns their number.
+    fn cover(&mut self, directory: Directory<'_>) -> usize {
+        let in_use = usize::try_from(directory.lanes_in_use().load(Ordering::Acquire)).unwrap_or(LANES);
+        let in_use = in_use.clamp(self.number + 1, LANES);
+        self.all.cover(&self.region, in_use);
+        in_use
+    }
+
+    /// What the children that use a gauge and accept connections hold of it. `None` in the master, and if it cannot
+    /// be read.
+    pub(super) fn accepting(&mut self, entry: &Entry) -> Option<Accepting> {
+        if self.number == MASTER {
+            return None;
+        }
+        let (directory, Found { slot, placement, .. }) = self.find(entry, usize::MAX).ok()?;
+        let (uses, bit) = use_of(slot);
+        let wanted = [uses, DRAINS, placement.first];
+        let cells = wanted.iter().max().map_or(0, |last| last + 1);
+        let mut accepting = Accepting::default();
+        for number in MASTER + 1..self.cover(directory) {
+            let Some(lane) = self.all.lane(&self.region, number, cells) else { continue };
+            // Not of one moment: a child that ends or begins to drain meanwhile is compared once more, or not.
+            let [uses, drains, held] = wanted.map(|cell| lane[cell].load(Ordering::Relaxed));
+            if uses & bit != 0 && drains == 0 {
+                accepting.children += 1;
+                accepting.held = accepting.held.wrapping_add(gauge::from_cell(held));
+            }
+        }
+        Some(accepting)
     }
 
     /// The random number of the fleet.
@@ -138,10 +187,8 @@ impl Lane {
 
     /// Counts a series of this process that found no place.
     pub(super) fn count_unplaced(&mut self) {
-        if self.region.reserve_lane(self.number, UNPLACED..UNPLACED + 1).is_ok() {
-            if let Ok(cells) = self.cells() {
-                cells[UNPLACED].fetch_add(1, Ordering::Relaxed);
-            }
+        if let Some(cell) = self.own_cell(UNPLACED) {
+            cell.fetch_add(1, Ordering::Relaxed);
         }
     }
 
@@ -159,9 +206,7 @@ impl Lane {
         self.region.reserve(directory.total_words(first..first + cells)).ok()?;
         let start = Instant::now();
         loop {
-            let in_use = usize::try_from(directory.lanes_in_use().load(Ordering::Acquire)).ok()?;
-            let in_use = in_use.clamp(self.number + 1, LANES);
-            self.all.cover(&self.region, in_use);
+            let in_use = self.cover(directory);
             let sequence = directory.sequence().load(Ordering::Acquire);
             let mut total = read();
             for lane in 0..in_use {
@@ -183,3 +228,5 @@ impl Lane {
 
 #[cfg(all(test, loom))]
 pub(super) mod models;
+#[cfg(test)]
+mod tests;

@@ -43,7 +43,7 @@
 //!
 //! # How it works
 //!
-//! The master makes one region of memory that the system keeps at its size, and gives every child a *lane* of it: 8,175
+//! The master makes one region of memory that the system keeps at its size, and gives every child a *lane* of it: 8,174
 //! cells that no other process writes. An increment is a relaxed atomic addition to a cell of one's own lane. When a
 //! child has ended, the master adds what is in its lane to the totals. A value of the whole fleet is the total and the
 //! cells of every lane; it is added up when it is asked for, and costs nothing until then.
@@ -52,7 +52,7 @@
 //!
 //! # Limits
 //!
-//! There is room for 1,024 series (each set of label values is one), 8,175 cells (a histogram takes one for each
+//! There is room for 1,024 series (each set of label values is one), 8,174 cells (a histogram takes one for each
 //! bucket, and two), 256 flags and rate limiters, and 16 keyed rate limiters. What finds no room counts in its own
 //! process: a warning says so, and so does the metric `prefork_shared_full`. Where the region cannot be made, all
 //! values count in their own process, a limit of N is one of N for each child, and `/metrics` has the master's values
@@ -102,7 +102,8 @@ pub use extremes::{Max, Min};
 pub use family::{CounterFamily, GaugeFamily, HistogramFamily};
 pub use flag::Flag;
 pub(crate) use fleet::{
-    FleetValues, LanePlace, PassedValues, collect, forget_private, has_region, join, requests, use_logger,
+    FleetValues, LanePlace, PassedValues, collect, forget_private, has_region, join, note_drain, requests,
+    use_logger,
 };
 pub use gauge::{Gauge, Held};
 pub use histogram::{Histogram, Observations, Timer};

@@ -14,7 +14,7 @@ use super::entry::Entry;
 use super::fold;
 use super::histogram_cells::HistogramCells;
 use super::key_table::KeyTable;
-use super::lane::Lane;
+use super::lane::{Accepting, Lane};
 #[cfg(feature = "metrics")]
 use super::layout::MAX_NAME;
 use super::ledger::Ledger;
@@ -217,6 +217,17 @@ impl Process {
             let total = registry.lane.as_mut().and_then(|lane| lane.total(&entry));
             total.unwrap_or_else(|| registry.own(&entry))
         })
+    }
+
+    /// What the children that accept connections hold of a gauge. `None` in a process that is no child of a fleet.
+    pub(super) fn accepting(&self, series: &Series) -> Option<Accepting> {
+        let entry = Entry::from(series);
+        self.with(|registry| registry.lane.as_mut()?.accepting(&entry))
+    }
+
+    /// Notes that this process accepts no more connections.
+    pub(super) fn note_drain(&self) {
+        self.registry().lane.iter_mut().for_each(Lane::note_drain);
     }
 
     /// The values that only this process knows, as a process without a lane has them; and how many found no

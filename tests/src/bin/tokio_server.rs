@@ -1,10 +1,9 @@
 //! An async server: an accept loop, and a task for each connection. By default it does not take
-//! `Shutdown`; with the option `stop=select` it awaits one. With the option `heavy`, the children accept by their share
-//! of the open connections, and the one in that slot counts a thousand more than it has.
+//! `Shutdown`; with the option `stop=select` it awaits one. With the option `held`, the children accept by their share
+//! of the open connections, and count as many more than they have as it says for their slot: `1000,0,500`.
 
 use std::io;
 use std::process::ExitCode;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use prefork::shared::Gauge;
@@ -14,12 +13,12 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 
 static OPEN: Gauge = Gauge::new("test_open_connections", "Open connections");
-static SHARE: OnceLock<FairShare> = OnceLock::new();
+static SHARE: FairShare = FairShare::new(&OPEN);
 
 fn main() -> ExitCode {
     app::start(match app::option("stop").as_deref() {
         Some("select") => app::builder(serve_until_stopped),
-        _ if app::option("heavy").is_some() => app::builder(serve_by_share),
+        _ if app::option("held").is_some() => app::builder(serve_by_share),
         _ => with_hang_timeout(app::builder(serve)),
     })
 }
@@ -40,12 +39,10 @@ async fn serve(ln: TcpListener, _: app::Booted) -> io::Result<()> {
 }
 
 async fn serve_by_share(ln: TcpListener, child: ChildContext, _: app::Booted) -> io::Result<()> {
-    if app::option("heavy") == Some(child.slot().to_string()) {
-        OPEN.add(1000);
-    }
-    let share = SHARE.get_or_init(|| FairShare::new(&OPEN, &child));
+    let held = app::option("held").unwrap_or_default();
+    OPEN.add(held.split(',').nth(child.slot()).and_then(|held| held.parse().ok()).unwrap_or(0));
     loop {
-        let (stream, _) = share.accept(ln.accept()).await?;
+        let (stream, _) = SHARE.accept(ln.accept()).await?;
         let held = OPEN.hold();
         tokio::spawn(async move {
             let _held = held;
@@ -74,8 +71,9 @@ async fn answer(mut stream: TcpStream) -> io::Result<()> {
         }
     }
     if app::path_of(&request) == "/share" {
-        let is_exceeded = SHARE.get().is_some_and(FairShare::is_exceeded);
-        return stream.write_all(format!("{} {is_exceeded}\n", std::process::id()).as_bytes()).await;
+        return stream
+            .write_all(format!("{} {}\n", std::process::id(), SHARE.is_exceeded()).as_bytes())
+            .await;
     }
     stream.write_all(format!("{}\n", std::process::id()).as_bytes()).await
 }

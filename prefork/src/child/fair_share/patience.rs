@@ -59,7 +59,9 @@ pub(super) struct Patience {
     /// How many connections are accepted before the next wait.
     left: AtomicU32,
     /// The end of the present wait. It outlives a future that is dropped meanwhile, as `select!` does in a loop:
-    /// else the wait would begin again each time, and never end.
+    /// else the wait would begin again each time, and never end. If it is over when the next future would wait, that
+    /// one accepts at once: at most one connection for each wait that was dropped, after this child was away from its
+    /// listener for longer than a wait. To begin anew then might be to wait for ever, in a loop that is always busy.
     end: Mutex<Option<Instant>>,
 }
 
@@ -100,6 +102,8 @@ mod tests {
     use std::cell::Cell;
     use std::task::{Context, Waker};
 
+    use tokio::runtime::Runtime;
+
     use super::*;
 
     /// How many connections are accepted without a wait before the next one.
@@ -129,15 +133,18 @@ mod tests {
         assert_eq!(without_a_wait(&patience), 64);
     }
 
+    fn runtime() -> Runtime {
+        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+    }
+
     /// The number of polls that `accept` has had after the first one of `in_turn`, and at the end.
     fn polls(is_exceeded: bool, patience: &Patience) -> [u32; 2] {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let polls = Cell::new(0);
         let accept = poll_fn(|_| {
             polls.set(polls.get() + 1);
             Poll::Ready(())
         });
-        runtime.block_on(async {
+        runtime().block_on(async {
             let mut turn = pin!(in_turn(|| is_exceeded, patience, accept));
             let is_ready = turn.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready();
             let first = polls.get();
@@ -148,20 +155,41 @@ mod tests {
         })
     }
 
-    #[test]
-    fn wait_goes_on_in_the_next_future_when_one_is_dropped() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        let patience = Patience::new();
-        let end = || *patience.end.lock().unwrap();
+    /// Drops a future that waits; returns the end of its wait.
+    fn drop_while_it_waits(runtime: &Runtime, patience: &Patience) -> Instant {
         runtime.block_on(async {
-            let turn = pin!(in_turn(|| true, &patience, std::future::ready(())));
+            let turn = pin!(in_turn(|| true, patience, std::future::ready(())));
             assert!(turn.poll(&mut Context::from_waker(Waker::noop())).is_pending());
         });
-        let first = end();
-        assert_eq!(Some(patience.end_of_wait()), first);
+        patience.end.lock().unwrap().unwrap()
+    }
+
+    #[test]
+    fn wait_goes_on_in_the_next_future_when_one_is_dropped() {
+        let (runtime, patience) = (runtime(), Patience::new());
+        let end = drop_while_it_waits(&runtime, &patience);
+        assert_eq!(drop_while_it_waits(&runtime, &patience), end);
         runtime.block_on(in_turn(|| true, &patience, std::future::ready(())));
-        assert!(first.is_some_and(|first| first <= Instant::now()));
-        assert_eq!(end(), None);
+        assert!(end <= Instant::now());
+        assert_eq!(*patience.end.lock().unwrap(), None);
+    }
+
+    #[test]
+    fn wait_that_is_over_before_the_next_future_saves_that_one_a_wait_and_no_other() {
+        let (runtime, patience) = (runtime(), Patience::new());
+        let end = drop_while_it_waits(&runtime, &patience);
+        runtime.block_on(async { sleep_until(end).await });
+        assert_eq!(polls(true, &patience), [1, 1]);
+        assert_eq!(polls(true, &patience), [0, 1]);
+        // Nor if no connection is there: what comes then is left to the others.
+        let end = drop_while_it_waits(&runtime, &patience);
+        runtime.block_on(async {
+            sleep_until(end).await;
+            let turn = pin!(in_turn(|| true, &patience, std::future::pending::<()>()));
+            assert!(turn.poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        });
+        assert_eq!(*patience.end.lock().unwrap(), None);
+        assert_eq!(polls(true, &patience), [0, 1]);
     }
 
     #[test]

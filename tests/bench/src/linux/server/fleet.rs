@@ -2,7 +2,7 @@
 
 use std::io;
 
-use prefork::{ChildContext, FairShare, Prefork, Preloaded, Shutdown};
+use prefork::{FairShare, Prefork, Preloaded, Shutdown};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
@@ -35,9 +35,9 @@ async fn serve(listener: TcpListener, shutdown: Shutdown) -> io::Result<()> {
     http::serve(listener, None, shutdown).await
 }
 
-async fn serve_fair(listener: TcpListener, child: ChildContext, shutdown: Shutdown) -> io::Result<()> {
+async fn serve_fair(listener: TcpListener, shutdown: Shutdown) -> io::Result<()> {
     print_up();
-    http::serve_share(listener, None, Some(FairShare::new(&http::OPEN, &child)), shutdown).await
+    http::serve_share(listener, None, Some(FairShare::new(&http::OPEN)), shutdown).await
 }
 
 async fn serve_tls(listener: TcpListener, tls: TlsAcceptor, shutdown: Shutdown) -> io::Result<()> {
