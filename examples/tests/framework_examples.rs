@@ -17,8 +17,6 @@ use prefork_tests::fleet::{RunningFleet, Server};
 use prefork_tests::load::{self, ClientMix, Connection, LoadClient, with_retry};
 use prefork_tests::signal::Signal;
 use prefork_tests::{client, wait};
-#[cfg(unix)]
-use prefork_tests::{proc, signal::send};
 use tokio::runtime::Runtime;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status, Streaming};
@@ -97,53 +95,67 @@ fn axum_fair_share_reload_and_stop_lose_no_request() {
     check_http_example("axum_fair_share", MIX, with_retry);
 }
 
-/// The numbers in an answer of `axum_fair_share`: the pid, the connections of this child, and those of all.
+/// The pid that an example of axum tells, the connections of this child, and those of all.
 #[cfg(unix)]
-fn numbers(answer: &str) -> [u32; 3] {
+fn numbers(connection: &mut Connection) -> [u32; 3] {
+    let answer = connection.get("/").unwrap();
     let numbers: Vec<u32> = answer.split(' ').filter_map(|word| word.parse().ok()).collect();
     numbers.try_into().unwrap_or_else(|_| panic!("{answer}"))
 }
 
-/// How many connections each child gets of `count` that are opened one after the other, and stay open.
+/// Opens 64 connections one after the other; returns them, and how many each child has.
 #[cfg(unix)]
-fn spread(fleet: &RunningFleet, open: &mut Vec<Connection>, count: usize) -> BTreeMap<u32, usize> {
-    let mut spread = BTreeMap::new();
-    for _ in 0..count {
+fn ramp(fleet: &RunningFleet) -> (Vec<Connection>, BTreeMap<u32, usize>) {
+    let mut counts = BTreeMap::new();
+    let open = |_| {
         let mut connection = Connection::to(fleet.addr());
-        let [child, ..] = numbers(&connection.get("/").unwrap());
-        *spread.entry(child).or_default() += 1;
-        open.push(connection);
+        *counts.entry(numbers(&mut connection)[0]).or_default() += 1;
+        connection
+    };
+    ((0..64).map(open).collect(), counts)
+}
+
+/// Whether one of several ramps gives each of four children a quarter, where a race gives one of them 20 or more. A busy
+/// machine spoils some. The connections of the last one stay open, and are returned.
+#[cfg(unix)]
+fn try_ramps(fleet: &RunningFleet) -> (Vec<Connection>, bool) {
+    let mut open = Vec::new();
+    for _ in 0..4 {
+        open.clear();
+        wait::until("the end of the connections", || numbers(&mut Connection::to(fleet.addr()))[2] == 1);
+        let counts;
+        (open, counts) = ramp(fleet);
+        if counts.len() == 4 && counts.values().all(|count| (15..=17).contains(count)) {
+            return (open, true);
+        }
     }
-    spread
+    (open, false)
 }
 
 // There is one socket for all children.
 #[cfg(unix)]
 #[test]
-fn axum_fair_share_gives_connections_that_last_to_children_with_fewer() {
+fn axum_fair_share_spreads_connections_that_last_over_children_in_generation_after_generation() {
     let fleet = Server::example("axum_fair_share").env("PREFORK_WORKERS", "4").start();
-    let first = fleet.first_children();
-    let mut open = Vec::new();
-    first[1..].iter().for_each(|child| send(*child, Signal::SIGSTOP));
-    wait::until("the children are stopped", || first[1..].iter().all(|child| proc::is_stopped(*child)));
-    assert_eq!(spread(&fleet, &mut open, 32), BTreeMap::from([(first[0], 32)]));
-    first[1..].iter().for_each(|child| send(*child, Signal::SIGCONT));
-    let spread_of_more = spread(&fleet, &mut open, 96);
-    // In a race that is even it gets 24, and all of them if it is the first to run. On a busy machine the others may
-    // be late for some.
-    let more = spread_of_more.get(&first[0]).copied().unwrap_or(0);
-    assert!(more <= 12 && spread_of_more.values().all(|count| *count <= 44), "{spread_of_more:?} {first:?}");
-    let [.., total] = numbers(&open[0].get("/").unwrap());
-    assert_eq!(total, 128);
-    fleet.operate(Signal::SIGHUP, 1, "reloaded:");
-    fleet.wait_for_children(4, &first);
-    // The old children have closed what was idle.
-    let [child, own, total] = numbers(&Connection::to(fleet.addr()).get("/").unwrap());
-    assert!(!first.contains(&child) && (own, total) == (1, 1), "{child} has {own} of {total}");
-    open.clear();
+    let mut even = 0;
+    // Children that have waited for others in vain wait less often. Those after a reload begin anew.
+    for time in 1..=12 {
+        let children = fleet.wait_for_children(4, &[]);
+        let (mut open, is_even) = try_ramps(&fleet);
+        assert_eq!(numbers(&mut open[0])[2], 64);
+        even += usize::from(is_even);
+        fleet.operate(Signal::SIGHUP, time, "reloaded:");
+        // Connections without a request are closed.
+        fleet.wait_for_children(4, &children);
+        if even == 2 {
+            break;
+        }
+    }
+    assert_eq!(even, 2, "{:#?}", fleet.console.lines());
+    let _idle = ramp(&fleet);
     let slow = client::send(fleet.addr(), "/slow").unwrap();
-    // A child has accepted it before those.
-    spread(&fleet, &mut open, 64);
+    // The queue is accepted in order.
+    numbers(&mut Connection::to(fleet.addr()));
     // Ctrl-C.
     fleet.signal(Signal::SIGINT);
     fleet.expect_stopped();
