@@ -29,7 +29,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 
 use connection::Progress;
 #[cfg(any(test, fuzzing))]
-pub(super) use connection::fuzzing::http;
+pub(crate) use connection::fuzzing::http;
 pub(super) use connection::{Connection, Unanswered};
 pub(super) use listener::{HttpListener, HttpStream, tcp_listener};
 pub(super) use message::{Answer, HttpRequest, LINES};

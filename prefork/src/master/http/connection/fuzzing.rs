@@ -12,7 +12,7 @@ const TURNS: usize = 100_000;
 
 /// The bytes of a connection. The first one is the size of the pieces in which the others arrive, and in which the
 /// client takes the answers.
-pub(in crate::master) fn http(data: &[u8]) {
+pub(crate) fn http(data: &[u8]) {
     let Some((size, bytes)) = data.split_first() else { return };
     let whole = exchange(bytes, bytes.len().max(1), usize::MAX);
     let size = usize::from(*size) + 1;
