@@ -2,19 +2,16 @@
 
 #![no_main]
 
-#[path = "../../../prefork-macros/src/args.rs"]
-mod args;
-#[path = "../../../prefork-macros/src/diagnostics.rs"]
-mod diagnostics;
-#[path = "../../../prefork-macros/src/expand.rs"]
-mod expand;
-#[path = "../../../prefork-macros/src/fuzzing.rs"]
-mod fuzzing;
-#[path = "../../../prefork-macros/src/literal.rs"]
-mod literal;
-#[path = "../../../prefork-macros/src/rules.rs"]
-mod rules;
-#[path = "../../../prefork-macros/src/signature.rs"]
-mod signature;
+#[path = "../../../prefork-macros/src"]
+mod macros {
+    pub mod args;
+    pub mod diagnostics;
+    pub mod expand;
+    pub mod fuzzing;
+    pub mod literal;
+    pub mod rules;
+    pub mod signature;
+}
+use macros::{args, diagnostics, expand, fuzzing, literal, rules, signature};
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| fuzzing::attribute(data));
