@@ -14,6 +14,7 @@ use super::ledger::Ledger;
 use super::region::Region;
 use super::series::Kind;
 use super::snapshot::Value;
+use crate::sync::atomic::AtomicU64;
 use crate::sys::MemoryAccess;
 
 /// The lane of every child here: the first that is free.
@@ -25,26 +26,23 @@ const COUNTED: u64 = 5;
 struct Shared {
     region: Arc<Region>,
     lane: Lane,
+    /// The common part, as a hostile child can write it.
+    common: &'static [AtomicU64],
 }
 
 impl Shared {
     fn new() -> Option<Mutex<Self>> {
         let region = Arc::new(Region::create().ok()?);
         let lane = Lane::new(Arc::clone(&region), CHILD).ok()?;
-        Some(Mutex::new(Self { region, lane }))
+        let common = region.memory().map(0, COMMON * WORD, MemoryAccess::Write).ok()?.leak();
+        Some(Mutex::new(Self { region, lane, common }))
     }
 
     /// Makes the region as it was made first.
     fn clear(&self) {
-        write(&self.region, 0..COMMON, |_| 0);
+        self.common.iter().for_each(|word| word.store(0, Ordering::Relaxed));
         self.region.clear_lane(CHILD).expect("a lane");
     }
-}
-
-/// Writes words of the common part.
-fn write(region: &Region, words: std::ops::Range<usize>, word: impl Fn(usize) -> u64) {
-    let common = region.memory().map(0, COMMON * WORD, MemoryAccess::Write).expect("the region");
-    words.for_each(|place| common[place].store(word(place), Ordering::Relaxed));
 }
 
 /// What a hostile child does, step by step; see [`Step`].
@@ -53,7 +51,7 @@ pub(crate) fn region(data: &[u8]) {
     let shared = SHARED.get_or_init(Shared::new).as_ref().expect("a region");
     let mut shared = shared.lock().unwrap_or_else(PoisonError::into_inner);
     shared.clear();
-    let Shared { region, lane } = &mut *shared;
+    let Shared { region, lane, common } = &mut *shared;
     let ledger = Ledger::new(Arc::clone(region));
     let counter = entry(Kind::Counter, "c_requests_total");
     assert_eq!(ledger.lease(), Some(CHILD));
@@ -63,7 +61,7 @@ pub(crate) fn region(data: &[u8]) {
     ledger.note_pid(CHILD, 1);
 
     let steps: Vec<Step> = data.chunks_exact(Step::SIZE).map(Step::of).collect();
-    steps.iter().for_each(|step| step.take(&ledger, region, lane));
+    steps.iter().for_each(|step| step.take(&ledger, region, common, lane));
     ledger.collect();
     ledger.assert_apart();
     let _ = (lane.total(&counter), lane.accepting(&counter), lane.place(&counter, 1).map(drop));
@@ -129,9 +127,9 @@ impl Step {
         }
     }
 
-    fn take(&self, ledger: &Ledger, region: &Region, lane: &mut Lane) {
+    fn take(&self, ledger: &Ledger, region: &Region, common: &[AtomicU64], lane: &mut Lane) {
         match self {
-            Self::Word(place, word) => write(region, *place..place + 1, |_| *word),
+            Self::Word(place, word) => common[*place].store(*word, Ordering::Relaxed),
             Self::Cell(cell, word) => {
                 let cells = region.map_lanes(CHILD..CHILD + 1, MemoryAccess::Write).expect("a lane");
                 cells[*cell].store(*word, Ordering::Relaxed);
