@@ -36,8 +36,11 @@ struct Form {
     text: String,
     values: Vec<Value>,
     part: Part,
-    /// How many brackets are open, and how many are where something that is left out ends.
-    depth: usize,
+    /// What counts in the brackets of a type whose name was read, until they open.
+    part_of_type: Option<Part>,
+    /// What counts after each bracket that is open.
+    outer_parts: Vec<Part>,
+    /// How many brackets are open where something that is left out ends.
     left_out: Option<usize>,
     /// The seconds of a time whose nanoseconds follow.
     time: Option<i128>,
@@ -67,7 +70,8 @@ impl Default for Form {
             text: String::new(),
             values: Vec::new(),
             part: Part::All,
-            depth: 0,
+            part_of_type: None,
+            outer_parts: Vec::new(),
             left_out: None,
             time: None,
             expects: Expects::Value,
@@ -76,18 +80,35 @@ impl Default for Form {
 }
 
 impl Form {
+    /// How many brackets are open.
+    fn depth(&self) -> usize {
+        self.outer_parts.len()
+    }
+
+    fn open(&mut self) {
+        self.outer_parts.push(self.part);
+        self.part = self.part_of_type.take().unwrap_or(self.part);
+    }
+
+    fn close(&mut self) {
+        self.part = self.outer_parts.pop().expect("a bracket is open");
+        self.part_of_type = None;
+    }
+
     fn name(&mut self, piece: &str) {
         match piece.as_bytes() {
             b"tv_sec" => self.expects = Expects::Seconds,
             b"tv_nsec" => self.expects = Expects::Nanos,
             _ => {
                 let part = (self.part_of)(piece);
-                // The name of a type says nothing of most fields.
-                if part != Part::All || matches!(piece.as_bytes(), [b'a'..=b'z', ..]) {
-                    self.part = part;
-                }
                 if part == Part::Nothing {
-                    self.left_out = Some(self.depth);
+                    self.left_out = Some(self.depth());
+                }
+                if matches!(piece.as_bytes(), [b'a'..=b'z', ..]) {
+                    self.part = part;
+                } else if part != Part::All {
+                    // The name of most types says nothing of what is in them.
+                    self.part_of_type = Some(part);
                 }
             }
         }
@@ -152,12 +173,14 @@ impl Write for Form {
     fn write_str(&mut self, piece: &str) -> fmt::Result {
         // Bytes are compared faster than text in a test that is not optimised.
         match piece.as_bytes() {
-            b" { " | b"{" | b"(" | b"[" => self.depth += 1,
-            b" }" | b"}" | b")" | b"]" => self.depth -= 1,
+            b" { " | b"{" | b"(" | b"[" => self.open(),
+            b" }" | b"}" | b")" | b"]" => self.close(),
+            // It was a value without brackets.
+            b", " => self.part_of_type = None,
             _ => {}
         }
         if let Some(depth) = self.left_out {
-            let is_over = self.depth < depth || (self.depth == depth && piece == ", ");
+            let is_over = self.depth() < depth || (self.depth() == depth && piece == ", ");
             if !is_over {
                 return Ok(());
             }
@@ -192,6 +215,8 @@ impl Hasher for Unhashed {
 
 #[cfg(all(test, unix))]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
 
     #[derive(Debug, Clone)]
@@ -200,12 +225,13 @@ mod tests {
         at: Instant,
         since: Option<Instant>,
         ids: Vec<Id>,
+        slots: BTreeMap<Id, u32>,
         counts: [u32; 2],
         delay: Duration,
     }
 
-    #[derive(Debug, Clone, Copy)]
-    struct Id(#[expect(dead_code, reason = "for `Debug`")] u64);
+    #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+    struct Id(u64);
 
     fn part_of(name: &str) -> Part {
         match name {
@@ -222,6 +248,7 @@ mod tests {
             at: now + second,
             since: Some(now - second * 2),
             ids: vec![Id(7), Id(3)],
+            slots: BTreeMap::from([(Id(3), 0), (Id(7), 1)]),
             counts: [0, 0],
             delay: second,
         }
@@ -235,7 +262,14 @@ mod tests {
         let others = [
             (later, state(later)),
             (now, State { since: Some(now - Duration::from_secs(1)), ..state(now) }),
-            (now, State { ids: vec![Id(11), Id(10)], ..state(now) }),
+            (
+                now,
+                State {
+                    ids: vec![Id(11), Id(10)],
+                    slots: BTreeMap::from([(Id(10), 0), (Id(11), 1)]),
+                    ..state(now)
+                },
+            ),
             (now, State { counts: [3, 4], ..state(now) }),
         ];
         for (now, other) in others {
@@ -256,6 +290,7 @@ mod tests {
             State { ids: vec![Id(3), Id(7)], ..state(now) },
             State { ids: vec![Id(7), Id(7)], ..state(now) },
             State { ids: vec![Id(7)], ..state(now) },
+            State { slots: BTreeMap::from([(Id(3), 0), (Id(7), 2)]), ..state(now) },
             State { delay: moment, ..state(now) },
         ];
         for other in others {

@@ -9,7 +9,7 @@
 pub(crate) mod form;
 
 use std::collections::HashSet;
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::hash::BuildHasherDefault;
 
 /// A state machine, and all that can happen to it.
@@ -38,6 +38,16 @@ pub(crate) struct Visited {
     pub(crate) transitions: usize,
     /// The greatest number of friendly steps from a state to rest.
     pub(crate) longest_to_rest: usize,
+}
+
+impl fmt::Display for Visited {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { states, transitions, longest_to_rest } = self;
+        write!(
+            out,
+            "{states} states visited, {transitions} steps taken, at most {longest_to_rest} more to rest"
+        )
+    }
 }
 
 /// Whether states merge. Elsewhere `Debug` writes an `Instant` in another way, which [`form`] does not read; the machines
@@ -88,7 +98,7 @@ pub(crate) fn explore<M: Model>(name: &str, start: M, depth: usize) -> Visited {
     }
     let Explorer { visited, transitions, longest_to_rest, .. } = explorer;
     let visited = Visited { states: visited.len(), transitions, longest_to_rest };
-    println!("{name}, {} steps deep: {visited:?}", depth + deeper);
+    println!("{name}, {} steps deep: {visited}", depth + deeper);
     visited
 }
 
