@@ -94,6 +94,7 @@ pub(crate) enum TemplateRemark {
 
 /// See the [module](self).
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(crate) struct Templates {
     /// By generation.
     templates: BTreeMap<u32, Template>,

@@ -20,6 +20,7 @@ pub(crate) struct Order {
 
 /// An order that a template was sent, and that is not answered.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct SentOrder {
     pub(super) order: Order,
     pub(super) template: TemplateId,
@@ -34,6 +35,7 @@ pub(super) struct SentOrder {
 
 /// See the [module](self).
 #[derive(Debug, Default)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Orders {
     waiting: BTreeMap<(u32, ChildId), Order>,
     sent: BTreeMap<ChildId, SentOrder>,

@@ -46,7 +46,7 @@ pub(super) enum Phase {
         tell_at: Option<Instant>,
     },
     Ready {
-        since: Instant,
+        ready_since: Instant,
     },
     /// `was_ready` if the last process was. Then a child does not wait as long.
     Waiting {
@@ -56,6 +56,7 @@ pub(super) enum Phase {
 }
 
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct Template {
     /// Of the present process, or of the last one.
     pub(super) id: TemplateId,
@@ -130,15 +131,15 @@ impl Template {
     }
 
     pub(super) fn note_ready(&mut self, now: Instant) {
-        self.phase = Phase::Ready { since: now };
+        self.phase = Phase::Ready { ready_since: now };
         self.failures = 0;
     }
 
     /// Notes that the process ends. Returns whether the next one is started at once: it was ready, and has not ended
     /// as soon as the one before.
     pub(super) fn note_end(&mut self, now: Instant) -> bool {
-        let Phase::Ready { since } = self.phase else { return false };
-        let is_short = now.duration_since(since) < SHORT_LIFE;
+        let Phase::Ready { ready_since } = self.phase else { return false };
+        let is_short = now.duration_since(ready_since) < SHORT_LIFE;
         self.short_lives = if is_short { self.short_lives.saturating_add(1) } else { 0 };
         self.failures = self.short_lives.saturating_sub(2);
         self.short_lives < 2

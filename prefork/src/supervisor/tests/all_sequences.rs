@@ -4,7 +4,7 @@
 //! What happens, in `world.rs`: starts succeed, or fail for now or for good, at once or later; children become ready,
 //! exit, say what a child can say, lose or abuse their link, and stop or do not; the next deadline passes, or several at
 //! once because the driver is late; operators ask for all that they can ask for; a hook fails; the new program is
-//! executed or not; the program answers about its canary.
+//! executed or not; the program answers about its canary. What templates do is in `templates.rs`.
 //!
 //! # The rules
 //!
@@ -25,6 +25,8 @@
 //! leader is asked to resign before; a child's program is at hand; none is started after the listeners were closed; an
 //! exec loses neither an action nor a start; the end comes once, and nothing after it.
 //!
+//! Of templates, in each action, state and step: `template_rules.rs`.
+//!
 //! In each step (`rules.rs`):
 //!
 //! - A child that serves is asked to stop only when its successor serves, its slot is gone, or the fleet ends. So a
@@ -44,13 +46,16 @@
 //! killed ends, and what was asked to stop does, or in some explorations only when it is killed. At rest each slot has a
 //! ready child, there is no other process, and no change is under way but a hold without an end; or the fleet has ended.
 
+mod environment;
 mod moves;
 mod rules;
+mod template_rules;
+mod templates;
 mod world;
 
 use super::*;
 use crate::explorer::{STATES_MERGE, explore};
-use moves::{Moves, Word};
+use moves::{ChildEvent, Moves};
 use world::World;
 
 const RELOAD_CANARY: Request = Request::ReloadWith(CanaryChoice { children: Some(1), hold: None });
@@ -71,8 +76,9 @@ const OPERATORS: &[Request] = &[
 const MOVES: Moves = Moves {
     requests: OPERATORS,
     exits: &[Exit::Clean, Exit::Failed],
-    words: &[],
+    child_events: &[],
     forks: false,
+    templates: false,
     between_actions: false,
     sizes: &[],
     stubborn: false,
@@ -82,14 +88,14 @@ fn short(workers: usize) -> Settings {
     Settings { most_workers: 3, grace: ms(50), ..settings(workers) }
 }
 
-const ALL_WORDS: &[Word] = &[
-    Word::Refuse,
-    Word::Close,
-    Word::Abuse,
-    Word::Hang,
-    Word::Lead,
-    Word::Recycle(RecycleReason::Retired),
-    Word::Recycle(RecycleReason::Operator),
+const ALL_CHILD_EVENTS: &[ChildEvent] = &[
+    ChildEvent::Refuse,
+    ChildEvent::Close,
+    ChildEvent::Abuse,
+    ChildEvent::Hang,
+    ChildEvent::Lead,
+    ChildEvent::Recycle(RecycleReason::Retired),
+    ChildEvent::Recycle(RecycleReason::Operator),
 ];
 
 const ALL_EXITS: &[Exit] = &[Exit::Clean, Exit::Failed, Exit::Signalled];
@@ -105,20 +111,20 @@ fn visit(name: &str, start: World, depth: usize, least: usize) {
 
 #[test]
 fn one_slot_from_its_start_with_everything_that_a_child_does() {
-    let moves = Moves { exits: ALL_EXITS, words: ALL_WORDS, ..MOVES };
-    visit("one slot, all words", World::new(short(1), moves), 3, 1990);
+    let moves = Moves { exits: ALL_EXITS, child_events: ALL_CHILD_EVENTS, ..MOVES };
+    visit("one slot from its start, all events of a child", World::new(short(1), moves), 3, 1990);
 }
 
 #[test]
 fn two_slots_from_their_start_with_templates() {
-    let moves = Moves { words: &[Word::Close], forks: true, stubborn: true, ..MOVES };
+    let moves = Moves { child_events: &[ChildEvent::Close], forks: true, stubborn: true, ..MOVES };
     visit("two slots, forks", World::new(short(2), moves), 3, 1180);
 }
 
 #[test]
 fn one_slot_that_serves_with_everything_that_a_child_does() {
-    let moves = Moves { exits: ALL_EXITS, words: ALL_WORDS, stubborn: true, ..MOVES };
-    visit("one slot serving, all words", World::serving(short(1), moves), 3, 3330);
+    let moves = Moves { exits: ALL_EXITS, child_events: ALL_CHILD_EVENTS, stubborn: true, ..MOVES };
+    visit("one slot that serves, all events of a child", World::serving(short(1), moves), 3, 3330);
 }
 
 #[test]
@@ -135,7 +141,7 @@ fn three_slots_that_serve_with_two_replaced_at_a_time() {
 #[test]
 fn canary_that_holds() {
     let settings = Settings { asks_canary: true, ..short(2) };
-    let moves = Moves { words: &[Word::Recycle(RecycleReason::Operator)], ..MOVES };
+    let moves = Moves { child_events: &[ChildEvent::Recycle(RecycleReason::Operator)], ..MOVES };
     visit("canary", World::serving(settings, moves).after(RELOAD_HOLD).friend(), 3, 7100);
 }
 
@@ -149,14 +155,14 @@ fn upgrade_of_two() {
 #[test]
 fn stop_delay() {
     let settings = Settings { stop_delay: secs(3), ..short(2) };
-    let moves = Moves { words: &[Word::Lead, Word::Abuse], ..MOVES };
+    let moves = Moves { child_events: &[ChildEvent::Lead, ChildEvent::Abuse], ..MOVES };
     visit("stop delay", World::serving(settings, moves).after(Request::Stop), 3, 760);
 }
 
 #[test]
 fn leaders() {
     let moves = Moves {
-        words: &[Word::Lead],
+        child_events: &[ChildEvent::Lead],
         requests: &[Request::Reload, Request::Upgrade, Request::Shrink, Request::Stop],
         ..MOVES
     };
@@ -165,7 +171,7 @@ fn leaders() {
 
 #[test]
 fn events_between_actions() {
-    let moves = Moves { words: &[Word::Abuse], between_actions: true, ..MOVES };
+    let moves = Moves { child_events: &[ChildEvent::Abuse], between_actions: true, ..MOVES };
     visit("between actions", World::serving(short(1), moves), 3, 980);
 }
 
@@ -205,7 +211,64 @@ fn canaries_of_two_slots() {
 
 #[test]
 fn upgrades_in_a_reload() {
-    let moves =
-        Moves { requests: &[Request::Upgrade, Request::Reload], exits: &[], words: &[Word::Close], ..MOVES };
+    let moves = Moves {
+        requests: &[Request::Upgrade, Request::Reload],
+        exits: &[],
+        child_events: &[ChildEvent::Close],
+        ..MOVES
+    };
     visit("upgrades", World::serving(short(2), moves), 4, 1_500);
+}
+
+const WITH_TEMPLATES: Moves = Moves {
+    requests: &[Request::Reload, Request::Stop, Request::Quit],
+    exits: &[Exit::Failed],
+    templates: true,
+    ..MOVES
+};
+
+#[test]
+fn templates_from_the_start() {
+    visit("templates, one slot from its start", World::new(short(1), WITH_TEMPLATES), 4, 2_300);
+    let moves = Moves { stubborn: true, ..WITH_TEMPLATES };
+    visit("templates, two slots from their start", World::new(short(2), moves), 3, 450);
+}
+
+#[test]
+fn templates_of_slots_that_serve() {
+    visit("templates, one slot that serves", World::serving(short(1), WITH_TEMPLATES), 3, 600);
+    let requests = &[Request::Reload, Request::Grow, Request::Shrink, Request::Stop];
+    let moves = Moves { requests, ..WITH_TEMPLATES };
+    visit("templates, two slots that serve", World::serving(short(2), moves), 3, 2_500);
+}
+
+#[test]
+fn templates_that_end_again_and_again() {
+    let moves = Moves { requests: &[], ..WITH_TEMPLATES };
+    visit("templates that end, one slot", World::serving(short(1), moves), 4, 1_000);
+}
+
+#[test]
+fn templates_in_a_reload() {
+    let moves = Moves { stubborn: true, ..WITH_TEMPLATES };
+    visit("templates in a reload", World::serving(short(2), moves).after(Request::Reload), 3, 3_000);
+}
+
+#[test]
+fn templates_of_a_canary() {
+    let moves = Moves { requests: &[Request::Rollback, Request::Reload], ..WITH_TEMPLATES };
+    visit("templates of a canary", World::serving(short(2), moves).after(RELOAD_CANARY).friend(), 2, 300);
+}
+
+#[test]
+fn templates_in_an_upgrade() {
+    let moves = Moves { requests: &[Request::Reload, Request::Stop], ..WITH_TEMPLATES };
+    visit("templates in an upgrade", World::serving(short(1), moves).after(Request::Upgrade), 3, 1_000);
+}
+
+#[test]
+fn templates_in_a_stop_delay() {
+    let settings = Settings { stop_delay: secs(3), ..short(1) };
+    let start = World::serving(settings, WITH_TEMPLATES).after(Request::Stop);
+    visit("templates in a stop delay", start, 4, 750);
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::super::*;
+use super::templates::TemplateEvent;
 use crate::explorer::form::Part;
 use crate::supervisor::SAME_STOP;
 use crate::supervisor::policy::STABLE;
@@ -12,20 +13,23 @@ use crate::supervisor::policy::STABLE;
 pub(super) struct Moves {
     pub(super) requests: &'static [Request],
     pub(super) exits: &'static [Exit],
-    pub(super) words: &'static [Word],
+    pub(super) child_events: &'static [ChildEvent],
     /// Whether starts are answered later, like those of a template.
     pub(super) forks: bool,
+    /// Whether they are answered by templates, which are a part of the model.
+    pub(super) templates: bool,
     /// Whether events come between two actions of a turn.
     pub(super) between_actions: bool,
     /// The sizes among which the options change.
     pub(super) sizes: &'static [usize],
-    /// Whether a child that was asked to stop exits only when it is killed, on the way to rest.
+    /// Whether a child that was asked to stop exits only when it is killed, on the way to rest; and the link of a
+    /// child that its template has not forked never ends.
     pub(super) stubborn: bool,
 }
 
 /// What a child says, or does to its link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Word {
+pub(super) enum ChildEvent {
     Refuse,
     Close,
     Abuse,
@@ -45,6 +49,7 @@ pub(super) struct Step {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum What {
     Event(Event),
+    Template(TemplateEvent),
     /// The options ask for so many slots.
     Size(usize),
     /// Time passes until the next deadline.
@@ -72,12 +77,19 @@ pub(super) enum Outcome {
     Empty,
     /// The program answers when it is asked about a canary.
     Answer(Event),
+    /// The templates that are sent an order now take none any more, and are about to end.
+    NotSent,
+    /// The template that is started now cannot be.
+    TemplateNotStarted {
+        transient: bool,
+    },
 }
 
 impl fmt::Debug for Step {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.what {
             What::Event(event) => write!(out, "{event:?}")?,
+            What::Template(event) => write!(out, "{event:?}")?,
             what => write!(out, "{what:?}")?,
         }
         if self.outcome == Outcome::Well { Ok(()) } else { write!(out, " ({:?})", self.outcome) }
@@ -102,9 +114,17 @@ pub(super) fn part_of(name: &str) -> Part {
         // In the order of their starts. Lifetimes are spread by ids: no exploration has `max_lifetime`.
         b"ChildId" => Part::Place(0),
         b"generation" | b"newest" | b"target" | b"settled" | b"before" => Part::Place(1),
+        // Maps from generations.
+        b"templates" | b"waiting" | b"last_ends" => Part::Place(1),
         b"pid" | b"predecessor" => Part::Place(2),
+        b"TemplateId" => Part::Place(3),
         // A child that is stable does not become more stable; the waits for queues are shorter.
         b"since" => Part::Age(STABLE),
+        // A template that was ready for this long has had no short life.
+        b"ready_since" => Part::Age(secs(10)),
+        // The longest pause, and twice the time for an answer.
+        b"ended_at" => Part::Age(secs(30)),
+        b"sent_at" => Part::Age(secs(20)),
         b"stop_requested_at" => Part::Age(SAME_STOP),
         // No patience is longer.
         b"none_ready_since" => Part::Age(secs(61)),

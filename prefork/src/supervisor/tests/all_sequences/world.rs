@@ -1,40 +1,47 @@
-//! What can happen to a fleet, one thing at a time. The driver is that of `virtual_fleet.rs`, whose agenda is empty:
+//! A fleet to which one thing happens at a time. The driver is that of `virtual_fleet.rs`, whose agenda is empty:
 //! what its children do, and when an order is answered, is a step of its own.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use super::super::*;
-use super::moves::{Moves, Outcome, Step, What, Word, part_of, part_where_all_failures_count, well};
+use super::moves::{Moves, Outcome, Step, What, part_of, part_where_all_failures_count, well};
 use super::rules::Before;
+use super::template_rules::TemplatesBefore;
+use super::templates::TemplateDriver;
 use crate::explorer::Model;
 use crate::explorer::form::form_of;
+use crate::supervisor::FleetState;
 use crate::supervisor::policy::{Counted, STABLE};
-use crate::supervisor::{FleetState, Mode};
 
 /// What a child has done.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Deeds {
     /// It has said that it is ready, or has answered.
-    ready: bool,
+    pub(super) ready: bool,
     /// Its link is closed or abused, or was never taken: it says nothing more.
-    silent: bool,
+    pub(super) silent: bool,
     /// It is about to end.
-    doomed: bool,
+    pub(super) doomed: bool,
     /// Its order was withdrawn.
-    withdrawn: bool,
+    pub(super) withdrawn: bool,
 }
 
 #[derive(Clone)]
 pub(super) struct World {
     pub(super) fleet: Fleet,
-    moves: Moves,
-    deeds: BTreeMap<ChildId, Deeds>,
+    pub(super) moves: Moves,
+    pub(super) deeds: BTreeMap<ChildId, Deeds>,
+    /// Those that fork the children, if any do.
+    pub(super) templates: Option<TemplateDriver>,
     /// Whether actions are left to perform.
-    busy: bool,
+    pub(super) busy: bool,
     /// Whether `on_master_ready` was called in this program.
     pub(super) announced: bool,
 }
 
+/// Longer than a template may load, or take for an answer, and as long as it has to be ready for a long life.
+const LONG_PAUSE: Duration = secs(11);
 /// Longer than all steps of an exploration take together.
 const NEVER: Duration = secs(1_000_000);
 
@@ -43,13 +50,15 @@ impl World {
     pub(super) fn new(settings: Settings, moves: Moves) -> Self {
         let mut fleet = Fleet::new(settings);
         fleet.nature = Nature {
-            told_after: if moves.forks { LONGEST_FORK } else { Duration::ZERO },
+            told_after: if moves.forks || moves.templates { LONGEST_FORK } else { Duration::ZERO },
             ready: None,
             stop: None,
             ..WELL
         };
         fleet.queue = NEVER;
-        let mut world = Self { fleet, moves, deeds: BTreeMap::new(), busy: false, announced: false };
+        let templates = moves.templates.then(|| TemplateDriver::new(settings.start_timeout));
+        let deeds = BTreeMap::new();
+        let mut world = Self { fleet, moves, deeds, templates, busy: false, announced: false };
         world.perform();
         world
     }
@@ -80,8 +89,13 @@ impl World {
         self
     }
 
-    fn deeds(&self, child: ChildId) -> Deeds {
+    pub(super) fn deeds(&self, child: ChildId) -> Deeds {
         self.deeds.get(&child).copied().unwrap_or_default()
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        let of_templates = self.templates.as_ref().and_then(|templates| templates.machine.next_deadline());
+        [self.fleet.supervisor.next_deadline(), of_templates].into_iter().flatten().min()
     }
 
     pub(super) fn is_doomed(&self, child: ChildId) -> bool {
@@ -92,68 +106,6 @@ impl World {
     pub(super) fn is_awaited(&self, child: ChildId) -> bool {
         let Deeds { ready, silent, .. } = self.deeds(child);
         !ready || silent
-    }
-
-    /// What this child can do next.
-    fn add_steps_of(&self, id: ChildId, steps: &mut Vec<What>) {
-        let process = &self.fleet.processes[&id];
-        let Deeds { ready, silent, doomed, .. } = self.deeds(id);
-        if process.killed || doomed {
-            return steps.push(What::Event(Event::Exited { child: id, exit: Exit::Signalled }));
-        }
-        let says = |word: &Word| !silent && self.moves.words.contains(word);
-        if says(&Word::Lead) {
-            let leaders = &self.fleet.leaders;
-            let asks = ready && leaders.holder != Some(id) && !leaders.waiting.contains(&id);
-            steps.extend((asks && !process.terminated).then_some(What::Event(Event::Candidate(id))));
-            steps.extend((leaders.holder == Some(id)).then_some(What::Event(Event::Resigned(id))));
-        }
-        steps.extend(says(&Word::Abuse).then_some(What::Event(Event::LinkAbused(id))));
-        // Its message may cross the order to stop.
-        let says_so = !ready && !silent && (!process.terminated || !self.moves.words.is_empty());
-        steps.extend(says_so.then(|| self.is_good(id)));
-        if process.terminated {
-            return steps.push(What::Event(Event::Exited { child: id, exit: Exit::Clean }));
-        }
-        let exits = self.moves.exits.iter();
-        steps.extend(exits.map(|exit| What::Event(Event::Exited { child: id, exit: *exit })));
-        let is_check = self.fleet.supervisor.is_upgrade_check(id);
-        steps.extend((is_check && !silent).then_some(What::Event(Event::UpgradeRefused)));
-        steps.extend((!ready && says(&Word::Refuse)).then_some(What::Event(Event::HandshakeRefused(id))));
-        steps.extend(says(&Word::Close).then_some(What::Event(Event::LinkClosed(id))));
-        steps.extend((ready && says(&Word::Hang)).then_some(What::Event(Event::Hangs(id))));
-        if ready && !silent {
-            let reasons = self.moves.words.iter().filter_map(|word| match word {
-                Word::Recycle(reason) => Some(What::Event(Event::RecycleRequested(id, *reason))),
-                _ => None,
-            });
-            steps.extend(reasons);
-        }
-    }
-
-    /// What the child says if all is well with it.
-    fn is_good(&self, id: ChildId) -> What {
-        let is_check = self.fleet.supervisor.is_upgrade_check(id);
-        What::Event(if is_check { Event::Checked(id) } else { Event::Ready(id) })
-    }
-
-    fn add_answers(&self, steps: &mut Vec<What>) {
-        for id in self.fleet.ordered.keys() {
-            steps.push(What::Event(Event::Spawned { child: *id, pid: 0 }));
-            steps.extend(self.deeds(*id).withdrawn.then_some(What::Event(Event::Withdrawn(*id))));
-        }
-        let retried = self.fleet.supervisor.slots.iter().find(|slot| slot.unstartable);
-        steps.extend(retried.map(|slot| What::Event(Event::TemplateReady { generation: slot.generation })));
-    }
-
-    fn add_requests(&self, steps: &mut Vec<What>) {
-        let changes = self.fleet.supervisor.takes_changes();
-        let ends = |request: &Request| matches!(request, Request::Stop | Request::Quit);
-        let requests = self.moves.requests.iter().filter(|request| changes || ends(request));
-        steps.extend(requests.map(|request| What::Event(Event::Request(*request))));
-        let present = self.fleet.settings.workers;
-        let sizes = self.moves.sizes.iter().filter(|size| changes && **size != present);
-        steps.extend(sizes.map(|size| What::Size(*size)));
     }
 
     /// Something happens, and in a whole turn what follows from it.
@@ -168,9 +120,9 @@ impl World {
                 let settings = Settings { workers, ..self.fleet.settings };
                 self.fleet.deliver(Event::SettingsChanged(settings));
             }
-            What::Deadline => {
-                self.fleet.now = self.fleet.supervisor.next_deadline().expect("offered only with a deadline");
-            }
+            What::Template(event) => self.on_template(event),
+            What::Deadline => self.fleet.now = self.next_deadline().expect("offered only with a deadline"),
+            What::Pause if self.templates.is_some() => self.fleet.now += LONG_PAUSE,
             What::Pause => self.fleet.now += STABLE * 2,
             What::Act => return self.perform(),
         }
@@ -179,6 +131,7 @@ impl World {
         }
         // The driver does so at the end of each turn.
         if matches!(what, What::Deadline | What::Pause) || !self.moves.between_actions {
+            self.check_templates();
             self.fleet.supervisor.handle(self.fleet.now, Event::DeadlinePassed);
             let overdue = self.fleet.supervisor.next_deadline().filter(|at| *at <= self.fleet.now);
             assert_eq!(overdue, None, "a deadline that has passed must not come back: {:?}", self.fleet);
@@ -192,12 +145,16 @@ impl World {
     fn perform(&mut self) {
         let acts = self.moves.between_actions && self.fleet.act_once();
         if !acts || self.fleet.supervisor.actions.is_empty() {
+            self.act_with_templates();
             self.fleet.act();
             self.busy = false;
         }
     }
 
     fn prepare(&mut self, outcome: Outcome) {
+        if let Some(templates) = &mut self.templates {
+            templates.prepare(self.fleet.supervisor.is_active(), outcome);
+        }
         let fleet = &mut self.fleet;
         fleet.told = fleet.history.len();
         fleet.exec_works = matches!(outcome, Outcome::Exec { .. });
@@ -218,7 +175,11 @@ impl World {
             }
             Outcome::Empty => (fleet.queue, fleet.emptied_at) = (Duration::ZERO, fleet.now),
             Outcome::Answer(answer) => fleet.answer = Some(answer),
-            Outcome::Well | Outcome::HookFails | Outcome::Exec { .. } => {}
+            Outcome::Well
+            | Outcome::HookFails
+            | Outcome::Exec { .. }
+            | Outcome::NotSent
+            | Outcome::TemplateNotStarted { .. } => {}
         }
     }
 
@@ -238,6 +199,8 @@ impl World {
             match action {
                 Action::KillFailed(id) => self.deeds.entry(*id).or_default().doomed = true,
                 Action::Withdraw(id) => self.deeds.entry(*id).or_default().withdrawn = true,
+                // The next program gives the number of a child that was not started again.
+                Action::Exec => self.deeds.values_mut().for_each(|deeds| deeds.withdrawn = false),
                 _ => {}
             }
         }
@@ -266,50 +229,11 @@ impl World {
     pub(super) fn has_done(&self, wanted: impl Fn(&Action) -> bool) -> bool {
         self.fleet.history[self.fleet.told..].iter().any(|(_, action)| wanted(action))
     }
+}
 
-    /// What could have turned out otherwise in a step in which all went well.
-    fn other_outcomes(&self, started: bool, hooks: usize) -> Vec<Outcome> {
-        let mut others = Vec::new();
-        if started {
-            others.push(Outcome::StartFails { transient: true });
-            // Later it makes no difference.
-            let starting = self.fleet.supervisor.state() == FleetState::Starting;
-            others.extend(starting.then_some(Outcome::StartFails { transient: false }));
-        }
-        others.extend((self.fleet.hooks > hooks).then_some(Outcome::HookFails));
-        if self.has_done(|action| *action == Action::Exec) {
-            others.extend([Outcome::Exec { moved: false }, Outcome::Exec { moved: true }]);
-        }
-        others
-            .extend(matches!(self.fleet.supervisor.mode, Mode::DrainQueues { .. }).then_some(Outcome::Empty));
-        if self.has_done(|action| *action == Action::AskCanary) {
-            let answers = [Event::CanaryRefused, Event::Request(Request::Promote)];
-            others.extend(answers.map(Outcome::Answer));
-        }
-        others
-    }
-
-    /// Whether a fleet that is left alone stays as it is.
-    fn is_settled(&self) -> bool {
-        let fleet = &self.fleet;
-        let holds = fleet.supervisor.status(fleet.now).hold.is_some_and(|hold| hold.until.is_none());
-        let is_whole = fleet.is_complete() && fleet.processes.len() == fleet.supervisor.fleet_size();
-        let is_well = self.deeds.values().all(|deeds| !deeds.silent && !deeds.doomed);
-        let serves = fleet.supervisor.state() == FleetState::Serving;
-        fleet.verdict.is_some() || (is_whole && is_well && fleet.ordered.is_empty() && (serves || holds))
-    }
-
-    /// What this child does on the way to rest.
-    fn friendly_step_of(&self, id: ChildId) -> Option<What> {
-        let process = &self.fleet.processes[&id];
-        let Deeds { ready, silent, doomed, .. } = self.deeds(id);
-        let exited = |exit| Some(What::Event(Event::Exited { child: id, exit }));
-        match process.terminated {
-            _ if process.killed || doomed => exited(Exit::Signalled),
-            true if self.moves.stubborn => None,
-            true => exited(Exit::Clean),
-            false => (!ready && !silent).then(|| self.is_good(id)),
-        }
+impl fmt::Debug for World {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "{:?}\ntemplates: {:?}", self.fleet, self.templates)
     }
 }
 
@@ -319,13 +243,17 @@ impl Model for World {
     fn steps(&self) -> Vec<Step> {
         let mut steps = Vec::new();
         if self.fleet.verdict.is_none() {
-            self.add_answers(&mut steps);
+            if self.templates.is_some() {
+                self.add_steps_of_templates(&mut steps);
+            } else {
+                self.add_answers(&mut steps);
+            }
             self.fleet.processes.keys().for_each(|id| self.add_steps_of(*id, &mut steps));
             self.add_requests(&mut steps);
             if self.busy {
                 steps.push(What::Act);
             } else {
-                let deadline = self.fleet.supervisor.next_deadline();
+                let deadline = self.next_deadline();
                 steps.extend(deadline.map(|_| What::Deadline));
                 steps.push(What::Pause);
             }
@@ -334,7 +262,7 @@ impl Model for World {
     }
 
     fn take(&mut self, Step { what, outcome }: Step) -> Vec<Step> {
-        let before = Before::of(self);
+        let (before, templates_before) = (Before::of(self), TemplatesBefore::of(self));
         let (spawned, hooks) = (self.fleet.spawned, self.fleet.hooks);
         self.prepare(outcome);
         if let (What::Event(Event::Spawned { child, .. }), Outcome::StartFails { .. }) = (what, outcome) {
@@ -349,6 +277,9 @@ impl Model for World {
         if !self.moves.between_actions {
             let event = if let What::Event(event) = what { Some(event) } else { None };
             before.check(self, event);
+        }
+        if let Some(before) = templates_before {
+            before.check(self, what);
         }
         let others = if outcome == Outcome::Well {
             self.other_outcomes(self.fleet.spawned > spawned, hooks)
@@ -370,6 +301,7 @@ impl Model for World {
             asked,
             ordered,
             leadership,
+            &self.templates,
             (closed, verdict, self.busy, self.announced),
         );
         let counts_all = self.fleet.settings.recover.counted == Counted::All;
@@ -380,13 +312,8 @@ impl Model for World {
         if self.busy {
             return Some(well(What::Act));
         }
-        if let Some((id, _)) = self.fleet.ordered.first_key_value() {
-            let answer = if self.deeds(*id).withdrawn {
-                Event::Withdrawn(*id)
-            } else {
-                Event::Spawned { child: *id, pid: 0 }
-            };
-            return Some(well(What::Event(answer)));
+        if let Some(answer) = self.friendly_answer() {
+            return Some(well(answer));
         }
         let of_children = self.fleet.processes.keys().find_map(|id| self.friendly_step_of(*id));
         if let Some(what) = of_children.filter(|_| self.fleet.verdict.is_none()) {
@@ -395,7 +322,7 @@ impl Model for World {
         if self.is_settled() {
             return None;
         }
-        let waits = self.fleet.supervisor.next_deadline().is_some();
+        let waits = self.next_deadline().is_some();
         assert!(waits, "it waits for nothing: {:?}", self.fleet);
         Some(well(What::Deadline))
     }
