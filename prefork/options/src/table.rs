@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::kind::LONGEST;
 use crate::{Kind, OptionDefault, OptionRow};
 
-/// More children than any machine can use; a bound for typing mistakes.
+/// A bound for typing mistakes. The layout of the shared values has room for twice as many.
 pub const WORKERS_MAX: u32 = 8192;
 /// `listen` and the socket options take a C `int`.
 const I32_MAX: u64 = 0x7fff_ffff;

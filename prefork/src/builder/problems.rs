@@ -107,10 +107,10 @@ mod tests {
 
     #[test]
     fn error_of_a_value_names_its_setter() {
-        let fleet = Prefork::new(serve).workers(5000).addrs(["127.0.0.1:0", "[::1]:0"]);
+        let fleet = Prefork::new(serve).workers(8193).addrs(["127.0.0.1:0", "[::1]:0"]);
         let found = problems(fleet.with_attribute_values().backlog(0));
         let setters = [
-            ("workers cannot be `5000`", "attribute"),
+            ("workers cannot be `8193`", "attribute"),
             ("backlog cannot be `0`", "builder"),
             ("addr cannot be `127.0.0.1:0, [::1]:0`", "attribute"),
         ];

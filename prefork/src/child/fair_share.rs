@@ -40,11 +40,12 @@ use crate::shared::Gauge;
 /// ```
 ///
 /// The mean is that of the children which use the gauge and accept connections at the moment: one that is being
-/// stopped or replaced and finishes what it has, one that has ended, and one that has not begun to serve are left
+/// stopped or replaced and finishes what it has, one that has ended, and one that has not used the gauge yet are left
 /// out, also while the number of children changes, in a reload and in a canary. In a process that is no child of a
 /// fleet, and in a child that shares no values, no share is exceeded.
 ///
-/// It costs a look at the gauge of every child for each accepted connection, and a timer for each new connection in
+/// It costs a look at the gauge of every child for each accepted connection, which is for fleets of some hundred
+/// children at most, and a timer for each new connection in
 /// every child that waits; nothing for what is sent on a connection, and nothing while none comes. It is of no use
 /// for a loop that blocks in `accept`, to which the system gives connections in turn, nor with `reuseport`, where no
 /// other child can accept.

@@ -59,7 +59,7 @@ const LOOKS_BETWEEN_WAKES: u32 = 20;
 /// How long `Shutdown` waits for connections to become quiet: a client that has sent nothing for this long
 /// after it connected is idle, and one that sends more all the time is not told in a better moment.
 const ACTIVE_LIMIT: Duration = Duration::from_secs(1);
-/// A thread that cannot be seen outside `accept` for this long has other work.
+/// A thread that cannot be seen outside `accept` for this long has other work, or blocks the signal.
 const ACCEPT_LIMIT: Duration = Duration::from_millis(500);
 /// How long to wait where the system cannot tell what threads and connections do.
 const BLIND_WAIT: Duration = Duration::from_millis(100);

@@ -157,7 +157,8 @@ impl Master {
         if lane.is_none() && self.values.memory().is_some() {
             let event = self.plan.logger.event("not_shared");
             event.warn(format_args!(
-                "the next child of slot {slot} counts its shared values alone: there are too many processes"
+                "the next child of slot {slot} counts its shared values alone: there are too many processes; lower \
+                 `workers` or `reload_parallel`"
             ));
         }
         lane

@@ -169,8 +169,8 @@ impl Lane {
         let cells = wanted.iter().max().map_or(0, |last| last + 1);
         let mut accepting = Accepting::default();
         for number in MASTER + 1..self.cover(directory) {
-            let Some(lane) = self.all.lane(&self.region, number, cells) else { continue };
-            // Not of one moment: a child that ends or begins to drain meanwhile is compared once more, or not.
+            let lane = self.all.lane(&self.region, number, cells)?;
+            // Not of one moment: a child that ends or begins to drain meanwhile is counted or left out.
             let [uses, drains, held] = wanted.map(|cell| lane[cell].load(Ordering::Relaxed));
             if uses & bit != 0 && drains == 0 {
                 accepting.children += 1;

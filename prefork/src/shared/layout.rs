@@ -13,6 +13,8 @@
 //! The file is sparse: what is never touched takes no memory. The numbers are constants, and a version stands for
 //! them in the handshake: nothing that a child can change is asked where something is.
 
+use prefork_options::WORKERS_MAX;
+
 /// Names these numbers. A process that knows another version shares no values.
 pub(crate) const VERSION: u32 = 2;
 
@@ -34,7 +36,7 @@ pub(super) const WORDS: usize = 256;
 pub(super) const TABLES: usize = 16;
 pub(super) const TABLE_WORDS: usize = 65_536;
 /// The number of lanes: one of the master, and one for each child that is alive, twice over because of reloads. A
-/// process maps no more than are in use.
+/// process maps about as many as are in use.
 pub(super) const LANES: usize = 16_384;
 
 pub(super) const WORD: usize = size_of::<u64>();
@@ -71,6 +73,7 @@ pub(super) const fn lane_at(lane: usize) -> usize {
     table_at(TABLES) + lane * CELLS * WORD
 }
 
+const _: () = assert!(LANES >= 2 * WORKERS_MAX as usize);
 const _: () = assert!(MAX_NAME + MAX_HELP + MAX_LABEL_BYTES + MAX_BOUNDS * WORD <= LATER_HELP * WORD);
 const _: () = assert!(WORD + MAX_HELP <= (TEXT_WORDS - LATER_HELP) * WORD);
 const _: () = assert!(lane_at(1) - lane_at(0) == 64 * 1024 && lane_at(0) % (64 * 1024) == 0);

@@ -213,7 +213,7 @@ fn command_that_cannot_be_carried_out_says_why() {
         (vec!["scale", "0"], 2, "count"),
         (vec!["scale", "-2"], 1, "a fleet keeps one slot, and this one has 2"),
         (vec!["scale", "+8191"], 1, "a fleet has 8192 slots at most, and this one has 2"),
-        (vec!["scale", "-5000"], 2, "by cannot be `-5000`"),
+        (vec!["scale", "-8192"], 2, "by cannot be `-8192`"),
         (vec!["scale", "many"], 2, "invalid digit"),
         (vec!["reload", "--hold", "soon"], 2, "hold"),
         (vec!["anything"], 2, "unrecognized subcommand"),

@@ -39,7 +39,7 @@ use crate::sys::{self, Peer};
 /// The most clients at a time.
 const CLIENTS_MAX: usize = 256;
 /// Clients may have one in so many of the process's descriptors. The master needs the others for children: two for
-/// each with `reuseport`, and as many again for a moment while it replaces them.
+/// each, three with `reuseport`, and as many again for a moment while it replaces them.
 const DESCRIPTORS_DIVISOR: usize = 4;
 /// The most clients that are accepted before others have their turn.
 const ACCEPTS_PER_TURN: usize = 64;

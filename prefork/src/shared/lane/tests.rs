@@ -47,7 +47,7 @@ fn children_that_use_a_gauge_accept_until_they_drain_or_end() {
 }
 
 #[test]
-fn lane_of_a_child_that_has_drained_is_that_of_one_that_accepts() {
+fn lane_of_a_child_that_has_drained_counts_again_for_the_next_child() {
     let ledger = fleet();
     for _ in 0..2 {
         let mut child = child(&ledger);
@@ -60,7 +60,7 @@ fn lane_of_a_child_that_has_drained_is_that_of_one_that_accepts() {
 }
 
 #[test]
-fn place_among_the_first_cells_that_a_hostile_child_writes_can_be_read() {
+fn hostile_place_among_the_first_cells_does_not_panic() {
     let ledger = fleet();
     let (mut one, entry) = (child(&ledger), Entry::from(&GAUGE));
     hold(&mut one, 7);

@@ -116,7 +116,7 @@ fn one_slot_from_its_start_with_everything_that_a_child_does() {
 }
 
 #[test]
-fn two_slots_from_their_start_with_templates() {
+fn two_slots_whose_starts_are_answered_later() {
     let moves = Moves { child_events: &[ChildEvent::Close], forks: true, stubborn: true, ..MOVES };
     visit("two slots, forks", World::new(short(2), moves), 3, 1180);
 }

@@ -177,7 +177,7 @@ fn failure_of_an_old_child_keeps_the_hold() {
 
 #[test]
 fn canary_of_every_slot_holds_and_can_be_rolled_back() {
-    for canary in [2, 3, 4096] {
+    for canary in [2, 3, 8192] {
         let mut fleet = holding(2, canary);
         assert_eq!(generations(&fleet), [Some(1); 2]);
         fleet.request(Request::Rollback);

@@ -98,12 +98,13 @@ fn system_call(thread: &Path) -> io::Result<Option<String>> {
     }
 }
 
-/// Whether a signal that was sent to this thread alone waits for it: it has not run since, or blocks the signal.
+/// Whether a signal that was sent to this thread alone waits for it: it has not run since, or blocks the signal. So it
+/// is taken to be where that cannot be read.
 fn is_pending(signal: Signal, thread: &Path) -> bool {
     let status = fs::read_to_string(thread.join("status")).unwrap_or_default();
-    let pending = status.lines().find_map(|line| line.strip_prefix("SigPnd:"));
-    let pending = pending.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
-    pending & 1 << (signal as u32 - 1) != 0
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigPnd:"));
+    let pending = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    pending.is_none_or(|pending| pending & 1 << (signal as u32 - 1) != 0)
 }
 
 /// The CPU time of a thread; 0 where the kernel does not count it.

@@ -205,8 +205,8 @@ fn is_nonblocking(number: RawFd) -> io::Result<bool> {
     Ok(OFlag::from_bits_retain(fcntl(descriptor, F_GETFL)?).contains(OFlag::O_NONBLOCK))
 }
 
-/// From now on the signal interrupts calls. The system repeats them, with the file that the number has then: a thread
-/// that has just left `accept` reads on, and sees no error.
+/// From now on the signal interrupts calls. The system repeats `accept` with the file that the number has then, and also
+/// what a thread does that has just left `accept`, such as a read: only one with a timeout of its own fails with EINTR.
 fn catch_wake() -> io::Result<()> {
     extern "C" fn nothing(_: i32) {}
     let action = SigAction::new(SigHandler::Handler(nothing), SaFlags::SA_RESTART, SigSet::empty());

@@ -11,7 +11,7 @@ pub(crate) fn shortage_hint(error: &io::Error) -> Option<&'static str> {
     }
     match error.kind() {
         io::ErrorKind::WouldBlock => {
-            Some("raise the limit on processes (ulimit -u, pids.max) or lower `workers`")
+            Some("raise the limit on processes (ulimit -u, pids.max, TasksMax=) or lower `workers`")
         }
         io::ErrorKind::OutOfMemory => Some("free memory or lower `workers`"),
         _ => None,

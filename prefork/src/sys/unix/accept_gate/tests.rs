@@ -71,6 +71,38 @@ fn thread_in_accept_is_interrupted_and_woken_behind_the_gate() {
     assert!(accepting.join().unwrap().ip().is_loopback());
 }
 
+/// A thread that has just left `accept` may be in a read when the signal arrives.
+#[cfg(target_os = "linux")]
+#[test]
+fn signal_that_interrupts_accept_does_not_make_a_read_fail() {
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+    use std::os::unix::thread::JoinHandleExt;
+
+    let Server { mut gate, _fleet, .. } = server();
+    gate.close().unwrap();
+    let (mut ours, mut theirs) = UnixStream::pair().unwrap();
+    let (tell, told) = std::sync::mpsc::channel();
+    let reading = thread::spawn(move || {
+        tell.send(nix::unistd::gettid()).unwrap();
+        theirs.read(&mut [0; 1])
+    });
+    let task = format!("/proc/self/task/{}", told.recv().unwrap());
+    let wait_for = |file: &str, text: &str| {
+        // The thread is gone if its read has failed.
+        while std::fs::read_to_string(format!("{task}/{file}")).is_ok_and(|found| !found.contains(text)) {
+            thread::yield_now();
+        }
+    };
+    wait_for("syscall", &format!("{} ", nix::libc::SYS_recvfrom));
+    // SAFETY: the thread was not joined yet.
+    assert_eq!(unsafe { nix::libc::pthread_kill(reading.as_pthread_t(), WAKE as i32) }, 0);
+    // It has handled the signal.
+    wait_for("status", "SigPnd:\t0000000000000000");
+    ours.write_all(b"x").unwrap();
+    assert_eq!(reading.join().unwrap().unwrap(), 1);
+}
+
 #[cfg(target_os = "linux")]
 mod epoll_sets {
     use std::io::Write;

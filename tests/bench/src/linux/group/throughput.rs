@@ -52,7 +52,7 @@ const METRICS: [Metric; 7] = [
     Metric::new("p99", Unit::Seconds, Better::Less),
     Metric::unplotted("p99.9", Unit::Seconds, Better::Less),
     Metric::unplotted("lost", Unit::Count, Better::Neither),
-    Metric::unplotted("index of the children's CPU time", Unit::Index, Better::Neither),
+    Metric::unplotted("Jain's index of the children's CPU time", Unit::Index, Better::Neither),
 ];
 
 const LOST: usize = 5;
