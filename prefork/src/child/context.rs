@@ -211,7 +211,7 @@ impl ChildContext {
             return tracing::Span::none();
         }
         let Handshake { slot, generation, .. } = self.shared.handshake;
-        tracing::error_span!(target: "prefork", "child", slot, generation, pid = std::process::id())
+        tracing::error_span!(target: "prefork", parent: None, "child", slot, generation, pid = std::process::id())
     }
 
     pub(crate) fn watchdog(&self) -> &Arc<Watchdog> {
