@@ -308,10 +308,14 @@ impl Templates {
     pub(crate) fn exited(&mut self, now: Instant, id: TemplateId) {
         match self.generation_of(id) {
             Some(generation) => self.replace(now, generation),
-            None if self.orders.sent().any(|sent| sent.template == id && self.is_in_vain(sent)) => {
-                self.actions.push_back(TemplateAction::KillForked(id));
+            None => {
+                // Again, if that was tried: it has no effect while the template lives.
+                let is_to_kill =
+                    |sent: &SentOrder| sent.template == id && (sent.killed || self.is_in_vain(sent));
+                if self.orders.sent().any(is_to_kill) {
+                    self.actions.push_back(TemplateAction::KillForked(id));
+                }
             }
-            None => {}
         }
     }
 

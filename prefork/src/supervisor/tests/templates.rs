@@ -73,6 +73,23 @@ fn order_fails_whose_link_does_not_end_though_what_the_template_has_forked_was_k
 }
 
 #[test]
+fn what_was_forked_is_killed_when_the_template_ends_long_after_its_kill() {
+    let mut driver = Driver::ready();
+    driver.order(0);
+    let template = driver.last();
+    driver.living.remove(&template);
+    for killed in [0, 1] {
+        driver.now += TIMEOUT;
+        driver.templates.on_deadline(driver.now);
+        let actions: Vec<_> = std::iter::from_fn(|| driver.templates.poll_action()).collect();
+        let kills = actions.iter().filter(|action| **action == TemplateAction::KillForked(template));
+        assert_eq!(kills.count(), killed, "it has no effect before the template's end");
+    }
+    driver.end_held(template);
+    assert_eq!(driver.killed_forked, [template]);
+}
+
+#[test]
 fn stop_does_not_wait_for_a_forked_child_that_has_not_told_its_pid() {
     let mut driver = Driver::ready();
     driver.order(0);
