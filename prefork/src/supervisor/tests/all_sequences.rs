@@ -34,7 +34,8 @@
 //! - No step but the end of its own child leaves a slot of a fleet that runs without a child that serves.
 //! - A child is killed only when it is late, lost its link, never took the handshake, or a stop at once was requested.
 //!   That kills every child.
-//! - No child is started in a fleet that ends, and none in the step that requests a stop at once.
+//! - No child is started in a fleet that ends, and none in the step that requests a stop at once. A start that is not
+//!   needed any more is withdrawn in the step that ends the need.
 //! - A request has one answer in the log, and no change begins without one. A second request to stop counts when it is
 //!   not the same one.
 //! - A reload is complete when every slot has a child of it that serves. `on_master_ready` is called once in a program,
@@ -49,6 +50,7 @@
 mod environment;
 mod moves;
 mod rules;
+mod template_actions;
 mod template_rules;
 mod templates;
 mod world;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::*;
 use super::world::World;
 use crate::supervisor::policy::Counted;
-use crate::supervisor::{Mode, SAME_STOP};
+use crate::supervisor::{Mode, SAME_STOP, SlotRole};
 
 /// A fleet before a step.
 #[derive(Debug)]
@@ -54,6 +54,7 @@ impl Before {
         }
         self.check_slots(&world.fleet, event);
         self.check_outcome(&actions, world.fleet.now, event);
+        check_starts(world);
         check_waits(world);
         check_status(&world.fleet);
     }
@@ -160,6 +161,15 @@ fn check_reloaded(fleet: &Fleet, generation: u32) {
         of_pid.is_some_and(|child| child.generation == generation)
     };
     assert!(pids.len() == status.slots && pids.iter().all(is_new), "a child is old: {fleet:?}");
+}
+
+/// A start that is not needed any more is withdrawn.
+fn check_starts(world: &World) {
+    let Fleet { supervisor, ordered, .. } = &world.fleet;
+    for (id, slot) in ordered {
+        let is_needed = supervisor.is_active() && supervisor.role_in_slot(*id, *slot) != SlotRole::Leftover;
+        assert!(is_needed || world.deeds(*id).withdrawn, "{id:?} is not withdrawn: {world:?}");
+    }
 }
 
 /// Whatever waits for time has a deadline.

@@ -1,4 +1,4 @@
-//! What holds of templates.
+//! What holds of templates. The rules of actions are in `template_actions.rs`.
 //!
 //! In each action:
 //!
@@ -8,11 +8,12 @@
 //!   pause of a second, which doubles up to 30 with each in a row; after the second in a row that was ready for less than
 //!   ten seconds, a pause of a second at least, unless a child needs one.
 //! - An order is sent to a template of its generation that has loaded, was not killed and has less than eight. It is sent
-//!   again only when the template has ended and has not forked the child, and not once the child is withdrawn.
+//!   again only when the template has ended in time and has not forked the child, and not once the child is withdrawn.
 //! - A template is killed once: when it is late, or its generation is not needed. What an ended template has forked is
 //!   killed when its order is late, or its generation is not needed.
 //! - An order has one answer: a process; or a failure, because the template has refused it, has ended before it was ready,
-//!   or has not answered in time; or none, if it was withdrawn. A failure is final only where the template could not load,
+//!   or has not answered in time; or none, if it was withdrawn. One that was sent ends without a process only when the
+//!   link of the child has ended, or what could end it was killed. A failure is final only where the template could not load,
 //!   or has said so.
 //! - What is logged is what happens, and each pause is logged once.
 //!
@@ -21,6 +22,8 @@
 //! - It has performed all actions, those of the supervisor as well.
 //! - The templates that are known are those that live, and are as ready as they are. Each is of a generation of which
 //!   children may be started; in a fleet that ends there is none.
+//! - No template lives that has not answered an order in time, and nothing that an ended one has forked for a generation
+//!   that is not needed.
 //! - No order waits beside a template that takes one; each that waits has a template that loads, or a time for it.
 //! - Whatever waits for time has a deadline, in 30 seconds or the start timeout at most; and nothing else has one.
 //!
@@ -36,25 +39,25 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::super::super::{Mode, Order, Refusal, TemplateAction, TemplateId, TemplateRemark, TemplateState};
+use super::super::super::{Mode, TemplateAction, TemplateId, TemplateState};
 use super::super::*;
 use super::moves::{Outcome, What};
 use super::templates::{OpenOrder, TemplateDriver, TemplateEvent, TemplateProcess, needs_template};
 use super::world::World;
 
 /// The shortest and the longest pause before a template is started again.
-const FIRST_PAUSE: Duration = secs(1);
-const LONGEST_PAUSE: Duration = secs(30);
+pub(super) const FIRST_PAUSE: Duration = secs(1);
+pub(super) const LONGEST_PAUSE: Duration = secs(30);
 /// Two in a row that were ready for less are not replaced at once.
 const SHORT_LIFE: Duration = secs(10);
 /// How many orders a template has at the same time.
-const MOST_ORDERS: usize = 8;
+pub(super) const MOST_ORDERS: usize = 8;
 
 /// The end of a template.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct LastEnd {
-    ended_at: Instant,
-    was_ready: bool,
+    pub(super) ended_at: Instant,
+    pub(super) was_ready: bool,
     /// How many in a row have ended before they were ready, and soon after that.
     failures: u32,
     short_lives: u32,
@@ -66,15 +69,20 @@ pub(super) struct LastEnd {
 
 impl LastEnd {
     /// How long the next one has to wait, whether a child needs it or not.
-    fn pause(&self) -> Duration {
+    pub(super) fn pause(&self) -> Duration {
         if self.was_ready {
             return Duration::ZERO;
         }
-        FIRST_PAUSE.saturating_mul(1 << (self.failures - 1).min(5)).min(LONGEST_PAUSE)
+        FIRST_PAUSE.saturating_mul(1 << self.failures.saturating_sub(1).min(5)).min(LONGEST_PAUSE)
+    }
+
+    /// The next one is ready, which ends a row of failures.
+    pub(super) fn note_ready(&mut self) {
+        self.failures = 0;
     }
 
     /// Whether the next one is started at once.
-    fn is_replaced_at_once(&self) -> bool {
+    pub(super) fn is_replaced_at_once(&self) -> bool {
         self.was_ready && self.short_lives < 2
     }
 }
@@ -103,18 +111,18 @@ impl TemplateDriver {
 }
 
 impl OpenOrder {
-    fn is_late(&self, now: Instant, timeout: Duration) -> bool {
+    pub(super) fn is_late(&self, now: Instant, timeout: Duration) -> bool {
         now >= self.sent_at + timeout
     }
 }
 
 impl World {
-    fn needs_template(&self, generation: u32) -> bool {
+    pub(super) fn needs_template(&self, generation: u32) -> bool {
         needs_template(&self.fleet.supervisor, generation)
     }
 
     /// The children of a generation whose order was not sent.
-    fn waiting_orders(&self, generation: u32) -> Vec<ChildId> {
+    pub(super) fn waiting_orders(&self, generation: u32) -> Vec<ChildId> {
         let templates = self.templates.as_ref().expect("the model has templates");
         let children = &self.fleet.supervisor.children;
         let waits = |id: &ChildId| {
@@ -122,140 +130,6 @@ impl World {
                 && children.get(*id).is_some_and(|child| child.generation == generation)
         };
         self.fleet.ordered.keys().copied().filter(waits).collect()
-    }
-
-    pub(super) fn check_template_action(&self, action: &TemplateAction) {
-        let templates = self.templates.as_ref().expect("the model has templates");
-        match action {
-            TemplateAction::Start { generation, .. } => self.check_template_start(templates, *generation),
-            TemplateAction::Fork { template, order } => self.check_fork(templates, *template, *order),
-            TemplateAction::Kill(template) => self.check_template_kill(templates, *template),
-            TemplateAction::KillForked(template) => self.check_kill_of_forked(templates, *template),
-            TemplateAction::TakeBack(child) => {
-                let open = templates.open.get(child).expect("an order that was not sent is taken back");
-                let lives = templates.processes.get(&open.template).is_some_and(|process| !process.killed);
-                assert!(!lives, "a living template's order of {child:?} is taken back: {self:?}");
-            }
-            TemplateAction::Fail { order, reason, transient } => {
-                self.check_failure(templates, *order, *reason, *transient);
-            }
-            TemplateAction::Withdrawn(child) => {
-                assert!(self.is_withdrawn(*child), "{child:?} was not withdrawn: {self:?}");
-            }
-            TemplateAction::Log(remark) => self.check_remark(templates, *remark),
-        }
-    }
-
-    /// A template is started when there is none of its generation, which is needed, and no sooner than its pause.
-    fn check_template_start(&self, templates: &TemplateDriver, generation: u32) {
-        let is_one = |process: &TemplateProcess| process.generation == generation && !process.killed;
-        assert!(!templates.processes.values().any(is_one), "two templates of {generation}: {self:?}");
-        // The fleet may end in a turn in which it is due.
-        let ends = templates.was_active && !self.fleet.supervisor.is_active();
-        assert!(self.needs_template(generation) || ends, "one of {generation} is not needed: {self:?}");
-        assert!(self.fleet.programs.contains(&generation), "it has no program: {self:?}");
-        if templates.destroyed.contains(&generation) {
-            return;
-        }
-        let is_ordered = !self.waiting_orders(generation).is_empty();
-        let is_time = match templates.last_ends.get(&generation) {
-            None => is_ordered,
-            Some(end) if end.is_replaced_at_once() => true,
-            Some(end) if end.was_ready => is_ordered || self.fleet.now - end.ended_at >= FIRST_PAUSE,
-            Some(end) => self.fleet.now - end.ended_at >= end.pause(),
-        };
-        assert!(is_time, "a template of {generation} is started too early: {self:?}");
-    }
-
-    /// An order is sent once, to a template of its generation, which has loaded.
-    fn check_fork(&self, templates: &TemplateDriver, id: TemplateId, order: Order) {
-        let Some(process) = templates.processes.get(&id) else {
-            panic!("{order:?} is sent to a template that has ended: {self:?}")
-        };
-        let is_able = process.is_loaded() && !process.killed;
-        assert!(is_able && process.generation == order.generation, "{order:?} is sent to {process:?}");
-        let is_new =
-            self.fleet.ordered.contains_key(&order.child) && !templates.open.contains_key(&order.child);
-        assert!(is_new && !self.is_withdrawn(order.child), "{order:?} is sent again: {self:?}");
-        assert!(templates.orders_of(id).len() < MOST_ORDERS, "it has too many orders: {self:?}");
-    }
-
-    /// A template is killed once, because it is late or is not needed.
-    fn check_template_kill(&self, templates: &TemplateDriver, id: TemplateId) {
-        let (now, timeout) = (self.fleet.now, self.fleet.settings.start_timeout);
-        let Some(process) = templates.processes.get(&id) else {
-            panic!("a template is killed that has ended: {self:?}")
-        };
-        assert!(!process.killed, "{process:?} is killed twice");
-        let mut orders = templates.open.values().filter(|open| open.template == id);
-        let is_late = (!process.is_loaded() && now >= process.started_at + timeout)
-            || orders.any(|open| open.is_late(now, timeout));
-        assert!(is_late || !self.needs_template(process.generation), "{process:?} is killed: {self:?}");
-    }
-
-    /// What an ended template has forked is killed when no child is known after its time, or needed.
-    fn check_kill_of_forked(&self, templates: &TemplateDriver, id: TemplateId) {
-        let (now, timeout) = (self.fleet.now, self.fleet.settings.start_timeout);
-        let is_reason = |child: &ChildId| {
-            let generation = self.fleet.supervisor.children[*child].generation;
-            templates.open[child].is_late(now, timeout) || !self.needs_template(generation)
-        };
-        assert!(templates.orders_of(id).iter().any(is_reason), "what {id:?} has forked is killed: {self:?}");
-    }
-
-    /// A start fails when its template has refused it, could not become ready, or has not answered in time. It is worth
-    /// no other attempt where the template could not load, or has said so.
-    fn check_failure(&self, templates: &TemplateDriver, order: Order, reason: Refusal, transient: bool) {
-        let (now, timeout) = (self.fleet.now, self.fleet.settings.start_timeout);
-        let Order { child, generation, .. } = order;
-        assert!(self.fleet.ordered.contains_key(&child), "{order:?} was answered: {self:?}");
-        assert!(!self.is_withdrawn(child), "{order:?} fails, which was withdrawn: {self:?}");
-        let last = templates.last_ends.get(&generation);
-        let open = templates.open.get(&child);
-        let is_true = match reason {
-            Refusal::NotForked => {
-                templates.event == Some(TemplateEvent::Refused { child, transient }) && open.is_some()
-            }
-            Refusal::Unanswered => open.is_some_and(|open| open.is_late(now, timeout)) && transient,
-            Refusal::NoTemplate if open.is_none() => last.is_some_and(|last| {
-                last.ended_at == now && transient == (last.was_ready || last.may_be_later)
-            }),
-            // Its template has ended, and the next one waits.
-            Refusal::NoTemplate => transient,
-        };
-        assert!(is_true, "{order:?} fails ({reason:?}, transient: {transient}): {self:?}");
-    }
-
-    fn check_remark(&self, templates: &TemplateDriver, remark: TemplateRemark) {
-        let now = self.fleet.now;
-        let last = |generation: u32| templates.last_ends.get(&generation);
-        let is_true = match remark {
-            TemplateRemark::Awaited(order) => !templates.open.contains_key(&order.child),
-            TemplateRemark::StillLoading { template, time } => {
-                templates.processes.get(&template).is_some_and(|process| now - process.started_at >= time)
-            }
-            TemplateRemark::LoadTimeout(template) => {
-                templates.processes.get(&template).is_some_and(|process| !process.is_loaded())
-            }
-            TemplateRemark::Unanswered(template) => !templates.orders_of(template).is_empty(),
-            TemplateRemark::StartedAgain { generation } => {
-                last(generation).is_some_and(|last| last.is_replaced_at_once() && last.ended_at == now)
-            }
-            TemplateRemark::AgainIn { generation, delay, when_needed } => {
-                let at =
-                    templates.machine.states().find_map(|(of, _, _, at)| at.filter(|_| of == generation));
-                let is_told = last(generation).is_some_and(|last| last.was_ready == when_needed);
-                at == Some(now + delay) && is_told && (FIRST_PAUSE..=LONGEST_PAUSE).contains(&delay)
-            }
-        };
-        assert!(is_true, "{remark:?}: {self:?}");
-    }
-
-    fn is_withdrawn(&self, child: ChildId) -> bool {
-        let done = self.fleet.history[self.fleet.told..].iter().map(|(_, action)| action);
-        // The next program gives the number of a child that was not started again.
-        let of_program = done.rev().take_while(|action| **action != Action::Exec);
-        self.deeds(child).withdrawn || of_program.into_iter().any(|action| *action == Action::Withdraw(child))
     }
 
     /// What holds whenever the driver waits.
@@ -281,6 +155,7 @@ impl World {
                 self.check_pause(templates, *generation, *at);
             }
         }
+        self.check_open_orders(templates);
         self.check_orders(templates, &states.into_iter().map(|(of, (_, state, _))| (of, state)).collect());
         let timeout = self.fleet.settings.start_timeout;
         let until = templates.machine.next_deadline();
@@ -297,6 +172,25 @@ impl World {
         assert!(!last.is_replaced_at_once(), "a template that was ready is not replaced: {self:?}");
         assert!(at <= last.ended_at + LONGEST_PAUSE, "a template waits too long: {self:?}");
         assert!(last.is_told, "the pause is not told: {self:?}");
+    }
+
+    /// No template outlives an order that it has not answered in time, and nothing that it has forked outlives the need
+    /// for that.
+    fn check_open_orders(&self, templates: &TemplateDriver) {
+        let (now, timeout) = (self.fleet.now, self.fleet.settings.start_timeout);
+        for (child, open) in &templates.open {
+            let generation = self.fleet.supervisor.children[*child].generation;
+            match templates.processes.get(&open.template) {
+                Some(process) => {
+                    let waits = process.killed || !open.is_late(now, timeout);
+                    assert!(waits, "{process:?} has not answered {open:?}: {self:?}");
+                }
+                None => {
+                    let waits = open.killed || self.needs_template(generation);
+                    assert!(waits, "{child:?} may have been forked in vain: {self:?}");
+                }
+            }
+        }
     }
 
     /// No order waits without reason.

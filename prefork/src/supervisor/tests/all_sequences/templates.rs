@@ -192,7 +192,9 @@ impl World {
             TemplateEvent::Loaded(template) => {
                 let process = driver.processes.get_mut(&template).expect("it lives");
                 process.ready_since = Some(now);
-                let generation = process.generation;
+                let (generation, is_known) = (process.generation, !process.killed);
+                let last = driver.last_ends.get_mut(&generation).filter(|_| is_known);
+                last.into_iter().for_each(LastEnd::note_ready);
                 driver.machine.ready(now, template);
                 self.fleet.deliver(Event::TemplateReady { generation });
             }
@@ -346,7 +348,9 @@ impl World {
                 driver.note_end(now, process);
             }
             TemplateAction::KillForked(template) => {
-                let open = driver.open.values_mut().filter(|open| open.template == template);
+                // While the template lives, it could fork another one: nothing is killed.
+                let has_ended = !driver.processes.contains_key(&template);
+                let open = driver.open.values_mut().filter(|open| has_ended && open.template == template);
                 open.for_each(|open| open.killed = true);
             }
             TemplateAction::TakeBack(child) => drop(driver.open.remove(&child)),
