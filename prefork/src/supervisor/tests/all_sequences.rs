@@ -57,7 +57,7 @@ mod world;
 
 use super::*;
 use crate::explorer::{STATES_MERGE, explore};
-use moves::{ChildEvent, Moves};
+use moves::{ChildEvent, Moves, What};
 use world::World;
 
 const RELOAD_CANARY: Request = Request::ReloadWith(CanaryChoice { children: Some(1), hold: None });
@@ -220,6 +220,24 @@ fn upgrades_in_a_reload() {
         ..MOVES
     };
     visit("upgrades", World::serving(short(2), moves), 4, 1_500);
+}
+
+/// Two slots in a reload whose first child serves, beside the old child of the other slot, whose successor starts.
+fn half_reloaded(moves: Moves) -> World {
+    World::serving(short(2), moves).after(Request::Reload).then(What::Event(Event::Ready(ChildId(2))))
+}
+
+#[test]
+fn generations_that_are_needed_after_an_aborted_reload() {
+    let moves = Moves { requests: &[RELOAD_CANARY, Request::Rollback], exits: &[Exit::Failed], ..MOVES };
+    let failure = Event::Exited { child: ChildId(3), exit: Exit::Failed };
+    visit("after an aborted reload", half_reloaded(moves).then(What::Event(failure)), 3, 560);
+}
+
+#[test]
+fn generations_that_are_needed_by_slots_that_are_added_in_a_reload() {
+    let moves = Moves { requests: &[Request::Grow], exits: &[Exit::Clean], ..MOVES };
+    visit("slots that are added in a reload", half_reloaded(moves).then(What::Pause), 3, 850);
 }
 
 const WITH_TEMPLATES: Moves = Moves {

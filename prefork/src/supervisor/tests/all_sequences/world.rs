@@ -69,10 +69,8 @@ impl World {
     }
 
     /// After all went well, and its children are stable.
-    pub(super) fn at_rest(mut self) -> Self {
-        self = self.friend();
-        self.take(well(What::Pause));
-        self
+    pub(super) fn at_rest(self) -> Self {
+        self.friend().then(What::Pause)
     }
 
     pub(super) fn friend(mut self) -> Self {
@@ -84,8 +82,12 @@ impl World {
     }
 
     /// After this request, which was carried out as far as it can be without a child.
-    pub(super) fn after(mut self, request: Request) -> Self {
-        self.take(well(What::Event(Event::Request(request))));
+    pub(super) fn after(self, request: Request) -> Self {
+        self.then(What::Event(Event::Request(request)))
+    }
+
+    pub(super) fn then(mut self, what: What) -> Self {
+        self.take(well(what));
         self
     }
 
