@@ -249,9 +249,9 @@ const WITH_TEMPLATES: Moves = Moves {
 
 #[test]
 fn templates_from_the_start() {
-    visit("templates, one slot from its start", World::new(short(1), WITH_TEMPLATES), 4, 2_300);
+    visit("templates, one slot from its start", World::new(short(1), WITH_TEMPLATES), 4, 1_700);
     let moves = Moves { stubborn: true, ..WITH_TEMPLATES };
-    visit("templates, two slots from their start", World::new(short(2), moves), 3, 450);
+    visit("templates, two slots from their start", World::new(short(2), moves), 3, 380);
 }
 
 #[test]
@@ -259,36 +259,36 @@ fn templates_of_slots_that_serve() {
     visit("templates, one slot that serves", World::serving(short(1), WITH_TEMPLATES), 3, 600);
     let requests = &[Request::Reload, Request::Grow, Request::Shrink, Request::Stop];
     let moves = Moves { requests, ..WITH_TEMPLATES };
-    visit("templates, two slots that serve", World::serving(short(2), moves), 3, 2_500);
+    visit("templates, two slots that serve", World::serving(short(2), moves), 3, 1_700);
 }
 
 #[test]
 fn templates_that_end_again_and_again() {
     let moves = Moves { requests: &[], ..WITH_TEMPLATES };
-    visit("templates that end, one slot", World::serving(short(1), moves), 4, 1_000);
+    visit("templates that end, one slot", World::serving(short(1), moves), 4, 900);
 }
 
 #[test]
 fn templates_in_a_reload() {
     let moves = Moves { stubborn: true, ..WITH_TEMPLATES };
-    visit("templates in a reload", World::serving(short(2), moves).after(Request::Reload), 3, 3_000);
+    visit("templates in a reload", World::serving(short(2), moves).after(Request::Reload), 3, 2_000);
 }
 
 #[test]
 fn templates_of_a_canary() {
     let moves = Moves { requests: &[Request::Rollback, Request::Reload], ..WITH_TEMPLATES };
-    visit("templates of a canary", World::serving(short(2), moves).after(RELOAD_CANARY).friend(), 2, 300);
+    visit("templates of a canary", World::serving(short(2), moves).after(RELOAD_CANARY).friend(), 2, 230);
 }
 
 #[test]
 fn templates_in_an_upgrade() {
     let moves = Moves { requests: &[Request::Reload, Request::Stop], ..WITH_TEMPLATES };
-    visit("templates in an upgrade", World::serving(short(1), moves).after(Request::Upgrade), 3, 1_000);
+    visit("templates in an upgrade", World::serving(short(1), moves).after(Request::Upgrade), 3, 800);
 }
 
 #[test]
 fn templates_in_a_stop_delay() {
     let settings = Settings { stop_delay: secs(3), ..short(1) };
     let start = World::serving(settings, WITH_TEMPLATES).after(Request::Stop);
-    visit("templates in a stop delay", start, 4, 750);
+    visit("templates in a stop delay", start, 4, 600);
 }

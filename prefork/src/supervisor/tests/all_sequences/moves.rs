@@ -114,8 +114,8 @@ pub(super) fn part_of(name: &str) -> Part {
         // In the order of their starts. Lifetimes are spread by ids: no exploration has `max_lifetime`.
         b"ChildId" => Part::Place(0),
         b"generation" | b"newest" | b"target" | b"settled" | b"before" => Part::Place(1),
-        // Maps from generations.
-        b"templates" | b"waiting" | b"last_ends" => Part::Place(1),
+        // Maps from generations, and a set of them.
+        b"templates" | b"waiting" | b"last_ends" | b"destroyed" => Part::Place(1),
         b"pid" | b"predecessor" => Part::Place(2),
         b"TemplateId" => Part::Place(3),
         // A child that is stable does not become more stable; the waits for queues are shorter.

@@ -83,7 +83,23 @@ pub(super) struct TemplateDriver {
     outcome: Outcome,
 }
 
+/// What later steps depend on. The rest of the driver belongs to the step that has led to a state.
+#[derive(Debug)]
+#[expect(dead_code, reason = "for `Debug`")]
+pub(super) struct Lasting<'a> {
+    machine: &'a Templates,
+    processes: &'a BTreeMap<TemplateId, TemplateProcess>,
+    open: &'a BTreeMap<ChildId, OpenOrder>,
+    last_ends: &'a BTreeMap<u32, LastEnd>,
+    destroyed: &'a BTreeSet<u32>,
+}
+
 impl TemplateDriver {
+    pub(super) fn lasting(&self) -> Lasting<'_> {
+        let Self { machine, processes, open, last_ends, destroyed, .. } = self;
+        Lasting { machine, processes, open, last_ends, destroyed }
+    }
+
     pub(super) fn new(timeout: Duration) -> Self {
         Self {
             machine: Templates::new(timeout),

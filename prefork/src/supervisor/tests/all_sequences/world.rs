@@ -303,7 +303,7 @@ impl Model for World {
             asked,
             ordered,
             leadership,
-            &self.templates,
+            self.templates.as_ref().map(TemplateDriver::lasting),
             (closed, verdict, self.busy, self.announced),
         );
         let counts_all = self.fleet.settings.recover.counted == Counted::All;

@@ -65,7 +65,8 @@ pub(super) fn run(context: &Context, report: &mut Report) -> BenchResult<()> {
         "Crates without the program itself. The sources were there; nothing was downloaded.".to_owned(),
     );
     let mut projects = PROGRAMS.iter().map(Project::new).collect::<BenchResult<Vec<_>>>()?;
-    for round in 0..context.rounds(1, 3) {
+    // A build takes minutes, and differs less than what is measured elsewhere.
+    for round in 0..context.rounds(1, 1) {
         table.next_round();
         for project in turn(&mut projects, round) {
             project.measure(&mut table, !context.quick)?;
