@@ -27,7 +27,7 @@ pub(in crate::sys) struct AcceptCalls {
 }
 
 impl AcceptCalls {
-    /// Every thread but the calling one, immediately before listeners are replaced.
+    /// Every thread but the calling one, immediately after listeners were replaced.
     pub(in crate::sys) fn begin() -> Self {
         let threads = other_threads().unwrap_or_default();
         let unfinished = threads.into_iter().map(|(thread, path)| (thread, cpu_nanos(&path))).collect();

@@ -67,7 +67,6 @@ impl AcceptGate {
     /// Closes the gate; connections already accepted are unaffected. After a failure, try again.
     pub(crate) fn close(&mut self) -> io::Result<()> {
         catch_wake()?;
-        self.accept_calls = AcceptCalls::begin();
         let descriptors = open_descriptors();
         let sets = epoll::sets(&descriptors);
         for listener in &self.listeners {
@@ -80,6 +79,8 @@ impl AcceptGate {
                 self.replaced.push(number);
             }
         }
+        // What threads have done before, and threads that begin later, have nothing to do with the old sockets.
+        self.accept_calls = AcceptCalls::begin();
         Ok(())
     }
 
