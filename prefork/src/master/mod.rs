@@ -266,8 +266,9 @@ impl Master {
             Action::Log(remark) => {
                 self.observers.note_remark(&remark);
                 // Once this is logged, no new connection goes to that slot, and what was opened for the upgrade is
-                // closed.
+                // closed. A slot that is added again says again why it cannot be started.
                 if let Remark::RespawnIn { .. }
+                | Remark::GrowUndone { .. }
                 | Remark::TrialFailed
                 | Remark::UpgradeAborted
                 | Remark::UpgradeReplaced = remark
