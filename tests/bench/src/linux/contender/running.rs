@@ -24,7 +24,7 @@ use crate::linux::process::{below, children, end_all, is_alive, reap, send};
 use crate::linux::server::UP;
 
 /// How long a contender may take for anything.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A running contender. Its drop kills all of its processes.
 pub(crate) struct Running {

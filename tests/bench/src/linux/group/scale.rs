@@ -11,7 +11,7 @@ use crate::linux::contender::{Contender, PRELOAD, REUSEPORT, Running, SHARED, SP
 use crate::linux::process::{cpu_time, memory, send, time_until_gone, wake_ups};
 use crate::linux::report::{Better, Report, Table, Unit};
 
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What has a table of its own, with a column for each number of children.
 #[derive(Clone, Copy)]
