@@ -23,6 +23,8 @@ use crate::error::Error;
 pub(super) const PROBLEMS_MAX: usize = 50;
 /// A longer value is cut in messages.
 const SHOWN_MAX: usize = 60;
+/// A longer reason is cut: it quotes an address more than once.
+const REASON_MAX: usize = 200;
 
 /// What a file holds.
 #[derive(Debug, Default)]
@@ -120,7 +122,7 @@ fn describe(
             MistakeKind::Text(reason) => unusable(reason),
             MistakeKind::Table(key, tables) => {
                 let shown = key.escape_debug().to_string();
-                let shown = cut(&shown);
+                let shown = cut(&shown, SHOWN_MAX);
                 unusable(format!(
                     "`{shown}` is {tables}: options stand at the top of the file, without tables"
                 ))
@@ -128,7 +130,7 @@ fn describe(
             // The nearest option is looked for here, because a file may have very many unknown keys.
             MistakeKind::Key(key, named) => unusable(unknown(&key, named)),
             MistakeKind::Value(row, _, Problem::Address(reason)) => {
-                unusable(format!("{}: {reason}", row.name))
+                unusable(format!("{}: {}", row.name, cut(&reason, REASON_MAX)))
             }
             MistakeKind::Value(row, shown, problem) => {
                 bad(format!("{}: {}", at(path, place), row.name), shown, row.kind.expected(&problem))
@@ -158,7 +160,7 @@ fn tables(value: &DeValue<'_>) -> Option<&'static str> {
 fn unknown(key: &str, row: Option<&OptionRow>) -> String {
     // A quoted key may contain anything.
     let escaped = key.escape_debug().to_string();
-    let shown = cut(&escaped);
+    let shown = cut(&escaped, SHOWN_MAX);
     match (row, meant_by(key)) {
         (Some(row), _) if !row.environment => format!("`{key}` can only be set by the program itself"),
         (Some(row), _) if !row.is_in_file() => format!("`{key}` names this file, and cannot be set in it"),
@@ -175,7 +177,7 @@ fn unknown(key: &str, row: Option<&OptionRow>) -> String {
 
 /// The value for an option of this kind; or the value as it is written, and what is wrong with it.
 fn read(kind: Kind, value: &Spanned<DeValue<'_>>, text: &str) -> Result<Value, (String, Problem)> {
-    let written = || cut(text.get(value.span()).unwrap_or_default()).into_owned();
+    let written = || cut(text.get(value.span()).unwrap_or_default(), SHOWN_MAX).into_owned();
     let malformed = || (written(), Problem::Malformed);
     let text = match (kind, value.get_ref()) {
         (Kind::Switch, DeValue::Boolean(on)) => return Ok(Value::Switch(*on)),
@@ -201,7 +203,7 @@ fn read(kind: Kind, value: &Spanned<DeValue<'_>>, text: &str) -> Result<Value, (
         (_, DeValue::String(text)) => Cow::Borrowed(text.as_ref()),
         _ => return Err(malformed()),
     };
-    kind.parse(&text).map_err(|problem| (cut(&text).into_owned(), problem))
+    kind.parse(&text).map_err(|problem| (cut(&text, SHOWN_MAX).into_owned(), problem))
 }
 
 fn checked(kind: Kind, value: Value, written: impl Fn() -> String) -> Result<Value, (String, Problem)> {
@@ -225,8 +227,8 @@ fn decimal(digits: &str, radix: u32) -> Option<String> {
 }
 
 /// The beginning of a long text.
-fn cut(text: &str) -> Cow<'_, str> {
-    match text.char_indices().nth(SHOWN_MAX) {
+fn cut(text: &str, max: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(max) {
         Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),
         None => Cow::Borrowed(text),
     }

@@ -148,6 +148,11 @@ fn option_of_a_missing_feature_names_it() {
 fn long_values_and_many_problems_are_cut() {
     let found = problems(&format!("title = 7{}", "7".repeat(100)));
     assert!(found[0].contains(&format!("`{}…`", "7".repeat(60))), "{found:#?}");
+    // The reason quotes an address twice.
+    let found = problems(&format!("health = '{}'", "a".repeat(500)));
+    assert!(found[0].ends_with(&format!(": health: `{}…", "a".repeat(199))), "{found:#?}");
+    let found = problems(&format!("health = '{}'", "a".repeat(80)));
+    assert!(found[0].ends_with("aaa:8080`"), "{found:#?}");
     // With a cost that grows with the square of their number, this takes minutes.
     let text: String = (0..40_000).map(|number| format!("a{number} = 1\nb{number} =\n")).collect();
     let last = "cannot use the configuration file /etc/app.toml: it has 79950 further problems";
