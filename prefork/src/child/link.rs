@@ -136,19 +136,18 @@ impl LinkThread {
         }
     }
 
-    /// The limit comes first, because what follows can call code of the program; and the stop before the log, whose
-    /// thread would count as one that may be in `accept` if it was begun before the gate is closed. A hook comes
-    /// before the stop.
+    /// The gate is closed before the threads of the limit and of the log begin: as long as such a thread has not had a
+    /// core, it counts as one that may be in `accept`, and the looks would wait for it. A hook comes before the stop.
     fn orphaned(&mut self) {
         let state = Arc::clone(&self.state);
         state.orphaned.store(true, Ordering::SeqCst);
         // A new fleet may have a leader at once.
         state.context.leader().close();
-        self.limit_orphan();
         let hook = self.hooks.on_master_death.clone();
         if hook.is_none() {
             self.drain.handle(StopEvent::Orphaned);
         }
+        self.limit_orphan();
         let (name, master) = (process_name(), state.context.master_pid());
         self.logger.event("orphaned").warn(format_args!("{name} lost its master {master}"));
         if let Some(hook) = hook {
