@@ -45,10 +45,9 @@ use crate::shared::Gauge;
 /// fleet, and in a child that shares no values, no share is exceeded.
 ///
 /// It costs a look at the gauge of every child for each accepted connection, which is for fleets of some hundred
-/// children at most, and a timer for each new connection in
-/// every child that waits; nothing for what is sent on a connection, and nothing while none comes. It is of no use
-/// for a loop that blocks in `accept`, to which the system gives connections in turn, nor with `reuseport`, where no
-/// other child can accept.
+/// children at most, and a timer for each new connection in every child that waits; nothing for what is sent on a
+/// connection, and nothing while none comes. It is of no use for a loop that blocks in `accept`, to which the system
+/// gives connections in turn, nor with `reuseport`, where no other child can accept.
 #[derive(Debug)]
 pub struct FairShare {
     open: &'static Gauge,

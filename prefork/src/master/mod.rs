@@ -85,7 +85,7 @@ use crate::listen::{self, Holders, ResolvedEndpoint, SocketSet};
 use crate::logging;
 use crate::protocol::ToChild;
 use crate::shared::FleetValues;
-use crate::supervisor::{Action, ChildId, Event, Hook, Order, Remark, Supervisor, Verdict};
+use crate::supervisor::{Action, ChildId, Event, Hook, Order, Supervisor, Verdict};
 use crate::sys::{self, PidFile, Program, Reactor};
 use crate::tls::TlsStore;
 
@@ -265,14 +265,7 @@ impl Master {
             Action::Hook(hook) => self.run_hook(&hook),
             Action::Log(remark) => {
                 self.observers.note_remark(&remark);
-                // Once this is logged, no new connection goes to that slot, and what was opened for the upgrade is
-                // closed. A slot that is added again says again why it cannot be started.
-                if let Remark::RespawnIn { .. }
-                | Remark::GrowUndone { .. }
-                | Remark::TrialFailed
-                | Remark::UpgradeAborted
-                | Remark::UpgradeReplaced = remark
-                {
+                if remark.is_logged_after_an_update() {
                     self.reconcile();
                 }
                 self.log(&remark);

@@ -265,6 +265,22 @@ pub(crate) enum Remark {
     Unexpected(Event),
 }
 
+impl Remark {
+    /// Whether the driver updates what follows from the state of the fleet before it logs this: then no new connection
+    /// goes to that slot, what was opened for the upgrade is closed, and a slot that is added again says again why it
+    /// cannot be started.
+    pub(crate) fn is_logged_after_an_update(&self) -> bool {
+        matches!(
+            self,
+            Self::RespawnIn { .. }
+                | Self::GrowUndone { .. }
+                | Self::TrialFailed
+                | Self::UpgradeAborted
+                | Self::UpgradeReplaced
+        )
+    }
+}
+
 /// Why the fleet ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verdict {

@@ -286,13 +286,8 @@ impl World {
             }
             Action::Withdraw(child) => self.driver().machine.withdraw(child),
             Action::Exec => self.destroy_templates(),
-            Action::CloseSlot
-            | Action::Log(
-                Remark::RespawnIn { .. }
-                | Remark::TrialFailed
-                | Remark::UpgradeAborted
-                | Remark::UpgradeReplaced,
-            ) => self.keep_templates(),
+            Action::CloseSlot => self.keep_templates(),
+            Action::Log(remark) if remark.is_logged_after_an_update() => self.keep_templates(),
             _ => {}
         }
         self.perform_for_templates();
