@@ -61,6 +61,25 @@ fn child_that_is_ready_while_its_master_is_stopped_is_not_late() {
     fleet.stop();
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn child_that_is_ready_while_its_master_runs_a_hook_is_not_late() {
+    let (gate, timeout) = (ResponseGate::new(), Duration::from_secs(5));
+    let directory = tempfile::tempdir().unwrap();
+    let busy = directory.path().join("busy");
+    let server = Server::new(KEEP_ALIVE_SERVER).set("ready", "manual").set("start_timeout", "5s");
+    let fleet = server.set("busy", busy.display()).gate(&gate).launch();
+    wait::until("two children", || fleet.children().len() == 2);
+    fleet.signal(Signal::SIGUSR1);
+    wait::until("busy master", || busy.exists());
+    gate.open();
+    // The children's time is over when the hook returns.
+    std::thread::sleep(timeout);
+    std::fs::remove_file(&busy).unwrap();
+    fleet.console.wait_for("2 children ready (pids");
+    fleet.stop();
+}
+
 #[test]
 fn stop_delay_accepts_connections_and_reports_stopping() {
     let mut fleet = Server::new(KEEP_ALIVE_SERVER).set("stop_delay", "1h").start();

@@ -218,13 +218,23 @@ impl Master {
             let (due_at, limit) = self.next_deadlines();
             let templates = self.templates.status();
             let update_at = self.observers.update(&self.supervisor, &self.sockets, templates, limit);
+            let looked_at = Instant::now();
             let timeout = time_to_first([due_at, update_at]);
             for event in self.reactor.wait(timeout)? {
                 self.on_event(event);
             }
             self.take_requests()?;
-            self.check_templates();
-            self.supervisor.handle(Instant::now(), Event::DeadlinePassed);
+            self.on_deadlines(looked_at);
+        }
+    }
+
+    /// Handles the deadlines that had passed when the reactor began its last wait, because the events of that time have
+    /// been handled. Those that have passed since are left for the next turn: this process may have been stopped or busy
+    /// meanwhile, and what waits to be read may be a child that is ready.
+    fn on_deadlines(&mut self, looked_at: Instant) {
+        self.check_templates(looked_at);
+        if self.supervisor.next_deadline().is_some_and(|at| at <= looked_at) {
+            self.supervisor.handle(looked_at, Event::DeadlinePassed);
         }
     }
 

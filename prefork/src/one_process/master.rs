@@ -151,12 +151,16 @@ impl OneProcess {
             if let Some(ended) = self.serving.ended() {
                 return Ok(ended);
             }
+            let looked_at = Instant::now();
             let timeout = time_to_first([due_at, update_at]);
             for event in self.reactor.wait(timeout)? {
                 self.on_event(event);
             }
             self.take_requests()?;
-            self.supervisor.handle(Instant::now(), Event::DeadlinePassed);
+            // A deadline that has passed since comes after the events of that time.
+            if self.supervisor.next_deadline().is_some_and(|at| at <= looked_at) {
+                self.supervisor.handle(looked_at, Event::DeadlinePassed);
+            }
         }
     }
 

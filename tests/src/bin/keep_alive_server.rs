@@ -3,7 +3,8 @@
 //!
 //! Further options: `ready`, `stop_delay`, `reload_parallel`, `max_lifetime`, `max_rss`, `hang_timeout`;
 //! `loop_pause`: milliseconds that the accept loop is busy after each connection;
-//! `broken`: while this file exists, a child exits before it is ready; `overrides`: a file with an address, a
+//! `busy`: the path of a file, which the master makes when it is told to open its logs again, and keeps it busy while it
+//! exists; `broken`: while this file exists, a child exits before it is ready; `overrides`: a file with an address, a
 //! number of workers and optionally a user. They replace the options, as in a rebuilt program.
 
 #![allow(clippy::expect_used, reason = "a panic in a server under test fails the test")]
@@ -11,11 +12,11 @@
 use std::convert::Infallible;
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::time::Duration;
-use std::{process, thread};
+use std::{fs, process, thread};
 
 use prefork::{ChildContext, FromChild, Prefork, Shutdown};
 use prefork_tests::{app, wait};
@@ -31,7 +32,7 @@ static BALLAST: Mutex<Vec<u8>> = Mutex::new(Vec::new());
 
 fn main() -> ExitCode {
     let fleet = with_lifecycle_options(app::builder(serve));
-    let overrides = app::option("overrides").and_then(|path| std::fs::read_to_string(path).ok());
+    let overrides = app::option("overrides").and_then(|path| fs::read_to_string(path).ok());
     let words: Vec<&str> = overrides.iter().flat_map(|text| text.split(' ')).collect();
     let Some((addr, [workers, user @ ..])) = words.split_first() else { return app::start(fleet) };
     let fleet = fleet.workers(workers.parse().expect("a number"));
@@ -58,7 +59,18 @@ fn with_lifecycle_options(mut fleet: Prefork) -> Prefork {
     if let Some(timeout) = app::option("hang_timeout") {
         fleet = fleet.hang_timeout(timeout);
     }
+    if let Some(path) = app::option("busy") {
+        fleet = fleet.on_log_reopen(move || keep_master_busy(&PathBuf::from(&path)));
+    }
     fleet
+}
+
+fn keep_master_busy(file: &Path) -> io::Result<()> {
+    if !prefork::is_child() {
+        fs::write(file, "")?;
+        wait::until("removed file", || !file.exists());
+    }
+    Ok(())
 }
 
 /// Ends the child before it is ready if it is `broken`. An argument is made in a child that is forked as well.

@@ -99,8 +99,8 @@ impl Master {
         self.perform_for_templates();
     }
 
-    pub(super) fn check_templates(&mut self) {
-        self.templates.machine.on_deadline(Instant::now());
+    pub(super) fn check_templates(&mut self, now: Instant) {
+        self.templates.machine.on_deadline(now);
         self.perform_for_templates();
     }
 

@@ -149,6 +149,7 @@ impl Master {
         master.hint_cpu(0, first_cpu);
         master.resume_health(snapshot.health, listeners);
         master.resume_pid_file(snapshot.pid_files);
+        let looked_at = Instant::now();
         for event in master.reactor.catch_up().map_err(Error::os("wait for children"))? {
             master.on_event(event);
         }
@@ -161,7 +162,7 @@ impl Master {
             master.supervisor.handle(Instant::now(), Event::LinkClosed(child));
         }
         // Whatever has happened is known: the upgrade continues.
-        master.supervisor.handle(Instant::now(), Event::DeadlinePassed);
+        master.supervisor.handle(looked_at, Event::DeadlinePassed);
         Ok(master)
     }
 

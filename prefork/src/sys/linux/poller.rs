@@ -10,33 +10,37 @@ use nix::poll::PollTimeout;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use nix::unistd::Pid;
 
-/// How many descriptors one wait tells. The kernel tells the others by the next one.
-const AT_ONCE: usize = 256;
-
 /// Descriptors that are waited for.
 #[derive(Debug)]
-pub(in crate::sys) struct DescriptorSet(Epoll);
+pub(in crate::sys) struct DescriptorSet {
+    epoll: Epoll,
+    /// Room for one event of each descriptor, and never none, which the kernel refuses.
+    events: Vec<EpollEvent>,
+}
 
 impl DescriptorSet {
     pub(in crate::sys) fn new() -> io::Result<Self> {
-        Ok(Self(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?))
+        Ok(Self { epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?, events: vec![EpollEvent::empty()] })
     }
 
     pub(in crate::sys) fn add(&mut self, descriptor: BorrowedFd<'_>, number: RawFd) -> io::Result<()> {
         let data = u64::try_from(number).map_err(io::Error::other)?;
-        Ok(self.0.add(descriptor.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, data))?)
+        self.epoll.add(descriptor.as_fd(), EpollEvent::new(EpollFlags::EPOLLIN, data))?;
+        self.events.push(EpollEvent::empty());
+        Ok(())
     }
 
     /// Call it before the descriptor is closed: a copy of it in another process would keep it in the set.
     pub(in crate::sys) fn remove(&mut self, descriptor: BorrowedFd<'_>) {
-        let _ = self.0.delete(descriptor);
+        if self.epoll.delete(descriptor).is_ok() {
+            self.events.pop();
+        }
     }
 
-    /// The descriptors that can be read now.
+    /// All descriptors that can be read now.
     pub(in crate::sys) fn wait(&mut self, timeout: PollTimeout) -> Result<Vec<RawFd>, Errno> {
-        let mut events = [EpollEvent::empty(); AT_ONCE];
-        let count = self.0.wait(&mut events, timeout)?;
-        Ok(events[..count].iter().filter_map(|event| RawFd::try_from(event.data()).ok()).collect())
+        let count = self.epoll.wait(&mut self.events, timeout)?;
+        Ok(self.events[..count].iter().filter_map(|event| RawFd::try_from(event.data()).ok()).collect())
     }
 }
 

@@ -20,8 +20,9 @@ use super::platform::descriptors::anonymous_file;
 use crate::sys::cut_line::LastLine;
 use crate::sys::inbox::Inbox;
 
-/// What is received in one step.
-const TURN_BYTES: usize = 512;
+/// What is received in one step. It is what a child may send in the first seconds of its life, so that a master which was
+/// stopped meanwhile has read that it is ready before it asks whether it is late.
+const TURN_BYTES: usize = 4096;
 /// The kernel takes no more descriptors in one message.
 const MAX_SOCKETS: usize = 253;
 /// The longest line of a master. Many groups and paths need room.

@@ -136,10 +136,13 @@ impl<K: Ord + Copy> Reactor<K> {
         Ok(())
     }
 
-    /// Unblocks the signals that the previous program blocked, and reaps children that have ended meanwhile.
+    /// Unblocks the signals that the previous program blocked. Returns what has happened meanwhile; first which children
+    /// have ended.
     pub(crate) fn catch_up(&mut self) -> io::Result<Vec<ProcessEvent<K>>> {
         SigSet::empty().thread_set_mask()?;
-        self.take_ended()
+        let mut events = self.take_ended()?;
+        events.extend(self.wait(Some(Duration::ZERO))?);
+        Ok(events)
     }
 
     /// The children that have ended by now, with their last messages, whether or not a signal has told of it yet.
@@ -256,7 +259,8 @@ impl<K: Ord + Copy> Reactor<K> {
         self.children.get(&key).map_or(Ok(()), |process| process.handle.signal(Number::SIGKILL))
     }
 
-    /// Waits until something happens, or for `timeout`. May return nothing.
+    /// Waits until something happens, or for `timeout`. May return nothing. Returns all that had happened at the time of
+    /// the call.
     pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> io::Result<Vec<ProcessEvent<K>>> {
         let timeout = if self.children_ended { Some(Duration::ZERO) } else { timeout };
         let (mut readable, mut ended) = (BTreeSet::new(), BTreeSet::new());
