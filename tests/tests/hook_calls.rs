@@ -140,6 +140,15 @@ fn child_lost_before_readiness_is_recovered_and_delays_on_master_ready() {
     assert!(outcome.error().contains("too many children failed"));
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn large_fleet_whose_first_children_fail_is_not_started_whole() {
+    let server = Server::new(HOOKS_SERVER).set("boot", "exit1").set("outlives", "yes");
+    let outcome = server.set("workers", 100).run();
+    assert!(outcome.error().contains("5 failures, 4 allowed"), "{outcome:#?}");
+    assert!(outcome.children < 50, "{} children were started", outcome.children);
+}
+
 /// Runs a fleet whose `hook` returns an error; checks that the fleet ends with it.
 fn run_with_failing_hook(journal: &Journal, hook: &str) -> Outcome {
     let outcome = journal.server().set("fails", hook).run();

@@ -99,6 +99,9 @@ pub(crate) use process_id::ProcessId;
 pub(crate) use systemd::ServiceManager;
 pub(crate) use upgrade::{Predecessor, needs_of};
 
+/// After so many starts the master looks at what has happened meanwhile: a start takes it a millisecond or two.
+const STARTS_IN_A_TURN: usize = 32;
+
 /// Runs a fleet until it ends. `predecessor` is the program before this one in this process.
 pub(crate) fn run(plan: Plan, predecessor: Option<Predecessor>) -> Result<(), Error> {
     let _end_notice = EndNotice(plan.handle.clone());
@@ -205,27 +208,42 @@ impl Master {
     /// Handles events until the fleet has ended.
     fn supervise(&mut self) -> io::Result<Verdict> {
         loop {
-            while let Some(action) = self.supervisor.poll_action() {
-                if let Some(verdict) = self.perform(action) {
-                    let templates = self.templates.status();
-                    self.observers.update(&self.supervisor, &self.sockets, templates, None);
-                    return Ok(verdict);
-                }
-                // A stop must not wait for starts and hooks that it cancels.
-                self.take_requests()?;
+            if let Some(verdict) = self.perform_actions()? {
+                let templates = self.templates.status();
+                self.observers.update(&self.supervisor, &self.sockets, templates, None);
+                return Ok(verdict);
             }
             self.reconcile();
             let (due_at, limit) = self.next_deadlines();
             let templates = self.templates.status();
             let update_at = self.observers.update(&self.supervisor, &self.sockets, templates, limit);
             let looked_at = Instant::now();
-            let timeout = time_to_first([due_at, update_at]);
+            let next_start = self.supervisor.waits_with_starts().then_some(looked_at);
+            let timeout = time_to_first([due_at, update_at, next_start]);
             for event in self.reactor.wait(timeout)? {
                 self.on_event(event);
             }
             self.take_requests()?;
             self.on_deadlines(looked_at);
         }
+    }
+
+    /// Performs the actions of one turn: all of them, or all before the next start when it has started some children.
+    /// Returns the verdict when the fleet has ended.
+    fn perform_actions(&mut self) -> io::Result<Option<Verdict>> {
+        let mut starts = 0;
+        while let Some(action) = self.supervisor.poll_action() {
+            starts += usize::from(matches!(action, Action::Spawn { .. }));
+            if let Some(verdict) = self.perform(action) {
+                return Ok(Some(verdict));
+            }
+            // A stop must not wait for starts and hooks that it cancels.
+            self.take_requests()?;
+            if starts >= STARTS_IN_A_TURN && self.supervisor.waits_with_starts() {
+                break;
+            }
+        }
+        Ok(None)
     }
 
     /// Handles the deadlines that had passed when the reactor began its last wait, because the events of that time have

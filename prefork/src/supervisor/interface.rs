@@ -144,7 +144,8 @@ pub(crate) enum RollbackReason {
     Program,
 }
 
-/// What the driver has to do. It performs actions in order, each before it asks for the next.
+/// What the driver has to do. It performs actions in order, each before it asks for the next, and all of them before it
+/// waits for events; only starts may wait for a later turn.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Action {
     /// Start a child for the slot; answered by `Spawned` or `SpawnFailed`, maybe later.

@@ -125,6 +125,8 @@ pub(crate) struct Supervisor {
     rollout: Rollout,
     leader: Leader,
     actions: VecDeque<Action>,
+    /// The starts of children, which come after all others. Events may come between them.
+    starts: VecDeque<Action>,
     mode: Mode,
     /// Whether every slot had a ready child at some time, in this program or its predecessor.
     started: bool,
@@ -157,6 +159,7 @@ impl Supervisor {
             rollout: Rollout::default(),
             leader: Leader::default(),
             actions: VecDeque::new(),
+            starts: VecDeque::new(),
             mode: Mode::Running,
             started: false,
             ready_announced: false,
@@ -166,12 +169,19 @@ impl Supervisor {
         }
     }
 
-    /// The next thing to do, if there is one.
+    /// The next thing to do, if there is one. A start comes when nothing else is left, so that the hooks of one child
+    /// are called before the next child is started.
     pub(crate) fn poll_action(&mut self) -> Option<Action> {
         // After all events of a turn: one that asks and one that resigns in the same turn fit together.
         self.settle_leader();
+        let next = self.actions.pop_front().or_else(|| self.starts.pop_front());
         // The exec comes last, because it drops all other actions.
-        self.actions.pop_front().or_else(|| self.trial_is_ready().then_some(Action::Exec))
+        next.or_else(|| self.trial_is_ready().then_some(Action::Exec))
+    }
+
+    /// Whether only starts of children are left to do.
+    pub(crate) fn waits_with_starts(&self) -> bool {
+        self.actions.is_empty() && !self.starts.is_empty()
     }
 
     /// When `DeadlinePassed` is due, unless another event comes first.

@@ -131,7 +131,7 @@ impl Supervisor {
         let child = ChildId(self.next_id);
         self.next_id += 1;
         self.children.insert(child, Child::new(slot, generation, reason));
-        self.actions.push_back(Action::Spawn { child, slot, generation });
+        self.starts.push_back(Action::Spawn { child, slot, generation });
         child
     }
 
@@ -151,9 +151,9 @@ impl Supervisor {
 
     /// Cancels a spawn that has not been carried out.
     pub(super) fn withdraw_spawn(&mut self, now: Instant, id: ChildId) {
-        let planned = self.actions.len();
-        self.actions.retain(|action| !matches!(action, Action::Spawn { child, .. } if *child == id));
-        if self.actions.len() < planned {
+        let planned = self.starts.len();
+        self.starts.retain(|action| !matches!(action, Action::Spawn { child, .. } if *child == id));
+        if self.starts.len() < planned {
             self.forget_spawn(now, id);
         } else {
             self.actions.push_back(Action::Withdraw(id));

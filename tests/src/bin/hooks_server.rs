@@ -1,8 +1,8 @@
 //! A server with every hook. Each hook appends a line to the file that the option `journal` names. The
-//! option `reopens` is for a fleet with `on_log_reopen`, which makes the file at that path standard error, and `prints` names a hook that prints to the
-//! terminal. The
-//! options `fails`, `panics`, `hangs` and `waits` (for the response gate) name the hook that does so;
-//! `produces` selects what `command_producer` does.
+//! option `reopens` is for a fleet with `on_log_reopen`, which makes the file at that path standard error, and `prints`
+//! names a hook that prints to the terminal. The options `fails`, `panics`, `hangs` and `waits` (for the response gate)
+//! name the hook that does so; with `outlives`, `on_child_spawn` waits for the end of its child; `produces` selects what
+//! `command_producer` does.
 
 #![allow(
     clippy::unwrap_used,
@@ -27,7 +27,14 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let fleet = app::builder(app::serve)
-        .on_child_spawn(|pid| run("on_child_spawn", &pid.to_string()))
+        .on_child_spawn(|pid| {
+            #[cfg(target_os = "linux")]
+            if app::option("outlives").is_some() {
+                let has_ended = || prefork_tests::proc::state(pid).is_none_or(|state| state == 'Z');
+                wait::until("end of the child", has_ended);
+            }
+            run("on_child_spawn", &pid.to_string())
+        })
         .on_master_ready(|pids: &[u32]| {
             start_helper();
             let pids: Vec<String> = pids.iter().map(u32::to_string).collect();

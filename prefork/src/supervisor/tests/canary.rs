@@ -106,8 +106,8 @@ fn canary_child_that_fails_rolls_back_and_does_not_count() {
     fleet.exit(3, false);
     assert_eq!(
         fleet.story(),
-        "RollingBack { generation: 1, children: 2, reason: Failed { slot: 0 } } start#5@0 start#6@1 \
-         started#5 recovered#3#5 started#6"
+        "RollingBack { generation: 1, children: 2, reason: Failed { slot: 0 } } start#5@0 started#5 \
+         recovered#3#5 start#6@1 started#6"
     );
     fleet.run(secs(1));
     assert_eq!((state(&fleet), generations(&fleet)), (FleetState::Serving, vec![Some(0); 3]));

@@ -13,7 +13,7 @@ impl Fleet {
 fn other_workers_resize_the_fleet() {
     let mut fleet = Fleet::serving(settings(2));
     fleet.reload_with(settings(3));
-    assert!(fleet.story().starts_with("Resized { from: 2, to: 3 } start#2@2 Reloading { generation: 1 }"));
+    assert!(fleet.story().starts_with("Resized { from: 2, to: 3 } Reloading { generation: 1 } start#2@2"));
     fleet.run(secs(10));
     assert!(fleet.is_complete());
     assert_eq!(fleet.supervisor.fleet_size(), 3);

@@ -1,5 +1,6 @@
 //! Invariants that hold whenever the driver waits, in every history.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use super::super::rollout::Course;
@@ -29,12 +30,21 @@ impl Fleet {
         }
     }
 
+    /// The children that have no process yet, and their slots: those that are ordered, and those of the next turn.
+    fn to_be_started(&self) -> BTreeMap<ChildId, usize> {
+        let of_next_turn = self.supervisor.starts.iter().filter_map(|action| match action {
+            Action::Spawn { child, slot, .. } => Some((*child, *slot)),
+            _ => None,
+        });
+        self.ordered.iter().map(|(child, slot)| (*child, *slot)).chain(of_next_turn).collect()
+    }
+
     /// The supervisor knows exactly the processes that exist.
     fn check_children(&self) {
         let is_starting = |id: &ChildId| self.supervisor.children[*id].phase == Phase::Starting;
         let (starting, started): (Vec<ChildId>, Vec<ChildId>) =
             self.supervisor.children.ids().into_iter().partition(is_starting);
-        assert!(starting.iter().eq(self.ordered.keys()), "{self:?}");
+        assert!(starting.iter().eq(self.to_be_started().keys()), "{self:?}");
         assert!(started.iter().eq(self.processes.keys()), "{self:?}");
         let stopping = matches!(self.supervisor.mode, Mode::Stopping { .. });
         for (id, process) in &self.processes {
@@ -66,12 +76,12 @@ impl Fleet {
                 placed.push(id);
             }
         }
-        let status = self.supervisor.status(self.now);
+        let (status, to_be_started) = (self.supervisor.status(self.now), self.to_be_started());
         for index in 0..status.slots {
             let has_child = status.children.iter().any(|child| child.slot == index);
-            let is_ordered = self.ordered.values().any(|slot| *slot == index);
+            let starts = to_be_started.values().any(|slot| *slot == index);
             let mut waiting = status.waiting.iter();
-            let waits = waiting.any(|slot| slot.slot == index && (slot.starts_at.is_some() || is_ordered));
+            let waits = waiting.any(|slot| slot.slot == index && (slot.starts_at.is_some() || starts));
             assert!(has_child || waits, "observers are told nothing of slot {index}: {self:?}");
         }
         let asked = |id: &ChildId| self.processes[id].terminated || self.processes[id].killed;

@@ -109,7 +109,7 @@ fn permanent_start_failure_stops_fleet() {
     fleet.run(secs(1));
     assert_eq!(
         fleet.story(),
-        "start#0@0 start#1@1 close stop#0 end:SpawnFailed",
+        "start#0@0 started#0 start#1@1 close stop#0 end:SpawnFailed",
         "no further child is started"
     );
 }

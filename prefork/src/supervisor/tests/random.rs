@@ -97,6 +97,7 @@ struct History {
     natures: BTreeMap<u64, Nature>,
     requests: Vec<(Duration, Request)>,
     interruptions: BTreeMap<usize, Request>,
+    actions_in_a_turn: usize,
     failing_hook: Option<usize>,
     queue: Duration,
     exec_works: bool,
@@ -120,7 +121,8 @@ fn history(
 ) -> impl Strategy<Value = History> {
     let natures = btree_map(0..40_u64, nature(), 0..30);
     let interruptions = btree_map(1..60_usize, request.clone(), 0..4);
-    let requests = (vec((moment(7000), request), 0..12), interruptions, ambition());
+    let actions_in_a_turn = prop_oneof![Just(usize::MAX), 1..4_usize];
+    let requests = (vec((moment(7000), request), 0..12), interruptions, actions_in_a_turn, ambition());
     let answer =
         prop::sample::select(vec![None, Some(Event::CanaryRefused), Some(Event::Request(Request::Promote))]);
     let others = (option::weighted(0.1, 0..20_usize), moment(200), any::<bool>(), answer);
@@ -128,13 +130,14 @@ fn history(
         |(
             settings,
             natures,
-            (requests, interruptions, ambition),
+            (requests, interruptions, actions_in_a_turn, ambition),
             (failing_hook, queue, exec_works, answer),
         )| History {
             settings,
             natures,
             requests,
             interruptions,
+            actions_in_a_turn,
             failing_hook,
             queue,
             exec_works,
@@ -165,6 +168,7 @@ impl History {
         let mut fleet = Fleet::new(self.settings);
         fleet.natures = self.natures;
         fleet.interruptions = self.interruptions;
+        fleet.actions_in_a_turn = self.actions_in_a_turn;
         fleet.failing_hook = self.failing_hook;
         fleet.queue = self.queue;
         fleet.exec_works = self.exec_works;

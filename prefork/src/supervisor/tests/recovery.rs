@@ -10,7 +10,7 @@ pub(super) fn recovering(threshold: u32) -> Settings {
 fn start_fills_every_slot() {
     let mut fleet = Fleet::new(settings(3));
     fleet.run(Duration::ZERO);
-    assert_eq!(fleet.story(), "start#0@0 start#1@1 start#2@2 started#0 started#1 started#2");
+    assert_eq!(fleet.story(), "start#0@0 started#0 start#1@1 started#1 start#2@2 started#2");
     assert_eq!(fleet.occupants(), [Some(0), Some(1), Some(2)]);
 }
 

@@ -30,7 +30,7 @@ fn shrink_removes_last_slot_and_keeps_first() {
 fn resize_adds_and_removes_several_slots_in_one_go() {
     let mut fleet = Fleet::serving(settings(2));
     fleet.request(Request::Resize(4));
-    assert_eq!(fleet.story(), "Resized { from: 2, to: 4 } start#2@2 start#3@3 started#2 started#3");
+    assert_eq!(fleet.story(), "Resized { from: 2, to: 4 } start#2@2 started#2 start#3@3 started#3");
     fleet.run(secs(1));
     fleet.story();
     fleet.request(Request::Resize(4));
@@ -176,7 +176,7 @@ fn resize_of_which_one_child_cannot_start_is_undone_as_a_whole() {
     fleet.run(secs(1));
     assert_eq!(
         fleet.story(),
-        "Resized { from: 1, to: 4 } start#1@1 start#2@2 started#1 GrowUndone { slot: 2, from: 4, to: 1 } \
+        "Resized { from: 1, to: 4 } start#1@1 started#1 start#2@2 GrowUndone { slot: 2, from: 4, to: 1 } \
          close-slot close-slot stop-after-queue#1 close-slot"
     );
     assert_eq!(fleet.occupants(), [Some(0)]);

@@ -39,7 +39,7 @@ fn reload_empties_no_slot() {
 fn reload_parallel_2_replaces_two_slots_at_a_time() {
     let mut fleet = Fleet::serving(Settings { reload_parallel: 2, ..settings(3) });
     fleet.request(Request::Reload);
-    assert_eq!(fleet.story(), "Reloading { generation: 1 } start#3@0^1 start#4@1^1 started#3 started#4");
+    assert_eq!(fleet.story(), "Reloading { generation: 1 } start#3@0^1 started#3 start#4@1^1 started#4");
     run_without_a_gap(&mut fleet, secs(1));
     assert_eq!(fleet.occupants(), [Some(3), Some(4), Some(5)]);
 }

@@ -230,8 +230,10 @@ fn stop_between_two_actions_cancels_starts_and_hooks() {
     let cases = [
         // Between the first start and the second.
         (1, "start#0@0 Stopping close stop#0"),
-        // Between the first hook and the second.
-        (4, "start#0@0 start#1@1 start#2@2 started#0 Stopping close stop#0 stop#1 stop#2"),
+        // Between the first hook and the second start.
+        (2, "start#0@0 started#0 Stopping close stop#0"),
+        // Between the second start and its hook.
+        (3, "start#0@0 started#0 start#1@1 Stopping close stop#0 stop#1"),
     ];
     for (after, story) in cases {
         let mut fleet = Fleet::new(settings(3));
@@ -273,12 +275,12 @@ fn first_stop_reason_is_the_verdict() {
 }
 
 #[test]
-fn failed_hook_stops_fleet_before_next_hook() {
+fn failed_hook_stops_fleet_before_next_start() {
     let mut fleet = Fleet::new(settings(3));
     fleet.failing_hook = Some(2);
     fleet.run(secs(1));
     let story = fleet.story();
-    assert!(story.ends_with("started#0 started#1 close stop#0 stop#1 stop#2 end:HookFailed"), "{story}");
+    assert!(story.ends_with("started#0 start#1@1 started#1 close stop#0 stop#1 end:HookFailed"), "{story}");
 }
 
 #[test]

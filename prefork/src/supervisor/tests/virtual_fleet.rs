@@ -83,6 +83,8 @@ pub(super) struct Fleet {
     pub(super) just_gone: BTreeSet<ChildId>,
     /// Requests that arrive between two actions: after so many.
     pub(super) interruptions: BTreeMap<usize, Request>,
+    /// After so many actions the driver looks at the events, if only starts are left to do.
+    pub(super) actions_in_a_turn: usize,
     /// The number of the hook call that fails.
     pub(super) failing_hook: Option<usize>,
     pub(super) hooks: usize,
@@ -124,6 +126,7 @@ impl Fleet {
             planned: 0,
             just_gone: BTreeSet::new(),
             interruptions: BTreeMap::new(),
+            actions_in_a_turn: usize::MAX,
             failing_hook: None,
             hooks: 0,
             spawned: 0,
@@ -169,7 +172,9 @@ impl Fleet {
         let end = self.now + time;
         self.act();
         while self.verdict.is_none() {
-            let next = self.agenda.keys().map(|key| key.0).chain(self.supervisor.next_deadline()).min();
+            let now = self.supervisor.waits_with_starts().then_some(self.now);
+            let deadlines = self.supervisor.next_deadline().into_iter().chain(now);
+            let next = self.agenda.keys().map(|key| key.0).chain(deadlines).min();
             match next.filter(|at| *at <= end) {
                 Some(at) => self.step(at),
                 None => break,
@@ -180,7 +185,8 @@ impl Fleet {
 
     /// Delivers the events of one moment and performs the resulting actions.
     pub(super) fn step(&mut self, at: Instant) {
-        self.idle = if at > self.now { 0 } else { self.idle + 1 };
+        let is_busy = at > self.now || self.supervisor.waits_with_starts();
+        self.idle = if is_busy { 0 } else { self.idle + 1 };
         assert!(self.idle < 10, "the driver spins: {:?}", self.supervisor);
         self.now = self.now.max(at);
         let later = self.agenda.split_off(&(self.now, u8::MAX, u64::MAX));
@@ -232,9 +238,10 @@ impl Fleet {
         self.supervisor.handle(self.now, event);
     }
 
-    /// Performs the actions of the supervisor.
+    /// Performs the actions of one turn.
     pub(super) fn act(&mut self) {
-        while self.act_once() {
+        let until = self.history.len().saturating_add(self.actions_in_a_turn);
+        while !(self.history.len() >= until && self.supervisor.waits_with_starts()) && self.act_once() {
             if let Some(request) = self.interruptions.remove(&self.history.len()) {
                 self.deliver(Event::Request(request));
             }

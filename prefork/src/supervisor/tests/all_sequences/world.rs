@@ -146,7 +146,8 @@ impl World {
     /// Performs one action, or all of the turn.
     fn perform(&mut self) {
         let acts = self.moves.between_actions && self.fleet.act_once();
-        if !acts || self.fleet.supervisor.actions.is_empty() {
+        let supervisor = &self.fleet.supervisor;
+        if !acts || (supervisor.actions.is_empty() && supervisor.starts.is_empty()) {
             self.act_with_templates();
             self.fleet.act();
             self.busy = false;
@@ -169,7 +170,7 @@ impl World {
                 let nature = Nature { start, ..fleet.nature };
                 // The first one whose answer comes now.
                 let first = fleet.supervisor.next_id;
-                let pending = fleet.supervisor.actions.iter().find_map(|action| match action {
+                let pending = fleet.supervisor.starts.iter().find_map(|action| match action {
                     Action::Spawn { child, .. } => Some(child.0),
                     _ => None,
                 });
