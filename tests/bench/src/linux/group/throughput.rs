@@ -150,7 +150,7 @@ fn wait_for_port(running: &Running) -> BenchResult<()> {
 }
 
 fn measure(context: &Context, scenario: &Scenario, rivals: &mut [Rival<'_>]) -> BenchResult<Table> {
-    let period = Duration::from_millis(if context.quick { 150 } else { 600 });
+    let period = Duration::from_millis(if context.quick { 100 } else { 600 });
     let mut table = Table::new(format!("Throughput: {}", scenario.title), FLOOR, &METRICS);
     let mut client = Vec::new();
     // Connections are spread anew in each round, which decides more than a longer period does.
