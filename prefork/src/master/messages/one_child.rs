@@ -89,7 +89,8 @@ impl Master {
     }
 
     pub(in crate::master) fn report_replaced(&self, old: u32, new: u32) {
-        let Some(entry) = self.children.values().find(|entry| entry.pid == new) else { return };
+        // It is one of the last that were started.
+        let Some(entry) = self.children.values().rev().find(|entry| entry.pid == new) else { return };
         let event = entry.event("child_replaced", &self.plan.logger);
         event.info(format_args!("{entry} started in place of pid {old}"));
     }
