@@ -120,6 +120,7 @@ impl Master {
         match started {
             Ok((pid, listeners)) => {
                 self.note_started(child, StartedChild { slot, generation, pid, listeners, lane });
+                self.turn.note_start();
                 self.supervisor.handle(now, Event::Spawned { child, pid });
             }
             Err(source) => {
@@ -130,6 +131,7 @@ impl Master {
                     let problem = self.start_problems.get(&slot);
                     self.trial_failure = problem.map(|problem| of_trial_child(slot, problem));
                 }
+                self.turn.note_failed_start();
                 self.supervisor.handle(now, Event::SpawnFailed { child, transient });
                 self.forget_harmless_cause();
             }
@@ -322,6 +324,7 @@ impl Master {
             self.reconcile();
             self.send(child, &ToChild::StopAfterQueue(queues));
         }
+        self.supervisor.handle(Instant::now(), Event::StopOrdered(child));
     }
 
     /// Returns whether the message was sent.

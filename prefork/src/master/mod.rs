@@ -24,6 +24,7 @@
 //! - `templates/`: processes that fork children
 //! - `leader.rs`: telling children about the leadership
 //! - `reconcile.rs`: what follows from the state of the fleet
+//! - `turn.rs`: for how long children are started before events are looked at
 //! - `upgrade/`: another program in this process
 //! - `handle.rs`: [`FleetHandle`], for the program itself
 //! - `observers.rs`, `systemd.rs`, `health.rs`: who is told the state of the fleet
@@ -59,6 +60,7 @@ mod requests;
 mod status;
 mod systemd;
 mod templates;
+mod turn;
 mod upgrade;
 
 use std::collections::BTreeMap;
@@ -77,6 +79,7 @@ pub(crate) use config::Reread;
 pub(crate) use config::{Change, Configuration};
 use socket2::Socket;
 use templates::TemplateSet;
+use turn::Turn;
 use upgrade::NextProgram;
 
 use crate::error::{Error, Failure, chain};
@@ -98,9 +101,6 @@ pub(crate) use plan::{LoadedBy, Plan};
 pub(crate) use process_id::ProcessId;
 pub(crate) use systemd::ServiceManager;
 pub(crate) use upgrade::{Predecessor, needs_of};
-
-/// After so many starts the master looks at what has happened meanwhile: a start takes it a millisecond or two.
-const STARTS_IN_A_TURN: usize = 32;
 
 /// Runs a fleet until it ends. `predecessor` is the program before this one in this process.
 pub(crate) fn run(plan: Plan, predecessor: Option<Predecessor>) -> Result<(), Error> {
@@ -130,6 +130,7 @@ struct Master {
     /// What the children of each generation are started with.
     options: BTreeMap<u32, GenerationOptions>,
     supervisor: Supervisor,
+    turn: Turn,
     reactor: Reactor<ProcessId>,
     sockets: SocketSet,
     /// What the children do with them.
@@ -170,6 +171,7 @@ impl Master {
             templates: TemplateSet::new(plan.settings.start_timeout),
             options: BTreeMap::from([(0, GenerationOptions::new(&plan))]),
             plan,
+            turn: Turn::begin(),
             programs: BTreeMap::from([(0, program)]),
             store,
             reactor,
@@ -228,18 +230,17 @@ impl Master {
         }
     }
 
-    /// Performs the actions of one turn: all of them, or all before the next start when it has started some children.
+    /// Performs the actions of one turn: all of them, or all before the next start when it is time to look at events.
     /// Returns the verdict when the fleet has ended.
     fn perform_actions(&mut self) -> io::Result<Option<Verdict>> {
-        let mut starts = 0;
+        self.turn = Turn::begin();
         while let Some(action) = self.supervisor.poll_action() {
-            starts += usize::from(matches!(action, Action::Spawn { .. }));
             if let Some(verdict) = self.perform(action) {
                 return Ok(Some(verdict));
             }
             // A stop must not wait for starts and hooks that it cancels.
             self.take_requests()?;
-            if starts >= STARTS_IN_A_TURN && self.supervisor.waits_with_starts() {
+            if self.supervisor.waits_with_starts() && self.turn.is_over() {
                 break;
             }
         }

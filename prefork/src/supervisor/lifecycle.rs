@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::canary::is_failure;
-use super::policy::{FailureKind, LINK_CLOSED_LIMIT, QUEUE_CHECK_INTERVAL, STABLE, SlotFailures};
+use super::policy::{FailureKind, LINK_CLOSED_LIMIT, QUEUE_CHECK_INTERVAL, STABLE, SlotFailures, queue_wait};
 use super::trial::SlotRole;
 use super::{
     Action, Child, ChildId, Event, Exit, FailureCause, Hook, Mode, Phase, Remark, StartReason, Supervisor,
@@ -259,6 +259,16 @@ impl Supervisor {
                 self.actions.push_back(how);
             }
             Phase::Stopping { .. } | Phase::Killed { .. } => {}
+        }
+    }
+
+    /// However late the order is given, it leaves the child what a wait for queues leaves of the grace.
+    pub(super) fn on_stop_ordered(&mut self, now: Instant, id: ChildId) {
+        let grace = self.settings.grace;
+        let least = deadline(now, grace.saturating_sub(queue_wait(grace)));
+        let Some(mut child) = self.children.edit(id) else { return };
+        if let Phase::Stopping { until } = &mut child.phase {
+            *until = least.max(*until);
         }
     }
 

@@ -246,6 +246,7 @@ impl Supervisor {
             Event::LinkAbused(child) => self.on_link_abused(event, child),
             Event::Candidate(child) => self.on_candidate(event, child),
             Event::Resigned(child) => self.on_resigned(child),
+            Event::StopOrdered(child) => self.on_stop_ordered(now, child),
             Event::Hangs(child) => self.note_failing(child, FailureCause::Hang),
             Event::HookFailed => self.stop(now, Verdict::HookFailed),
             Event::Checked(child) => self.on_checked(now, child),

@@ -143,6 +143,7 @@ impl Master {
                 let event = entry.event("template_started", &self.plan.logger);
                 event.debug(format_args!("{entry} started"));
                 self.templates.entries.insert(template, entry);
+                self.templates.machine.started(Instant::now(), template);
             }
             Err(source) => {
                 let transient = sys::is_transient(&source);

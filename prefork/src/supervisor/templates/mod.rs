@@ -246,6 +246,14 @@ impl Templates {
         self.actions.push_back(TemplateAction::Log(remark));
     }
 
+    /// The template has a process, which the driver may have started a while after that was decided.
+    pub(crate) fn started(&mut self, now: Instant, id: TemplateId) {
+        let timeout = self.timeout;
+        let generation = self.generation_of(id);
+        let template = generation.and_then(|generation| self.templates.get_mut(&generation));
+        template.into_iter().for_each(|template| template.begin_to_load(now, timeout));
+    }
+
     /// The template could not be started.
     pub(crate) fn start_failed(&mut self, now: Instant, id: TemplateId, transient: bool) {
         if let Some(generation) = self.generation_of(id) {

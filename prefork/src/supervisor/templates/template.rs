@@ -71,19 +71,33 @@ pub(super) struct Template {
     short_lives: u32,
 }
 
+impl Phase {
+    /// It loads from now on, and has this time for it.
+    fn loading(now: Instant, timeout: Duration) -> Self {
+        let until = deadline(now, timeout);
+        let tell_at = Some(deadline(now, LONG_LOAD)).filter(|at| *at < until);
+        Self::Loading { until, tell_at }
+    }
+}
+
 impl Template {
     /// The generation's next template, after the `last`. It has this time to load.
     pub(super) fn new(id: TemplateId, now: Instant, timeout: Duration, last: Option<&Self>) -> Self {
         let (failures, short_lives) = last.map_or((0, 0), |last| (last.failures, last.short_lives));
-        let until = deadline(now, timeout);
-        let tell_at = Some(deadline(now, LONG_LOAD)).filter(|at| *at < until);
         Self {
             id,
-            phase: Phase::Loading { until, tell_at },
+            phase: Phase::loading(now, timeout),
             awaited: false,
             unlogged_delay: None,
             failures,
             short_lives,
+        }
+    }
+
+    /// The process exists now.
+    pub(super) fn begin_to_load(&mut self, now: Instant, timeout: Duration) {
+        if let Phase::Loading { .. } = self.phase {
+            self.phase = Phase::loading(now, timeout);
         }
     }
 

@@ -58,6 +58,23 @@ fn suspend_while_queue_is_accepted_leaves_full_grace() {
 }
 
 #[test]
+fn late_order_to_stop_leaves_four_fifths_of_the_grace() {
+    let mut fleet = Fleet::new(settings(2));
+    fleet.nature = STUBBORN;
+    fleet.run(secs(1));
+    fleet.story();
+    fleet.supervisor.handle(fleet.now, Event::Request(Request::Stop));
+    fleet.supervisor.handle(fleet.now, Event::QueuesEmpty);
+    // The master is stopped, or runs a hook, before it gives the orders.
+    fleet.now += secs(60);
+    fleet.act();
+    fleet.happen(&[]);
+    assert_eq!(fleet.story(), "Stopping refuse-connections close stop#0 stop#1");
+    fleet.run(secs(10));
+    assert_eq!(fleet.times("kill#"), [65_000, 65_000]);
+}
+
+#[test]
 fn child_that_exits_while_queue_is_accepted_is_not_replaced() {
     let mut fleet = crowded(ms(300));
     fleet.exit(0, false);

@@ -28,6 +28,8 @@ pub(super) struct Driver {
     /// The ended templates of which what they had forked was killed.
     pub(super) killed_forked: Vec<TemplateId>,
     pub(super) started: usize,
+    /// How long the driver takes for the next start of a process.
+    pub(super) start_takes: Duration,
     pub(super) next_child: u64,
 }
 
@@ -42,6 +44,7 @@ impl Driver {
             remarks: Vec::new(),
             killed_forked: Vec::new(),
             started: 0,
+            start_takes: Duration::ZERO,
             next_child: 0,
         }
     }
@@ -151,6 +154,8 @@ impl Driver {
                     assert!(!self.living.values().any(|living| *living == generation) || !killed.is_empty());
                     self.living.insert(template, generation);
                     self.started += 1;
+                    self.now += std::mem::take(&mut self.start_takes);
+                    self.templates.started(self.now, template);
                 }
                 TemplateAction::Fork { template, order } => {
                     assert!(self.living.contains_key(&template), "{template:?} is gone");

@@ -242,6 +242,18 @@ fn template_that_does_not_load_in_time_is_killed() {
 }
 
 #[test]
+fn time_to_load_begins_when_the_process_exists() {
+    let mut driver = Driver::new();
+    driver.start_takes = TIMEOUT * 2;
+    driver.order(0);
+    let template = driver.last();
+    driver.run(TIMEOUT - ms(1));
+    assert!(driver.living.contains_key(&template));
+    driver.run(ms(1));
+    assert!(!driver.living.contains_key(&template));
+}
+
+#[test]
 fn load_that_takes_long_is_told_once_and_one_that_is_killed_sooner_is_not() {
     let (mut driver, still) =
         (Driver::new(), |remark: &&TemplateRemark| matches!(remark, TemplateRemark::StillLoading { .. }));

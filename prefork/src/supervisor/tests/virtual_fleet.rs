@@ -360,6 +360,7 @@ impl Fleet {
             let at = self.now + after;
             self.plan(at, Event::Exited { child, exit: Exit::Clean });
         }
+        self.supervisor.handle(self.now, Event::StopOrdered(child));
     }
 
     pub(super) fn kill(&mut self, child: ChildId) {

@@ -341,6 +341,7 @@ impl World {
                     driver.machine.start_failed(now, template, transient);
                 } else {
                     driver.processes.insert(template, process);
+                    driver.machine.started(now, template);
                 }
             }
             TemplateAction::Fork { template, order } => {
