@@ -209,45 +209,6 @@ impl Known {
 }
 
 impl Account {
-    /// Reads the entries of the directory that were added since.
-    fn refresh(&mut self) {
-        let region = Arc::clone(&self.region);
-        let Ok(directory) = region.directory() else { return };
-        for slot in 0..SERIES {
-            if self.read[slot].is_some() {
-                continue;
-            }
-            if region.reserve(directory.index_words(slot)).is_err() || !directory.is_used(slot) {
-                break;
-            }
-            if let Some((entry, placement)) = directory.read(slot) {
-                self.read[slot] = self.admit(entry, Some(placement)).map(|known| (known, placement));
-            }
-        }
-        (0..SERIES).for_each(|slot| self.refresh_help(directory, slot));
-    }
-
-    /// The place of a series among those that are known, to which it is added. `None` if there are too many, or its
-    /// cells are another series'.
-    fn admit(&mut self, entry: Entry, placement: Option<Placement>) -> Option<usize> {
-        let identity = entry.identity();
-        let known = self.known.iter().position(|known| known.is(identity, &entry));
-        if placement.is_some_and(|placement| self.is_taken(placement, known)) {
-            return None;
-        }
-        let place = match known {
-            Some(place) => place,
-            None if self.known.len() == MOST => return None,
-            None => {
-                self.push(Arc::new(entry), identity);
-                self.known.len() - 1
-            }
-        };
-        let placements = &mut self.known[place].placements;
-        placements.extend(placement.filter(|placement| !placements.contains(placement)));
-        Some(place)
-    }
-
     fn take_back_ended(&mut self) -> io::Result<()> {
         while let Some(lane) = self.ended.first().copied() {
             self.fold(lane)?;
@@ -262,7 +223,8 @@ impl Account {
     /// Moves what an ended process has left in its lane to the totals, and clears the lane. After an error the lane
     /// is as it was, or its series are zero.
     fn fold(&mut self, lane: usize) -> io::Result<()> {
-        self.refresh();
+        // The cells of an entry that stays unread could be given to another series.
+        self.read_entries(true);
         let cells = self.cells();
         let directory = self.region.directory()?;
         if !self.known.is_empty() {
@@ -384,6 +346,7 @@ impl Account {
     }
 }
 
+mod entries;
 mod group;
 mod help;
 mod order;

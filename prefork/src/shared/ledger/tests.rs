@@ -5,7 +5,7 @@ use std::time::Instant;
 use proptest::prelude::*;
 
 use super::super::lane::{Lane, PATIENCE};
-use super::super::layout::{COMMON, CONTROL};
+use super::super::layout::{COMMON, CONTROL, INDEX_AT};
 use super::super::series::Kind;
 use super::super::snapshot::Value;
 use super::*;
@@ -291,6 +291,21 @@ fn family_that_is_used_again_after_a_rollback_is_shown_and_not_that_of_a_failed_
     let next = Ledger::new(ledger.region());
     next.inherit(ledger.totals().into_iter().map(|(entry, total)| ((*entry).clone(), total)).collect());
     assert_eq!(shown(&next), (vec![2.0], 4));
+}
+
+#[test]
+fn later_series_have_cells_of_their_own_after_a_child_has_emptied_a_slot() {
+    let ledger = open();
+    let (number, mut lane) = child(&ledger);
+    ["a", "b"].iter().for_each(|name| add(&mut lane, &entry(Kind::Counter, name), 1));
+    let words = ledger.region().memory().map(0, COMMON * 8, MemoryAccess::Write).unwrap();
+    // The identity in the slot of `a`, and the next free cell.
+    words[INDEX_AT].store(0, Ordering::Relaxed);
+    words[32].store(u64::MAX, Ordering::Relaxed);
+    ledger.release(number).unwrap();
+    let (_, mut lane) = child(&ledger);
+    ["c", "d"].iter().for_each(|name| add(&mut lane, &entry(Kind::Counter, name), 1));
+    ["b", "c", "d"].iter().for_each(|name| assert_eq!(value(&ledger, name), Value::Counter(1), "{name}"));
 }
 
 proptest! {
