@@ -152,15 +152,16 @@ impl FleetValues {
 
     /// The region, for a child or for the next program.
     pub(crate) fn memory(&self) -> Option<&SharedMemory> {
-        self.ledger.as_ref().map(|(_, region)| region.memory())
+        let (_, region) = self.ledger.as_ref()?;
+        Some(region.memory())
     }
 
     /// What passes to the next program in this process.
     pub(crate) fn passed(&self) -> Option<PassedValues> {
-        let (ledger, region) = self.ledger.as_ref()?;
+        let (ledger, _) = self.ledger.as_ref()?;
         let totals = ledger.totals().into_iter();
         let totals = totals.filter_map(|(entry, total)| Some((entry.to_bytes()?, total)));
-        let descriptor = region.memory().number();
+        let descriptor = self.memory()?.number();
         Some(PassedValues { layout: VERSION, descriptor, totals: totals.collect() })
     }
 }

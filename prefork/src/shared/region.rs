@@ -11,16 +11,20 @@ use std::ptr;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicU64 as ProcessWord;
 
+#[cfg(all(test, miri))]
+pub(super) use self::ordinary::{Mapping, Memory};
 use super::directory::Directory;
 use super::layout::{CELLS, COMMON, CONTROL, LANES, SIZE, TABLE_WORDS, TABLES, WORD, lane_at, table_at};
 use crate::error::plain;
 use crate::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
-use crate::sys::{Mapping, MemoryAccess, SharedMemory};
+use crate::sys::MemoryAccess;
+#[cfg(not(all(test, miri)))]
+pub(super) use crate::sys::{Mapping, SharedMemory as Memory};
 
 /// See the [module](self).
 #[derive(Debug)]
 pub(crate) struct Region {
-    memory: SharedMemory,
+    memory: Memory,
     common: OnceLock<&'static [AtomicU64]>,
     /// A bit for each page of the common part that memory was taken for.
     reserved: [ProcessWord; COMMON.div_ceil(PAGE * 64)],
@@ -32,21 +36,21 @@ const PAGE: usize = 512;
 impl Region {
     /// Makes the region. An error says what could not be done.
     pub(crate) fn create() -> io::Result<Self> {
-        let region = Self::of(SharedMemory::create(SIZE).map_err(failed("cannot make the region"))?);
+        let region = Self::of(Memory::create(SIZE).map_err(failed("cannot make the region"))?);
         let directory = region.directory().map_err(failed("cannot take memory for the region"))?;
         directory.seed().store(random(), Ordering::Relaxed);
         Ok(region)
     }
 
-    pub(crate) fn of(memory: SharedMemory) -> Self {
+    pub(crate) fn of(memory: impl Into<Memory>) -> Self {
         Self {
-            memory,
+            memory: memory.into(),
             common: OnceLock::new(),
             reserved: [const { ProcessWord::new(0) }; COMMON.div_ceil(PAGE * 64)],
         }
     }
 
-    pub(crate) fn memory(&self) -> &SharedMemory {
+    pub(crate) fn memory(&self) -> &Memory {
         &self.memory
     }
 
@@ -174,6 +178,69 @@ impl CellPointer {
             Target::Home(cell) => pointer(cell),
         };
         self.0.store(cell, Ordering::Release);
+    }
+}
+
+/// In place of a file, which Miri cannot map: memory of this process alone.
+#[cfg(all(test, miri))]
+mod ordinary {
+    use std::ops::Deref;
+
+    use super::*;
+    use crate::sys::SharedMemory;
+
+    #[derive(Debug)]
+    pub(crate) struct Memory(&'static [AtomicU64]);
+
+    #[derive(Debug)]
+    pub(crate) struct Mapping(&'static [AtomicU64]);
+
+    impl Memory {
+        pub(super) fn create(size: usize) -> io::Result<Self> {
+            let words: *mut [u64] = vec![0; size / WORD].leak();
+            // SAFETY: an atomic word has the size, the alignment and the values of a number, and nothing else has these.
+            Ok(Self(unsafe { &*(words as *const [AtomicU64]) }))
+        }
+
+        pub(crate) fn map(&self, at: usize, length: usize, _access: MemoryAccess) -> io::Result<Mapping> {
+            Ok(Mapping(&self.0[at / WORD..][..length / WORD]))
+        }
+
+        pub(super) fn reserve(&self, _at: usize, _length: usize) -> io::Result<()> {
+            Ok(())
+        }
+
+        pub(super) fn release(&self, _at: usize, _length: usize) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+    }
+
+    impl Mapping {
+        pub(crate) fn leak(self) -> &'static [AtomicU64] {
+            self.0
+        }
+    }
+
+    impl Deref for Mapping {
+        type Target = [AtomicU64];
+
+        fn deref(&self) -> &[AtomicU64] {
+            self.0
+        }
+    }
+
+    impl From<SharedMemory> for Memory {
+        fn from(_: SharedMemory) -> Self {
+            unreachable!("Miri has no file of another process")
+        }
+    }
+
+    impl Deref for Memory {
+        type Target = SharedMemory;
+
+        fn deref(&self) -> &SharedMemory {
+            unreachable!("Miri has no file for another process")
+        }
     }
 }
 

@@ -1,9 +1,9 @@
 //! The lanes of all processes, as one process reads them.
 
 use super::layout::{CELLS, LANES};
-use super::region::Region;
+use super::region::{Mapping, Region};
 use crate::sync::atomic::AtomicU64;
-use crate::sys::{Mapping, MemoryAccess};
+use crate::sys::MemoryAccess;
 
 /// See the [module](self).
 #[derive(Debug, Default)]

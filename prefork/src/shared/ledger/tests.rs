@@ -309,7 +309,7 @@ fn later_series_have_cells_of_their_own_after_a_child_has_emptied_a_slot() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 1 } else { 48 }))]
     #[test]
     fn random_words_anywhere_harm_no_total_that_was_taken(
         noise in prop::collection::vec((0..COMMON, any::<u64>()), 1..100),
