@@ -7,14 +7,17 @@
     reason = "a panic in a test helper fails the test"
 )]
 
+use std::time::Duration;
+
 use prefork_tests::control::ControlPath;
-use prefork_tests::fleet::RunningFleet;
+use prefork_tests::fleet::{RunningFleet, Server};
 use prefork_tests::gate::ResponseGate;
 use prefork_tests::preload::{Loads, get, template};
 use prefork_tests::signal::{Signal, send};
 use prefork_tests::status::{Row, Status};
 use prefork_tests::{client, metrics, proc, wait};
 
+const HOOKS_SERVER: &str = env!("CARGO_BIN_EXE_hooks_server");
 const SERVER: &str = env!("CARGO_BIN_EXE_preload_server");
 
 fn templates(fleet: &RunningFleet) -> Vec<Row> {
@@ -243,6 +246,19 @@ fn template_that_does_not_fork_has_a_state_of_its_own() {
     fleet.wait_for_children(2, &before[..1]);
     let expected = [(0, Some(template), "ready".to_owned())];
     wait::until("a template that has answered", || states(&templates(&fleet)) == expected);
+    fleet.stop();
+}
+
+#[test]
+fn template_that_is_executed_late_has_its_whole_time_to_load() {
+    let (gate, timeout) = (ResponseGate::new(), Duration::from_secs(5));
+    let server = Server::new(HOOKS_SERVER).set("preload", "yes").set("produces", "waits");
+    let fleet = server.set("start_timeout", "5s").gate(&gate).launch();
+    fleet.console.wait_for("listening on");
+    // The time is over when `command_producer` returns.
+    std::thread::sleep(timeout);
+    gate.open();
+    fleet.console.wait_for("2 children ready");
     fleet.stop();
 }
 
