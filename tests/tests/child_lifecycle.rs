@@ -47,8 +47,8 @@ fn manual_ready_without_call_fails_after_start_timeout() {
 #[cfg(target_os = "linux")]
 #[test]
 fn child_that_is_ready_while_its_master_is_stopped_is_not_late() {
-    let (gate, timeout) = (ResponseGate::new(), Duration::from_secs(5));
-    let server = Server::new(KEEP_ALIVE_SERVER).set("ready", "manual").set("start_timeout", "5s");
+    let (gate, timeout) = (ResponseGate::new(), Duration::from_secs(10));
+    let server = Server::new(KEEP_ALIVE_SERVER).set("ready", "manual").set("start_timeout", "10s");
     let fleet = server.gate(&gate).launch();
     wait::until("two children", || fleet.children().len() == 2);
     fleet.signal(Signal::SIGSTOP);
@@ -64,10 +64,10 @@ fn child_that_is_ready_while_its_master_is_stopped_is_not_late() {
 #[cfg(target_os = "linux")]
 #[test]
 fn child_that_is_ready_while_its_master_runs_a_hook_is_not_late() {
-    let (gate, timeout) = (ResponseGate::new(), Duration::from_secs(5));
+    let (gate, timeout) = (ResponseGate::new(), Duration::from_secs(10));
     let directory = tempfile::tempdir().unwrap();
     let busy = directory.path().join("busy");
-    let server = Server::new(KEEP_ALIVE_SERVER).set("ready", "manual").set("start_timeout", "5s");
+    let server = Server::new(KEEP_ALIVE_SERVER).set("ready", "manual").set("start_timeout", "10s");
     let fleet = server.set("busy", busy.display()).gate(&gate).launch();
     wait::until("two children", || fleet.children().len() == 2);
     fleet.signal(Signal::SIGUSR1);

@@ -170,7 +170,7 @@ fn children_and_template_that_are_killed_together_come_back() {
         let (victims, template) = (fleet.children(), template(&fleet));
         // The template is killed before, while or after it forks.
         victims.iter().for_each(|victim| send(*victim, Signal::SIGKILL));
-        std::thread::sleep(std::time::Duration::from_micros(300 * round));
+        std::thread::sleep(Duration::from_micros(300 * round));
         send(template, Signal::SIGKILL);
         fleet.wait_for_children(4, &victims);
         wait::until("another template", || {
@@ -255,8 +255,8 @@ fn template_that_is_executed_late_has_its_whole_time_to_load() {
     let server = Server::new(HOOKS_SERVER).set("preload", "yes").set("produces", "waits");
     let fleet = server.set("start_timeout", "5s").gate(&gate).launch();
     fleet.console.wait_for("listening on");
-    // The time is over when `command_producer` returns.
-    std::thread::sleep(timeout);
+    // The time is over when `command_producer` returns, which was called a moment after that line.
+    std::thread::sleep(timeout + Duration::from_millis(500));
     gate.open();
     fleet.console.wait_for("2 children ready");
     fleet.stop();

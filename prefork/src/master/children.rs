@@ -120,7 +120,6 @@ impl Master {
         match started {
             Ok((pid, listeners)) => {
                 self.note_started(child, StartedChild { slot, generation, pid, listeners, lane });
-                self.turn.note_start();
                 self.supervisor.handle(now, Event::Spawned { child, pid });
             }
             Err(source) => {
@@ -131,7 +130,6 @@ impl Master {
                     let problem = self.start_problems.get(&slot);
                     self.trial_failure = problem.map(|problem| of_trial_child(slot, problem));
                 }
-                self.turn.note_failed_start();
                 self.supervisor.handle(now, Event::SpawnFailed { child, transient });
                 self.forget_harmless_cause();
             }

@@ -130,7 +130,6 @@ struct Master {
     /// What the children of each generation are started with.
     options: BTreeMap<u32, GenerationOptions>,
     supervisor: Supervisor,
-    turn: Turn,
     reactor: Reactor<ProcessId>,
     sockets: SocketSet,
     /// What the children do with them.
@@ -171,7 +170,6 @@ impl Master {
             templates: TemplateSet::new(plan.settings.start_timeout),
             options: BTreeMap::from([(0, GenerationOptions::new(&plan))]),
             plan,
-            turn: Turn::begin(),
             programs: BTreeMap::from([(0, program)]),
             store,
             reactor,
@@ -233,14 +231,17 @@ impl Master {
     /// Performs the actions of one turn: all of them, or all before the next start when it is time to look at events.
     /// Returns the verdict when the fleet has ended.
     fn perform_actions(&mut self) -> io::Result<Option<Verdict>> {
-        self.turn = Turn::begin();
+        let mut turn = Turn::begin(Instant::now());
         while let Some(action) = self.supervisor.poll_action() {
+            if let Action::Spawn { .. } = action {
+                turn.note_start();
+            }
             if let Some(verdict) = self.perform(action) {
                 return Ok(Some(verdict));
             }
             // A stop must not wait for starts and hooks that it cancels.
             self.take_requests()?;
-            if self.supervisor.waits_with_starts() && self.turn.is_over() {
+            if self.supervisor.waits_with_starts() && turn.is_over(Instant::now()) {
                 break;
             }
         }
@@ -285,7 +286,10 @@ impl Master {
                 self.reconcile();
                 self.close_vacated_sockets();
             }
-            Action::RefuseConnections => self.sockets.refuse_connections(),
+            Action::RefuseConnections => {
+                self.sockets.refuse_connections();
+                self.supervisor.handle(Instant::now(), Event::ConnectionsRefused);
+            }
             Action::CheckQueues => self.check_queues(),
             Action::CloseListeners => self.sockets.close(),
             Action::WatchCanary => self.watch_canary(),

@@ -269,12 +269,18 @@ impl OneProcess {
                 let pid = std::process::id();
                 self.supervisor.handle(Instant::now(), Event::Spawned { child, pid });
             }
-            Action::Terminate(_) | Action::StopAfterQueue(_) => self.send(&ToChild::Stop),
+            Action::Terminate(child) | Action::StopAfterQueue(child) => {
+                self.send(&ToChild::Stop);
+                self.supervisor.handle(Instant::now(), Event::StopOrdered(child));
+            }
             Action::Lead(_) => self.lead(),
             Action::Resign(_) => self.send(&ToChild::Resign),
             Action::AnnounceStop(_) => self.send(&ToChild::AnnounceStop),
             Action::Kill(_) | Action::KillFailed(_) => self.end_at_once(),
-            Action::RefuseConnections => self.sockets.refuse_connections(),
+            Action::RefuseConnections => {
+                self.sockets.refuse_connections();
+                self.supervisor.handle(Instant::now(), Event::ConnectionsRefused);
+            }
             Action::CheckQueues => {
                 let holders = Holders::default();
                 let _hold = holders.add(self.held.clone(), Holding::Live);

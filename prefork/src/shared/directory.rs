@@ -20,7 +20,7 @@ use crate::sync::atomic::{AtomicU64, Ordering};
 /// Places of words in the control area. The two that processes race for have cache lines of their own.
 const SEQUENCE: usize = 8;
 const LANES_IN_USE: usize = 9;
-const NEXT_CELL: usize = 32;
+pub(super) const NEXT_CELL: usize = 32;
 const NEXT_WORD: usize = 48;
 const NEXT_TABLE: usize = 49;
 const SEED: usize = 64;

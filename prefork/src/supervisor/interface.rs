@@ -61,8 +61,10 @@ pub(crate) enum Event {
     Candidate(ChildId),
     /// The child is the leader no more: it has given that up, or could not be told.
     Resigned(ChildId),
-    /// The child was told to stop, which the driver may do a while after it was decided.
+    /// The driver has told the child to stop, maybe a while after that was decided.
     StopOrdered(ChildId),
+    /// The driver has performed `RefuseConnections`, maybe a while after that was decided.
+    ConnectionsRefused,
     /// The child's watchdog is about to end it.
     Hangs(ChildId),
     /// The child that checks the new program has answered, and what the program needs is prepared.

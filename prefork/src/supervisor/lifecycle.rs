@@ -213,15 +213,16 @@ impl Supervisor {
         }
     }
 
-    /// A child failed before it was ready, or could not be started.
+    /// A child failed before it was ready.
     pub(super) fn boot_failed(&mut self, now: Instant, slot: usize) {
+        self.fail_before_ready(now, slot, self.has_serving_child());
+    }
+
+    /// A child failed before it was ready, or could not be started. `outlived`: the fleet goes on with others.
+    pub(super) fn fail_before_ready(&mut self, now: Instant, slot: usize, outlived: bool) {
         let in_a_row = self.slots[slot].failures.before_ready.saturating_add(1);
         self.slots.edit(slot).failures.before_ready = in_a_row;
-        let failure = if self.has_serving_child() {
-            FailureKind::Outlived
-        } else {
-            FailureKind::NoneReady { in_a_row }
-        };
+        let failure = if outlived { FailureKind::Outlived } else { FailureKind::NoneReady { in_a_row } };
         self.fail(now, slot, failure);
     }
 
@@ -262,7 +263,7 @@ impl Supervisor {
         }
     }
 
-    /// However late the order is given, it leaves the child what a wait for queues leaves of the grace.
+    /// However late the order is given, the child has four fifths of the grace from then on: what a wait for queues leaves.
     pub(super) fn on_stop_ordered(&mut self, now: Instant, id: ChildId) {
         let grace = self.settings.grace;
         let least = deadline(now, grace.saturating_sub(queue_wait(grace)));

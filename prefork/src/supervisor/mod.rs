@@ -184,6 +184,13 @@ impl Supervisor {
         self.actions.is_empty() && !self.starts.is_empty()
     }
 
+    /// Whether a start of a child of this generation is left to do.
+    fn has_start_of(&self, generation: u32) -> bool {
+        self.starts
+            .iter()
+            .any(|start| matches!(start, Action::Spawn { generation: of, .. } if *of == generation))
+    }
+
     /// When `DeadlinePassed` is due, unless another event comes first.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let mode = match self.mode {
@@ -247,6 +254,7 @@ impl Supervisor {
             Event::Candidate(child) => self.on_candidate(event, child),
             Event::Resigned(child) => self.on_resigned(child),
             Event::StopOrdered(child) => self.on_stop_ordered(now, child),
+            Event::ConnectionsRefused => self.on_connections_refused(now),
             Event::Hangs(child) => self.note_failing(child, FailureCause::Hang),
             Event::HookFailed => self.stop(now, Verdict::HookFailed),
             Event::Checked(child) => self.on_checked(now, child),

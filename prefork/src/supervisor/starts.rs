@@ -74,7 +74,8 @@ impl Supervisor {
             return self.stop(now, Verdict::SpawnFailed);
         }
         if !self.started {
-            return self.boot_failed(now, slot);
+            // A limit of the system: children that could be started are not given up for it.
+            return self.fail_before_ready(now, slot, self.children.live() > 0);
         }
         let left = self.time_to_give_up(now);
         if left == Some(Duration::ZERO) && self.children.live() == 0 {

@@ -43,6 +43,14 @@ impl Supervisor {
         }
     }
 
+    /// However late that was done, the children have the whole wait to accept what is queued.
+    pub(super) fn on_connections_refused(&mut self, now: Instant) {
+        let least = deadline(now, queue_wait(self.settings.grace));
+        if let Mode::DrainQueues { until, .. } = &mut self.mode {
+            *until = least.max(*until);
+        }
+    }
+
     /// Stops waiting for the queues. The wait counts towards the grace, but for at most the time that was
     /// planned, however late this is called (the machine may have been suspended).
     pub(super) fn finish_draining_queues(&mut self, now: Instant) {

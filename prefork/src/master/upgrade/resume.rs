@@ -123,7 +123,6 @@ impl Master {
                 .with_history(History::resume(snapshot.totals, &snapshot.fleet.totals)),
             values,
             supervisor,
-            turn: crate::master::turn::Turn::begin(),
             templates: TemplateSet::new(plan.settings.start_timeout),
             plan,
             programs: [(generation, program)].into(),

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use proptest::prelude::*;
 
+use super::super::directory::NEXT_CELL;
 use super::super::lane::{Lane, PATIENCE};
 use super::super::layout::{COMMON, CONTROL, INDEX_AT};
 use super::super::series::Kind;
@@ -301,7 +302,7 @@ fn later_series_have_cells_of_their_own_after_a_child_has_emptied_a_slot() {
     let words = ledger.region().memory().map(0, COMMON * 8, MemoryAccess::Write).unwrap();
     // The identity in the slot of `a`, and the next free cell.
     words[INDEX_AT].store(0, Ordering::Relaxed);
-    words[32].store(u64::MAX, Ordering::Relaxed);
+    words[NEXT_CELL].store(u64::MAX, Ordering::Relaxed);
     ledger.release(number).unwrap();
     let (_, mut lane) = child(&ledger);
     ["c", "d"].iter().for_each(|name| add(&mut lane, &entry(Kind::Counter, name), 1));

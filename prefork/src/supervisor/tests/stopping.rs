@@ -58,6 +58,21 @@ fn suspend_while_queue_is_accepted_leaves_full_grace() {
 }
 
 #[test]
+fn queues_have_their_whole_time_however_late_connections_are_refused() {
+    let mut fleet = Fleet::new(settings(1));
+    fleet.queue = ms(300);
+    fleet.run(secs(1));
+    fleet.story();
+    fleet.supervisor.handle(fleet.now, Event::Request(Request::Stop));
+    fleet.now += secs(60);
+    while fleet.act_once() {}
+    fleet.happen(&[]);
+    assert_eq!(fleet.story(), "Stopping refuse-connections");
+    fleet.run(secs(10));
+    assert_eq!(fleet.story(), "close stop#0 end:Stopped");
+}
+
+#[test]
 fn late_order_to_stop_leaves_four_fifths_of_the_grace() {
     let mut fleet = Fleet::new(settings(2));
     fleet.nature = STUBBORN;

@@ -247,8 +247,13 @@ impl Fleet {
             }
         }
         self.just_gone.clear();
-        self.programs.retain(|generation| self.supervisor.needs_generation(*generation));
+        self.forget_programs();
         self.check();
+    }
+
+    /// The driver does so at the end of each turn, and before it calls a hook.
+    fn forget_programs(&mut self) {
+        self.programs.retain(|generation| self.supervisor.needs_generation(*generation));
     }
 
     /// Performs one action. `false` if there was none.
@@ -280,11 +285,15 @@ impl Fleet {
             Action::AnnounceStop(child) => self.assert_known(child),
             Action::CloseSlot | Action::WatchCanary => {}
             Action::AskCanary => self.answer_about_canary(),
-            Action::RefuseConnections => self.emptied_at = self.now + self.queue,
+            Action::RefuseConnections => {
+                self.emptied_at = self.now + self.queue;
+                self.supervisor.handle(self.now, Event::ConnectionsRefused);
+            }
             Action::CheckQueues if self.now < self.emptied_at => {}
             Action::CheckQueues => self.supervisor.handle(self.now, Event::QueuesEmpty),
             Action::CloseListeners => self.closed = true,
             Action::Hook(_) => {
+                self.forget_programs();
                 self.hooks += 1;
                 if self.failing_hook == Some(self.hooks) {
                     self.supervisor.handle(self.now, Event::HookFailed);
@@ -378,6 +387,7 @@ impl Fleet {
         }
         // Pending actions of the old program would be lost.
         assert_eq!(self.supervisor.actions, [], "lost in the exec");
+        assert_eq!(self.supervisor.starts, [], "lost in the exec");
         assert!(self.ordered.is_empty(), "lost in the exec: {:?}", self.ordered);
         let snapshot = self.supervisor.snapshot(self.now);
         self.programs = BTreeSet::from([snapshot.generation]);

@@ -135,8 +135,8 @@ impl World {
     /// What holds whenever the driver waits.
     pub(super) fn check_state_of_templates(&self) {
         let templates = self.templates.as_ref().expect("the model has templates");
-        let waiting = &self.fleet.supervisor.actions;
-        assert!(waiting.is_empty(), "the driver waits before {waiting:?}: {self:?}");
+        let Supervisor { actions, starts, .. } = &self.fleet.supervisor;
+        assert!(actions.is_empty() && starts.is_empty(), "the driver waits with actions: {self:?}");
         let states: BTreeMap<u32, _> =
             templates.machine.states().map(|(of, id, state, at)| (of, (id, state, at))).collect();
         for (id, process) in templates.processes.iter().filter(|(_, process)| !process.killed) {
