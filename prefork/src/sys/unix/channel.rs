@@ -20,9 +20,8 @@ use super::platform::descriptors::anonymous_file;
 use crate::sys::cut_line::LastLine;
 use crate::sys::inbox::Inbox;
 
-/// What is received in one step. It is what a child may send in the first seconds of its life, so that a master which was
-/// stopped meanwhile has read that it is ready before it asks whether it is late.
-const TURN_BYTES: usize = 4096;
+/// What is received in one step.
+const STEP_BYTES: usize = 512;
 /// The kernel takes no more descriptors in one message.
 const MAX_SOCKETS: usize = 253;
 /// The longest line of a master. Many groups and paths need room.
@@ -198,7 +197,7 @@ impl Channel {
     ///
     /// [`io::ErrorKind::InvalidData`] if it does not come from a prefork process.
     pub(crate) fn receive(&mut self) -> io::Result<Received> {
-        let mut bytes = [0; TURN_BYTES];
+        let mut bytes = [0; STEP_BYTES];
         let received = match &mut self.descriptors {
             None => read(&self.socket, &mut bytes),
             Some(descriptors) => read_with_descriptors(&self.socket, &mut bytes, descriptors),
@@ -329,7 +328,7 @@ mod tests {
 
     #[test]
     fn secrets_follow_a_handshake_that_is_received_in_parts() {
-        for length in [TURN_BYTES - 1, TURN_BYTES, 2 * TURN_BYTES + 1] {
+        for length in [STEP_BYTES - 1, STEP_BYTES, 2 * STEP_BYTES + 1] {
             let (mut master, child) = Channel::pair().unwrap();
             let mut child = Channel::to_master(UnixStream::from(child));
             let listener = Socket::from(TcpListener::bind("127.0.0.1:0").unwrap());

@@ -275,7 +275,7 @@ impl<K: Ord + Copy> Reactor<K> {
         let mut events = Vec::new();
         // Messages come before exits: a child may send one and exit.
         for key in readable {
-            self.receive(key, &mut events);
+            self.receive_all(key, &mut events);
         }
         events.extend(self.take_pending().into_iter().map(ProcessEvent::Signal));
         let told_by_signal = std::mem::take(&mut self.children_ended);
@@ -290,8 +290,12 @@ impl<K: Ord + Copy> Reactor<K> {
         Ok(events)
     }
 
-    /// Reads a bounded amount from a child: the rest is read in the next turn. Returns whether there was
-    /// something.
+    /// Reads what a child has sent. Its quota bounds that.
+    fn receive_all(&mut self, key: K, events: &mut Vec<ProcessEvent<K>>) {
+        while self.receive(key, events) {}
+    }
+
+    /// Reads some of it. Returns whether there may be more.
     fn receive(&mut self, key: K, events: &mut Vec<ProcessEvent<K>>) -> bool {
         let process = self.children.get_mut(&key).filter(|process| !process.is_muted);
         let Some(process) = process else { return false };
@@ -346,8 +350,8 @@ impl<K: Ord + Copy> Reactor<K> {
                 None => self.try_wait(key)?,
             };
             if let Some((status, cpu)) = ended {
-                // Its last messages, if there are any. Its quota bounds them.
-                while self.receive(key, events) {}
+                // Its last messages, if there are any.
+                self.receive_all(key, events);
                 self.forget(key);
                 events.push(ProcessEvent::Exited(key, status, cpu));
             }
