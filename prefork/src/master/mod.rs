@@ -253,7 +253,7 @@ impl Master {
     /// meanwhile, and what waits to be read may be a child that is ready.
     fn on_deadlines(&mut self, looked_at: Instant) {
         self.check_templates(looked_at);
-        if self.supervisor.next_deadline().is_some_and(|at| at <= looked_at) {
+        if self.supervisor.is_due(looked_at) {
             self.supervisor.handle(looked_at, Event::DeadlinePassed);
         }
     }

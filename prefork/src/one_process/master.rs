@@ -158,7 +158,7 @@ impl OneProcess {
             }
             self.take_requests()?;
             // A deadline that has passed since comes after the events of that time.
-            if self.supervisor.next_deadline().is_some_and(|at| at <= looked_at) {
+            if self.supervisor.is_due(looked_at) {
                 self.supervisor.handle(looked_at, Event::DeadlinePassed);
             }
         }

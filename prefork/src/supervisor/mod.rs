@@ -203,6 +203,11 @@ impl Supervisor {
         of_all.into_iter().flatten().min()
     }
 
+    /// Whether a deadline had passed at this time.
+    pub(crate) fn is_due(&self, at: Instant) -> bool {
+        self.next_deadline().is_some_and(|deadline| deadline <= at)
+    }
+
     /// Whether `on_master_ready` was called: every slot had a ready child, after an upgrade one of this
     /// program.
     pub(crate) fn has_announced_ready(&self) -> bool {
@@ -265,8 +270,7 @@ impl Supervisor {
             Event::SettingsChanged(settings) => self.change_settings(now, settings),
             Event::Request(request) => self.on_request(now, request),
             Event::Refused(request) => self.on_refused(request),
-            // Nothing is due in most turns of the driver.
-            Event::DeadlinePassed if self.next_deadline().is_none_or(|at| at > now) => {}
+            Event::DeadlinePassed if !self.is_due(now) => {}
             Event::DeadlinePassed => self.on_deadline(now),
         }
         self.advance_rollout(now);
