@@ -213,16 +213,15 @@ impl Supervisor {
         }
     }
 
-    /// A child failed before it was ready.
+    /// A child failed before it was ready, or could not be started.
     pub(super) fn boot_failed(&mut self, now: Instant, slot: usize) {
-        self.fail_before_ready(now, slot, self.has_serving_child());
-    }
-
-    /// A child failed before it was ready, or could not be started. `outlived`: the fleet goes on with others.
-    pub(super) fn fail_before_ready(&mut self, now: Instant, slot: usize, outlived: bool) {
         let in_a_row = self.slots[slot].failures.before_ready.saturating_add(1);
         self.slots.edit(slot).failures.before_ready = in_a_row;
-        let failure = if outlived { FailureKind::Outlived } else { FailureKind::NoneReady { in_a_row } };
+        let failure = if self.has_serving_child() {
+            FailureKind::Outlived
+        } else {
+            FailureKind::NoneReady { in_a_row }
+        };
         self.fail(now, slot, failure);
     }
 
