@@ -64,8 +64,8 @@ impl Supervisor {
         }
     }
 
-    /// No process could be started for the slot. At the start that counts as a failure, unless other children live and a
-    /// limit of the system is the cause. Once the fleet was complete it does not: one slot's trouble ends no other slot.
+    /// No process could be started for the slot. At the start that counts as a failure. Once the fleet was
+    /// complete it does not: one slot's trouble ends no other slot.
     fn start_failed(&mut self, now: Instant, slot: usize, transient: bool) {
         if let Some(size) = self.slots[slot].size_before {
             return self.undo_grow(now, slot, size);
@@ -73,7 +73,7 @@ impl Supervisor {
         if !self.started && !transient {
             return self.stop(now, Verdict::SpawnFailed);
         }
-        if !self.started && self.children.live() == 0 {
+        if !self.started {
             return self.boot_failed(now, slot);
         }
         let left = self.time_to_give_up(now);

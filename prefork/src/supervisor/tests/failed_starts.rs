@@ -34,19 +34,6 @@ fn by_default_transient_start_failures_do_not_count_while_another_child_serves()
     assert!(fleet.is_complete());
 }
 
-/// Of many slots all fail at once, before the first child has had the time to become ready.
-#[test]
-fn start_at_a_limit_of_the_system_leaves_the_children_that_could_be_started() {
-    let mut fleet = Fleet::new(settings(20));
-    fleet.nature = UNSTARTABLE;
-    (0..3).for_each(|child| fleet.cast(child, WELL));
-    fleet.run(secs(600));
-    assert_eq!((fleet.verdict, fleet.processes.len()), (None, 3));
-    fleet.nature = WELL;
-    fleet.run(secs(31));
-    assert!(fleet.is_complete());
-}
-
 /// A complete fleet, from whose slots on no child can be started any more.
 fn without_program(settings: Settings, start: Start) -> Fleet {
     let mut fleet = Fleet::serving(settings);
