@@ -126,7 +126,7 @@ pub(crate) struct Supervisor {
     leader: Leader,
     actions: VecDeque<Action>,
     /// The starts of children, which come after all others. Events may come between them.
-    starts: VecDeque<Action>,
+    starts: VecDeque<Order>,
     mode: Mode,
     /// Whether every slot had a ready child at some time, in this program or its predecessor.
     started: bool,
@@ -174,7 +174,8 @@ impl Supervisor {
     pub(crate) fn poll_action(&mut self) -> Option<Action> {
         // After all events of a turn: one that asks and one that resigns in the same turn fit together.
         self.settle_leader();
-        let next = self.actions.pop_front().or_else(|| self.starts.pop_front());
+        let start = |Order { child, slot, generation }| Action::Spawn { child, slot, generation };
+        let next = self.actions.pop_front().or_else(|| self.starts.pop_front().map(start));
         // The exec comes last, because it drops all other actions.
         next.or_else(|| self.trial_is_ready().then_some(Action::Exec))
     }
@@ -182,13 +183,6 @@ impl Supervisor {
     /// Whether only starts of children are left to do.
     pub(crate) fn waits_with_starts(&self) -> bool {
         self.actions.is_empty() && !self.starts.is_empty()
-    }
-
-    /// Whether a start of a child of this generation is left to do.
-    fn has_start_of(&self, generation: u32) -> bool {
-        self.starts
-            .iter()
-            .any(|start| matches!(start, Action::Spawn { generation: of, .. } if *of == generation))
     }
 
     /// When `DeadlinePassed` is due, unless another event comes first.

@@ -153,7 +153,7 @@ impl Supervisor {
         generation == self.rollout.settled
             || (self.rollout.upgrade.is_some() && generation == self.rollout.newest)
             || self.rollout.interrupted() == Some(generation)
-            || self.has_start_of(generation)
+            || self.starts.iter().any(|start| start.generation == generation)
             || self.slots.iter().any(|slot| [Some(slot.generation), slot.before].contains(&Some(generation)))
     }
 

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use super::policy::LONGEST_DELAY;
 use super::trial::SlotRole;
 use super::{
-    Action, Child, ChildId, Event, FailureCause, Hook, Mode, Phase, Remark, StartReason, Supervisor, Tally,
-    Verdict, deadline,
+    Action, Child, ChildId, Event, FailureCause, Hook, Mode, Order, Phase, Remark, StartReason, Supervisor,
+    Tally, Verdict, deadline,
 };
 
 impl Supervisor {
@@ -131,7 +131,7 @@ impl Supervisor {
         let child = ChildId(self.next_id);
         self.next_id += 1;
         self.children.insert(child, Child::new(slot, generation, reason));
-        self.starts.push_back(Action::Spawn { child, slot, generation });
+        self.starts.push_back(Order { child, slot, generation });
         child
     }
 
@@ -152,7 +152,7 @@ impl Supervisor {
     /// Cancels a spawn that has not been carried out.
     pub(super) fn withdraw_spawn(&mut self, now: Instant, id: ChildId) {
         let planned = self.starts.len();
-        self.starts.retain(|action| !matches!(action, Action::Spawn { child, .. } if *child == id));
+        self.starts.retain(|start| start.child != id);
         if self.starts.len() < planned {
             self.forget_spawn(now, id);
         } else {

@@ -10,7 +10,7 @@ use super::{ChildId, TemplateId};
 /// process of that user may have open.
 pub(super) const MOST_SENT: usize = 8;
 
-/// A child that is to be forked.
+/// A child that is to be started.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Order {
     pub(crate) child: ChildId,

@@ -32,10 +32,7 @@ impl Fleet {
 
     /// The children that have no process yet, and their slots: those that are ordered, and those of the next turn.
     fn to_be_started(&self) -> BTreeMap<ChildId, usize> {
-        let of_next_turn = self.supervisor.starts.iter().filter_map(|action| match action {
-            Action::Spawn { child, slot, .. } => Some((*child, *slot)),
-            _ => None,
-        });
+        let of_next_turn = self.supervisor.starts.iter().map(|start| (start.child, start.slot));
         self.ordered.iter().map(|(child, slot)| (*child, *slot)).chain(of_next_turn).collect()
     }
 

@@ -170,10 +170,7 @@ impl World {
                 let nature = Nature { start, ..fleet.nature };
                 // The first one whose answer comes now.
                 let first = fleet.supervisor.next_id;
-                let pending = fleet.supervisor.starts.iter().find_map(|action| match action {
-                    Action::Spawn { child, .. } => Some(child.0),
-                    _ => None,
-                });
+                let pending = fleet.supervisor.starts.front().map(|start| start.child.0);
                 fleet.natures = BTreeMap::from([(pending.unwrap_or(first), nature)]);
             }
             Outcome::Empty => (fleet.queue, fleet.emptied_at) = (Duration::ZERO, fleet.now),
